@@ -1,0 +1,18 @@
+# Debian's libraries. A tree unpacked by scripts/fetch_deps.sh into .deps/ is searched first.
+set(MILLRACE_DEPS ${CMAKE_SOURCE_DIR}/.deps/root/usr CACHE PATH "Unpacked C++ dependencies")
+if(EXISTS ${MILLRACE_DEPS})
+  list(PREPEND CMAKE_PREFIX_PATH ${MILLRACE_DEPS})
+  include_directories(SYSTEM ${MILLRACE_DEPS}/include)
+endif()
+
+find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(nlohmann_json REQUIRED)
+if(MILLRACE_TESTS)
+  find_package(GTest REQUIRED)
+  include(GoogleTest)
+endif()
+if(MILLRACE_BENCHMARKS)
+  find_package(benchmark QUIET)
+endif()

@@ -1,0 +1,42 @@
+# Imported targets for the libtorch inside the PyTorch wheel.
+# The wheel's own TorchConfig.cmake insists on a CUDA toolkit and probes GPUs; a machine with neither builds too.
+#
+#   millrace::torch        headers, torch_cpu, c10 (CUDA's half is loaded at run time, by base/dynamic_library.h)
+
+set(MILLRACE_TORCH "" CACHE PATH "Folder of the torch wheel (holds include/ and lib/); default: .deps or .venv")
+
+if(NOT MILLRACE_TORCH)
+  file(GLOB _candidates
+    ${CMAKE_SOURCE_DIR}/.venv/lib/python3*/site-packages/torch
+    ${CMAKE_SOURCE_DIR}/.deps/torch)
+  foreach(_candidate ${_candidates})
+    if(EXISTS ${_candidate}/include/torch/csrc/api/include/torch/torch.h)
+      set(MILLRACE_TORCH ${_candidate} CACHE PATH "" FORCE)
+      break()
+    endif()
+  endforeach()
+endif()
+if(NOT EXISTS ${MILLRACE_TORCH}/lib/libtorch_cpu.so)
+  message(FATAL_ERROR "libtorch not found. Run scripts/setup.sh, or set -DMILLRACE_TORCH=<site-packages>/torch")
+endif()
+
+add_library(millrace_torch INTERFACE)
+add_library(millrace::torch ALIAS millrace_torch)
+target_include_directories(millrace_torch SYSTEM INTERFACE
+  ${MILLRACE_TORCH}/include
+  ${MILLRACE_TORCH}/include/torch/csrc/api/include)
+target_compile_definitions(millrace_torch INTERFACE _GLIBCXX_USE_CXX11_ABI=1)
+target_link_libraries(millrace_torch INTERFACE
+  ${MILLRACE_TORCH}/lib/libtorch_cpu.so
+  ${MILLRACE_TORCH}/lib/libc10.so)
+# The wheel brings its own OpenMP run time; linking it first keeps a second one out of the process.
+file(GLOB _gomp ${MILLRACE_TORCH}/lib/libgomp*.so*)
+if(_gomp)
+  target_link_libraries(millrace_torch INTERFACE ${_gomp})
+endif()
+get_filename_component(_site_packages ${MILLRACE_TORCH} DIRECTORY)
+target_link_options(millrace_torch INTERFACE
+  -Wl,-rpath,${MILLRACE_TORCH}/lib
+  -Wl,-rpath-link,${_site_packages}/nvidia/cu13/lib
+  -Wl,--allow-shlib-undefined)
+message(STATUS "libtorch: ${MILLRACE_TORCH}")

@@ -1,0 +1,73 @@
+# millrace_library(<folder> [TORCH] [ISA] [LINK libs...] [PRIVATE_LINK libs...] [EXCLUDE regex...])
+#
+# Makes the static library millrace_<folder> of every .cpp below the current folder, and one test program
+# millrace_<folder>_test of every *_test.cpp. What the file names say decides the rest:
+#   *_cuda.cu        compiled when there is a CUDA toolkit
+#   *_no_cuda.cpp    the twin, compiled when there is none
+#   *_isa.cpp        compiled once per CPU level (see src/kernels/isa.h) with -DMILLRACE_ISA=<level>
+# TORCH uses libtorch and its precompiled header.
+set(MILLRACE_ISA_LEVELS v2 v3 v4)
+
+function(millrace_library folder)
+  cmake_parse_arguments(ARG "TORCH" "" "LINK;PRIVATE_LINK;TEST_LINK" ${ARGN})
+  set(target millrace_${folder})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
+  file(GLOB_RECURSE tests CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*_test.cpp)
+  file(GLOB_RECURSE isa_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*_isa.cpp)
+  file(GLOB_RECURSE twins CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*_no_cuda.cpp)
+  file(GLOB_RECURSE cuda_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cu)
+  list(REMOVE_ITEM sources ${tests} ${isa_sources} ${twins} "")
+  if(MILLRACE_HAS_CUDA AND cuda_sources)
+    list(APPEND sources ${cuda_sources})
+  else()
+    list(APPEND sources ${twins})
+  endif()
+
+  add_library(${target} STATIC ${sources})
+  target_include_directories(${target} PUBLIC ${CMAKE_SOURCE_DIR}/src)
+  target_link_libraries(${target} PUBLIC ${ARG_LINK} PRIVATE millrace_flags ${ARG_PRIVATE_LINK})
+  if(MILLRACE_HAS_CUDA AND cuda_sources)
+    target_link_libraries(${target} PUBLIC CUDA::cudart)
+    target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-lineinfo --expt-relaxed-constexpr -Xcompiler=-Wall>)
+  endif()
+  if(ARG_TORCH)
+    target_link_libraries(${target} PUBLIC millrace::torch)
+    millrace_use_torch_pch(${target})
+  endif()
+
+  if(isa_sources)
+    foreach(level ${MILLRACE_ISA_LEVELS})
+      add_library(${target}_${level} OBJECT ${isa_sources})
+      target_include_directories(${target}_${level} PRIVATE ${CMAKE_SOURCE_DIR}/src)
+      target_compile_definitions(${target}_${level} PRIVATE MILLRACE_ISA=${level} MILLRACE_ISA_${level}=1)
+      target_compile_options(${target}_${level} PRIVATE -march=x86-64-${level} -O3 -ffp-contract=fast -fno-trapping-math -fopenmp-simd)
+      if(level STREQUAL v4)
+        target_compile_options(${target}_${level} PRIVATE -mprefer-vector-width=512)
+      endif()
+      target_link_libraries(${target}_${level} PRIVATE millrace_flags)
+      target_link_libraries(${target} PUBLIC $<TARGET_OBJECTS:${target}_${level}>)
+      add_dependencies(${target} ${target}_${level})
+    endforeach()
+  endif()
+
+  if(MILLRACE_TESTS AND tests)
+    add_executable(${target}_test ${tests})
+    target_link_libraries(${target}_test PRIVATE ${target} millrace_flags ${ARG_TEST_LINK} GTest::gmock GTest::gtest_main)
+    if(ARG_TORCH)
+      millrace_use_torch_pch(${target}_test)
+    endif()
+    add_test(NAME unit.${folder} COMMAND ${target}_test)
+    set_tests_properties(unit.${folder} PROPERTIES TIMEOUT 600)
+  endif()
+endfunction()
+
+# torch/torch.h takes 30 s to compile; every torch-using target shares one precompiled copy.
+function(millrace_use_torch_pch target)
+  if(NOT TARGET millrace_torch_pch)
+    file(WRITE ${CMAKE_BINARY_DIR}/torch_pch/torch_pch.cpp "// Holds the precompiled torch header.\n")
+    add_library(millrace_torch_pch STATIC ${CMAKE_BINARY_DIR}/torch_pch/torch_pch.cpp)
+    target_link_libraries(millrace_torch_pch PUBLIC millrace::torch PRIVATE millrace_flags)
+    target_precompile_headers(millrace_torch_pch PRIVATE $<$<COMPILE_LANGUAGE:CXX>:<torch/torch.h$<ANGLE-R>>)
+  endif()
+  target_precompile_headers(${target} REUSE_FROM millrace_torch_pch)
+endfunction()

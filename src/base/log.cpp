@@ -1,0 +1,108 @@
+#include "base/log.h"
+
+#include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <memory>
+#include <mutex>
+
+#include "base/error.h"
+
+namespace millrace {
+namespace {
+
+struct LogState {
+  std::mutex mutex;
+  std::shared_ptr<spdlog::logger> file;
+  LogLevel level = LogLevel::kInfo;
+  std::string footer;
+};
+
+LogState& state() {
+  static LogState* instance = new LogState;  // outlives static destructors: threads may log until the very end
+  return *instance;
+}
+
+const char* prefix(LogLevel level) {
+  switch (level) {
+    case LogLevel::kDebug:
+      return "debug: ";
+    case LogLevel::kInfo:
+      return "";
+    case LogLevel::kWarning:
+      return "warning: ";
+    case LogLevel::kError:
+      return "error: ";
+  }
+  return "";
+}
+
+spdlog::level::level_enum to_spdlog(LogLevel level) {
+  switch (level) {
+    case LogLevel::kDebug:
+      return spdlog::level::debug;
+    case LogLevel::kInfo:
+      return spdlog::level::info;
+    case LogLevel::kWarning:
+      return spdlog::level::warn;
+    case LogLevel::kError:
+      return spdlog::level::err;
+  }
+  return spdlog::level::info;
+}
+
+void draw_footer(const std::string& footer) {
+  if (!footer.empty()) std::fprintf(stderr, "\r\x1b[2K%s", footer.c_str());
+  std::fflush(stderr);
+}
+
+}  // namespace
+
+void log_message(LogLevel level, const std::string& message) {
+  LogState& log = state();
+  const std::lock_guard lock(log.mutex);
+  if (level < log.level) return;
+  if (!log.footer.empty()) std::fputs("\r\x1b[2K", stderr);
+  std::fprintf(stderr, "%s%s\n", prefix(level), message.c_str());
+  draw_footer(log.footer);
+  if (log.file) log.file->log(to_spdlog(level), message);
+}
+
+void set_log_level(LogLevel level) {
+  const std::lock_guard lock(state().mutex);
+  state().level = level;
+}
+
+void log_to_file(const std::filesystem::path& path) {
+  try {
+    auto file = spdlog::basic_logger_mt("file:" + path.string(), path.string());
+    file->set_pattern("%Y-%m-%d %H:%M:%S.%e %l %v");
+    file->set_level(spdlog::level::debug);
+    file->flush_on(spdlog::level::info);
+    const std::lock_guard lock(state().mutex);
+    state().file = std::move(file);
+  } catch (const spdlog::spdlog_ex& error) {
+    throw StorageError("[" + path.string() + "] expected a log file that can be written, got: " + error.what());
+  }
+}
+
+void log_to_file_only(const std::string& message) {
+  const std::lock_guard lock(state().mutex);
+  if (state().file) state().file->info(message);
+}
+
+void set_terminal_footer(const std::string& footer) {
+  LogState& log = state();
+  const std::lock_guard lock(log.mutex);
+  if (footer.empty() && !log.footer.empty()) {
+    std::fprintf(stderr, "\r\x1b[2K%s\n", log.footer.c_str());
+    log.footer.clear();
+    return;
+  }
+  log.footer = footer;
+  draw_footer(log.footer);
+}
+
+}  // namespace millrace

@@ -1,0 +1,53 @@
+// Logging. spdlog stays behind this header: libtorch ships its own fmt, and no file may see both.
+#pragma once
+
+#include <filesystem>
+#include <sstream>
+#include <string>
+
+namespace millrace {
+
+enum class LogLevel { kDebug, kInfo, kWarning, kError };
+
+// Messages go to stderr and, once set, to a file as well (one line each, with time and level).
+void log_message(LogLevel level, const std::string& message);
+void set_log_level(LogLevel level);
+// Appends to path; call once per run. Throws StorageError when the file cannot be opened.
+void log_to_file(const std::filesystem::path& path);
+// A line for the log file only: what the terminal shows through a progress bar.
+void log_to_file_only(const std::string& message);
+// While a progress bar owns the last terminal line, it is erased before each message and drawn again after it.
+void set_terminal_footer(const std::string& footer);
+
+namespace detail {
+template <typename... Parts>
+std::string concat(const Parts&... parts) {
+  std::ostringstream stream;
+  (stream << ... << parts);
+  return stream.str();
+}
+}  // namespace detail
+
+// str("step ", 3, " of ", 10): builds messages without a format string.
+template <typename... Parts>
+std::string str(const Parts&... parts) {
+  return detail::concat(parts...);
+}
+template <typename... Parts>
+void log_debug(const Parts&... parts) {
+  log_message(LogLevel::kDebug, detail::concat(parts...));
+}
+template <typename... Parts>
+void log_info(const Parts&... parts) {
+  log_message(LogLevel::kInfo, detail::concat(parts...));
+}
+template <typename... Parts>
+void log_warning(const Parts&... parts) {
+  log_message(LogLevel::kWarning, detail::concat(parts...));
+}
+template <typename... Parts>
+void log_error(const Parts&... parts) {
+  log_message(LogLevel::kError, detail::concat(parts...));
+}
+
+}  // namespace millrace
