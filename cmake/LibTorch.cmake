@@ -1,15 +1,18 @@
 # Imported targets for the libtorch inside the PyTorch wheel.
 # The wheel's own TorchConfig.cmake insists on a CUDA toolkit and probes GPUs; a machine with neither builds too.
 #
-#   millrace::torch        headers, torch_cpu, c10 (CUDA's half is loaded at run time, by base/dynamic_library.h)
+#   millrace::torch        headers, torch_cpu, c10 (CUDA's half is loaded at run time, by nn/device.cpp)
 
-set(MILLRACE_TORCH "" CACHE PATH "Folder of the torch wheel (holds include/ and lib/); default: .deps or .venv")
+set(MILLRACE_TORCH "" CACHE PATH "Folder of the torch wheel (holds include/ and lib/); default: .venv, .deps or python3's")
 
 if(NOT MILLRACE_TORCH)
   file(GLOB _candidates
     ${CMAKE_SOURCE_DIR}/.venv/lib/python3*/site-packages/torch
     ${CMAKE_SOURCE_DIR}/.deps/torch)
-  foreach(_candidate ${_candidates})
+  execute_process(
+    COMMAND python3 -c "import importlib.util as u; s = u.find_spec('torch'); print(s.submodule_search_locations[0] if s else '')"
+    OUTPUT_VARIABLE _of_python OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+  foreach(_candidate ${_candidates} ${_of_python})
     if(EXISTS ${_candidate}/include/torch/csrc/api/include/torch/torch.h)
       set(MILLRACE_TORCH ${_candidate} CACHE PATH "" FORCE)
       break()
@@ -29,7 +32,7 @@ target_compile_definitions(millrace_torch INTERFACE _GLIBCXX_USE_CXX11_ABI=1)
 target_link_libraries(millrace_torch INTERFACE
   ${MILLRACE_TORCH}/lib/libtorch_cpu.so
   ${MILLRACE_TORCH}/lib/libc10.so)
-# The wheel brings its own OpenMP run time; linking it first keeps a second one out of the process.
+# The wheel brings its own OpenMP run time; naming it here keeps the system's out of the process.
 file(GLOB _gomp ${MILLRACE_TORCH}/lib/libgomp*.so*)
 if(_gomp)
   target_link_libraries(millrace_torch INTERFACE ${_gomp})
@@ -37,6 +40,6 @@ endif()
 get_filename_component(_site_packages ${MILLRACE_TORCH} DIRECTORY)
 target_link_options(millrace_torch INTERFACE
   -Wl,-rpath,${MILLRACE_TORCH}/lib
-  -Wl,-rpath-link,${_site_packages}/nvidia/cu13/lib
+  -Wl,-rpath,${_site_packages}/nvidia/cu13/lib  # the CUDA run time that libtorch_cpu.so is linked to, before a toolkit's own
   -Wl,--allow-shlib-undefined)
 message(STATUS "libtorch: ${MILLRACE_TORCH}")

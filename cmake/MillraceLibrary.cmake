@@ -1,10 +1,10 @@
-# millrace_library(<folder> [TORCH] [ISA] [LINK libs...] [PRIVATE_LINK libs...] [EXCLUDE regex...])
+# millrace_library(<folder> [TORCH] [LINK libs...] [PRIVATE_LINK libs...] [TEST_LINK libs...])
 #
 # Makes the static library millrace_<folder> of every .cpp below the current folder, and one test program
 # millrace_<folder>_test of every *_test.cpp. What the file names say decides the rest:
 #   *_cuda.cu        compiled when there is a CUDA toolkit
 #   *_no_cuda.cpp    the twin, compiled when there is none
-#   *_isa.cpp        compiled once per CPU level (see src/kernels/isa.h) with -DMILLRACE_ISA=<level>
+#   *_isa.cpp        compiled once per CPU level (x86-64-v2, -v3, -v4) with -DMILLRACE_ISA=<level>
 # TORCH uses libtorch and its precompiled header.
 set(MILLRACE_ISA_LEVELS v2 v3 v4)
 
@@ -23,6 +23,9 @@ function(millrace_library folder)
     list(APPEND sources ${twins})
   endif()
 
+  if(NOT sources)  # a folder that has only headers
+    return()
+  endif()
   add_library(${target} STATIC ${sources})
   target_include_directories(${target} PUBLIC ${CMAKE_SOURCE_DIR}/src)
   target_link_libraries(${target} PUBLIC ${ARG_LINK} PRIVATE millrace_flags ${ARG_PRIVATE_LINK})
@@ -56,8 +59,27 @@ function(millrace_library folder)
     if(ARG_TORCH)
       millrace_use_torch_pch(${target}_test)
     endif()
-    add_test(NAME unit.${folder} COMMAND ${target}_test)
-    set_tests_properties(unit.${folder} PROPERTIES TIMEOUT 600)
+    millrace_add_test(unit.${folder} ${target}_test)
+  endif()
+endfunction()
+
+# millrace_add_test(<name> <target>): runs a GoogleTest program. Programs that use no libtorch also belong to the target
+# millrace_torch_free_tests and have the label torch_free: those are built and run under the sanitizers.
+# Tests with OnGpu in their names are left out where there is no NVIDIA GPU; a test that skips itself fails.
+function(millrace_add_test name target)
+  set(arguments --gtest_brief=1)
+  if(NOT EXISTS /dev/nvidia0)
+    list(APPEND arguments --gtest_filter=-*OnGpu*)
+  endif()
+  add_test(NAME ${name} COMMAND ${target} ${arguments})
+  set_tests_properties(${name} PROPERTIES TIMEOUT 600 FAIL_REGULAR_EXPRESSION "\\[  SKIPPED \\]")
+  get_target_property(uses_torch ${target} MILLRACE_USES_TORCH)
+  if(NOT uses_torch)
+    set_tests_properties(${name} PROPERTIES LABELS torch_free)
+    if(NOT TARGET millrace_torch_free_tests)
+      add_custom_target(millrace_torch_free_tests)
+    endif()
+    add_dependencies(millrace_torch_free_tests ${target})
   endif()
 endfunction()
 
@@ -70,4 +92,10 @@ function(millrace_use_torch_pch target)
     target_precompile_headers(millrace_torch_pch PRIVATE $<$<COMPILE_LANGUAGE:CXX>:<torch/torch.h$<ANGLE-R>>)
   endif()
   target_precompile_headers(${target} REUSE_FROM millrace_torch_pch)
+  get_target_property(type ${target} TYPE)
+  if(type STREQUAL "EXECUTABLE")  # must be compiled as the header is: as library code
+    set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+    target_compile_options(${target} PRIVATE -fPIC)
+  endif()
+  set_target_properties(${target} PROPERTIES MILLRACE_USES_TORCH ON)
 endfunction()

@@ -1,0 +1,103 @@
+#!/usr/bin/env bash
+# Installs what millrace is built from: Debian packages and a Python environment (.venv) with pinned wheels.
+# Does nothing, and needs no network, when all of it is there.
+#
+#   scripts/setup.sh            what a build needs
+#   scripts/setup.sh --tests    and what ./test.sh needs: the peers we compare with
+#   scripts/setup.sh --gpu      the libraries of an NVIDIA GPU as well (done unasked where a GPU is seen)
+#
+# PYTHON=python3.12 chooses the interpreter (3.11 or newer). Not root and no sudo: see scripts/fetch_deps.sh.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+tests=no
+gpu=no
+for argument in "$@"; do
+  case $argument in
+    --tests) tests=yes ;;
+    --gpu) gpu=yes ;;
+    *) sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
+  esac
+done
+if [[ -e /dev/nvidia0 || -e /dev/nvidiactl ]]; then gpu=yes; fi
+
+fail() {
+  echo "setup: $1" >&2
+  exit 1
+}
+
+as_root() {
+  if [[ $(id -u) == 0 ]]; then
+    "$@"
+  elif command -v sudo > /dev/null; then
+    sudo "$@"
+  else
+    fail "expected root or sudo for: $* (or, without either, try scripts/fetch_deps.sh)"
+  fi
+}
+
+# The first word of every line of the given lists.
+package_names() { sed -e 's/#.*//' "$@" | awk 'NF {print $1}'; }
+
+missing_packages() {
+  local installed
+  # dpkg-query fails when it has never heard of one of them.
+  installed=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' "$@" 2> /dev/null | sed -n 's/^installed //p') || true
+  comm -23 <(printf '%s\n' "$@" | sort -u) <(sort -u <<< "$installed")
+}
+
+install_packages() {
+  local lists=(scripts/packages.txt) missing
+  if [[ $tests == yes ]]; then lists+=(scripts/packages-tests.txt); fi
+  if ! command -v dpkg-query > /dev/null; then
+    if [[ -e .deps/complete ]]; then return; fi
+    fail "expected Debian's package tools (try scripts/fetch_deps.sh, which needs only curl and tar)"
+  fi
+  # shellcheck disable=SC2046
+  mapfile -t missing < <(missing_packages $(package_names "${lists[@]}") "$@")
+  if [[ ${#missing[@]} == 0 ]]; then return; fi
+  if [[ $(id -u) != 0 && -e .deps/complete ]] && ! command -v sudo > /dev/null; then return; fi
+  echo "setup: installing ${missing[*]}"
+  as_root apt-get update -qq
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" > /dev/null
+}
+
+# Prints a Python 3.11 or newer, or nothing.
+find_python() {
+  local python
+  for python in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11}; do
+    if command -v "$python" > /dev/null && "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; then
+      echo "$python"
+      return
+    fi
+  done
+}
+
+make_environment() {
+  if [[ -x .venv/bin/python ]] && .venv/bin/python -c 'import pip' 2> /dev/null; then return; fi
+  local python
+  python=$(find_python)
+  if [[ -z $python ]] || ! "$python" -c 'import venv, ensurepip' 2> /dev/null; then
+    install_packages python3 python3-venv
+    python=$(find_python)
+  fi
+  [[ -n $python ]] || fail "expected Python 3.11 or newer, got ${PYTHON:-$(python3 --version 2>&1)} (try PYTHON=/path/to/python3)"
+  "$python" -m venv --clear .venv
+}
+
+install_wheels() {
+  local lists=(scripts/requirements.txt) wanted stamp=.venv/installed-by-setup
+  if [[ $gpu == yes || $tests == yes ]]; then lists+=(scripts/requirements-gpu.txt); fi
+  if [[ $tests == yes ]]; then lists+=(scripts/requirements-tests.txt); fi
+  # One line per list that is installed, so that `setup.sh` after `setup.sh --tests` has nothing to do.
+  wanted=$(sha256sum "${lists[@]}")
+  if [[ -e $stamp ]] && [[ -z $(comm -23 <(sort <<< "$wanted") <(sort "$stamp")) ]]; then return; fi
+  echo "setup: installing Python wheels into .venv"
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: "${lists[@]/#/--requirement=}"
+  .venv/bin/python -c 'import pyarrow; pyarrow.create_library_symlinks()'  # libarrow.so beside libarrow.so.N
+  echo "$wanted" > $stamp
+}
+
+install_packages
+make_environment
+install_wheels

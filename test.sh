@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Runs every check of the project, in the order of the list below, and stops at the first that fails.
+#
+#   ./test.sh                everything
+#   ./test.sh --fast         without the second and third build (no-cuda, sanitizers)
+#   ./test.sh STAGE...       only these
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+stage_setup() { scripts/setup.sh --tests; }                   # Debian packages, wheels, the peers we compare with
+stage_format() { scripts/check_format.sh; }                   # clang-format
+stage_layers() { .venv/bin/python tools/check_layers.py; }    # who may include whom, file lengths
+stage_build() { scripts/build.sh release; }                   # warnings are errors
+stage_unit() { ctest --preset release -j "$(nproc)"; }        # *_test.cpp
+stage_python() { .venv/bin/python -m pytest; }                # tests/: what crosses folders, and parity with the peers
+stage_docs() { .venv/bin/python tools/check_docs.py; }        # the commands and the paths in the docs
+stage_no_cuda() { scripts/build.sh no-cuda millrace_kernels; } # a machine without a CUDA toolkit
+stage_sanitizers() {                                          # address and undefined behaviour: all that reads untrusted files
+  scripts/build.sh asan millrace_torch_free_tests
+  ctest --preset asan -L torch_free -j "$(nproc)"
+}
+
+all_stages=(setup format layers build unit python docs no_cuda sanitizers)
+stages=("${all_stages[@]}")
+if [[ ${1:-} == --fast ]]; then
+  stages=(setup format layers build unit python docs)
+elif [[ $# -gt 0 ]]; then
+  stages=("$@")
+fi
+for stage in "${stages[@]}"; do
+  if ! declare -F "stage_$stage" > /dev/null; then
+    echo "test.sh: expected one of ${all_stages[*]}, got $stage" >&2
+    exit 2
+  fi
+done
+
+summary=()
+summarize() {
+  printf '\n== summary\n'
+  printf '%s\n' "${summary[@]}"
+}
+
+for stage in "${stages[@]}"; do
+  printf '\n== %s\n' "$stage"
+  started=$SECONDS
+  # Inside `if`, bash would switch off `set -e` for the whole function.
+  set +e
+  (set -e; "stage_$stage")
+  status=$?
+  set -e
+  seconds=$((SECONDS - started))
+  if [[ $status != 0 ]]; then
+    summary+=("$(printf 'FAILED %-10s %5d s' "$stage" "$seconds")")
+    summarize
+    echo "repeat it with: ./test.sh $stage"
+    exit 1
+  fi
+  summary+=("$(printf 'passed %-10s %5d s' "$stage" "$seconds")")
+done
+summarize
