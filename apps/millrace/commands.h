@@ -1,0 +1,29 @@
+// The commands of the program. Each lives in <name>_command.cpp and gets its arguments without the command's name.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+namespace millrace {
+
+struct Command {
+  const char* name;
+  const char* summary;
+  // Returns the exit status, or throws one of the exceptions of base/error.h.
+  int (*run)(const std::vector<std::string>& args);
+};
+
+std::span<const Command> commands();
+
+int run_train(const std::vector<std::string>& args);
+int run_forward(const std::vector<std::string>& args);
+int run_tokenize(const std::vector<std::string>& args);
+int run_inspect(const std::vector<std::string>& args);
+int run_sample(const std::vector<std::string>& args);
+int run_export(const std::vector<std::string>& args);
+int run_import(const std::vector<std::string>& args);
+int run_prepare(const std::vector<std::string>& args);
+int run_verify(const std::vector<std::string>& args);
+
+}  // namespace millrace

@@ -1,0 +1,134 @@
+// millrace export and import: weights between namings; export also takes a run's checkpoint.
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+
+#include "base/files.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "command_line.h"
+#include "commands.h"
+#include "models/flux/config.h"
+#include "models/flux/weight_names.h"
+#include "models/model_table.h"
+#include "tasks/flux_pretrain/flux_setup.h"
+#include "tasks/flux_pretrain/run_weights.h"
+
+namespace millrace {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct ConvertArguments {
+  std::string source, output, model = "flux", naming, config, dtype, use = "best";
+  int64_t step = -1;
+  double max_shard_gb = 5;
+};
+
+TensorMap convert_dtype(TensorMap tensors, const std::string& dtype) {
+  if (dtype.empty()) return tensors;
+  const torch::Dtype target = dtype == "bf16" ? torch::kBFloat16 : dtype == "fp16" ? torch::kFloat16 : torch::kFloat32;
+  for (auto& [name, tensor] : tensors) tensor = tensor.to(target);
+  return tensors;
+}
+
+// theirs: already under the target's names.
+void write(const ConvertArguments& arguments, Naming naming, const TensorMap& theirs,
+           const std::optional<std::string>& config_json) {
+  SaveWeightsOptions options = save_options(naming);
+  options.max_shard_bytes = static_cast<uint64_t>(arguments.max_shard_gb * 1e9);
+  save_weights(arguments.output, convert_dtype(theirs, arguments.dtype), options);
+  const bool is_folder = !ends_with(arguments.output, ".safetensors");
+  if (is_folder && config_json) write_file_atomically(fs::path(arguments.output) / "config.json", *config_json);
+  std::printf("%s: %zu tensors in %s naming\n", arguments.output.c_str(), theirs.size(),
+              std::string(naming_name(naming)).c_str());
+}
+
+void convert_run(const ConvertArguments& arguments) {
+  const Naming naming = arguments.naming.empty() ? Naming::kBfl : parse_naming(arguments.naming);
+  const RunWeights run = load_run_weights(arguments.source, arguments.step,
+                                          arguments.use == "last"      ? WhichWeights::kLast
+                                          : arguments.use == "average" ? WhichWeights::kAverage
+                                                                       : WhichWeights::kBest);
+  const auto in_weight = run.tensors.find("img_in.weight");
+  if (in_weight == run.tensors.end()) throw ModelError("[" + arguments.source + "] expected FLUX weights, got others");
+  const int64_t patch = patch_size(run.config);
+  const flux::FluxConfig sizes = flux_config(run.config, in_weight->second.size(1) / (patch * patch));
+  log_info(arguments.source, ": step ", run.step, run.averaged ? ", averaged weights" : "");
+  write(arguments, naming, export_weights(run.tensors, flux::weight_rules(sizes, naming)),
+        naming == Naming::kDiffusers ? std::optional<std::string>(flux::to_diffusers_json(sizes).dump(2) + "\n")
+                                     : std::nullopt);
+}
+
+void convert_weights(const ConvertArguments& arguments, Naming default_naming) {
+  const ModelEntry& entry = find_model(arguments.model);
+  const ModelWeights weights(entry, arguments.source,
+                             arguments.config.empty() ? std::nullopt : std::optional<fs::path>(arguments.config));
+  Naming naming = arguments.naming.empty() ? default_naming : parse_naming(arguments.naming);
+  const auto known = std::find(entry.namings.begin(), entry.namings.end(), naming);
+  if (known == entry.namings.end()) {
+    if (!arguments.naming.empty()) {
+      std::vector<std::string> names;
+      for (const Naming each : entry.namings) names.emplace_back(naming_name(each));
+      throw ConfigError("[--naming] expected " + join(names, " or ") + " for " + entry.name + ", got " +
+                        arguments.naming);
+    }
+    naming = entry.namings.front();
+  }
+  write(arguments, naming, export_weights(weights.import(), weights.model().weight_rules(naming, {})),
+        weights.model().config_json(naming));
+}
+
+bool read_arguments(CLI::App& app, ConvertArguments& arguments, const std::vector<std::string>& args) {
+  app.add_option("output", arguments.output,
+                 "A file ending in .safetensors, or a folder (sharded with an index above the limit)")
+      ->required();
+  app.add_option("--model", arguments.model, "flux, autoencoder, clip or t5")->capture_default_str();
+  app.add_option("--naming", arguments.naming, "bfl, diffusers, torchtitan or huggingface");
+  app.add_option("--config", arguments.config, "The model's sizes, where the source cannot tell them");
+  app.add_option("--dtype", arguments.dtype, "Convert to fp32, bf16 or fp16; by default as in the source")
+      ->check(CLI::IsMember({"fp32", "bf16", "fp16"}));
+  app.add_option("--max-shard-gb", arguments.max_shard_gb, "Largest file of a folder, in 10^9 bytes")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  return parse_command_line(app, args);
+}
+
+}  // namespace
+
+int run_export(const std::vector<std::string>& args) {
+  ConvertArguments arguments;
+  CLI::App app{"Writes a run's checkpoint, or weights in any naming, as safetensors in another naming.",
+               "millrace export"};
+  app.add_option("source", arguments.source, "A run's folder, or weights: a file, an index json or a folder")
+      ->required();
+  app.add_option("--step", arguments.step, "Of a run: the checkpoint to use; -1: the newest")->capture_default_str();
+  app.add_option("--use", arguments.use,
+                 "Of a run: average for the averaged weights, last for the last step's, best for average if kept")
+      ->check(CLI::IsMember({"best", "average", "last"}))
+      ->capture_default_str();
+  if (!read_arguments(app, arguments, args)) return static_cast<int>(ExitCode::kDone);
+  if (is_run_folder(arguments.source)) {
+    convert_run(arguments);
+  } else {
+    convert_weights(arguments, Naming::kDiffusers);
+  }
+  return static_cast<int>(ExitCode::kDone);
+}
+
+int run_import(const std::vector<std::string>& args) {
+  ConvertArguments arguments;
+  CLI::App app{
+      "Reads weights in any naming, checks them, and writes them under our own names (BFL's; Hugging Face's for "
+      "text encoders).",
+      "millrace import"};
+  app.add_option("source", arguments.source, "Weights: a safetensors file, an index json or a folder")->required();
+  if (!read_arguments(app, arguments, args)) return static_cast<int>(ExitCode::kDone);
+  convert_weights(arguments, Naming::kBfl);
+  return static_cast<int>(ExitCode::kDone);
+}
+
+}  // namespace millrace

@@ -1,0 +1,14 @@
+// What the program says and returns when something went wrong.
+#pragma once
+
+#include <exception>
+
+namespace millrace {
+
+// For a bug, a lack of memory or an error of a library: everything that ExitCode has no name for.
+inline constexpr int kUnexpectedFailure = 1;
+
+// Prints one message to stderr and returns the exit status. Never throws.
+int report_failure(const std::exception& error) noexcept;
+
+}  // namespace millrace

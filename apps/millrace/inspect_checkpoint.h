@@ -1,0 +1,14 @@
+// A checkpoint as a report of `millrace inspect`.
+#pragma once
+
+#include <filesystem>
+
+#include "formats/inspect/inspect.h"
+
+namespace millrace {
+
+// path: a step's folder or its index.json, a folder of step-* folders, or a run's folder; of several steps the latest
+// is taken. Every file and checksum is verified: damage is a StorageError.
+Report inspect_checkpoint(const std::filesystem::path& path, const InspectOptions& options);
+
+}  // namespace millrace

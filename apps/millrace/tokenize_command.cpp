@@ -1,0 +1,123 @@
+// millrace tokenize: ids for lines of text.
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "command_line.h"
+#include "commands.h"
+#include "tokenizers/tokenizer.h"
+
+namespace millrace {
+namespace {
+
+// A caption is a few hundred bytes; a line without an end must not fill the memory.
+constexpr size_t kMaxLineBytes = size_t{64} << 20;
+
+// False at the end of the input.
+bool read_line(std::istream& input, int64_t number, std::string& line) {
+  line.clear();
+  std::streambuf& buffer = *input.rdbuf();
+  int c = buffer.sbumpc();
+  if (c == std::char_traits<char>::eof()) return false;
+  for (; c != std::char_traits<char>::eof() && c != '\n'; c = buffer.sbumpc()) {
+    if (line.size() == kMaxLineBytes) {
+      throw DataError(str("[standard input:", number, "] expected lines of at most ", kMaxLineBytes >> 20,
+                          " MiB, got a longer one"));
+    }
+    line.push_back(static_cast<char>(c));
+  }
+  return true;
+}
+
+std::string text_of_json_line(const std::string& line, int64_t number) {
+  const auto fail = [&](const std::string& got) -> DataError {
+    return DataError(str("[standard input:", number, "] expected {\"text\": \"...\"} or a JSON string, got ", got,
+                         " (try --text for plain text)"));
+  };
+  nlohmann::json json;
+  try {
+    json = nlohmann::json::parse(line);
+  } catch (const nlohmann::json::exception& error) {
+    throw fail(error.what());
+  }
+  if (json.is_string()) return json.get<std::string>();
+  if (json.is_object() && json.contains("text") && json["text"].is_string()) return json["text"].get<std::string>();
+  throw fail("other JSON");
+}
+
+void print_ids(const std::vector<int32_t>& ids, std::string& out) {
+  out = "{\"ids\": [";
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (i > 0) out += ", ";
+    out += std::to_string(ids[i]);
+  }
+  out += "]}\n";
+  std::cout.write(out.data(), static_cast<std::streamsize>(out.size()));
+}
+
+std::vector<int32_t> ids_of_json_line(const std::string& line, int64_t number) {
+  try {
+    const nlohmann::json json = nlohmann::json::parse(line);
+    return (json.is_object() ? json.at("ids") : json).get<std::vector<int32_t>>();
+  } catch (const nlohmann::json::exception& error) {
+    throw DataError(
+        str("[standard input:", number, "] expected {\"ids\": [...]} or a list of ids, got ", error.what()));
+  }
+}
+
+}  // namespace
+
+int run_tokenize(const std::vector<std::string>& args) {
+  CLI::App app{"Ids for lines of text: JSON lines on standard input, JSON lines on standard output.",
+               "millrace tokenize"};
+  std::string path;
+  TokenizerKind kind = TokenizerKind::kAuto;
+  int64_t max_length = 0;
+  bool pad = false, plain_text = false, decode = false;
+  const std::map<std::string, TokenizerKind> kinds{
+      {"auto", TokenizerKind::kAuto}, {"clip", TokenizerKind::kClip}, {"t5", TokenizerKind::kT5}};
+  app.add_option("--tokenizer", path,
+                 "Folder with tokenizer.json, vocab.json and merges.txt, or spiece.model; one of these files; or "
+                 "open_clip's bpe_simple_vocab_16e6.txt.gz")
+      ->required();
+  app.add_option("--kind", kind, "What the files must be: auto, clip or t5")
+      ->transform(CLI::CheckedTransformer(kinds))
+      ->default_str("auto");
+  app.add_option("--max-length", max_length, "Cut to this many ids, special ids included; 0: do not cut")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 24));
+  app.add_flag("--pad", pad, "Fill up to --max-length with the pad id");
+  app.add_flag("--text", plain_text, "Text lines are plain text, not JSON");
+  app.add_flag("--decode", decode, "The way back: ids in, text without special tokens out");
+  if (!parse_command_line(app, args)) return static_cast<int>(ExitCode::kDone);
+  if (pad && max_length == 0)
+    throw ConfigError("[tokenize --pad] expected a length to fill up to (try --max-length 77)");
+
+  const std::unique_ptr<Tokenizer> tokenizer = load_tokenizer(path, kind);
+  std::ios::sync_with_stdio(false);
+  std::string line, out;
+  for (int64_t number = 1; read_line(std::cin, number, line); ++number) {
+    if (decode) {
+      const std::string text = tokenizer->decode(ids_of_json_line(line, number));
+      std::cout << (plain_text ? text : nlohmann::json{{"text", text}}.dump()) << '\n';
+      continue;
+    }
+    const std::string text = plain_text ? line : text_of_json_line(line, number);
+    try {
+      print_ids(pad              ? tokenizer->encode_padded(text, max_length)
+                : max_length > 0 ? tokenizer->encode_truncated(text, max_length)
+                                 : tokenizer->encode(text),
+                out);
+    } catch (const DataError& error) {
+      throw DataError(str("[standard input:", number, "] ", error.what()));
+    }
+  }
+  std::cout.flush();
+  if (!std::cout) throw StorageError("[standard output] expected to write all ids, got a closed or full output");
+  return static_cast<int>(ExitCode::kDone);
+}
+
+}  // namespace millrace

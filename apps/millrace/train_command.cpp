@@ -1,0 +1,108 @@
+// millrace train CONFIG.toml [--section.key=value ...]
+#include <csignal>
+#include <cstdlib>
+#include <iostream>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "commands.h"
+#include "config/arguments.h"
+#include "config/help.h"
+#include "config/run_config.h"
+#include "tasks/task_table.h"
+
+namespace millrace {
+namespace {
+
+constexpr const char* kUsage =
+    "usage: millrace train CONFIG.toml [--section.key=value ...]\n"
+    "\n"
+    "Trains as CONFIG.toml says, or goes on from the newest checkpoint in job.dump_folder.\n"
+    "The command line beats the file, the file beats the defaults; of two equal options the last counts.\n"
+    "\n"
+    "  --section.key=value   set an option; `--section.key value` is the same, and - is the same as _\n"
+    "  --section.flag        set a flag to true; --section.no_flag or --section.flag=false to false\n"
+    "  --section.list=a,b    or as in TOML: --section.list='[\"a\", \"b, c\"]'\n"
+    "  --section.key=None    for options that may be None; --section.key= for an empty text\n"
+    "  --job.config_file F   the same as CONFIG.toml\n"
+    "  --show-config         print the resolved configuration as TOML, and stop\n"
+    "  --help[=SECTION]      this text, or one section of it; --help=markdown: as in docs/configuration.md\n";
+
+struct TrainArguments {
+  std::string config_file;
+  std::vector<std::string> overrides;
+  bool show_config = false;
+  bool help = false;
+  std::string help_section;
+};
+
+TrainArguments read_arguments(const std::vector<std::string>& args) {
+  const Arguments split = split_arguments(args);
+  TrainArguments result{.config_file = split.config_file, .overrides = split.overrides};
+  for (const std::string& flag : split.others) {
+    if (flag == "--help" || flag == "-h" || starts_with(flag, "--help=")) {
+      result.help = true;
+      if (starts_with(flag, "--help=")) result.help_section = flag.substr(7);
+    } else if (flag == "--show-config" || flag == "--show_config") {
+      result.show_config = true;
+    } else {
+      throw ConfigError("[" + flag + "] expected --section.key=value, --show-config or --help");
+    }
+  }
+  for (const std::string& file : split.positional) {
+    if (!result.config_file.empty()) {
+      throw ConfigError("[" + file + "] expected one configuration file, got " + result.config_file + " as well");
+    }
+    result.config_file = file;
+  }
+  return result;
+}
+
+void print_help(const std::string& section) {
+  if (section == "markdown") {
+    std::cout << options_markdown();
+  } else if (section.empty()) {
+    std::cout << kUsage << "\n" << options_help();
+  } else {
+    std::cout << options_help(section);
+  }
+}
+
+// Started twice by a launcher, two processes would write into one folder.
+void check_alone() {
+  for (const char* name : {"WORLD_SIZE", "SLURM_STEP_NUM_TASKS"}) {
+    const char* value = std::getenv(name);
+    if (value != nullptr && std::string(value) != "1" && *value != '\0') {
+      throw ConfigError(str("[", name, "] expected 1, got ", value, " (this version trains on one device)"));
+    }
+  }
+}
+
+}  // namespace
+
+int run_train(const std::vector<std::string>& args) {
+  const TrainArguments arguments = read_arguments(args);
+  if (arguments.help) {
+    print_help(arguments.help_section);
+    return 0;
+  }
+  if (arguments.config_file.empty() && !arguments.show_config) {
+    throw ConfigError("[millrace train] expected a configuration file, got none (try millrace train --help)");
+  }
+  const RunConfig config = load_run_config(arguments.config_file, arguments.overrides);
+  check_ranks(config, 1);
+  if (arguments.show_config) {
+    std::cout << to_toml(config);
+    return 0;
+  }
+  check_alone();
+  check_datasets(config);
+  if (config.job.print_config) log_info("configuration:\n", to_toml(config));
+  // A closed terminal or a dead `| tee` must not end a run of days.
+  std::signal(SIGPIPE, SIG_IGN);
+  run_task(config);
+  return 0;
+}
+
+}  // namespace millrace

@@ -1,0 +1,144 @@
+#include "config/cross_checks.h"
+
+#include <numeric>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "config/number_text.h"
+
+namespace millrace {
+namespace {
+
+void check_model(const ModelConfig& model, Problems& problems) {
+  if (model.hidden_size > 0 && model.num_heads > 0) {
+    if (model.hidden_size % model.num_heads != 0) {
+      problems.add("model.hidden_size",
+                   str("expected a multiple of model.num_heads (", model.num_heads, "), got ", model.hidden_size));
+    } else if (!model.axes_dim.empty()) {
+      const int64_t head_dim = model.hidden_size / model.num_heads;
+      const int64_t sum = std::accumulate(model.axes_dim.begin(), model.axes_dim.end(), int64_t{0});
+      if (sum != head_dim) {
+        problems.add("model.axes_dim",
+                     str("expected numbers with the sum hidden_size / num_heads = ", head_dim, ", got the sum ", sum));
+      }
+    }
+  }
+  if (!model.axes_dim.empty() && model.axes_dim.size() != 3) {
+    problems.add("model.axes_dim", str("expected 3 numbers (text, row, column), got ", model.axes_dim.size()));
+  }
+  for (const int64_t size : model.axes_dim) {
+    if (size % 2 != 0) problems.add("model.axes_dim", str("expected even numbers, got ", size));
+  }
+}
+
+void check_encoder(const EncoderConfig& encoder, Problems& problems) {
+  if (encoder.autoencoder_shift.has_value() != encoder.autoencoder_scale.has_value()) {
+    problems.add("encoder.autoencoder_scale",
+                 "expected autoencoder_shift and autoencoder_scale both or neither, got one of them");
+  }
+}
+
+void check_training(const RunConfig& config, Problems& problems) {
+  const TrainingConfig& training = config.training;
+  if (training.global_batch_size == 0) {
+    problems.add("training.global_batch_size", "expected -1 or at least 1, got 0");
+  } else if (training.global_batch_size > 0 && training.global_batch_size % training.local_batch_size != 0) {
+    problems.add("training.global_batch_size", str("expected a multiple of training.local_batch_size (",
+                                                   training.local_batch_size, "), got ", training.global_batch_size));
+  }
+  if (config.optimizer.stochastic_rounding && training.dtype != "bfloat16") {
+    problems.add("optimizer.stochastic_rounding",
+                 "expected training.dtype = \"bfloat16\" with it, got \"" + training.dtype + "\"");
+  }
+}
+
+// Pictures must divide into patches of the latent, which is 8 times smaller than the picture unless the model works on
+// pixels.
+void check_image_size(const RunConfig& config, const std::string& place, int64_t size, Problems& problems) {
+  const int64_t patch_size = config.model.patch_size > 0 ? config.model.patch_size : 2;
+  const int64_t unit = patch_size * (config.encoder.autoencoder_path == "none" ? 1 : 8);
+  if (size % unit != 0) {
+    problems.add(place, str("expected a multiple of ", unit, " pixels (one image token), got ", size));
+  }
+}
+
+void check_sample(const SampleConfig& sample, Problems& problems) {
+  if (!sample.prompts.empty() && !sample.prompts_file.empty()) {
+    problems.add("sample.prompts_file", "expected prompts or prompts_file, got both");
+  }
+  if (sample.every_steps > 0 && sample.prompts.empty() && sample.prompts_file.empty()) {
+    problems.add("sample.prompts", "expected at least one prompt, got none (or set sample.every_steps to 0)");
+  }
+}
+
+void check_profiling(const ProfilingConfig& profiling, Problems& problems) {
+  if (!profiling.enable_profiling || profiling.wait_steps) return;
+  const int64_t used = profiling.warmup_steps + profiling.active_steps;
+  if (profiling.profile_freq < used) {
+    problems.add("profiling.profile_freq",
+                 str("expected at least warmup_steps + active_steps = ", used, ", got ", profiling.profile_freq));
+  }
+}
+
+void check_recompute(const ActivationCheckpointConfig& recompute, Problems& problems) {
+  const auto every = parse_integer(recompute.selective_ac_option);
+  if (!every || *every < 1) {
+    problems.add("activation_checkpoint.selective_ac_option",
+                 "expected a whole number of at least 1, as a text, got \"" + recompute.selective_ac_option + "\"" +
+                     (recompute.selective_ac_option == "op" ? " (single operations are not recomputed)" : ""));
+  }
+}
+
+}  // namespace
+
+void check_between_options(const RunConfig& config, Problems& problems) {
+  check_model(config.model, problems);
+  check_encoder(config.encoder, problems);
+  check_training(config, problems);
+  check_image_size(config, "training.img_size", config.training.img_size, problems);
+  if (config.sample.img_size > 0) check_image_size(config, "sample.img_size", config.sample.img_size, problems);
+  check_sample(config.sample, problems);
+  check_profiling(config.profiling, problems);
+  check_recompute(config.activation_checkpoint, problems);
+  if (config.validation.steps == 0) problems.add("validation.steps", "expected -1 or at least 1, got 0");
+  if (config.parallelism.data_parallel_shard_degree == 0) {
+    problems.add("parallelism.data_parallel_shard_degree", "expected -1 or at least 1, got 0");
+  }
+}
+
+void check_datasets(const RunConfig& config) {
+  Problems problems;
+  auto check = [&](const std::string& key, const std::string& name, const std::string& path) {
+    for (const char* known :
+         {"cc12m_disk", "cc12m_preprocessed", "cc12m_wds_30k", "coco_preprocessed", "coco-validation", "dummy"}) {
+      if (name == known) {
+        problems.add(
+            key, "expected tar shards (\"webdataset\"), got \"" + name + "\", whose format this version does not read");
+      }
+    }
+    if (path.empty()) problems.add(key + "_path", "expected tar files, a folder or a pattern, got nothing");
+  };
+  check("training.dataset", config.training.dataset, config.training.dataset_path);
+  if (config.validation.enable) check("validation.dataset", config.validation.dataset, config.validation.dataset_path);
+  problems.throw_if_any();
+}
+
+void check_ranks(const RunConfig& config, int64_t world_size) {
+  const int64_t replicas = config.parallelism.data_parallel_replicate_degree;
+  const int64_t shards = config.parallelism.data_parallel_shard_degree;
+  Problems problems;
+  if (shards == -1 ? world_size % replicas != 0 : replicas > world_size || replicas * shards != world_size) {
+    const std::string product =
+        shards == -1 ? str("a divisor of ") : str("times data_parallel_shard_degree (", shards, ") to be ");
+    problems.add("parallelism.data_parallel_replicate_degree",
+                 str("expected ", product, "the number of ranks, ", world_size, ", got ", replicas));
+  }
+  const int64_t micro_batch = config.training.local_batch_size * world_size;
+  if (config.training.global_batch_size > 0 && config.training.global_batch_size % micro_batch != 0) {
+    problems.add("training.global_batch_size", str("expected a multiple of local_batch_size times the ranks (",
+                                                   micro_batch, "), got ", config.training.global_batch_size));
+  }
+  problems.throw_if_any();
+}
+
+}  // namespace millrace

@@ -1,0 +1,253 @@
+#include "config/foreign_options.h"
+
+#include <algorithm>
+#include <array>
+
+#include "base/log.h"
+#include "base/text.h"
+#include "config/number_text.h"
+
+namespace millrace {
+namespace {
+
+using Type = ForeignOption::Type;
+using Kind = TomlValue::Kind;
+constexpr auto kWarn = ForeignOption::Answer::kWarn;
+constexpr auto kRefuse = ForeignOption::Answer::kRefuse;
+
+constexpr const char* kBuiltIn = "the options of FLUX are built in";
+constexpr const char* kSavedConfig = "the resolved configuration is always in job.dump_folder/config.toml";
+constexpr const char* kSnapshots = "memory snapshots are Python pickles; metrics.jsonl has the memory of each step";
+constexpr const char* kEveryUpdate = "the update is always one fused pass over all parameters";
+constexpr const char* kNoCompiler = "nothing is compiled at run time: the fused kernels are part of the program";
+constexpr const char* kNoCollector = "there is no garbage collector to steer";
+constexpr const char* kLoader = "the loader decides by itself";
+constexpr const char* kNoQuantised = "quantised layers are not in this version";
+constexpr const char* kOneDevice = "this version trains on one device";
+constexpr const char* kWholeCheckpoint = "every checkpoint is complete; `millrace export` writes the weights alone";
+constexpr const char* kPlainCheckpoint = "checkpoints are safetensors; `millrace export` writes other namings";
+constexpr const char* kInitialPath = "the kind of file is recognised; only the weights are taken from it";
+constexpr const char* kNoRandomBlocks = "recomputed blocks draw no random numbers and are always exact";
+constexpr const char* kSampleCommand = "`millrace sample` has its own options";
+constexpr const char* kPrepareCommand = "it belongs to preparing data, not to training";
+constexpr const char* kLeftover = "torchtitan does not use it either";
+constexpr const char* kDeterministic = "training is always deterministic";
+
+constexpr std::array kOptions = std::to_array<ForeignOption>({
+    {"job.config_file", Type::kText, "None", kWarn, "the file being read is the one given on the command line"},
+    {"job.use_for_integration_test", Type::kFlag, "false", kWarn, "it marks torchtitan's own tests"},
+    {"job.save_config_file", Type::kText, "None", kWarn, kSavedConfig},
+    {"job.custom_config_module", Type::kText, "\"\"", kWarn, kBuiltIn},
+    {"experimental.custom_args_module", Type::kText, "\"\"", kWarn, kBuiltIn},
+    {"experimental.custom_import", Type::kText, "\"\"", kRefuse, "there is no Python to import into"},
+
+    {"profiling.enable_memory_snapshot", Type::kFlag, "false", kWarn, kSnapshots},
+    {"profiling.save_memory_snapshot_folder", Type::kText, "\"memory_snapshot\"", kWarn, kSnapshots},
+
+    {"metrics.enable_wandb", Type::kFlag, "false", kWarn,
+     "Weights & Biases is not supported; metrics.jsonl and TensorBoard files can be imported there"},
+    {"metrics.mlperf_logging", Type::kFlag, "false", kWarn, "the MLPerf compliance log is not in this version"},
+    {"metrics.save_for_all_ranks", Type::kFlag, "false", kWarn, kOneDevice},
+
+    {"model.tokenizer_path", Type::kText, "None", kWarn, "encoder.t5_tokenizer and encoder.clip_tokenizer say where"},
+    {"model.hf_assets_path", Type::kText, "None", kWarn, "encoder.t5_encoder and encoder.clip_encoder say where"},
+    {"model.converters", Type::kList, "[]", kRefuse, kNoQuantised},
+    {"model.print_after_conversion", Type::kFlag, "false", kWarn, kNoQuantised},
+
+    {"optimizer.implementation", Type::kText, "\"fused\"", kWarn, kEveryUpdate},
+    {"optimizer.early_step_in_backward", Type::kFlag, "false", kWarn, kEveryUpdate},
+
+    {"training.seq_len", Type::kInteger, "None", kWarn,
+     "the sequence follows from training.img_size and encoder.max_t5_encoding_len"},
+    {"training.enable_cpu_offload", Type::kFlag, "false", kRefuse, "offloading to the CPU is not in this version"},
+    {"training.mixed_precision_reduce", Type::kText, "\"float32\"", kRefuse, "gradients are always summed in float32"},
+    {"training.compile", Type::kFlag, "false", kWarn, kNoCompiler},
+    {"training.gc_freq", Type::kInteger, "50", kWarn, kNoCollector},
+    {"training.gc_debug", Type::kFlag, "false", kWarn, kNoCollector},
+    {"training.deterministic", Type::kFlag, "true", kWarn, kDeterministic},
+    {"training.subset_size", Type::kInteger, "None", kRefuse, "taking a part of a data set is not in this version"},
+    {"training.test_mode", Type::kFlag, "false", kRefuse,
+     "set encoder.t5_encoder, encoder.clip_encoder and encoder.autoencoder_path to \"random\" instead"},
+    {"training.dataloader.persistent_workers", Type::kFlag, "false", kWarn, kLoader},
+    {"training.dataloader.pin_memory", Type::kFlag, "false", kWarn, kLoader},
+    {"training.dataloader.prefetch_factor", Type::kInteger, "None", kWarn, kLoader},
+    {"debug.deterministic", Type::kFlag, "true", kWarn, kDeterministic},
+    {"debug.deterministic_warn_only", Type::kFlag, "false", kWarn, kDeterministic},
+    {"debug.moe_force_load_balance", Type::kFlag, "false", kWarn, "FLUX has no experts"},
+
+    {"validation.seq_len", Type::kInteger, "None", kWarn,
+     "the sequence follows from training.img_size and encoder.max_t5_encoding_len"},
+    {"validation.eval_freq", Type::kInteger, "None", kWarn, "validation.freq decides, in torchtitan too"},
+    {"validation.dataloader.*", Type::kAny, "None", kWarn, kLoader},
+    {"eval.inception_ckpt", Type::kText, "None", kWarn, kLeftover},
+    {"eval.clip_ckpt", Type::kText, "None", kWarn, kLeftover},
+    {"eval.coco_stats", Type::kText, "None", kWarn, kLeftover},
+    {"eval.prompts_csv", Type::kText, "None", kWarn, kLeftover},
+    {"eval.num_prompts", Type::kInteger, "None", kWarn, kLeftover},
+
+    {"inference.save_path", Type::kText, "None", kWarn, kSampleCommand},
+    {"inference.save_img_folder", Type::kText, "None", kWarn, kSampleCommand},
+    {"inference.batch_size", Type::kInteger, "None", kWarn, kSampleCommand},
+    {"inference.local_batch_size", Type::kInteger, "None", kWarn, kSampleCommand},
+    {"inference.prompts_path", Type::kText, "None", kWarn, kSampleCommand},
+    {"inference.img_size", Type::kInteger, "None", kWarn, kSampleCommand},
+    {"preprocessing.output_dataset_path", Type::kText, "None", kWarn, kPrepareCommand},
+
+    {"checkpoint.model_weights_only", Type::kFlag, "false", kWarn, kWholeCheckpoint},
+    {"checkpoint.last_save_model_weights_only", Type::kFlag, "false", kWarn, kWholeCheckpoint},
+    {"checkpoint.last_save_model_only", Type::kFlag, "false", kWarn, kWholeCheckpoint},
+    {"checkpoint.last_save_in_hf", Type::kFlag, "false", kWarn, kPlainCheckpoint},
+    {"checkpoint.export_dtype", Type::kText, "\"float32\"", kWarn, kWholeCheckpoint},
+    {"checkpoint.initial_load_model_only", Type::kFlag, "true", kRefuse, kInitialPath},
+    {"checkpoint.initial_load_in_hf", Type::kFlag, "None", kWarn, kInitialPath},
+    {"checkpoint.initial_load_in_hf_quantized", Type::kFlag, "false", kRefuse, kNoQuantised},
+    {"checkpoint.exclude_from_loading", Type::kList, "[]", kRefuse,
+     "a run goes on from a whole checkpoint; checkpoint.initial_load_path takes the weights alone"},
+    {"checkpoint.enable_first_step_checkpoint", Type::kFlag, "false", kWarn,
+     "checkpoint.interval decides alone; `millrace train` saves on SIGTERM too"},
+    {"checkpoint.create_seed_checkpoint", Type::kFlag, "false", kRefuse,
+     "the first weights are the same on any number of ranks without one"},
+    {"checkpoint.load_only", Type::kFlag, "false", kRefuse, "set checkpoint.initial_load_path and leave enable false"},
+    {"checkpoint.enable_ft_dataloader_checkpoints", Type::kFlag, "true", kWarn, kOneDevice},
+
+    {"activation_checkpoint.per_op_sac_force_recompute_mm_shapes_by_fqns", Type::kList, "None", kWarn,
+     "whole blocks are recomputed, not single operations"},
+    {"activation_checkpoint.early_stop", Type::kFlag, "None", kWarn, kNoRandomBlocks},
+    {"activation_checkpoint.memory_budget", Type::kNumber, "0.5", kWarn, "there is no mode memory_budget"},
+    {"activation_checkpoint.visualize_memory_budget_pareto", Type::kFlag, "false", kWarn,
+     "there is no mode memory_budget"},
+    {"activation_checkpoint.preserve_rng_state", Type::kFlag, "None", kWarn, kNoRandomBlocks},
+    {"activation_checkpoint.determinism_check", Type::kText, "\"default\"", kWarn, kNoRandomBlocks},
+    {"activation_checkpoint.debug", Type::kFlag, "false", kWarn, kNoRandomBlocks},
+
+    {"parallelism.tensor_parallel_degree", Type::kInteger, "1", kRefuse, kOneDevice},
+    {"parallelism.pipeline_parallel_degree", Type::kInteger, "1", kRefuse, kOneDevice},
+    {"parallelism.context_parallel_degree", Type::kInteger, "1", kRefuse, kOneDevice},
+    {"parallelism.expert_parallel_degree", Type::kInteger, "1", kRefuse, "FLUX has no experts"},
+    {"parallelism.expert_tensor_parallel_degree", Type::kInteger, "1", kRefuse, "FLUX has no experts"},
+    {"parallelism.expert_parallel_comm_backend", Type::kText, "\"standard\"", kWarn, "FLUX has no experts"},
+    {"parallelism.fsdp_reshard_after_forward", Type::kText, "\"default\"", kWarn, kOneDevice},
+    {"parallelism.disable_loss_parallel", Type::kFlag, "false", kWarn, kOneDevice},
+    {"parallelism.enable_async_tensor_parallel", Type::kFlag, "false", kWarn, kOneDevice},
+    {"parallelism.enable_compiled_autograd", Type::kFlag, "false", kWarn, kNoCompiler},
+    {"parallelism.context_parallel_rotate_method", Type::kText, "\"allgather\"", kWarn, kOneDevice},
+    {"parallelism.module_fqns_per_model_part", Type::kAny, "None", kWarn, kOneDevice},
+    {"parallelism.pipeline_parallel_*", Type::kAny, "None", kWarn, kOneDevice},
+
+    {"comm.init_timeout_seconds", Type::kInteger, "300", kWarn, kOneDevice},
+    {"comm.train_timeout_seconds", Type::kInteger, "100", kWarn, kOneDevice},
+    {"comm.trace_buf_size", Type::kInteger, "20000", kWarn, kOneDevice},
+    {"comm.save_traces_folder", Type::kText, "\"comm_traces\"", kWarn, kOneDevice},
+    {"comm.save_traces_file_prefix", Type::kText, "\"rank_\"", kWarn, kOneDevice},
+    {"comm.mode", Type::kText, "\"default\"", kRefuse, kOneDevice},
+
+    {"compile.enable", Type::kFlag, "false", kWarn, kNoCompiler},
+    {"compile.components", Type::kList, "[\"model\", \"loss\"]", kWarn, kNoCompiler},
+    {"compile.backend", Type::kText, "\"inductor\"", kWarn, kNoCompiler},
+
+    {"float8.*", Type::kAny, "None", kWarn, kNoQuantised},
+    {"mx.*", Type::kAny, "None", kWarn, kNoQuantised},
+    {"quantize.*", Type::kAny, "None", kWarn, kNoQuantised},
+
+    {"memory_estimation.enable", Type::kFlag, "false", kRefuse, "estimating memory is not in this version"},
+    {"memory_estimation.disable_fake_mode", Type::kFlag, "false", kWarn, "estimating memory is not in this version"},
+    {"fault_tolerance.enable", Type::kFlag, "false", kRefuse, kOneDevice},
+    {"fault_tolerance.*", Type::kAny, "None", kWarn, kOneDevice},
+});
+
+std::string canonical_text(const TomlValue& value) {
+  switch (value.kind) {
+    case Kind::kNone:
+      return "None";
+    case Kind::kBool:
+      return value.boolean ? "true" : "false";
+    case Kind::kInteger:
+      return std::to_string(value.integer);
+    case Kind::kFloat:
+      return number_text(value.floating);
+    case Kind::kText:
+      return quote_toml(value.text);
+    case Kind::kOther:
+      return value.text;
+    case Kind::kList:
+      break;
+  }
+  std::vector<std::string> items;
+  for (const TomlValue& item : value.items) items.push_back(canonical_text(item));
+  return "[" + join(items, ", ") + "]";
+}
+
+}  // namespace
+
+std::span<const ForeignOption> foreign_options() {
+  return kOptions;
+}
+
+const ForeignOption* find_foreign_option(std::string_view name) {
+  const ForeignOption* by_prefix = nullptr;
+  for (const ForeignOption& option : kOptions) {
+    const std::string_view pattern = option.name;
+    if (pattern == name) return &option;
+    if (pattern.ends_with('*') && name.starts_with(pattern.substr(0, pattern.size() - 1))) by_prefix = &option;
+  }
+  return by_prefix;
+}
+
+TomlValue value_from_text(const ForeignOption& option, const std::string& text, const std::string& place) {
+  if (text == "None") return {};
+  switch (option.type) {
+    case Type::kFlag: {
+      const std::string lower = to_lower(text);
+      if (lower == "true" || lower == "false") return {.kind = Kind::kBool, .boolean = lower == "true"};
+      return TomlValue::of_text(text);
+    }
+    case Type::kInteger:
+    case Type::kNumber:
+      if (const auto integer = parse_integer(text)) return {.kind = Kind::kInteger, .integer = *integer};
+      if (const auto number = parse_floating_point(text)) return {.kind = Kind::kFloat, .floating = *number};
+      return TomlValue::of_text(text);
+    case Type::kList: {
+      if (starts_with(trim(text), "[")) return parse_toml_value(text, place);
+      TomlValue list{.kind = Kind::kList};
+      for (const std::string& item : split(text, ',')) {
+        if (!trim(item).empty()) list.items.push_back(TomlValue::of_text(std::string(trim(item))));
+      }
+      return list;
+    }
+    case Type::kText:
+    case Type::kAny:
+      break;
+  }
+  return TomlValue::of_text(text);
+}
+
+std::string check_type(const ForeignOption& option, const TomlValue& value) {
+  const char* wanted = nullptr;
+  switch (option.type) {
+    case Type::kFlag:
+      if (value.kind != Kind::kBool) wanted = "true or false";
+      break;
+    case Type::kInteger:
+      if (value.kind != Kind::kInteger) wanted = "a whole number";
+      break;
+    case Type::kNumber:
+      if (value.kind != Kind::kInteger && value.kind != Kind::kFloat) wanted = "a number";
+      break;
+    case Type::kText:
+      if (value.kind != Kind::kText) wanted = "a text";
+      break;
+    case Type::kList:
+      if (value.kind != Kind::kList) wanted = "a list";
+      break;
+    case Type::kAny:
+      break;
+  }
+  if (wanted == nullptr || value.kind == Kind::kNone) return "";
+  return str("expected ", wanted, ", got ", describe(value));
+}
+
+bool is_harmless(const ForeignOption& option, const TomlValue& value) {
+  return canonical_text(value) == option.harmless || value.kind == Kind::kNone;
+}
+
+}  // namespace millrace

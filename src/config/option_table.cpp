@@ -1,0 +1,253 @@
+#include "config/option_table.h"
+
+#include <cmath>
+#include <type_traits>
+
+#include "base/log.h"
+#include "base/text.h"
+#include "config/number_text.h"
+
+namespace millrace {
+namespace {
+
+using Kind = TomlValue::Kind;
+
+struct Collector {
+  std::vector<OptionSection>* sections;
+
+  template <typename Section>
+  void section(const char* name, const char* meaning, Section& members) {
+    sections->push_back({name, meaning, {}});
+    members.describe(*this);
+  }
+  template <typename Member>
+  void operator()(Member& member, OptionInfo info) {
+    sections->back().options.push_back({sections->back().name, std::move(info), &member});
+  }
+};
+
+template <typename T>
+struct IsOptional : std::false_type {};
+template <typename T>
+struct IsOptional<std::optional<T>> : std::true_type {};
+
+// Reads value as a T, or says nothing when it is none.
+std::optional<bool> read(const TomlValue& value, const bool*) {
+  return value.kind == Kind::kBool ? std::optional(value.boolean) : std::nullopt;
+}
+std::optional<int64_t> read(const TomlValue& value, const int64_t*) {
+  return value.kind == Kind::kInteger ? std::optional(value.integer) : std::nullopt;
+}
+std::optional<double> read(const TomlValue& value, const double*) {
+  if (value.kind == Kind::kInteger) return static_cast<double>(value.integer);
+  if (value.kind == Kind::kFloat && std::isfinite(value.floating)) return value.floating;
+  return std::nullopt;
+}
+std::optional<std::string> read(const TomlValue& value, const std::string*) {
+  return value.kind == Kind::kText ? std::optional(value.text) : std::nullopt;
+}
+template <typename T>
+std::optional<std::vector<T>> read(const TomlValue& value, const std::vector<T>*) {
+  if (value.kind != Kind::kList) return std::nullopt;
+  std::vector<T> items;
+  for (const TomlValue& item : value.items) {
+    const std::optional<T> converted = read(item, static_cast<const T*>(nullptr));
+    if (!converted) return std::nullopt;
+    items.push_back(*converted);
+  }
+  return items;
+}
+
+bool is_allowed(const OptionInfo& info, double number) {
+  return number >= info.at_least && number <= info.at_most && number > info.above && number < info.below;
+}
+bool is_allowed(const OptionInfo&, bool) {
+  return true;
+}
+bool is_allowed(const OptionInfo& info, int64_t number) {
+  return is_allowed(info, static_cast<double>(number));
+}
+bool is_allowed(const OptionInfo& info, const std::string& text) {
+  if (!is_valid_utf8(text) || text.find('\0') != std::string::npos) return false;
+  if (info.choices.empty()) return true;
+  for (const char* choice : info.choices) {
+    if (text == choice) return true;
+  }
+  return false;
+}
+template <typename T>
+bool is_allowed(const OptionInfo& info, const std::vector<T>& items) {
+  for (const T& item : items) {
+    if (!is_allowed(info, item)) return false;
+  }
+  return true;
+}
+
+std::string text_of(bool value) {
+  return value ? "true" : "false";
+}
+std::string text_of(int64_t value) {
+  return std::to_string(value);
+}
+std::string text_of(double value) {
+  return number_text(value);
+}
+std::string text_of(const std::string& value) {
+  return quote_toml(value);
+}
+template <typename T>
+std::string text_of(const std::vector<T>& items) {
+  std::vector<std::string> texts;
+  for (const T& item : items) texts.push_back(text_of(item));
+  return "[" + join(texts, ", ") + "]";
+}
+template <typename T>
+std::string text_of(const std::optional<T>& value) {
+  return value ? text_of(*value) : "None";
+}
+
+std::string type_of(const bool*) {
+  return "true or false";
+}
+std::string type_of(const int64_t*) {
+  return "a whole number";
+}
+std::string type_of(const double*) {
+  return "a number";
+}
+std::string type_of(const std::string*) {
+  return "a text";
+}
+std::string type_of(const std::vector<std::string>*) {
+  return "a list of texts";
+}
+std::string type_of(const std::vector<int64_t>*) {
+  return "a list of whole numbers";
+}
+template <typename T>
+std::string type_of(const std::optional<T>*) {
+  return type_of(static_cast<const T*>(nullptr)) + " or None";
+}
+
+std::string plain_number(double value) {
+  return value == std::floor(value) && std::fabs(value) < 1e15 ? std::to_string(static_cast<int64_t>(value))
+                                                               : number_text(value);
+}
+
+std::string expectation(const Option& option) {
+  std::string text = option.info.choices.empty() ? type_name(option) : "";
+  if (!text.empty() && *option.info.unit) text += str(" of ", option.info.unit);
+  const std::string allowed = allowed_values(option);
+  if (!text.empty() && !allowed.empty()) text += ", ";
+  return text + allowed;
+}
+
+}  // namespace
+
+bool Option::is_flag() const {
+  return std::holds_alternative<bool*>(member) || std::holds_alternative<std::optional<bool>*>(member);
+}
+
+bool Option::is_list() const {
+  return std::holds_alternative<std::vector<std::string>*>(member) ||
+         std::holds_alternative<std::vector<int64_t>*>(member);
+}
+
+bool Option::accepts_none() const {
+  return info.none_is_empty ||
+         std::visit([](auto* pointer) { return IsOptional<std::remove_pointer_t<decltype(pointer)>>::value; }, member);
+}
+
+std::vector<OptionSection> option_sections(RunConfig& config) {
+  std::vector<OptionSection> sections;
+  Collector collector{&sections};
+  config.describe(collector);
+  return sections;
+}
+
+std::string type_name(const Option& option) {
+  return std::visit([](auto* pointer) { return type_of(pointer); }, option.member);
+}
+
+std::string allowed_values(const Option& option) {
+  const OptionInfo& info = option.info;
+  std::vector<std::string> parts;
+  if (!info.choices.empty()) {
+    std::vector<std::string> choices;
+    for (const char* choice : info.choices) choices.push_back(*choice ? choice : "\"\"");
+    return "one of " + join(choices, ", ");
+  }
+  if (std::isfinite(info.at_least)) parts.push_back("at least " + plain_number(info.at_least));
+  if (std::isfinite(info.above)) parts.push_back("above " + plain_number(info.above));
+  if (std::isfinite(info.at_most)) parts.push_back("at most " + plain_number(info.at_most));
+  if (std::isfinite(info.below)) parts.push_back("below " + plain_number(info.below));
+  return join(parts, " and ");
+}
+
+std::string value_text(const Option& option) {
+  return std::visit([](auto* pointer) { return text_of(*pointer); }, option.member);
+}
+
+std::string assign(const Option& option, const TomlValue& value) {
+  if (value.kind == Kind::kNone && option.info.none_is_empty) return assign(option, TomlValue::of_text(""));
+  const bool assigned = std::visit(
+      [&](auto* pointer) {
+        using Member = std::remove_pointer_t<decltype(pointer)>;
+        if constexpr (IsOptional<Member>::value) {
+          if (value.kind == Kind::kNone) {
+            pointer->reset();
+            return true;
+          }
+          const auto converted = read(value, static_cast<const typename Member::value_type*>(nullptr));
+          if (!converted || !is_allowed(option.info, *converted)) return false;
+          *pointer = *converted;
+        } else {
+          const auto converted = read(value, static_cast<const Member*>(nullptr));
+          if (!converted || !is_allowed(option.info, *converted)) return false;
+          *pointer = *converted;
+        }
+        return true;
+      },
+      option.member);
+  if (assigned) return "";
+
+  std::string problem = str("expected ", expectation(option), ", got ", describe(value));
+  if (value.kind == Kind::kText) {
+    if (!is_valid_utf8(value.text) || value.text.find('\0') != std::string::npos) {
+      return "expected a text in UTF-8 without zero bytes";
+    }
+    const std::vector<std::string> choices(option.info.choices.begin(), option.info.choices.end());
+    const std::string suggestion = nearest(value.text, choices);
+    if (!suggestion.empty()) problem += " (try " + quote_toml(suggestion) + ")";
+  }
+  return problem;
+}
+
+TomlValue value_from_text(const Option& option, const std::string& text, const std::string& place) {
+  if (text == "None" && option.accepts_none()) return {};
+  if (option.is_list()) {
+    if (starts_with(trim(text), "[")) return parse_toml_value(text, place);
+    TomlValue list{.kind = Kind::kList};
+    if (trim(text).empty()) return list;
+    for (const std::string& item : split(text, ',')) {
+      TomlValue value = TomlValue::of_text(std::string(trim(item)));
+      if (std::holds_alternative<std::vector<int64_t>*>(option.member)) {
+        if (const auto number = parse_integer(value.text)) value = {.kind = Kind::kInteger, .integer = *number};
+      }
+      list.items.push_back(std::move(value));
+    }
+    return list;
+  }
+  if (std::holds_alternative<std::string*>(option.member)) return TomlValue::of_text(text);
+  if (option.is_flag()) {
+    const std::string lower = to_lower(text);
+    if (lower == "true" || lower == "false") return {.kind = Kind::kBool, .boolean = lower == "true"};
+  } else if (const auto integer = parse_integer(text)) {
+    return {.kind = Kind::kInteger, .integer = *integer};
+  } else if (const auto number = parse_floating_point(text)) {
+    return {.kind = Kind::kFloat, .floating = *number};
+  }
+  return TomlValue::of_text(text);
+}
+
+}  // namespace millrace

@@ -1,0 +1,51 @@
+// A RunConfig's options as a list: what describe() says, with a pointer to the member.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "config/option.h"
+#include "config/run_config.h"
+#include "config/toml_file.h"
+
+namespace millrace {
+
+using OptionPointer =
+    std::variant<bool*, int64_t*, double*, std::string*, std::vector<std::string>*, std::vector<int64_t>*,
+                 std::optional<bool>*, std::optional<int64_t>*, std::optional<double>*>;
+
+struct Option {
+  std::string section;
+  OptionInfo info;
+  OptionPointer member;
+
+  std::string full_name() const { return section + "." + info.name; }
+  bool is_flag() const;
+  bool is_list() const;
+  bool accepts_none() const;
+};
+
+struct OptionSection {
+  std::string name, meaning;
+  std::vector<Option> options;
+};
+
+// The pointers stay valid as long as config stays where it is.
+std::vector<OptionSection> option_sections(RunConfig& config);
+
+// "whole number", "number", "text", "true or false", "list of texts", ...
+std::string type_name(const Option& option);
+// "at least 0 and below 1", "one of a, b"; "" when everything of the type is allowed.
+std::string allowed_values(const Option& option);
+// The value as TOML; "None" for None.
+std::string value_text(const Option& option);
+
+// Checks type and range and assigns. Returns "" or what was wrong, `expected ..., got ...`.
+std::string assign(const Option& option, const TomlValue& value);
+// What a text on the command line means for an option of this type. Throws ConfigError for a broken list.
+TomlValue value_from_text(const Option& option, const std::string& text, const std::string& place);
+
+}  // namespace millrace

@@ -1,0 +1,52 @@
+// Finding what a written name means, and what was probably meant when it means nothing.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "config/foreign_options.h"
+#include "config/option_table.h"
+
+namespace millrace {
+
+// What "section.key" names: an option of ours (possibly by an alias), or one of torchtitan's without effect here.
+struct OptionTarget {
+  const Option* option = nullptr;
+  const ForeignOption* foreign = nullptr;
+  std::string name;      // the canonical "section.key"
+  bool negated = false;  // "section.no_key" of a flag
+
+  bool is_known() const { return option != nullptr || foreign != nullptr; }
+  bool is_flag() const;
+};
+
+class Schema {
+ public:
+  explicit Schema(RunConfig& config);
+
+  const std::vector<OptionSection>& sections() const { return sections_; }
+  // Accepts "-" for "_". "no_key" is understood when allow_negation is set, for command lines.
+  OptionTarget find(std::string_view name, bool allow_negation = false) const;
+  bool has_section(std::string_view section) const;
+
+  // The known options that name is most like, with " or " between several and prefix before each; "" when there is
+  // none.
+  std::string suggest_option(std::string_view name, const std::string& prefix = "") const;
+  std::string suggest_section(std::string_view section) const;
+
+ private:
+  std::vector<OptionSection> sections_;
+  std::vector<std::string> section_names_;  // ours and torchtitan's
+  std::vector<std::string> full_names_;     // every accepted spelling
+};
+
+// Lower layers of a name: "section", "key" (which may hold further dots). key is empty when there is no dot.
+struct SplitName {
+  std::string section, key;
+};
+SplitName split_name(std::string_view name);
+std::string with_underscores(std::string_view name);
+
+}  // namespace millrace

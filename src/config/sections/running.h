@@ -1,0 +1,80 @@
+// How a run is spread, kept and fitted into memory.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "config/option.h"
+
+namespace millrace {
+
+struct ParallelismConfig {
+  int64_t data_parallel_replicate_degree = 1;
+  int64_t data_parallel_shard_degree = -1;  // -1: all ranks that replication leaves
+
+  template <typename Visitor>
+  void describe(Visitor& visit) {
+    visit(
+        data_parallel_replicate_degree,
+        {.name = "data_parallel_replicate_degree", .unit = "ranks", .meaning = "copies of the weights", .at_least = 1});
+    visit(data_parallel_shard_degree, {.name = "data_parallel_shard_degree",
+                                       .unit = "ranks",
+                                       .meaning = "ranks that share one copy; -1: all that replication leaves",
+                                       .at_least = -1});
+  }
+  bool operator==(const ParallelismConfig&) const = default;
+};
+
+struct CheckpointConfig {
+  bool enable = false;
+  std::string folder = "checkpoint";
+  int64_t interval = 500;
+  std::string async_mode = "disabled";
+  int64_t keep_latest_k = 10;
+  int64_t load_step = -1;
+  std::string initial_load_path;
+
+  template <typename Visitor>
+  void describe(Visitor& visit) {
+    visit(enable, {.name = "enable",
+                   .meaning = "save checkpoints, and go on from the newest one when there is one",
+                   .aliases = {"checkpoint.enable_checkpoint"}});
+    visit(folder, {.name = "folder", .meaning = "folder of the checkpoints, inside job.dump_folder"});
+    visit(interval, {.name = "interval",
+                     .unit = "steps",
+                     .meaning = "steps between two checkpoints; the last step is always saved",
+                     .at_least = 1});
+    visit(async_mode, {.name = "async_mode",
+                       .meaning = "write in the background: training waits for the copy out of the device only (both "
+                                  "async modes are the same here)",
+                       .choices = {"disabled", "async", "async_with_pinned_mem"}});
+    visit(keep_latest_k, {.name = "keep_latest_k",
+                          .unit = "checkpoints",
+                          .meaning = "newest checkpoints to keep; 0: all",
+                          .at_least = 0});
+    visit(load_step,
+          {.name = "load_step", .meaning = "step of the checkpoint to go on from; -1: the newest", .at_least = -1});
+    visit(initial_load_path, {.name = "initial_load_path",
+                              .meaning = "safetensors file or folder to take the first weights from, when there is no "
+                                         "checkpoint to go on from; empty: random weights",
+                              .none_is_empty = true});
+  }
+  bool operator==(const CheckpointConfig&) const = default;
+};
+
+struct ActivationCheckpointConfig {
+  std::string mode = "selective";
+  std::string selective_ac_option = "2";
+
+  template <typename Visitor>
+  void describe(Visitor& visit) {
+    visit(mode, {.name = "mode",
+                 .meaning = "recompute activations on the way back: nothing, some blocks, every block",
+                 .choices = {"none", "selective", "full"}});
+    visit(selective_ac_option,
+          {.name = "selective_ac_option", .meaning = "with mode selective: every N-th block is recomputed"});
+  }
+  bool operator==(const ActivationCheckpointConfig&) const = default;
+};
+
+}  // namespace millrace

@@ -1,0 +1,99 @@
+// The data and the steps.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "config/option.h"
+
+namespace millrace {
+
+struct TrainingConfig {
+  std::string dataset = "webdataset";
+  std::string dataset_path;
+  int64_t local_batch_size = 8;
+  int64_t global_batch_size = -1;  // -1: local_batch_size times the ranks, without accumulation
+  int64_t steps = 10000;
+  int64_t img_size = 256;
+  double max_norm = 1.0;
+  double classifier_free_guidance_prob = 0.0;
+  std::optional<int64_t> seed;  // unset: 0
+  std::string device = "auto";
+  std::string dtype = "float32";
+  std::string mixed_precision_param = "auto";
+  double max_bad_samples = 0.01;
+  int64_t shuffle_buffer_size = 1000;
+  int64_t num_workers = 0;  // 0: one per CPU core
+
+  template <typename Visitor>
+  void describe(Visitor& visit) {
+    visit(dataset,
+          {.name = "dataset",
+           .meaning = "kind of the data: webdataset (tar shards), or a name that torchtitan gives to one",
+           .choices = {"webdataset", "cc12m_wds", "cc12m-wds", "cc12m_test", "cc12m-test", "cc12m_disk",
+                       "cc12m_preprocessed", "cc12m_wds_30k", "coco", "coco_preprocessed", "coco-validation", "dummy"},
+           .torchtitan_default = "c4_test"});
+    visit(dataset_path, {.name = "dataset_path",
+                         .meaning = "tar files: one, a folder, a glob, or a brace range such as shard-{000..099}.tar",
+                         .none_is_empty = true});
+    visit(local_batch_size, {.name = "local_batch_size",
+                             .unit = "samples",
+                             .meaning = "samples that one rank computes at a time",
+                             .at_least = 1,
+                             .at_most = 1 << 24,
+                             .aliases = {"training.batch_size"}});
+    visit(global_batch_size, {.name = "global_batch_size",
+                              .unit = "samples",
+                              .meaning = "samples per step over all ranks, a multiple of local_batch_size times the "
+                                         "ranks: the rest is gradient accumulation; -1: no accumulation",
+                              .at_least = -1});
+    visit(steps, {.name = "steps", .unit = "steps", .meaning = "length of the run", .at_least = 0});
+    visit(img_size, {.name = "img_size",
+                     .unit = "pixels",
+                     .meaning = "side of the training pictures: smaller ones are skipped, larger ones scaled and cut",
+                     .at_least = 1,
+                     .at_most = 65536});
+    visit(max_norm, {.name = "max_norm", .meaning = "gradients are scaled down to this global norm", .above = 0});
+    visit(classifier_free_guidance_prob,
+          {.name = "classifier_free_guidance_prob",
+           .meaning = "probability that a sample trains with the empty prompt (both encoders at once)",
+           .at_least = 0,
+           .at_most = 1,
+           .aliases = {"training.classifer_free_guidance_prob", "training.prompt_dropout_prob"}});
+    visit(seed, {.name = "seed",
+                 .meaning = "seed of everything random: weights, order, noise, timesteps, dropout; None: 0",
+                 .at_least = 0,
+                 .aliases = {"debug.seed"},
+                 .torchtitan_default = "None: random"});
+    visit(device, {.name = "device",
+                   .meaning = "where to train; auto: cuda when there is a usable GPU",
+                   .choices = {"auto", "cpu", "cuda"}});
+    visit(dtype, {.name = "dtype",
+                  .meaning = "storage of the weights that the optimizer updates",
+                  .choices = {"float32", "bfloat16"}});
+    visit(mixed_precision_param, {.name = "mixed_precision_param",
+                                  .meaning = "precision of the model's arithmetic; auto: bfloat16 on GPUs and on CPUs "
+                                             "with bfloat16 instructions, else float32",
+                                  .choices = {"auto", "bfloat16", "float32"},
+                                  .torchtitan_default = "bfloat16"});
+    visit(max_bad_samples, {.name = "max_bad_samples",
+                            .meaning = "part of the samples that may be unreadable; above it the run stops (exit 3)",
+                            .at_least = 0,
+                            .at_most = 1});
+    visit(shuffle_buffer_size, {.name = "shuffle_buffer_size",
+                                .unit = "samples",
+                                .meaning = "samples among which the next one is drawn; 0: the order of the files",
+                                .at_least = 0,
+                                .at_most = 1 << 24});
+    visit(num_workers, {.name = "num_workers",
+                        .unit = "threads",
+                        .meaning = "threads that decode pictures ahead of the step; 0: one per CPU core",
+                        .at_least = 0,
+                        .at_most = 4096,
+                        .aliases = {"training.dataloader.num_workers"}});
+  }
+  bool operator==(const TrainingConfig&) const = default;
+};
+
+}  // namespace millrace

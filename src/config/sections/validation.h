@@ -1,0 +1,92 @@
+// The validation loss. torchtitan's [validation] and the MLPerf branch's [eval] are both this section.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "config/option.h"
+
+namespace millrace {
+
+struct ValidationConfig {
+  bool enable = false;
+  std::string dataset;
+  std::string dataset_path;
+  int64_t local_batch_size = 8;
+  int64_t freq = 10;
+  int64_t freq_samples = 0;  // when not 0, replaces freq
+  int64_t steps = -1;
+  double target_loss = 0;  // 0: train to the end
+  bool all_timesteps = false;
+  int64_t save_img_count = 1;
+  std::string save_img_folder = "img";
+  int64_t denoising_steps = 50;
+  bool enable_classifier_free_guidance = false;
+  double classifier_free_guidance_scale = 5.0;
+
+  template <typename Visitor>
+  void describe(Visitor& visit) {
+    visit(enable, {.name = "enable", .meaning = "validate during training; eval.dataset switches it on as well"});
+    visit(dataset, {.name = "dataset",
+                    .meaning = "kind of the validation data, as in training.dataset",
+                    .choices = {"", "webdataset", "cc12m-test-validation", "coco", "coco_preprocessed",
+                                "coco-validation", "dummy"},
+                    .none_is_empty = true,
+                    .aliases = {"eval.dataset"},
+                    .torchtitan_default = "c4_validation"});
+    visit(dataset_path, {.name = "dataset_path",
+                         .meaning = "where the validation data is",
+                         .none_is_empty = true,
+                         .aliases = {"eval.dataset_path"}});
+    visit(local_batch_size, {.name = "local_batch_size",
+                             .unit = "samples",
+                             .meaning = "samples that one rank computes at a time",
+                             .at_least = 1,
+                             .at_most = 1 << 24,
+                             .aliases = {"eval.batch_size"},
+                             .torchtitan_default = "16 in the MLPerf branch"});
+    visit(freq, {.name = "freq", .unit = "steps", .meaning = "steps between two validations", .at_least = 1});
+    visit(freq_samples, {.name = "freq_samples",
+                         .unit = "samples",
+                         .meaning = "training samples between two validations, rounded up to whole steps; 0: freq",
+                         .at_least = 0,
+                         .aliases = {"eval.eval_freq"}});
+    visit(steps, {.name = "steps",
+                  .unit = "batches",
+                  .meaning = "batches of one validation; -1: the whole data set",
+                  .at_least = -1});
+    visit(target_loss, {.name = "target_loss",
+                        .meaning = "stop when the validation loss is at most this; 0: train to the end",
+                        .at_least = 0,
+                        .aliases = {"eval.target_eval_loss"},
+                        .torchtitan_default = "0.586 in the MLPerf branch"});
+    visit(all_timesteps, {.name = "all_timesteps", .meaning = "every sample at all 8 timesteps, not at one of them"});
+    visit(save_img_count, {.name = "save_img_count",
+                           .unit = "pictures",
+                           .meaning = "pictures drawn from the first validation prompts; -1: from all",
+                           .at_least = -1});
+    visit(save_img_folder, {.name = "save_img_folder",
+                            .meaning = "folder of those pictures, inside job.dump_folder; empty: none",
+                            .none_is_empty = true,
+                            .aliases = {"eval.save_img_folder"}});
+    visit(denoising_steps, {.name = "denoising_steps",
+                            .unit = "steps",
+                            .meaning = "Euler steps from noise to picture",
+                            .at_least = 1,
+                            .aliases = {"eval.denoising_steps"}});
+    visit(enable_classifier_free_guidance,
+          {.name = "enable_classifier_free_guidance",
+           .meaning = "draw them with classifier-free guidance",
+           .aliases = {"validation.enable_classifer_free_guidance", "eval.enable_classifier_free_guidance",
+                       "eval.enable_classifer_free_guidance"}});
+    visit(classifier_free_guidance_scale,
+          {.name = "classifier_free_guidance_scale",
+           .meaning = "strength of that guidance",
+           .at_least = 0,
+           .aliases = {"validation.classifer_free_guidance_scale", "eval.classifier_free_guidance_scale",
+                       "eval.classifer_free_guidance_scale"}});
+  }
+  bool operator==(const ValidationConfig&) const = default;
+};
+
+}  // namespace millrace
