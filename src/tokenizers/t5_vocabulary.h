@@ -1,0 +1,33 @@
+// T5's vocabulary from the two files in which it comes.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace millrace {
+
+struct T5Vocabulary {
+  std::filesystem::path path;  // for messages
+  struct Piece {
+    std::string text;
+    double score = 0;  // log probability
+  };
+  std::vector<Piece> pieces;  // by id
+  std::string character_map;  // precompiled; "" when text is taken as it is
+  struct Token {
+    std::string content;
+    int32_t id = 0;
+    bool special = true;  // left out of decoded text
+  };
+  std::vector<Token> added_tokens;  // found in the text as they are spelled
+};
+
+// spiece.model: SentencePiece's protocol buffer of a unigram model. T5's 100 sentinels, <extra_id_99> ... <extra_id_0>,
+// follow its last piece.
+T5Vocabulary read_sentencepiece_model(const std::filesystem::path& path);
+// A tokenizer.json with a Unigram model.
+T5Vocabulary read_t5_tokenizer_json(const std::filesystem::path& path);
+
+}  // namespace millrace

@@ -1,0 +1,56 @@
+// Text to ids and back. Ids equal those of Hugging Face transformers for the same vocabulary files.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace millrace {
+
+// Ids of the tokens with a meaning of their own; -1 where the vocabulary has none.
+struct SpecialTokens {
+  int32_t bos = -1;
+  int32_t eos = -1;
+  int32_t pad = -1;
+  int32_t unk = -1;
+};
+
+// Safe to use from many threads at once.
+class Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+
+  // All ids of text with the special ids around it (CLIP: bos ... eos, T5: ... eos). Special tokens spelled out in the
+  // text ("<|endoftext|>", "</s>", "<extra_id_0>") become their ids, as in transformers.
+  // Throws DataError when text is not valid UTF-8.
+  std::vector<int32_t> encode(std::string_view text) const;
+  // At most max_length ids: text is cut, the special ids stay.
+  std::vector<int32_t> encode_truncated(std::string_view text, int64_t max_length) const;
+  // Exactly length ids: cut, or filled up with the pad id.
+  std::vector<int32_t> encode_padded(std::string_view text, int64_t length) const;
+  // Text without the special tokens; ids outside the vocabulary are left out.
+  virtual std::string decode(std::span<const int32_t> ids) const = 0;
+
+  virtual int64_t vocabulary_size() const = 0;
+  const SpecialTokens& special_tokens() const { return special_tokens_; }
+  virtual const char* name() const = 0;
+
+ protected:
+  // Appends the ids of valid UTF-8, without the surrounding special ids.
+  virtual void append_ids(std::string_view text, std::vector<int32_t>& ids) const = 0;
+
+  SpecialTokens special_tokens_;
+};
+
+enum class TokenizerKind { kAuto, kClip, kT5 };
+
+// path: a folder as Hugging Face has it (tokenizer.json, or vocab.json with merges.txt, or spiece.model), one of these
+// files, or open_clip's bpe_simple_vocab_16e6.txt.gz. Throws ModelError naming the file and, where there is one, the
+// line.
+std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path, TokenizerKind kind = TokenizerKind::kAuto);
+
+}  // namespace millrace

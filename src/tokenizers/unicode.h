@@ -1,0 +1,46 @@
+// What the tokenizers need to know of Unicode: UTF-8, letters and digits, NFC, lower case, graphemes.
+//
+// The tables hold what Hugging Face's tokenizers library answers (tools/make_unicode_tables.py), so that ids agree for
+// characters of every age, whichever Unicode version a system library has.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace millrace::unicode {
+
+enum class Category : uint8_t { kOther, kLetter, kNumber, kSpace };
+
+struct CodePoint {
+  uint32_t value;
+  uint32_t length;  // bytes
+};
+
+// Text must be valid UTF-8 (base/text.h, is_valid_utf8) and at < text.size().
+inline CodePoint decode(std::string_view text, size_t at) {
+  const auto byte = [&](size_t k) { return static_cast<uint32_t>(static_cast<unsigned char>(text[at + k])); };
+  const uint32_t lead = byte(0);
+  if (lead < 0x80) return {lead, 1};
+  if (lead < 0xE0) return {(lead & 0x1F) << 6 | (byte(1) & 0x3F), 2};
+  if (lead < 0xF0) return {(lead & 0x0F) << 12 | (byte(1) & 0x3F) << 6 | (byte(2) & 0x3F), 3};
+  return {(lead & 0x07) << 18 | (byte(1) & 0x3F) << 12 | (byte(2) & 0x3F) << 6 | (byte(3) & 0x3F), 4};
+}
+void append_utf8(std::string& text, uint32_t code_point);
+// Bytes before the first ill-formed sequence.
+size_t valid_utf8_prefix(std::string_view text);
+// Every ill-formed sequence becomes U+FFFD.
+std::string replace_invalid_utf8(std::string_view text);
+
+Category category(uint32_t code_point);
+
+// Canonical composition (Unicode normalization form C).
+std::string to_nfc(std::string_view text);
+// Character by character, without context: no final sigma.
+std::string to_lowercase(std::string_view text);
+
+// Bytes of the extended grapheme cluster that starts at `at` (UAX #29, without the Indic conjunct rule).
+size_t grapheme_length(std::string_view text, size_t at);
+
+}  // namespace millrace::unicode

@@ -1,0 +1,78 @@
+// Remembers the ids of short words per thread. Captions repeat words, so most are looked up instead of worked out.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+namespace millrace {
+
+class WordCache {
+ public:
+  // Every tokenizer has its own number, for all threads share one table layout but no entries.
+  WordCache() : owner_(next_owner()) {}
+  WordCache(const WordCache&) = delete;
+  WordCache& operator=(const WordCache&) = delete;
+
+  // Appends the ids of word if they are known.
+  bool lookup(std::string_view word, std::vector<int32_t>& ids) const {
+    if (word.size() > kMaxBytes) return false;
+    const Entry& entry = slot(word);
+    if (entry.owner != owner_ || entry.num_bytes != word.size()) return false;
+    if (std::memcmp(entry.bytes.data(), word.data(), word.size()) != 0) return false;
+    ids.insert(ids.end(), entry.ids.begin(), entry.ids.begin() + entry.num_ids);
+    return true;
+  }
+
+  void remember(std::string_view word, std::span<const int32_t> ids) const {
+    if (word.size() > kMaxBytes || ids.size() > kMaxIds) return;
+    Entry& entry = slot(word);
+    entry.owner = owner_;
+    entry.num_bytes = static_cast<uint8_t>(word.size());
+    entry.num_ids = static_cast<uint8_t>(ids.size());
+    std::memcpy(entry.bytes.data(), word.data(), word.size());
+    std::memcpy(entry.ids.data(), ids.data(), ids.size_bytes());
+  }
+
+ private:
+  static constexpr size_t kMaxBytes = 30, kMaxIds = 7, kSlots = 8192;  // 512 KiB a thread
+  struct Entry {
+    uint32_t owner = 0;
+    uint8_t num_bytes = 0;
+    uint8_t num_ids = 0;
+    std::array<char, kMaxBytes> bytes;
+    std::array<int32_t, kMaxIds> ids;
+  };
+  static_assert(sizeof(Entry) == 64);
+
+  static uint32_t next_owner() {
+    static std::atomic<uint32_t> count{0};
+    return ++count;
+  }
+
+  Entry& slot(std::string_view word) const {
+    thread_local const std::unique_ptr<Entry[]> table(new Entry[kSlots]);
+    uint64_t hash = owner_ * 0x9E3779B97F4A7C15u + word.size();
+    size_t i = 0;
+    for (; i + 8 <= word.size(); i += 8) {
+      uint64_t part;
+      std::memcpy(&part, word.data() + i, 8);
+      hash = (hash ^ part) * 0x9E3779B97F4A7C15u;
+      hash ^= hash >> 32;
+    }
+    uint64_t rest = 0;
+    for (; i < word.size(); ++i) rest = rest << 8 | static_cast<unsigned char>(word[i]);
+    hash = (hash ^ rest) * 0x9E3779B97F4A7C15u;
+    return table[(hash >> 40) % kSlots];
+  }
+
+  uint32_t owner_;
+};
+
+}  // namespace millrace
