@@ -1,0 +1,303 @@
+#include "data/image_text_loader.h"
+
+#include <algorithm>
+#include <deque>
+#include <thread>
+#include <utility>
+
+#include "base/error.h"
+#include "base/thread_pool.h"
+#include "data/loader_position.h"
+#include "data/planned_batch.h"
+#include "data/sample_stream.h"
+#include "data/shard_cache.h"
+
+namespace millrace {
+namespace {
+
+int default_workers() {
+  return std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, 8);
+}
+
+void check(const ImageTextLoaderOptions& options) {
+  const auto require = [](bool condition, const std::string& message) {
+    if (!condition) throw ConfigError("[data loader] expected " + message);
+  };
+  require(options.batch_size >= 1, "a batch size of at least 1, got " + std::to_string(options.batch_size));
+  require(options.shuffle_buffer_size >= 1,
+          "a shuffle buffer of at least 1, got " + std::to_string(options.shuffle_buffer_size));
+  require(options.transform.size >= 1, "a picture size of at least 1, got " + std::to_string(options.transform.size));
+  require(options.epochs >= 0, "epochs of at least 0, got " + std::to_string(options.epochs));
+  MILLRACE_CHECK(options.world_size >= 1 && options.rank >= 0 && options.rank < options.world_size);
+  MILLRACE_CHECK(options.prefetch_batches >= 0);
+}
+
+}  // namespace
+
+class ImageTextLoader::Impl {
+ public:
+  explicit Impl(ImageTextLoaderOptions options);
+  ~Impl() { cancel(); }
+
+  ImageTextBatch next();
+  std::string position() const {
+    return write_position({behind_.state(), counter_.report(), counter_.usable_in_epoch()}, identity_);
+  }
+  void restore(const std::string& text);
+  BadSampleReport bad_samples() const { return counter_.report(); }
+
+ private:
+  SampleOrder make_order();
+  void cancel();
+  void plan(size_t batches, bool wait);
+  void plan_item(StreamItem item);
+  PlannedBatch& open_batch();
+  void add_row(PlannedBatch& batch, const StreamItem& item, std::string caption);
+  void account(PlannedBatch& batch);
+  void wait_for_row(PlannedBatch& batch, size_t row);
+  bool substitute(PlannedBatch& batch, size_t row);
+  ImageTextBatch finish(PlannedBatch& batch);
+  DecodeOutcome decode(const PlannedRow& row, float* out) const;
+
+  const ImageTextLoaderOptions options_;
+  ShardCache cache_;
+  OrderIdentity identity_;
+  SampleOrder behind_;  // follows what has been delivered: its state is the position
+  BadSampleCounter counter_;
+  std::deque<std::unique_ptr<PlannedBatch>> planned_;
+  bool finished_ = false;
+  std::atomic<bool> cancelled_{false};
+  std::unique_ptr<SampleStream> stream_;
+  std::unique_ptr<ThreadPool> pool_;  // last: its tasks use all of the above
+};
+
+ImageTextLoader::Impl::Impl(ImageTextLoaderOptions options)
+    : options_((check(options), std::move(options))),
+      cache_(list_shards(options_.shards)),
+      identity_{fingerprint(cache_.shards()), cache_.shards().size(), options_.seed, options_.shuffle,
+                options_.shuffle_buffer_size},
+      behind_(make_order()),
+      counter_(options_.bad_samples),
+      pool_(std::make_unique<ThreadPool>(options_.num_workers > 0 ? options_.num_workers : default_workers())) {
+  // Enough samples in flight for the pool to be busy while one batch is used, without reading a large batch twice over.
+  const size_t ahead = std::clamp<size_t>(static_cast<size_t>(options_.batch_size), 16, 256);
+  stream_ = std::make_unique<SampleStream>(make_order(), cache_, *pool_, options_.transform, options_.skip_small,
+                                           options_.epochs, ahead);
+}
+
+SampleOrder ImageTextLoader::Impl::make_order() {
+  return SampleOrder(
+      cache_.shards().size(), [this](size_t shard) { return cache_.sample_count(shard); }, options_.seed,
+      options_.shuffle, static_cast<size_t>(options_.shuffle_buffer_size));
+}
+
+void ImageTextLoader::Impl::cancel() {
+  cancelled_ = true;
+  stream_->cancel();
+}
+
+DecodeOutcome ImageTextLoader::Impl::decode(const PlannedRow& row, float* out) const {
+  return decode_sample(*row.shard, row.sample, row.shard->sample_id(row.sample), row.epoch, options_.seed,
+                       options_.transform, out);
+}
+
+PlannedBatch& ImageTextLoader::Impl::open_batch() {
+  if (!planned_.empty() && !planned_.back()->complete) return *planned_.back();
+  auto batch = std::make_unique<PlannedBatch>();
+  const int64_t ranks = options_.world_size, rank = options_.rank;
+  batch->own_begin = static_cast<size_t>(rank * options_.batch_size / ranks);
+  batch->own_end = static_cast<size_t>((rank + 1) * options_.batch_size / ranks);
+  const int64_t side = options_.transform.size;
+  batch->image_BCHW = torch::empty({static_cast<int64_t>(batch->own_end - batch->own_begin), 3, side, side});
+  batch->rows.reserve(static_cast<size_t>(options_.batch_size));  // tasks refer to rows
+  planned_.push_back(std::move(batch));
+  return *planned_.back();
+}
+
+void ImageTextLoader::Impl::add_row(PlannedBatch& batch, const StreamItem& item, std::string caption) {
+  const size_t index = batch.rows.size();
+  batch.rows.push_back({item.shard, item.sample, item.epoch, std::move(caption), {}});
+  PlannedRow& row = batch.rows.back();
+  if (batch.owns(index)) {
+    row.decoded = pool_->submit(
+        [this, row = &row, out = batch.picture(index)] { return cancelled_ ? DecodeOutcome{} : decode(*row, out); });
+  }
+  batch.complete = batch.rows.size() == static_cast<size_t>(options_.batch_size);
+}
+
+void ImageTextLoader::Impl::plan_item(StreamItem item) {
+  using Kind = PlannedEvent::Kind;
+  PlannedBatch& batch = open_batch();
+  switch (item.kind) {
+    case StreamItem::Kind::kEpochEnd:
+      batch.events.push_back({Kind::kEpochEnd, {}, {}});
+      return;
+    case StreamItem::Kind::kEnd:
+      batch.complete = batch.last = true;
+      return;
+    case StreamItem::Kind::kFailure:
+      batch.complete = true;
+      batch.failure = item.failure;
+      return;
+    case StreamItem::Kind::kSample:
+      break;
+  }
+  CheckedSample checked = item.check.get();
+  switch (checked.verdict) {
+    case CheckedSample::Verdict::kSmall:
+      batch.events.push_back({Kind::kSmall, {}, {}});
+      return;
+    case CheckedSample::Verdict::kBad:
+      batch.events.push_back({Kind::kBad, item.shard->describe(item.sample), std::move(checked.problem)});
+      return;
+    case CheckedSample::Verdict::kUsable:
+      batch.events.push_back({Kind::kUsable, {}, {}});
+      add_row(batch, item, std::move(checked.caption));
+      return;
+  }
+}
+
+// Completes so many batches, or as many as can be without waiting.
+void ImageTextLoader::Impl::plan(size_t batches, bool wait) {
+  constexpr size_t kMaxEvents = 1000;
+  while (planned_.size() < batches || !planned_[batches - 1]->complete) {
+    if (!planned_.empty() && (planned_.back()->last || planned_.back()->failure)) return;
+    if (!wait && !stream_->ready()) return;
+    plan_item(stream_->pop());
+    PlannedBatch& batch = *planned_.back();
+    const size_t uncounted = batch.events.size() - batch.counted;
+    const bool epoch_over = !batch.events.empty() && batch.events.back().kind == PlannedEvent::Kind::kEpochEnd;
+    if (planned_.size() == 1 && (epoch_over || uncounted > kMaxEvents)) {
+      account(batch);  // a data set of nothing but bad samples must fail before the batch is full: it never is
+    } else if (!wait && uncounted > kMaxEvents + static_cast<size_t>(options_.batch_size)) {
+      return;
+    }
+  }
+}
+
+// Counts what happened up to the batch's last row and waits for its pictures.
+void ImageTextLoader::Impl::account(PlannedBatch& batch) {
+  for (; batch.counted < batch.events.size(); ++batch.counted) {
+    const PlannedEvent& event = batch.events[batch.counted];
+    behind_.next();
+    switch (event.kind) {
+      case PlannedEvent::Kind::kSmall:
+        counter_.add_small();
+        break;
+      case PlannedEvent::Kind::kBad:
+        counter_.add_bad(event.name, event.problem);
+        break;
+      case PlannedEvent::Kind::kEpochEnd:
+        counter_.end_epoch();
+        break;
+      case PlannedEvent::Kind::kUsable:
+        counter_.add_usable();
+        wait_for_row(batch, batch.counted_rows++);
+        break;
+    }
+  }
+}
+
+void ImageTextLoader::Impl::wait_for_row(PlannedBatch& batch, size_t row) {
+  if (!batch.owns(row)) return;
+  const PlannedRow& planned = batch.rows[row];
+  const DecodeOutcome outcome = batch.rows[row].decoded.get();
+  if (outcome.truncated) counter_.add_truncated();
+  if (outcome.problem.empty()) return;
+  batch.failed.push_back(row);
+  counter_.turn_bad(planned.shard->describe(planned.sample), outcome.problem);
+}
+
+// Damage behind a sound header is seen only by the rank that decodes the sample. So that all ranks keep the same order,
+// no row moves up: the next sample of the order that can be decoded takes its place as well. False: there is none.
+bool ImageTextLoader::Impl::substitute(PlannedBatch& batch, size_t row) {
+  constexpr size_t kMaxTries = 64;
+  const auto size = static_cast<size_t>(options_.batch_size);
+  for (size_t next = row + 1; next <= row + kMaxTries; ++next) {
+    plan(next / size + 1, true);
+    if (planned_.size() <= next / size || planned_[next / size]->rows.size() <= next % size) return false;
+    const PlannedRow& other = planned_[next / size]->rows[next % size];
+    if (!decode(other, batch.picture(row)).problem.empty()) continue;
+    batch.rows[row] = {other.shard, other.sample, other.epoch, other.caption, {}};
+    return true;
+  }
+  throw DataError("[" + batch.rows[row].shard->describe(batch.rows[row].sample) +
+                  "] expected a picture that can be decoded among the next " + std::to_string(kMaxTries) +
+                  " samples, got none");
+}
+
+ImageTextBatch ImageTextLoader::Impl::finish(PlannedBatch& batch) {
+  std::vector<int64_t> kept;  // of this rank's rows
+  ImageTextBatch result;
+  for (size_t row = batch.own_begin; row < std::min(batch.own_end, batch.rows.size()); ++row) {
+    const bool lost = std::find(batch.failed.begin(), batch.failed.end(), row) != batch.failed.end();
+    // With a last epoch each sample counts once, and a batch may be short: nothing takes the place.
+    if (lost && (options_.epochs > 0 || !substitute(batch, row))) continue;
+    PlannedRow& planned = batch.rows[row];
+    kept.push_back(static_cast<int64_t>(row - batch.own_begin));
+    result.captions.push_back(planned.caption);
+    result.keys.push_back(planned.shard->samples()[planned.sample].key);
+    result.sample_ids.push_back(planned.shard->sample_id(planned.sample));
+    result.epochs.push_back(planned.epoch);
+  }
+  const auto rows = static_cast<int64_t>(kept.size());
+  const bool gaps = rows > 0 && kept.back() != rows - 1;
+  result.image_BCHW =
+      gaps ? batch.image_BCHW.index_select(0, torch::tensor(kept)) : batch.image_BCHW.narrow(0, 0, rows);
+  result.global_rows = static_cast<int64_t>(batch.rows.size());
+  return result;
+}
+
+ImageTextBatch ImageTextLoader::Impl::next() {
+  const auto at_end = [&] {
+    const int64_t side = options_.transform.size;
+    ImageTextBatch end;
+    end.image_BCHW = torch::empty({0, 3, side, side});
+    end.end_of_data = true;
+    return end;
+  };
+  if (finished_) return at_end();
+  plan(1, true);
+  plan(1 + static_cast<size_t>(options_.prefetch_batches), false);
+  PlannedBatch& batch = *planned_.front();
+  account(batch);
+  if (batch.failure) std::rethrow_exception(batch.failure);
+  finished_ = batch.last;
+  if (batch.rows.empty()) return at_end();
+  ImageTextBatch result = finish(batch);
+  planned_.pop_front();
+  return result;
+}
+
+void ImageTextLoader::Impl::restore(const std::string& text) {
+  LoaderPosition position = read_position(text, identity_);
+  cancelled_ = true;
+  for (const auto& batch : planned_) {
+    for (PlannedRow& row : batch->rows) {
+      if (row.decoded.valid()) row.decoded.wait();
+    }
+  }
+  planned_.clear();
+  finished_ = false;
+  cancelled_ = false;
+  stream_->restore(position.order);
+  behind_.restore(std::move(position.order));
+  counter_.restore(position.counts, position.usable_in_epoch);
+}
+
+ImageTextLoader::ImageTextLoader(ImageTextLoaderOptions options) : impl_(std::make_unique<Impl>(std::move(options))) {}
+ImageTextLoader::~ImageTextLoader() = default;
+ImageTextBatch ImageTextLoader::next() {
+  return impl_->next();
+}
+std::string ImageTextLoader::position() const {
+  return impl_->position();
+}
+void ImageTextLoader::restore(const std::string& position) {
+  impl_->restore(position);
+}
+BadSampleReport ImageTextLoader::bad_samples() const {
+  return impl_->bad_samples();
+}
+
+}  // namespace millrace

@@ -1,0 +1,61 @@
+// The samples in order, each being checked by the pool while those before it are used.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <exception>
+#include <future>
+#include <memory>
+#include <optional>
+
+#include "base/thread_pool.h"
+#include "data/sample_order.h"
+#include "data/sample_reader.h"
+#include "data/shard_cache.h"
+
+namespace millrace {
+
+struct StreamItem {
+  enum class Kind { kSample, kEpochEnd, kEnd, kFailure };
+  Kind kind;
+  uint32_t epoch = 0;
+  std::shared_ptr<const ShardIndex> shard;
+  size_t sample = 0;
+  std::future<CheckedSample> check;
+  std::exception_ptr failure;
+};
+
+class SampleStream {
+ public:
+  // ahead: samples kept in flight. epochs: 0 for no end. The pool and the cache must outlive the stream's tasks.
+  SampleStream(SampleOrder order, ShardCache& cache, ThreadPool& pool, const SquareTransform& transform,
+               bool skip_small, int64_t epochs, size_t ahead);
+
+  // The next item's check is done (or it needs none): pop() will not wait.
+  bool ready();
+  // After kEnd or kFailure: the same again. Waiting for the check is the caller's business.
+  StreamItem pop();
+  // Forgets what is in flight, after waiting for it, and goes on from state.
+  void restore(OrderState state);
+  // Tasks that have not started do nothing from now on.
+  void cancel() { cancelled_ = true; }
+
+ private:
+  void fill();
+  StreamItem advance();
+  void read_ahead();
+
+  SampleOrder order_;
+  ShardCache& cache_;
+  ThreadPool& pool_;
+  SquareTransform transform_;
+  bool skip_small_;
+  int64_t epochs_;
+  size_t ahead_;
+  std::optional<size_t> being_read_ahead_;
+  std::deque<StreamItem> items_;
+  std::atomic<bool> cancelled_{false};
+};
+
+}  // namespace millrace

@@ -1,0 +1,23 @@
+// Which source pixels make a target pixel, and how much of each.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "images/resample.h"
+
+namespace millrace {
+
+constexpr int kCoefficientBits = 22;  // Pillow's PRECISION_BITS = 32 - 8 - 2
+
+struct ResampleCoefficients {
+  int taps = 0;                  // row length of `weights`; taps after a target's count are 0
+  std::vector<int> first;        // [targets] first source pixel
+  std::vector<int> count;        // [targets] source pixels
+  std::vector<int32_t> weights;  // [targets, taps] with kCoefficientBits fractional bits
+};
+
+// For the targets [begin, end) of a line of source_size pixels resized to target_size.
+ResampleCoefficients resample_coefficients(int source_size, int target_size, int begin, int end, Filter filter);
+
+}  // namespace millrace
