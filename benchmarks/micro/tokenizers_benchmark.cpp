@@ -1,0 +1,47 @@
+// Links: tokenizers base
+// Captions per second of the tokenizers, one thread. Vocabularies come from the environment:
+//   MILLRACE_CLIP_TOKENIZER, MILLRACE_T5_TOKENIZER (what --tokenizer takes) and MILLRACE_CAPTIONS (one caption a line).
+#include <benchmark/benchmark.h>
+
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "base/files.h"
+#include "base/text.h"
+#include "tokenizers/tokenizer.h"
+
+namespace millrace {
+namespace {
+
+void encode_captions(benchmark::State& state, const char* variable, int64_t length) {
+  const char* path = std::getenv(variable);
+  const char* captions_path = std::getenv("MILLRACE_CAPTIONS");
+  if (path == nullptr || captions_path == nullptr) {
+    state.SkipWithError((std::string("set ") + variable + " and MILLRACE_CAPTIONS").c_str());
+    return;
+  }
+  const auto tokenizer = load_tokenizer(path);
+  const std::vector<std::string> captions = split(read_file(captions_path), '\n');
+  int64_t bytes = 0;
+  for (const std::string& caption : captions) bytes += static_cast<int64_t>(caption.size());
+  for (auto _ : state) {
+    for (const std::string& caption : captions) benchmark::DoNotOptimize(tokenizer->encode_padded(caption, length));
+  }
+  state.SetBytesProcessed(static_cast<int64_t>(state.iterations()) * bytes);
+  state.SetItemsProcessed(static_cast<int64_t>(state.iterations() * captions.size()));
+}
+
+void clip(benchmark::State& state) {
+  encode_captions(state, "MILLRACE_CLIP_TOKENIZER", 77);
+}
+void t5(benchmark::State& state) {
+  encode_captions(state, "MILLRACE_T5_TOKENIZER", 256);
+}
+BENCHMARK(clip)->Unit(benchmark::kMillisecond);
+BENCHMARK(t5)->Unit(benchmark::kMillisecond);
+
+}  // namespace
+}  // namespace millrace
+
+BENCHMARK_MAIN();

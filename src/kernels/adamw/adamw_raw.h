@@ -1,0 +1,48 @@
+// AdamW on raw memory: the CPU levels' table and the CUDA entry point. See adamw.h for the formulas.
+#pragma once
+
+#include "base/philox.h"
+#include "kernels/raw.h"
+
+namespace millrace {
+
+// Which of a buffer's numbers a stream of rounding bits is for: it is added to the stream's id above bit 62.
+enum class RoundedTensor : uint64_t { kParam = 0, kExpAvg = 1, kExpAvgSq = 2 };
+
+// Element i of the whole buffer takes 16 bits of word i/2 of the stream, the low ones when i is even; they are added
+// below the bits that bf16 keeps, and what overflows rounds up.
+inline RandomStream rounding_stream(uint64_t seed, int64_t step, uint64_t stream, RoundedTensor tensor) {
+  return random_stream(seed, RandomPurpose::kStochasticRounding, static_cast<uint32_t>(step),
+                       stream | (static_cast<uint64_t>(tensor) << 62));
+}
+
+struct AdamWArgs {
+  int64_t size;
+  ElementType param_type, grad_type, moment_type;
+  void *param, *grad, *exp_avg, *exp_avg_sq;
+  void* model_copy;  // bf16, or null
+  float* ema;        // or null
+  uint64_t first_element;
+
+  const float* clip_coefficient;  // one element on the device of the buffers, or null
+  float decay;                    // 1 - lr * weight_decay
+  float one_minus_beta1, beta2, one_minus_beta2;
+  float bias_correction2_sqrt;  // sqrt(1 - beta2^step)
+  float step_size;              // lr / (1 - beta1^step)
+  float eps;
+  float one_minus_ema_decay;
+  bool zero_grad;
+  bool stochastic;  // of what is bf16 among param, exp_avg and exp_avg_sq
+  RandomStream param_stream, exp_avg_stream, exp_avg_sq_stream;
+};
+
+struct AdamWKernels {
+  // Elements [begin, end). Indexed by the types of param, grad and moments.
+  void (*update[2][2][2])(const AdamWArgs& args, int64_t begin, int64_t end);
+};
+extern const AdamWKernels adamw_kernels_v2, adamw_kernels_v3, adamw_kernels_v4;
+
+// stream: a cudaStream_t.
+void adamw_cuda(const AdamWArgs& args, void* stream);
+
+}  // namespace millrace

@@ -1,0 +1,84 @@
+#include "kernels/cpu_level.h"
+
+#include <atomic>
+#include <cstdlib>
+
+#include "base/error.h"
+
+namespace millrace {
+namespace {
+
+constexpr int kNotForced = -1;
+std::atomic<int> forced_level{kNotForced};
+
+CpuLevel default_cpu_level() {
+  const char* wanted = std::getenv("MILLRACE_CPU_LEVEL");
+  if (wanted == nullptr || *wanted == '\0') return detected_cpu_level();
+  for (const CpuLevel level : {CpuLevel::kV2, CpuLevel::kV3, CpuLevel::kV4}) {
+    if (std::string(wanted) != cpu_level_name(level)) continue;
+    if (level > detected_cpu_level()) {
+      throw ConfigError(std::string("[MILLRACE_CPU_LEVEL] expected a level that this processor has, got ") + wanted +
+                        " (try " + cpu_level_name(detected_cpu_level()) + ")");
+    }
+    return level;
+  }
+  throw ConfigError(std::string("[MILLRACE_CPU_LEVEL] expected v2, v3 or v4, got ") + wanted);
+}
+
+}  // namespace
+
+const char* cpu_level_name(CpuLevel level) {
+  switch (level) {
+    case CpuLevel::kV2:
+      return "v2";
+    case CpuLevel::kV3:
+      return "v3";
+    case CpuLevel::kV4:
+      return "v4";
+  }
+  return "?";
+}
+
+CpuLevel detected_cpu_level() {
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("x86-64-v4")) return CpuLevel::kV4;
+  if (__builtin_cpu_supports("x86-64-v3")) return CpuLevel::kV3;
+  if (__builtin_cpu_supports("x86-64-v2")) return CpuLevel::kV2;
+  throw ConfigError("[kernels] expected a processor with SSE 4.2 (x86-64-v2), got an older one");
+}
+
+CpuLevel cpu_level() {
+  const int forced = forced_level.load(std::memory_order_relaxed);
+  if (forced != kNotForced) return static_cast<CpuLevel>(forced);
+  static const CpuLevel level = default_cpu_level();
+  return level;
+}
+
+std::vector<CpuLevel> supported_cpu_levels() {
+  std::vector<CpuLevel> levels;
+  for (const CpuLevel level : {CpuLevel::kV2, CpuLevel::kV3, CpuLevel::kV4}) {
+    if (level <= detected_cpu_level()) levels.push_back(level);
+  }
+  return levels;
+}
+
+void force_cpu_level(std::optional<CpuLevel> level) {
+  MILLRACE_CHECK(!level || *level <= detected_cpu_level());
+  forced_level.store(level ? static_cast<int>(*level) : kNotForced, std::memory_order_relaxed);
+}
+
+std::string cpu_level_report() {
+  const CpuLevel level = cpu_level();
+  const char* what = level == CpuLevel::kV4 ? "AVX-512" : level == CpuLevel::kV3 ? "AVX2" : "SSE 4.2";
+  const bool bf16 = __builtin_cpu_supports("avx512bf16") != 0;
+#if __GNUC__ >= 13
+  const bool amx = __builtin_cpu_supports("amx-bf16") != 0;
+  const std::string amx_text = std::string("; AMX: ") + (amx ? "yes" : "no");
+#else
+  const std::string amx_text;
+#endif
+  return std::string("x86-64-") + cpu_level_name(level) + " (" + what +
+         "; bf16 dot products: " + (bf16 ? "yes" : "no") + amx_text + ")";
+}
+
+}  // namespace millrace

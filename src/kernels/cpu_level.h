@@ -1,0 +1,42 @@
+// Which of the compiled CPU levels the kernels use: the x86-64 micro-architecture levels of the System V ABI.
+//
+// Kernels are compiled once per level (see simd.h) and chosen when they run: the best level the processor has, or the
+// one that the environment variable MILLRACE_CPU_LEVEL names (v2, v3 or v4), for tests.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace millrace {
+
+enum class CpuLevel {
+  kV2,  // SSE 4.2
+  kV3,  // AVX2 and FMA
+  kV4,  // AVX-512 F, BW, CD, DQ, VL
+};
+
+const char* cpu_level_name(CpuLevel level);  // "v2", "v3", "v4"
+
+// The best level of this processor. Throws ConfigError on a processor older than v2.
+CpuLevel detected_cpu_level();
+
+// The level in use. Throws ConfigError when MILLRACE_CPU_LEVEL is not a level, or one that this processor lacks.
+CpuLevel cpu_level();
+
+// Every level that this processor can run, lowest first.
+std::vector<CpuLevel> supported_cpu_levels();
+
+// Uses `level` from now on in this process; nullopt goes back to the default. For tests and comparisons.
+void force_cpu_level(std::optional<CpuLevel> level);
+
+// One line for people: "x86-64-v4 (AVX-512; bf16 dot products: yes)".
+std::string cpu_level_report();
+
+}  // namespace millrace
+
+// Picks the table of functions of the level in use: each *_isa.cpp defines <table>_v2, <table>_v3 and <table>_v4.
+#define MILLRACE_SELECT_KERNELS(table)                                 \
+  (::millrace::cpu_level() == ::millrace::CpuLevel::kV4   ? table##_v4 \
+   : ::millrace::cpu_level() == ::millrace::CpuLevel::kV3 ? table##_v3 \
+                                                          : table##_v2)

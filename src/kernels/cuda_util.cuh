@@ -1,0 +1,238 @@
+// What the CUDA kernels share: packs of 16 bytes, sums over a block, launch checks. Included by *_cuda.cu files only.
+//
+// A kernel is compiled for packs of 16 bytes and for single elements; the host takes packs when every pointer, stride
+// and size allows them. Indexes are 64-bit throughout.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_runtime.h>
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+#include "kernels/raw.h"
+
+namespace millrace {
+namespace {
+
+using bf16 = __nv_bfloat16;
+
+inline void check_cuda(cudaError_t status, const char* op) {
+  if (status == cudaSuccess) return;
+  throw std::runtime_error(std::string("[kernels/") + op +
+                           "] expected a CUDA kernel to start, got: " + cudaGetErrorString(status));
+}
+inline void check_launch(const char* op) {
+  check_cuda(cudaGetLastError(), op);
+}
+
+// Blocks lie along x, which holds 2^31 - 1 of them.
+inline unsigned grid_size(int64_t blocks, const char* op) {
+  if (blocks < 1 || blocks > 2147483647) {
+    throw std::runtime_error(std::string("[kernels/") + op + "] expected 1 to 2^31 - 1 blocks, got " +
+                             std::to_string(blocks));
+  }
+  return static_cast<unsigned>(blocks);
+}
+
+template <typename T>
+constexpr int kPack = 16 / static_cast<int>(sizeof(T));
+
+__device__ __forceinline__ float to_float(float x) {
+  return x;
+}
+__device__ __forceinline__ float to_float(bf16 x) {
+  return __bfloat162float(x);
+}
+template <typename T>
+__device__ __forceinline__ T from_float(float x);
+template <>
+__device__ __forceinline__ float from_float<float>(float x) {
+  return x;
+}
+template <>
+__device__ __forceinline__ bf16 from_float<bf16>(float x) {
+  return __float2bfloat16_rn(x);
+}
+
+// N elements in one access; p is aligned to all of them.
+template <typename T, int N>
+struct alignas(sizeof(T) * N) Pack {
+  T values[N];
+};
+template <int N, typename T>
+__device__ __forceinline__ void load(const T* p, float (&x)[N]) {
+  const Pack<T, N> pack = *reinterpret_cast<const Pack<T, N>*>(p);
+#pragma unroll
+  for (int j = 0; j < N; ++j) x[j] = to_float(pack.values[j]);
+}
+template <int N, typename T>
+__device__ __forceinline__ void store(T* p, const float (&x)[N]) {
+  Pack<T, N> pack;
+#pragma unroll
+  for (int j = 0; j < N; ++j) pack.values[j] = from_float<T>(x[j]);
+  *reinterpret_cast<Pack<T, N>*>(p) = pack;
+}
+// fp32 in steps of at most 16 bytes.
+template <int N>
+__device__ __forceinline__ void load_fp32(const float* p, float (&x)[N]) {
+  if constexpr (N == 8) {
+    float low[4], high[4];
+    load<4>(p, low);
+    load<4>(p + 4, high);
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      x[j] = low[j];
+      x[4 + j] = high[j];
+    }
+  } else {
+    load<N>(p, x);
+  }
+}
+template <int N>
+__device__ __forceinline__ void store_fp32(float* p, const float (&x)[N]) {
+  if constexpr (N == 8) {
+    const float low[4] = {x[0], x[1], x[2], x[3]}, high[4] = {x[4], x[5], x[6], x[7]};
+    store<4>(p, low);
+    store<4>(p + 4, high);
+  } else {
+    store<N>(p, x);
+  }
+}
+template <int N>
+__device__ __forceinline__ void add_fp32(float* p, const float (&x)[N]) {
+  float sum[N];
+  load_fp32<N>(p, sum);
+#pragma unroll
+  for (int j = 0; j < N; ++j) sum[j] += x[j];
+  store_fp32<N>(p, sum);
+}
+
+template <int N>
+__device__ __forceinline__ void load_floats(const FloatRows& rows, int64_t b, int64_t i, float (&x)[N]) {
+  const int64_t at = b * rows.batch_stride + i;
+  if (rows.type == ElementType::kF32) {
+    load_fp32<N>(static_cast<const float*>(rows.data) + at, x);
+  } else {
+    load<N>(static_cast<const bf16*>(rows.data) + at, x);
+  }
+}
+// Zeros where there are none.
+template <int N>
+__device__ __forceinline__ void load_floats_or_zeros(const FloatRows& rows, int64_t b, int64_t i, float (&x)[N]) {
+  if (rows.data != nullptr) {
+    load_floats<N>(rows, b, i, x);
+  } else {
+#pragma unroll
+    for (int j = 0; j < N; ++j) x[j] = 0.0f;
+  }
+}
+__device__ __forceinline__ void store_sum(const FloatRows& rows, int64_t b, int64_t i, float sum, bool accumulate) {
+  const int64_t at = b * rows.batch_stride + i;
+  if (rows.type == ElementType::kF32) {
+    float* p = static_cast<float*>(rows.data) + at;
+    *p = accumulate ? *p + sum : sum;
+  } else {
+    bf16* p = static_cast<bf16*>(rows.data) + at;
+    *p = __float2bfloat16_rn(accumulate ? __bfloat162float(*p) + sum : sum);
+  }
+}
+
+template <typename T>
+__device__ __forceinline__ T* row_at(const Rows& rows, int64_t b, int64_t l) {
+  return static_cast<T*>(rows.data) + b * rows.batch_stride + l * rows.row_stride;
+}
+
+inline bool is_aligned(const void* p, size_t bytes) {
+  return reinterpret_cast<uintptr_t>(p) % bytes == 0;
+}
+// Whether packs of `pack` elements of `element_size` bytes may be taken from these rows.
+inline bool packable(const Rows& rows, int pack, int element_size) {
+  return is_aligned(rows.data, static_cast<size_t>(pack) * element_size) && rows.batch_stride % pack == 0 &&
+         rows.row_stride % pack == 0;
+}
+inline bool packable(const FloatRows& rows, int pack) {
+  return rows.data == nullptr || (is_aligned(rows.data, 16) && rows.batch_stride % (pack > 4 ? pack : 4) == 0);
+}
+
+__device__ __forceinline__ float warp_sum(float x) {
+#pragma unroll
+  for (int offset = 16; offset > 0; offset /= 2) x += __shfl_xor_sync(0xFFFFFFFFu, x, offset);
+  return x;
+}
+
+constexpr int kMaxWarps = 32;
+// K sums over the block, in every thread, in a fixed order. blockDim.x is a multiple of 32. scratch: shared.
+template <int K>
+__device__ __forceinline__ void block_sums(float (&x)[K], float (*scratch)[K]) {
+  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+#pragma unroll
+  for (int k = 0; k < K; ++k) x[k] = warp_sum(x[k]);
+  __syncthreads();  // the last use of scratch is over
+  if (lane == 0) {
+#pragma unroll
+    for (int k = 0; k < K; ++k) scratch[warp][k] = x[k];
+  }
+  __syncthreads();
+#pragma unroll
+  for (int k = 0; k < K; ++k) {
+    float sum = 0;
+    for (int w = 0; w < static_cast<int>(blockDim.x) / 32; ++w) sum += scratch[w][k];
+    x[k] = sum;
+  }
+}
+
+// Threads for rows of this many packs.
+inline int threads_for(int64_t packs) {
+  return packs >= 256 ? 256 : packs >= 128 ? 128 : packs >= 64 ? 64 : 32;
+}
+
+// Sums over chunks, the second stage of every sum over rows: out[b, i] = sum over c of
+// partials[(b * count + c) * stride + i] for i < n, in a fixed order; blocks of 32 columns by 8 groups of chunks.
+constexpr int kSumColumns = 32, kSumGroups = 8;
+__global__ void sum_partials_kernel(const float* partials, int64_t count, int64_t stride, int64_t n,
+                                    int64_t column_blocks, FloatRows out, bool accumulate) {
+  __shared__ float groups[kSumGroups][kSumColumns];
+  const int64_t b = blockIdx.x / column_blocks;
+  const int64_t i = (blockIdx.x % column_blocks) * kSumColumns + threadIdx.x;
+  float sum = 0;
+  if (i < n) {
+    for (int64_t c = threadIdx.y; c < count; c += kSumGroups) sum += partials[(b * count + c) * stride + i];
+  }
+  groups[threadIdx.y][threadIdx.x] = sum;
+  __syncthreads();
+  if (threadIdx.y != 0 || i >= n) return;
+  sum = 0;
+  for (int g = 0; g < kSumGroups; ++g) sum += groups[g][threadIdx.x];
+  store_sum(out, b, i, sum, accumulate);
+}
+
+inline void sum_partials(const float* partials, int64_t batch, int64_t count, int64_t stride, int64_t n,
+                         const FloatRows& out, bool accumulate, cudaStream_t stream, const char* op) {
+  if (batch == 0 || n == 0) return;
+  const int64_t column_blocks = (n + kSumColumns - 1) / kSumColumns;
+  sum_partials_kernel<<<grid_size(batch * column_blocks, op), dim3(kSumColumns, kSumGroups), 0, stream>>>(
+      partials, count, stride, n, column_blocks, out, accumulate);
+  check_launch(op);
+}
+
+// Shared memory for a kernel that keeps `bytes` of sums per block: 0 when that is too much, and the kernel sums in
+// global memory instead.
+template <typename Kernel>
+size_t shared_sums_bytes(Kernel kernel, int64_t bytes, const char* op) {
+  constexpr int64_t kMost = 96 * 1024;  // leaves room for a second block on a multiprocessor
+  constexpr int64_t kWithoutAsking = 40 * 1024;
+  if (bytes > kMost) return 0;
+  if (bytes > kWithoutAsking) {
+    int device = 0, limit = 0;
+    check_cuda(cudaGetDevice(&device), op);
+    check_cuda(cudaDeviceGetAttribute(&limit, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), op);
+    if (bytes + 2048 > limit) return 0;
+    check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)), op);
+  }
+  return static_cast<size_t>(bytes);
+}
+
+}  // namespace
+}  // namespace millrace

@@ -1,0 +1,58 @@
+#include "kernels/gate_residual/gate_residual_cpu.h"
+
+#include <ATen/Parallel.h>
+
+#include "kernels/cpu_level.h"
+
+namespace millrace {
+namespace {
+
+constexpr int64_t kMinRowsPerChunk = 16;
+constexpr int64_t kMaxChunksPerSample = 64;
+
+float* row_of(const FloatRows& rows, int64_t b) {
+  return static_cast<float*>(rows.data) + b * rows.batch_stride;
+}
+
+}  // namespace
+
+void gate_residual_forward_cpu(const GateResidualForwardArgs& args, bool with_norm) {
+  const GateResidualKernels& kernels = MILLRACE_SELECT_KERNELS(gate_residual_kernels);
+  const auto kernel = (with_norm ? kernels.norm_forward : kernels.forward)[static_cast<int>(args.type)];
+  at::parallel_for(0, args.batch * args.length, rows_per_thread(args.dim),
+                   [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
+}
+
+void gate_residual_backward_cpu(const GateResidualBackwardArgs& args, bool with_norm) {
+  const GateResidualKernels& kernels = MILLRACE_SELECT_KERNELS(gate_residual_kernels);
+  const auto kernel = (with_norm ? kernels.norm_backward : kernels.backward)[static_cast<int>(args.type)];
+  const int64_t dim = args.dim, size = (with_norm ? 4 : 2) * dim;
+  const RowChunks chunks = RowChunks::make(args.length, kMinRowsPerChunk, kMaxChunksPerSample);
+  const torch::Tensor partials = at::empty({args.batch * chunks.count, size}, at::kFloat);
+  float* const sums = partials.data_ptr<float>();
+  at::parallel_for(0, args.batch * chunks.count, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t first = i % chunks.count * chunks.rows_per_chunk;
+      kernel(args, i / chunks.count, first, std::min(args.length, first + chunks.rows_per_chunk), sums + i * size);
+    }
+  });
+
+  float* const dbias = static_cast<float*>(args.dbias.data);
+  if (dbias != nullptr) std::fill_n(dbias, dim, 0.0f);
+  std::vector<float> dout_sum(dim);
+  for (int64_t b = 0; b < args.batch; ++b) {
+    const float* of_sample = sums + b * chunks.count * size;
+    sum_partials(of_sample, chunks.count, size, dim, row_of(args.dgate, b));
+    if (dbias != nullptr) {
+      sum_partials(of_sample + dim, chunks.count, size, dim, dout_sum.data());
+      const float* gate = row_of(args.gate, b);
+      for (int64_t i = 0; i < dim; ++i) dbias[i] += gate[i] * dout_sum[i];
+    }
+    if (with_norm) {
+      sum_partials(of_sample + 2 * dim, chunks.count, size, dim, row_of(args.dshift, b));
+      sum_partials(of_sample + 3 * dim, chunks.count, size, dim, row_of(args.dscale, b));
+    }
+  }
+}
+
+}  // namespace millrace

@@ -1,0 +1,93 @@
+#include "kernels/gelu/gelu_raw.h"
+#include "kernels/simd.h"
+
+namespace millrace {
+namespace {
+
+// exp(x) for |x| <= 87.3, within 1.5 ulp: 2^n * e^r, |r| <= ln(2)/2, with Cephes' polynomial for e^r.
+MILLRACE_INLINE VecF exp_bounded(VecF x) {
+  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it leaves the integer in the low bits
+  const VecF shifted = x * 1.44269504088896341f + kRound;
+  const VecF n = shifted - kRound;
+  const VecF r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
+  VecF p = splat(1.9875691500e-4f);
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  const VecF e = p * (r * r) + r + 1.0f;
+  return (VecF)((VecU)e + ((VecU)shifted << 23));
+}
+
+constexpr float kTwoRootTwoOverPi = 1.5957691216057308f;
+constexpr float kCubic = 0.044715f;
+
+// x clamped to where sigmoid(2u) is 0 or 1 in fp32 anyway, so that nothing overflows; NaN stays NaN.
+MILLRACE_INLINE VecF clamp(VecF x, float bound) {
+  x = x > bound ? splat(bound) : x;
+  return x < -bound ? splat(-bound) : x;
+}
+
+MILLRACE_INLINE VecF gelu_tanh(VecF x) {
+  const VecF c = clamp(x, 10.0f);
+  const VecF z = clamp(kTwoRootTwoOverPi * c * (1.0f + kCubic * (c * c)), 87.0f);
+  const VecF bounded = x < -10.0f ? splat(-10.0f) : x;
+  return bounded / (1.0f + exp_bounded(-z));
+}
+
+// s + x * s * (1 - s) * z', with s = sigmoid(z) and 1 - s = s * exp(-z), which keeps its digits where s is near 1.
+MILLRACE_INLINE VecF gelu_tanh_derivative(VecF x) {
+  const VecF c = clamp(x, 10.0f);
+  const VecF square = c * c;
+  const VecF z = clamp(kTwoRootTwoOverPi * c * (1.0f + kCubic * square), 87.0f);
+  const VecF e = exp_bounded(-z);
+  const VecF s = 1.0f / (1.0f + e);
+  const VecF slope = kTwoRootTwoOverPi * (1.0f + 3 * kCubic * square);
+  return s + c * s * (s * e) * slope;
+}
+
+template <typename T>
+void forward(const GeluForwardArgs& args, int64_t begin, int64_t end) {
+  const float* bias = static_cast<const float*>(args.bias.data);
+  for (int64_t row = begin; row < end; ++row) {
+    const int64_t b = row / args.length, l = row % args.length;
+    const T* x = row_at<T>(args.x, b, l);
+    T* y = row_at<T>(args.y, b, l);
+    if (bias != nullptr) {
+      for_vectors(args.dim, [&](int64_t i, auto part) {
+        store(y + i, gelu_tanh(load(x + i, part) + load(bias + i, part)), part);
+      });
+    } else {
+      for_vectors(args.dim, [&](int64_t i, auto part) { store(y + i, gelu_tanh(load(x + i, part)), part); });
+    }
+  }
+}
+
+template <typename T>
+void backward(const GeluBackwardArgs& args, int64_t begin, int64_t end, float* dbias) {
+  const float* bias = static_cast<const float*>(args.bias.data);
+  if (dbias != nullptr) set_zero(dbias, args.dim);
+  for (int64_t row = begin; row < end; ++row) {
+    const int64_t b = row / args.length, l = row % args.length;
+    const T* dy = row_at<T>(args.dy, b, l);
+    const T* x = row_at<T>(args.x, b, l);
+    T* dx = row_at<T>(args.dx, b, l);
+    for_vectors(args.dim, [&](int64_t i, auto part) {
+      VecF input = load(x + i, part);
+      if (bias != nullptr) input += load(bias + i, part);
+      const VecF gradient = load(dy + i, part) * gelu_tanh_derivative(input);
+      if (dbias != nullptr) add_to(dbias + i, gradient, part);
+      store(dx + i, gradient, part);
+    });
+  }
+}
+
+}  // namespace
+
+extern const GeluKernels MILLRACE_ISA_NAME(gelu_kernels) = {
+    {forward<float>, forward<BF16>},
+    {backward<float>, backward<BF16>},
+};
+
+}  // namespace millrace

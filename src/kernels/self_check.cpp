@@ -1,0 +1,100 @@
+#include "kernels/self_check.h"
+
+#include <limits>
+
+#include "kernels/adamw/adamw.h"
+#include "kernels/global_norm/global_norm.h"
+#include "kernels/op_check.h"
+#include "kernels/philox_fill/philox_fill.h"
+
+namespace millrace {
+namespace {
+
+using torch::Tensor;
+
+constexpr uint64_t kSeed = 20;
+constexpr double kFp32Epsilon = std::numeric_limits<float>::epsilon();
+
+Tensor random_numbers(int64_t n, uint64_t id) {
+  const Tensor x = torch::empty({1, n});
+  philox_fill_normal_reference(x, {random_stream(kSeed, RandomPurpose::kInit, 0, id)});
+  return x.view({-1});
+}
+
+AdamWBuffers adamw_buffers(int64_t n, torch::ScalarType type, torch::Device device) {
+  AdamWBuffers buffers;
+  buffers.param = random_numbers(n, 1).to(type).to(device);
+  buffers.grad = random_numbers(n, 2).to(type).to(device);
+  buffers.exp_avg = (random_numbers(n, 3) * 0.1).to(type).to(device);
+  buffers.exp_avg_sq = random_numbers(n, 4).square().to(type).to(device);
+  return buffers;
+}
+
+double worst_error(const AdamWBuffers& got, const AdamWBuffers& exact) {
+  double worst = 0;
+  for (const auto& [x, y] :
+       {std::pair{got.param, exact.param}, {got.exp_avg, exact.exp_avg}, {got.exp_avg_sq, exact.exp_avg_sq}}) {
+    const double error = relative_error(x.to(torch::kCPU).to(torch::kFloat64), y.to(torch::kFloat64));
+    if (!(error <= worst)) worst = error;
+  }
+  return worst;
+}
+
+// In bf16 the plain path is rounding to nearest; stochastic rounding errs sqrt(2) times as much in the mean square.
+KernelCheckResult check_adamw(torch::ScalarType type, torch::Device device) {
+  constexpr int64_t kSize = 10007;
+  AdamWOptions options{.lr = 1e-3, .step = 3, .stochastic_rounding = false, .seed = kSeed};
+  AdamWBuffers exact = adamw_buffers(kSize, type, torch::kCPU);
+  for (Tensor* x : {&exact.param, &exact.grad, &exact.exp_avg, &exact.exp_avg_sq}) *x = x->to(torch::kFloat32);
+  adamw_step_reference(exact, options);
+  const AdamWBuffers plain = adamw_buffers(kSize, type, device);
+  adamw_step_reference(plain, options);
+  const AdamWBuffers fused = adamw_buffers(kSize, type, device);
+  options.stochastic_rounding = true;
+  adamw_step(fused, options);
+  return {worst_error(fused, exact), 2 * worst_error(plain, exact) + kFp32Epsilon};
+}
+
+KernelCheckResult check_global_norm(torch::ScalarType type, torch::Device device) {
+  const Tensor x = random_numbers(100003, 5).to(type);
+  const Tensor sum = torch::zeros({1}, torch::TensorOptions(device).dtype(torch::kFloat64));
+  add_sum_of_squares(x.to(device), sum);
+  return {relative_error(sum.to(torch::kCPU), sum_of_squares_reference(x)), 1e-12};
+}
+
+// The promise is equality, bit for bit.
+KernelCheckResult check_philox(torch::ScalarType type, torch::Device device) {
+  const std::vector<RandomStream> streams = {random_stream(kSeed, RandomPurpose::kNoise, 1, 2),
+                                             random_stream(kSeed, RandomPurpose::kNoise, 3, 4)};
+  const Tensor got = torch::empty({2, 20001}, torch::TensorOptions(device).dtype(type));
+  const Tensor expected = torch::empty({2, 20001}, type);
+  double worst = 0;
+  philox_fill_normal(got, streams, 5);
+  philox_fill_normal_reference(expected, streams, 5);
+  worst = (got.to(torch::kCPU) - expected).abs().max().item<double>();
+  philox_fill_uniform(got, streams, 5);
+  philox_fill_uniform_reference(expected, streams, 5);
+  return {std::max(worst, (got.to(torch::kCPU) - expected).abs().max().item<double>()), 0};
+}
+
+}  // namespace
+
+std::vector<KernelCheck> kernel_checks() {
+  std::vector<KernelCheck> checks;
+  for (const auto& [type, type_name] : {std::pair{torch::kFloat32, "fp32"}, {torch::kBFloat16, "bf16"}}) {
+    const std::string suffix = std::string(" ") + type_name;
+    const auto add = [&, type = type](const std::string& name, auto check) {
+      checks.push_back({name + suffix, [=](torch::Device device) { return check(type, device); }});
+    };
+    for (const OpCase& op_case : standard_op_cases(kSeed)) {
+      add(op_case.name,
+          [op_case](torch::ScalarType dtype, torch::Device device) { return check_op(op_case, dtype, device); });
+    }
+    add("adamw", check_adamw);
+    add("global_norm", check_global_norm);
+    add("philox_fill", check_philox);
+  }
+  return checks;
+}
+
+}  // namespace millrace

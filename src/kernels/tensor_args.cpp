@@ -1,0 +1,85 @@
+#include "kernels/tensor_args.h"
+
+#include <c10/core/impl/VirtualGuardImpl.h>
+
+namespace millrace {
+
+bool on_cuda(const torch::Tensor& x) {
+  MILLRACE_CHECK(x.is_cpu() || x.is_cuda());
+  return x.is_cuda();
+}
+
+ElementType element_type(const torch::Tensor& x) {
+  if (x.scalar_type() == torch::kFloat32) return ElementType::kF32;
+  MILLRACE_CHECK(x.scalar_type() == torch::kBFloat16);
+  return ElementType::kBF16;
+}
+
+RowsShape rows_shape(const torch::Tensor& x_BLD) {
+  MILLRACE_CHECK(x_BLD.dim() == 2 || x_BLD.dim() == 3);
+  return {x_BLD.dim() == 3 ? x_BLD.size(0) : 1, x_BLD.size(-2), x_BLD.size(-1)};
+}
+
+Rows rows_of(const torch::Tensor& x_BLD) {
+  MILLRACE_CHECK(x_BLD.dim() == 2 || x_BLD.dim() == 3);
+  MILLRACE_CHECK(x_BLD.stride(-1) == 1 || x_BLD.size(-1) <= 1);
+  return {x_BLD.data_ptr(), x_BLD.dim() == 3 ? x_BLD.stride(0) : 0, x_BLD.stride(-2)};
+}
+
+void check_rows(const torch::Tensor& x_BLD, const RowsShape& shape, const torch::Tensor& like) {
+  MILLRACE_CHECK(rows_shape(x_BLD) == shape);
+  MILLRACE_CHECK(x_BLD.scalar_type() == like.scalar_type());
+  MILLRACE_CHECK(x_BLD.device() == like.device());
+}
+
+FloatRows float_rows_of(const torch::Tensor& x, int64_t batch, int64_t dim) {
+  if (!x.defined()) return {};
+  MILLRACE_CHECK(x.dim() == (batch == 0 ? 1 : 2));
+  MILLRACE_CHECK(x.size(-1) == dim && (batch == 0 || x.size(0) == batch));
+  MILLRACE_CHECK(x.stride(-1) == 1 || dim <= 1);
+  return {x.data_ptr(), batch == 0 ? 0 : x.stride(0), element_type(x)};
+}
+
+torch::Tensor kernel_floats(const torch::Tensor& x) {
+  if (!x.defined() || x.is_cuda()) return x;
+  const torch::Tensor y = x.detach().to(torch::kFloat32);
+  return y.stride(-1) == 1 || y.size(-1) <= 1 ? y : y.contiguous();
+}
+
+SumsTarget::SumsTarget(const torch::Tensor& target) : target_(target) {
+  if (!target.defined() || target.is_cuda()) {
+    sums_ = target;
+  } else {
+    sums_ = torch::empty(target.sizes(), torch::kFloat32);
+  }
+}
+
+void SumsTarget::finish(bool accumulate) const {
+  if (!target_.defined() || target_.is_cuda()) return;
+  const torch::Tensor plain = target_.detach();
+  if (accumulate) {
+    plain.add_(sums_);
+  } else {
+    plain.copy_(sums_);
+  }
+}
+
+float* stats_of(const torch::Tensor& x, int64_t count) {
+  if (!x.defined()) return nullptr;
+  MILLRACE_CHECK(x.scalar_type() == torch::kFloat32 && x.is_contiguous() && x.numel() == count);
+  return x.data_ptr<float>();
+}
+
+void* cuda_stream(const torch::Tensor& x) {
+  return c10::impl::VirtualGuardImpl(c10::kCUDA).getStream(x.device()).native_handle();
+}
+
+void sum_partials(const float* partials, int64_t count, int64_t stride, int64_t n, float* out) {
+  for (int64_t i = 0; i < n; ++i) out[i] = 0;
+  for (int64_t c = 0; c < count; ++c) {
+    const float* row = partials + c * stride;
+    for (int64_t i = 0; i < n; ++i) out[i] += row[i];
+  }
+}
+
+}  // namespace millrace

@@ -1,0 +1,65 @@
+// From tensors to what kernels see (raw.h), with the checks every op needs. For op.cpp and op_cpu.cpp files.
+#pragma once
+
+#include <torch/torch.h>
+
+#include "base/error.h"
+#include "kernels/raw.h"
+
+namespace millrace {
+
+// Tensors of one call are on one device; CPU and CUDA are the devices there are.
+bool on_cuda(const torch::Tensor& x);
+
+ElementType element_type(const torch::Tensor& x);  // LogicError unless fp32 or bf16
+
+// x: [B, L, D], or [L, D] as a batch of one; the last dimension is contiguous.
+struct RowsShape {
+  int64_t batch, length, dim;
+  bool operator==(const RowsShape&) const = default;
+};
+RowsShape rows_shape(const torch::Tensor& x_BLD);
+Rows rows_of(const torch::Tensor& x_BLD);
+// Checks that x has this shape, the type of `like`, and its device.
+void check_rows(const torch::Tensor& x_BLD, const RowsShape& shape, const torch::Tensor& like);
+
+// x: [B, D] or [D], undefined gives null. Checks the sizes; batch 0 asks for [D].
+FloatRows float_rows_of(const torch::Tensor& x, int64_t batch, int64_t dim);
+// A modulation, bias or scale as the kernels of its device want it: on a CPU in fp32, on CUDA as it is. Undefined stays
+// undefined.
+torch::Tensor kernel_floats(const torch::Tensor& x);
+
+// Where a kernel puts sums that belong into `target` ([B, D], [D] or undefined, fp32 or bf16): on CUDA the target
+// itself; on a CPU fp32 scratch, which finish() writes or adds to the target.
+class SumsTarget {
+ public:
+  explicit SumsTarget(const torch::Tensor& target);
+  const torch::Tensor& sums() const { return sums_; }
+  void finish(bool accumulate) const;
+
+ private:
+  torch::Tensor target_, sums_;
+};
+
+// mean_BL and the like: fp32 contiguous of this many elements; undefined gives null.
+float* stats_of(const torch::Tensor& x, int64_t count);
+
+// The current stream of x's device, as a cudaStream_t.
+void* cuda_stream(const torch::Tensor& x);
+
+// Makes x's device the current one, as kernel launches need it.
+struct DeviceScope {
+  explicit DeviceScope(const torch::Tensor& x) : guard(x.device()) {}
+  c10::DeviceGuard guard;
+};
+
+// Fewest elements worth a thread of their own.
+constexpr int64_t kElementsPerThread = 16384;
+inline int64_t rows_per_thread(int64_t dim) {
+  return std::max<int64_t>(1, kElementsPerThread / std::max<int64_t>(1, dim));
+}
+
+// out[i] = sum over c of partials[c * stride + i], c in order.
+void sum_partials(const float* partials, int64_t count, int64_t stride, int64_t n, float* out);
+
+}  // namespace millrace
