@@ -1,0 +1,98 @@
+#include "models/clip/model.h"
+
+#include "base/error.h"
+#include "nn/token_ids.h"
+
+namespace millrace::clip {
+namespace {
+
+// An inner node of the module tree: it only lends its name.
+struct Group : torch::nn::Module {};
+
+}  // namespace
+
+ClipAttention::ClipAttention(const ClipConfig& config, const torch::TensorOptions& options)
+    : num_heads_(config.num_attention_heads) {
+  const int64_t dim = config.hidden_size;
+  q_proj_ = register_module("q_proj", std::make_shared<PlainLinear>(dim, dim, true, options));
+  k_proj_ = register_module("k_proj", std::make_shared<PlainLinear>(dim, dim, true, options));
+  v_proj_ = register_module("v_proj", std::make_shared<PlainLinear>(dim, dim, true, options));
+  out_proj_ = register_module("out_proj", std::make_shared<PlainLinear>(dim, dim, true, options));
+}
+
+torch::Tensor ClipAttention::forward(const torch::Tensor& x_BLD) const {
+  const auto heads = [&](const PlainLinear& projection) {  // [B, H, L, K]
+    return projection.forward(x_BLD).unflatten(-1, {num_heads_, -1}).transpose(1, 2);
+  };
+  const torch::Tensor attended_BHLK = at::scaled_dot_product_attention(
+      heads(*q_proj_), heads(*k_proj_), heads(*v_proj_), {}, /*dropout_p=*/0.0, /*is_causal=*/true);
+  return out_proj_->forward(attended_BHLK.transpose(1, 2).flatten(2));
+}
+
+ClipMlp::ClipMlp(const ClipConfig& config, const torch::TensorOptions& options)
+    : quick_gelu_(config.hidden_act == "quick_gelu") {
+  fc1_ = register_module("fc1",
+                         std::make_shared<PlainLinear>(config.hidden_size, config.intermediate_size, true, options));
+  fc2_ = register_module("fc2",
+                         std::make_shared<PlainLinear>(config.intermediate_size, config.hidden_size, true, options));
+}
+
+torch::Tensor ClipMlp::forward(const torch::Tensor& x_BLD) const {
+  const torch::Tensor hidden = fc1_->forward(x_BLD);
+  // 1.702: the sigmoid's slope that comes nearest to GELU (Hendrycks and Gimpel 2016, section 2).
+  return fc2_->forward(quick_gelu_ ? hidden * torch::sigmoid(1.702 * hidden) : torch::gelu(hidden));
+}
+
+ClipLayer::ClipLayer(const ClipConfig& config, const torch::TensorOptions& options) {
+  const auto norm = [&] {
+    return std::make_shared<PlainLayerNorm>(config.hidden_size, config.layer_norm_eps, options);
+  };
+  self_attn_ = register_module("self_attn", std::make_shared<ClipAttention>(config, options));
+  layer_norm1_ = register_module("layer_norm1", norm());
+  mlp_ = register_module("mlp", std::make_shared<ClipMlp>(config, options));
+  layer_norm2_ = register_module("layer_norm2", norm());
+}
+
+torch::Tensor ClipLayer::forward(torch::Tensor x_BLD) const {
+  x_BLD = x_BLD + self_attn_->forward(layer_norm1_->forward(x_BLD));
+  return x_BLD + mlp_->forward(layer_norm2_->forward(x_BLD));
+}
+
+Clip::Clip(const ClipConfig& config, const torch::TensorOptions& options) : Module("CLIP"), config_(config) {
+  const auto text_model = register_module("text_model", std::make_shared<Group>());
+  const auto embeddings = text_model->register_module("embeddings", std::make_shared<Group>());
+  token_embedding_ = embeddings->register_module(
+      "token_embedding", std::make_shared<PlainEmbedding>(config.vocab_size, config.hidden_size, options));
+  position_embedding_ = embeddings->register_module(
+      "position_embedding",
+      std::make_shared<PlainEmbedding>(config.max_position_embeddings, config.hidden_size, options));
+  const auto encoder = text_model->register_module("encoder", std::make_shared<Group>());
+  const auto layers = encoder->register_module("layers", std::make_shared<Group>());
+  for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
+    layers_.push_back(layers->register_module(std::to_string(i), std::make_shared<ClipLayer>(config, options)));
+  }
+  final_layer_norm_ = text_model->register_module(
+      "final_layer_norm", std::make_shared<PlainLayerNorm>(config.hidden_size, config.layer_norm_eps, options));
+}
+
+ClipOutput Clip::forward(const torch::Tensor& input_ids_BL) const {
+  check_token_ids("CLIP", input_ids_BL, config_.vocab_size);
+  const int64_t length = input_ids_BL.size(1);
+  if (length > config_.max_position_embeddings) {
+    throw ModelError("[CLIP: input_ids] expected at most " + std::to_string(config_.max_position_embeddings) +
+                     " tokens, got " + std::to_string(length));
+  }
+  torch::Tensor x_BLD = token_embedding_->forward(input_ids_BL) + position_embedding_->weight.narrow(0, 0, length);
+  for (const auto& layer : layers_) x_BLD = layer->forward(x_BLD);
+  x_BLD = final_layer_norm_->forward(x_BLD);
+
+  // The first of several equal ids wins in both rules; a text without end-of-text token is described by its first
+  // token, as in transformers.
+  const torch::Tensor score_BL =
+      config_.eos_token_id == 2 ? input_ids_BL : (input_ids_BL == config_.eos_token_id).to(torch::kInt64);
+  const torch::Tensor position_B = score_BL.argmax(1);
+  const torch::Tensor index_B1D = position_B.view({-1, 1, 1}).expand({-1, 1, x_BLD.size(2)});
+  return {x_BLD.gather(1, index_B1D).squeeze(1), x_BLD};
+}
+
+}  // namespace millrace::clip

@@ -1,0 +1,65 @@
+// CLIP's text encoder (Radford et al. 2021, arXiv:2103.00020), as transformers' CLIPTextModel: a causal pre-norm
+// transformer whose normalised output at the end-of-text token describes the whole text.
+//
+// Shape letters: B batch, L tokens, D hidden_size, H heads, K width of a head.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include <torch/torch.h>
+
+#include "models/clip/config.h"
+#include "nn/plain_layers.h"
+
+namespace millrace::clip {
+
+struct ClipOutput {
+  torch::Tensor pooled_BD;              // last_hidden_state at the end-of-text token; not projected
+  torch::Tensor last_hidden_state_BLD;  // after the final norm
+};
+
+struct ClipAttention : torch::nn::Module {
+  ClipAttention(const ClipConfig& config, const torch::TensorOptions& options);
+  torch::Tensor forward(const torch::Tensor& x_BLD) const;
+
+ private:
+  int64_t num_heads_;
+  std::shared_ptr<PlainLinear> q_proj_, k_proj_, v_proj_, out_proj_;
+};
+
+struct ClipMlp : torch::nn::Module {
+  ClipMlp(const ClipConfig& config, const torch::TensorOptions& options);
+  torch::Tensor forward(const torch::Tensor& x_BLD) const;
+
+ private:
+  bool quick_gelu_;
+  std::shared_ptr<PlainLinear> fc1_, fc2_;
+};
+
+struct ClipLayer : torch::nn::Module {
+  ClipLayer(const ClipConfig& config, const torch::TensorOptions& options);
+  torch::Tensor forward(torch::Tensor x_BLD) const;
+
+ private:
+  std::shared_ptr<PlainLayerNorm> layer_norm1_, layer_norm2_;
+  std::shared_ptr<ClipAttention> self_attn_;
+  std::shared_ptr<ClipMlp> mlp_;
+};
+
+class Clip : public torch::nn::Module {
+ public:
+  Clip(const ClipConfig& config, const torch::TensorOptions& options);
+
+  // input_ids_BL int64 in [0, vocab_size), L <= max_position_embeddings; ModelError otherwise.
+  ClipOutput forward(const torch::Tensor& input_ids_BL) const;
+  const ClipConfig& config() const { return config_; }
+
+ private:
+  ClipConfig config_;
+  std::shared_ptr<PlainEmbedding> token_embedding_, position_embedding_;
+  std::vector<std::shared_ptr<ClipLayer>> layers_;
+  std::shared_ptr<PlainLayerNorm> final_layer_norm_;
+};
+
+}  // namespace millrace::clip

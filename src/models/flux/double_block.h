@@ -1,0 +1,63 @@
+// FLUX's double block: text and image streams with weights of their own, joined in one attention.
+#pragma once
+
+#include "models/flux/layers.h"
+#include "nn/attention.h"
+
+namespace millrace::flux {
+
+class DoubleBlock : public torch::nn::Module {
+ public:
+  // modulation_begin: the first of this block's 12 D columns of modulation_BM (image's 6 D, then text's).
+  DoubleBlock(const FluxConfig& config, int64_t modulation_begin);
+
+  // One stream's tensors, as far as they are kept. R = B * stream tokens.
+  struct StreamSaved {
+    torch::Tensor x_BLD, mean1_BL, rstd1_BL, normed1_RD, qkv_RE;
+    torch::Tensor merged_RD, projected_RD, middle_BLD, mean2_BL, rstd2_BL, normed2_RD, hidden_RM, activated_RM, out_RD;
+  };
+  struct Saved {
+    StreamSaved img, txt;
+    torch::Tensor q_BHLD, k_BHLD, v_BHLD;
+    Attention attention;
+  };
+
+  struct Streams {
+    torch::Tensor img_BID, txt_BTD;
+  };
+  // saved may be null (inference).
+  Streams forward(const BlockContext& context, const Streams& x, Saved* saved, Keep keep);
+  // Adds the parameters' gradients, writes this block's part of dmodulation, returns the gradient of x. dout is
+  // overwritten. Afterwards saved holds whatever was computed again; the caller drops it.
+  Streams backward(const BlockContext& context, Saved& saved, Streams dout);
+
+  // Parameters in the block's own unit, with names below the block; the modulations are the modulation unit's.
+  std::vector<std::pair<std::string, torch::Tensor>> unit_parameters() const;
+
+  std::shared_ptr<Modulation> img_mod, txt_mod;
+
+ private:
+  struct Stream {
+    std::shared_ptr<SelfAttention> attn;
+    std::shared_ptr<Mlp> mlp;
+    int64_t modulation_begin;
+  };
+  Stream make_stream(const std::string& name, const FluxConfig& config, int64_t modulation_begin);
+
+  // Fill what is undefined in saved from what is defined.
+  void compute_attention(const BlockContext& context, Saved& saved);
+  void norm_and_qkv(const BlockContext& context, const Stream& stream, StreamSaved& saved);
+  void compute_mlp(const BlockContext& context, const Stream& stream, StreamSaved& saved, const Attention& attention,
+                   int64_t token_begin);
+  torch::Tensor finish(const BlockContext& context, const Stream& stream, const StreamSaved& saved);
+  static void drop(StreamSaved& saved, Keep keep);
+
+  void backward_mlp(const BlockContext& context, Stream& stream, const StreamSaved& saved, torch::Tensor& d_BLD,
+                    torch::Tensor& dattention_BLHD, int64_t token_begin);
+  void backward_qkv(const BlockContext& context, Stream& stream, const StreamSaved& saved,
+                    const AttentionGradients& grads, torch::Tensor& d_BLD, int64_t token_begin);
+
+  Stream img_, txt_;
+};
+
+}  // namespace millrace::flux

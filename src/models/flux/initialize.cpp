@@ -1,0 +1,61 @@
+// FLUX's initial weights, as torchtitan and the MLPerf reference set them.
+#include <cmath>
+
+#include "base/files.h"
+#include "base/text.h"
+#include "kernels/philox_fill/philox_fill.h"
+#include "models/flux/model.h"
+
+namespace millrace::flux {
+namespace {
+
+enum class Init { kZeros, kOnes, kNormal, kXavierUniform };
+
+Init init_of(const std::string& name) {
+  if (ends_with(name, ".scale")) return Init::kOnes;
+  if (ends_with(name, ".bias")) return Init::kZeros;
+  const bool zero = name.find("_mod.lin.") != std::string::npos || name.find(".modulation.lin.") != std::string::npos ||
+                    starts_with(name, "final_layer.");
+  if (zero) return Init::kZeros;
+  if (starts_with(name, "time_in.") || starts_with(name, "vector_in.") || starts_with(name, "guidance_in.")) {
+    return Init::kNormal;
+  }
+  return Init::kXavierUniform;
+}
+
+}  // namespace
+
+void Flux::initialize(uint64_t seed) {
+  const torch::NoGradGuard no_grad;
+  const torch::Tensor& target = flat_->master().defined() ? flat_->master() : flat_->compute();
+  for (const ParameterSlice& slice : flat_->slices()) {
+    torch::Tensor weight = FlatParameters::view(target, slice);
+    const RandomStream stream =
+        random_stream(seed, RandomPurpose::kInit, 0, checksum64(slice.name.data(), slice.name.size()));
+    switch (init_of(slice.name)) {
+      case Init::kZeros:
+        weight.zero_();
+        break;
+      case Init::kOnes:
+        weight.fill_(1);
+        break;
+      case Init::kNormal: {
+        torch::Tensor values = torch::empty({1, slice.size}, weight.options().dtype(torch::kFloat32));
+        philox_fill_normal(values, {stream});
+        weight.copy_(values.view(slice.shape).mul_(0.02));
+        break;
+      }
+      case Init::kXavierUniform: {
+        // Fan in and out of the whole fused matrix: q, k and v (and the MLP of a single block) share one bound.
+        const double bound = std::sqrt(6.0 / static_cast<double>(slice.shape[0] + slice.shape[1]));
+        torch::Tensor values = torch::empty({1, slice.size}, weight.options().dtype(torch::kFloat32));
+        philox_fill_uniform(values, {stream});
+        weight.copy_(values.view(slice.shape).mul_(2 * bound).sub_(bound));
+        break;
+      }
+    }
+  }
+  flat_->refresh_compute();
+}
+
+}  // namespace millrace::flux

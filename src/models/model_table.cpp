@@ -1,0 +1,89 @@
+#include "models/model_table.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "models/autoencoder/entry.h"
+#include "models/clip/entry.h"
+#include "models/config_reader.h"
+#include "models/flux/entry.h"
+#include "models/t5/entry.h"
+
+namespace millrace {
+namespace {
+
+[[noreturn]] void fail_unknown(std::string_view name, const std::vector<std::string>& known) {
+  const std::string near = nearest(name, known);
+  throw ConfigError("[model] expected one of " + join(known, ", ") + ", got " + std::string(name) +
+                    (near.empty() ? "" : " (try " + near + ")"));
+}
+
+// Weights given as a folder, or as the index in one, come with their sizes.
+std::optional<std::filesystem::path> config_beside(const std::filesystem::path& weights) {
+  const bool is_folder = std::filesystem::is_directory(weights);
+  if (!is_folder && weights.extension() != ".json") return std::nullopt;
+  const std::filesystem::path config = (is_folder ? weights : weights.parent_path()) / "config.json";
+  if (!std::filesystem::is_regular_file(config)) return std::nullopt;
+  return config;
+}
+
+}  // namespace
+
+ShapeMap ModelDescription::shapes() const {
+  return shapes_of(*build(torch::TensorOptions(torch::kMeta)));
+}
+
+std::span<const ModelEntry> model_table() {
+  static const std::vector<ModelEntry> table = {flux::entry(), autoencoder::entry(), clip::entry(), t5::entry()};
+  return table;
+}
+
+const ModelEntry& find_model(std::string_view name) {
+  std::vector<std::string> known;
+  for (const ModelEntry& entry : model_table()) {
+    if (entry.name == name) return entry;
+    known.emplace_back(entry.name);
+  }
+  fail_unknown(name, known);
+}
+
+const ModelEntry& find_model_of_pass(std::string_view pass) {
+  std::vector<std::string> known;
+  for (const ModelEntry& entry : model_table()) {
+    if (std::find(entry.passes.begin(), entry.passes.end(), pass) != entry.passes.end()) return entry;
+    known.insert(known.end(), entry.passes.begin(), entry.passes.end());
+  }
+  fail_unknown(pass, known);
+}
+
+SaveWeightsOptions save_options(Naming naming) {
+  SaveWeightsOptions options;
+  if (naming == Naming::kDiffusers) options.base_name = "diffusion_pytorch_model";
+  return options;
+}
+
+ModelWeights::ModelWeights(const ModelEntry& entry, const std::filesystem::path& path,
+                           const std::optional<std::filesystem::path>& config)
+    : entry_(entry), store_(path), theirs_(shapes_of(store_)), naming_(entry.detect_naming(theirs_, path.string())) {
+  const std::optional<std::filesystem::path> config_path = config ? config : config_beside(path);
+  model_ = config_path ? entry.from_json(read_config_file(*config_path), config_path->string())
+                       : entry.from_shapes(theirs_, naming_, path.string());
+  rules_ = model_->weight_rules(naming_, theirs_);
+  check_weights(entry.name, model_->shapes(), store_, rules_, entry.ignorable);
+}
+
+std::shared_ptr<torch::nn::Module> ModelWeights::load(torch::ScalarType dtype, torch::Device device) const {
+  std::shared_ptr<torch::nn::Module> module = model_->build(torch::TensorOptions(dtype).device(device));
+  for (torch::Tensor& parameter : module->parameters()) parameter.set_requires_grad(false);
+  load_weights(*module, store_, rules_, entry_.ignorable);
+  module->eval();
+  return module;
+}
+
+TensorMap ModelWeights::import() const {
+  return import_weights(entry_.name, model_->shapes(), store_, rules_, entry_.ignorable);
+}
+
+}  // namespace millrace

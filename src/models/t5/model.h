@@ -1,0 +1,81 @@
+// The encoder of T5 (Raffel et al. 2020, arXiv:1910.10683), v1.0 and v1.1, as transformers' T5EncoderModel: pre-norm
+// blocks without biases, RMS norms, unscaled attention with a learnt bias for the distance between tokens that all
+// blocks share.
+//
+// Shape letters: B batch, L tokens, D d_model, H heads, K d_kv.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include <torch/torch.h>
+
+#include "models/t5/config.h"
+#include "nn/plain_layers.h"
+
+namespace millrace::t5 {
+
+// The learnt bias per head for every bucket of distances.
+struct T5PositionBias : torch::nn::Module {
+  T5PositionBias(const T5Config& config, const torch::TensorOptions& options);
+  torch::Tensor forward(int64_t length) const;  // [1, H, L, L]
+
+ private:
+  int64_t num_buckets_, max_distance_;
+  torch::Tensor weight_;  // [buckets, H]
+};
+
+struct T5Attention : torch::nn::Module {
+  T5Attention(const T5Config& config, bool with_position_bias, const torch::TensorOptions& options);
+  torch::Tensor forward(const torch::Tensor& x_BLD, const torch::Tensor& bias_1HLL) const;
+  std::shared_ptr<T5PositionBias> position_bias;  // in the first block only
+
+ private:
+  int64_t num_heads_;
+  std::shared_ptr<PlainLinear> q_, k_, v_, o_;
+};
+
+struct T5FeedForward : torch::nn::Module {
+  T5FeedForward(const T5Config& config, const torch::TensorOptions& options);
+  torch::Tensor forward(const torch::Tensor& x_BLD) const;
+
+ private:
+  enum class Activation { kRelu, kGelu, kGeluTanh, kSilu };
+  torch::Tensor activate(const torch::Tensor& x) const;
+
+  Activation activation_;
+  std::shared_ptr<PlainLinear> in_, gated_in_, out_;
+};
+
+struct T5Block : torch::nn::Module {
+  T5Block(const T5Config& config, bool with_position_bias, const torch::TensorOptions& options);
+  torch::Tensor forward(torch::Tensor x_BLD, const torch::Tensor& bias_1HLL) const;
+  std::shared_ptr<T5Attention> attention;
+
+ private:
+  std::shared_ptr<PlainRmsNorm> attention_norm_, feed_forward_norm_;
+  std::shared_ptr<T5FeedForward> feed_forward_;
+};
+
+class T5Encoder : public torch::nn::Module {
+ public:
+  T5Encoder(const T5Config& config, const torch::TensorOptions& options);
+
+  // input_ids_BL int64 in [0, vocab_size), of any length. Every token attends to every token: FLUX masks no padding.
+  // Returns the last hidden state [B, L, D] after the final norm.
+  torch::Tensor forward(const torch::Tensor& input_ids_BL) const;
+  const T5Config& config() const { return config_; }
+
+ private:
+  T5Config config_;
+  std::shared_ptr<PlainEmbedding> shared_;
+  std::vector<std::shared_ptr<T5Block>> blocks_;
+  std::shared_ptr<PlainRmsNorm> final_layer_norm_;
+};
+
+// The bucket of every pair of positions, int64 [L, L], [query, key]: half the buckets for keys after the query; of each
+// half the first half for exact distances, the rest in logarithmic steps up to max_distance.
+torch::Tensor relative_position_buckets(int64_t length, int64_t num_buckets, int64_t max_distance,
+                                        const torch::Device& device);
+
+}  // namespace millrace::t5

@@ -1,0 +1,77 @@
+#include "nn/attention.h"
+
+#include "base/error.h"
+
+namespace millrace {
+namespace {
+
+enum class Backend { kCpuFlash, kCudaFlash, kCudaEfficient };
+
+// CUDA's flash kernels take half precision and head sizes in multiples of 8 up to 256; the memory-efficient ones take
+// the rest.
+Backend choose_backend(const torch::Tensor& q_BHLD) {
+  if (q_BHLD.is_cpu()) return Backend::kCpuFlash;
+  const bool half = q_BHLD.scalar_type() == torch::kBFloat16 || q_BHLD.scalar_type() == torch::kFloat16;
+  return half && q_BHLD.size(3) % 8 == 0 && q_BHLD.size(3) <= 256 ? Backend::kCudaFlash : Backend::kCudaEfficient;
+}
+
+}  // namespace
+
+Attention attention_forward(const torch::Tensor& q_BHLD, const torch::Tensor& k_BHLD, const torch::Tensor& v_BHLD) {
+  const torch::NoGradGuard no_grad;
+  Attention result;
+  switch (choose_backend(q_BHLD)) {
+    case Backend::kCpuFlash: {
+      std::tie(result.out_BHLD, result.logsumexp_BHL) =
+          at::_scaled_dot_product_flash_attention_for_cpu(q_BHLD, k_BHLD, v_BHLD);
+      break;
+    }
+    case Backend::kCudaFlash: {
+      auto [out, lse, cum_seq_q, cum_seq_k, max_q, max_k, seed, offset, debug_mask] =
+          at::_scaled_dot_product_flash_attention(q_BHLD, k_BHLD, v_BHLD);
+      result = {out,
+                lse,
+                seed,
+                offset,
+                cum_seq_q,
+                cum_seq_k,
+                max_q.guard_int(__FILE__, __LINE__),
+                max_k.guard_int(__FILE__, __LINE__)};
+      break;
+    }
+    case Backend::kCudaEfficient: {
+      auto [out, lse, seed, offset] = at::_scaled_dot_product_efficient_attention(q_BHLD, k_BHLD, v_BHLD, std::nullopt,
+                                                                                  /*compute_log_sumexp=*/true);
+      result = {out, lse, seed, offset};
+      break;
+    }
+  }
+  return result;
+}
+
+AttentionGradients attention_backward(const torch::Tensor& dout_BHLD, const torch::Tensor& q_BHLD,
+                                      const torch::Tensor& k_BHLD, const torch::Tensor& v_BHLD,
+                                      const Attention& forward) {
+  const torch::NoGradGuard no_grad;
+  AttentionGradients grads;
+  switch (choose_backend(q_BHLD)) {
+    case Backend::kCpuFlash:
+      std::tie(grads.dq_BHLD, grads.dk_BHLD, grads.dv_BHLD) = at::_scaled_dot_product_flash_attention_for_cpu_backward(
+          dout_BHLD, q_BHLD, k_BHLD, v_BHLD, forward.out_BHLD, forward.logsumexp_BHL, 0.0, false);
+      break;
+    case Backend::kCudaFlash:
+      std::tie(grads.dq_BHLD, grads.dk_BHLD, grads.dv_BHLD) = at::_scaled_dot_product_flash_attention_backward(
+          dout_BHLD, q_BHLD, k_BHLD, v_BHLD, forward.out_BHLD, forward.logsumexp_BHL, forward.cum_seq_q,
+          forward.cum_seq_k, forward.max_q, forward.max_k, 0.0, false, forward.philox_seed, forward.philox_offset);
+      break;
+    case Backend::kCudaEfficient:
+      std::tie(grads.dq_BHLD, grads.dk_BHLD, grads.dv_BHLD, std::ignore) =
+          at::_scaled_dot_product_efficient_attention_backward(
+              dout_BHLD, q_BHLD, k_BHLD, v_BHLD, torch::Tensor(), forward.out_BHLD, forward.logsumexp_BHL,
+              forward.philox_seed, forward.philox_offset, 0.0, {true, true, true, false});
+      break;
+  }
+  return grads;
+}
+
+}  // namespace millrace

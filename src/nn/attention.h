@@ -1,0 +1,27 @@
+// Softmax attention without a mask, forward and backward, on ATen's flash kernels.
+//
+// Shape letters: B batch, H heads, L tokens, D head_dim. Scale is 1/sqrt(D).
+#pragma once
+
+#include <torch/torch.h>
+
+namespace millrace {
+
+struct Attention {
+  torch::Tensor out_BHLD;       // in memory as [B, L, H, D], so that merging the heads is a view
+  torch::Tensor logsumexp_BHL;  // fp32
+  // What a CUDA kernel wants back for its backward pass; empty on a CPU.
+  torch::Tensor philox_seed, philox_offset, cum_seq_q, cum_seq_k;
+  int64_t max_q = 0, max_k = 0;
+};
+
+Attention attention_forward(const torch::Tensor& q_BHLD, const torch::Tensor& k_BHLD, const torch::Tensor& v_BHLD);
+
+struct AttentionGradients {
+  torch::Tensor dq_BHLD, dk_BHLD, dv_BHLD;
+};
+AttentionGradients attention_backward(const torch::Tensor& dout_BHLD, const torch::Tensor& q_BHLD,
+                                      const torch::Tensor& k_BHLD, const torch::Tensor& v_BHLD,
+                                      const Attention& forward);
+
+}  // namespace millrace

@@ -1,0 +1,15 @@
+// Where tensors live. The program links only the CPU half of libtorch; the CUDA half is loaded from beside it the first
+// time a GPU is asked for, so that start-up stays fast and one program serves machines with and without GPUs.
+#pragma once
+
+#include <string_view>
+
+#include <torch/torch.h>
+
+namespace millrace {
+
+// "cpu", "cuda" (the current GPU), "cuda:N", or "auto": CUDA where it can be used, else the CPU.
+// Call it before anything else of torch runs. Throws ConfigError that says why a GPU cannot be used.
+torch::Device resolve_device(std::string_view text);
+
+}  // namespace millrace

@@ -1,0 +1,124 @@
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include "nn/attention.h"
+#include "nn/cpu_allocator.h"
+#include "nn/linear.h"
+#include "nn/rope.h"
+#include "nn/timestep_embedding.h"
+
+namespace millrace {
+namespace {
+
+double relative_error(const torch::Tensor& got, const torch::Tensor& expected) {
+  return (got.to(torch::kFloat64) - expected.to(torch::kFloat64)).norm().item<double>() /
+         (expected.to(torch::kFloat64).norm().item<double>() + 1e-30);
+}
+
+TEST(Attention, BackwardMatchesAutograd) {
+  torch::manual_seed(1);
+  for (const int64_t tokens : {1, 7, 33}) {
+    torch::Tensor q = torch::randn({2, 3, tokens, 20}).requires_grad_(), k = torch::randn_like(q).requires_grad_(),
+                  v = torch::randn_like(q).requires_grad_();
+    const torch::Tensor dout = torch::randn_like(q);
+    const torch::Tensor p = torch::softmax(torch::matmul(q, k.transpose(2, 3)) / std::sqrt(20.0), 3);
+    const torch::Tensor expected = torch::matmul(p, v);
+    expected.backward(dout);
+    const Attention attention = attention_forward(q.detach(), k.detach(), v.detach());
+    EXPECT_LT(relative_error(attention.out_BHLD, expected.detach()), 1e-5);
+    const AttentionGradients grads = attention_backward(dout, q.detach(), k.detach(), v.detach(), attention);
+    EXPECT_LT(relative_error(grads.dq_BHLD, q.grad()), tokens == 1 ? 1e30 : 1e-5);  // exactly zero for one token
+    EXPECT_LT(relative_error(grads.dk_BHLD, k.grad()), tokens == 1 ? 1e30 : 1e-5);
+    EXPECT_LT(relative_error(grads.dv_BHLD, v.grad()), 1e-5);
+  }
+}
+
+TEST(Attention, OutputMergesHeadsWithoutACopy) {
+  const torch::Tensor q = torch::randn({2, 3, 5, 8});
+  const torch::Tensor out_BLHD = attention_forward(q, q, q).out_BHLD.transpose(1, 2);
+  EXPECT_TRUE(out_BLHD.is_contiguous());
+}
+
+TEST(Rope, SharesATableAmongSamplesWithEqualIds) {
+  torch::Tensor ids = torch::arange(5, torch::kFloat32).view({1, 5, 1}).expand({3, 5, 3}).contiguous();
+  EXPECT_EQ(rope_table(ids, {2, 4, 4}, 10000).cos_LP.dim(), 2);
+  ids[1][2][0] = 9;
+  const RopeTable table = rope_table(ids, {2, 4, 4}, 10000);
+  EXPECT_EQ(table.cos_LP.sizes(), c10::IntArrayRef({3, 5, 5}));
+  EXPECT_NEAR(table.cos_LP[1][2][0].item<double>(), std::cos(9.0), 1e-6);
+  EXPECT_EQ(table.rows(1, 2).sin_LP.sizes(), c10::IntArrayRef({3, 2, 5}));
+}
+
+TEST(Rope, IdsGradientMatchesFiniteDifferences) {
+  torch::manual_seed(2);
+  const std::vector<int64_t> axes = {4, 6, 2};
+  const torch::Tensor ids = torch::randn({2, 3, 3}, torch::kFloat64), weight = torch::randn({2, 3, 6}, torch::kFloat64);
+  const auto loss = [&](const torch::Tensor& at) {
+    return (rope_table(at, axes, 100).cos_LP * weight).sum().item<double>();
+  };
+  const RopeTable table = rope_table(ids, axes, 100);
+  const torch::Tensor got = rope_ids_gradient(-table.sin_LP * weight, axes, 100);
+  const double step = 1e-2;
+  for (int64_t l = 0; l < 3; ++l) {
+    for (int64_t a = 0; a < 3; ++a) {
+      torch::Tensor above = ids.clone(), below = ids.clone();
+      above[1][l][a] += step;
+      below[1][l][a] -= step;
+      EXPECT_NEAR(got[1][l][a].item<double>(), (loss(above) - loss(below)) / (2 * step), 2e-3);
+    }
+  }
+}
+
+TEST(TimestepEmbedding, CosinesComeFirstAndTheGradientIsRight) {
+  const torch::Tensor t = torch::tensor({0.0, 0.3, 1.0});
+  const torch::Tensor embedding = timestep_embedding(t, 8);
+  EXPECT_EQ(embedding[0][0].item<float>(), 1);
+  EXPECT_EQ(embedding[0][4].item<float>(), 0);
+  EXPECT_NEAR(embedding[1][0].item<double>(), std::cos(300.0), 1e-4);
+  const torch::Tensor weight = torch::randn({3, 8});
+  const torch::Tensor got = timestep_embedding_backward(weight, t);
+  const auto loss = [&](double at) {
+    return (timestep_embedding(torch::tensor({at}), 8)[0] * weight[1]).sum().item<double>();
+  };
+  EXPECT_NEAR(got[1].item<double>(), (loss(0.3 + 1e-5) - loss(0.3 - 1e-5)) / 2e-5,
+              2e-2 * std::fabs(got[1].item<double>()) + 2);
+}
+
+TEST(Linear, BackwardAddsToTheGradients) {
+  torch::manual_seed(3);
+  Linear layer(6, 4);
+  layer.weight.set_data(torch::randn({4, 6}));
+  layer.bias.set_data(torch::randn({4}));
+  layer.weight.mutable_grad() = torch::ones({4, 6});
+  layer.bias.mutable_grad() = torch::ones({4});
+  const torch::Tensor x = torch::randn({5, 6}), dy = torch::randn({5, 4});
+  EXPECT_LT(relative_error(linear(layer, x), at::linear(x, layer.weight, layer.bias)), 1e-6);
+  EXPECT_LT(relative_error(linear_backward(layer, dy, x), at::matmul(dy, layer.weight)), 1e-6);
+  EXPECT_LT(relative_error(layer.weight.grad(), 1 + at::matmul(dy.t(), x)), 1e-6);
+  EXPECT_LT(relative_error(layer.bias.grad(), 1 + dy.sum(0)), 1e-6);
+}
+
+TEST(CpuAllocator, ReusesLargeBlocks) {
+  install_caching_cpu_allocator();
+  const void* first = nullptr;
+  {
+    const torch::Tensor x = torch::empty({3 << 20});
+    first = x.data_ptr();
+    EXPECT_GE(cpu_allocator_stats().bytes_in_use, size_t{12} << 20);
+  }
+  const torch::Tensor y = torch::empty({(3 << 20) - 100});
+  EXPECT_EQ(y.data_ptr(), first);
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(first) % 64, 0u);
+}
+
+TEST(CpuAllocator, SmallTensorsAndResizingWork) {
+  install_caching_cpu_allocator();
+  torch::Tensor x = torch::arange(10, torch::kFloat32);
+  x.resize_({1 << 21});
+  EXPECT_EQ(x[9].item<float>(), 9);
+  x.resize_({4});
+  EXPECT_EQ(x.clone()[3].item<float>(), 3);
+}
+
+}  // namespace
+}  // namespace millrace

@@ -1,0 +1,89 @@
+#include "nn/tensor_io.h"
+
+#include <array>
+#include <cstring>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "formats/weight_store.h"
+
+namespace millrace {
+namespace {
+
+// In the order of DType's enumerators.
+constexpr std::array<torch::ScalarType, kAllDTypes.size()> kScalarTypes = {
+    torch::kFloat64,     torch::kFloat32, torch::kFloat16, torch::kBFloat16, torch::kFloat8_e4m3fn,
+    torch::kFloat8_e5m2, torch::kInt64,   torch::kInt32,   torch::kInt16,    torch::kInt8,
+    torch::kUInt64,      torch::kUInt32,  torch::kUInt16,  torch::kUInt8,    torch::kBool};
+
+torch::Tensor contiguous_on_cpu(const torch::Tensor& tensor) {
+  return tensor.detach().to(torch::kCPU).resolve_conj().resolve_neg().contiguous();
+}
+
+}  // namespace
+
+torch::ScalarType to_scalar_type(DType dtype) {
+  return kScalarTypes.at(static_cast<size_t>(dtype));
+}
+
+DType to_dtype(torch::ScalarType type, const std::string& what) {
+  for (const DType dtype : kAllDTypes) {
+    if (to_scalar_type(dtype) == type) return dtype;
+  }
+  throw ModelError(str("[", what, "] expected a type that safetensors files hold, got ", c10::toString(type)));
+}
+
+torch::Tensor to_tensor(const TensorView& view, std::shared_ptr<const void> keep_alive) {
+  const auto options = torch::TensorOptions().dtype(to_scalar_type(view.dtype));
+  if (view.bytes.empty()) return torch::empty(view.shape, options);
+  if (view.dtype == DType::kBool) {  // a byte that is neither 0 nor 1 is not a bool to C++
+    TensorView as_bytes = view;
+    as_bytes.dtype = DType::kU8;
+    return to_tensor(as_bytes).ne(0);
+  }
+  const bool aligned = reinterpret_cast<uintptr_t>(view.bytes.data()) % size_of(view.dtype) == 0;
+  if (!aligned) {
+    torch::Tensor copy = torch::empty(view.shape, options);
+    std::memcpy(copy.data_ptr(), view.bytes.data(), view.bytes.size());
+    return copy;
+  }
+  // from_blob takes no pointer to const; nothing here writes through it.
+  void* data = const_cast<std::byte*>(view.bytes.data());
+  return torch::from_blob(
+      data, view.shape, [held = std::move(keep_alive)](void*) mutable { held.reset(); }, options);
+}
+
+TensorView to_view(const std::string& name, const torch::Tensor& tensor) {
+  MILLRACE_CHECK(tensor.is_cpu() && tensor.is_contiguous() && !tensor.is_conj() && !tensor.is_neg());
+  return {name,
+          to_dtype(tensor.scalar_type(), name),
+          tensor.sizes().vec(),
+          {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()}};
+}
+
+TensorMap load_tensors(const std::filesystem::path& path) {
+  const WeightStore store(path);
+  TensorMap tensors;
+  for (const TensorView& view : store.tensors()) tensors.emplace(view.name, to_tensor(view).clone());
+  return tensors;
+}
+
+void save_tensors(const std::filesystem::path& path, const TensorMap& tensors, const SafetensorsMetadata& metadata) {
+  std::vector<TensorView> views;
+  std::vector<const torch::Tensor*> sources;
+  for (const auto& [name, tensor] : tensors) {
+    MILLRACE_CHECK(tensor.defined() && tensor.layout() == torch::kStrided);
+    views.push_back({name, to_dtype(tensor.scalar_type(), name), tensor.sizes().vec(), {}});
+    sources.push_back(&tensor);
+  }
+  torch::Tensor held;
+  write_safetensors_streamed(
+      path, views,
+      [&](size_t i) {
+        held = contiguous_on_cpu(*sources[i]);
+        return to_view(views[i].name, held).bytes;
+      },
+      metadata);
+}
+
+}  // namespace millrace

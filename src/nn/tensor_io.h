@@ -1,0 +1,37 @@
+// Tensors to and from safetensors files.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+
+#include <torch/torch.h>
+
+#include "formats/safetensors.h"
+
+namespace millrace {
+
+using TensorMap = std::map<std::string, torch::Tensor>;
+
+torch::ScalarType to_scalar_type(DType dtype);
+// Throws ModelError for a type that files cannot hold (complex, quantised, ...); what names the tensor.
+DType to_dtype(torch::ScalarType type, const std::string& what);
+
+// A CPU tensor on the view's own bytes, without a copy when they are aligned to the element, else (and for BOOL) a
+// copy. The bytes must outlive the tensor; keep_alive is held by it (SafetensorsFile::keep_alive(),
+// WeightStore::keep_alive()). Mapped files are read-only memory: never write into such a tensor, clone() it first.
+torch::Tensor to_tensor(const TensorView& view, std::shared_ptr<const void> keep_alive = nullptr);
+
+// The view of a contiguous CPU tensor's own bytes, valid as long as the tensor.
+TensorView to_view(const std::string& name, const torch::Tensor& tensor);
+
+// Every tensor of a file, an index json or a folder (see WeightStore), in memory of its own.
+TensorMap load_tensors(const std::filesystem::path& path);
+
+// Writes atomically, same tensors same bytes. Tensors may be strided and on any device; those that need a copy get it
+// one at a time.
+void save_tensors(const std::filesystem::path& path, const TensorMap& tensors,
+                  const SafetensorsMetadata& metadata = {});
+
+}  // namespace millrace

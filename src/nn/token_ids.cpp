@@ -1,0 +1,19 @@
+#include "nn/token_ids.h"
+
+#include "base/error.h"
+
+namespace millrace {
+
+void check_token_ids(const std::string& what, const torch::Tensor& ids_BL, int64_t vocab_size) {
+  if (ids_BL.scalar_type() != torch::kInt64 || ids_BL.dim() != 2 || ids_BL.numel() == 0) {
+    throw ModelError("[" + what + ": input_ids] expected int64 [B, L] with at least one id, got another shape or type");
+  }
+  const auto [low, high] = torch::aminmax(ids_BL);
+  if (low.item<int64_t>() < 0 || high.item<int64_t>() >= vocab_size) {
+    throw ModelError("[" + what + ": input_ids] expected ids from 0 to " + std::to_string(vocab_size - 1) + ", got " +
+                     std::to_string(low.item<int64_t>()) + " to " + std::to_string(high.item<int64_t>()) +
+                     " (try the tokenizer that belongs to these weights)");
+  }
+}
+
+}  // namespace millrace
