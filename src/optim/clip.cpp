@@ -1,0 +1,37 @@
+#include "optim/clip.h"
+
+#include <cmath>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "kernels/global_norm/global_norm.h"
+
+namespace millrace {
+
+GradNorm global_grad_norm(const std::vector<FlatGroup>& groups, double max_norm) {
+  MILLRACE_CHECK(!groups.empty());
+  const auto device = groups.front().grad.device();
+  const torch::Tensor sum_1 = torch::zeros({1}, torch::dtype(torch::kFloat64).device(device));
+  for (const FlatGroup& group : groups) add_sum_of_squares(group.grad, sum_1);
+  const auto fp32 = torch::dtype(torch::kFloat32).device(device);
+  const GradNorm result = {torch::empty({1}, fp32), torch::empty({1}, fp32)};
+  clip_coefficient(sum_1, max_norm, result.norm_1, result.coefficient_1);
+  return result;
+}
+
+double finite_norm(const GradNorm& norm, const std::vector<FlatGroup>& groups) {
+  const double value = norm.norm_1.item<float>();
+  if (std::isfinite(value)) return value;
+  const char* way_out =
+      " (try a lower --optimizer.lr, a longer --lr_scheduler.warmup_steps or mixed_precision_param float32)";
+  for (const FlatGroup& group : groups) {
+    const int64_t index = first_nonfinite(group.grad);
+    if (index < 0) continue;
+    throw NumericsError(str("[gradient of ", describe_element(group, index), "] expected a finite number, got ",
+                            group.grad[index].item<double>(), way_out));
+  }
+  throw NumericsError(
+      str("[gradients] expected a norm that float32 can hold, got finite gradients with norm ", value, way_out));
+}
+
+}  // namespace millrace

@@ -1,0 +1,23 @@
+// Clipping by the global gradient norm, and the check that stops a run whose gradients are no longer numbers.
+#pragma once
+
+#include <vector>
+
+#include "optim/flat_group.h"
+
+namespace millrace {
+
+struct GradNorm {
+  torch::Tensor norm_1;         // fp32, one element, on the groups' device: the L2 norm over all gradients
+  torch::Tensor coefficient_1;  // what the gradients are to be multiplied with: 1 when the norm is at most max_norm
+};
+
+// torch.nn.utils.clip_grad_norm_'s norm and min(1, max_norm / (norm + 1e-6)) over all groups together; the optimizer
+// applies the coefficient. A max_norm of 0 or less clips nothing. Does not wait for the device.
+GradNorm global_grad_norm(const std::vector<FlatGroup>& groups, double max_norm);
+
+// The norm as a number; waits for the device. Throws NumericsError naming the first parameter and index whose gradient
+// is infinite or not a number.
+double finite_norm(const GradNorm& norm, const std::vector<FlatGroup>& groups);
+
+}  // namespace millrace

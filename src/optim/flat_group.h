@@ -1,0 +1,38 @@
+// What the optimizer works on: a few large flat buffers instead of hundreds of tensors.
+//
+// The parameters of a block live in one buffer from the start and the modules hold views of it, so that the optimizer,
+// clipping, averaging and checkpoints each handle a few large pieces.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <torch/torch.h>
+
+namespace millrace {
+
+// Which elements of a flat buffer are which parameter; for messages.
+struct ParameterRange {
+  std::string name;
+  int64_t begin = 0;
+  int64_t size = 0;
+};
+
+// All tensors are 1-D, contiguous, of the same length and on the same device.
+struct FlatGroup {
+  std::string name;
+  torch::Tensor master;      // float32, or bfloat16 without a master copy
+  torch::Tensor grad;        // float32 or bfloat16
+  torch::Tensor model_copy;  // bfloat16 weights that the model computes with, or undefined: it computes with master
+  std::vector<ParameterRange> parameters = {};  // ascending; may be empty
+};
+
+// Throws LogicError unless the groups keep the promises above.
+void check_groups(const std::vector<FlatGroup>& groups);
+
+// "double_blocks.0.img_attn.qkv.weight[17]": the parameter that element `index` of the group belongs to and the index
+// within it; the group's own name where no range holds the element.
+std::string describe_element(const FlatGroup& group, int64_t index);
+
+}  // namespace millrace
