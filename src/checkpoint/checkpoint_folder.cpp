@@ -1,0 +1,161 @@
+#include "checkpoint/checkpoint_folder.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <system_error>
+#include <thread>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/files.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "checkpoint/checkpoint_index.h"
+
+namespace millrace {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr char kStepPrefix[] = "step-";
+constexpr char kTemporaryPrefix[] = ".tmp-";
+
+// The step of a folder name, or -1.
+int64_t parse_step(const std::string& name) {
+  if (!starts_with(name, kStepPrefix)) return -1;
+  const std::string digits = name.substr(sizeof kStepPrefix - 1);
+  if (digits.empty() || digits.size() > 18) return -1;
+  if (!std::all_of(digits.begin(), digits.end(), [](char c) { return c >= '0' && c <= '9'; })) return -1;
+  const int64_t step = std::stoll(digits);
+  return step_folder_name(step) == name ? step : -1;
+}
+
+std::vector<fs::path> entries(const fs::path& folder) {
+  std::error_code error;
+  std::vector<fs::path> paths;
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
+    paths.push_back(entry->path());
+  }
+  if (error && error != std::errc::no_such_file_or_directory) {
+    throw StorageError(str("[", folder.string(), "] expected a folder that can be read, got: ", error.message()));
+  }
+  return paths;
+}
+
+void rename_or_fail(const fs::path& from, const fs::path& to) {
+  if (::rename(from.c_str(), to.c_str()) == 0) return;
+  throw StorageError(str("[", to.string(), "] expected a name that can be taken, got: ", std::strerror(errno)));
+}
+
+void delete_folder(const fs::path& path) {
+  std::error_code error;
+  fs::remove_all(path, error);
+  if (error) log_warning("[", path.string(), "] could not be deleted: ", error.message());
+}
+
+}  // namespace
+
+std::string step_folder_name(int64_t step) {
+  const std::string digits = std::to_string(step);
+  return kStepPrefix + std::string(digits.size() < 8 ? 8 - digits.size() : 0, '0') + digits;
+}
+
+std::string shard_file_name(int64_t rank) {
+  const std::string digits = std::to_string(rank);
+  return "rank-" + std::string(digits.size() < 5 ? 5 - digits.size() : 0, '0') + digits + ".safetensors";
+}
+
+fs::path temporary_path(const fs::path& folder, const std::string& purpose) {
+  static std::atomic<uint64_t> counter{0};
+  return folder / str(kTemporaryPrefix, purpose, "-", ::getpid(), "-", counter++);
+}
+
+std::vector<int64_t> checkpoint_steps(const fs::path& folder) {
+  std::vector<int64_t> steps;
+  for (const fs::path& path : entries(folder)) {
+    const int64_t step = parse_step(path.filename().string());
+    std::error_code ignored;
+    if (step >= 0 && fs::is_regular_file(path / kCheckpointIndexName, ignored)) steps.push_back(step);
+  }
+  std::sort(steps.begin(), steps.end());
+  return steps;
+}
+
+void remove_leftovers(const fs::path& folder) {
+  for (const fs::path& path : entries(folder)) {
+    if (starts_with(path.filename().string(), kTemporaryPrefix)) delete_folder(path);
+  }
+}
+
+void commit_step(const fs::path& folder, const fs::path& complete, int64_t step) {
+  const fs::path final_path = folder / step_folder_name(step);
+  std::error_code ignored;
+  if (!fs::exists(fs::symlink_status(final_path, ignored))) {
+    rename_or_fail(complete, final_path);
+    fsync_folder(folder);
+    return;
+  }
+  if (::renameat2(AT_FDCWD, complete.c_str(), AT_FDCWD, final_path.c_str(), RENAME_EXCHANGE) == 0) {
+    fsync_folder(folder);
+    delete_folder(complete);
+    return;
+  }
+  // Some network file systems cannot exchange two names. Killed in between, the run goes on from the checkpoint before.
+  const fs::path old = temporary_path(folder, "replaced-" + step_folder_name(step));
+  rename_or_fail(final_path, old);
+  rename_or_fail(complete, final_path);
+  fsync_folder(folder);
+  delete_folder(old);
+}
+
+void remove_old_checkpoints(const fs::path& folder, int64_t step, int keep_latest_k) {
+  if (keep_latest_k <= 0) return;
+  try {
+    std::vector<int64_t> steps = checkpoint_steps(folder);
+    std::erase_if(steps, [step](int64_t other) { return other > step; });
+    const auto keep = static_cast<size_t>(keep_latest_k);
+    if (steps.size() <= keep) return;
+    for (size_t i = 0; i < steps.size() - keep; ++i) {
+      const std::string name = step_folder_name(steps[i]);
+      const fs::path doomed = temporary_path(folder, "delete-" + name);
+      rename_or_fail(folder / name, doomed);
+      fsync_folder(folder);
+      delete_folder(doomed);
+    }
+  } catch (const Error& error) {
+    log_warning(error.what(), "; an old checkpoint stays");
+  }
+}
+
+FolderLock::FolderLock(const fs::path& folder, double timeout_seconds) {
+  const fs::path path = folder / ".lock";
+  descriptor_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (descriptor_ < 0) {
+    throw StorageError(str("[", path.string(), "] expected a file that can be written, got: ", std::strerror(errno)));
+  }
+  const double deadline = now_seconds() + timeout_seconds;
+  while (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK && errno != EINTR) break;  // no locks on this file system
+    if (now_seconds() > deadline) {
+      ::close(descriptor_);
+      throw StorageError(str("[", folder.string(),
+                             "] expected to be the only one that saves here, got another running process (try another "
+                             "--job.dump_folder, or stop that process)"));
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+}
+
+FolderLock::~FolderLock() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+}  // namespace millrace

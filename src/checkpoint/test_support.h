@@ -1,0 +1,85 @@
+// What the tests of this folder share.
+#pragma once
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include <torch/torch.h>
+
+#include "base/error.h"
+#include "checkpoint/checkpointer.h"
+
+namespace millrace::testing {
+
+// A folder of its own that goes when the test ends.
+class TemporaryFolder {
+ public:
+  TemporaryFolder() {
+    static std::atomic<int> counter{0};
+    path_ = std::filesystem::temp_directory_path() /
+            ("millrace-checkpoint-test-" + std::to_string(::getpid()) + "-" + std::to_string(counter++));
+    std::filesystem::create_directories(path_);
+  }
+  ~TemporaryFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+// Weights and moments of odd sizes; every step has other values.
+inline std::vector<NamedTensor> tensors_of_step(int64_t step) {
+  const auto base = static_cast<double>(step);
+  return {{"model.weight", torch::arange(35, torch::kFloat32).view({5, 7}) + base},
+          {"model.bias", torch::arange(3, torch::kFloat32).to(torch::kBFloat16) - base},
+          {"optimizer.all.exp_avg", torch::arange(38, torch::kFloat32) * base},
+          {"empty", torch::zeros({0, 4})},
+          {"scalar", torch::tensor(step, torch::kInt64)}};
+}
+
+inline std::string state_of_step(int64_t step) {
+  return R"({"data":{"position":)" + std::to_string(step * 32) + R"(},"seed":7})";
+}
+
+inline void expect_holds_step(const LoadedCheckpoint& loaded, int64_t step) {
+  EXPECT_EQ(loaded.step(), step);
+  EXPECT_EQ(loaded.state_json(), state_of_step(step));
+  for (const NamedTensor& expected : tensors_of_step(step)) {
+    EXPECT_TRUE(torch::equal(loaded.tensor(expected.name), expected.tensor)) << expected.name;
+  }
+}
+
+// No step folder is incomplete, and `step` is the latest and loads.
+inline void expect_latest_is(const std::filesystem::path& folder, int64_t step) {
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    if (entry.path().filename().string().starts_with("step-")) {
+      EXPECT_TRUE(std::filesystem::exists(entry.path() / kCheckpointIndexName)) << entry.path();
+    }
+  }
+  ASSERT_FALSE(checkpoint_steps(folder).empty());
+  EXPECT_EQ(checkpoint_steps(folder).back(), step);
+  expect_holds_step(load_checkpoint(folder), step);
+}
+
+// The message of the Thrown that action throws; a failure when it does not.
+template <typename Thrown>
+std::string message_of(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Thrown& error) {
+    return error.what();
+  }
+  ADD_FAILURE() << "nothing was thrown";
+  return "";
+}
+
+}  // namespace millrace::testing
