@@ -1,0 +1,63 @@
+#include "metrics/console.h"
+
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/log.h"
+#include "base/text.h"
+
+namespace millrace {
+namespace {
+
+constexpr double kGiB = 1024.0 * 1024 * 1024;
+
+// 1234.5 -> "1,234.50"
+std::string with_thousands_and_cents(double value) {
+  const std::string text = format_double("%.2f", value);
+  const size_t point = text.find('.');
+  if (point == std::string::npos || std::abs(value) >= 1e15) return text;  // not finite, or beyond integers
+  return with_thousands(std::stoll(text.substr(0, point))) + text.substr(point);
+}
+
+}  // namespace
+
+std::string step_line(int64_t step, double loss, const MemoryUse& memory, const WindowSpeed& speed) {
+  const double used = static_cast<double>(memory.peak_bytes);
+  const double percent = 100 * used / static_cast<double>(std::max<uint64_t>(memory.total_bytes, 1));
+  const double mfu = speed.peak_flops > 0 ? 100 * speed.flops / speed.peak_flops : 0;
+  return str("step: ", step < 10 ? " " : "", step, "  loss: ", format_double("%7.4f", loss),
+             "  memory: ", format_double("%5.2f", used / kGiB), "GiB(", format_double("%.2f", percent),
+             "%)  tps: ", with_thousands(std::llround(speed.tokens_per_second)),
+             "  tflops: ", with_thousands_and_cents(speed.flops / 1e12),
+             "  mfu: ", speed.peak_flops > 0 ? format_double("%.2f", mfu) + "%" : "N/A");
+}
+
+std::string progress_bar(const BarState& state, int columns) {
+  constexpr int kWidth = 24;
+  const double total = static_cast<double>(std::max<int64_t>(state.total_steps, 1));
+  const double fraction = std::clamp(static_cast<double>(state.step) / total, 0.0, 1.0);
+  const int full = static_cast<int>(fraction * kWidth);
+  std::string line =
+      "[" + std::string(static_cast<size_t>(full), '#') + std::string(static_cast<size_t>(kWidth - full), '-');
+  line += str("] step ", with_thousands(state.step), "/", with_thousands(state.total_steps), "  loss ",
+              format_double("%.4f", state.loss), "  ", format_double("%.1f", state.samples_per_second), " samples/s");
+  if (state.steps_per_second > 0) {
+    const double left = static_cast<double>(std::max<int64_t>(0, state.total_steps - state.step));
+    line += "  ETA " + human_duration(left / state.steps_per_second);
+  }
+  // A line that wraps cannot be erased.
+  if (columns > 1 && line.size() >= static_cast<size_t>(columns)) line.resize(static_cast<size_t>(columns) - 1);
+  return line;
+}
+
+int terminal_columns() {
+  if (::isatty(STDERR_FILENO) == 0) return 0;
+  winsize size{};
+  if (::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 80;
+  return size.ws_col;
+}
+
+}  // namespace millrace

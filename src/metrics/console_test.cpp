@@ -1,0 +1,34 @@
+#include "metrics/console.h"
+
+#include <gtest/gtest.h>
+
+namespace millrace {
+namespace {
+
+MemoryUse memory_of(double gib, double total_gib) {
+  constexpr double kGiB = 1024.0 * 1024 * 1024;
+  return {static_cast<uint64_t>(gib * kGiB), 0, static_cast<uint64_t>(total_gib * kGiB)};
+}
+
+TEST(StepLine, IsTorchtitans) {
+  const WindowSpeed speed{.tokens_per_second = 4032.4, .flops = 161.104e12, .peak_flops = 989e12};
+  EXPECT_EQ(step_line(700, 0.70519, memory_of(76.79, 79.19), speed),
+            "step: 700  loss:  0.7052  memory: 76.79GiB(96.97%)  tps: 4,032  tflops: 161.10  mfu: 16.29%");
+}
+
+TEST(StepLine, SmallAndLargeNumbersKeepTheirColumns) {
+  const WindowSpeed speed{.tokens_per_second = 1234567, .flops = 1234.5e12};
+  EXPECT_EQ(step_line(1, 12.5, memory_of(1.5, 100), speed),
+            "step:  1  loss: 12.5000  memory:  1.50GiB(1.50%)  tps: 1,234,567  tflops: 1,234.50  mfu: N/A");
+}
+
+TEST(ProgressBar, ShowsWhereTheRunStands) {
+  const BarState state{
+      .step = 500, .total_steps = 2000, .loss = 0.25, .samples_per_second = 12.34, .steps_per_second = 5};
+  EXPECT_EQ(progress_bar(state, 200),
+            "[######------------------] step 500/2,000  loss 0.2500  12.3 samples/s  ETA 5:00");
+  EXPECT_EQ(progress_bar(state, 41).size(), 40u);
+}
+
+}  // namespace
+}  // namespace millrace

@@ -1,0 +1,164 @@
+#include "metrics/metric_logger.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "formats/tensorboard.h"
+#include "metrics/console.h"
+#include "metrics/metrics_jsonl.h"
+
+namespace millrace {
+namespace {
+
+constexpr double kGiB = 1024.0 * 1024 * 1024;
+constexpr double kBarSeconds = 0.2;  // between two drawings of the bar
+
+// What has happened since some moment.
+struct Tally {
+  double start = now_seconds();
+  int64_t steps = 0, samples = 0, tokens = 0;
+  double data_seconds = 0;
+
+  void add(const StepMetrics& metrics) {
+    ++steps;
+    samples += metrics.samples;
+    tokens += metrics.tokens;
+    data_seconds += metrics.data_seconds;
+  }
+  double seconds() const { return std::max(now_seconds() - start, 1e-9); }
+};
+
+}  // namespace
+
+struct MetricLogger::State {
+  MetricLoggerOptions options;
+  MetricsJsonl jsonl;
+  std::optional<EventWriter> tensorboard;
+  bool has_bar;
+  Tally window, process;
+  double bar_drawn = 0;
+  double last_loss = 0;
+
+  explicit State(const MetricLoggerOptions& given)
+      : options(given),
+        jsonl(given.dump_folder / "metrics.jsonl", given.first_step),
+        has_bar(given.config.log_to_console && terminal_columns() > 0) {
+    if (!given.config.enable_tensorboard) return;
+    tensorboard.emplace(given.dump_folder / given.config.save_tb_folder);
+    if (given.first_step > 1) tensorboard->start_session(given.first_step);
+  }
+
+  void scalar(const char* name, double value, int64_t step) {
+    if (tensorboard) tensorboard->add_scalar(name, value, step);
+  }
+
+  // record: into the files too; else for people only.
+  void write_window(const StepMetrics& metrics, bool record) {
+    const double seconds = window.seconds();
+    WindowSpeed speed{.seconds = seconds,
+                      .tokens_per_second = static_cast<double>(window.tokens) / seconds,
+                      .samples_per_second = static_cast<double>(window.samples) / seconds,
+                      .peak_flops = options.peak_flops};
+    speed.flops = speed.samples_per_second * options.flops_per_sample;
+    const MemoryUse memory = options.memory ? options.memory() : process_memory();
+    const std::string line = step_line(metrics.step, metrics.loss, memory, speed);
+    if (options.config.log_to_console && !has_bar) {
+      log_info(line);
+    } else {
+      log_to_file_only(line);
+    }
+    if (!record) return;
+    write_jsonl(metrics, speed, memory);
+    write_tensorboard(metrics, speed, memory);
+    window = Tally();
+  }
+
+  void write_jsonl(const StepMetrics& metrics, const WindowSpeed& speed, const MemoryUse& memory) {
+    const auto steps = static_cast<double>(window.steps);
+    nlohmann::ordered_json object{{"step", metrics.step},
+                                  {"loss", metrics.loss},
+                                  {"grad_norm", metrics.grad_norm},
+                                  {"lr", metrics.lr},
+                                  {"samples", metrics.step * options.samples_per_step},
+                                  {"samples_per_second", speed.samples_per_second},
+                                  {"tokens_per_second", speed.tokens_per_second},
+                                  {"tflops", speed.flops / 1e12},
+                                  {"seconds_per_step", speed.seconds / steps},
+                                  {"data_seconds_per_step", window.data_seconds / steps},
+                                  {"memory_gib", static_cast<double>(memory.peak_bytes) / kGiB}};
+    if (speed.peak_flops > 0) object["mfu"] = 100 * speed.flops / speed.peak_flops;
+    jsonl.write(object);
+  }
+
+  // torchtitan's names.
+  void write_tensorboard(const StepMetrics& metrics, const WindowSpeed& speed, const MemoryUse& memory) {
+    const auto steps = static_cast<double>(window.steps);
+    const auto peak = static_cast<double>(memory.peak_bytes), total = static_cast<double>(memory.total_bytes);
+    const int64_t step = metrics.step;
+    scalar("loss_metrics/global_avg_loss", metrics.loss, step);
+    scalar("grad_norm", metrics.grad_norm, step);
+    scalar("lr", metrics.lr, step);
+    scalar("n_tokens_seen", static_cast<double>(metrics.tokens * step), step);
+    scalar("throughput(tps)", speed.tokens_per_second, step);
+    scalar("tflops", speed.flops / 1e12, step);
+    if (speed.peak_flops > 0) scalar("mfu(%)", 100 * speed.flops / speed.peak_flops, step);
+    scalar("time_metrics/end_to_end(s)", speed.seconds / steps, step);
+    scalar("time_metrics/data_loading(s)", window.data_seconds / steps, step);
+    scalar("time_metrics/data_loading(%)", 100 * window.data_seconds / speed.seconds, step);
+    scalar("memory/max_reserved(GiB)", peak / kGiB, step);
+    if (total > 0) scalar("memory/max_reserved(%)", 100 * peak / total, step);
+  }
+
+  void draw_bar(const StepMetrics& metrics, bool last) {
+    if (!has_bar) return;
+    const double now = now_seconds();
+    if (!last && now - bar_drawn < kBarSeconds) return;
+    bar_drawn = now;
+    const double seconds = process.seconds();
+    set_terminal_footer(progress_bar({.step = metrics.step,
+                                      .total_steps = options.total_steps,
+                                      .loss = metrics.loss,
+                                      .samples_per_second = static_cast<double>(process.samples) / seconds,
+                                      .steps_per_second = static_cast<double>(process.steps) / seconds},
+                                     terminal_columns()));
+  }
+};
+
+MetricLogger::MetricLogger(const MetricLoggerOptions& options) : state_(std::make_unique<State>(options)) {}
+
+MetricLogger::~MetricLogger() {
+  if (state_->has_bar) set_terminal_footer("");
+}
+
+void MetricLogger::log_step(const StepMetrics& metrics) {
+  State& state = *state_;
+  state.window.add(metrics);
+  state.process.add(metrics);
+  state.last_loss = metrics.loss;
+  const bool last = metrics.step == state.options.total_steps;
+  const bool regular = metrics.step == 1 || metrics.step % state.options.config.log_freq == 0 || last;
+  if (regular || metrics.step == state.options.first_step) state.write_window(metrics, /*record=*/regular);
+  state.draw_bar(metrics, last);
+}
+
+void MetricLogger::log_validation(int64_t step, double loss) {
+  state_->jsonl.write({{"step", step}, {"validation_loss", loss}});
+  state_->scalar("val_loss_metrics/avg_loss", loss, step);
+  log_info("validate step: ", step < 10 ? " " : "", step, "  loss: ", format_double("%7.4f", loss));
+}
+
+void MetricLogger::finish() {
+  State& state = *state_;
+  if (state.has_bar) set_terminal_footer("");
+  state.has_bar = false;
+  log_info(with_thousands(state.process.steps), state.process.steps == 1 ? " step and " : " steps and ",
+           with_thousands(state.process.samples), " samples in ", human_duration(state.process.seconds()),
+           ", last loss ", format_double("%.4f", state.last_loss));
+}
+
+}  // namespace millrace

@@ -1,0 +1,54 @@
+// Gathers what happens in steps and tells people (progress bar or log line), programs (metrics.jsonl) and TensorBoard.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+
+#include "config/run_config.h"
+#include "metrics/memory.h"
+
+namespace millrace {
+
+// One optimizer step.
+struct StepMetrics {
+  int64_t step = 0;
+  double loss = 0;
+  double grad_norm = 0;
+  double lr = 0;
+  int64_t samples = 0;
+  int64_t tokens = 0;
+  double data_seconds = 0;  // of the step, waiting for data
+};
+
+struct MetricLoggerOptions {
+  std::filesystem::path dump_folder;
+  MetricsConfig config;
+  int64_t total_steps = 0;
+  int64_t first_step = 1;  // the first that this process runs
+  int64_t samples_per_step = 0;
+  double flops_per_sample = 0;
+  double peak_flops = 0;              // of the device; 0: unknown, and MFU is not shown
+  std::function<MemoryUse()> memory;  // of the device that trains; unset: of this process
+};
+
+class MetricLogger {
+ public:
+  explicit MetricLogger(const MetricLoggerOptions& options);
+  ~MetricLogger();
+
+  // Counts every step; writes step 1, every log_freq steps and the last one. Speeds are those of the steps since the
+  // line before, wall clock, data included. The first step of a resumed run is shown but not recorded, so that
+  // metrics.jsonl holds the same steps as an undisturbed run's.
+  void log_step(const StepMetrics& metrics);
+  void log_validation(int64_t step, double loss);
+  // Takes the progress bar away and says what the run amounted to. Call before anything else is printed at the end.
+  void finish();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace millrace

@@ -1,0 +1,114 @@
+#include "metrics/metric_logger.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "base/files.h"
+#include "formats/tensorboard.h"
+
+namespace millrace {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::ElementsAre;
+
+class MetricLoggerTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = fs::path(testing::TempDir()) /
+              (std::string("metrics_") + testing::UnitTest::GetInstance()->current_test_info()->name());
+    fs::remove_all(folder_);
+    fs::create_directories(folder_);
+    options_.dump_folder = folder_;
+    options_.config.log_freq = 5;
+    options_.config.log_to_console = false;
+    options_.total_steps = 12;
+    options_.samples_per_step = 4;
+    options_.flops_per_sample = 1e9;
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  void run(int64_t first, int64_t last) {
+    options_.first_step = first;
+    MetricLogger logger(options_);
+    for (int64_t step = first; step <= last; ++step) {
+      logger.log_step({.step = step,
+                       .loss = 1.0 / static_cast<double>(step),
+                       .grad_norm = 0.5,
+                       .lr = 1e-3,
+                       .samples = 4,
+                       .tokens = 64,
+                       .data_seconds = 0.001});
+      if (step == 10) logger.log_validation(step, 0.25);
+    }
+  }
+  std::vector<nlohmann::json> lines() const {
+    std::vector<nlohmann::json> all;
+    std::ifstream file(folder_ / "metrics.jsonl");
+    for (std::string line; std::getline(file, line);) all.push_back(nlohmann::json::parse(line));
+    return all;
+  }
+  std::vector<int64_t> steps() const {
+    std::vector<int64_t> all;
+    for (const auto& line : lines()) all.push_back(line.at("step"));
+    return all;
+  }
+
+  fs::path folder_;
+  MetricLoggerOptions options_;
+};
+
+TEST_F(MetricLoggerTest, WritesTheFirstEveryNthAndTheLastStep) {
+  run(1, 12);
+  EXPECT_THAT(steps(), ElementsAre(1, 5, 10, 10, 12));
+  const nlohmann::json line = lines()[1];
+  EXPECT_EQ(line["loss"], 0.2);
+  EXPECT_EQ(line["samples"], 20);
+  EXPECT_GT(line["samples_per_second"], 0);
+  EXPECT_NEAR(line["tokens_per_second"].get<double>(), 16 * line["samples_per_second"].get<double>(),
+              1e-6 * line["tokens_per_second"].get<double>());
+  EXPECT_NEAR(line["data_seconds_per_step"].get<double>(), 0.001, 1e-9);
+  EXPECT_GT(line["memory_gib"], 0);
+  EXPECT_FALSE(line.contains("mfu")) << "the peak is unknown";
+  EXPECT_EQ(lines()[3]["validation_loss"], 0.25);
+}
+
+TEST_F(MetricLoggerTest, AResumedRunHoldsTheSameStepsAsAnUndisturbedOne) {
+  run(1, 12);
+  const std::vector<int64_t> undisturbed = steps();
+  fs::remove(folder_ / "metrics.jsonl");
+  run(1, 11);  // killed after step 11, resumed from a checkpoint of step 7
+  {
+    std::ofstream torn(folder_ / "metrics.jsonl", std::ios::app);
+    torn << "{\"step\": 11, \"lo";
+  }
+  run(8, 12);
+  EXPECT_EQ(steps(), undisturbed);
+}
+
+TEST_F(MetricLoggerTest, TensorBoardHasTorchtitansNames) {
+  options_.config.enable_tensorboard = true;
+  options_.peak_flops = 1e12;
+  run(1, 12);
+  std::map<std::string, std::vector<int64_t>> found;
+  for (const auto& entry : fs::directory_iterator(folder_ / "tb")) {
+    const EventFileEnd end = read_events(entry.path(), [&](const EventValue& value) {
+      if (value.kind == EventValue::Kind::kScalar) found[value.tag].push_back(value.step);
+    });
+    EXPECT_FALSE(end.is_cut_short);
+  }
+  for (const char* name : {"loss_metrics/global_avg_loss", "grad_norm", "lr", "n_tokens_seen", "throughput(tps)",
+                           "tflops", "mfu(%)", "time_metrics/end_to_end(s)", "time_metrics/data_loading(s)",
+                           "time_metrics/data_loading(%)", "memory/max_reserved(GiB)", "memory/max_reserved(%)"}) {
+    EXPECT_THAT(found[name], ElementsAre(1, 5, 10, 12)) << name;
+  }
+  EXPECT_THAT(found["val_loss_metrics/avg_loss"], ElementsAre(10));
+}
+
+}  // namespace
+}  // namespace millrace

@@ -1,0 +1,79 @@
+#include "metrics/run_history.h"
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+namespace millrace {
+
+std::map<std::string, Curve> read_curves(const std::filesystem::path& metrics_jsonl) {
+  std::map<std::string, Curve> curves;
+  std::ifstream file(metrics_jsonl);
+  std::string line;
+  while (std::getline(file, line)) {
+    const nlohmann::json object = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (!object.is_object() || !object.contains("step") || !object["step"].is_number()) continue;
+    const double step = object["step"].get<double>();
+    for (const auto& [key, value] : object.items()) {
+      if (key == "step" || !value.is_number() || !std::isfinite(value.get<double>())) continue;
+      curves[key].push_back({step, value.get<double>()});
+    }
+  }
+  for (auto& [key, curve] : curves) {
+    std::stable_sort(curve.begin(), curve.end(),
+                     [](const CurvePoint& a, const CurvePoint& b) { return a.step < b.step; });
+  }
+  return curves;
+}
+
+Curve smoothed(const Curve& curve, double span) {
+  const double keep = 1 - 2 / (std::max(span, 1.0) + 1);
+  Curve result;
+  result.reserve(curve.size());
+  double sum = 0, weight = 0;
+  for (const CurvePoint& point : curve) {
+    sum = keep * sum + point.value;
+    weight = keep * weight + 1;
+    result.push_back({point.step, sum / weight});
+  }
+  return result;
+}
+
+Curve thinned(const Curve& curve, size_t max_points) {
+  if (curve.size() <= max_points || max_points == 0) return curve;
+  Curve result;
+  result.reserve(max_points);
+  for (size_t i = 0; i < max_points; ++i) {
+    const size_t begin = i * curve.size() / max_points, end = (i + 1) * curve.size() / max_points;
+    CurvePoint mean;
+    for (size_t k = begin; k < end; ++k) {
+      mean.step += curve[k].step;
+      mean.value += curve[k].value;
+    }
+    const auto count = static_cast<double>(end - begin);
+    result.push_back({mean.step / count, mean.value / count});
+  }
+  return result;
+}
+
+RunTotals run_totals(const std::map<std::string, Curve>& curves) {
+  RunTotals totals;
+  const auto find = [&](const char* key) {
+    const auto found = curves.find(key);
+    return found == curves.end() ? Curve{} : found->second;
+  };
+  for (const auto& [key, curve] : curves) {
+    totals.steps = std::max(totals.steps, static_cast<int64_t>(curve.back().step));
+  }
+  double before = 0;
+  for (const CurvePoint& point : find("seconds_per_step")) {
+    totals.seconds += (point.step - before) * point.value;
+    before = point.step;
+  }
+  const Curve samples = find("samples");
+  if (!samples.empty()) totals.samples = samples.back().value;
+  return totals;
+}
+
+}  // namespace millrace

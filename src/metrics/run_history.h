@@ -1,0 +1,36 @@
+// metrics.jsonl read back as curves.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace millrace {
+
+struct CurvePoint {
+  double step = 0;
+  double value = 0;
+};
+using Curve = std::vector<CurvePoint>;
+
+// One curve per key, steps ascending. Lines that are no JSON object with a step and values that are no finite numbers
+// are passed over: a report must be possible for a run that died while it wrote.
+std::map<std::string, Curve> read_curves(const std::filesystem::path& metrics_jsonl);
+
+// Exponential moving average over steps with the usual correction at the start; `span` is the number of points that
+// carry most of the weight.
+Curve smoothed(const Curve& curve, double span);
+// At most max_points, each the mean of its neighbours.
+Curve thinned(const Curve& curve, size_t max_points);
+
+// What the logged windows add up to.
+struct RunTotals {
+  int64_t steps = 0;
+  double samples = 0;
+  double seconds = 0;  // of training, without start-up and checkpoints' waits outside steps
+};
+RunTotals run_totals(const std::map<std::string, Curve>& curves);
+
+}  // namespace millrace
