@@ -1,0 +1,59 @@
+// Reads so many pictures with millrace's loader and prints how long that took.
+//
+//   image_pipeline_loader SHARDS SIZE BATCH BATCHES exact|scaled [WORKERS]
+//
+// Prints JSON: images, wall seconds and CPU seconds of the process from the first batch's request to the last batch's
+// arrival, after one batch to warm up.
+#include <sys/resource.h>
+#include <torch/torch.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "data/image_text_loader.h"
+
+namespace {
+
+double cpu_seconds() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  const auto seconds = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
+  };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc < 6) {
+    std::fprintf(stderr, "usage: image_pipeline_loader SHARDS SIZE BATCH BATCHES exact|scaled [WORKERS]\n");
+    return 2;
+  }
+  try {
+    millrace::ImageTextLoaderOptions options;
+    options.shards = {argv[1]};
+    options.transform.size = std::atoi(argv[2]);
+    options.batch_size = std::atoi(argv[3]);
+    const int batches = std::atoi(argv[4]);
+    options.transform.exact_decode = std::string(argv[5]) == "exact";
+    options.num_workers = argc > 6 ? std::atoi(argv[6]) : 1;
+    options.prefetch_batches = 1;
+    torch::set_num_threads(1);
+    millrace::ImageTextLoader loader(options);
+    loader.next();
+    const double wall = millrace::now_seconds(), cpu = cpu_seconds();
+    double sum = 0;
+    for (int i = 0; i < batches; ++i) sum += loader.next().image_BCHW[0][0][0][0].item<float>();
+    std::printf("{\"images\": %lld, \"wall\": %.6f, \"cpu\": %.6f, \"check\": %.6f}\n",
+                static_cast<long long>(batches * options.batch_size), millrace::now_seconds() - wall,
+                cpu_seconds() - cpu, sum);
+  } catch (const millrace::Error& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return static_cast<int>(error.code());
+  }
+  return 0;
+}

@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""Captions per second on one thread: millrace against Hugging Face's tokenizers (Rust), interleaved, medians.
+
+    .venv/bin/python benchmarks/side_by_side/tokenizers/compare.py
+
+needs build/benchmarks/micro/tokenizers_benchmark. Both sides cut and pad every caption (CLIP 77, T5 256 ids) and must
+agree on all of them; tests/parity/test_tokenizers.py checks the same on harder text.
+"""
+
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import sentencepiece  # noqa: E402
+from transformers import CLIPTokenizer, T5Tokenizer  # noqa: E402
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT / "tests" / "parity"))
+import test_tokenizers  # noqa: E402
+
+ROUNDS = 7
+
+
+def captions():
+    """English captions in the style of web data, one in twenty of mixed script."""
+    import random
+    rng = random.Random(11)
+    english = [w for w in test_tokenizers.WORDS if w.isascii()]
+    more = """stock vector illustration isolated white background close up portrait young business people working
+    office modern interior design living room kitchen sofa vintage hand drawn seamless pattern flower leaves summer beach
+    sunset panorama mountains aerial view old town architecture football player celebrates scoring goal during match""".split()
+    plain = [" ".join(rng.choices(english + more, k=rng.randint(6, 24))).capitalize() + rng.choice([".", "", "!", " 2019"])
+             for _ in range(4750)]
+    mixed = [line for line in test_tokenizers.make_lines(2000) if line and "\n" not in line and "\r" not in line
+             and "\x00" not in line and len(line) < 300][:250]
+    lines = plain + mixed
+    rng.shuffle(lines)
+    return lines
+
+
+def ours(name, tokenizer, captions_path):
+    variable = {"clip": "MILLRACE_CLIP_TOKENIZER", "t5": "MILLRACE_T5_TOKENIZER"}[name]
+    result = subprocess.run(
+        [ROOT / "build/benchmarks/micro/tokenizers_benchmark", f"--benchmark_filter=^{name}$", "--benchmark_format=json"],
+        env={**os.environ, variable: str(tokenizer), "MILLRACE_CAPTIONS": str(captions_path)},
+        capture_output=True, text=True, check=True)
+    run = json.loads(result.stdout)["benchmarks"][0]
+    assert "error_message" not in run, run
+    return run["real_time"] / 1000
+
+
+def theirs(tokenizer, lines, length):
+    backend = tokenizer.backend_tokenizer
+    backend.enable_truncation(length)
+    backend.enable_padding(length=length, pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token)
+    start = time.perf_counter()
+    encoded = backend.encode_batch(lines)
+    return time.perf_counter() - start, [e.ids for e in encoded]
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        lines = captions()
+        (folder / "captions.txt").write_text("\n".join(lines))
+        corpus = lines + [line for line in test_tokenizers.make_lines(3000) if "\x00" not in line and len(line) < 3000]
+        (folder / "t5").mkdir()
+        with open(folder / "t5/spiece.model", "wb") as file:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=iter(corpus), model_writer=file, vocab_size=8000, pad_id=0, eos_id=1, unk_id=2,
+                bos_id=-1, hard_vocab_limit=False, minloglevel=2)
+        clip_folder = test_tokenizers.write_clip_folder(folder / "clip")
+        size = sum(len(line.encode()) for line in lines) / 2**20
+        print("| tokenizer | millrace MiB/s | Hugging Face tokenizers MiB/s | ratio |\n| --- | --- | --- | --- |")
+        for name, loader, path, length in (("clip", CLIPTokenizer, clip_folder, 77), ("t5", T5Tokenizer, folder / "t5", 256)):
+            tokenizer = loader.from_pretrained(path)
+            program = subprocess.run(
+                [ROOT / "build/millrace", "tokenize", "--tokenizer", path, "--max-length", str(length), "--pad"],
+                input="".join(json.dumps(line) + "\n" for line in lines), capture_output=True, text=True, check=True)
+            assert [json.loads(x)["ids"] for x in program.stdout.splitlines()] == theirs(tokenizer, lines, length)[1]
+            us, them = [], []
+            for _ in range(ROUNDS):
+                us.append(ours(name, path, folder / "captions.txt"))
+                them.append(theirs(tokenizer, lines, length)[0])
+            a, b = statistics.median(us), statistics.median(them)
+            print(f"| {name} | {size / a:.1f} | {size / b:.2f} | {b / a:.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+#include <unordered_map>
+
+#include "base/error.h"
+#include "base/files.h"
+#include "base/log.h"
+#include "diffusion/caption_encoder.h"
+#include "nn/tensor_io.h"
+
+namespace millrace {
+namespace {
+
+namespace fs = std::filesystem;
+
+class CachedCaptionEncoder : public CaptionEncoder {
+ public:
+  CachedCaptionEncoder(std::unique_ptr<CaptionEncoder> encoder, uint64_t max_bytes, fs::path folder)
+      : encoder_(std::move(encoder)), max_bytes_(max_bytes) {
+    if (folder.empty()) return;
+    const std::string identity = encoder_->identity();
+    folder_ = folder / hex(checksum64(identity.data(), identity.size()));
+    create_folders(folder_);
+  }
+
+  torch::Tensor encode(const std::vector<std::string>& captions) override {
+    std::unordered_map<std::string, torch::Tensor> rows;  // of this batch: eviction must not take them away
+    std::vector<std::string> missing;
+    for (const std::string& caption : captions) {
+      if (rows.count(caption)) continue;
+      rows[caption] = find(caption);
+      if (!rows[caption].defined()) missing.push_back(caption);
+    }
+    if (!missing.empty()) {
+      const torch::Tensor encoded = encoder_->encode(missing);
+      for (size_t i = 0; i < missing.size(); ++i) {
+        rows[missing[i]] = encoded[static_cast<int64_t>(i)].contiguous();
+        keep(missing[i], rows[missing[i]], /*is_new=*/true);
+      }
+    }
+    std::vector<torch::Tensor> batch;
+    for (const std::string& caption : captions) batch.push_back(rows[caption]);
+    return torch::stack(batch);
+  }
+  std::string identity() const override { return encoder_->identity(); }
+
+ private:
+  static std::string hex(uint64_t value) {
+    char digits[17];
+    std::snprintf(digits, sizeof digits, "%016llx", static_cast<unsigned long long>(value));
+    return digits;
+  }
+
+  fs::path file_of(const std::string& caption) const {
+    return folder_ / (hex(checksum64(caption.data(), caption.size())) + ".safetensors");
+  }
+
+  torch::Tensor find(const std::string& caption) {
+    const auto found = memory_.find(caption);
+    if (found != memory_.end()) return found->second;
+    if (folder_.empty() || !fs::exists(file_of(caption))) return {};
+    try {
+      const TensorMap tensors = load_tensors(file_of(caption));
+      const torch::Tensor row = tensors.at("encoding").clone();
+      const torch::Tensor text = tensors.at("caption");  // two captions may share a hash
+      const std::string stored(reinterpret_cast<const char*>(text.data_ptr<uint8_t>()), text.numel());
+      if (stored != caption) return {};
+      keep(caption, row, /*is_new=*/false);
+      return row;
+    } catch (const std::exception& error) {
+      log_warning("cached encoding ", file_of(caption).string(), " cannot be used, encoding again: ", error.what());
+      return {};
+    }
+  }
+
+  void keep(const std::string& caption, const torch::Tensor& row, bool is_new) {
+    if (used_bytes_ + row.nbytes() <= max_bytes_) {
+      memory_[caption] = row;
+      used_bytes_ += row.nbytes();
+    }
+    if (is_new && !folder_.empty()) {
+      torch::Tensor text = torch::empty({static_cast<int64_t>(caption.size())}, torch::kUInt8);
+      std::copy(caption.begin(), caption.end(), text.data_ptr<uint8_t>());
+      save_tensors(file_of(caption), {{"encoding", row.cpu()}, {"caption", text}});
+    }
+  }
+
+  std::unique_ptr<CaptionEncoder> encoder_;
+  uint64_t max_bytes_, used_bytes_ = 0;
+  fs::path folder_;
+  std::unordered_map<std::string, torch::Tensor> memory_;
+};
+
+}  // namespace
+
+std::unique_ptr<CaptionEncoder> cached_caption_encoder(std::unique_ptr<CaptionEncoder> encoder, uint64_t max_bytes,
+                                                       const fs::path& folder) {
+  return std::make_unique<CachedCaptionEncoder>(std::move(encoder), max_bytes, folder);
+}
+
+}  // namespace millrace

@@ -1,0 +1,117 @@
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <filesystem>
+
+#include "diffusion/caption_encoder.h"
+#include "diffusion/flow_matching.h"
+#include "diffusion/latents.h"
+#include "diffusion/pictures.h"
+#include "diffusion/sampler.h"
+
+namespace millrace {
+namespace {
+
+TEST(Latents, PackOrdersTokensByRowsAndFeaturesByChannels) {
+  const torch::Tensor image = torch::arange(2 * 3 * 4 * 6, torch::kFloat32).view({2, 3, 4, 6});
+  const torch::Tensor tokens = pack_patches(image, 2);
+  EXPECT_EQ(tokens.sizes(), c10::IntArrayRef({2, 6, 12}));
+  // Token 4 is row 1, column 1; feature 1*4 + 0*2 + 1 is channel 1, first row, second column of the patch.
+  EXPECT_EQ(tokens[1][4][5].item<float>(), image[1][1][2][3].item<float>());
+  EXPECT_TRUE(at::equal(unpack_patches(tokens, 2, 3, 2), image));
+}
+
+TEST(FlowMatching, ASamplesDrawsDependOnNothingButTheSample) {
+  const torch::Tensor like = torch::empty({3, 2, 4, 4});
+  const torch::Tensor all = draw_noise(1, RandomPurpose::kNoise, {0, 0, 1}, {11, 12, 13}, like);
+  const torch::Tensor alone = draw_noise(1, RandomPurpose::kNoise, {1}, {13}, like.narrow(0, 0, 1));
+  EXPECT_TRUE(at::equal(all.narrow(0, 2, 1), alone));
+  EXPECT_FALSE(at::equal(all[0], all[1]));
+  const torch::Tensor t = draw_timesteps(1, {0, 0, 1}, {11, 12, 13}, torch::kCPU);
+  EXPECT_TRUE(at::equal(t.narrow(0, 1, 1), draw_timesteps(1, {0}, {12}, torch::kCPU)));
+  EXPECT_FALSE(at::equal(t, draw_timesteps(2, {0, 0, 1}, {11, 12, 13}, torch::kCPU)));
+}
+
+TEST(FlowMatching, LossGradientMatchesAutograd) {
+  torch::Tensor prediction = torch::randn({3, 4, 5}).requires_grad_();
+  const torch::Tensor target = torch::randn({3, 4, 5});
+  const torch::Tensor expected = torch::mse_loss(prediction, target);
+  expected.backward();
+  const VelocityLoss loss = velocity_loss(prediction.detach(), target, 1.0 / 3);
+  EXPECT_NEAR(loss.per_sample_B.mean().item<double>(), expected.item<double>(), 1e-6);
+  EXPECT_LT((loss.dprediction - prediction.grad()).abs().max().item<double>(), 1e-7);
+}
+
+TEST(Sampler, EulerIsExactOnAStraightFlow) {
+  const torch::Tensor noise = torch::randn({2, 3}), data = torch::randn({2, 3});
+  const Velocity velocity = [&](const torch::Tensor&, const torch::Tensor&) { return noise - data; };
+  const torch::Tensor got = sample_flow(noise, velocity, {}, {sampling_times(4), 1});
+  EXPECT_LT((got - data).abs().max().item<double>(), 1e-6);
+}
+
+TEST(Sampler, ShiftedTimesKeepTheEndsAndFavourNoise) {
+  const std::vector<double> plain = sampling_times(10), shifted = sampling_times(10, 4096);
+  EXPECT_EQ(shifted.front(), 1);
+  EXPECT_EQ(shifted.back(), 0);
+  for (int i = 1; i < 10; ++i) EXPECT_GT(shifted[i], plain[i]);
+  EXPECT_NEAR(shifted[5], std::exp(1.15) / (std::exp(1.15) + 1), 1e-12);
+}
+
+TEST(RandomWordEncoder, AWordIsTheSameEverywhere) {
+  const auto encoder = random_word_encoder(4, 8, torch::kCPU);
+  const torch::Tensor got = encoder->encode({"red heart", "Heart, red!", "", "one two three four five"});
+  EXPECT_TRUE(at::equal(got[0][0], got[1][1]));
+  EXPECT_TRUE(at::equal(got[0][1], got[1][0]));
+  EXPECT_EQ(got[2].abs().max().item<float>(), 0);
+  EXPECT_EQ(got[0][2].abs().max().item<float>(), 0);
+  EXPECT_TRUE(at::equal(
+      got,
+      random_word_encoder(4, 8, torch::kCPU)->encode({"red heart", "Heart, red!", "", "one two three four five"})));
+}
+
+class CountingEncoder : public CaptionEncoder {
+ public:
+  explicit CountingEncoder(int* count) : count_(count) {}
+  torch::Tensor encode(const std::vector<std::string>& captions) override {
+    *count_ += static_cast<int>(captions.size());
+    torch::Tensor out = torch::empty({static_cast<int64_t>(captions.size()), 2});
+    for (size_t i = 0; i < captions.size(); ++i)
+      out[static_cast<int64_t>(i)].fill_(static_cast<double>(captions[i].size()));
+    return out;
+  }
+  std::string identity() const override { return "counting"; }
+
+ private:
+  int* count_;
+};
+
+TEST(CachedCaptionEncoder, EncodesEachCaptionOnceAndFindsItAgainOnDisk) {
+  const std::filesystem::path folder = std::filesystem::temp_directory_path() / "millrace_encoder_cache_test";
+  std::filesystem::remove_all(folder);
+  int count = 0;
+  for (int run = 0; run < 2; ++run) {
+    const auto encoder = cached_caption_encoder(std::make_unique<CountingEncoder>(&count), 1 << 20, folder);
+    const torch::Tensor got = encoder->encode({"a", "bbb", "a", ""});
+    EXPECT_EQ(got[1][0].item<float>(), 3);
+    EXPECT_EQ(got[2][0].item<float>(), 1);
+    EXPECT_EQ(got[3][1].item<float>(), 0);
+    EXPECT_EQ(count, 3);
+  }
+  const auto forgetful = cached_caption_encoder(std::make_unique<CountingEncoder>(&count), 0);
+  forgetful->encode({"a"});
+  forgetful->encode({"a"});
+  EXPECT_EQ(count, 5);
+  std::filesystem::remove_all(folder);
+}
+
+TEST(Pictures, GridHoldsEveryPicture) {
+  const torch::Tensor images = torch::full({5, 3, 32, 32}, -1.0);
+  const Image grid = picture_grid(images, {"a", "b", "c", "d", "a very long caption that does not fit below it"}, 3);
+  int64_t black = 0;
+  for (size_t i = 0; i < grid.pixels.size(); i += 3) black += grid.pixels[i] == 0;
+  EXPECT_GE(black, 5 * 96 * 96);
+  EXPECT_EQ(to_image(torch::full({3, 2, 2}, 5.0)).pixels[0], 255);
+}
+
+}  // namespace
+}  // namespace millrace

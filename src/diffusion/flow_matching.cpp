@@ -1,0 +1,48 @@
+#include "diffusion/flow_matching.h"
+
+#include "base/error.h"
+#include "kernels/philox_fill/philox_fill.h"
+
+namespace millrace {
+
+std::vector<RandomStream> sample_streams(uint64_t seed, RandomPurpose purpose, const std::vector<uint32_t>& epochs,
+                                         const std::vector<uint64_t>& sample_ids) {
+  MILLRACE_CHECK(epochs.size() == sample_ids.size());
+  std::vector<RandomStream> streams;
+  for (size_t i = 0; i < epochs.size(); ++i) streams.push_back(random_stream(seed, purpose, epochs[i], sample_ids[i]));
+  return streams;
+}
+
+torch::Tensor draw_timesteps(uint64_t seed, const std::vector<uint32_t>& epochs,
+                             const std::vector<uint64_t>& sample_ids, torch::Device device) {
+  std::vector<float> t;
+  for (const RandomStream& stream : sample_streams(seed, RandomPurpose::kTimestep, epochs, sample_ids)) {
+    t.push_back(random_uniform(stream, 0));
+  }
+  return torch::tensor(t, torch::kFloat32).to(device);
+}
+
+torch::Tensor draw_noise(uint64_t seed, RandomPurpose purpose, const std::vector<uint32_t>& epochs,
+                         const std::vector<uint64_t>& sample_ids, const torch::Tensor& like) {
+  torch::Tensor noise = torch::empty(like.sizes(), like.options().dtype(torch::kFloat32));
+  philox_fill_normal(noise, sample_streams(seed, purpose, epochs, sample_ids));
+  return noise;
+}
+
+torch::Tensor interpolate(const torch::Tensor& x0, const torch::Tensor& noise, const torch::Tensor& t_B) {
+  std::vector<int64_t> shape(x0.dim(), 1);
+  shape[0] = t_B.size(0);
+  return at::lerp(x0.to(torch::kFloat32), noise.to(torch::kFloat32), t_B.to(torch::kFloat32).view(shape));
+}
+
+VelocityLoss velocity_loss(const torch::Tensor& prediction, const torch::Tensor& target, double weight) {
+  const torch::NoGradGuard no_grad;
+  torch::Tensor difference = prediction.to(torch::kFloat32) - target.to(torch::kFloat32);
+  const int64_t elements = difference.numel() / difference.size(0);
+  VelocityLoss loss;
+  loss.per_sample_B = difference.square().flatten(1).mean(1);
+  loss.dprediction = difference.mul_(2.0 * weight / static_cast<double>(elements)).to(prediction.scalar_type());
+  return loss;
+}
+
+}  // namespace millrace

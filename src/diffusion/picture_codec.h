@@ -1,0 +1,41 @@
+// Pictures to latents and back: FLUX's autoencoder, or the pixels themselves.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "base/philox.h"
+
+namespace millrace {
+
+class PictureCodec {
+ public:
+  virtual ~PictureCodec() = default;
+  virtual int64_t channels() const = 0;
+  virtual int64_t downscale() const = 0;  // pixels per latent, along one side
+
+  // Scaled latents [B, Z, h, w], fp32, of pictures [B, 3, H, W] in -1..1. A stochastic codec draws from each sample's
+  // stream.
+  virtual torch::Tensor encode(const torch::Tensor& image_BCHW, const std::vector<RandomStream>& streams) = 0;
+  // Pictures of scaled latents, not clamped.
+  virtual torch::Tensor decode(const torch::Tensor& latent_BZhw) = 0;
+};
+
+// Latents are pixels.
+std::unique_ptr<PictureCodec> pixel_codec();
+
+struct AutoencoderCodecOptions {
+  std::filesystem::path path;   // weights; empty: random ones, seeded, for tests
+  std::optional<double> shift;  // default: the autoencoder's configuration
+  std::optional<double> scale;
+  torch::Dtype dtype = torch::kFloat32;
+  torch::Device device = torch::kCPU;
+};
+// The posterior is sampled: z = scale * (mean + exp(logvar / 2) * eps - shift).
+std::unique_ptr<PictureCodec> autoencoder_codec(const AutoencoderCodecOptions& options);
+
+}  // namespace millrace

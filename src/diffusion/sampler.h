@@ -1,0 +1,28 @@
+// Pictures from a flow model: Euler steps from noise to data.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <functional>
+#include <optional>
+#include <vector>
+
+namespace millrace {
+
+// Times from 1 (noise) to 0 (data), num_steps + 1 of them. With a token count they are shifted towards noise as Black
+// Forest's inference code does for FLUX.1-dev: t' = e^mu / (e^mu + 1/t - 1), mu linear in the image tokens through
+// (256, 0.5) and (4096, 1.15). FLUX.1-schnell is not shifted.
+std::vector<double> sampling_times(int64_t num_steps, std::optional<int64_t> shift_for_tokens = std::nullopt);
+
+// velocity(x, t_B) of the conditioned model, and, with guidance_scale != 1, of the model without a prompt.
+using Velocity = std::function<torch::Tensor(const torch::Tensor& x, const torch::Tensor& t_B)>;
+
+struct SamplerOptions {
+  std::vector<double> times;
+  double guidance_scale = 1;  // classifier-free guidance: v = v_empty + scale * (v_prompt - v_empty)
+};
+// x: the starting noise, fp32, dimension 0 the batch. progress, when set, is called after each step.
+torch::Tensor sample_flow(torch::Tensor x, const Velocity& with_prompt, const Velocity& without_prompt,
+                          const SamplerOptions& options, const std::function<void(int64_t step)>& progress = {});
+
+}  // namespace millrace

@@ -1,0 +1,112 @@
+#include "formats/inspect/inspect.h"
+
+#include <fnmatch.h>
+
+#include <algorithm>
+#include <array>
+#include <fstream>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "formats/pickle.h"
+
+namespace millrace {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t kHeadBytes = 1 << 16;
+
+bool has_tar_name(const std::string& name) {
+  return ends_with(name, ".tar") || ends_with(name, ".tar.gz") || ends_with(name, ".tgz") ||
+         ends_with(name, ".tar.zst");
+}
+
+bool has_events_name(const std::string& name) {
+  return starts_with(name, "events.out.tfevents.");
+}
+
+std::string first_bytes(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string head(kHeadBytes, '\0');
+  file.read(head.data(), static_cast<std::streamsize>(head.size()));
+  head.resize(static_cast<size_t>(file.gcount()));
+  return head;
+}
+
+[[noreturn]] void fail(const fs::path& path, const std::string& got) {
+  throw DataError(str("[", path.string(),
+                      "] expected a safetensors file or index, a checkpoint, a tar shard or a folder of ",
+                      "shards, a profiler trace, an .npy or an event file, got ", got));
+}
+
+FileKind kind_of_json(const fs::path& path, const std::string& head) {
+  const std::string name = path.filename().string();
+  if (ends_with(name, ".safetensors.index.json") || head.find("\"weight_map\"") != std::string::npos) {
+    return FileKind::kWeights;
+  }
+  if (name == "index.json" && head.find("millrace checkpoint") != std::string::npos) return FileKind::kCheckpoint;
+  if (starts_with(trim(head), "[") || head.find("\"traceEvents\"") != std::string::npos ||
+      head.find("\"schemaVersion\"") != std::string::npos) {
+    return FileKind::kTrace;
+  }
+  fail(path, "other JSON");
+}
+
+FileKind kind_of_content(const fs::path& path, const std::string& head) {
+  if (has_pickle_content(head)) refuse_pickle(path);
+  if (starts_with(head, "\x93NUMPY")) return FileKind::kNpy;
+  if (head.size() > 262 && head.compare(257, 5, "ustar") == 0) return FileKind::kTar;
+  if (starts_with(head, "\x1F\x8B") || starts_with(head, "\x28\xB5\x2F\xFD")) return FileKind::kTar;
+  if (head.size() > 8 && head[8] == '{' && head[7] == '\0' && head[6] == '\0') return FileKind::kWeights;
+  const std::string_view text = trim(head);
+  if (starts_with(text, "{") || starts_with(text, "[")) return kind_of_json(path, head);
+  fail(path, head.empty() ? "an empty file" : "something else");
+}
+
+FileKind kind_of_folder(const fs::path& path) {
+  bool has_weights = false, has_events = false, has_shards = false, has_steps = false;
+  std::error_code error;
+  for (fs::recursive_directory_iterator entry(path, error), end; !error && entry != end; entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    if (entry.depth() > 0) {
+      has_shards = has_shards || has_tar_name(name);
+      continue;
+    }
+    if (name == "index.json" || name == "checkpoint") return FileKind::kCheckpoint;
+    has_steps = has_steps || starts_with(name, "step-");
+    has_weights = has_weights || ends_with(name, ".safetensors") || ends_with(name, ".safetensors.index.json");
+    has_events = has_events || has_events_name(name);
+    has_shards = has_shards || has_tar_name(name);
+  }
+  if (has_steps) return FileKind::kCheckpoint;
+  if (has_weights) return FileKind::kWeights;
+  if (has_events) return FileKind::kEvents;
+  if (has_shards) return FileKind::kDataSet;
+  fail(path, "a folder without any");
+}
+
+}  // namespace
+
+bool InspectOptions::is_wanted(const std::string& name) const {
+  return names.empty() || ::fnmatch(names.c_str(), name.c_str(), 0) == 0;
+}
+
+FileKind detect_file_kind(const fs::path& path) {
+  std::error_code error;
+  if (!fs::exists(path, error)) fail(path, "nothing of that name");
+  if (fs::is_directory(path)) return kind_of_folder(path);
+  if (!fs::is_regular_file(path)) fail(path, "something that is no regular file");
+  if (std::ifstream(path).fail())
+    throw StorageError(str("[", path.string(), "] expected a file that can be read, got none"));
+  const std::string name = path.filename().string();
+  if (has_pickle_extension(path)) refuse_pickle(path);
+  if (ends_with(name, ".safetensors")) return FileKind::kWeights;
+  if (ends_with(name, ".npy")) return FileKind::kNpy;
+  if (has_tar_name(name)) return FileKind::kTar;
+  if (has_events_name(name)) return FileKind::kEvents;
+  return kind_of_content(path, first_bytes(path));
+}
+
+}  // namespace millrace

@@ -1,0 +1,44 @@
+// What is in a file: a report as JSON, and the same for people. `millrace inspect` prints one of the two.
+//
+// Every report has "kind" and "path"; docs/formats.md lists the other fields. Files are untrusted: nothing is executed,
+// listings are capped, names are escaped where they are printed. Damage is a DataError or ModelError that says where.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include <nlohmann/json.hpp>
+
+namespace millrace {
+
+using Report = nlohmann::ordered_json;
+
+struct InspectOptions {
+  std::string names;      // a shell pattern: what to list; empty: everything
+  bool stats = false;     // read the tensors' values as well
+  int num_threads = 1;    // for stats
+  size_t max_listed = 0;  // rows of samples or operators; 0: all (of samples at most 100,000)
+
+  bool is_wanted(const std::string& name) const;
+};
+
+enum class FileKind { kWeights, kNpy, kTar, kDataSet, kEvents, kTrace, kCheckpoint };
+
+// From the name, else from the first bytes, else from what a folder holds. A checkpoint is a folder with index.json,
+// the index.json itself, or a folder of step-* folders. Throws DataError when it is none of these, ModelError for a
+// pickle.
+FileKind detect_file_kind(const std::filesystem::path& path);
+
+Report inspect_weights(const std::filesystem::path& path, const InspectOptions& options);
+Report inspect_npy(const std::filesystem::path& path, const InspectOptions& options);
+Report inspect_tar(const std::filesystem::path& path, const InspectOptions& options);
+// A folder of tar shards.
+Report inspect_data_set(const std::filesystem::path& path, const InspectOptions& options);
+// An event file, or a folder of them.
+Report inspect_events(const std::filesystem::path& path, const InspectOptions& options);
+// A Chrome trace as libtorch's profiler writes it.
+Report inspect_trace(const std::filesystem::path& path, const InspectOptions& options);
+
+std::string report_text(const Report& report);
+
+}  // namespace millrace

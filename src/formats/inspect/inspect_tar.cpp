@@ -1,0 +1,166 @@
+#include <algorithm>
+#include <cstdio>
+#include <map>
+#include <vector>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "formats/inspect/inspect.h"
+#include "formats/tar.h"
+
+namespace millrace {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t kMaxListedSamples = 100'000;
+constexpr size_t kMaxExtensions = 1000;  // more are counted together: a shard has a handful
+
+// Names need not be UTF-8, JSON must be.
+std::string as_utf8(const std::string& name) {
+  if (is_valid_utf8(name)) return name;
+  std::string escaped;
+  for (const char c : name) {
+    char code[8];
+    std::snprintf(code, sizeof code, "\\x%02x", static_cast<unsigned char>(c));
+    escaped += static_cast<unsigned char>(c) < 0x80 ? std::string(1, c) : code;
+  }
+  return escaped;
+}
+
+struct ExtensionCount {
+  uint64_t count = 0;
+  uint64_t bytes = 0;
+};
+
+// What webdataset makes of members: neighbours with the same key are one sample. The key is the name up to the first
+// dot after the last slash.
+class ShardSummary {
+ public:
+  ShardSummary(const InspectOptions& options, size_t max_listed) : options_(options), max_listed_(max_listed) {}
+
+  void add(const TarEntry& entry) {
+    const size_t slash = entry.name.rfind('/');
+    const size_t dot = entry.name.find('.', slash == std::string::npos ? 0 : slash + 1);
+    const std::string key = as_utf8(entry.name.substr(0, dot));
+    const std::string extension = dot == std::string::npos ? "" : as_utf8(entry.name.substr(dot + 1));
+    ++members_;
+    bytes_ += entry.size;
+    const bool is_known = extensions_.count(extension) || extensions_.size() < kMaxExtensions;
+    ExtensionCount& count = extensions_[is_known ? extension : "(others)"];
+    ++count.count;
+    count.bytes += entry.size;
+    if (members_ == 1 || key != key_) begin_sample(key);
+    if (is_listed_) samples_.back()["members"][extension] = entry.size;
+  }
+
+  void write(Report& report) {
+    report["sample_count"] = sample_count_;
+    report["member_count"] = members_;
+    report["bytes"] = bytes_;
+    Report extensions = Report::object();
+    for (const auto& [name, count] : extensions_) extensions[name] = {{"count", count.count}, {"bytes", count.bytes}};
+    report["extensions"] = std::move(extensions);
+    report["samples"] = std::move(samples_);
+  }
+  void add_to(std::map<std::string, ExtensionCount>& totals) const {
+    for (const auto& [name, count] : extensions_) {
+      totals[name].count += count.count;
+      totals[name].bytes += count.bytes;
+    }
+  }
+  uint64_t sample_count() const { return sample_count_; }
+  uint64_t member_count() const { return members_; }
+  uint64_t bytes() const { return bytes_; }
+
+ private:
+  void begin_sample(const std::string& key) {
+    key_ = key;
+    ++sample_count_;
+    is_listed_ = samples_.size() < max_listed_ && options_.is_wanted(key);
+    if (is_listed_) samples_.push_back({{"key", key}, {"members", Report::object()}});
+  }
+
+  const InspectOptions& options_;
+  const size_t max_listed_;
+  std::string key_;
+  bool is_listed_ = false;
+  uint64_t sample_count_ = 0;
+  uint64_t members_ = 0;
+  uint64_t bytes_ = 0;
+  std::map<std::string, ExtensionCount> extensions_;
+  Report samples_ = Report::array();
+};
+
+// Whether the shard has its end mark.
+bool read_shard(const fs::path& path, ShardSummary& summary) {
+  TarReader reader(path);
+  while (const auto entry = reader.next()) summary.add(*entry);
+  return reader.has_end_mark();
+}
+
+std::vector<fs::path> shards_below(const fs::path& folder) {
+  std::vector<fs::path> shards;
+  std::error_code error;
+  for (fs::recursive_directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    for (const char* extension : {".tar", ".tar.gz", ".tgz", ".tar.zst"}) {
+      if (ends_with(name, extension) && entry->is_regular_file()) shards.push_back(entry->path());
+    }
+  }
+  if (error) throw DataError(str("[", folder.string(), "] expected a folder that can be read, got: ", error.message()));
+  std::sort(shards.begin(), shards.end());
+  return shards;
+}
+
+}  // namespace
+
+Report inspect_tar(const fs::path& path, const InspectOptions& options) {
+  Report report = {{"kind", "tar"}, {"path", path.string()}};
+  const size_t limit = options.max_listed ? options.max_listed : kMaxListedSamples;
+  ShardSummary summary(options, std::min(limit, kMaxListedSamples));
+  report["has_end_mark"] = read_shard(path, summary);
+  summary.write(report);
+  return report;
+}
+
+Report inspect_data_set(const fs::path& path, const InspectOptions& options) {
+  Report shards = Report::array();
+  std::map<std::string, ExtensionCount> totals;
+  uint64_t samples = 0, members = 0, bytes = 0, damaged = 0;
+  for (const fs::path& shard : shards_below(path)) {
+    const std::string name = as_utf8(shard.lexically_relative(path).string());
+    if (!options.is_wanted(name)) continue;
+    ShardSummary summary(options, 0);
+    Report entry = {{"name", name}};
+    // One bad shard among many must not hide the others.
+    try {
+      entry["has_end_mark"] = read_shard(shard, summary);
+    } catch (const DataError& error) {
+      entry["damage"] = as_utf8(error.what());
+      ++damaged;
+    }
+    entry["sample_count"] = summary.sample_count();
+    entry["member_count"] = summary.member_count();
+    entry["bytes"] = summary.bytes();
+    summary.add_to(totals);
+    samples += summary.sample_count();
+    members += summary.member_count();
+    bytes += summary.bytes();
+    shards.push_back(std::move(entry));
+  }
+  Report extensions = Report::object();
+  for (const auto& [name, count] : totals) extensions[name] = {{"count", count.count}, {"bytes", count.bytes}};
+  return {{"kind", "data set"},
+          {"path", path.string()},
+          {"shard_count", shards.size()},
+          {"damaged_count", damaged},
+          {"sample_count", samples},
+          {"member_count", members},
+          {"bytes", bytes},
+          {"extensions", std::move(extensions)},
+          {"shards", std::move(shards)}};
+}
+
+}  // namespace millrace

@@ -1,0 +1,76 @@
+#include <cmath>
+#include <optional>
+
+#include "base/log.h"
+#include "formats/inspect/inspect.h"
+#include "formats/inspect/stats_report.h"
+#include "formats/npy.h"
+#include "formats/weight_store.h"
+
+namespace millrace {
+
+Report stats_report(DType dtype, std::span<const std::byte> bytes, ThreadPool& pool) {
+  const TensorStats stats = tensor_stats(dtype, bytes, pool);
+  // Sums of huge numbers may overflow; JSON has no infinity.
+  const auto number = [&](double value) {
+    return stats.finite_count > 0 && std::isfinite(value) ? Report(value) : Report(nullptr);
+  };
+  return {{"min", number(stats.min)},   {"max", number(stats.max)}, {"mean", number(stats.mean)},
+          {"std", number(stats.std())}, {"nan", stats.nan_count},   {"infinite", stats.infinity_count}};
+}
+
+Report inspect_weights(const std::filesystem::path& path, const InspectOptions& options) {
+  const WeightStore store(path);
+  ThreadPool pool(options.num_threads);
+  Report files = Report::array(), tensors = Report::array(), dtypes = Report::object();
+  for (const auto& file : store.files()) files.push_back(file.filename().string());
+  uint64_t bytes = 0, elements = 0, listed = 0, nan_count = 0, infinity_count = 0;
+  for (const TensorView& tensor : store.tensors()) {
+    if (!options.is_wanted(tensor.name)) continue;
+    const uint64_t count = tensor.bytes.size() / size_of(tensor.dtype);
+    const std::string dtype(dtype_name(tensor.dtype));
+    ++listed;
+    bytes += tensor.bytes.size();
+    elements += count;
+    dtypes[dtype] = dtypes.value(dtype, uint64_t{0}) + count;
+    Report entry = {{"name", tensor.name}, {"dtype", dtype}, {"shape", tensor.shape}, {"bytes", tensor.bytes.size()}};
+    if (options.stats) {
+      entry["stats"] = stats_report(tensor.dtype, tensor.bytes, pool);
+      nan_count += entry["stats"]["nan"].get<uint64_t>();
+      infinity_count += entry["stats"]["infinite"].get<uint64_t>();
+    }
+    tensors.push_back(std::move(entry));
+  }
+  Report report = {{"kind", "weights"},
+                   {"path", path.string()},
+                   {"files", std::move(files)},
+                   {"metadata", store.metadata()},
+                   {"tensor_count", store.tensors().size()},
+                   {"listed_count", listed},
+                   {"parameter_count", elements},
+                   {"parameters_by_dtype", std::move(dtypes)},
+                   {"bytes", bytes}};
+  if (options.stats) {
+    report["nan"] = nan_count;
+    report["infinite"] = infinity_count;
+  }
+  report["tensors"] = std::move(tensors);
+  return report;
+}
+
+Report inspect_npy(const std::filesystem::path& path, const InspectOptions& options) {
+  const NpyFile file(path);
+  const NpyArray& array = file.array();
+  Report report = {{"kind", "npy"},
+                   {"path", path.string()},
+                   {"dtype", dtype_name(array.dtype)},
+                   {"shape", array.shape},
+                   {"bytes", array.bytes.size()}};
+  if (options.stats) {
+    ThreadPool pool(options.num_threads);
+    report["stats"] = stats_report(array.dtype, array.bytes, pool);
+  }
+  return report;
+}
+
+}  // namespace millrace

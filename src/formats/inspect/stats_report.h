@@ -1,0 +1,12 @@
+// Statistics of a tensor as part of a report (internal to formats/inspect/ and `millrace inspect`).
+#pragma once
+
+#include "formats/inspect/inspect.h"
+#include "formats/tensor_stats.h"
+
+namespace millrace {
+
+// {"min", "max", "mean", "std", "nan", "infinite"}; null where there is no finite value.
+Report stats_report(DType dtype, std::span<const std::byte> bytes, ThreadPool& pool);
+
+}  // namespace millrace

@@ -1,0 +1,20 @@
+// JSON from untrusted files: bounded nesting and size, no repeated keys, errors that name the place.
+#pragma once
+
+#include <cstddef>
+#include <string_view>
+
+#include <nlohmann/json.hpp>
+
+namespace millrace {
+
+struct JsonLimits {
+  size_t max_depth = 32;
+  size_t max_values = 8'000'000;  // about 0.5 GB as a document
+};
+
+// Throws Failure (one of base/error.h) for a syntax error, a repeated key or a limit passed.
+template <typename Failure>
+nlohmann::json parse_json(std::string_view text, std::string_view place, const JsonLimits& limits = {});
+
+}  // namespace millrace

@@ -1,0 +1,86 @@
+// safetensors: 8 bytes of header length (little-endian), a JSON header, then the tensors' bytes.
+// https://github.com/huggingface/safetensors#format
+//
+// Reading accepts what the official library accepts and nothing else, plus: names may not repeat, a tensor has at most
+// 64 dimensions, and the header is parsed in one pass without building a document. The dtypes are those of DType.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/files.h"
+#include "formats/dtype.h"
+
+namespace millrace {
+
+// A tensor in someone else's memory, row-major. Written files are little-endian, as is every machine we build for.
+struct TensorView {
+  std::string name;
+  DType dtype = DType::kF32;
+  std::vector<int64_t> shape;        // empty: a scalar
+  std::span<const std::byte> bytes;  // may be unaligned
+};
+
+// Bytes of a tensor, or nothing when its sizes (those of zero taken as one, so that no stride overflows either)
+// multiply to 2^63 bytes or more, or one is negative.
+std::optional<uint64_t> byte_count(DType dtype, std::span<const int64_t> shape);
+int64_t element_count(std::span<const int64_t> shape);
+std::string shape_text(std::span<const int64_t> shape);  // "[2, 3]"
+
+using SafetensorsMetadata = std::map<std::string, std::string>;
+
+struct SafetensorsContent {
+  std::vector<TensorView> tensors;  // in file order
+  SafetensorsMetadata metadata;
+};
+
+inline constexpr uint64_t kMaxSafetensorsHeaderBytes = 100'000'000;  // the official library's limit
+inline constexpr size_t kMaxTensorRank = 64;
+
+// Parses a whole file in memory; the views point into bytes. Memory used is at most a small multiple of the header.
+// place names the file in the ModelError thrown for anything malformed.
+SafetensorsContent parse_safetensors(std::span<const std::byte> bytes, std::string_view place);
+
+// A memory-mapped file, validated completely on opening; no tensor byte is read until someone looks at it.
+class SafetensorsFile {
+ public:
+  // Throws StorageError when path cannot be read, ModelError when it is not a valid safetensors file.
+  explicit SafetensorsFile(const std::filesystem::path& path);
+  SafetensorsFile(SafetensorsFile&&) = default;
+  SafetensorsFile& operator=(SafetensorsFile&&) = default;
+
+  const std::vector<TensorView>& tensors() const { return content_.tensors; }
+  const TensorView* find(std::string_view name) const;  // nullptr when there is none
+  const SafetensorsMetadata& metadata() const { return content_.metadata; }
+  const std::filesystem::path& path() const { return map_->path(); }
+  // Whoever holds this may use the views' bytes after the SafetensorsFile is gone.
+  std::shared_ptr<const void> keep_alive() const { return map_; }
+
+ private:
+  std::shared_ptr<const MappedFile> map_;
+  SafetensorsContent content_;
+  std::map<std::string_view, size_t> index_by_name_;  // into content_, whose strings stay put when moved
+};
+
+// Writes atomically; the same tensors give the same bytes: ordered by falling element size, then by name, as the
+// official library does, so that every tensor is aligned to its element. Names must differ; the order given is free.
+void write_safetensors(const std::filesystem::path& path, std::span<const TensorView> tensors,
+                       const SafetensorsMetadata& metadata = {});
+
+// The same for tensors whose bytes are made one at a time: bytes_of(i) is called once per tensor, in file order, and
+// must return element_count * element size bytes that stay valid until the next call. tensors[i].bytes is not looked
+// at.
+using TensorBytes = std::function<std::span<const std::byte>(size_t index)>;
+void write_safetensors_streamed(const std::filesystem::path& path, std::span<const TensorView> tensors,
+                                const TensorBytes& bytes_of, const SafetensorsMetadata& metadata = {});
+
+}  // namespace millrace

@@ -1,0 +1,53 @@
+// Weights wherever they lie: one safetensors file, the index of several, or a folder.
+//
+// A folder is searched in Hugging Face's order: model.safetensors, model.safetensors.index.json,
+// diffusion_pytorch_model.safetensors, diffusion_pytorch_model.safetensors.index.json; then a single other
+// *.safetensors.index.json; then all *.safetensors files together.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "formats/safetensors.h"
+
+namespace millrace {
+
+class WeightStore {
+ public:
+  // Throws ModelError for what is not there, is damaged, claims what it does not hold, or is a pickle (.pt, .pth,
+  // .ckpt, .bin, or by its first bytes: such files run code when read, so nothing here opens them).
+  explicit WeightStore(const std::filesystem::path& path);
+
+  const std::vector<TensorView>& tensors() const { return tensors_; }  // file after file, each in file order
+  const TensorView* find(std::string_view name) const;                 // nullptr when there is none
+  // Metadata of all files together; the first file wins.
+  const SafetensorsMetadata& metadata() const { return metadata_; }
+
+  const std::filesystem::path& path() const { return path_; }
+  // The folder the files lie in, where their config.json would be.
+  const std::filesystem::path& folder() const { return folder_; }
+  std::vector<std::filesystem::path> files() const;
+  // The maps of all files: whoever holds this may use the views' bytes after the store is gone.
+  std::shared_ptr<const void> keep_alive() const { return files_; }
+
+ private:
+  using Files = std::vector<SafetensorsFile>;
+  void open_index(const std::filesystem::path& path);
+  void open_folder(const std::filesystem::path& path);
+  void open_file(const std::filesystem::path& path, const std::function<bool(const std::string&)>& wanted);
+
+  std::filesystem::path path_;
+  std::filesystem::path folder_;
+  std::shared_ptr<Files> files_ = std::make_shared<Files>();
+  std::vector<TensorView> tensors_;
+  std::map<std::string, size_t, std::less<>> index_by_name_;
+  std::map<std::string, std::filesystem::path, std::less<>> file_by_name_;
+  SafetensorsMetadata metadata_;
+};
+
+}  // namespace millrace

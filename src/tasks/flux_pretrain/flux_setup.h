@@ -1,0 +1,50 @@
+// From the configuration to FLUX and the networks around it; shared by training, `sample` and `evaluate`.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "config/run_config.h"
+#include "diffusion/caption_encoder.h"
+#include "diffusion/picture_codec.h"
+#include "models/flux/model.h"
+
+namespace millrace {
+
+// The flavor's sizes with the configuration's on top. codec_channels: channels of the latent.
+flux::FluxConfig flux_config(const RunConfig& config, int64_t codec_channels);
+int64_t patch_size(const RunConfig& config);  // 2 unless set
+
+// training.mixed_precision_param; auto: bfloat16 on GPUs and on CPUs with bfloat16 instructions.
+torch::Dtype compute_dtype(const RunConfig& config, torch::Device device);
+
+std::unique_ptr<PictureCodec> make_picture_codec(const RunConfig& config, torch::Dtype dtype, torch::Device device);
+
+// The two encodings that FLUX takes, cached as the configuration says.
+struct CaptionEncoders {
+  std::unique_ptr<CaptionEncoder> tokens;  // [B, T, X]
+  std::unique_ptr<CaptionEncoder> pooled;  // [B, V]
+};
+CaptionEncoders make_caption_encoders(const RunConfig& config, const flux::FluxConfig& sizes, torch::Dtype dtype,
+                                      torch::Device device);
+
+// Draws pictures [B, 3, H, W] (not clamped) for prompts. Noise belongs to the prompt's number and the seed.
+struct DrawOptions {
+  int64_t img_size = 256;
+  int64_t patch_size = 2;
+  int64_t denoising_steps = 50;
+  double guidance_scale = 1;        // classifier-free
+  double distilled_guidance = 3.5;  // FLUX.1-dev's input
+  bool shift_times = false;
+  uint64_t seed = 0;
+  int64_t batch_size = 16;
+};
+torch::Tensor draw_pictures(flux::Flux& model, CaptionEncoders& encoders, PictureCodec& codec,
+                            const std::vector<std::string>& prompts, const DrawOptions& options,
+                            const std::function<void(double fraction)>& progress = {});
+
+}  // namespace millrace

@@ -1,0 +1,28 @@
+// FLUX weights of a run of this program: from its folder, with the sizes from its config.toml.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+
+#include "checkpoint/loaded_checkpoint.h"
+#include "config/run_config.h"
+#include "nn/tensor_io.h"
+
+namespace millrace {
+
+enum class WhichWeights { kBest, kAverage, kLast };  // kBest: the average where the run keeps one
+
+struct RunWeights {
+  RunConfig config;
+  int64_t step = 0;
+  bool averaged = false;
+  TensorMap tensors;  // our names, fp32
+};
+
+// True when the path is a run's folder (config.toml and checkpoints).
+bool is_run_folder(const std::filesystem::path& path);
+// step: -1 for the latest checkpoint. Throws ConfigError or StorageError when something is missing.
+RunWeights load_run_weights(const std::filesystem::path& run_folder, int64_t step, WhichWeights which);
+
+}  // namespace millrace

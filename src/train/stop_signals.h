@@ -1,0 +1,18 @@
+// SIGTERM, SIGINT and SIGUSR1 ask for a checkpoint and an orderly end; a second one leaves at once.
+#pragma once
+
+namespace millrace {
+
+// Handlers are in place while the object lives.
+class StopSignals {
+ public:
+  StopSignals();
+  ~StopSignals();
+  StopSignals(const StopSignals&) = delete;
+  StopSignals& operator=(const StopSignals&) = delete;
+
+  // The signal that asked to stop, 0 when none has.
+  int requested() const;
+};
+
+}  // namespace millrace

@@ -1,0 +1,52 @@
+#include "train/train_state.h"
+
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/log.h"
+
+namespace millrace {
+
+std::vector<NamedTensor> checkpoint_tensors(const FlatParameters& parameters, const AdamOptimizer& optimizer) {
+  std::vector<NamedTensor> tensors;
+  const auto add = [&](const std::string& prefix, const std::string& suffix, const torch::Tensor& flat) {
+    for (const ParameterSlice& slice : parameters.slices()) {
+      tensors.push_back({prefix + slice.name + suffix, FlatParameters::view(flat, slice)});
+    }
+  };
+  add("model.", "", parameters.master());
+  for (const auto& [name, flat] : optimizer.state()) {
+    const std::string kind = name.substr(name.rfind('.') + 1);
+    if (kind == "ema") {
+      add("ema.", "", flat);
+    } else {
+      add("optimizer.state.", "." + kind, flat);
+    }
+  }
+  return tensors;
+}
+
+std::string to_state_json(const Progress& progress, uint64_t seed) {
+  return nlohmann::json{{"step", progress.step},
+                        {"samples", progress.samples},
+                        {"seed", seed},
+                        {"data_position", nlohmann::json::parse(progress.data_position)}}
+      .dump();
+}
+
+Progress parse_state_json(const std::string& json, uint64_t expected_seed) {
+  try {
+    const nlohmann::json state = nlohmann::json::parse(json);
+    const auto seed = state.at("seed").get<uint64_t>();
+    if (seed != expected_seed) {
+      log_warning("training.seed is ", expected_seed, ", the checkpoint's is ", seed, ": going on with ",
+                  expected_seed);
+    }
+    return {state.at("step").get<int64_t>(), state.at("samples").get<int64_t>(), state.at("data_position").dump()};
+  } catch (const nlohmann::json::exception& error) {
+    throw StorageError(std::string("[checkpoint state] expected step, samples, seed and data_position, got: ") +
+                       error.what());
+  }
+}
+
+}  // namespace millrace

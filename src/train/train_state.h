@@ -1,0 +1,29 @@
+// Everything of a run that a checkpoint holds: weights, moments, averages, and where the run stands.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "checkpoint/loaded_checkpoint.h"
+#include "checkpoint/named_tensor.h"
+#include "optim/adam_optimizer.h"
+#include "parallel/flat_parameters.h"
+
+namespace millrace {
+
+struct Progress {
+  int64_t step = 0;     // steps done
+  int64_t samples = 0;  // samples trained on
+  std::string data_position;
+};
+
+// "model.<parameter>", "optimizer.state.<parameter>.exp_avg" and ".exp_avg_sq", and with an average of the weights
+// "ema.<parameter>": views, so that saving copies nothing twice and any program finds a tensor by name.
+std::vector<NamedTensor> checkpoint_tensors(const FlatParameters& parameters, const AdamOptimizer& optimizer);
+
+// JSON for the checkpoint's state, and back. Throws StorageError when a field is missing.
+std::string to_state_json(const Progress& progress, uint64_t seed);
+Progress parse_state_json(const std::string& json, uint64_t expected_seed);
+
+}  // namespace millrace
