@@ -97,7 +97,7 @@ int run_train(const std::vector<std::string>& args) {
     return 0;
   }
   check_alone();
-  check_datasets(config);
+  check_trainable(config);
   if (config.job.print_config) log_info("configuration:\n", to_toml(config));
   // A closed terminal or a dead `| tee` must not end a run of days.
   std::signal(SIGPIPE, SIG_IGN);

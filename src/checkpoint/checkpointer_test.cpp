@@ -29,7 +29,7 @@ class CheckpointerTest : public ::testing::Test {
     std::sort(found.begin(), found.end());
     return found;
   }
-  TemporaryFolder folder_;
+  TemporaryFolder folder_{std::filesystem::temp_directory_path()};  // a real disk
   std::filesystem::path path_ = folder_.path() / "run" / "checkpoint";
 };
 

@@ -4,7 +4,6 @@
 
 #include "base/error.h"
 #include "base/log.h"
-#include "config/number_text.h"
 
 namespace millrace {
 namespace {
@@ -80,15 +79,6 @@ void check_profiling(const ProfilingConfig& profiling, Problems& problems) {
   }
 }
 
-void check_recompute(const ActivationCheckpointConfig& recompute, Problems& problems) {
-  const auto every = parse_integer(recompute.selective_ac_option);
-  if (!every || *every < 1) {
-    problems.add("activation_checkpoint.selective_ac_option",
-                 "expected a whole number of at least 1, as a text, got \"" + recompute.selective_ac_option + "\"" +
-                     (recompute.selective_ac_option == "op" ? " (single operations are not recomputed)" : ""));
-  }
-}
-
 }  // namespace
 
 void check_between_options(const RunConfig& config, Problems& problems) {
@@ -99,14 +89,13 @@ void check_between_options(const RunConfig& config, Problems& problems) {
   if (config.sample.img_size > 0) check_image_size(config, "sample.img_size", config.sample.img_size, problems);
   check_sample(config.sample, problems);
   check_profiling(config.profiling, problems);
-  check_recompute(config.activation_checkpoint, problems);
   if (config.validation.steps == 0) problems.add("validation.steps", "expected -1 or at least 1, got 0");
   if (config.parallelism.data_parallel_shard_degree == 0) {
     problems.add("parallelism.data_parallel_shard_degree", "expected -1 or at least 1, got 0");
   }
 }
 
-void check_datasets(const RunConfig& config) {
+void check_trainable(const RunConfig& config) {
   Problems problems;
   auto check = [&](const std::string& key, const std::string& name, const std::string& path) {
     for (const char* known :
@@ -119,6 +108,9 @@ void check_datasets(const RunConfig& config) {
     if (path.empty()) problems.add(key + "_path", "expected tar files, a folder or a pattern, got nothing");
   };
   check("training.dataset", config.training.dataset, config.training.dataset_path);
+  if (!config.encoder.empty_encodings_path.empty()) {
+    log_warning("[encoder.empty_encodings_path] has no effect: the encoders encode the empty prompt themselves");
+  }
   if (config.validation.enable) check("validation.dataset", config.validation.dataset, config.validation.dataset_path);
   problems.throw_if_any();
 }

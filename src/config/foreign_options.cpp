@@ -14,6 +14,7 @@ using Type = ForeignOption::Type;
 using Kind = TomlValue::Kind;
 constexpr auto kWarn = ForeignOption::Answer::kWarn;
 constexpr auto kRefuse = ForeignOption::Answer::kRefuse;
+constexpr auto kGuidanceSwitch = ForeignOption::Answer::kGuidanceSwitch;
 
 constexpr const char* kBuiltIn = "the options of FLUX are built in";
 constexpr const char* kSavedConfig = "the resolved configuration is always in job.dump_folder/config.toml";
@@ -31,6 +32,8 @@ constexpr const char* kNoRandomBlocks = "recomputed blocks draw no random number
 constexpr const char* kSampleCommand = "`millrace sample` has its own options";
 constexpr const char* kPrepareCommand = "it belongs to preparing data, not to training";
 constexpr const char* kLeftover = "torchtitan does not use it either";
+constexpr const char* kPictures = "[sample] draws the pictures, into job.dump_folder/samples";
+constexpr const char* kGuidance = "false: sample.guidance_scale is 1; true: it is 5, or what is given";
 constexpr const char* kDeterministic = "training is always deterministic";
 
 constexpr std::array kOptions = std::to_array<ForeignOption>({
@@ -47,6 +50,7 @@ constexpr std::array kOptions = std::to_array<ForeignOption>({
     {"metrics.enable_wandb", Type::kFlag, "false", kWarn,
      "Weights & Biases is not supported; metrics.jsonl and TensorBoard files can be imported there"},
     {"metrics.mlperf_logging", Type::kFlag, "false", kWarn, "the MLPerf compliance log is not in this version"},
+    {"metrics.disable_color_printing", Type::kFlag, "true", kWarn, "nothing is printed in colour"},
     {"metrics.save_for_all_ranks", Type::kFlag, "false", kWarn, kOneDevice},
 
     {"model.tokenizer_path", Type::kText, "None", kWarn, "encoder.t5_tokenizer and encoder.clip_tokenizer say where"},
@@ -79,6 +83,13 @@ constexpr std::array kOptions = std::to_array<ForeignOption>({
      "the sequence follows from training.img_size and encoder.max_t5_encoding_len"},
     {"validation.eval_freq", Type::kInteger, "None", kWarn, "validation.freq decides, in torchtitan too"},
     {"validation.dataloader.*", Type::kAny, "None", kWarn, kLoader},
+    {"validation.save_img_count", Type::kInteger, "None", kWarn, kPictures},
+    {"validation.save_img_folder", Type::kText, "None", kWarn, kPictures},
+    {"eval.save_img_folder", Type::kText, "None", kWarn, kPictures},
+    {"validation.enable_classifier_free_guidance", Type::kFlag, "None", kGuidanceSwitch, kGuidance},
+    {"validation.enable_classifer_free_guidance", Type::kFlag, "None", kGuidanceSwitch, kGuidance},
+    {"eval.enable_classifier_free_guidance", Type::kFlag, "None", kGuidanceSwitch, kGuidance},
+    {"eval.enable_classifer_free_guidance", Type::kFlag, "None", kGuidanceSwitch, kGuidance},
     {"eval.inception_ckpt", Type::kText, "None", kWarn, kLeftover},
     {"eval.clip_ckpt", Type::kText, "None", kWarn, kLeftover},
     {"eval.coco_stats", Type::kText, "None", kWarn, kLeftover},
@@ -110,6 +121,8 @@ constexpr std::array kOptions = std::to_array<ForeignOption>({
     {"checkpoint.load_only", Type::kFlag, "false", kRefuse, "set checkpoint.initial_load_path and leave enable false"},
     {"checkpoint.enable_ft_dataloader_checkpoints", Type::kFlag, "true", kWarn, kOneDevice},
 
+    {"activation_checkpoint.selective_ac_option", Type::kText, "\"op\"", kWarn,
+     "mode selective keeps the outputs of matrix products and attention in every block"},
     {"activation_checkpoint.per_op_sac_force_recompute_mm_shapes_by_fqns", Type::kList, "None", kWarn,
      "whole blocks are recomputed, not single operations"},
     {"activation_checkpoint.early_stop", Type::kFlag, "None", kWarn, kNoRandomBlocks},

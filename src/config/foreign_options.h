@@ -13,8 +13,9 @@ namespace millrace {
 struct ForeignOption {
   enum class Type { kFlag, kInteger, kNumber, kText, kList, kAny };
   enum class Answer {
-    kWarn,    // the run's result is the same without it
-    kRefuse,  // the run would not be what was asked for
+    kWarn,            // the run's result is the same without it
+    kRefuse,          // the run would not be what was asked for
+    kGuidanceSwitch,  // decides whether sample.guidance_scale is used
   };
 
   const char* name;  // "section.key"; a trailing * stands for any end

@@ -43,17 +43,34 @@ std::string aliases_of(const Option& option) {
   return join({option.info.aliases.begin(), option.info.aliases.end()}, ", ");
 }
 
+std::string type_and_range(const Option& option) {
+  const std::string allowed = allowed_values(option);
+  if (!option.info.choices.empty()) return allowed;
+  return type_name(option) + (*option.info.unit ? str(" (", option.info.unit, ")") : "") +
+         (allowed.empty() ? "" : ", " + allowed);
+}
+
 std::string option_help(const Option& option) {
   const OptionInfo& info = option.info;
   std::string text = "  --" + option.full_name() + placeholder(option);
   text += "\n" + wrap(info.meaning, 6);
-  std::string facts = type_name(option);
-  if (*info.unit) facts += str(" (", info.unit, ")");
-  if (const std::string allowed = allowed_values(option); !allowed.empty()) facts += ", " + allowed;
+  std::string facts = type_and_range(option);
   facts += "; default " + value_text(option);
   if (*info.torchtitan_default) facts += str(" (torchtitan: ", info.torchtitan_default, ")");
   if (!info.aliases.empty()) facts += "; also " + aliases_of(option);
   return text + wrap(facts, 6);
+}
+
+const char* answer_name(ForeignOption::Answer answer) {
+  switch (answer) {
+    case ForeignOption::Answer::kWarn:
+      return "warning";
+    case ForeignOption::Answer::kRefuse:
+      return "error";
+    case ForeignOption::Answer::kGuidanceSwitch:
+      return "switch";
+  }
+  return "";
 }
 
 // A cell of a Markdown table.
@@ -96,27 +113,25 @@ std::string options_markdown() {
     text += "| key | type | default | meaning |\n|---|---|---|---|\n";
     for (const Option& option : section.options) {
       const OptionInfo& info = option.info;
-      std::string type = type_name(option);
-      if (*info.unit) type += str(" (", info.unit, ")");
-      if (const std::string allowed = allowed_values(option); !allowed.empty()) type += ", " + allowed;
       std::string meaning = info.meaning;
-      if (!info.aliases.empty()) meaning += ". Also accepted: `" + join(split(aliases_of(option), ','), "`,`") + "`";
+      if (!info.aliases.empty()) {
+        meaning += ". Also accepted: `" + join({info.aliases.begin(), info.aliases.end()}, "`, `") + "`";
+      }
       std::string preset = "`" + value_text(option) + "`";
       if (*info.torchtitan_default) preset += str(" (torchtitan: ", info.torchtitan_default, ")");
-      text +=
-          "| `" + std::string(info.name) + "` | " + cell(type) + " | " + cell(preset) + " | " + cell(meaning) + " |\n";
+      text += "| `" + std::string(info.name) + "` | " + cell(type_and_range(option)) + " | " + cell(preset) + " | " +
+              cell(meaning) + " |\n";
     }
     text += "\n";
   }
-  text += "### torchtitan's options without effect\n\n";
+  text += "### torchtitan's options that are not ours\n\n";
   text +=
       "Accepted, so that its files run as they are. Any other value than the harmless one brings a warning, or an "
       "error where the run would not be what was asked for.\n\n";
   text += "| option | harmless value | otherwise | why |\n|---|---|---|---|\n";
   for (const ForeignOption& option : foreign_options()) {
-    text +=
-        str("| `", option.name, "` | `", option.harmless, "` | ",
-            option.answer == ForeignOption::Answer::kWarn ? "warning" : "error", " | ", cell(option.reason), " |\n");
+    text += str("| `", option.name, "` | `", option.harmless, "` | ", answer_name(option.answer), " | ",
+                cell(option.reason), " |\n");
   }
   return text;
 }

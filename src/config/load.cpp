@@ -1,6 +1,6 @@
 // File and command line into a RunConfig. Every problem is collected before anything is thrown.
 #include <map>
-#include <set>
+#include <optional>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -55,10 +55,7 @@ class Loader {
   }
 
   RunConfig finish() {
-    // The MLPerf branch has no switch for validation: naming a data set is the switch.
-    if (dataset_from_eval_ && !given_.contains("validation.enable")) {
-      config_.validation.enable = !config_.validation.dataset.empty();
-    }
+    apply_torchtitan_switches();
     for (const auto& [name, refusal] : refused_) problems_.add_line(refusal);
     if (problems_.empty()) check_between_options(config_, problems_);
     if (!problems_.empty() && !file_name_.empty()) {
@@ -118,8 +115,7 @@ class Loader {
     if (target.option != nullptr) {
       const std::string problem = assign(*target.option, value);
       if (!problem.empty()) problems_.add(at, prefix + problem);
-      given_.insert(target.name);
-      if (target.name == "validation.dataset") dataset_from_eval_ = starts_with(name, "eval.");
+      given_[target.name] = name;
       return;
     }
     const ForeignOption& foreign = *target.foreign;
@@ -129,13 +125,28 @@ class Loader {
     if (!problem.empty()) {
       problems_.add(at, prefix + problem);
     } else if (!is_harmless(foreign, value)) {
-      if (foreign.answer == ForeignOption::Answer::kWarn) {
+      if (foreign.answer == ForeignOption::Answer::kGuidanceSwitch) {
+        guidance_ = value.boolean;
+      } else if (foreign.answer == ForeignOption::Answer::kWarn) {
         warnings_[target.name] = str("[", at, "] ", target.name, " has no effect: ", foreign.reason);
       } else {
         refused_[target.name] = str("[", at, "] ", prefix, "expected ", foreign.harmless, ", got ", describe(value),
                                     " (", foreign.reason, ")");
       }
     }
+  }
+
+  void apply_torchtitan_switches() {
+    // The MLPerf branch has no switch for validation: naming a data set is the switch.
+    const auto dataset = given_.find("validation.dataset");
+    if (dataset != given_.end() && starts_with(dataset->second, "eval.") && !given_.contains("validation.enable")) {
+      config_.validation.enable = !config_.validation.dataset.empty();
+    }
+    const auto scale = given_.find("sample.guidance_scale");
+    if (!guidance_ || (scale != given_.end() && scale->second == "sample.guidance_scale")) return;
+    constexpr double kTorchtitanScale = 5.0;
+    if (!*guidance_) config_.sample.guidance_scale = 1.0;
+    if (*guidance_ && scale == given_.end()) config_.sample.guidance_scale = kTorchtitanScale;
   }
 
   struct FileEntry {
@@ -150,8 +161,8 @@ class Loader {
   std::map<std::string, FileEntry> in_file_;     // by canonical name
   std::map<std::string, std::string> warnings_;  // by name, so that the command line can take a file's back
   std::map<std::string, std::string> refused_;
-  std::set<std::string> given_;
-  bool dataset_from_eval_ = false;
+  std::map<std::string, std::string> given_;  // canonical name -> the spelling used last
+  std::optional<bool> guidance_;              // torchtitan's enable_classifier_free_guidance
 };
 
 }  // namespace

@@ -159,16 +159,15 @@ TEST_F(ConfigTest, ChecksBetweenOptions) {
   EXPECT_THAT(problem("[sample]\nprompts = [\"a\"]\nprompts_file = \"b\"\n"), HasSubstr("got both"));
   EXPECT_THAT(problem("[profiling]\nenable_profiling = true\nprofile_freq = 2\n"), HasSubstr("= 4, got 2"));
   EXPECT_THAT(problem("[optimizer]\nstochastic_rounding = true\n"), HasSubstr("training.dtype"));
-  EXPECT_THAT(problem("[activation_checkpoint]\nselective_ac_option = \"op\"\n"), HasSubstr("whole number"));
   EXPECT_THAT(problem("[validation]\nsteps = 0\n"), HasSubstr("-1 or at least 1"));
 }
 
 TEST_F(ConfigTest, DataThatThisVersionCannotReadIsRefusedBeforeTraining) {
-  EXPECT_NO_THROW(check_datasets(load("[training]\ndataset_path = \"a.tar\"\n")));
-  EXPECT_NO_THROW(check_datasets(load("[training]\ndataset = \"cc12m-test\"\ndataset_path = \"a.tar\"\n")));
-  EXPECT_THROW(check_datasets(load("")), ConfigError);  // no path
-  EXPECT_THROW(check_datasets(load("[training]\ndataset = \"cc12m_disk\"\ndataset_path = \"a\"\n")), ConfigError);
-  EXPECT_THROW(check_datasets(load("[training]\ndataset_path = \"a.tar\"\n[eval]\ndataset = \"coco_preprocessed\"\n")),
+  EXPECT_NO_THROW(check_trainable(load("[training]\ndataset_path = \"a.tar\"\n")));
+  EXPECT_NO_THROW(check_trainable(load("[training]\ndataset = \"cc12m-test\"\ndataset_path = \"a.tar\"\n")));
+  EXPECT_THROW(check_trainable(load("")), ConfigError);  // no path
+  EXPECT_THROW(check_trainable(load("[training]\ndataset = \"cc12m_disk\"\ndataset_path = \"a\"\n")), ConfigError);
+  EXPECT_THROW(check_trainable(load("[training]\ndataset_path = \"a.tar\"\n[eval]\ndataset = \"coco_preprocessed\"\n")),
                ConfigError);
 }
 

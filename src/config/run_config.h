@@ -66,9 +66,9 @@ RunConfig load_run_config(const std::filesystem::path& path, const std::vector<s
 // The checks that need the number of ranks; load_run_config has done the others. Throws ConfigError.
 void check_ranks(const RunConfig& config, int64_t world_size);
 
-// A configuration may be read, shown and converted though this version cannot train with it: torchtitan's names for
-// data sets that are no tar shards. Throws ConfigError for those; call before training.
-void check_datasets(const RunConfig& config);
+// A configuration may be read and shown though this version cannot train with it: preprocessed data and torchtitan's
+// names for data sets that are no tar shards. Throws ConfigError for those; call before training.
+void check_trainable(const RunConfig& config);
 
 // The whole configuration as TOML; load_run_config gives it back unchanged.
 std::string to_toml(const RunConfig& config);

@@ -27,22 +27,29 @@ TEST_F(ConfigTest, OldSpellingsSetTheSameOption) {
 
 // torchtitan ignores the misspelled scale in the MLPerf files; it only works there because 5.0 is its default.
 TEST_F(ConfigTest, MisspelledGuidanceScaleTakesEffect) {
-  const RunConfig config = load("[eval]\nclassifer_free_guidance_scale = 3.5\nenable_classifer_free_guidance = true\n");
-  EXPECT_EQ(config.validation.classifier_free_guidance_scale, 3.5);
-  EXPECT_TRUE(config.validation.enable_classifier_free_guidance);
+  EXPECT_EQ(load("[eval]\nclassifer_free_guidance_scale = 3.5\n").sample.guidance_scale, 3.5);
+}
+
+TEST_F(ConfigTest, GuidanceSwitchDecidesWhetherTheScaleCounts) {
+  const std::string on = "[eval]\nenable_classifer_free_guidance = true\n";
+  const std::string off = "[validation]\nenable_classifier_free_guidance = false\n";
+  EXPECT_EQ(load(on).sample.guidance_scale, 5.0);
+  EXPECT_EQ(load(on + "classifer_free_guidance_scale = 3.5\n").sample.guidance_scale, 3.5);
+  EXPECT_EQ(load(off + "classifier_free_guidance_scale = 3.5\n").sample.guidance_scale, 1.0);
+  EXPECT_EQ(load(off + "[sample]\nguidance_scale = 2.0\n").sample.guidance_scale, 2.0);
 }
 
 TEST_F(ConfigTest, EvalSectionIsTheValidationSection) {
   const RunConfig config = load(
       "[eval]\ndataset = \"coco\"\ndataset_path = \"/d\"\neval_freq = 262144\nbatch_size = 16\n"
-      "target_eval_loss = 0.586\ndenoising_steps = 4\nsave_img_folder = \"img\"\n");
+      "target_eval_loss = 0.586\ndenoising_steps = 4\n");
   EXPECT_TRUE(config.validation.enable);
   EXPECT_EQ(config.validation.dataset, "coco");
   EXPECT_EQ(config.validation.dataset_path, "/d");
   EXPECT_EQ(config.validation.freq_samples, 262144);
   EXPECT_EQ(config.validation.local_batch_size, 16);
   EXPECT_EQ(config.validation.target_loss, 0.586);
-  EXPECT_EQ(config.validation.denoising_steps, 4);
+  EXPECT_EQ(config.sample.denoising_steps, 4);
 }
 
 TEST_F(ConfigTest, NamingAnEvalDataSetIsTheSwitch) {

@@ -10,7 +10,7 @@ namespace millrace {
 
 struct JsonLimits {
   size_t max_depth = 32;
-  size_t max_values = 8'000'000;  // about 0.5 GB as a document
+  size_t max_values = 4'000'000;  // below 1 GB as a document
 };
 
 // Throws Failure (one of base/error.h) for a syntax error, a repeated key or a limit passed.

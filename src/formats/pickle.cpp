@@ -17,14 +17,16 @@ bool has_pickle_extension(const std::filesystem::path& path) {
 
 bool has_pickle_content(std::string_view first_bytes) {
   if (starts_with(first_bytes, std::string_view("PK\x03\x04", 4))) return true;
-  // PROTO opcode, then the protocol's number. As a safetensors length this would be a header above 100 MB, or one of
-  // 640 bytes and more whose eight length bytes end in zeros: a pickle's third byte is an opcode, never zero.
-  return first_bytes.size() >= 3 && first_bytes[0] == '\x80' && first_bytes[1] >= 2 && first_bytes[1] <= 5 &&
-         first_bytes[2] != '\0';
+  // A safetensors header's length may begin with the same bytes; it is below 2^32, and the header begins with a brace.
+  const bool looks_like_safetensors =
+      first_bytes.size() >= 9 && first_bytes.substr(4, 4) == std::string_view("\0\0\0\0", 4) && first_bytes[8] == '{';
+  // PROTO opcode, the protocol's number, another opcode.
+  return !looks_like_safetensors && first_bytes.size() >= 3 && first_bytes[0] == '\x80' && first_bytes[1] >= 2 &&
+         first_bytes[1] <= 5 && first_bytes[2] != '\0';
 }
 
 void refuse_pickle(const std::filesystem::path& path) {
-  std::array<char, 8> first{};
+  std::array<char, 16> first{};
   std::ifstream file(path, std::ios::binary);
   file.read(first.data(), first.size());
   const std::string_view first_bytes(first.data(), static_cast<size_t>(file.gcount()));

@@ -28,6 +28,8 @@ WeightStore::WeightStore(const fs::path& path) : path_(path) {
   if (fs::is_directory(status)) {
     folder_ = path;
     open_folder(path);
+  } else if (!fs::is_regular_file(status)) {
+    throw ModelError(str("[", path.string(), "] expected a file or a folder, got something that is neither"));
   } else {
     folder_ = path.parent_path().empty() ? "." : path.parent_path();
     if (ends_with(path.string(), ".json")) {

@@ -136,7 +136,7 @@ TEST_F(WeightStoreTest, RefusesPicklesByNameAndByContent) {
 
 TEST(Pickle, DoesNotMistakeSafetensorsForOne) {
   // 0x80 as the lowest byte of a header's length.
-  for (const size_t size : {0x80u, 0x280u, 0x580u}) {
+  for (const size_t size : {0x80u, 0x280u, 0x580u, 0x10280u, 0x20380u}) {
     std::string header = "{}";
     header.resize(size, ' ');
     const std::string text = safetensors_text(header, 0);

@@ -17,10 +17,10 @@ void check_box(const Box& box, int width, int height) {
 // First pass: the rows [first_row, first_row + rows) of image, only the columns of `columns`.
 void resample_rows(const Image& image, int first_row, int rows, const ResampleCoefficients& columns, Image& out) {
   out.reshape(static_cast<int>(columns.first.size()), rows, image.channels);
-  for (int y = 0; y < rows; ++y) {
-    pixel_kernels().resample_row(image.row(first_row + y), image.width, image.channels, columns.first.data(),
-                                 columns.count.data(), columns.weights.data(), columns.taps, out.width, out.row(y));
-  }
+  const ResampleLine line{columns.first.data(), columns.count.data(), columns.weights.data(), columns.halves.data(),
+                          columns.taps};
+  pixel_kernels().resample_rows(image.row(first_row), image.width, rows, image.channels, line, out.width,
+                                out.pixels.data());
 }
 
 void copy_box(const Image& image, const Box& box, Image& out) {

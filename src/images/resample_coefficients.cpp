@@ -21,6 +21,16 @@ double bicubic(double x) {
   return 0.0;
 }
 
+void split_into_halves(ResampleCoefficients& coefficients) {
+  constexpr int kLowBits = 11;
+  coefficients.halves.resize(coefficients.weights.size() * 2);
+  for (size_t i = 0; i < coefficients.weights.size(); ++i) {
+    int16_t* four = coefficients.halves.data() + i / 4 * 8;
+    four[i % 4] = static_cast<int16_t>(coefficients.weights[i] >> kLowBits);
+    four[4 + i % 4] = static_cast<int16_t>(coefficients.weights[i] & ((1 << kLowBits) - 1));
+  }
+}
+
 }  // namespace
 
 // Follows precompute_coeffs and normalize_coeffs_8bpc of Pillow's Resample.c, expression by expression.
@@ -55,6 +65,7 @@ ResampleCoefficients resample_coefficients(int source_size, int target_size, int
     result.first.push_back(first);
     result.count.push_back(count);
   }
+  split_into_halves(result);
   return result;
 }
 

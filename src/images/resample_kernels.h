@@ -6,12 +6,21 @@
 
 namespace millrace {
 
+// The coefficients of one axis, as resample_coefficients.h has them.
+struct ResampleLine {
+  const int* first;
+  const int* count;
+  const int32_t* weights;
+  const int16_t* halves;
+  int taps;
+};
+
 // A table of one CPU level's loops.
 struct PixelKernels {
-  // One row: out[x][c] = clip8(sum over k < count[x] of in[first[x] + k][c] * weights[x][k]), x < width.
-  // Reads at most in_width pixels of `in`.
-  void (*resample_row)(const uint8_t* in, int in_width, int channels, const int* first, const int* count,
-                       const int32_t* weights, int taps, int width, uint8_t* out);
+  // The first pass: out[y][x][c] = clip8(sum over k < count[x] of in[y][first[x] + k][c] * weights[x][k]) for y < rows
+  // and x < width; rows of `in` have in_width pixels of 3 or 4 channels, rows of out `width`, both without gaps.
+  void (*resample_rows)(const uint8_t* in, int in_width, int rows, int channels, const ResampleLine& line, int width,
+                        uint8_t* out);
   // One row of the second pass: out[i] = clip8(sum over k < count of in[k * in_stride + i] * weights[k]), i < size.
   void (*resample_columns)(const uint8_t* in, size_t in_stride, const int32_t* weights, int count, int size,
                            uint8_t* out);

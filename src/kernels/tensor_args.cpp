@@ -64,6 +64,10 @@ void SumsTarget::finish(bool accumulate) const {
   }
 }
 
+std::optional<torch::Tensor> if_defined(const torch::Tensor& x) {
+  return x.defined() ? std::optional<torch::Tensor>(x) : std::nullopt;
+}
+
 float* stats_of(const torch::Tensor& x, int64_t count) {
   if (!x.defined()) return nullptr;
   MILLRACE_CHECK(x.scalar_type() == torch::kFloat32 && x.is_contiguous() && x.numel() == count);

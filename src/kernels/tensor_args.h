@@ -41,6 +41,9 @@ class SumsTarget {
   torch::Tensor target_, sums_;
 };
 
+// Undefined to nullopt: autograd functions take no undefined tensors.
+std::optional<torch::Tensor> if_defined(const torch::Tensor& x);
+
 // mean_BL and the like: fp32 contiguous of this many elements; undefined gives null.
 float* stats_of(const torch::Tensor& x, int64_t count);
 

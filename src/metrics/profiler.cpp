@@ -4,6 +4,7 @@
 #include <torch/torch.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <set>
 
 #include "base/files.h"
@@ -33,6 +34,8 @@ StepProfiler::StepProfiler(const ProfilingConfig& config, const std::filesystem:
     : config_(config), folder_(dump_folder / config.save_traces_folder) {
   wait_steps_ =
       config.wait_steps.value_or(std::max<int64_t>(0, config.profile_freq - config.warmup_steps - config.active_steps));
+  // Without a GPU Kineto calls that an error each time.
+  if (config.enable_profiling && !torch::cuda::is_available()) ::setenv("KINETO_LOG_LEVEL", "5", /*overwrite=*/0);
   begin_phase();
 }
 

@@ -28,6 +28,10 @@ const std::string kPng(
     "B`\x82",
     69);
 
+void write_file(const fs::path& path, const std::string& content) {
+  FileWriter(path).write(content);
+}
+
 class ReportTest : public testing::Test {
  protected:
   void SetUp() override {
@@ -59,9 +63,8 @@ TEST_F(ReportTest, IsOnePageThatNeedsNothingElse) {
   config.job.description = "emoji <b>run</b>";
   config.training.steps = 2000;
   config.sample.prompts = {"red & green apple"};
-  write_file_atomically(folder_ / "config.toml", to_toml(config));
-  for (const char* name : {"step-00000500.png", "step-00001000.png"})
-    write_file_atomically(folder_ / "samples" / name, kPng);
+  write_file(folder_ / "config.toml", to_toml(config));
+  for (const char* name : {"step-00000500.png", "step-00001000.png"}) write_file(folder_ / "samples" / name, kPng);
   const std::string page = report();
   EXPECT_THAT(page, HasSubstr("emoji &lt;b&gt;run&lt;/b&gt;"));
   EXPECT_THAT(page, HasSubstr("1,000 of 2,000"));
@@ -85,10 +88,10 @@ TEST_F(ReportTest, AnEmptyFolderGivesAPageThatSaysSo) {
 
 TEST_F(ReportTest, DamagedFilesArePassedOver) {
   write_metrics(3);
-  write_file_atomically(folder_ / "config.toml", "[training\n");
-  write_file_atomically(folder_ / "samples/step-00000001.png", "no picture");
-  write_file_atomically(folder_ / "samples/step-99999999999999999999.png", kPng);
-  write_file_atomically(folder_ / "samples/step-x.png", kPng);
+  write_file(folder_ / "config.toml", "[training\n");
+  write_file(folder_ / "samples/step-00000001.png", "no picture");
+  write_file(folder_ / "samples/step-99999999999999999999.png", kPng);
+  write_file(folder_ / "samples/step-x.png", kPng);
   const std::string page = report();
   EXPECT_THAT(page, Not(HasSubstr("data:image")));
   EXPECT_THAT(page, HasSubstr("<svg"));
@@ -97,7 +100,7 @@ TEST_F(ReportTest, DamagedFilesArePassedOver) {
 TEST_F(ReportTest, TooManyPicturesAreThinnedButTheLastStays) {
   for (int i = 1; i <= 40; ++i) {
     const std::string name = str("step-", std::string(8 - std::to_string(i).size(), '0'), i, ".png");
-    write_file_atomically(folder_ / "samples" / name, kPng + std::string(1 << 20, '\0'));
+    write_file(folder_ / "samples" / name, kPng + std::string(1 << 20, '\0'));
   }
   const std::string page = report();
   EXPECT_LT(page.size(), 34u << 20);

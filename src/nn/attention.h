@@ -8,7 +8,7 @@
 namespace millrace {
 
 struct Attention {
-  torch::Tensor out_BHLD;       // in memory as [B, L, H, D], so that merging the heads is a view
+  torch::Tensor out_BHLD;       // its strides are the kernel's choice
   torch::Tensor logsumexp_BHL;  // fp32
   // What a CUDA kernel wants back for its backward pass; empty on a CPU.
   torch::Tensor philox_seed, philox_offset, cum_seq_q, cum_seq_k;

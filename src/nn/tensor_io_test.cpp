@@ -65,7 +65,7 @@ TEST_F(TensorIo, AViewIsNotCopiedAndKeepsItsFileMapped) {
 
 TEST_F(TensorIo, UnalignedBytesAreCopied) {
   const std::string text =
-      safetensors_text(R"({"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})" + std::string("  "), 8);
+      safetensors_text(R"({"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})" + std::string("   "), 8);
   ASSERT_NE((text.size() - 8) % 4, 0u);
   write("a.safetensors", text);
   const SafetensorsFile file(path("a.safetensors"));

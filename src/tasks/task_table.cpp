@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "nn/cpu_allocator.h"
 #include "tasks/flux_pretrain/flux_pretrain_task.h"
 #include "train/trainer.h"
 
@@ -22,6 +23,7 @@ constexpr std::array kTasks = std::to_array<TaskEntry>({
 }  // namespace
 
 void run_task(const RunConfig& config) {
+  install_caching_cpu_allocator();
   std::vector<std::string> names;
   for (const TaskEntry& entry : kTasks) {
     if (config.model.name == entry.model) {

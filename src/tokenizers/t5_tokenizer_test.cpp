@@ -63,7 +63,7 @@ class T5TokenizerTest : public testing::Test {
   }
   void TearDown() override { fs::remove(path_); }
   std::unique_ptr<Tokenizer> load(const std::string& bytes) {
-    write_file_atomically(path_, bytes);
+    FileWriter(path_).write(bytes);
     return load_tokenizer(path_, TokenizerKind::kT5);
   }
   fs::path path_;

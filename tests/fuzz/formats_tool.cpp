@@ -68,8 +68,8 @@ void write_events(const Args& args) {
   const std::string png = read_file(args.at(1));
   EventWriter first(args.at(0));
   for (int step = 1; step <= 10; ++step) first.add_scalar("train/loss", 1.0 / step, step);
-  first.add_scalar("train/grad norm \xC3\xA9", -2.5, 10);
-  first.add_image("samples", png, 10);
+  first.add_scalar("train/grad norm \xC3\xA9", -2.5, 5);
+  first.add_image("samples", png, 5);
   first.add_text("config", "[training]\nsteps = 10", 0);
   first.close();
   EventWriter second(args.at(0));  // resumed at step 8: steps 8 to 10 are written anew

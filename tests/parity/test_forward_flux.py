@@ -133,11 +133,12 @@ def from_black_forest(tensors, sizes, norm_part="scale"):
     return result
 
 
-CASES = [("schnell", 3, 5, 3, 7), ("schnell", 1, 1, 1, 1), ("dev", 2, 4, 7, 5), ("no single blocks", 1, 2, 3, 3), ("only single blocks", 2, 3, 3, 2)]
+# The last has one token of each kind: fp32 alone, since bf16's errors are to be averaged over more numbers than that.
+CASES = [("schnell", 3, 5, 3, 7), ("dev", 2, 4, 7, 5), ("no single blocks", 1, 2, 3, 3), ("only single blocks", 2, 3, 3, 2), ("schnell", 1, 1, 1, 1)]
+IN_BOTH = [(*case, dtype) for case in CASES for dtype in ["fp32", "bf16"][: 1 if case is CASES[-1] else 2]]
 
 
-@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
-@pytest.mark.parametrize("name, batch, rows, columns, text_tokens", CASES)
+@pytest.mark.parametrize("name, batch, rows, columns, text_tokens, dtype", IN_BOTH)
 def test_diffusers_agrees(millrace, tmp_path, name, batch, rows, columns, text_tokens, dtype):
     module = peer(name)
     module.save_pretrained(tmp_path / "transformer")
@@ -226,7 +227,7 @@ def test_what_does_not_fit_is_refused(millrace, tmp_path):
         return millrace("forward", "flux", *options, "--inputs", path, status=status).stderr
 
     assert "guidance] expected a tensor [B]" in error({n: t for n, t in inputs.items() if n != "guidance"}, 3)
-    assert "txt] expected [B, Lt, 40] with B = 1, Li = 9, got [1, 4, 39]" in error(inputs | {"txt": torch.zeros(1, 4, 39)}, 3)
+    assert "txt] expected [B, Lt, 40] with B = 1, got [1, 4, 39]" in error(inputs | {"txt": torch.zeros(1, 4, 39)}, 3)
     assert "img_ids] expected [B, Li, 3]" in error(inputs | {"img_ids": torch.zeros(1, 8, 3)}, 3)
     assert "timesteps] expected [B]" in error(inputs | {"timesteps": torch.zeros(2)}, 3)
     stranger = save(tmp_path / "x.safetensors", {"some.weight": torch.zeros(1)})

@@ -39,6 +39,7 @@ max_norm = 1.0
 classifier_free_guidance_prob = 0.2
 shuffle_buffer_size = 11
 seed = 3
+mixed_precision_param = "float32"
 
 [optimizer]
 lr = 1e-3

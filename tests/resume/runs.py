@@ -1,6 +1,7 @@
 """Starting, stopping and comparing runs of the program."""
 
 import json
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -11,12 +12,15 @@ from safetensors import safe_open
 LAST_STEP = 120
 
 
+# Threads that wait by spinning take minutes where other tests share the cores.
+ENVIRONMENT = os.environ | {"OMP_WAIT_POLICY": "passive"}
+
+
 def start(program, config: Path, *overrides, **popen_options) -> subprocess.Popen:
     """The same command every time: it begins the run, or goes on with it."""
-    log = open(config.parent / "output.txt", "ab")
-    return subprocess.Popen(
-        [str(program), "train", str(config), *overrides], stdout=log, stderr=subprocess.STDOUT, **popen_options
-    )
+    command = [str(program), "train", str(config), *overrides]
+    with open(config.parent / "output.txt", "ab") as log:
+        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=ENVIRONMENT, **popen_options)
 
 
 def output(config: Path) -> str:
@@ -37,19 +41,22 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("step-"))
 
 
-def steps_logged(config: Path) -> int:
-    """Lines of metrics.jsonl: of all starts together."""
+def metrics(config: Path) -> str:
     path = config.parent / "run" / "metrics.jsonl"
-    return len(path.read_text().splitlines()) if path.exists() else 0
+    return path.read_text() if path.exists() else ""
 
 
-def wait_for_steps(process: subprocess.Popen, config: Path, count: int, timeout: float = 120) -> None:
-    """Until `count` steps are logged."""
+def wait_for_step(process: subprocess.Popen, config: Path, step: int, before: str = "", timeout: float = 120) -> None:
+    """Until the step is logged. `before`: metrics() from before the start, of which a resumed run repeats a part."""
     deadline = time.monotonic() + timeout
-    while steps_logged(config) < count:
-        assert process.poll() is None, f"ended before step {count}\n{output(config)[-4000:]}"
-        assert time.monotonic() < deadline, f"no step {count} within {timeout} s\n{output(config)[-4000:]}"
-        time.sleep(0.005)
+    while True:
+        now = metrics(config)
+        complete = now[: now.rfind("\n") + 1].splitlines()
+        if now != before and complete and json.loads(complete[-1])["step"] >= step:
+            return
+        assert process.poll() is None, f"ended before step {step}\n{output(config)[-4000:]}"
+        assert time.monotonic() < deadline, f"no step {step} within {timeout} s\n{output(config)[-4000:]}"
+        time.sleep(0.002)
 
 
 def contents(checkpoint: Path) -> dict:

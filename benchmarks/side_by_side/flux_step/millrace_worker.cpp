@@ -5,10 +5,12 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <iostream>
+#include <memory>
 #include <string>
 
 #include "base/clock.h"
 #include "diffusion/flow_matching.h"
+#include "metrics/profiler.h"
 #include "models/flux/model.h"
 #include "models/flux/weight_names.h"
 #include "models/model_table.h"
@@ -31,9 +33,18 @@ flux::Keep parse_keep(const std::string& mode) {
   return mode == "none" ? flux::Keep::kAll : mode == "full" ? flux::Keep::kInputs : flux::Keep::kOutputs;
 }
 
+std::unique_ptr<flux::Flux> load_model(const std::string& folder, const FlatParametersOptions& options) {
+  const ModelWeights weights(find_model("flux"), folder + "/diffusers.safetensors", folder + "/config.json");
+  const flux::FluxConfig config =
+      flux::config_from_shapes(shapes_of(weights.store()), weights.naming(), folder + "/diffusers.safetensors");
+  auto model = std::make_unique<flux::Flux>(config, options);
+  model->flat_parameters().assign(weights.import());
+  return model;
+}
+
 int run(int argc, char** argv) {
   const double start = now_seconds();
-  std::string folder, dtype = "fp32", device_name = "cpu", recompute = "selective";
+  std::string folder, dtype = "fp32", device_name = "cpu", recompute = "selective", trace;
   int threads = 0;
   CLI::App app{"Steps on request"};
   app.add_option("--folder", folder)->required();
@@ -41,17 +52,15 @@ int run(int argc, char** argv) {
   app.add_option("--device", device_name);
   app.add_option("--recompute", recompute);
   app.add_option("--threads", threads);
+  app.add_option("--trace", trace, "Folder for a Kineto trace of the third step");
   CLI11_PARSE(app, argc, argv);
   if (threads > 0) at::set_num_threads(threads);
   install_caching_cpu_allocator();
 
   const torch::Device device = resolve_device(device_name);
   const torch::Dtype compute = dtype == "bf16" ? torch::kBFloat16 : torch::kFloat32;
-  const ModelWeights weights(find_model("flux"), folder + "/diffusers.safetensors", folder + "/config.json");
-  const flux::FluxConfig config =
-      flux::config_from_shapes(shapes_of(weights.store()), weights.naming(), folder + "/diffusers.safetensors");
-  flux::Flux model(config, {compute, device, /*training=*/true});
-  model.flat_parameters().assign(weights.import());
+  const std::unique_ptr<flux::Flux> owned = load_model(folder, {compute, device, /*training=*/true});
+  flux::Flux& model = *owned;
   FlatParameters& parameters = model.flat_parameters();
   FlatGroup group{"parameters", parameters.master(), parameters.grad(), {}};
   if (compute != torch::kFloat32) group.model_copy = parameters.compute();
@@ -66,6 +75,11 @@ int run(int argc, char** argv) {
 
   std::printf("{\"ready\": %.6f}\n", now_seconds() - start);
   std::fflush(stdout);
+  ProfilingConfig profiling;
+  profiling.enable_profiling = !trace.empty();
+  profiling.wait_steps = profiling.warmup_steps = profiling.num_cycles = 1;
+  StepProfiler profiler(profiling, trace);
+  int64_t step = 0;
   std::string line;
   while (std::getline(std::cin, line)) {
     const double begin = now_seconds();
@@ -75,6 +89,7 @@ int run(int argc, char** argv) {
     model.backward(saved, loss.dprediction);
     const GradNorm norm = global_grad_norm(optimizer.groups(), 1.0);
     optimizer.step(1e-4, norm.coefficient_1);
+    profiler.step(++step);
     const double mean = loss.per_sample_B.mean().item<double>();
     std::printf("{\"loss\": %.9g, \"seconds\": %.6f, \"peak\": %lld}\n", mean, now_seconds() - begin,
                 static_cast<long long>(peak_memory_bytes()));

@@ -109,10 +109,11 @@ def main():
     parser.add_argument("--peers", default="diffusers,torchtitan")
     parser.add_argument("--no-compile", action="store_true")
     parser.add_argument("--recompute", default="selective,none")
+    parser.add_argument("--folder", help="keep the prepared weights and batch here")
     options = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as temporary:
-        folder = pathlib.Path(temporary)
+        folder = pathlib.Path(options.folder or temporary)
         prepare(folder, options)
         shared = ["--folder", folder, "--dtype", options.dtype, "--device", options.device]
         commands = []

@@ -52,7 +52,6 @@ struct ProfilingConfig {
 struct MetricsConfig {
   int64_t log_freq = 10;
   bool log_to_console = true;
-  bool disable_color_printing = false;
   bool enable_tensorboard = false;
   std::string save_tb_folder = "tb";
 
@@ -65,7 +64,6 @@ struct MetricsConfig {
     visit(log_to_console, {.name = "log_to_console",
                            .meaning = "print the log line (metrics.jsonl is written in any case)",
                            .torchtitan_default = "false in the MLPerf branch"});
-    visit(disable_color_printing, {.name = "disable_color_printing", .meaning = "no colours on a terminal"});
     visit(enable_tensorboard, {.name = "enable_tensorboard", .meaning = "write TensorBoard event files"});
     visit(save_tb_folder,
           {.name = "save_tb_folder", .meaning = "folder of the TensorBoard files, inside job.dump_folder"});
@@ -93,11 +91,18 @@ struct SampleConfig {
     visit(prompts_file, {.name = "prompts_file",
                          .meaning = "file with one prompt per line, instead of prompts",
                          .none_is_empty = true});
-    visit(denoising_steps,
-          {.name = "denoising_steps", .unit = "steps", .meaning = "Euler steps from noise to picture", .at_least = 1});
-    visit(guidance_scale, {.name = "guidance_scale",
-                           .meaning = "classifier-free guidance: v = v_empty + scale * (v_prompt - v_empty); 1: off",
-                           .at_least = 0});
+    visit(denoising_steps, {.name = "denoising_steps",
+                            .unit = "steps",
+                            .meaning = "Euler steps from noise to picture",
+                            .at_least = 1,
+                            .aliases = {"validation.denoising_steps", "eval.denoising_steps"}});
+    visit(guidance_scale,
+          {.name = "guidance_scale",
+           .meaning = "classifier-free guidance: v = v_empty + scale * (v_prompt - v_empty); 1: off",
+           .at_least = 0,
+           .aliases = {"validation.classifier_free_guidance_scale", "validation.classifer_free_guidance_scale",
+                       "eval.classifier_free_guidance_scale", "eval.classifer_free_guidance_scale"},
+           .torchtitan_default = "5.0, off"});
     visit(seed, {.name = "seed", .meaning = "seed of the starting noise, the same for every grid", .at_least = 0});
     visit(img_size, {.name = "img_size",
                      .unit = "pixels",

@@ -64,15 +64,13 @@ struct CheckpointConfig {
 
 struct ActivationCheckpointConfig {
   std::string mode = "selective";
-  std::string selective_ac_option = "2";
 
   template <typename Visitor>
   void describe(Visitor& visit) {
     visit(mode, {.name = "mode",
-                 .meaning = "recompute activations on the way back: nothing, some blocks, every block",
+                 .meaning = "what the way back computes again: none: nothing; selective: all but the outputs of matrix "
+                            "products and attention; full: each block from its input",
                  .choices = {"none", "selective", "full"}});
-    visit(selective_ac_option,
-          {.name = "selective_ac_option", .meaning = "with mode selective: every N-th block is recomputed"});
   }
   bool operator==(const ActivationCheckpointConfig&) const = default;
 };

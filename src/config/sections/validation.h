@@ -18,11 +18,6 @@ struct ValidationConfig {
   int64_t steps = -1;
   double target_loss = 0;  // 0: train to the end
   bool all_timesteps = false;
-  int64_t save_img_count = 1;
-  std::string save_img_folder = "img";
-  int64_t denoising_steps = 50;
-  bool enable_classifier_free_guidance = false;
-  double classifier_free_guidance_scale = 5.0;
 
   template <typename Visitor>
   void describe(Visitor& visit) {
@@ -61,30 +56,6 @@ struct ValidationConfig {
                         .aliases = {"eval.target_eval_loss"},
                         .torchtitan_default = "0.586 in the MLPerf branch"});
     visit(all_timesteps, {.name = "all_timesteps", .meaning = "every sample at all 8 timesteps, not at one of them"});
-    visit(save_img_count, {.name = "save_img_count",
-                           .unit = "pictures",
-                           .meaning = "pictures drawn from the first validation prompts; -1: from all",
-                           .at_least = -1});
-    visit(save_img_folder, {.name = "save_img_folder",
-                            .meaning = "folder of those pictures, inside job.dump_folder; empty: none",
-                            .none_is_empty = true,
-                            .aliases = {"eval.save_img_folder"}});
-    visit(denoising_steps, {.name = "denoising_steps",
-                            .unit = "steps",
-                            .meaning = "Euler steps from noise to picture",
-                            .at_least = 1,
-                            .aliases = {"eval.denoising_steps"}});
-    visit(enable_classifier_free_guidance,
-          {.name = "enable_classifier_free_guidance",
-           .meaning = "draw them with classifier-free guidance",
-           .aliases = {"validation.enable_classifer_free_guidance", "eval.enable_classifier_free_guidance",
-                       "eval.enable_classifer_free_guidance"}});
-    visit(classifier_free_guidance_scale,
-          {.name = "classifier_free_guidance_scale",
-           .meaning = "strength of that guidance",
-           .at_least = 0,
-           .aliases = {"validation.classifer_free_guidance_scale", "eval.classifier_free_guidance_scale",
-                       "eval.classifer_free_guidance_scale"}});
   }
   bool operator==(const ValidationConfig&) const = default;
 };

@@ -136,7 +136,9 @@ Report inspect_data_set(const fs::path& path, const InspectOptions& options) {
     Report entry = {{"name", name}};
     // One bad shard among many must not hide the others.
     try {
-      entry["has_end_mark"] = read_shard(shard, summary);
+      const bool has_end_mark = read_shard(shard, summary);
+      entry["has_end_mark"] = has_end_mark;
+      damaged += has_end_mark ? 0 : 1;
     } catch (const DataError& error) {
       entry["damage"] = as_utf8(error.what());
       ++damaged;

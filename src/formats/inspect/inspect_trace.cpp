@@ -59,7 +59,9 @@ Report number(double value) {
 Report inspect_trace(const std::filesystem::path& path, const InspectOptions& options) {
   const MappedFile map(path);
   const std::string_view text(reinterpret_cast<const char*>(map.bytes().data()), map.bytes().size());
-  const Trace trace = parse_trace(text, path.string());
+  Trace trace = parse_trace(text, path.string());
+  // The profiler's own window over all the others.
+  std::erase_if(trace.events, [&](const TraceEvent& event) { return trace.names[event.category] == "Trace"; });
   double begin = INFINITY, end = -INFINITY;
   for (const TraceEvent& event : trace.events) {
     begin = std::min(begin, event.begin);

@@ -21,7 +21,8 @@ Report stats_report(DType dtype, std::span<const std::byte> bytes, ThreadPool& p
 
 Report inspect_weights(const std::filesystem::path& path, const InspectOptions& options) {
   const WeightStore store(path);
-  ThreadPool pool(options.num_threads);
+  std::optional<ThreadPool> pool;
+  if (options.stats) pool.emplace(options.num_threads);
   Report files = Report::array(), tensors = Report::array(), dtypes = Report::object();
   for (const auto& file : store.files()) files.push_back(file.filename().string());
   uint64_t bytes = 0, elements = 0, listed = 0, nan_count = 0, infinity_count = 0;
@@ -34,8 +35,8 @@ Report inspect_weights(const std::filesystem::path& path, const InspectOptions& 
     elements += count;
     dtypes[dtype] = dtypes.value(dtype, uint64_t{0}) + count;
     Report entry = {{"name", tensor.name}, {"dtype", dtype}, {"shape", tensor.shape}, {"bytes", tensor.bytes.size()}};
-    if (options.stats) {
-      entry["stats"] = stats_report(tensor.dtype, tensor.bytes, pool);
+    if (pool) {
+      entry["stats"] = stats_report(tensor.dtype, tensor.bytes, *pool);
       nan_count += entry["stats"]["nan"].get<uint64_t>();
       infinity_count += entry["stats"]["infinite"].get<uint64_t>();
     }

@@ -134,17 +134,16 @@ std::string events_text(const Report& report) {
 }
 
 std::string trace_text(const Report& report) {
-  double all_self = 0;
+  const Report& by_category = report["categories"];
   TextTable categories({"category", ">self ms"});
-  for (const auto& [name, sums] : report["categories"].items()) {
-    categories.add({name, milliseconds(sums["self_us"])});
-    if (!sums["self_us"].is_null()) all_self += sums["self_us"].get<double>();
-  }
-  TextTable names({"name", "category", ">calls", ">self ms", ">share", ">total ms", ">mean us"});
+  for (const auto& [name, sums] : by_category.items()) categories.add({name, milliseconds(sums["self_us"])});
+  TextTable names({"name", "category", ">calls", ">self ms", ">of category", ">total ms", ">mean us"});
   for (const Report& row : report["names"]) {
-    const bool is_finite = !row["self_us"].is_null() && !row["total_us"].is_null() && all_self > 0;
-    names.add({row["name"], row["category"], count(row["calls"]), milliseconds(row["self_us"]),
-               is_finite ? format_double("%.1f%%", 100 * row["self_us"].get<double>() / all_self) : "-",
+    const Report& self = row["self_us"];
+    const Report& all = by_category[row["category"].get<std::string>()]["self_us"];
+    const bool is_finite = !self.is_null() && !all.is_null() && !row["total_us"].is_null() && all.get<double>() != 0;
+    names.add({row["name"], row["category"], count(row["calls"]), milliseconds(self),
+               is_finite ? format_double("%.1f%%", 100 * self.get<double>() / all.get<double>()) : "-",
                milliseconds(row["total_us"]),
                is_finite ? format_double("%.1f", row["total_us"].get<double>() / row["calls"].get<double>()) : "-"});
   }

@@ -1,4 +1,5 @@
 #include "kernels/gate_residual/gate_residual.h"
+#include "kernels/tensor_args.h"
 
 namespace millrace {
 namespace {
@@ -10,7 +11,8 @@ using torch::autograd::tensor_list;
 class GateResidual : public torch::autograd::Function<GateResidual> {
  public:
   static Tensor forward(AutogradContext* context, const Tensor& x_BLD, const Tensor& y_BLD, const Tensor& gate_BD,
-                        const Tensor& bias_D) {
+                        const std::optional<Tensor>& bias) {
+    const Tensor bias_D = bias.value_or(Tensor());
     const Tensor out_BLD = torch::empty(x_BLD.sizes(), x_BLD.options());
     gate_residual_forward(x_BLD, y_BLD, gate_BD, bias_D, out_BLD);
     context->save_for_backward({y_BLD, gate_BD, bias_D});
@@ -31,7 +33,9 @@ class GateResidual : public torch::autograd::Function<GateResidual> {
 class GateResidualNorm : public torch::autograd::Function<GateResidualNorm> {
  public:
   static tensor_list forward(AutogradContext* context, const Tensor& x_BLD, const Tensor& y_BLD, const Tensor& gate_BD,
-                             const Tensor& bias_D, const Tensor& shift_BD, const Tensor& scale_BD, double eps) {
+                             const std::optional<Tensor>& bias, const Tensor& shift_BD, const Tensor& scale_BD,
+                             double eps) {
+    const Tensor bias_D = bias.value_or(Tensor());
     const Tensor out_BLD = torch::empty(x_BLD.sizes(), x_BLD.options());
     const Tensor n_BLD = torch::empty_like(out_BLD);
     const Tensor mean_BL = torch::empty({x_BLD.size(0), x_BLD.size(1)}, x_BLD.options().dtype(torch::kFloat32));
@@ -78,13 +82,14 @@ class GateResidualNorm : public torch::autograd::Function<GateResidualNorm> {
 }  // namespace
 
 Tensor gate_residual(const Tensor& x_BLD, const Tensor& y_BLD, const Tensor& gate_BD, const Tensor& bias_D) {
-  return GateResidual::apply(x_BLD, y_BLD, gate_BD, bias_D);
+  return GateResidual::apply(x_BLD, y_BLD, gate_BD, if_defined(bias_D));
 }
 
 std::tuple<Tensor, Tensor> gate_residual_norm(const Tensor& x_BLD, const Tensor& y_BLD, const Tensor& gate_BD,
                                               const Tensor& bias_D, const Tensor& shift_BD, const Tensor& scale_BD,
                                               double eps) {
-  const tensor_list outputs = GateResidualNorm::apply(x_BLD, y_BLD, gate_BD, bias_D, shift_BD, scale_BD, eps);
+  const tensor_list outputs =
+      GateResidualNorm::apply(x_BLD, y_BLD, gate_BD, if_defined(bias_D), shift_BD, scale_BD, eps);
   return {outputs[0], outputs[1]};
 }
 

@@ -11,7 +11,8 @@ using torch::autograd::tensor_list;
 
 class Gelu : public torch::autograd::Function<Gelu> {
  public:
-  static Tensor forward(AutogradContext* context, const Tensor& x_BLM, const Tensor& bias_M) {
+  static Tensor forward(AutogradContext* context, const Tensor& x_BLM, const std::optional<Tensor>& bias) {
+    const Tensor bias_M = bias.value_or(Tensor());
     const Tensor y_BLM = torch::empty(x_BLM.sizes(), x_BLM.options());
     gelu_forward(x_BLM, bias_M, y_BLM);
     context->save_for_backward({x_BLM, bias_M});
@@ -77,7 +78,7 @@ void gelu_backward(const Tensor& dy_BLM, const Tensor& x_BLM, const Tensor& bias
 }
 
 Tensor gelu_tanh(const Tensor& x_BLM, const Tensor& bias_M) {
-  return Gelu::apply(x_BLM, bias_M);
+  return Gelu::apply(x_BLM, if_defined(bias_M));
 }
 
 }  // namespace millrace

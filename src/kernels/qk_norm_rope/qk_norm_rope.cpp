@@ -49,9 +49,10 @@ RopeRows rope_of(const Tensor& cos_LP, const Tensor& sin_LP, const Sizes& sizes,
 
 class QkNormRope : public torch::autograd::Function<QkNormRope> {
  public:
-  static tensor_list forward(AutogradContext* context, const Tensor& qkv_BLE, const Tensor& bias_E,
+  static tensor_list forward(AutogradContext* context, const Tensor& qkv_BLE, const std::optional<Tensor>& bias,
                              const Tensor& q_scale_D, const Tensor& k_scale_D, const Tensor& cos_LP,
                              const Tensor& sin_LP, int64_t num_heads, double eps) {
+    const Tensor bias_E = bias.value_or(Tensor());
     const std::vector<int64_t> shape = {qkv_BLE.size(0), num_heads, qkv_BLE.size(1), q_scale_D.size(0)};
     const Tensor q = torch::empty(shape, qkv_BLE.options()), k = torch::empty_like(q), v = torch::empty_like(q);
     qk_norm_rope_forward({qkv_BLE, bias_E, q_scale_D, k_scale_D, cos_LP, sin_LP, eps, 0, q, k, v});
@@ -169,7 +170,8 @@ void qk_norm_rope_backward(const QkNormRopeBackward& args) {
 std::tuple<Tensor, Tensor, Tensor> qk_norm_rope(const Tensor& qkv_BLE, const Tensor& bias_E, const Tensor& q_scale_D,
                                                 const Tensor& k_scale_D, const Tensor& cos_LP, const Tensor& sin_LP,
                                                 int64_t num_heads, double eps) {
-  const tensor_list outputs = QkNormRope::apply(qkv_BLE, bias_E, q_scale_D, k_scale_D, cos_LP, sin_LP, num_heads, eps);
+  const tensor_list outputs =
+      QkNormRope::apply(qkv_BLE, if_defined(bias_E), q_scale_D, k_scale_D, cos_LP, sin_LP, num_heads, eps);
   return {outputs[0], outputs[1], outputs[2]};
 }
 
