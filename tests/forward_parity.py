@@ -76,13 +76,12 @@ def check_forward(
     dtype: str = "fp32",
     config: Path | None = None,
     as_peer_names: Callable[[Tensors], Tensors] = lambda gradients: gradients,
-    exact_inputs: tuple[str, ...] = (),
-    arguments: tuple = (),
+    not_compared: tuple[str, ...] = (),
 ) -> None:
     """Runs both and compares.
 
     as_peer_names: turns gradients in the naming of `weights` into the module's.
-    exact_inputs: float inputs whose gradients are not compared, since the peer gives none.
+    not_compared: inputs whose gradients the peer does not give, or not per sample.
     """
     # In bf16 both start from the same rounded numbers, so that the arithmetic alone is compared.
     if dtype == "bf16":
@@ -94,7 +93,7 @@ def check_forward(
 
     inputs_path = save(folder / "inputs.safetensors", inputs | {"grad_output": grad_output})
     outputs_path = folder / "outputs.safetensors"
-    options = ["--weights", weights, "--inputs", inputs_path, "--outputs", outputs_path, "--dtype", dtype, *arguments]
+    options = ["--weights", weights, "--inputs", inputs_path, "--outputs", outputs_path, "--dtype", dtype]
     if config is not None:
         options += ["--config", config]
     millrace("forward", model, *options)
@@ -111,7 +110,7 @@ def check_forward(
 
     assert set(without_gradients) == {name for name in expected if not name.startswith("grad.")}
     assert {name for name in got if name[5:] in parameters and name.startswith("grad.")} == {f"grad.{n}" for n in parameters}
-    for name in exact_inputs:
+    for name in not_compared:
         got.pop(f"grad.{name}"), expected.pop(f"grad.{name}")
     assert set(got) == set(expected)
 

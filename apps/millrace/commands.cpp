@@ -10,7 +10,7 @@ constexpr std::array kCommands = std::to_array<Command>({
     {"sample", "draw pictures from a checkpoint", run_sample},
     {"prepare", "build data sets", run_prepare},
     {"export", "write a checkpoint's weights in another naming", run_export},
-    // {"import", "read weights in another naming", run_import},
+    {"import", "check weights in any naming and write them under our names", run_import},
     {"inspect", "show what is in a file or a checkpoint", run_inspect},
     {"tokenize", "turn lines of text into token ids", run_tokenize},
     {"forward", "run a model forward, and backward, on tensors from a file", run_forward},

@@ -64,15 +64,35 @@ MILLRACE_INLINE void store(float* p, VecF v, Partial part) {
   for (int64_t i = 0; i < part.n; ++i) p[i] = v[i];
 }
 
+// 16 bits to 32 and back (the upper halves are zero). GCC 12 splits __builtin_convertvector into half vectors.
+MILLRACE_INLINE VecU widen_bits(VecH h) {
+#if defined(MILLRACE_ISA_v4)
+  return (VecU)_mm512_maskz_cvtepu16_epi32(0xFFFF, (__m256i)h);
+#elif defined(MILLRACE_ISA_v3)
+  return (VecU)_mm256_cvtepu16_epi32((__m128i)h);
+#else
+  return (VecU)_mm_cvtepu16_epi32(_mm_set_epi64x(0, (int64_t)h));
+#endif
+}
+MILLRACE_INLINE VecH narrow_bits(VecU u) {
+#if defined(MILLRACE_ISA_v4)
+  return (VecH)_mm512_maskz_cvtepi32_epi16(0xFFFF, (__m512i)u);
+#elif defined(MILLRACE_ISA_v3)
+  const __m256i packed = _mm256_packus_epi32((__m256i)u, (__m256i)u);  // each half twice
+  return (VecH)_mm256_castsi256_si128(_mm256_permute4x64_epi64(packed, 0x08));
+#else
+  return (VecH)_mm_cvtsi128_si64(_mm_packus_epi32((__m128i)u, (__m128i)u));
+#endif
+}
+
 MILLRACE_INLINE VecF widen(VecH h) {
-  return (VecF)(__builtin_convertvector(h, VecU) << 16);
+  return (VecF)(widen_bits(h) << 16);
 }
 // To nearest, ties to even; every NaN becomes the same quiet one.
 MILLRACE_INLINE VecH narrow(VecF v) {
   const VecU u = (VecU)v;
   const VecU rounded = (u + 0x7FFFu + ((u >> 16) & 1u)) >> 16;
-  const VecU result = v != v ? VecU{} + 0x7FC0u : rounded;
-  return __builtin_convertvector(result, VecH);
+  return narrow_bits(v != v ? VecU{} + 0x7FC0u : rounded);
 }
 MILLRACE_INLINE VecF load(const BF16* p, Full) {
   VecH h;

@@ -78,7 +78,7 @@ double median(const Curve& values) {
 }
 
 double smoothing_span(const Curve& values) {
-  return std::clamp(static_cast<double>(values.size()) / 25, 2.0, 200.0);
+  return std::clamp(static_cast<double>(values.size()) / 60, 1.0, 100.0);
 }
 
 // ---- what stands at the top
@@ -103,10 +103,12 @@ std::string facts(const RunFiles& run, const ReportOptions& options) {
   if (!validation.empty()) {
     const CurvePoint best = *std::min_element(validation.begin(), validation.end(),
                                               [](const auto& a, const auto& b) { return a.value < b.value; });
-    html += fact("Best validation loss", str(format_double("%.4f", best.value), " at ", best.step));
+    html += fact(str("Best validation loss, step ", with_thousands(static_cast<int64_t>(best.step))),
+                 format_double("%.4f", best.value));
   }
   const double speed = median(curve(run.curves, "samples_per_second"));
-  if (std::isfinite(speed)) html += fact("Samples per second, median", short_number(speed));
+  if (std::isfinite(speed))
+    html += fact("Samples per second, median", format_double(speed < 10 ? "%.2f" : "%.1f", speed));
   const Curve& memory = curve(run.curves, "memory_gib");
   if (!memory.empty()) {
     double peak = 0;
@@ -130,7 +132,9 @@ std::string charts(const Curves& curves) {
                  {{"each step", thinned(loss, kMaxPoints), Look::kFaint, 1},
                   {"smoothed", thinned(smoothed(loss, smoothing_span(loss)), kMaxPoints), Look::kLine, 1},
                   {"validation", points("validation_loss"), Look::kDots, 2}},
-                 /*wide=*/true});
+                 /*wide=*/true,
+                 /*from_zero=*/false,
+                 /*may_be_logarithmic=*/true});
   all.push_back({"Samples per second", "", {{"samples/s", points("samples_per_second"), Look::kLine, 3}}, false, true});
   all.push_back({"Seconds per step",
                  "s",

@@ -107,6 +107,7 @@ if (samples) {
   buttons.forEach((button, i) => button.addEventListener('click', () => show(i)));
   slider.addEventListener('input', () => show(+slider.value));
   show(buttons.length - 1);
+  addEventListener('load', () => show(+slider.value));
 }
 )js";
 

@@ -70,7 +70,7 @@ TEST_F(ReportTest, IsOnePageThatNeedsNothingElse) {
   EXPECT_THAT(page, HasSubstr("1,000 of 2,000"));
   EXPECT_THAT(page, HasSubstr("32,000"));  // samples
   EXPECT_THAT(page, HasSubstr("13:20"));   // 1,000 steps of 0.8 s
-  EXPECT_THAT(page, HasSubstr("0.1234 at 900"));
+  EXPECT_THAT(page, HasSubstr("Best validation loss, step 900</dt><dd>0.1234<"));
   EXPECT_THAT(page, HasSubstr("8 x &lt;test&gt; GPU"));
   EXPECT_THAT(page, HasSubstr("red &amp; green apple"));
   EXPECT_THAT(page, HasSubstr("data:image/png;base64," + to_base64(kPng)));

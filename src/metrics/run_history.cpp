@@ -28,15 +28,21 @@ std::map<std::string, Curve> read_curves(const std::filesystem::path& metrics_js
 }
 
 Curve smoothed(const Curve& curve, double span) {
-  const double keep = 1 - 2 / (std::max(span, 1.0) + 1);
-  Curve result;
-  result.reserve(curve.size());
+  const double keep = std::exp(-1 / std::max(span, 0.1));
+  // Two passes: what lies before each point, then what lies behind it.
+  Curve result = curve;
+  std::vector<double> weights(curve.size(), 1.0);
   double sum = 0, weight = 0;
-  for (const CurvePoint& point : curve) {
-    sum = keep * sum + point.value;
-    weight = keep * weight + 1;
-    result.push_back({point.step, sum / weight});
-  }
+  const auto add_neighbours = [&](size_t i) {
+    result[i].value += sum;
+    weights[i] += weight;
+    sum = keep * (sum + curve[i].value);
+    weight = keep * (weight + 1);
+  };
+  for (size_t i = 0; i < curve.size(); ++i) add_neighbours(i);
+  sum = weight = 0;
+  for (size_t i = curve.size(); i-- > 0;) add_neighbours(i);
+  for (size_t i = 0; i < curve.size(); ++i) result[i].value /= weights[i];
   return result;
 }
 

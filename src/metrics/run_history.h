@@ -19,8 +19,7 @@ using Curve = std::vector<CurvePoint>;
 // are passed over: a report must be possible for a run that died while it wrote.
 std::map<std::string, Curve> read_curves(const std::filesystem::path& metrics_jsonl);
 
-// Exponential moving average over steps with the usual correction at the start; `span` is the number of points that
-// carry most of the weight.
+// Averages with weights that fall off by e every `span` points to both sides, so that the curve does not lag behind.
 Curve smoothed(const Curve& curve, double span);
 // At most max_points, each the mean of its neighbours.
 Curve thinned(const Curve& curve, size_t max_points);

@@ -9,26 +9,45 @@
 namespace millrace {
 namespace {
 
-constexpr double kHeight = 240, kLeft = 56, kRight = 14, kTop = 10, kBottom = 26;
+constexpr double kHeight = 240, kLeft = 56, kRight = 20, kTop = 10, kBottom = 26;
 
 struct Axis {
-  double low = 0, high = 1, step = 1;  // step: between ticks
+  double low = 0, high = 1;
+  std::vector<double> ticks;
+  bool logarithmic = false;
 
-  // Ticks at 1, 2 or 5 times a power of ten.
-  static Axis around(double low, double high, int ticks) {
-    if (!(high > low)) {
-      const double pad = std::max(std::abs(low) * 0.1, 1e-12);
-      low -= pad;
-      high += pad;
-    }
-    const double raw = (high - low) / ticks;
-    const double power = std::pow(10.0, std::floor(std::log10(raw)));
-    const double mantissa = raw / power;
-    const double nice = mantissa <= 1 ? 1 : mantissa <= 2 ? 2 : mantissa <= 5 ? 5 : 10;
-    return {low, high, nice * power};
+  double place(double value) const {  // 0 at low, 1 at high
+    if (!logarithmic) return (value - low) / (high - low);
+    return std::log(std::max(value, low * 1e-3) / low) / std::log(high / low);
   }
-  double first_tick() const { return std::ceil(low / step - 1e-9) * step; }
 };
+
+// Ticks at 1, 2 or 5 times a power of ten.
+Axis linear_axis(double low, double high, int wanted_ticks, double smallest_step) {
+  if (!(high > low)) {
+    const double pad = std::max(std::abs(low) * 0.1, 1e-12);
+    low -= pad;
+    high += pad;
+  }
+  Axis axis{low, high, {}, false};
+  const double raw = (high - low) / wanted_ticks;
+  const double power = std::pow(10.0, std::floor(std::log10(raw)));
+  const double mantissa = raw / power;
+  const double step = std::max(smallest_step, power * (mantissa <= 1 ? 1 : mantissa <= 2 ? 2 : mantissa <= 5 ? 5 : 10));
+  // Multiples of the step, not sums: those drift.
+  for (double k = std::ceil(low / step - 1e-9); k * step <= high + 1e-9 * step; ++k) axis.ticks.push_back(k * step);
+  return axis;
+}
+
+Axis logarithmic_axis(double low, double high) {
+  Axis axis{low, high, {}, true};
+  for (double power = std::pow(10.0, std::floor(std::log10(low))); power <= high; power *= 10) {
+    for (const double digit : {1.0, 2.0, 5.0}) {
+      if (digit * power >= low && digit * power <= high) axis.ticks.push_back(digit * power);
+    }
+  }
+  return axis;
+}
 
 std::string coordinate(double value) {
   return format_double("%.1f", value);
@@ -37,9 +56,16 @@ std::string coordinate(double value) {
 struct Frame {
   double width;
   Axis x, y;
-  double px(double step) const { return kLeft + (step - x.low) / (x.high - x.low) * (width - kLeft - kRight); }
-  double py(double value) const { return kTop + (1 - (value - y.low) / (y.high - y.low)) * (kHeight - kTop - kBottom); }
+  double px(double step) const { return kLeft + x.place(step) * (width - kLeft - kRight); }
+  double py(double value) const { return kTop + (1 - y.place(value)) * (kHeight - kTop - kBottom); }
 };
+
+Axis value_axis(const Chart& chart, double low, double high) {
+  if (chart.may_be_logarithmic && low > 1e-300 && high / low >= 8) return logarithmic_axis(low / 1.15, high * 1.15);
+  if (chart.from_zero) low = std::min(0.0, low);
+  const double pad = (high - low) * 0.06;
+  return linear_axis(chart.from_zero ? low : low - pad, high + pad, 5, 0);
+}
 
 Frame frame_of(const Chart& chart, bool wide) {
   double first = INFINITY, last = -INFINITY, low = INFINITY, high = -INFINITY;
@@ -56,50 +82,35 @@ Frame frame_of(const Chart& chart, bool wide) {
     const bool whole = series.look != ChartSeries::Look::kFaint;
     high = std::max(high, whole ? values.back() : values[(values.size() - 1) * 99 / 100]);
   }
-  if (chart.from_zero) low = std::min(0.0, low);
-  const double pad = (high - low) * 0.06;
-  const double width = wide ? 1000 : 480;
-  Axis x = Axis::around(first, last, wide ? 10 : 5);
-  x.step = std::max(x.step, 1.0);
-  return {width, x, Axis::around(chart.from_zero ? low : low - pad, high + pad, 5)};
+  return {wide ? 1000.0 : 480.0, linear_axis(first, last, wide ? 10 : 5, 1), value_axis(chart, low, high)};
 }
 
 std::string grid(const Frame& frame) {
   std::string svg;
   const std::string left = coordinate(kLeft), right = coordinate(frame.width - kRight);
-  for (double value = frame.y.first_tick(); value <= frame.y.high + 1e-9 * frame.y.step; value += frame.y.step) {
-    // The multiple of the step that sums of steps only come near to.
-    const double exact = std::round(value / frame.y.step) * frame.y.step;
-    const std::string y = coordinate(frame.py(exact));
-    svg += str("<path class=grid d='M", left, " ", y, "H", right, "'/>");
-    svg += str("<text class=tick x=", coordinate(kLeft - 7), " y=", coordinate(frame.py(exact) + 4),
-               " text-anchor=end>", short_number(exact), "</text>");
+  for (const double value : frame.y.ticks) {
+    svg += str("<path class=grid d='M", left, " ", coordinate(frame.py(value)), "H", right, "'/>");
+    svg += str("<text class=tick x=", coordinate(kLeft - 7), " y=", coordinate(frame.py(value) + 4),
+               " text-anchor=end>", short_number(value), "</text>");
   }
-  for (double step = frame.x.first_tick(); step <= frame.x.high + 1e-9 * frame.x.step; step += frame.x.step) {
-    const double exact = std::round(step / frame.x.step) * frame.x.step;
-    svg += str("<text class=tick x=", coordinate(frame.px(exact)), " y=", coordinate(kHeight - 8),
-               " text-anchor=middle>", short_number(exact), "</text>");
+  for (const double step : frame.x.ticks) {
+    svg += str("<text class=tick x=", coordinate(frame.px(step)), " y=", coordinate(kHeight - 8),
+               " text-anchor=middle>", short_number(step), "</text>");
   }
   return svg;
 }
 
 std::string drawing(const Frame& frame, const ChartSeries& series) {
   const std::string colour = str("c", series.colour);
-  if (series.look == ChartSeries::Look::kDots || series.curve.size() == 1) {
-    std::string dots, path;
-    for (const CurvePoint& point : series.curve) {
-      const std::string x = coordinate(frame.px(point.step)), y = coordinate(frame.py(point.value));
-      path += (path.empty() ? "M" : "L") + x + " " + y;
-      dots += str("<circle class='dot ", colour, "' cx=", x, " cy=", y, " r=3.5 />");
-    }
-    return str("<path class='faint ", colour, "' d='", path, "'/>", dots);
-  }
-  std::string path;
+  const bool dotted = series.look == ChartSeries::Look::kDots || series.curve.size() == 1;
+  std::string path, dots;
   for (const CurvePoint& point : series.curve) {
-    path += (path.empty() ? "M" : "L") + coordinate(frame.px(point.step)) + " " + coordinate(frame.py(point.value));
+    const std::string x = coordinate(frame.px(point.step)), y = coordinate(frame.py(point.value));
+    path += (path.empty() ? "M" : "L") + x + " " + y;
+    if (dotted) dots += str("<circle class='dot ", colour, "' cx=", x, " cy=", y, " r=3.5 />");
   }
-  const char* look = series.look == ChartSeries::Look::kFaint ? "faint" : "line";
-  return str("<path class='", look, " ", colour, "' d='", path, "'/>");
+  const bool faint = dotted || series.look == ChartSeries::Look::kFaint;
+  return str("<path class='", faint ? "faint " : "line ", colour, "' d='", path, "'/>", dots);
 }
 
 // The points again as numbers, for the pointer's read-out.

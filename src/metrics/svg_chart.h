@@ -20,8 +20,9 @@ struct Chart {
   std::string title;
   std::string unit;  // behind values, e.g. "GiB"
   std::vector<ChartSeries> series;
-  bool wide = false;       // drawn twice: over the whole width, and for narrow screens
-  bool from_zero = false;  // the value axis starts at 0
+  bool wide = false;                // drawn twice: over the whole width, and for narrow screens
+  bool from_zero = false;           // the value axis starts at 0
+  bool may_be_logarithmic = false;  // the value axis is, when values are positive and span a factor of 8 or more
 };
 
 // A <figure> with title, legend and drawing; "" when no series has a point. Values above the 99th percentile may lie

@@ -6,14 +6,17 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstdlib>
 #include <map>
 #include <mutex>
+#include <unordered_map>
 #include <vector>
 
 namespace millrace {
 namespace {
 
 constexpr size_t kLargeBytes = size_t{1} << 20;
+constexpr size_t kCacheLine = 64;
 constexpr size_t kHugePage = size_t{2} << 20;
 
 // Eight sizes per power of two: at most 12 % is lost to rounding, and buffers of nearly the same size share.
@@ -24,10 +27,13 @@ size_t rounded_size(size_t bytes) {
 
 class CachingCpuAllocator final : public c10::Allocator {
  public:
-  explicit CachingCpuAllocator(c10::Allocator* small) : small_(small) {}
-
   c10::DataPtr allocate(size_t bytes) override {
-    if (bytes < kLargeBytes) return small_->allocate(bytes);
+    if (bytes == 0) return {nullptr, nullptr, &CachingCpuAllocator::give_back, c10::Device(c10::DeviceType::CPU)};
+    if (bytes < kLargeBytes) {
+      void* small = nullptr;
+      if (::posix_memalign(&small, kCacheLine, bytes) != 0) throw std::bad_alloc();
+      return {small, small, &CachingCpuAllocator::give_back, c10::Device(c10::DeviceType::CPU)};
+    }
     const size_t size = rounded_size(bytes);
     void* block = take(size);
     if (block == nullptr) {
@@ -47,8 +53,8 @@ class CachingCpuAllocator final : public c10::Allocator {
     return {block, block, &CachingCpuAllocator::give_back, c10::Device(c10::DeviceType::CPU)};
   }
 
-  // DataPtrs come from two sources with different deleters, so there is no single one to offer.
-  c10::DeleterFnPtr raw_deleter() const override { return nullptr; }
+  // oneDNN allocates and frees by plain pointers through this.
+  c10::DeleterFnPtr raw_deleter() const override { return &CachingCpuAllocator::give_back; }
 
   void copy_data(void* dest, const void* src, std::size_t count) const override { default_copy_data(dest, src, count); }
 
@@ -94,15 +100,16 @@ class CachingCpuAllocator final : public c10::Allocator {
   static void give_back(void* block) {
     CachingCpuAllocator& self = *instance();
     const std::lock_guard lock(self.mutex_);
-    const size_t size = self.sizes_.at(block);
+    const auto found = self.sizes_.find(block);
+    if (found == self.sizes_.end()) return std::free(block);
+    const size_t size = found->second;
     self.free_[size].push_back(block);
     self.stats_.bytes_in_use -= size;
     self.stats_.bytes_cached += size;
   }
 
-  c10::Allocator* small_;
   mutable std::mutex mutex_;
-  std::map<void*, size_t> sizes_;
+  std::unordered_map<void*, size_t> sizes_;  // of the large blocks
   std::map<size_t, std::vector<void*>> free_;
   CpuAllocatorStats stats_;
 };
@@ -111,7 +118,7 @@ class CachingCpuAllocator final : public c10::Allocator {
 
 void install_caching_cpu_allocator() {
   if (CachingCpuAllocator::instance() != nullptr) return;
-  CachingCpuAllocator::instance() = new CachingCpuAllocator(c10::GetCPUAllocator());  // lives as long as any tensor
+  CachingCpuAllocator::instance() = new CachingCpuAllocator;  // lives as long as any tensor
   c10::SetCPUAllocator(CachingCpuAllocator::instance(), /*priority=*/100);
 }
 

@@ -9,8 +9,8 @@
 
 namespace millrace {
 
-// Puts the allocator below every CPU tensor made from now on; small blocks still come from the one that was there.
-// Call once, early.
+// Puts the allocator below every CPU tensor made from now on; small blocks come from the heap as before. Call once,
+// early.
 void install_caching_cpu_allocator();
 
 struct CpuAllocatorStats {

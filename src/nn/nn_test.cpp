@@ -114,5 +114,17 @@ TEST(CpuAllocator, SmallTensorsAndResizingWork) {
   EXPECT_EQ(x.clone()[3].item<float>(), 3);
 }
 
+TEST(CpuAllocator, ServesWhoAllocatesByPlainPointers) {
+  install_caching_cpu_allocator();
+  for (const size_t bytes : {size_t{100}, size_t{5} << 20}) {
+    void* block = c10::GetAllocator(c10::kCPU)->raw_allocate(bytes);
+    ASSERT_NE(block, nullptr);
+    c10::GetAllocator(c10::kCPU)->raw_deallocate(block);
+  }
+  // oneDNN's narrow matrix products do.
+  const torch::Tensor a = torch::ones({300, 200}, torch::kBFloat16);
+  EXPECT_EQ(at::mm(a, a.t())[7][9].item<float>(), 200);
+}
+
 }  // namespace
 }  // namespace millrace

@@ -154,12 +154,12 @@ def test_validation_counts_each_sample_once(train, emoji, tmp_path):
     [
         ("--training.stpes=3", 2, "training.steps"),
         ("--training.img_size=18", 2, "multiple of 4"),
-        ("--model.num_heads=5", 2, "divisible by num_heads"),
-        ("--training.global_batch_size=6", 2, "multiple of local_batch_size"),
+        ("--model.num_heads=5", 2, "multiple of model.num_heads"),
+        ("--training.global_batch_size=6", 2, "multiple of training.local_batch_size"),
         ("--encoder.t5_encoder=", 2, "encoder.t5_encoder"),
         ("--training.dataset_path=nowhere.tar", 3, "nowhere.tar"),
         ("--optimizer.lr=1e30", 6, "finite"),
-        ("--checkpoint.initial_load_path=nowhere.safetensors", 5, "nowhere.safetensors"),
+        ("--checkpoint.initial_load_path=nowhere.safetensors", 4, "nowhere.safetensors"),
     ],
 )
 def test_bad_options_end_with_a_clear_message(train, override, status, says):

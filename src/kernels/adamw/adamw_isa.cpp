@@ -49,8 +49,8 @@ MILLRACE_INLINE void store_bits(uint16_t* p, VecH h, Part part) {
 // x to bf16 with 16 random bits per lane: up with the probability of the part cut off.
 MILLRACE_INLINE VecH narrow_stochastic(VecF x, VecH random) {
   const VecU u = (VecU)x;
-  const VecU sum = (u + __builtin_convertvector(random, VecU)) >> 16;
-  return __builtin_convertvector(x != x ? VecU{} + 0x7FC0u : sum, VecH);
+  const VecU sum = (u + widen_bits(random)) >> 16;
+  return narrow_bits(x != x ? VecU{} + 0x7FC0u : sum);
 }
 
 // Stores x as T, and gives back what T holds.

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Captions per second on one thread: millrace against Hugging Face's tokenizers (Rust), interleaved, medians.
+"""CPU time on one thread: millrace against Hugging Face's tokenizers (Rust), interleaved, medians.
 
-    .venv/bin/python benchmarks/side_by_side/tokenizers/compare.py
+    .venv/bin/python benchmarks/side_by_side/tokenizers/run.py
 
 needs build/benchmarks/micro/tokenizers_benchmark. Both sides cut and pad every caption (CLIP 77, T5 256 ids) and must
 agree on all of them; tests/parity/test_tokenizers.py checks the same on harder text.
@@ -53,16 +53,16 @@ def ours(name, tokenizer, captions_path):
         capture_output=True, text=True, check=True)
     run = json.loads(result.stdout)["benchmarks"][0]
     assert "error_message" not in run, run
-    return run["real_time"] / 1000
+    return run["cpu_time"] / 1000
 
 
 def theirs(tokenizer, lines, length):
     backend = tokenizer.backend_tokenizer
     backend.enable_truncation(length)
     backend.enable_padding(length=length, pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token)
-    start = time.perf_counter()
+    start = time.process_time()
     encoded = backend.encode_batch(lines)
-    return time.perf_counter() - start, [e.ids for e in encoded]
+    return time.process_time() - start, [e.ids for e in encoded]
 
 
 def main():
