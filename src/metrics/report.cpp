@@ -231,7 +231,7 @@ std::string samples(const fs::path& folder, const RunFiles& run) {
           " value=0 aria-label='Step of the shown samples'><span></span></label><div class=strip>\n", strip, "</div>");
   const std::vector<std::string> prompts = sample_prompts(run);
   if (!prompts.empty()) {
-    html += "<ol class=prompts>";
+    html += "<p class=soft>Prompts, row by row</p><ol class=prompts>";
     for (const std::string& prompt : prompts) html += "<li>" + html_escape(prompt) + "</li>";
     html += "</ol>";
   }

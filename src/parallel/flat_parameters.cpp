@@ -34,8 +34,8 @@ FlatParameters::FlatParameters(std::vector<UnitSpec> units, const FlatParameters
   compute_ = torch::zeros({position}, flat_options);
   for (size_t i = 0; i < slices_.size(); ++i) parameters_[i].set_data(view(compute_, slices_[i]));
   if (options.training) {
-    master_ = options.compute_dtype == torch::kFloat32 ? compute_
-                                                       : torch::zeros({position}, flat_options.dtype(torch::kFloat32));
+    const bool one_copy = options.compute_dtype == torch::kFloat32 || options.without_masters;
+    master_ = one_copy ? compute_ : torch::zeros({position}, flat_options.dtype(torch::kFloat32));
     allocate_gradients();
   }
 }

@@ -39,7 +39,8 @@ struct ParameterUnit {
 struct FlatParametersOptions {
   torch::Dtype compute_dtype = torch::kFloat32;
   torch::Device device = torch::kCPU;
-  bool training = false;  // with gradients, and with fp32 masters when compute_dtype is narrower
+  bool training = false;         // with gradients, and with fp32 masters when compute_dtype is narrower
+  bool without_masters = false;  // training updates the narrow weights themselves, with stochastic rounding
 };
 
 class FlatParameters {
@@ -56,8 +57,9 @@ class FlatParameters {
   int64_t num_parameters() const { return num_parameters_; }  // without padding
 
   const torch::Tensor& compute() const { return compute_; }  // compute_dtype, 1-D; what the modules see
-  const torch::Tensor& master() const { return master_; }    // fp32, 1-D; is compute() itself in fp32 training
-  const torch::Tensor& grad() const { return grad_; }        // compute_dtype, 1-D; zero between steps
+  // fp32, 1-D; compute() itself in fp32 training and without masters.
+  const torch::Tensor& master() const { return master_; }
+  const torch::Tensor& grad() const { return grad_; }  // compute_dtype, 1-D; zero between steps
 
   // The part of a flat buffer that belongs to a parameter, in its shape.
   static torch::Tensor view(const torch::Tensor& flat, const ParameterSlice& slice);

@@ -76,7 +76,7 @@ def test_stopped_by_a_signal(program, write_config, tmp_path, reference, which):
     process = start(program, config, "--checkpoint.interval=1000")
     wait_for_step(process, config, 17)
     process.send_signal(which)
-    finish(process, config, status=75, timeout=30)
+    finish(process, config, status=75)
     assert len(checkpoints(config)) == 1
     assert 17 <= step_of(checkpoints(config)[0]) < LAST_STEP
     finish(start(program, config, "--checkpoint.interval=1000"), config)
@@ -89,7 +89,7 @@ def test_a_second_signal_leaves_at_once(program, write_config, tmp_path, referen
     wait_for_step(process, config, 25)
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=10) != 0
+    assert process.wait(timeout=60) != 0
     finish(start(program, config), config)
     assert_same_end(config, reference)
 

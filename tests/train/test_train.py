@@ -96,6 +96,15 @@ def test_bfloat16_keeps_exact_masters_and_follows_fp32(train):
     assert any(not tensor.bfloat16().float().equal(tensor) for tensor in weights(narrow).values())
 
 
+def test_bfloat16_weights_alone_train_with_stochastic_rounding(train):
+    narrow = train("--training.mixed_precision_param=bfloat16", "--training.dtype=bfloat16", "--optimizer.stochastic_rounding",
+                   run="alone")
+    wide = train(run="fp32")
+    assert losses(narrow) == pytest.approx(losses(wide), rel=0.03)
+    assert all(str(tensor.dtype) == "torch.bfloat16" for tensor in weights(narrow).values())
+    assert "float32" in train("--training.mixed_precision_param=float32", "--training.dtype=bfloat16", status=2).stderr
+
+
 def test_encodings_from_the_cache_change_nothing(train):
     plain = weights(train(run="plain"))
     for kind in ("memory", "disk"):

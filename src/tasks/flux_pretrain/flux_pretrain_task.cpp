@@ -57,7 +57,13 @@ class FluxPretrainTask : public Task {
     }
     loader_ = std::make_unique<ImageTextLoader>(loader_options(config_.training.dataset_path, "training.dataset_path"));
     encoders_ = make_caption_encoders(config_, sizes_, dtype_, device_);
-    model_ = std::make_shared<flux::Flux>(sizes_, FlatParametersOptions{dtype_, device_, /*training=*/true});
+    const bool without_masters = config_.training.dtype == "bfloat16";
+    if (without_masters && dtype_ != torch::kBFloat16) {
+      throw ConfigError(
+          "[training.mixed_precision_param] expected bfloat16 with weights kept in bfloat16 alone, got float32");
+    }
+    model_ = std::make_shared<flux::Flux>(sizes_,
+                                          FlatParametersOptions{dtype_, device_, /*training=*/true, without_masters});
     if (config_.checkpoint.initial_load_path.empty()) {
       model_->initialize(seed_);
     } else {
