@@ -34,7 +34,7 @@ Chosen choose_step(const fs::path& path) {
 Report inspect_checkpoint(const fs::path& path, const InspectOptions& options) {
   const Chosen chosen = choose_step(path);
   const LoadedCheckpoint checkpoint(chosen.folder);
-  ThreadPool pool(options.num_threads);
+  const auto pool = stats_pool(options);
   Report tensors = Report::array();
   uint64_t elements = 0, bytes = 0;
   for (const auto& [name, tensor] : checkpoint.tensors()) {
@@ -49,7 +49,7 @@ Report inspect_checkpoint(const fs::path& path, const InspectOptions& options) {
                     {"piece_count", tensor.pieces.size()}};
     if (options.stats) {
       const torch::Tensor whole = checkpoint.tensor(name).contiguous();
-      entry["stats"] = stats_report(tensor.dtype, to_view(name, whole).bytes, pool);
+      entry["stats"] = stats_report(tensor.dtype, to_view(name, whole).bytes, pool.get());
     }
     tensors.push_back(std::move(entry));
   }

@@ -70,15 +70,20 @@ double TensorStats::std() const {
   return finite_count ? std::sqrt(sum_of_squares / static_cast<double>(finite_count)) : 0;
 }
 
-TensorStats tensor_stats(DType dtype, std::span<const std::byte> bytes, ThreadPool& pool) {
+TensorStats tensor_stats(DType dtype, std::span<const std::byte> bytes, ThreadPool* pool) {
   const size_t count = bytes.size() / size_of(dtype);
   MILLRACE_CHECK(count * size_of(dtype) == bytes.size());
   std::vector<std::future<TensorStats>> tasks;
+  TensorStats stats;
   for (size_t begin = 0; begin < count; begin += kTaskElements) {
     const size_t size = std::min(kTaskElements, count - begin);
-    tasks.push_back(pool.submit([=] { return task_stats(dtype, bytes.data() + begin * size_of(dtype), size); }));
+    const auto task = [=] { return task_stats(dtype, bytes.data() + begin * size_of(dtype), size); };
+    if (pool) {
+      tasks.push_back(pool->submit(task));
+    } else {
+      stats = combine(stats, task());
+    }
   }
-  TensorStats stats;
   for (auto& task : tasks) stats = combine(stats, task.get());
   return stats;
 }

@@ -1,5 +1,4 @@
 #include <cmath>
-#include <optional>
 
 #include "base/log.h"
 #include "formats/inspect/inspect.h"
@@ -9,7 +8,7 @@
 
 namespace millrace {
 
-Report stats_report(DType dtype, std::span<const std::byte> bytes, ThreadPool& pool) {
+Report stats_report(DType dtype, std::span<const std::byte> bytes, ThreadPool* pool) {
   const TensorStats stats = tensor_stats(dtype, bytes, pool);
   // Sums of huge numbers may overflow; JSON has no infinity.
   const auto number = [&](double value) {
@@ -19,10 +18,14 @@ Report stats_report(DType dtype, std::span<const std::byte> bytes, ThreadPool& p
           {"std", number(stats.std())}, {"nan", stats.nan_count},   {"infinite", stats.infinity_count}};
 }
 
+std::unique_ptr<ThreadPool> stats_pool(const InspectOptions& options) {
+  if (!options.stats || options.num_threads <= 1) return nullptr;
+  return std::make_unique<ThreadPool>(options.num_threads);
+}
+
 Report inspect_weights(const std::filesystem::path& path, const InspectOptions& options) {
   const WeightStore store(path);
-  std::optional<ThreadPool> pool;
-  if (options.stats) pool.emplace(options.num_threads);
+  const auto pool = stats_pool(options);
   Report files = Report::array(), tensors = Report::array(), dtypes = Report::object();
   for (const auto& file : store.files()) files.push_back(file.filename().string());
   uint64_t bytes = 0, elements = 0, listed = 0, nan_count = 0, infinity_count = 0;
@@ -35,8 +38,8 @@ Report inspect_weights(const std::filesystem::path& path, const InspectOptions& 
     elements += count;
     dtypes[dtype] = dtypes.value(dtype, uint64_t{0}) + count;
     Report entry = {{"name", tensor.name}, {"dtype", dtype}, {"shape", tensor.shape}, {"bytes", tensor.bytes.size()}};
-    if (pool) {
-      entry["stats"] = stats_report(tensor.dtype, tensor.bytes, *pool);
+    if (options.stats) {
+      entry["stats"] = stats_report(tensor.dtype, tensor.bytes, pool.get());
       nan_count += entry["stats"]["nan"].get<uint64_t>();
       infinity_count += entry["stats"]["infinite"].get<uint64_t>();
     }
@@ -68,8 +71,7 @@ Report inspect_npy(const std::filesystem::path& path, const InspectOptions& opti
                    {"shape", array.shape},
                    {"bytes", array.bytes.size()}};
   if (options.stats) {
-    ThreadPool pool(options.num_threads);
-    report["stats"] = stats_report(array.dtype, array.bytes, pool);
+    report["stats"] = stats_report(array.dtype, array.bytes, stats_pool(options).get());
   }
   return report;
 }

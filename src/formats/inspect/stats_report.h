@@ -1,12 +1,17 @@
 // Statistics of a tensor as part of a report (internal to formats/inspect/ and `millrace inspect`).
 #pragma once
 
+#include <memory>
+
 #include "formats/inspect/inspect.h"
 #include "formats/tensor_stats.h"
 
 namespace millrace {
 
 // {"min", "max", "mean", "std", "nan", "infinite"}; null where there is no finite value.
-Report stats_report(DType dtype, std::span<const std::byte> bytes, ThreadPool& pool);
+Report stats_report(DType dtype, std::span<const std::byte> bytes, ThreadPool* pool);
+
+// The threads that statistics want: none for one thread or without statistics.
+std::unique_ptr<ThreadPool> stats_pool(const InspectOptions& options);
 
 }  // namespace millrace
