@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/thread_pool.h"
+#include "data/batch_buffers.h"
 #include "data/loader_position.h"
 #include "data/planned_batch.h"
 #include "data/sample_stream.h"
@@ -64,6 +65,7 @@ class ImageTextLoader::Impl {
   OrderIdentity identity_;
   SampleOrder behind_;  // follows what has been delivered: its state is the position
   BadSampleCounter counter_;
+  BatchBuffers buffers_;
   std::deque<std::unique_ptr<PlannedBatch>> planned_;
   bool finished_ = false;
   std::atomic<bool> cancelled_{false};
@@ -78,6 +80,7 @@ ImageTextLoader::Impl::Impl(ImageTextLoaderOptions options)
                 options_.shuffle_buffer_size},
       behind_(make_order()),
       counter_(options_.bad_samples),
+      buffers_(static_cast<size_t>(options_.prefetch_batches) + 2),
       pool_(std::make_unique<ThreadPool>(options_.num_workers > 0 ? options_.num_workers : default_workers())) {
   // Enough samples in flight for the pool to be busy while one batch is used, without reading a large batch twice over.
   const size_t ahead = std::clamp<size_t>(static_cast<size_t>(options_.batch_size), 16, 256);
@@ -108,7 +111,7 @@ PlannedBatch& ImageTextLoader::Impl::open_batch() {
   batch->own_begin = static_cast<size_t>(rank * options_.batch_size / ranks);
   batch->own_end = static_cast<size_t>((rank + 1) * options_.batch_size / ranks);
   const int64_t side = options_.transform.size;
-  batch->image_BCHW = torch::empty({static_cast<int64_t>(batch->own_end - batch->own_begin), 3, side, side});
+  batch->image_BCHW = buffers_.make({static_cast<int64_t>(batch->own_end - batch->own_begin), 3, side, side});
   batch->rows.reserve(static_cast<size_t>(options_.batch_size));  // tasks refer to rows
   planned_.push_back(std::move(batch));
   return *planned_.back();

@@ -113,7 +113,27 @@ MILLRACE_INLINE void store(BF16* p, VecF v, Partial part) {
   for (int64_t i = 0; i < part.n; ++i) p[i].bits = h[i];
 }
 
-// (The unmasked AVX-512 form makes GCC 12 warn inside its own header.)
+// The smaller and the larger of x and bound; NaN in x stays (the instructions give their second operand then).
+MILLRACE_INLINE VecF at_most(VecF x, float bound) {
+#if defined(MILLRACE_ISA_v4)
+  return (VecF)_mm512_maskz_min_ps(0xFFFF, (__m512)splat(bound), (__m512)x);
+#elif defined(MILLRACE_ISA_v3)
+  return (VecF)_mm256_min_ps((__m256)splat(bound), (__m256)x);
+#else
+  return (VecF)_mm_min_ps((__m128)splat(bound), (__m128)x);
+#endif
+}
+MILLRACE_INLINE VecF at_least(VecF x, float bound) {
+#if defined(MILLRACE_ISA_v4)
+  return (VecF)_mm512_maskz_max_ps(0xFFFF, (__m512)splat(bound), (__m512)x);
+#elif defined(MILLRACE_ISA_v3)
+  return (VecF)_mm256_max_ps((__m256)splat(bound), (__m256)x);
+#else
+  return (VecF)_mm_max_ps((__m128)splat(bound), (__m128)x);
+#endif
+}
+
+// (The unmasked AVX-512 forms make GCC 12 warn inside its own header.)
 MILLRACE_INLINE VecF square_root(VecF x) {
 #if defined(MILLRACE_ISA_v4)
   return (VecF)_mm512_maskz_sqrt_ps(0xFFFF, (__m512)x);

@@ -23,8 +23,10 @@ void run_backward(const Tensor& dout_BLD, const GateResidualBackwardArgs& args, 
     const Tensor partials =
         torch::empty({gate_residual_partials_size(args, with_norm)}, dout_BLD.options().dtype(torch::kFloat32));
     gate_residual_backward_cuda(args, with_norm, partials.data_ptr<float>(), cuda_stream(dout_BLD));
+  } else if (with_norm) {
+    gate_residual_norm_backward_cpu(args);
   } else {
-    gate_residual_backward_cpu(args, with_norm);
+    gate_residual_backward_cpu(args);
   }
 }
 

@@ -31,9 +31,9 @@ struct GateResidualNormForward {
 };
 void gate_residual_norm_forward(const GateResidualNormForward& args);
 
-// The inverse walk, also one pass: dout_BLD comes in as the gradient that reaches `out` by the residual path and leaves
-// as the whole gradient of `out` (hence of x); then dy and dgate as in gate_residual_backward. dy_BLD may be dn_BLD or
-// y_BLD.
+// The inverse walk (one pass on CUDA, two on a CPU, where that is faster): dout_BLD comes in as the gradient that
+// reaches `out` by the residual path and leaves as the whole gradient of `out` (hence of x); then dy and dgate as in
+// gate_residual_backward. dy_BLD may be dn_BLD or y_BLD.
 struct GateResidualNormBackward {
   torch::Tensor dn_BLD, out_BLD, scale_BD, mean_BL, rstd_BL;
   torch::Tensor y_BLD, gate_BD, bias_D;

@@ -7,8 +7,9 @@
 namespace millrace {
 
 // args' float rows are fp32; the backward passes leave their sums in the fp32 rows dgate, dbias (overwritten), and,
-// with_norm, dshift and dscale.
+// with the norm, dshift and dscale.
 void gate_residual_forward_cpu(const GateResidualForwardArgs& args, bool with_norm);
-void gate_residual_backward_cpu(const GateResidualBackwardArgs& args, bool with_norm);
+void gate_residual_backward_cpu(const GateResidualBackwardArgs& args);
+void gate_residual_norm_backward_cpu(const GateResidualBackwardArgs& args);
 
 }  // namespace millrace

@@ -67,35 +67,12 @@ void backward(const GateResidualBackwardArgs& args, int64_t b, int64_t begin, in
   }
 }
 
-template <typename T>
-void norm_backward(const GateResidualBackwardArgs& args, int64_t b, int64_t begin, int64_t end, float* sums) {
-  set_zero(sums, 4 * args.dim);
-  float *dgate = sums, *dout_sum = sums + args.dim, *dshift = sums + 2 * args.dim, *dscale = sums + 3 * args.dim;
-  const float *gate = row_at(args.gate, b), *scale = row_at(args.scale, b);
-  const float* bias = static_cast<const float*>(args.bias.data);
-  const bool want_dbias = args.dbias.data != nullptr;
-  for (int64_t l = begin; l < end; ++l) {
-    const T *dn = row_at<T>(args.dn, b, l), *out = row_at<T>(args.out, b, l), *y = row_at<T>(args.y, b, l);
-    T *dout = row_at<T>(args.dout, b, l), *dy = row_at<T>(args.dy, b, l);
-    const RowMoments moments{args.mean[b * args.length + l], args.rstd[b * args.length + l]};
-    const RowGradientMeans means = modulate_row_sums(dn, out, moments, scale, dshift, dscale, args.dim);
-    for_vectors(args.dim, [&](int64_t i, auto part) {
-      const VecF gradient = load(dout + i, part) + modulate_row_dx(dn, out, moments, scale, means, i, part);
-      add_to(dgate + i, gradient * biased(y, bias, i, part), part);
-      if (want_dbias) add_to(dout_sum + i, gradient, part);
-      store(dout + i, gradient, part);
-      store(dy + i, gradient * load(gate + i, part), part);
-    });
-  }
-}
-
 }  // namespace
 
 extern const GateResidualKernels MILLRACE_ISA_NAME(gate_residual_kernels) = {
     {forward<float>, forward<BF16>},
     {norm_forward<float>, norm_forward<BF16>},
     {backward<float>, backward<BF16>},
-    {norm_backward<float>, norm_backward<BF16>},
 };
 
 }  // namespace millrace

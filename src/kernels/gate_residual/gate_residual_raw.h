@@ -37,8 +37,6 @@ struct GateResidualKernels {
   void (*norm_forward[2])(const GateResidualForwardArgs& args, int64_t begin, int64_t end);
   // Rows [begin, end) of sample b. sums: [2, D], the rows' sums of dout * (y + bias) and of dout.
   void (*backward[2])(const GateResidualBackwardArgs& args, int64_t b, int64_t begin, int64_t end, float* sums);
-  // sums: [4, D]: those two, then dshift and dscale.
-  void (*norm_backward[2])(const GateResidualBackwardArgs& args, int64_t b, int64_t begin, int64_t end, float* sums);
 };
 extern const GateResidualKernels gate_residual_kernels_v2, gate_residual_kernels_v3, gate_residual_kernels_v4;
 

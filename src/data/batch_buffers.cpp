@@ -1,0 +1,24 @@
+#include "data/batch_buffers.h"
+
+#include <utility>
+
+namespace millrace {
+
+torch::Tensor BatchBuffers::make(at::IntArrayRef sizes) {
+  torch::Tensor memory;
+  {
+    const std::lock_guard lock(free_->mutex);
+    if (!free_->tensors.empty()) {
+      memory = std::move(free_->tensors.back());
+      free_->tensors.pop_back();
+    }
+  }
+  if (!memory.defined() || memory.sizes() != sizes) memory = torch::empty(sizes);
+  // The tensor given out borrows from `memory`, which its deleter keeps alive and puts back.
+  return torch::from_blob(memory.data_ptr<float>(), sizes, [free = free_, memory](void*) {
+    const std::lock_guard lock(free->mutex);
+    if (free->tensors.size() < free->max_kept) free->tensors.push_back(memory);
+  });
+}
+
+}  // namespace millrace

@@ -1,0 +1,32 @@
+// Memory of batches, used again: fresh pages cost as much as decoding a small picture.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+namespace millrace {
+
+class BatchBuffers {
+ public:
+  // Unused buffers kept; more are given back to the system.
+  explicit BatchBuffers(size_t max_kept) : free_(std::make_shared<FreeList>(max_kept)) {}
+
+  // An uninitialised float32 tensor whose memory returns here when the last tensor that shares it goes, on any thread,
+  // also after this object has gone. All tensors of one BatchBuffers should have one size.
+  torch::Tensor make(at::IntArrayRef sizes);
+
+ private:
+  struct FreeList {
+    explicit FreeList(size_t max) : max_kept(max) {}
+    std::mutex mutex;
+    size_t max_kept;
+    std::vector<torch::Tensor> tensors;
+  };
+  std::shared_ptr<FreeList> free_;
+};
+
+}  // namespace millrace
