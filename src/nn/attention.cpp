@@ -5,14 +5,24 @@
 namespace millrace {
 namespace {
 
-enum class Backend { kCpuFlash, kCudaFlash, kCudaEfficient };
+enum class Backend { kShapesOnly, kCpuFlash, kCudaFlash, kCudaEfficient };
+
+bool is_half(const torch::Tensor& x) {
+  return x.scalar_type() == torch::kBFloat16 || x.scalar_type() == torch::kFloat16;
+}
+
+// Tokens outermost, as the kernels lay their results out.
+torch::Tensor empty_heads(const torch::Tensor& like_BHLD) {
+  return torch::empty_like(like_BHLD.transpose(1, 2), torch::MemoryFormat::Contiguous).transpose(1, 2);
+}
 
 // CUDA's flash kernels take half precision and head sizes in multiples of 8 up to 256; the memory-efficient ones take
 // the rest.
 Backend choose_backend(const torch::Tensor& q_BHLD) {
+  if (q_BHLD.is_meta()) return Backend::kShapesOnly;
   if (q_BHLD.is_cpu()) return Backend::kCpuFlash;
-  const bool half = q_BHLD.scalar_type() == torch::kBFloat16 || q_BHLD.scalar_type() == torch::kFloat16;
-  return half && q_BHLD.size(3) % 8 == 0 && q_BHLD.size(3) <= 256 ? Backend::kCudaFlash : Backend::kCudaEfficient;
+  return is_half(q_BHLD) && q_BHLD.size(3) % 8 == 0 && q_BHLD.size(3) <= 256 ? Backend::kCudaFlash
+                                                                             : Backend::kCudaEfficient;
 }
 
 }  // namespace
@@ -21,6 +31,12 @@ Attention attention_forward(const torch::Tensor& q_BHLD, const torch::Tensor& k_
   const torch::NoGradGuard no_grad;
   Attention result;
   switch (choose_backend(q_BHLD)) {
+    case Backend::kShapesOnly: {
+      result.out_BHLD = empty_heads(q_BHLD);
+      result.logsumexp_BHL =
+          torch::empty({q_BHLD.size(0), q_BHLD.size(1), q_BHLD.size(2)}, q_BHLD.options().dtype(torch::kFloat32));
+      break;
+    }
     case Backend::kCpuFlash: {
       std::tie(result.out_BHLD, result.logsumexp_BHL) =
           at::_scaled_dot_product_flash_attention_for_cpu(q_BHLD, k_BHLD, v_BHLD);
@@ -55,6 +71,12 @@ AttentionGradients attention_backward(const torch::Tensor& dout_BHLD, const torc
   const torch::NoGradGuard no_grad;
   AttentionGradients grads;
   switch (choose_backend(q_BHLD)) {
+    case Backend::kShapesOnly: {
+      // The half-precision kernels sum dq in fp32.
+      const torch::Tensor sums = is_half(q_BHLD) ? torch::empty_like(q_BHLD, torch::kFloat32) : torch::Tensor();
+      grads = {empty_heads(q_BHLD), empty_heads(k_BHLD), empty_heads(v_BHLD)};
+      break;
+    }
     case Backend::kCpuFlash:
       std::tie(grads.dq_BHLD, grads.dk_BHLD, grads.dv_BHLD) = at::_scaled_dot_product_flash_attention_for_cpu_backward(
           dout_BHLD, q_BHLD, k_BHLD, v_BHLD, forward.out_BHLD, forward.logsumexp_BHL, 0.0, false);

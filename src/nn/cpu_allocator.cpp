@@ -126,6 +126,10 @@ CpuAllocatorStats cpu_allocator_stats() {
   return CachingCpuAllocator::instance() ? CachingCpuAllocator::instance()->stats() : CpuAllocatorStats{};
 }
 
+size_t counted_cpu_bytes(size_t bytes) {
+  return bytes < kLargeBytes ? bytes : rounded_size(bytes);
+}
+
 void release_cached_cpu_memory() {
   if (CachingCpuAllocator::instance()) CachingCpuAllocator::instance()->release();
 }

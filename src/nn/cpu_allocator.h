@@ -20,6 +20,9 @@ struct CpuAllocatorStats {
 };
 CpuAllocatorStats cpu_allocator_stats();
 
+// What cpu_allocator_stats() counts for a request: rounded up when the block is a large one.
+size_t counted_cpu_bytes(size_t bytes);
+
 // Gives cached blocks back to the system.
 void release_cached_cpu_memory();
 

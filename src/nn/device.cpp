@@ -52,4 +52,16 @@ torch::Device resolve_device(std::string_view text) {
   return torch::Device(torch::kCUDA, static_cast<c10::DeviceIndex>(index));
 }
 
+std::string device_name(torch::Device device) {
+  if (!device.is_cuda()) return "";
+  // Asked of the driver, which resolve_device() has loaded: nothing of CUDA is linked.
+  const auto get_name = reinterpret_cast<int (*)(char*, int, int)>(dlsym(RTLD_DEFAULT, "cuDeviceGetName"));
+  const auto get_device = reinterpret_cast<int (*)(int*, int)>(dlsym(RTLD_DEFAULT, "cuDeviceGet"));
+  const int index = device.has_index() ? device.index() : 0;
+  int handle = 0;
+  char name[256] = {};
+  if (get_name == nullptr || get_device == nullptr || get_device(&handle, index) != 0) return "";
+  return get_name(name, sizeof name, handle) == 0 ? name : "";
+}
+
 }  // namespace millrace

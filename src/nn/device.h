@@ -2,6 +2,7 @@
 // time a GPU is asked for, so that start-up stays fast and one program serves machines with and without GPUs.
 #pragma once
 
+#include <string>
 #include <string_view>
 
 #include <torch/torch.h>
@@ -11,5 +12,8 @@ namespace millrace {
 // "cpu", "cuda" (the current GPU), "cuda:N", or "auto": CUDA where it can be used, else the CPU.
 // Call it before anything else of torch runs. Throws ConfigError that says why a GPU cannot be used.
 torch::Device resolve_device(std::string_view text);
+
+// "NVIDIA H100 80GB HBM3"; "" for a CPU and where the driver does not say.
+std::string device_name(torch::Device device);
 
 }  // namespace millrace

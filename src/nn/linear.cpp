@@ -1,9 +1,25 @@
 #include "nn/linear.h"
 
+#include "nn/gemm.h"
+
 namespace millrace {
 
+namespace {
+
+thread_local bool parameters_on_meta = false;
+
+}  // namespace
+
+MetaParameters::MetaParameters() : previous_(parameters_on_meta) {
+  parameters_on_meta = true;
+}
+
+MetaParameters::~MetaParameters() {
+  parameters_on_meta = previous_;
+}
+
 torch::Tensor unplaced_parameter(c10::IntArrayRef shape) {
-  return torch::zeros({1}).expand(shape);
+  return torch::zeros({1}, parameters_on_meta ? torch::kMeta : torch::kCPU).expand(shape);
 }
 
 Linear::Linear(int64_t in_features, int64_t out_features, bool with_bias) {
@@ -12,20 +28,16 @@ Linear::Linear(int64_t in_features, int64_t out_features, bool with_bias) {
 }
 
 void linear_forward(torch::Tensor& out_MN, const torch::Tensor& x_MK, const torch::Tensor& weight_NK) {
-  at::mm_out(out_MN, x_MK, weight_NK.t());
+  gemm(out_MN, x_MK, weight_NK.t());
 }
 
 void linear_backward_input(torch::Tensor& dx_MK, const torch::Tensor& dy_MN, const torch::Tensor& weight_NK,
                            bool accumulate) {
-  if (accumulate) {
-    dx_MK.addmm_(dy_MN, weight_NK);
-  } else {
-    at::mm_out(dx_MK, dy_MN, weight_NK);
-  }
+  gemm(dx_MK, dy_MN, weight_NK, accumulate);
 }
 
 void linear_backward_weight(torch::Tensor dweight_NK, const torch::Tensor& dy_MN, const torch::Tensor& x_MK) {
-  dweight_NK.addmm_(dy_MN.t(), x_MK);
+  gemm(dweight_NK, dy_MN.t(), x_MK, /*accumulate=*/true);
 }
 
 void linear_backward_bias(torch::Tensor dbias_N, const torch::Tensor& dy_MN) {
@@ -33,7 +45,7 @@ void linear_backward_bias(torch::Tensor dbias_N, const torch::Tensor& dy_MN) {
 }
 
 torch::Tensor linear(const Linear& layer, const torch::Tensor& x_MK) {
-  return layer.bias.defined() ? at::addmm(layer.bias, x_MK, layer.weight.t()) : at::mm(x_MK, layer.weight.t());
+  return matrix_product(x_MK, layer.weight.t(), layer.bias);
 }
 
 torch::Tensor linear_backward(Linear& layer, const torch::Tensor& dy_MN, const torch::Tensor& x_MK) {
@@ -41,7 +53,7 @@ torch::Tensor linear_backward(Linear& layer, const torch::Tensor& dy_MN, const t
     linear_backward_weight(layer.weight.grad(), dy_MN, x_MK);
     if (layer.bias.defined()) linear_backward_bias(layer.bias.grad(), dy_MN);
   }
-  return at::mm(dy_MN, layer.weight);
+  return matrix_product(dy_MN, layer.weight);
 }
 
 }  // namespace millrace

@@ -19,6 +19,19 @@ struct Linear : torch::nn::Module {
 // A tensor of the given shape that has no memory yet, for parameters that FlatParameters will place.
 torch::Tensor unplaced_parameter(c10::IntArrayRef shape);
 
+// While it lives, unplaced_parameter() gives tensors of the meta device on this thread: tensors cannot move there from
+// another device. For models that are planned, not trained.
+class MetaParameters {
+ public:
+  MetaParameters();
+  ~MetaParameters();
+  MetaParameters(const MetaParameters&) = delete;
+  MetaParameters& operator=(const MetaParameters&) = delete;
+
+ private:
+  bool previous_;
+};
+
 // out_MN = x_MK * weight_NK^T. The bias is left to the op that reads out, which adds it in the same pass.
 void linear_forward(torch::Tensor& out_MN, const torch::Tensor& x_MK, const torch::Tensor& weight_NK);
 

@@ -3,6 +3,7 @@
 
 #include "nn/attention.h"
 #include "nn/cpu_allocator.h"
+#include "nn/gemm.h"
 #include "nn/linear.h"
 #include "nn/rope.h"
 #include "nn/timestep_embedding.h"
@@ -30,6 +31,27 @@ TEST(Attention, BackwardMatchesAutograd) {
     EXPECT_LT(relative_error(grads.dq_BHLD, q.grad()), tokens == 1 ? 1e30 : 1e-5);  // exactly zero for one token
     EXPECT_LT(relative_error(grads.dk_BHLD, k.grad()), tokens == 1 ? 1e30 : 1e-5);
     EXPECT_LT(relative_error(grads.dv_BHLD, v.grad()), 1e-5);
+  }
+}
+
+TEST(Gemm, AgreesWithDoublePrecisionForEveryLayout) {
+  torch::manual_seed(3);
+  // Sizes on both sides of the one at which another library takes over; rows of a wider matrix; transposed operands.
+  for (const auto& [m, k, n] : {std::array{1, 3, 2}, {2, 700, 900}, {130, 77, 251}, {257, 300, 64}}) {
+    const torch::Tensor a = torch::randn({m, k + 5}).narrow(1, 2, k), at = torch::randn({k, m}).t();
+    const torch::Tensor b = torch::randn({n, k}).t(), bias = torch::randn({n});
+    for (const torch::Tensor& left : {a, at}) {
+      const torch::Tensor expected = torch::mm(left.to(torch::kFloat64), b.to(torch::kFloat64));
+      torch::Tensor out = torch::full({m, n}, NAN), strided = torch::full({m, n + 3}, NAN).narrow(1, 1, n);
+      gemm(out, left, b);
+      gemm(strided, left, b);
+      EXPECT_LT(relative_error(out, expected), 2e-6);
+      EXPECT_LT(relative_error(strided, expected), 2e-6);
+      gemm(out, left, b, /*accumulate=*/true);
+      EXPECT_LT(relative_error(out, 2 * expected), 2e-6);
+      EXPECT_LT(relative_error(matrix_product(left, b, bias), expected + bias), 2e-6);
+      EXPECT_TRUE(matrix_product(left, b).equal(matrix_product(left, b)));
+    }
   }
 }
 

@@ -16,7 +16,9 @@ RopeTable rope_table(const torch::Tensor& ids_BLA, const std::vector<int64_t>& a
   const torch::NoGradGuard no_grad;
   MILLRACE_CHECK(ids_BLA.dim() == 3 && ids_BLA.size(2) == static_cast<int64_t>(axes_dim.size()));
   const int64_t batch = ids_BLA.size(0);
-  const bool shared = batch == 1 || at::equal(ids_BLA, ids_BLA.select(0, 0).unsqueeze(0).expand_as(ids_BLA));
+  // On the meta device there is nothing to compare: one picture size, as in training.
+  const bool shared =
+      batch == 1 || ids_BLA.is_meta() || at::equal(ids_BLA, ids_BLA.select(0, 0).unsqueeze(0).expand_as(ids_BLA));
   const torch::Tensor ids_RA = (shared ? ids_BLA.select(0, 0) : ids_BLA.flatten(0, 1)).to(torch::kFloat64);
   std::vector<torch::Tensor> angles;
   for (size_t a = 0; a < axes_dim.size(); ++a) {

@@ -69,18 +69,23 @@ TensorMap load_tensors(const std::filesystem::path& path) {
 }
 
 void save_tensors(const std::filesystem::path& path, const TensorMap& tensors, const SafetensorsMetadata& metadata) {
+  save_tensors(path, tensors, metadata, [&](const std::string& name) { return tensors.at(name); });
+}
+
+void save_tensors(const std::filesystem::path& path, const TensorMap& tensors, const SafetensorsMetadata& metadata,
+                  const TensorSource& source) {
   std::vector<TensorView> views;
-  std::vector<const torch::Tensor*> sources;
   for (const auto& [name, tensor] : tensors) {
     MILLRACE_CHECK(tensor.defined() && tensor.layout() == torch::kStrided);
     views.push_back({name, to_dtype(tensor.scalar_type(), name), tensor.sizes().vec(), {}});
-    sources.push_back(&tensor);
   }
   torch::Tensor held;
   write_safetensors_streamed(
       path, views,
       [&](size_t i) {
-        held = contiguous_on_cpu(*sources[i]);
+        held = torch::Tensor();  // the one before need not stay beside the next
+        held = contiguous_on_cpu(source(views[i].name));
+        MILLRACE_CHECK(held.sizes() == torch::IntArrayRef(views[i].shape));
         return to_view(views[i].name, held).bytes;
       },
       metadata);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -33,5 +34,12 @@ TensorMap load_tensors(const std::filesystem::path& path);
 // one at a time.
 void save_tensors(const std::filesystem::path& path, const TensorMap& tensors,
                   const SafetensorsMetadata& metadata = {});
+
+// Makes a tensor when it is its turn to be written.
+using TensorSource = std::function<torch::Tensor(const std::string& name)>;
+// The same for what does not fit into memory: `tensors` only tell shapes and dtypes (meta tensors do); source(name) is
+// called once for each.
+void save_tensors(const std::filesystem::path& path, const TensorMap& tensors, const SafetensorsMetadata& metadata,
+                  const TensorSource& source);
 
 }  // namespace millrace

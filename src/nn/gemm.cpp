@@ -1,0 +1,50 @@
+#include "nn/gemm.h"
+
+#include "kernels/cpu_level.h"
+
+// Exported by libtorch_cpu, but in no header that the wheel ships (aten/src/ATen/native/mkldnn/Matmul.h):
+// result = alpha * mat1 * mat2 + beta * result.
+namespace at::native {
+TORCH_API void mkldnn_matmul(const Tensor& mat1, const Tensor& mat2, const Tensor& result, float beta, float alpha);
+}
+
+namespace millrace {
+namespace {
+
+// Below this many multiplications a call costs more to set up than it saves.
+constexpr int64_t kMinWork = int64_t{1} << 20;
+
+bool prefers_onednn() {
+  static const bool answer = [] {
+    __builtin_cpu_init();
+    return __builtin_cpu_is("amd") && detected_cpu_level() == CpuLevel::kV4;
+  }();
+  return answer;
+}
+
+bool goes_to_onednn(const torch::Tensor& a_MK, const torch::Tensor& b_KN) {
+  return a_MK.is_cpu() && a_MK.scalar_type() == torch::kFloat32 && a_MK.numel() * b_KN.size(1) >= kMinWork &&
+         prefers_onednn();
+}
+
+}  // namespace
+
+void gemm(torch::Tensor& out_MN, const torch::Tensor& a_MK, const torch::Tensor& b_KN, bool accumulate) {
+  if (out_MN.is_contiguous() && goes_to_onednn(a_MK, b_KN)) {
+    at::native::mkldnn_matmul(a_MK, b_KN, out_MN, accumulate ? 1.0f : 0.0f, 1.0f);
+  } else if (accumulate) {
+    out_MN.addmm_(a_MK, b_KN);
+  } else {
+    at::mm_out(out_MN, a_MK, b_KN);
+  }
+}
+
+torch::Tensor matrix_product(const torch::Tensor& a_MK, const torch::Tensor& b_KN, const torch::Tensor& bias_N) {
+  if (!goes_to_onednn(a_MK, b_KN)) return bias_N.defined() ? at::addmm(bias_N, a_MK, b_KN) : at::mm(a_MK, b_KN);
+  torch::Tensor out_MN = torch::empty({a_MK.size(0), b_KN.size(1)}, a_MK.options());
+  if (bias_N.defined()) out_MN.copy_(bias_N.expand_as(out_MN));
+  gemm(out_MN, a_MK, b_KN, /*accumulate=*/bias_N.defined());
+  return out_MN;
+}
+
+}  // namespace millrace

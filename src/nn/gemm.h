@@ -1,0 +1,19 @@
+// Matrix products into buffers that exist.
+//
+// ATen sends fp32 products on a CPU to MKL, which takes its generic path on AMD processors; oneDNN, which libtorch
+// carries too, uses AVX-512 there and is 5 to 15 % faster on a transformer's shapes, three times on a product of two
+// rows (benchmarks/results/flux_step_cpu.md).
+#pragma once
+
+#include <torch/torch.h>
+
+namespace millrace {
+
+// out_MN = a_MK * b_KN, or out_MN += with accumulate. Any strides, one dtype and device. The same inputs give the same
+// bits on the same processor.
+void gemm(torch::Tensor& out_MN, const torch::Tensor& a_MK, const torch::Tensor& b_KN, bool accumulate = false);
+
+// The product as a new tensor; bias_N, when defined, is added to every row.
+torch::Tensor matrix_product(const torch::Tensor& a_MK, const torch::Tensor& b_KN, const torch::Tensor& bias_N = {});
+
+}  // namespace millrace
