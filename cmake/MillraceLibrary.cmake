@@ -4,6 +4,7 @@
 # millrace_<folder>_test of every *_test.cpp. What the file names say decides the rest:
 #   *_cuda.cu        compiled when there is a CUDA toolkit
 #   *_no_cuda.cpp    the twin, compiled when there is none
+#   *_module.cpp     left out: a module of its own, which the program loads when it needs it
 #   *_isa.cpp        compiled once per CPU level (x86-64-v2, -v3, -v4) with -DMILLRACE_ISA=<level>
 # TORCH uses libtorch and its precompiled header.
 set(MILLRACE_ISA_LEVELS v2 v3 v4)
@@ -15,8 +16,9 @@ function(millrace_library folder)
   file(GLOB_RECURSE tests CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*_test.cpp)
   file(GLOB_RECURSE isa_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*_isa.cpp)
   file(GLOB_RECURSE twins CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*_no_cuda.cpp)
+  file(GLOB_RECURSE modules CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*_module.cpp)
   file(GLOB_RECURSE cuda_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cu)
-  list(REMOVE_ITEM sources ${tests} ${isa_sources} ${twins} "")
+  list(REMOVE_ITEM sources ${tests} ${isa_sources} ${twins} ${modules} "")
   if(MILLRACE_HAS_CUDA AND cuda_sources)
     list(APPEND sources ${cuda_sources})
   else()

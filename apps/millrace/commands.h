@@ -17,12 +17,14 @@ struct Command {
 std::span<const Command> commands();
 
 int run_train(const std::vector<std::string>& args);
+int run_launch(const std::vector<std::string>& args);
 int run_forward(const std::vector<std::string>& args);
 int run_tokenize(const std::vector<std::string>& args);
 int run_inspect(const std::vector<std::string>& args);
 int run_sample(const std::vector<std::string>& args);
 int run_export(const std::vector<std::string>& args);
 int run_import(const std::vector<std::string>& args);
+int run_plan(const std::vector<std::string>& args);
 int run_prepare(const std::vector<std::string>& args);
 int run_verify(const std::vector<std::string>& args);
 

@@ -28,19 +28,26 @@ struct ConvertArguments {
   double max_shard_gb = 5;
 };
 
-TensorMap convert_dtype(TensorMap tensors, const std::string& dtype) {
-  if (dtype.empty()) return tensors;
-  const torch::Dtype target = dtype == "bf16" ? torch::kBFloat16 : dtype == "fp16" ? torch::kFloat16 : torch::kFloat32;
-  for (auto& [name, tensor] : tensors) tensor = tensor.to(target);
-  return tensors;
+torch::Tensor convert_dtype(const torch::Tensor& tensor, const std::string& dtype) {
+  if (dtype.empty()) return tensor;
+  return tensor.to(dtype == "bf16" ? torch::kBFloat16 : dtype == "fp16" ? torch::kFloat16 : torch::kFloat32);
 }
 
-// theirs: already under the target's names.
-void write(const ConvertArguments& arguments, Naming naming, const TensorMap& theirs,
-           const std::optional<std::string>& config_json) {
+// One tensor in memory at a time. shapes: ours, as meta tensors; read: by our name.
+void write(const ConvertArguments& arguments, Naming naming, const TensorMap& shapes, const WeightRules& rules,
+           const TensorSource& read, const std::optional<std::string>& config_json) {
+  std::map<std::string, const WeightRule*> rule_of;
+  for (const WeightRule& rule : rules) rule_of[rule.theirs] = &rule;
+  TensorMap theirs = export_weights(shapes, rules);
+  for (auto& [name, tensor] : theirs) tensor = convert_dtype(tensor, arguments.dtype);
   SaveWeightsOptions options = save_options(naming);
   options.max_shard_bytes = static_cast<uint64_t>(arguments.max_shard_gb * 1e9);
-  save_weights(arguments.output, convert_dtype(theirs, arguments.dtype), options);
+  options.source = [&](const std::string& name) {
+    const WeightRule& rule = *rule_of.at(name);
+    const TensorMap one = export_weights({{rule.ours, read(rule.ours)}}, {rule});
+    return convert_dtype(one.at(name), arguments.dtype);
+  };
+  save_weights(arguments.output, theirs, options);
   const bool is_folder = !ends_with(arguments.output, ".safetensors");
   if (is_folder && config_json) write_file_atomically(fs::path(arguments.output) / "config.json", *config_json);
   std::printf("%s: %zu tensors in %s naming\n", arguments.output.c_str(), theirs.size(),
@@ -49,18 +56,20 @@ void write(const ConvertArguments& arguments, Naming naming, const TensorMap& th
 
 void convert_run(const ConvertArguments& arguments) {
   const Naming naming = arguments.naming.empty() ? Naming::kBfl : parse_naming(arguments.naming);
-  const RunWeights run = load_run_weights(arguments.source, arguments.step,
-                                          arguments.use == "last"      ? WhichWeights::kLast
-                                          : arguments.use == "average" ? WhichWeights::kAverage
-                                                                       : WhichWeights::kBest);
-  const auto in_weight = run.tensors.find("img_in.weight");
-  if (in_weight == run.tensors.end()) throw ModelError("[" + arguments.source + "] expected FLUX weights, got others");
+  const OpenRunWeights run = open_run_weights(arguments.source, arguments.step,
+                                              arguments.use == "last"      ? WhichWeights::kLast
+                                              : arguments.use == "average" ? WhichWeights::kAverage
+                                                                           : WhichWeights::kBest);
+  const auto in_weight = run.shapes.find("img_in.weight");
+  if (in_weight == run.shapes.end()) throw ModelError("[" + arguments.source + "] expected FLUX weights, got others");
   const int64_t patch = patch_size(run.config);
   const flux::FluxConfig sizes = flux_config(run.config, in_weight->second.size(1) / (patch * patch));
   log_info(arguments.source, ": step ", run.step, run.averaged ? ", averaged weights" : "");
-  write(arguments, naming, export_weights(run.tensors, flux::weight_rules(sizes, naming)),
-        naming == Naming::kDiffusers ? std::optional<std::string>(flux::to_diffusers_json(sizes).dump(2) + "\n")
-                                     : std::nullopt);
+  write(
+      arguments, naming, run.shapes, flux::weight_rules(sizes, naming),
+      [&](const std::string& name) { return run.read(name); },
+      naming == Naming::kDiffusers ? std::optional<std::string>(flux::to_diffusers_json(sizes).dump(2) + "\n")
+                                   : std::nullopt);
 }
 
 void convert_weights(const ConvertArguments& arguments, Naming default_naming) {
@@ -78,8 +87,12 @@ void convert_weights(const ConvertArguments& arguments, Naming default_naming) {
     }
     naming = entry.namings.front();
   }
-  write(arguments, naming, export_weights(weights.import(), weights.model().weight_rules(naming, {})),
-        weights.model().config_json(naming));
+  const TensorMap ours = weights.import();
+  TensorMap shapes;
+  for (const auto& [name, tensor] : ours) shapes[name] = torch::empty_like(tensor, torch::kMeta);
+  write(
+      arguments, naming, shapes, weights.model().weight_rules(naming, {}),
+      [&](const std::string& name) { return ours.at(name); }, weights.model().config_json(naming));
 }
 
 bool read_arguments(CLI::App& app, ConvertArguments& arguments, const std::vector<std::string>& args) {

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "comm/watch.h"
 
 namespace millrace {
 namespace {
@@ -28,7 +29,7 @@ std::string first_lines(const std::string& text) {
 int report_failure(const std::exception& error) noexcept {
   try {
     if (const auto* known = dynamic_cast<const Error*>(&error)) {
-      print(known->what());
+      if (!Watch::was_printed(known->what())) print(known->what());  // a lost rank is reported once
       return static_cast<int>(known->code());
     }
     if (dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr) {

@@ -11,6 +11,7 @@
 #include "commands.h"
 #include "failure.h"
 #include "help_text.h"
+#include "version.h"
 
 namespace millrace {
 namespace {
@@ -37,7 +38,7 @@ int run(const std::vector<std::string>& args) {
     return 0;
   }
   if (first == "--version") {
-    std::cout << "millrace " << MILLRACE_VERSION << "\n";
+    std::cout << "millrace " << program_version() << "\n";
     return 0;
   }
   if (first == "help") return find_command(args[1]).run({"--help"});

@@ -1,16 +1,17 @@
 // millrace train CONFIG.toml [--section.key=value ...]
 #include <csignal>
-#include <cstdlib>
 #include <iostream>
 
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "comm/world.h"
 #include "commands.h"
 #include "config/arguments.h"
 #include "config/help.h"
 #include "config/run_config.h"
 #include "tasks/task_table.h"
+#include "version.h"
 
 namespace millrace {
 namespace {
@@ -69,16 +70,6 @@ void print_help(const std::string& section) {
   }
 }
 
-// Started twice by a launcher, two processes would write into one folder.
-void check_alone() {
-  for (const char* name : {"WORLD_SIZE", "SLURM_STEP_NUM_TASKS"}) {
-    const char* value = std::getenv(name);
-    if (value != nullptr && std::string(value) != "1" && *value != '\0') {
-      throw ConfigError(str("[", name, "] expected 1, got ", value, " (this version trains on one device)"));
-    }
-  }
-}
-
 }  // namespace
 
 int run_train(const std::vector<std::string>& args) {
@@ -90,18 +81,21 @@ int run_train(const std::vector<std::string>& args) {
   if (arguments.config_file.empty() && !arguments.show_config) {
     throw ConfigError("[millrace train] expected a configuration file, got none (try millrace train --help)");
   }
+  const World world = detect_world();
+  // What all ranks would say alike, the first says.
+  if (world.rank > 0) set_console_log_level(LogLevel::kError);
   const RunConfig config = load_run_config(arguments.config_file, arguments.overrides);
-  check_ranks(config, 1);
+  check_ranks(config, world.size);
   if (arguments.show_config) {
-    std::cout << to_toml(config);
+    if (world.rank == 0) std::cout << to_toml(config);
     return 0;
   }
-  check_alone();
   check_trainable(config);
-  if (config.job.print_config) log_info("configuration:\n", to_toml(config));
+  if (world.rank > 0) set_console_log_level(LogLevel::kWarning);
+  if (config.job.print_config && world.rank == 0) log_info("configuration:\n", to_toml(config));
   // A closed terminal or a dead `| tee` must not end a run of days.
   std::signal(SIGPIPE, SIG_IGN);
-  run_task(config);
+  run_task(config, world, program_build());
   return 0;
 }
 

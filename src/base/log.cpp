@@ -17,6 +17,7 @@ struct LogState {
   std::mutex mutex;
   std::shared_ptr<spdlog::logger> file;
   LogLevel level = LogLevel::kInfo;
+  LogLevel console_level = LogLevel::kDebug;
   std::string footer;
 };
 
@@ -64,15 +65,22 @@ void log_message(LogLevel level, const std::string& message) {
   LogState& log = state();
   const std::lock_guard lock(log.mutex);
   if (level < log.level) return;
-  if (!log.footer.empty()) std::fputs("\r\x1b[2K", stderr);
-  std::fprintf(stderr, "%s%s\n", prefix(level), message.c_str());
-  draw_footer(log.footer);
+  if (level >= log.console_level) {
+    if (!log.footer.empty()) std::fputs("\r\x1b[2K", stderr);
+    std::fprintf(stderr, "%s%s\n", prefix(level), message.c_str());
+    draw_footer(log.footer);
+  }
   if (log.file) log.file->log(to_spdlog(level), message);
 }
 
 void set_log_level(LogLevel level) {
   const std::lock_guard lock(state().mutex);
   state().level = level;
+}
+
+void set_console_log_level(LogLevel level) {
+  const std::lock_guard lock(state().mutex);
+  state().console_level = level;
 }
 
 void log_to_file(const std::filesystem::path& path) {

@@ -12,6 +12,8 @@ enum class LogLevel { kDebug, kInfo, kWarning, kError };
 // Messages go to stderr and, once set, to a file as well (one line each, with time and level).
 void log_message(LogLevel level, const std::string& message);
 void set_log_level(LogLevel level);
+// What goes to stderr, when that is to be less than what goes to the file: ranks other than the first show warnings.
+void set_console_log_level(LogLevel level);
 // Appends to path; call once per run. Throws StorageError when the file cannot be opened.
 void log_to_file(const std::filesystem::path& path);
 // A line for the log file only: what the terminal shows through a progress bar.

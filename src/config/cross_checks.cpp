@@ -115,19 +115,42 @@ void check_trainable(const RunConfig& config) {
   problems.throw_if_any();
 }
 
-void check_ranks(const RunConfig& config, int64_t world_size) {
-  const int64_t replicas = config.parallelism.data_parallel_replicate_degree;
-  const int64_t shards = config.parallelism.data_parallel_shard_degree;
+MeshDegrees mesh_degrees(const RunConfig& config, int64_t world_size) {
+  const int64_t replicate = config.parallelism.data_parallel_replicate_degree;
+  const int64_t shard = config.parallelism.data_parallel_shard_degree;
+  const int64_t tp = config.parallelism.tensor_parallel_degree;
+  const int64_t heads = config.model.num_heads;
   Problems problems;
-  if (shards == -1 ? world_size % replicas != 0 : replicas > world_size || replicas * shards != world_size) {
-    const std::string product =
-        shards == -1 ? str("a divisor of ") : str("times data_parallel_shard_degree (", shards, ") to be ");
-    problems.add("parallelism.data_parallel_replicate_degree",
-                 str("expected ", product, "the number of ranks, ", world_size, ", got ", replicas));
+  if (tp > world_size || world_size % tp != 0) {
+    problems.add("parallelism.tensor_parallel_degree",
+                 str("expected a divisor of the number of ranks, ", world_size, ", got ", tp));
+  } else if (heads > 0 && heads % tp != 0) {
+    problems.add("parallelism.tensor_parallel_degree",
+                 str("expected a divisor of model.num_heads, ", heads, ", got ", tp));
+  } else {
+    const int64_t data_ranks = world_size / tp;
+    const std::string ranks = tp == 1 ? str("the number of ranks, ", world_size)
+                                      : str("ranks / tensor_parallel_degree, ", world_size, " / ", tp);
+    const bool fits = shard == -1 ? data_ranks % replicate == 0
+                                  : replicate <= data_ranks && shard <= data_ranks && replicate * shard == data_ranks;
+    if (!fits) {
+      const std::string product =
+          shard == -1 ? "a divisor of " : str("times data_parallel_shard_degree (", shard, ") to be ");
+      problems.add("parallelism.data_parallel_replicate_degree", str("expected ", product, ranks, ", got ", replicate));
+    }
   }
-  const int64_t micro_batch = config.training.local_batch_size * world_size;
+  problems.throw_if_any();
+  const int64_t sharing = shard == -1 ? world_size / tp / replicate : shard;
+  return {
+      .dp_replicate = static_cast<int>(replicate), .dp_shard = static_cast<int>(sharing), .tp = static_cast<int>(tp)};
+}
+
+void check_ranks(const RunConfig& config, int64_t world_size) {
+  const MeshDegrees degrees = mesh_degrees(config, world_size);
+  Problems problems;
+  const int64_t micro_batch = config.training.local_batch_size * degrees.dp_replicate * degrees.dp_shard;
   if (config.training.global_batch_size > 0 && config.training.global_batch_size % micro_batch != 0) {
-    problems.add("training.global_batch_size", str("expected a multiple of local_batch_size times the ranks (",
+    problems.add("training.global_batch_size", str("expected a multiple of local_batch_size times the data ranks (",
                                                    micro_batch, "), got ", config.training.global_batch_size));
   }
   problems.throw_if_any();

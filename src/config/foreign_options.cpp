@@ -24,7 +24,10 @@ constexpr const char* kNoCompiler = "nothing is compiled at run time: the fused 
 constexpr const char* kNoCollector = "there is no garbage collector to steer";
 constexpr const char* kLoader = "the loader decides by itself";
 constexpr const char* kNoQuantised = "quantised layers are not in this version";
-constexpr const char* kOneDevice = "this version trains on one device";
+constexpr const char* kNotInThisVersion = "it is not in this version";
+constexpr const char* kFullyShards = "ranks share the work by data, by shards and by tensors only";
+constexpr const char* kWatch = "a rank that is lost is named by rank, host and step in one line";
+constexpr const char* kAllOrNone = "all ranks stop when one is lost; the run goes on from its last checkpoint";
 constexpr const char* kWholeCheckpoint = "every checkpoint is complete; `millrace export` writes the weights alone";
 constexpr const char* kPlainCheckpoint = "checkpoints are safetensors; `millrace export` writes other namings";
 constexpr const char* kInitialPath = "the kind of file is recognised; only the weights are taken from it";
@@ -51,7 +54,6 @@ constexpr std::array kOptions = std::to_array<ForeignOption>({
      "Weights & Biases is not supported; metrics.jsonl and TensorBoard files can be imported there"},
     {"metrics.mlperf_logging", Type::kFlag, "false", kWarn, "the MLPerf compliance log is not in this version"},
     {"metrics.disable_color_printing", Type::kFlag, "true", kWarn, "nothing is printed in colour"},
-    {"metrics.save_for_all_ranks", Type::kFlag, "false", kWarn, kOneDevice},
 
     {"model.tokenizer_path", Type::kText, "None", kWarn, "encoder.t5_tokenizer and encoder.clip_tokenizer say where"},
     {"model.hf_assets_path", Type::kText, "None", kWarn, "encoder.t5_encoder and encoder.clip_encoder say where"},
@@ -64,7 +66,6 @@ constexpr std::array kOptions = std::to_array<ForeignOption>({
     {"training.seq_len", Type::kInteger, "None", kWarn,
      "the sequence follows from training.img_size and encoder.max_t5_encoding_len"},
     {"training.enable_cpu_offload", Type::kFlag, "false", kRefuse, "offloading to the CPU is not in this version"},
-    {"training.mixed_precision_reduce", Type::kText, "\"float32\"", kRefuse, "gradients are always summed in float32"},
     {"training.compile", Type::kFlag, "false", kWarn, kNoCompiler},
     {"training.gc_freq", Type::kInteger, "50", kWarn, kNoCollector},
     {"training.gc_debug", Type::kFlag, "false", kWarn, kNoCollector},
@@ -119,7 +120,7 @@ constexpr std::array kOptions = std::to_array<ForeignOption>({
     {"checkpoint.create_seed_checkpoint", Type::kFlag, "false", kRefuse,
      "the first weights are the same on any number of ranks without one"},
     {"checkpoint.load_only", Type::kFlag, "false", kRefuse, "set checkpoint.initial_load_path and leave enable false"},
-    {"checkpoint.enable_ft_dataloader_checkpoints", Type::kFlag, "true", kWarn, kOneDevice},
+    {"checkpoint.enable_ft_dataloader_checkpoints", Type::kFlag, "true", kWarn, kAllOrNone},
 
     {"activation_checkpoint.selective_ac_option", Type::kText, "\"op\"", kWarn,
      "mode selective keeps the outputs of matrix products and attention in every block"},
@@ -133,26 +134,22 @@ constexpr std::array kOptions = std::to_array<ForeignOption>({
     {"activation_checkpoint.determinism_check", Type::kText, "\"default\"", kWarn, kNoRandomBlocks},
     {"activation_checkpoint.debug", Type::kFlag, "false", kWarn, kNoRandomBlocks},
 
-    {"parallelism.tensor_parallel_degree", Type::kInteger, "1", kRefuse, kOneDevice},
-    {"parallelism.pipeline_parallel_degree", Type::kInteger, "1", kRefuse, kOneDevice},
-    {"parallelism.context_parallel_degree", Type::kInteger, "1", kRefuse, kOneDevice},
+    {"parallelism.pipeline_parallel_degree", Type::kInteger, "1", kRefuse, kFullyShards},
+    {"parallelism.context_parallel_degree", Type::kInteger, "1", kRefuse, kFullyShards},
     {"parallelism.expert_parallel_degree", Type::kInteger, "1", kRefuse, "FLUX has no experts"},
     {"parallelism.expert_tensor_parallel_degree", Type::kInteger, "1", kRefuse, "FLUX has no experts"},
     {"parallelism.expert_parallel_comm_backend", Type::kText, "\"standard\"", kWarn, "FLUX has no experts"},
-    {"parallelism.fsdp_reshard_after_forward", Type::kText, "\"default\"", kWarn, kOneDevice},
-    {"parallelism.disable_loss_parallel", Type::kFlag, "false", kWarn, kOneDevice},
-    {"parallelism.enable_async_tensor_parallel", Type::kFlag, "false", kWarn, kOneDevice},
+    {"parallelism.disable_loss_parallel", Type::kFlag, "false", kWarn, "the loss of FLUX is not split by tensors"},
+    {"parallelism.enable_async_tensor_parallel", Type::kFlag, "false", kWarn, kNotInThisVersion},
     {"parallelism.enable_compiled_autograd", Type::kFlag, "false", kWarn, kNoCompiler},
-    {"parallelism.context_parallel_rotate_method", Type::kText, "\"allgather\"", kWarn, kOneDevice},
-    {"parallelism.module_fqns_per_model_part", Type::kAny, "None", kWarn, kOneDevice},
-    {"parallelism.pipeline_parallel_*", Type::kAny, "None", kWarn, kOneDevice},
+    {"parallelism.context_parallel_rotate_method", Type::kText, "\"allgather\"", kWarn, kFullyShards},
+    {"parallelism.module_fqns_per_model_part", Type::kAny, "None", kWarn, kFullyShards},
+    {"parallelism.pipeline_parallel_*", Type::kAny, "None", kWarn, kFullyShards},
 
-    {"comm.init_timeout_seconds", Type::kInteger, "300", kWarn, kOneDevice},
-    {"comm.train_timeout_seconds", Type::kInteger, "100", kWarn, kOneDevice},
-    {"comm.trace_buf_size", Type::kInteger, "20000", kWarn, kOneDevice},
-    {"comm.save_traces_folder", Type::kText, "\"comm_traces\"", kWarn, kOneDevice},
-    {"comm.save_traces_file_prefix", Type::kText, "\"rank_\"", kWarn, kOneDevice},
-    {"comm.mode", Type::kText, "\"default\"", kRefuse, kOneDevice},
+    {"comm.trace_buf_size", Type::kInteger, "20000", kWarn, kWatch},
+    {"comm.save_traces_folder", Type::kText, "\"comm_traces\"", kWarn, kWatch},
+    {"comm.save_traces_file_prefix", Type::kText, "\"rank_\"", kWarn, kWatch},
+    {"comm.mode", Type::kText, "\"default\"", kRefuse, kFullyShards},
 
     {"compile.enable", Type::kFlag, "false", kWarn, kNoCompiler},
     {"compile.components", Type::kList, "[\"model\", \"loss\"]", kWarn, kNoCompiler},
@@ -164,8 +161,8 @@ constexpr std::array kOptions = std::to_array<ForeignOption>({
 
     {"memory_estimation.enable", Type::kFlag, "false", kRefuse, "estimating memory is not in this version"},
     {"memory_estimation.disable_fake_mode", Type::kFlag, "false", kWarn, "estimating memory is not in this version"},
-    {"fault_tolerance.enable", Type::kFlag, "false", kRefuse, kOneDevice},
-    {"fault_tolerance.*", Type::kAny, "None", kWarn, kOneDevice},
+    {"fault_tolerance.enable", Type::kFlag, "false", kRefuse, kAllOrNone},
+    {"fault_tolerance.*", Type::kAny, "None", kWarn, kAllOrNone},
 });
 
 std::string canonical_text(const TomlValue& value) {

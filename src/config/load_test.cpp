@@ -1,5 +1,7 @@
 #include <gmock/gmock.h>
 
+#include <array>
+
 #include "config/config_test_support.h"
 
 namespace millrace {
@@ -180,6 +182,32 @@ TEST_F(ConfigTest, RanksMustFitTheMesh) {
   EXPECT_THROW(check_ranks(config, 4), ConfigError);  // 48 is no multiple of 32
   EXPECT_THROW(check_ranks(load("[parallelism]\ndata_parallel_shard_degree = 2\n"), 1), ConfigError);
   EXPECT_NO_THROW(check_ranks(RunConfig{}, 1));
+}
+
+TEST_F(ConfigTest, TheMeshIsResolvedFromTheDegrees) {
+  RunConfig config;
+  config.model.num_heads = 6;
+  auto degrees = [&](int64_t replicate, int64_t shard, int64_t tp, int64_t ranks) {
+    config.parallelism.data_parallel_replicate_degree = replicate;
+    config.parallelism.data_parallel_shard_degree = shard;
+    config.parallelism.tensor_parallel_degree = tp;
+    const MeshDegrees found = mesh_degrees(config, ranks);
+    return std::array{found.dp_replicate, found.dp_shard, found.tp};
+  };
+  EXPECT_EQ(degrees(1, -1, 1, 8), (std::array{1, 8, 1}));
+  EXPECT_EQ(degrees(2, -1, 2, 16), (std::array{2, 4, 2}));
+  EXPECT_EQ(degrees(2, 1, 3, 6), (std::array{2, 1, 3}));
+  EXPECT_THROW(degrees(3, -1, 1, 8), ConfigError);
+  EXPECT_THROW(degrees(2, 2, 1, 8), ConfigError);
+  EXPECT_THROW(degrees(1, -1, 3, 8), ConfigError);  // 3 does not divide the ranks
+  EXPECT_THROW(degrees(1, -1, 4, 8), ConfigError);  // nor 4 the heads
+}
+
+TEST_F(ConfigTest, TensorParallelRanksShareTheirBatch) {
+  const RunConfig config = load(
+      "[training]\nglobal_batch_size = 8\nlocal_batch_size = 4\n[parallelism]\ntensor_parallel_degree = 2\n[model]\n"
+      "num_heads = 2\nhidden_size = 8\naxes_dim = []\n");
+  EXPECT_NO_THROW(check_ranks(config, 4));
 }
 
 }  // namespace

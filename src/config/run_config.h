@@ -13,6 +13,7 @@
 #include "config/sections/model.h"
 #include "config/sections/observing.h"
 #include "config/sections/optimizer.h"
+#include "config/sections/ranks.h"
 #include "config/sections/running.h"
 #include "config/sections/training.h"
 #include "config/sections/validation.h"
@@ -31,6 +32,7 @@ struct RunConfig {
   CheckpointConfig checkpoint;
   ActivationCheckpointConfig activation_checkpoint;
   ParallelismConfig parallelism;
+  CommConfig comm;
   MetricsConfig metrics;
   ProfilingConfig profiling;
   ReportConfig report;
@@ -49,6 +51,7 @@ struct RunConfig {
     visit.section("checkpoint", "saving and going on", checkpoint);
     visit.section("activation_checkpoint", "less memory for more computing", activation_checkpoint);
     visit.section("parallelism", "how the run is spread over ranks", parallelism);
+    visit.section("comm", "how ranks find and watch each other", comm);
     visit.section("metrics", "what is logged", metrics);
     visit.section("profiling", "traces of single steps", profiling);
     visit.section("report", "the page that sums the run up", report);
@@ -62,6 +65,15 @@ struct RunConfig {
 // that has no effect here. Throws ConfigError listing every problem found, one per line, as
 // `[file:line:column] expected ..., got ... (try ...)`.
 RunConfig load_run_config(const std::filesystem::path& path, const std::vector<std::string>& overrides);
+
+// The three degrees of [parallelism], resolved: their product is world_size.
+struct MeshDegrees {
+  int dp_replicate = 1;
+  int dp_shard = 1;
+  int tp = 1;
+};
+// Throws ConfigError when the degrees do not divide the ranks.
+MeshDegrees mesh_degrees(const RunConfig& config, int64_t world_size);
 
 // The checks that need the number of ranks; load_run_config has done the others. Throws ConfigError.
 void check_ranks(const RunConfig& config, int64_t world_size);

@@ -83,19 +83,19 @@ TEST_F(ConfigTest, HarmlessValuesAreAcceptedInSilence) {
   const std::string text = warnings_of([&] {
     load(
         "[compile]\nenable = false\ncomponents = [\"model\", \"loss\"]\n[checkpoint]\nexport_dtype = \"float32\"\n"
-        "[parallelism]\ntensor_parallel_degree = 1\n[training]\nenable_cpu_offload = false\n");
+        "[parallelism]\ncontext_parallel_degree = 1\n[training]\nenable_cpu_offload = false\n");
   });
   EXPECT_EQ(text, "");
   EXPECT_EQ(warnings_of([&] { load("[compile]\nenable = true\n", {"--compile.no_enable"}); }), "");
 }
 
 TEST_F(ConfigTest, WhatCannotBeHonouredIsAnError) {
-  EXPECT_THAT(problem("[parallelism]\ntensor_parallel_degree = 2\n"),
-              HasSubstr("[run.toml:2:26] parallelism.tensor_parallel_degree: expected 1, got the number 2 (this"));
+  EXPECT_THAT(problem("[parallelism]\ncontext_parallel_degree = 2\n"),
+              HasSubstr("[run.toml:2:27] parallelism.context_parallel_degree: expected 1, got the number 2 (ranks"));
   EXPECT_THAT(problem("", {"--parallelism.pipeline_parallel_degree=2"}), HasSubstr("expected 1, got the number 2"));
   EXPECT_THAT(problem("[model]\nconverters = [\"float8\"]\n"), HasSubstr("quantised layers"));
   EXPECT_THAT(problem("[experimental]\ncustom_import = \"my.module\"\n"), HasSubstr("no Python"));
-  EXPECT_EQ(problem("[parallelism]\ntensor_parallel_degree = 2\n", {"--parallelism.tensor_parallel_degree=1"}), "");
+  EXPECT_EQ(problem("[parallelism]\ncontext_parallel_degree = 2\n", {"--parallelism.context_parallel_degree=1"}), "");
 }
 
 TEST_F(ConfigTest, OptionsWithoutEffectHaveTypesToo) {

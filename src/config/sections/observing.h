@@ -54,6 +54,7 @@ struct MetricsConfig {
   bool log_to_console = true;
   bool enable_tensorboard = false;
   std::string save_tb_folder = "tb";
+  bool save_for_all_ranks = false;
 
   template <typename Visitor>
   void describe(Visitor& visit) {
@@ -67,6 +68,9 @@ struct MetricsConfig {
     visit(enable_tensorboard, {.name = "enable_tensorboard", .meaning = "write TensorBoard event files"});
     visit(save_tb_folder,
           {.name = "save_tb_folder", .meaning = "folder of the TensorBoard files, inside job.dump_folder"});
+    visit(save_for_all_ranks,
+          {.name = "save_for_all_ranks",
+           .meaning = "every rank writes its own log, log-rank-1.txt and so on; else the first rank alone writes one"});
   }
   bool operator==(const MetricsConfig&) const = default;
 };

@@ -21,14 +21,16 @@ struct OptimizerConfig {
 
   template <typename Visitor>
   void describe(Visitor& visit) {
-    visit(name, {.name = "name", .meaning = "update rule", .choices = {"AdamW"}});
+    visit(name, {.name = "name",
+                 .meaning = "update rule; Adam adds the weight decay to the gradient, AdamW shrinks the weights by it",
+                 .choices = {"AdamW", "Adam"}});
     visit(lr, {.name = "lr", .meaning = "base learning rate", .at_least = 0, .torchtitan_default = "8e-4"});
     visit(beta1, {.name = "beta1", .meaning = "decay of the gradient's average", .at_least = 0, .below = 1});
     visit(beta2, {.name = "beta2", .meaning = "decay of the squared gradient's average", .at_least = 0, .below = 1});
     visit(eps, {.name = "eps", .meaning = "added to the root of the squared average", .above = 0});
     visit(weight_decay,
           {.name = "weight_decay",
-           .meaning = "decoupled weight decay, on every parameter: each step multiplies it by 1 - lr * weight_decay",
+           .meaning = "weight decay, on every parameter: with AdamW each step multiplies it by 1 - lr * weight_decay",
            .at_least = 0});
     visit(ema_decay,
           {.name = "ema_decay",

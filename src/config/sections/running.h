@@ -8,23 +8,6 @@
 
 namespace millrace {
 
-struct ParallelismConfig {
-  int64_t data_parallel_replicate_degree = 1;
-  int64_t data_parallel_shard_degree = -1;  // -1: all ranks that replication leaves
-
-  template <typename Visitor>
-  void describe(Visitor& visit) {
-    visit(
-        data_parallel_replicate_degree,
-        {.name = "data_parallel_replicate_degree", .unit = "ranks", .meaning = "copies of the weights", .at_least = 1});
-    visit(data_parallel_shard_degree, {.name = "data_parallel_shard_degree",
-                                       .unit = "ranks",
-                                       .meaning = "ranks that share one copy; -1: all that replication leaves",
-                                       .at_least = -1});
-  }
-  bool operator==(const ParallelismConfig&) const = default;
-};
-
 struct CheckpointConfig {
   bool enable = false;
   std::string folder = "checkpoint";

@@ -22,6 +22,7 @@ struct TrainingConfig {
   std::string device = "auto";
   std::string dtype = "float32";
   std::string mixed_precision_param = "auto";
+  std::string mixed_precision_reduce = "float32";
   double max_bad_samples = 0.01;
   int64_t shuffle_buffer_size = 1000;
   int64_t num_workers = 0;  // 0: one per CPU core
@@ -77,6 +78,9 @@ struct TrainingConfig {
                                              "with bfloat16 instructions, else float32",
                                   .choices = {"auto", "bfloat16", "float32"},
                                   .torchtitan_default = "bfloat16"});
+    visit(mixed_precision_reduce, {.name = "mixed_precision_reduce",
+                                   .meaning = "precision in which gradients are sent and summed between ranks",
+                                   .choices = {"float32", "bfloat16"}});
     visit(max_bad_samples, {.name = "max_bad_samples",
                             .meaning = "part of the samples that may be unreadable; above it the run stops (exit 3)",
                             .at_least = 0,

@@ -1,0 +1,96 @@
+// millrace plan CONFIG.toml --gpus=N [--gpus-per-node=8] [--gpu=h100-80gb] [--sweep] [--json] [--section.key=value ...]
+#include <iostream>
+#include <thread>
+
+#include "base/text.h"
+#include "command_line.h"
+#include "commands.h"
+#include "config/arguments.h"
+#include "config/run_config.h"
+#include "metrics/memory.h"
+#include "tasks/task_table.h"
+
+namespace millrace {
+namespace {
+
+struct PlanArguments {
+  std::string config_file, gpu = "h100-80gb";
+  int gpus = 1, gpus_per_node = 8;
+  double memory_gib = 0;
+  bool sweep = false, json = false, list = false;
+};
+
+std::string gpu_names() {
+  std::string names;
+  for (const GpuSpec& gpu : gpu_table()) names += std::string(names.empty() ? "" : ", ") + std::string(gpu.name);
+  return names;
+}
+
+// The machine that this runs on, for what needs no GPU: its memory, no speed.
+GpuSpec this_machine() {
+  GpuSpec machine;
+  machine.name = "cpu";
+  machine.memory_gib = static_cast<double>(process_memory().total_bytes) / (1 << 30);
+  machine.fast_domain = 1;
+  return machine;
+}
+
+void print_table() {
+  std::printf("%-16s %9s %14s %12s %15s %15s\n", "--gpu", "memory", "bf16", "memory", "between GPUs", "between nodes");
+  for (const GpuSpec& gpu : gpu_table()) {
+    std::printf("%-16s %5.1f GiB %7.0f TFLOP/s %7.2f TB/s %10.0f GB/s %10.0f GB/s\n", std::string(gpu.name).c_str(),
+                gpu.memory_gib, gpu.bf16_flops / 1e12, gpu.memory_bandwidth / 1e12, gpu.intra_bandwidth / 1e9,
+                gpu.inter_bandwidth / 1e9);
+  }
+}
+
+}  // namespace
+
+int run_plan(const std::vector<std::string>& args) {
+  PlanArguments arguments;
+  CLI::App app{
+      "Says what a run would take before anybody books a cluster: memory, traffic, work and time of a step.\n"
+      "Options of the configuration (--section.key=value) may follow, as for train.",
+      "millrace plan"};
+  app.add_option("config", arguments.config_file, "The training configuration (TOML)");
+  app.add_option("--gpus", arguments.gpus, "GPUs in all")->check(CLI::Range(1, 1 << 20))->capture_default_str();
+  app.add_option("--gpus-per-node", arguments.gpus_per_node, "GPUs of one machine")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  app.add_option("--gpu", arguments.gpu, "Kind of GPU: " + gpu_names() + "; or cpu: this machine, memory alone")
+      ->capture_default_str();
+  app.add_option("--memory", arguments.memory_gib, "GiB of memory of one GPU, instead of the table's");
+  app.add_flag("--sweep", arguments.sweep, "A table of the meshes that this many GPUs can form");
+  app.add_flag("--json", arguments.json, "For programs");
+  app.add_flag("--list", arguments.list, "The table of GPUs, and stop");
+
+  const Arguments split = split_arguments(args);
+  std::vector<std::string> own = split.others;
+  own.insert(own.end(), split.positional.begin(), split.positional.end());
+  if (!parse_command_line(app, own)) return static_cast<int>(ExitCode::kDone);
+  if (arguments.list) {
+    print_table();
+    return static_cast<int>(ExitCode::kDone);
+  }
+  if (arguments.config_file.empty()) arguments.config_file = split.config_file;
+  if (arguments.config_file.empty()) {
+    throw ConfigError("[millrace plan] expected a configuration file, got none (try millrace plan --help)");
+  }
+  const RunConfig config = load_run_config(arguments.config_file, split.overrides);
+  PlanOptions options;
+  options.gpus = arguments.gpus;
+  options.gpus_per_node = arguments.gpus_per_node;
+  options.on_cpu = arguments.gpu == "cpu";
+  options.gpu = options.on_cpu ? this_machine() : find_gpu(arguments.gpu);
+  if (arguments.memory_gib > 0) options.gpu.memory_gib = arguments.memory_gib;
+  if (arguments.sweep) {
+    const std::vector<RunPlan> plans = sweep_task(config, options);
+    std::cout << (arguments.json ? sweep_json(plans) : sweep_text(plans));
+  } else {
+    const RunPlan plan = plan_task(config, options);
+    std::cout << (arguments.json ? to_json(plan) : to_text(plan));
+  }
+  return static_cast<int>(ExitCode::kDone);
+}
+
+}  // namespace millrace

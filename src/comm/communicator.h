@@ -1,0 +1,57 @@
+// All that a run needs to be one of many ranks; alive for the whole run.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <memory>
+#include <string>
+
+#include "comm/mesh.h"
+#include "comm/store.h"
+#include "comm/watch.h"
+#include "comm/world.h"
+
+namespace millrace {
+
+struct CommOptions {
+  MeshShape shape;                     // shape.size() must be the number of ranks
+  torch::Device device = torch::kCPU;  // of the tensors that groups move: cpu (Gloo) or cuda:N (NCCL)
+  std::string backend = "auto";        // auto, gloo or nccl; auto: nccl for cuda, gloo for cpu
+  double init_timeout = 300;           // seconds until all ranks must be there
+  double train_timeout = 100;          // seconds that a rank may be silent, or a collective may take
+  std::string fingerprint;  // of the configuration: must be equal on all ranks; short, it is shown when it differs
+  std::string version;      // of the program: must be equal on all ranks
+};
+
+class Communicator {
+ public:
+  virtual ~Communicator() = default;
+  const World& world() const { return world_; }
+  Mesh& mesh() { return *mesh_; }
+  Store& store() { return *store_; }
+  Watch& watch() { return *watch_; }
+  // One line: "rank 1 of 4 (launch, host a), dp_replicate 1 x dp_shard 4 x tp 1, gloo".
+  std::string describe() const;
+  // The normal end, also after a pre-emption: says goodbye; rank 0 waits for the others' goodbye. Collectives are over.
+  // Throws as watch().check() does when a rank was lost meanwhile.
+  // The destructor calls it unless an exception is passing through, in which case the other ranks see this one as lost
+  // (unless watch().announce_failure() has told them why).
+  virtual void leave() {}
+
+ protected:
+  World world_;
+  std::string transport_ = "single";
+  std::unique_ptr<Store> store_;
+  std::unique_ptr<Watch> watch_;
+  std::unique_ptr<Mesh> mesh_;
+};
+
+// Meets the other ranks. On one rank no socket is opened. Collective over all ranks. Throws PeerLostError naming
+// missing ranks after init_timeout, ConfigError naming what differs between ranks; all ranks throw the same message.
+std::shared_ptr<Communicator> connect(const World& world, const CommOptions& options);
+
+// Rank `rank` of world_size that are not there: groups move no data (all_gather puts its own shard into place) and
+// record their traffic. Meta tensors are welcome.
+std::shared_ptr<Communicator> fake(int world_size, int rank, const CommOptions& options);
+
+}  // namespace millrace

@@ -1,0 +1,16 @@
+#define USE_C10D_NCCL
+#include "comm/nccl_module.h"
+
+#include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
+
+extern "C" c10::intrusive_ptr<c10d::Backend> millrace_make_nccl_backend(const millrace::NcclArguments& arguments) {
+  auto options = c10d::ProcessGroupNCCL::Options::create(/*is_high_priority_stream=*/true);
+  options->timeout = std::chrono::milliseconds(static_cast<int64_t>(arguments.timeout * 1000));
+  options->group_name = arguments.name;
+  auto group =
+      c10::make_intrusive<c10d::ProcessGroupNCCL>(arguments.store, arguments.rank, arguments.size, std::move(options));
+  group->setBoundDeviceId(arguments.device);
+  // Now, not at the first collective: the deadline of the first step is no place for it.
+  group->eagerConnectSingleDevice(arguments.device);
+  return group;
+}

@@ -1,0 +1,95 @@
+#include "comm/nccl_transport.h"
+
+#include <dlfcn.h>
+
+#include <filesystem>
+
+#include "base/error.h"
+#include "comm/c10d_work.h"
+#include "comm/nccl_module.h"
+
+namespace millrace {
+namespace {
+
+class NcclTransport : public Transport {
+ public:
+  NcclTransport(c10::intrusive_ptr<c10d::Backend> backend, torch::Device device, FailureHandler on_failure)
+      : backend_(std::move(backend)), device_(device), on_failure_(std::move(on_failure)) {}
+  // Waits for nobody: the other ranks may be gone.
+  ~NcclTransport() override { backend_->abort(); }
+
+  std::string kind() const override { return "nccl"; }
+
+  std::shared_ptr<PendingWork> all_gather(torch::Tensor full, torch::Tensor shard) override {
+    return start("all_gather", {full, shard}, [&] { return backend_->_allgather_base(full, shard); });
+  }
+  std::shared_ptr<PendingWork> reduce_scatter(torch::Tensor shard, torch::Tensor full) override {
+    return start("reduce_scatter", {shard, full}, [&] { return backend_->_reduce_scatter_base(shard, full); });
+  }
+  std::shared_ptr<PendingWork> all_reduce(torch::Tensor inout, Reduce op) override {
+    c10d::AllreduceOptions options;
+    options.reduceOp = op == Reduce::kSum ? c10d::ReduceOp::SUM : c10d::ReduceOp::MAX;
+    std::vector<at::Tensor> tensors = {inout};
+    return start("all_reduce", tensors, [&] { return backend_->allreduce(tensors, options); });
+  }
+  std::shared_ptr<PendingWork> broadcast(torch::Tensor inout, int root) override {
+    c10d::BroadcastOptions options;
+    options.rootRank = root;
+    std::vector<at::Tensor> tensors = {inout};
+    return start("broadcast", tensors, [&] { return backend_->broadcast(tensors, options); });
+  }
+  std::shared_ptr<PendingWork> barrier() override {
+    c10d::BarrierOptions options;
+    options.device = device_;
+    return start("barrier", {}, [&] { return backend_->barrier(options); });
+  }
+  void abort() override { backend_->abort(); }
+
+ private:
+  template <typename Start>
+  std::shared_ptr<PendingWork> start(const char* collective, std::vector<torch::Tensor> tensors, Start begin) {
+    try {
+      return std::make_shared<C10dWork>(begin(), std::move(tensors), collective, on_failure_);
+    } catch (const std::exception& error) {
+      on_failure_(collective, error.what());
+      throw;
+    }
+  }
+
+  c10::intrusive_ptr<c10d::Backend> backend_;
+  torch::Device device_;
+  FailureHandler on_failure_;
+};
+
+MakeNcclBackend load_module() {
+  const std::filesystem::path path = std::filesystem::read_symlink("/proc/self/exe").parent_path() / kNcclModule;
+  if (!std::filesystem::exists(path)) {
+    throw ConfigError("[comm.backend] expected a build with NCCL, got none: " + path.string() +
+                      " is not there (try building where a CUDA toolkit and NCCL's headers are)");
+  }
+  void* module = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (module == nullptr) throw ConfigError(std::string("[comm.backend] expected NCCL to load, got: ") + dlerror());
+  void* function = dlsym(module, kMakeNcclBackend);
+  if (function == nullptr) {
+    throw ConfigError("[" + path.string() + "] expected " + kMakeNcclBackend + ", got a file without it");
+  }
+  return reinterpret_cast<MakeNcclBackend>(function);
+}
+
+}  // namespace
+
+std::shared_ptr<Transport> make_nccl_transport(const c10::intrusive_ptr<c10d::Store>& store, int rank, int size,
+                                               torch::Device device, const std::string& name, double timeout,
+                                               FailureHandler on_failure) {
+  static const MakeNcclBackend make = load_module();
+  try {
+    auto backend =
+        make({.store = store, .rank = rank, .size = size, .device = device, .name = name, .timeout = timeout});
+    return std::make_shared<NcclTransport>(std::move(backend), device, on_failure);
+  } catch (const std::exception& error) {
+    on_failure("connecting", error.what());
+    throw;
+  }
+}
+
+}  // namespace millrace

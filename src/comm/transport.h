@@ -1,0 +1,40 @@
+// What moves the bytes of a group: Gloo, NCCL, or nothing (fake). Groups of the same ranks share one.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <memory>
+#include <string>
+
+#include "comm/group.h"
+
+namespace millrace {
+
+class PendingWork {
+ public:
+  virtual ~PendingWork() = default;
+  virtual void wait() = 0;  // throws; may be called again
+};
+
+// Arguments have been checked by Group: contiguous, equal dtypes, sizes that fit.
+class Transport {
+ public:
+  virtual ~Transport() = default;
+  virtual std::string kind() const = 0;  // "gloo", "nccl", "fake"
+  virtual std::shared_ptr<PendingWork> all_gather(torch::Tensor full, torch::Tensor shard) = 0;
+  virtual std::shared_ptr<PendingWork> reduce_scatter(torch::Tensor shard, torch::Tensor full) = 0;
+  virtual std::shared_ptr<PendingWork> all_reduce(torch::Tensor inout, Reduce op) = 0;
+  virtual std::shared_ptr<PendingWork> broadcast(torch::Tensor inout, int root) = 0;
+  virtual std::shared_ptr<PendingWork> barrier() = 0;
+  // Makes collectives under way fail, where that is possible; called from another thread when the run has failed.
+  virtual void abort() {}
+};
+
+// Throws the right exception for a collective that failed: never returns. Given the collective's name and the library's
+// text.
+using FailureHandler = std::function<void(const std::string& collective, const std::string& what)>;
+
+// all_gather copies this rank's shard into place, nothing else happens; meta tensors are welcome.
+std::shared_ptr<Transport> make_fake_transport(int rank);
+
+}  // namespace millrace

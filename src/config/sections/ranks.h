@@ -1,0 +1,66 @@
+// How a run is spread over ranks, and how these talk.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "config/option.h"
+
+namespace millrace {
+
+struct ParallelismConfig {
+  int64_t data_parallel_replicate_degree = 1;
+  int64_t data_parallel_shard_degree = -1;  // -1: all ranks that the other degrees leave
+  int64_t tensor_parallel_degree = 1;
+  std::string fsdp_reshard_after_forward = "default";
+
+  template <typename Visitor>
+  void describe(Visitor& visit) {
+    visit(
+        data_parallel_replicate_degree,
+        {.name = "data_parallel_replicate_degree", .unit = "ranks", .meaning = "copies of the weights", .at_least = 1});
+    visit(data_parallel_shard_degree, {.name = "data_parallel_shard_degree",
+                                       .unit = "ranks",
+                                       .meaning = "ranks that share one copy; -1: all that the other degrees leave",
+                                       .at_least = -1});
+    visit(tensor_parallel_degree, {.name = "tensor_parallel_degree",
+                                   .unit = "ranks",
+                                   .meaning = "ranks that share each matrix product; must divide model.num_heads",
+                                   .at_least = 1});
+    visit(
+        fsdp_reshard_after_forward,
+        {.name = "fsdp_reshard_after_forward",
+         .meaning = "give a block's gathered weights back after its forward pass: always (least memory), never (least "
+                    "traffic), default (always, but for the last block, which the way back needs first)",
+         .choices = {"default", "always", "never"}});
+  }
+  bool operator==(const ParallelismConfig&) const = default;
+};
+
+struct CommConfig {
+  int64_t init_timeout_seconds = 50;
+  int64_t train_timeout_seconds = 100;
+  std::string backend = "auto";
+
+  template <typename Visitor>
+  void describe(Visitor& visit) {
+    visit(init_timeout_seconds, {.name = "init_timeout_seconds",
+                                 .unit = "seconds",
+                                 .meaning = "until all ranks must have started; then they leave, naming those missing",
+                                 .at_least = 1,
+                                 .at_most = 86400});
+    visit(train_timeout_seconds,
+          {.name = "train_timeout_seconds",
+           .unit = "seconds",
+           .meaning = "that a rank may be silent, or the ranks may wait for each other; then all "
+                      "leave (exit 7)",
+           .at_least = 3,
+           .at_most = 86400});
+    visit(backend, {.name = "backend",
+                    .meaning = "what moves tensors between ranks; auto: nccl on GPUs, gloo on CPUs",
+                    .choices = {"auto", "gloo", "nccl"}});
+  }
+  bool operator==(const CommConfig&) const = default;
+};
+
+}  // namespace millrace
