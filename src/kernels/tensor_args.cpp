@@ -9,6 +9,14 @@ bool on_cuda(const torch::Tensor& x) {
   return x.is_cuda();
 }
 
+bool nothing_to_compute(const torch::Tensor& x) {
+  return x.numel() == 0 || x.is_meta();
+}
+
+void* data_of(const torch::Tensor& x) {
+  return x.is_meta() ? nullptr : x.data_ptr();
+}
+
 ElementType element_type(const torch::Tensor& x) {
   if (x.scalar_type() == torch::kFloat32) return ElementType::kF32;
   MILLRACE_CHECK(x.scalar_type() == torch::kBFloat16);
@@ -23,7 +31,7 @@ RowsShape rows_shape(const torch::Tensor& x_BLD) {
 Rows rows_of(const torch::Tensor& x_BLD) {
   MILLRACE_CHECK(x_BLD.dim() == 2 || x_BLD.dim() == 3);
   MILLRACE_CHECK(x_BLD.stride(-1) == 1 || x_BLD.size(-1) <= 1);
-  return {x_BLD.data_ptr(), x_BLD.dim() == 3 ? x_BLD.stride(0) : 0, x_BLD.stride(-2)};
+  return {data_of(x_BLD), x_BLD.dim() == 3 ? x_BLD.stride(0) : 0, x_BLD.stride(-2)};
 }
 
 void check_rows(const torch::Tensor& x_BLD, const RowsShape& shape, const torch::Tensor& like) {
@@ -37,17 +45,17 @@ FloatRows float_rows_of(const torch::Tensor& x, int64_t batch, int64_t dim) {
   MILLRACE_CHECK(x.dim() == (batch == 0 ? 1 : 2));
   MILLRACE_CHECK(x.size(-1) == dim && (batch == 0 || x.size(0) == batch));
   MILLRACE_CHECK(x.stride(-1) == 1 || dim <= 1);
-  return {x.data_ptr(), batch == 0 ? 0 : x.stride(0), element_type(x)};
+  return {data_of(x), batch == 0 ? 0 : x.stride(0), element_type(x)};
 }
 
 torch::Tensor kernel_floats(const torch::Tensor& x) {
-  if (!x.defined() || x.is_cuda()) return x;
+  if (!x.defined() || !x.is_cpu()) return x;
   const torch::Tensor y = x.detach().to(torch::kFloat32);
   return y.stride(-1) == 1 || y.size(-1) <= 1 ? y : y.contiguous();
 }
 
 SumsTarget::SumsTarget(const torch::Tensor& target) : target_(target) {
-  if (!target.defined() || target.is_cuda()) {
+  if (!target.defined() || !target.is_cpu()) {
     sums_ = target;
   } else {
     sums_ = torch::empty(target.sizes(), torch::kFloat32);
@@ -55,7 +63,7 @@ SumsTarget::SumsTarget(const torch::Tensor& target) : target_(target) {
 }
 
 void SumsTarget::finish(bool accumulate) const {
-  if (!target_.defined() || target_.is_cuda()) return;
+  if (!target_.defined() || !target_.is_cpu()) return;
   const torch::Tensor plain = target_.detach();
   if (accumulate) {
     plain.add_(sums_);
@@ -71,7 +79,7 @@ std::optional<torch::Tensor> if_defined(const torch::Tensor& x) {
 float* stats_of(const torch::Tensor& x, int64_t count) {
   if (!x.defined()) return nullptr;
   MILLRACE_CHECK(x.scalar_type() == torch::kFloat32 && x.is_contiguous() && x.numel() == count);
-  return x.data_ptr<float>();
+  return static_cast<float*>(data_of(x));
 }
 
 void* cuda_stream(const torch::Tensor& x) {

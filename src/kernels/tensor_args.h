@@ -11,6 +11,11 @@ namespace millrace {
 // Tensors of one call are on one device; CPU and CUDA are the devices there are.
 bool on_cuda(const torch::Tensor& x);
 
+// True when there are no numbers to read or write: no elements, or a tensor of the meta device, which has a shape alone
+// (a model is planned with those). Ops return at once then, after their checks.
+bool nothing_to_compute(const torch::Tensor& x);
+void* data_of(const torch::Tensor& x);  // null on the meta device
+
 ElementType element_type(const torch::Tensor& x);  // LogicError unless fp32 or bf16
 
 // x: [B, L, D], or [L, D] as a batch of one; the last dimension is contiguous.
@@ -25,8 +30,8 @@ void check_rows(const torch::Tensor& x_BLD, const RowsShape& shape, const torch:
 
 // x: [B, D] or [D], undefined gives null. Checks the sizes; batch 0 asks for [D].
 FloatRows float_rows_of(const torch::Tensor& x, int64_t batch, int64_t dim);
-// A modulation, bias or scale as the kernels of its device want it: on a CPU in fp32, on CUDA as it is. Undefined stays
-// undefined.
+// A modulation, bias or scale as the kernels of its device want it: on a CPU in fp32, elsewhere as it is. Undefined
+// stays undefined.
 torch::Tensor kernel_floats(const torch::Tensor& x);
 
 // Where a kernel puts sums that belong into `target` ([B, D], [D] or undefined, fp32 or bf16): on CUDA the target

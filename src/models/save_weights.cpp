@@ -43,11 +43,19 @@ void remove_stale(const std::filesystem::path& folder, const std::string& base_n
   }
 }
 
+void save_file(const std::filesystem::path& path, const TensorMap& tensors, const SaveWeightsOptions& options) {
+  if (options.source) {
+    save_tensors(path, tensors, options.metadata, options.source);
+  } else {
+    save_tensors(path, tensors, options.metadata);
+  }
+}
+
 }  // namespace
 
 void save_weights(const std::filesystem::path& path, const TensorMap& tensors, const SaveWeightsOptions& options) {
   if (path.extension() == ".safetensors") {
-    save_tensors(path, tensors, options.metadata);
+    save_file(path, tensors, options);
     return;
   }
   create_folders(path);
@@ -57,7 +65,7 @@ void save_weights(const std::filesystem::path& path, const TensorMap& tensors, c
   std::set<std::string> files;
   for (size_t i = 0; i < shards.size(); ++i) {
     const std::string name = shard_name(options.base_name, i, shards.size());
-    save_tensors(path / name, shards[i], options.metadata);
+    save_file(path / name, shards[i], options);
     files.insert(name);
     for (const auto& [tensor_name, tensor] : shards[i]) {
       weight_map[tensor_name] = name;

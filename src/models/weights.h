@@ -76,6 +76,8 @@ struct SaveWeightsOptions {
   std::string base_name = "model";
   uint64_t max_shard_bytes = uint64_t{5} * 1000 * 1000 * 1000;
   std::map<std::string, std::string> metadata = {{"format", "pt"}};
+  // Makes each tensor when it is written; then the tensors given only tell shapes and dtypes. See save_tensors().
+  TensorSource source = nullptr;
 };
 
 // Writes one file when path ends in ".safetensors", else a folder. The index is written last: a reader never finds an

@@ -8,15 +8,22 @@
 
 namespace millrace {
 
-GradNorm global_grad_norm(const std::vector<FlatGroup>& groups, double max_norm) {
+torch::Tensor sum_of_squared_gradients(const std::vector<FlatGroup>& groups) {
   MILLRACE_CHECK(!groups.empty());
-  const auto device = groups.front().grad.device();
-  const torch::Tensor sum_1 = torch::zeros({1}, torch::dtype(torch::kFloat64).device(device));
+  const torch::Tensor sum_1 = torch::zeros({1}, torch::dtype(torch::kFloat64).device(groups.front().grad.device()));
   for (const FlatGroup& group : groups) add_sum_of_squares(group.grad, sum_1);
-  const auto fp32 = torch::dtype(torch::kFloat32).device(device);
+  return sum_1;
+}
+
+GradNorm grad_norm_of_sum(const torch::Tensor& sum_1, double max_norm) {
+  const auto fp32 = torch::dtype(torch::kFloat32).device(sum_1.device());
   const GradNorm result = {torch::empty({1}, fp32), torch::empty({1}, fp32)};
   clip_coefficient(sum_1, max_norm, result.norm_1, result.coefficient_1);
   return result;
+}
+
+GradNorm global_grad_norm(const std::vector<FlatGroup>& groups, double max_norm) {
+  return grad_norm_of_sum(sum_of_squared_gradients(groups), max_norm);
 }
 
 double finite_norm(const GradNorm& norm, const std::vector<FlatGroup>& groups) {

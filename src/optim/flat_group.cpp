@@ -31,7 +31,7 @@ void check_groups(const std::vector<FlatGroup>& groups) {
 std::string describe_element(const FlatGroup& group, int64_t index) {
   for (const ParameterRange& range : group.parameters) {
     if (index >= range.begin && index < range.begin + range.size) {
-      return range.name + "[" + std::to_string(index - range.begin) + "]";
+      return range.name + "[" + std::to_string(index - range.begin + range.offset) + "]";
     }
   }
   return group.name + "[" + std::to_string(index) + "]";

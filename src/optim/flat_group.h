@@ -17,6 +17,7 @@ struct ParameterRange {
   std::string name;
   int64_t begin = 0;
   int64_t size = 0;
+  int64_t offset = 0;  // of its first element within the whole parameter, of which the buffer may hold a part
 };
 
 // All tensors are 1-D, contiguous, of the same length and on the same device.

@@ -1,49 +1,82 @@
 #include "parallel/flat_parameters.h"
 
 #include "base/error.h"
+#include "comm/mesh.h"
 
 namespace millrace {
 namespace {
 
-constexpr int64_t kAlignment = 64;  // elements; a cache line or more in every dtype
-
-int64_t align(int64_t position) {
-  return (position + kAlignment - 1) / kAlignment * kAlignment;
+FlatLayout make_layout(const std::vector<UnitSpec>& units, Mesh* mesh) {
+  if (!mesh) return FlatLayout(units, 1, 0, 1, 0);
+  const MeshShape& shape = mesh->shape();
+  return FlatLayout(units, shape.dp_shard, mesh->shard().rank(), shape.tp, mesh->tp().rank());
 }
 
 }  // namespace
 
-FlatParameters::FlatParameters(std::vector<UnitSpec> units, const FlatParametersOptions& options) {
+FlatParameters::FlatParameters(std::vector<UnitSpec> units, const FlatParametersOptions& options)
+    : options_(options), layout_(make_layout(units, options.mesh)) {
   const torch::NoGradGuard no_grad;
-  int64_t position = 0;
   for (const UnitSpec& unit : units) {
-    const int64_t unit_begin = position;
-    for (const auto& [name, tensor] : unit.parameters) {
-      if (!unit.packed) position = align(position);
-      slices_.push_back({name, tensor.sizes().vec(), position, tensor.numel()});
-      parameters_.push_back(tensor);
-      num_parameters_ += tensor.numel();
-      position += tensor.numel();
-    }
-    position = align(position);
-    units_.push_back({unit.name, unit_begin, position - unit_begin});
+    for (const auto& [name, tensor] : unit.parameters) parameters_.push_back(tensor);
   }
+  // A tensor cannot change to the meta device: models made elsewhere keep shapes alone.
+  if (options.device.is_meta() && !parameters_.empty() && !parameters_.front().is_meta()) return;
 
-  if (options.device.is_meta()) return;
   const auto flat_options = torch::TensorOptions().dtype(options.compute_dtype).device(options.device);
-  compute_ = torch::zeros({position}, flat_options);
-  for (size_t i = 0; i < slices_.size(); ++i) parameters_[i].set_data(view(compute_, slices_[i]));
+  compute_ = torch::zeros({layout_.own_size()}, flat_options);
+  if (options.mesh && options.mesh->shard().size() > 1) {
+    gatherer_ = std::make_unique<UnitGatherer>(layout_, options.mesh->shard(), compute_, options.reshard);
+    const torch::Tensor nothing = torch::zeros({1}, flat_options);
+    for (const ParameterSlice& slice : layout_.slices()) absent_.push_back(nothing.expand(slice.shape));
+    for (size_t i = 0; i < parameters_.size(); ++i) parameters_[i].set_data(absent_[i]);
+  } else {
+    for (size_t unit = 0; unit < units.size(); ++unit) point_parameters(unit, unit_compute(unit));
+  }
   if (options.training) {
     const bool one_copy = options.compute_dtype == torch::kFloat32 || options.without_masters;
-    master_ = one_copy ? compute_ : torch::zeros({position}, flat_options.dtype(torch::kFloat32));
+    master_ = one_copy ? compute_ : torch::zeros({layout_.own_size()}, flat_options.dtype(torch::kFloat32));
     allocate_gradients();
   }
 }
 
+FlatParameters::~FlatParameters() = default;
+
 void FlatParameters::allocate_gradients() {
   if (grad_.defined()) return;
-  grad_ = torch::zeros_like(compute_);
-  for (size_t i = 0; i < slices_.size(); ++i) parameters_[i].mutable_grad() = view(grad_, slices_[i]);
+  Mesh* mesh = options_.mesh;
+  if (mesh && mesh->data_size() > 1) {
+    grad_ = torch::zeros_like(compute_, options_.without_masters ? compute_.scalar_type() : torch::kFloat32);
+    reducer_ = std::make_unique<GradientReducer>(layout_, mesh->shard(), mesh->replicate(), grad_,
+                                                 options_.compute_dtype, options_.reduce_dtype);
+  } else {
+    grad_ = torch::zeros_like(compute_);
+    for (size_t unit = 0; unit < units().size(); ++unit) point_gradients(unit, unit_grad(unit));
+  }
+}
+
+std::map<std::string, std::vector<int64_t>> FlatParameters::shapes() const {
+  std::map<std::string, std::vector<int64_t>> shapes;
+  for (const ParameterSlice& slice : slices()) shapes[slice.name] = slice.part.global_shape(slice.shape);
+  return shapes;
+}
+
+std::vector<ParameterPiece> FlatParameters::pieces() const {
+  std::vector<ParameterPiece> all;
+  for (const ParameterSlice& slice : slices()) {
+    for (ParameterPiece& piece : pieces_of(layout_, slice)) all.push_back(std::move(piece));
+  }
+  return all;
+}
+
+bool FlatParameters::writes_checkpoint() const {
+  return !options_.mesh || options_.mesh->replicate().rank() == 0;
+}
+
+void FlatParameters::finish_backward() {
+  const torch::NoGradGuard no_grad;
+  if (reducer_) reducer_->finish();
+  if (gatherer_) gatherer_->release_all();
 }
 
 torch::Tensor FlatParameters::view(const torch::Tensor& flat, const ParameterSlice& slice) {
@@ -51,25 +84,95 @@ torch::Tensor FlatParameters::view(const torch::Tensor& flat, const ParameterSli
 }
 
 std::map<std::string, torch::Tensor> FlatParameters::named_views(const torch::Tensor& flat) const {
+  MILLRACE_CHECK(flat.numel() == layout_.size());
   std::map<std::string, torch::Tensor> views;
-  for (const ParameterSlice& slice : slices_) views.emplace(slice.name, view(flat, slice));
+  for (const ParameterSlice& slice : slices()) views.emplace(slice.name, view(flat, slice));
   return views;
 }
 
 void FlatParameters::assign(const std::map<std::string, torch::Tensor>& tensors) {
-  const torch::NoGradGuard no_grad;
-  const torch::Tensor& target = master_.defined() ? master_ : compute_;
-  for (const ParameterSlice& slice : slices_) {
+  for (const ParameterSlice& slice : slices()) {
     const auto found = tensors.find(slice.name);
-    MILLRACE_CHECK(found != tensors.end() && found->second.sizes() == c10::IntArrayRef(slice.shape));
-    view(target, slice).copy_(found->second);
+    MILLRACE_CHECK(found != tensors.end());
+    assign(slice, found->second);
   }
   refresh_compute();
 }
 
+bool FlatParameters::owns(const ParameterSlice& slice) const {
+  const OwnRange own = layout_.own_range(slice);
+  return own.begin < own.end;
+}
+
+void FlatParameters::assign(const ParameterSlice& slice, const torch::Tensor& whole) {
+  const torch::NoGradGuard no_grad;
+  MILLRACE_CHECK(whole.sizes() == c10::IntArrayRef(slice.part.global_shape(slice.shape)));
+  const OwnRange own = layout_.own_range(slice);
+  if (own.begin == own.end) return;
+  const torch::Tensor& target = master_.defined() ? master_ : compute_;
+  const torch::Tensor part = slice.part.of(whole).reshape({-1});
+  target.narrow(0, own.local, own.end - own.begin).copy_(part.narrow(0, own.begin, own.end - own.begin));
+}
+
 void FlatParameters::refresh_compute() {
   const torch::NoGradGuard no_grad;
+  if (gatherer_) gatherer_->release_all();
   if (master_.defined() && !master_.is_same(compute_)) compute_.copy_(master_);
+}
+
+void FlatParameters::enter(size_t unit, UnitUse::Pass pass) {
+  const torch::NoGradGuard no_grad;
+  const bool backward = pass == UnitUse::Pass::kBackward;
+  if (gatherer_) {
+    const size_t next = backward ? unit - 1 : unit + 1;  // below 0 it wraps: out of range too
+    point_parameters(unit, gatherer_->enter(unit, next));
+  }
+  if (backward && reducer_) point_gradients(unit, reducer_->enter(unit));
+}
+
+void FlatParameters::leave(size_t unit, UnitUse::Pass pass, bool keep) {
+  const torch::NoGradGuard no_grad;
+  const bool backward = pass == UnitUse::Pass::kBackward;
+  if (gatherer_) {
+    const ParameterUnit& range = units()[unit];
+    for (size_t i = range.first_slice; i < range.end_slice; ++i) parameters_[i].set_data(absent_[i]);
+    if (backward) {
+      gatherer_->leave_backward(unit);
+    } else {
+      gatherer_->leave_forward(unit, keep);
+    }
+  }
+  if (backward && reducer_) {
+    point_gradients(unit, {});
+    reducer_->leave(unit, last_microbatch_);
+  }
+}
+
+torch::Tensor FlatParameters::unit_compute(size_t unit) const {
+  if (gatherer_) return gatherer_->whole(unit);
+  return layout_.own_part(compute_, unit);
+}
+
+torch::Tensor FlatParameters::unit_grad(size_t unit) const {
+  if (reducer_) return reducer_->whole(unit);
+  return grad_.defined() ? layout_.own_part(grad_, unit) : torch::Tensor();
+}
+
+void FlatParameters::point_parameters(size_t unit, const torch::Tensor& buffer) {
+  const ParameterUnit& range = units()[unit];
+  for (size_t i = range.first_slice; i < range.end_slice; ++i) {
+    const ParameterSlice& slice = slices()[i];
+    parameters_[i].set_data(buffer.narrow(0, slice.begin - range.begin, slice.size).view(slice.shape));
+  }
+}
+
+void FlatParameters::point_gradients(size_t unit, const torch::Tensor& buffer) {
+  const ParameterUnit& range = units()[unit];
+  for (size_t i = range.first_slice; i < range.end_slice; ++i) {
+    const ParameterSlice& slice = slices()[i];
+    parameters_[i].mutable_grad() =
+        buffer.defined() ? buffer.narrow(0, slice.begin - range.begin, slice.size).view(slice.shape) : torch::Tensor();
+  }
 }
 
 }  // namespace millrace

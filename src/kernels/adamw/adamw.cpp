@@ -37,6 +37,7 @@ void adamw_step(const AdamWBuffers& buffers, const AdamWOptions& options, const 
   constexpr uint64_t kStreamElements = uint64_t{1} << 35;  // two to a word
   MILLRACE_CHECK(buffers.first_element + static_cast<uint64_t>(buffers.param.numel()) <= kStreamElements);
 
+  if (nothing_to_compute(buffers.param)) return;
   const double step = static_cast<double>(options.step);
   const auto stream = [&](RoundedTensor tensor) {
     return rounding_stream(options.seed, options.step, buffers.stream, tensor);
@@ -68,7 +69,6 @@ void adamw_step(const AdamWBuffers& buffers, const AdamWOptions& options, const 
       .exp_avg_stream = stream(RoundedTensor::kExpAvg),
       .exp_avg_sq_stream = stream(RoundedTensor::kExpAvgSq),
   };
-  if (args.size == 0) return;
   if (on_cuda(buffers.param)) {
     const DeviceScope scope(buffers.param);
     adamw_cuda(args, cuda_stream(buffers.param));

@@ -8,7 +8,7 @@ namespace {
 using torch::Tensor;
 
 void run_forward(const Tensor& x_BLD, const GateResidualForwardArgs& args, bool with_norm) {
-  if (x_BLD.numel() == 0) return;
+  if (nothing_to_compute(x_BLD)) return;
   if (on_cuda(x_BLD)) {
     const DeviceScope scope(x_BLD);
     gate_residual_forward_cuda(args, with_norm, cuda_stream(x_BLD));
@@ -18,6 +18,7 @@ void run_forward(const Tensor& x_BLD, const GateResidualForwardArgs& args, bool 
 }
 
 void run_backward(const Tensor& dout_BLD, const GateResidualBackwardArgs& args, bool with_norm) {
+  if (dout_BLD.is_meta()) return;
   if (on_cuda(dout_BLD)) {
     const DeviceScope scope(dout_BLD);
     const Tensor partials =

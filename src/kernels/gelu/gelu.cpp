@@ -41,7 +41,7 @@ void gelu_forward(const Tensor& x_BLM, const Tensor& bias_M, const Tensor& y_BLM
                              .x = rows_of(x_BLM),
                              .y = rows_of(y_BLM),
                              .bias = float_rows_of(bias, 0, shape.dim)};
-  if (x_BLM.numel() == 0) return;
+  if (nothing_to_compute(x_BLM)) return;
   if (on_cuda(x_BLM)) {
     const DeviceScope scope(x_BLM);
     gelu_forward_cuda(args, cuda_stream(x_BLM));
@@ -67,6 +67,7 @@ void gelu_backward(const Tensor& dy_BLM, const Tensor& x_BLM, const Tensor& bias
                               .bias = float_rows_of(bias, 0, shape.dim),
                               .dbias = float_rows_of(dbias.sums(), 0, shape.dim),
                               .accumulate_dbias = accumulate_dbias};
+  if (x_BLM.is_meta()) return;
   if (on_cuda(x_BLM)) {
     const DeviceScope scope(x_BLM);
     const Tensor partials = torch::empty({gelu_partials_size(args)}, x_BLM.options().dtype(torch::kFloat32));

@@ -13,7 +13,7 @@ using torch::Tensor;
 void add_sum_of_squares(const Tensor& x, const Tensor& sum_1) {
   MILLRACE_CHECK(x.is_contiguous() && sum_1.numel() == 1 && sum_1.scalar_type() == torch::kFloat64);
   MILLRACE_CHECK(sum_1.device() == x.device());
-  if (x.numel() == 0) return;
+  if (nothing_to_compute(x)) return;
   if (on_cuda(x)) {
     const DeviceScope scope(x);
     const Tensor partials = torch::empty({sum_of_squares_partials_size(x.numel())}, x.options().dtype(torch::kFloat64));
@@ -37,7 +37,7 @@ void clip_coefficient(const Tensor& sum_1, double max_norm, const Tensor& norm_1
 
 int64_t first_nonfinite(const Tensor& x) {
   MILLRACE_CHECK(x.is_contiguous());
-  if (x.numel() == 0) return -1;
+  if (nothing_to_compute(x)) return -1;
   if (!on_cuda(x)) return first_nonfinite_cpu(element_type(x), x.data_ptr(), x.numel());
   const DeviceScope scope(x);
   constexpr int64_t kNone = std::numeric_limits<int64_t>::max();

@@ -52,7 +52,7 @@ void norm_modulate_forward(const Tensor& x_BLD, const Tensor& shift_BD, const Te
                                      .scale = float_rows_of(scale, shape.batch, shape.dim),
                                      .mean = stats_of(mean_BL, shape.batch * shape.length),
                                      .rstd = stats_of(rstd_BL, shape.batch * shape.length)};
-  if (x_BLD.numel() == 0) return;
+  if (nothing_to_compute(x_BLD)) return;
   if (on_cuda(x_BLD)) {
     const DeviceScope scope(x_BLD);
     norm_modulate_forward_cuda(args, cuda_stream(x_BLD));
@@ -83,6 +83,7 @@ void norm_modulate_backward(const Tensor& dy_BLD, const Tensor& x_BLD, const Ten
                                       .rstd = stats_of(rstd_BL, shape.batch * shape.length),
                                       .dshift = float_rows_of(dshift.sums(), shape.batch, shape.dim),
                                       .dscale = float_rows_of(dscale.sums(), shape.batch, shape.dim)};
+  if (x_BLD.is_meta()) return;
   if (on_cuda(x_BLD)) {
     const DeviceScope scope(x_BLD);
     const Tensor partials = torch::empty({norm_modulate_partials_size(args)}, x_BLD.options().dtype(torch::kFloat32));

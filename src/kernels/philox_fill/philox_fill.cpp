@@ -9,7 +9,7 @@ using torch::Tensor;
 
 void fill(RandomKind kind, const Tensor& out_B, const std::vector<RandomStream>& streams, uint64_t first_index) {
   MILLRACE_CHECK(out_B.dim() >= 1 && out_B.size(0) == static_cast<int64_t>(streams.size()));
-  if (out_B.numel() == 0) return;
+  if (nothing_to_compute(out_B)) return;
   MILLRACE_CHECK(out_B[0].is_contiguous());
   constexpr uint64_t kStreamLength = uint64_t{1} << 34;
   const int64_t batch = out_B.size(0), n = out_B.numel() / batch;

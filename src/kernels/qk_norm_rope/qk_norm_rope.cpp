@@ -28,8 +28,9 @@ Heads heads_of(const Tensor& x_BHTD, const Sizes& sizes, int64_t offset, const T
   MILLRACE_CHECK(x_BHTD.size(3) == sizes.head_dim && x_BHTD.stride(3) == 1);
   MILLRACE_CHECK(offset >= 0 && offset + sizes.length <= x_BHTD.size(2));
   MILLRACE_CHECK(x_BHTD.scalar_type() == like.scalar_type() && x_BHTD.device() == like.device());
-  char* const data = static_cast<char*>(x_BHTD.data_ptr()) + offset * x_BHTD.stride(2) * x_BHTD.element_size();
-  return {data, x_BHTD.stride(0), x_BHTD.stride(1), x_BHTD.stride(2)};
+  char* const data = static_cast<char*>(data_of(x_BHTD));
+  const int64_t begin = data == nullptr ? 0 : offset * x_BHTD.stride(2) * x_BHTD.element_size();
+  return {data + begin, x_BHTD.stride(0), x_BHTD.stride(1), x_BHTD.stride(2)};
 }
 
 RopeRows rope_of(const Tensor& cos_LP, const Tensor& sin_LP, const Sizes& sizes, const Tensor& like) {
@@ -39,12 +40,9 @@ RopeRows rope_of(const Tensor& cos_LP, const Tensor& sin_LP, const Sizes& sizes,
     MILLRACE_CHECK(table->size(-2) == sizes.length && table->size(-1) == sizes.head_dim / 2);
     MILLRACE_CHECK(table->stride(-1) == 1 || table->size(-1) == 1);
   }
-  return {cos_LP.data_ptr<float>(),
-          sin_LP.data_ptr<float>(),
-          cos_LP.dim() == 3 ? cos_LP.stride(0) : 0,
-          cos_LP.stride(-2),
-          sin_LP.dim() == 3 ? sin_LP.stride(0) : 0,
-          sin_LP.stride(-2)};
+  return {static_cast<float*>(data_of(cos_LP)),     static_cast<float*>(data_of(sin_LP)),
+          cos_LP.dim() == 3 ? cos_LP.stride(0) : 0, cos_LP.stride(-2),
+          sin_LP.dim() == 3 ? sin_LP.stride(0) : 0, sin_LP.stride(-2)};
 }
 
 class QkNormRope : public torch::autograd::Function<QkNormRope> {
@@ -116,7 +114,7 @@ void qk_norm_rope_forward(const QkNormRopeForward& args) {
                                   .q = heads_of(args.q_BHTD, sizes, args.offset, qkv),
                                   .k = heads_of(args.k_BHTD, sizes, args.offset, qkv),
                                   .v = heads_of(args.v_BHTD, sizes, args.offset, qkv)};
-  if (qkv.numel() == 0) return;
+  if (nothing_to_compute(qkv)) return;
   if (on_cuda(qkv)) {
     const DeviceScope scope(qkv);
     qk_norm_rope_forward_cuda(raw, cuda_stream(qkv));
@@ -155,6 +153,7 @@ void qk_norm_rope_backward(const QkNormRopeBackward& args) {
                                    .dk_scale = float_rows_of(dk_scale.sums(), 0, sizes.head_dim),
                                    .dbias = float_rows_of(dbias.sums(), 0, width),
                                    .accumulate = args.accumulate};
+  if (qkv.is_meta()) return;
   if (on_cuda(qkv)) {
     const DeviceScope scope(qkv);
     const Tensor partials = torch::empty({qk_norm_rope_partials_size(raw)}, qkv.options().dtype(torch::kFloat32));

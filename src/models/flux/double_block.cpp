@@ -4,6 +4,7 @@
 #include "kernels/gelu/gelu.h"
 #include "kernels/norm_modulate/norm_modulate.h"
 #include "kernels/qk_norm_rope/qk_norm_rope.h"
+#include "nn/gemm.h"
 
 namespace millrace::flux {
 namespace {
@@ -17,17 +18,18 @@ torch::Tensor one_batch(const torch::Tensor& x_RD) {
 
 }  // namespace
 
-DoubleBlock::DoubleBlock(const FluxConfig& config, int64_t modulation_begin)
+DoubleBlock::DoubleBlock(const FluxConfig& config, int64_t modulation_begin, int tp_size)
     : img_mod(register_module("img_mod", std::make_shared<Modulation>(config.hidden_size, 6 * config.hidden_size))),
       txt_mod(register_module("txt_mod", std::make_shared<Modulation>(config.hidden_size, 6 * config.hidden_size))),
-      img_(make_stream("img", config, modulation_begin)),
-      txt_(make_stream("txt", config, modulation_begin + 6 * config.hidden_size)) {}
+      img_(make_stream("img", config, modulation_begin, tp_size)),
+      txt_(make_stream("txt", config, modulation_begin + 6 * config.hidden_size, tp_size)) {}
 
 DoubleBlock::Stream DoubleBlock::make_stream(const std::string& name, const FluxConfig& config,
-                                             int64_t modulation_begin) {
+                                             int64_t modulation_begin, int tp_size) {
   return {
-      register_module(name + "_attn", std::make_shared<SelfAttention>(config.hidden_size, config.head_dim())),
-      register_module(name + "_mlp", std::make_shared<Mlp>(config.hidden_size, config.mlp_hidden_size())),
+      register_module(name + "_attn", std::make_shared<SelfAttention>(config.hidden_size, config.hidden_size / tp_size,
+                                                                      config.head_dim())),
+      register_module(name + "_mlp", std::make_shared<Mlp>(config.hidden_size, config.mlp_hidden_size() / tp_size)),
       modulation_begin,
   };
 }
@@ -74,9 +76,8 @@ void DoubleBlock::compute_attention(const BlockContext& context, Saved& saved) {
   norm_and_qkv(context, img_, saved.img);
   if (!saved.q_BHLD.defined()) {
     const int64_t batch = saved.img.x_BLD.size(0), tokens = saved.img.x_BLD.size(1) + saved.txt.x_BLD.size(1);
-    const int64_t head_dim = saved.img.x_BLD.size(2) / context.num_heads;
     for (torch::Tensor* part : {&saved.q_BHLD, &saved.k_BHLD, &saved.v_BHLD}) {
-      *part = torch::empty({batch, context.num_heads, tokens, head_dim}, saved.img.x_BLD.options());
+      *part = torch::empty({batch, context.num_heads, tokens, context.head_dim}, saved.img.x_BLD.options());
     }
     const auto place = [&](const Stream& stream, const StreamSaved& part, int64_t token_begin) {
       const SelfAttention& attn = *stream.attn;
@@ -105,7 +106,7 @@ void DoubleBlock::norm_and_qkv(const BlockContext& context, const Stream& stream
     saved.normed1_RD = rows(normed_BLD);
   }
   if (!saved.qkv_RE.defined()) {
-    saved.qkv_RE = torch::empty({saved.normed1_RD.size(0), 3 * x.size(2)}, x.options());
+    saved.qkv_RE = torch::empty({saved.normed1_RD.size(0), stream.attn->qkv->weight.size(0)}, x.options());
     linear_forward(saved.qkv_RE, saved.normed1_RD, stream.attn->qkv->weight);
   }
 }
@@ -116,11 +117,12 @@ void DoubleBlock::compute_mlp(const BlockContext& context, const Stream& stream,
   const int64_t batch = x.size(0), tokens = x.size(1), hidden_size = x.size(2);
   if (!saved.merged_RD.defined()) {
     const torch::Tensor own_BLHD = attention.out_BHLD.narrow(2, token_begin, tokens).transpose(1, 2);
-    saved.merged_RD = own_BLHD.reshape({batch * tokens, hidden_size});
+    saved.merged_RD = own_BLHD.reshape({batch * tokens, context.num_heads * context.head_dim});
   }
   if (!saved.projected_RD.defined()) {
-    saved.projected_RD = torch::empty_like(saved.merged_RD);
+    saved.projected_RD = torch::empty({batch * tokens, hidden_size}, x.options());
     linear_forward(saved.projected_RD, saved.merged_RD, stream.attn->proj->weight);
+    sum_over_tp(context, saved.projected_RD).wait();
   }
   if (!saved.normed2_RD.defined()) {
     const ModulationViews first = modulation_views(context.modulation_BM, stream.modulation_begin, hidden_size);
@@ -145,8 +147,9 @@ void DoubleBlock::compute_mlp(const BlockContext& context, const Stream& stream,
     gelu_forward(one_batch(saved.hidden_RM), stream.mlp->in->bias, one_batch(saved.activated_RM));
   }
   if (!saved.out_RD.defined()) {
-    saved.out_RD = torch::empty_like(saved.merged_RD);
+    saved.out_RD = torch::empty_like(saved.projected_RD);
     linear_forward(saved.out_RD, saved.activated_RM, stream.mlp->out->weight);
+    sum_over_tp(context, saved.out_RD).wait();
   }
 }
 
@@ -201,9 +204,11 @@ void DoubleBlock::backward_mlp(const BlockContext& context, Stream& stream, cons
   linear_backward_input(dhidden_RM, rows(branch_BLD), out.weight);
   gelu_backward(one_batch(dhidden_RM), one_batch(saved.hidden_RM), in.bias, one_batch(dhidden_RM), in.bias.grad(),
                 /*accumulate_dbias=*/true);
-  linear_backward_weight(in.weight.grad(), dhidden_RM, saved.normed2_RD);
   torch::Tensor dnormed_RD = rows(branch_BLD);
   linear_backward_input(dnormed_RD, dhidden_RM, in.weight);
+  Work sum = sum_over_tp(context, dnormed_RD);
+  linear_backward_weight(in.weight.grad(), dhidden_RM, saved.normed2_RD);
+  sum.wait();
 
   Linear& proj = *stream.attn->proj;
   gate_residual_norm_backward({branch_BLD, saved.middle_BLD, second.scale_BD, saved.mean2_BL, saved.rstd2_BL,
@@ -211,7 +216,7 @@ void DoubleBlock::backward_mlp(const BlockContext& context, Stream& stream, cons
                                dsecond.shift_BD, dsecond.scale_BD, /*dy_BLD=*/branch_BLD, dfirst.gate_BD,
                                proj.bias.grad(), /*accumulate_dbias=*/true});
   linear_backward_weight(proj.weight.grad(), rows(branch_BLD), saved.merged_RD);
-  torch::Tensor dmerged_RD = at::mm(rows(branch_BLD), proj.weight);
+  torch::Tensor dmerged_RD = matrix_product(rows(branch_BLD), proj.weight);
   dattention_BLHD.narrow(1, token_begin, tokens).copy_(dmerged_RD.view({batch, tokens, context.num_heads, -1}));
 }
 
@@ -225,15 +230,19 @@ void DoubleBlock::backward_qkv(const BlockContext& context, Stream& stream, cons
   torch::Tensor dqkv_RE = torch::empty_like(saved.qkv_RE);
   const int64_t batch = d_BLD.size(0), tokens = d_BLD.size(1);
   const RopeTable rope = context.rope.rows(token_begin, tokens);
+  ScaleGradients scales(context, *attn.norm);
   qk_norm_rope_backward({grads.dq_BHLD, grads.dk_BHLD, grads.dv_BHLD, saved.qkv_RE.view({batch, tokens, -1}),
                          attn.qkv->bias, attn.norm->query_norm->scale, attn.norm->key_norm->scale, rope.cos_LP,
                          rope.sin_LP, context.qk_norm_eps, token_begin, dqkv_RE.view({batch, tokens, -1}),
-                         attn.norm->query_norm->scale.grad(), attn.norm->key_norm->scale.grad(), attn.qkv->bias.grad(),
+                         scales.query_D, scales.key_D, attn.qkv->bias.grad(),
                          /*accumulate=*/true});
-  linear_backward_weight(attn.qkv->weight.grad(), dqkv_RE, saved.normed1_RD);
+  scales.finish();
   torch::Tensor dnormed_BLD = torch::empty_like(d_BLD);
   torch::Tensor dnormed_RD = rows(dnormed_BLD);
   linear_backward_input(dnormed_RD, dqkv_RE, attn.qkv->weight);
+  Work sum = sum_over_tp(context, dnormed_RD);
+  linear_backward_weight(attn.qkv->weight.grad(), dqkv_RE, saved.normed1_RD);
+  sum.wait();
   norm_modulate_backward(dnormed_BLD, saved.x_BLD, mod.scale_BD, saved.mean1_BL, saved.rstd1_BL, d_BLD,
                          /*accumulate_dx=*/true, dmod.shift_BD, dmod.scale_BD);
 }

@@ -8,8 +8,9 @@ namespace millrace::flux {
 
 class DoubleBlock : public torch::nn::Module {
  public:
-  // modulation_begin: the first of this block's 12 D columns of modulation_BM (image's 6 D, then text's).
-  DoubleBlock(const FluxConfig& config, int64_t modulation_begin);
+  // modulation_begin: the first of this block's 12 D columns of modulation_BM (image's 6 D, then text's). tp_size:
+  // how many ranks share the heads and the MLP.
+  DoubleBlock(const FluxConfig& config, int64_t modulation_begin, int tp_size);
 
   // One stream's tensors, as far as they are kept. R = B * stream tokens.
   struct StreamSaved {
@@ -42,7 +43,7 @@ class DoubleBlock : public torch::nn::Module {
     std::shared_ptr<Mlp> mlp;
     int64_t modulation_begin;
   };
-  Stream make_stream(const std::string& name, const FluxConfig& config, int64_t modulation_begin);
+  Stream make_stream(const std::string& name, const FluxConfig& config, int64_t modulation_begin, int tp_size);
 
   // Fill what is undefined in saved from what is defined.
   void compute_attention(const BlockContext& context, Saved& saved);

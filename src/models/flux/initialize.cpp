@@ -27,30 +27,32 @@ Init init_of(const std::string& name) {
 
 void Flux::initialize(uint64_t seed) {
   const torch::NoGradGuard no_grad;
-  const torch::Tensor& target = flat_->master().defined() ? flat_->master() : flat_->compute();
+  const auto fp32 = torch::TensorOptions().dtype(torch::kFloat32).device(flat_->compute().device());
   for (const ParameterSlice& slice : flat_->slices()) {
-    torch::Tensor weight = FlatParameters::view(target, slice);
+    if (!flat_->owns(slice)) continue;
+    // Whole tensors, one at a time: a rank takes its part.
+    const std::vector<int64_t> shape = slice.part.global_shape(slice.shape);
     const RandomStream stream =
         random_stream(seed, RandomPurpose::kInit, 0, checksum64(slice.name.data(), slice.name.size()));
     switch (init_of(slice.name)) {
       case Init::kZeros:
-        weight.zero_();
+        flat_->assign(slice, torch::zeros({1}, fp32).expand(shape));
         break;
       case Init::kOnes:
-        weight.fill_(1);
+        flat_->assign(slice, torch::ones({1}, fp32).expand(shape));
         break;
       case Init::kNormal: {
-        torch::Tensor values = torch::empty({1, slice.size}, weight.options().dtype(torch::kFloat32));
-        philox_fill_normal(values, {stream});
-        weight.copy_(values.view(slice.shape).mul_(0.02));
+        torch::Tensor values = torch::empty(shape, fp32);
+        philox_fill_normal(values.view({1, -1}), {stream});
+        flat_->assign(slice, values.mul_(0.02));
         break;
       }
       case Init::kXavierUniform: {
         // Fan in and out of the whole fused matrix: q, k and v (and the MLP of a single block) share one bound.
-        const double bound = std::sqrt(6.0 / static_cast<double>(slice.shape[0] + slice.shape[1]));
-        torch::Tensor values = torch::empty({1, slice.size}, weight.options().dtype(torch::kFloat32));
-        philox_fill_uniform(values, {stream});
-        weight.copy_(values.view(slice.shape).mul_(2 * bound).sub_(bound));
+        const double bound = std::sqrt(6.0 / static_cast<double>(shape[0] + shape[1]));
+        torch::Tensor values = torch::empty(shape, fp32);
+        philox_fill_uniform(values.view({1, -1}), {stream});
+        flat_->assign(slice, values.mul_(2 * bound).sub_(bound));
         break;
       }
     }

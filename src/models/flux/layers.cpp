@@ -10,9 +10,9 @@ QkNorm::QkNorm(int64_t head_dim)
     : query_norm(register_module("query_norm", std::make_shared<Scale>(head_dim))),
       key_norm(register_module("key_norm", std::make_shared<Scale>(head_dim))) {}
 
-SelfAttention::SelfAttention(int64_t hidden_size, int64_t head_dim)
-    : qkv(register_module("qkv", std::make_shared<Linear>(hidden_size, 3 * hidden_size))),
-      proj(register_module("proj", std::make_shared<Linear>(hidden_size, hidden_size))),
+SelfAttention::SelfAttention(int64_t hidden_size, int64_t attention_size, int64_t head_dim)
+    : qkv(register_module("qkv", std::make_shared<Linear>(hidden_size, 3 * attention_size))),
+      proj(register_module("proj", std::make_shared<Linear>(attention_size, hidden_size))),
       norm(register_module("norm", std::make_shared<QkNorm>(head_dim))) {}
 
 Mlp::Mlp(int64_t hidden_size, int64_t mlp_hidden_size)
@@ -40,6 +40,26 @@ torch::Tensor MlpEmbedder::backward(const torch::Tensor& dout_BD, const Saved& s
 ModulationViews modulation_views(const torch::Tensor& modulation_BM, int64_t begin, int64_t hidden_size) {
   return {modulation_BM.narrow(1, begin, hidden_size), modulation_BM.narrow(1, begin + hidden_size, hidden_size),
           modulation_BM.narrow(1, begin + 2 * hidden_size, hidden_size)};
+}
+
+Work sum_over_tp(const BlockContext& context, const torch::Tensor& x) {
+  return context.tp ? context.tp->all_reduce(x) : Work();
+}
+
+ScaleGradients::ScaleGradients(const BlockContext& context, QkNorm& norm) : tp_(context.tp), norm_(norm) {
+  query_D = norm.query_norm->scale.grad();
+  key_D = norm.key_norm->scale.grad();
+  if (!tp_) return;
+  both_2D_ = torch::zeros({2, context.head_dim}, query_D.options().dtype(torch::kFloat32));
+  query_D = both_2D_[0];
+  key_D = both_2D_[1];
+}
+
+void ScaleGradients::finish() {
+  if (!tp_) return;
+  tp_->all_reduce(both_2D_).wait();
+  norm_.query_norm->scale.grad().add_(both_2D_[0]);
+  norm_.key_norm->scale.grad().add_(both_2D_[1]);
 }
 
 void add_angle_gradient(const torch::Tensor& dangle_BLP, const torch::Tensor& rotated_BHLD,

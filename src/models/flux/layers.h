@@ -5,6 +5,7 @@
 
 #include <memory>
 
+#include "comm/group.h"
 #include "models/flux/config.h"
 #include "nn/linear.h"
 #include "nn/rope.h"
@@ -29,7 +30,8 @@ struct QkNorm : torch::nn::Module {
 };
 
 struct SelfAttention : torch::nn::Module {
-  SelfAttention(int64_t hidden_size, int64_t head_dim);
+  // attention_size: of this rank's heads together.
+  SelfAttention(int64_t hidden_size, int64_t attention_size, int64_t head_dim);
   std::shared_ptr<Linear> qkv, proj;
   std::shared_ptr<QkNorm> norm;
 };
@@ -61,7 +63,9 @@ struct MlpEmbedder : torch::nn::Module {
 
 // What every block of one step shares. B batch, T text tokens, I image tokens, L = T + I, M all modulation outputs.
 struct BlockContext {
-  int64_t num_heads = 0;
+  int64_t num_heads = 0;  // of this rank
+  int64_t head_dim = 0;
+  Group* tp = nullptr;  // the ranks that share each block's heads and MLP; null: this rank has them all
   double qk_norm_eps = 0;
   int64_t num_text_tokens = 0;
   RopeTable rope;                // over the L tokens, text first
@@ -75,6 +79,24 @@ struct ModulationViews {
   torch::Tensor shift_BD, scale_BD, gate_BD;
 };
 ModulationViews modulation_views(const torch::Tensor& modulation_BM, int64_t begin, int64_t hidden_size);
+
+// Starts adding up the ranks' parts of a matrix product, in place; nothing without tensor parallelism.
+Work sum_over_tp(const BlockContext& context, const torch::Tensor& x);
+
+// Where the gradients of the QK norms' scales are added: to the parameters' own, or, where ranks have different
+// heads, to a buffer that finish() sums over them.
+class ScaleGradients {
+ public:
+  ScaleGradients(const BlockContext& context, QkNorm& norm);
+  void finish();
+
+  torch::Tensor query_D, key_D;
+
+ private:
+  Group* tp_;
+  QkNorm& norm_;
+  torch::Tensor both_2D_;
+};
 
 // Adds the gradient of the rope angles that rotated queries and keys and their gradients imply: for a pair rotated by
 // an angle, the derivative is the pair turned by a right angle.

@@ -5,7 +5,10 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "comm/mesh.h"
 #include "kernels/norm_modulate/norm_modulate.h"
+#include "models/flux/final_layer.h"
+#include "models/flux/shard_plan.h"
 #include "nn/timestep_embedding.h"
 
 namespace millrace::flux {
@@ -23,21 +26,11 @@ torch::Tensor expand_ids(const torch::Tensor& ids, int64_t batch) {
 
 }  // namespace
 
-struct Flux::FinalLayer : torch::nn::Module {
-  explicit FinalLayer(const FluxConfig& config)
-      : linear(register_module("linear", std::make_shared<Linear>(config.hidden_size, config.out_channels))),
-        // The container's index 0 is the SiLU.
-        ada_ln_modulation(register_module("adaLN_modulation", std::make_shared<torch::nn::Module>())),
-        modulation(ada_ln_modulation->register_module(
-            "1", std::make_shared<Linear>(config.hidden_size, 2 * config.hidden_size))) {}
-
-  std::shared_ptr<Linear> linear;
-  std::shared_ptr<torch::nn::Module> ada_ln_modulation;
-  std::shared_ptr<Linear> modulation;
-};
-
 Flux::Flux(const FluxConfig& config, const FlatParametersOptions& options) : config_(config) {
   check(config, "FLUX configuration");
+  const int tp_size = options.mesh ? options.mesh->shape().tp : 1;
+  check_tensor_parallel(config, tp_size);
+  if (tp_size > 1) tp_ = &options.mesh->tp();
   const int64_t h = config.hidden_size;
   img_in_ = register_module("img_in", std::make_shared<Linear>(config.in_channels, h));
   txt_in_ = register_module("txt_in", std::make_shared<Linear>(config.context_in_dim, h));
@@ -52,75 +45,28 @@ Flux::Flux(const FluxConfig& config, const FlatParametersOptions& options) : con
   int64_t modulation_begin = 0;
   for (int64_t i = 0; i < config.depth; ++i, modulation_begin += 12 * h) {
     double_blocks_.push_back(
-        doubles->register_module(std::to_string(i), std::make_shared<DoubleBlock>(config, modulation_begin)));
+        doubles->register_module(std::to_string(i), std::make_shared<DoubleBlock>(config, modulation_begin, tp_size)));
   }
   for (int64_t i = 0; i < config.depth_single_blocks; ++i, modulation_begin += 3 * h) {
     single_blocks_.push_back(
-        singles->register_module(std::to_string(i), std::make_shared<SingleBlock>(config, modulation_begin)));
+        singles->register_module(std::to_string(i), std::make_shared<SingleBlock>(config, modulation_begin, tp_size)));
   }
   final_layer_ = register_module("final_layer", std::make_shared<FinalLayer>(config));
-  flat_ = std::make_unique<FlatParameters>(unit_specs(), options);
-  if (!options.device.is_meta()) bind_modulation();
+  const bool sharded = options.mesh && options.mesh->shard().size() > 1;
+  flat_ = std::make_unique<FlatParameters>(unit_specs(sharded), options);
 }
 
-void Flux::allocate_gradients() {
-  flat_->allocate_gradients();
-  bind_modulation();
-}
-
-std::vector<UnitSpec> Flux::unit_specs() const {
-  UnitSpec embedders{"embedders", {}}, modulation{"modulation", {}, /*packed=*/true}, last{"final_layer", {}};
-  for (const auto& item : named_parameters()) {
-    const std::string& name = item.key();
-    const bool in_block = starts_with(name, "double_blocks.") || starts_with(name, "single_blocks.");
-    if (starts_with(name, "final_layer.linear.")) last.parameters.emplace_back(name, item.value());
-    if (!in_block && !starts_with(name, "final_layer.")) embedders.parameters.emplace_back(name, item.value());
+// The sum of the embedded timestep, guidance and pooled text.
+torch::Tensor Flux::embed_vector(const FluxInputs& inputs, Saved& saved, bool keep) {
+  const torch::Tensor& like = flat_->compute();
+  const auto optional_saved = [&](MlpEmbedder::Saved& part) { return keep ? &part : nullptr; };
+  torch::Tensor vec_BD = time_in_->forward(cast(timestep_embedding(inputs.timesteps_B, kTimeEmbeddingDim), like),
+                                           optional_saved(saved.time));
+  if (guidance_in_) {
+    vec_BD = vec_BD + guidance_in_->forward(cast(timestep_embedding(inputs.guidance_B, kTimeEmbeddingDim), like),
+                                            optional_saved(saved.guidance));
   }
-  // First all weights, then all biases, in the order of modulation_begin: each is one matrix.
-  const auto add_modulations = [&](const std::string& part) {
-    const auto add = [&](const std::string& name, const Linear& linear) {
-      modulation.parameters.emplace_back(name + "." + part, part == "weight" ? linear.weight : linear.bias);
-    };
-    for (size_t i = 0; i < double_blocks_.size(); ++i) {
-      add(str("double_blocks.", i, ".img_mod.lin"), *double_blocks_[i]->img_mod->lin);
-      add(str("double_blocks.", i, ".txt_mod.lin"), *double_blocks_[i]->txt_mod->lin);
-    }
-    for (size_t i = 0; i < single_blocks_.size(); ++i) {
-      add(str("single_blocks.", i, ".modulation.lin"), *single_blocks_[i]->modulation->lin);
-    }
-    add("final_layer.adaLN_modulation.1", *final_layer_->modulation);
-  };
-  add_modulations("weight");
-  add_modulations("bias");
-
-  std::vector<UnitSpec> specs = {embedders, modulation};
-  const auto add_block = [&](const std::string& prefix, const auto& block) {
-    UnitSpec unit{prefix, {}};
-    for (const auto& [name, tensor] : block.unit_parameters())
-      unit.parameters.emplace_back(prefix + "." + name, tensor);
-    specs.push_back(std::move(unit));
-  };
-  for (size_t i = 0; i < double_blocks_.size(); ++i) add_block(str("double_blocks.", i), *double_blocks_[i]);
-  for (size_t i = 0; i < single_blocks_.size(); ++i) add_block(str("single_blocks.", i), *single_blocks_[i]);
-  specs.push_back(last);
-  return specs;
-}
-
-void Flux::bind_modulation() {
-  const int64_t h = config_.hidden_size;
-  const int64_t outputs = (12 * config_.depth + 3 * config_.depth_single_blocks + 2) * h;
-  const ParameterUnit& unit = flat_->units().at(1);
-  MILLRACE_CHECK(unit.name == "modulation");
-  const auto weight = [&](const torch::Tensor& flat) {
-    return flat.narrow(0, unit.begin, outputs * h).view({outputs, h});
-  };
-  const auto bias = [&](const torch::Tensor& flat) { return flat.narrow(0, unit.begin + outputs * h, outputs); };
-  modulation_weight_MD_ = weight(flat_->compute());
-  modulation_bias_M_ = bias(flat_->compute());
-  if (flat_->grad().defined()) {
-    dmodulation_weight_MD_ = weight(flat_->grad());
-    dmodulation_bias_M_ = bias(flat_->grad());
-  }
+  return vec_BD + vector_in_->forward(cast(inputs.y_BV, like), optional_saved(saved.vector));
 }
 
 torch::Tensor Flux::forward(const FluxInputs& inputs, Saved* saved, Keep keep) {
@@ -134,20 +80,23 @@ torch::Tensor Flux::forward(const FluxInputs& inputs, Saved* saved, Keep keep) {
   work.inputs.txt_BTX = cast(inputs.txt_BTX, like);
   const int64_t image_tokens = inputs.img_BIC.size(1), text_tokens = inputs.txt_BTX.size(1);
 
-  const auto optional_saved = [&](MlpEmbedder::Saved& part) { return saved ? &part : nullptr; };
-  work.vec_BD = time_in_->forward(cast(timestep_embedding(inputs.timesteps_B, kTimeEmbeddingDim), like),
-                                  optional_saved(work.time));
-  if (guidance_in_) {
-    work.vec_BD =
-        work.vec_BD + guidance_in_->forward(cast(timestep_embedding(inputs.guidance_B, kTimeEmbeddingDim), like),
-                                            optional_saved(work.guidance));
+  const bool trains = saved != nullptr;
+  DoubleBlock::Streams streams;
+  {
+    const UnitUse use = flat_->forward_unit(0, trains);
+    work.vec_BD = embed_vector(inputs, work, trains);
+    const auto embed = [&](const Linear& layer, const torch::Tensor& x_BLC) {
+      return linear(layer, x_BLC.flatten(0, 1)).view({batch, x_BLC.size(1), h});
+    };
+    streams = {embed(*img_in_, work.inputs.img_BIC), embed(*txt_in_, work.inputs.txt_BTX)};
   }
-  work.vec_BD = work.vec_BD + vector_in_->forward(cast(inputs.y_BV, like), optional_saved(work.vector));
   work.activated_vec_BD = at::silu(work.vec_BD);
 
   BlockContext& context = work.context;
   context = {};
-  context.num_heads = config_.num_heads;
+  context.num_heads = config_.num_heads / (tp_ ? tp_->size() : 1);
+  context.head_dim = config_.head_dim();
+  context.tp = tp_;
   context.qk_norm_eps = config_.qk_norm_eps;
   context.num_text_tokens = text_tokens;
   context.rope = rope_table(at::cat({expand_ids(inputs.txt_ids_BTA.to(torch::kFloat32), batch),
@@ -155,20 +104,19 @@ torch::Tensor Flux::forward(const FluxInputs& inputs, Saved* saved, Keep keep) {
                                     1)
                                 .to(like.device()),
                             config_.axes_dim, config_.theta);
-  context.modulation_BM = at::addmm(modulation_bias_M_, work.activated_vec_BD, modulation_weight_MD_.t());
+  context.modulation_BM = modulate(work.activated_vec_BD, trains);
 
-  const auto embed = [&](const Linear& layer, const torch::Tensor& x_BLC) {
-    return linear(layer, x_BLC.flatten(0, 1)).view({batch, x_BLC.size(1), h});
-  };
-  DoubleBlock::Streams streams = {embed(*img_in_, work.inputs.img_BIC), embed(*txt_in_, work.inputs.txt_BTX)};
+  size_t unit = first_block_unit_;
   work.double_blocks.resize(saved ? double_blocks_.size() : 0);
   for (size_t i = 0; i < double_blocks_.size(); ++i) {
+    const UnitUse use = flat_->forward_unit(unit++, trains);
     streams = double_blocks_[i]->forward(context, streams, saved ? &work.double_blocks[i] : nullptr, keep);
   }
   torch::Tensor x_BLD = at::cat({streams.txt_BTD, streams.img_BID}, 1);
   streams = {};
   work.single_blocks.resize(saved ? single_blocks_.size() : 0);
   for (size_t i = 0; i < single_blocks_.size(); ++i) {
+    const UnitUse use = flat_->forward_unit(unit++, trains);
     x_BLD = single_blocks_[i]->forward(context, x_BLD, saved ? &work.single_blocks[i] : nullptr, keep);
   }
 
@@ -180,6 +128,7 @@ torch::Tensor Flux::forward(const FluxInputs& inputs, Saved* saved, Keep keep) {
   norm_modulate_forward(work.final_in_BID, context.modulation_BM.narrow(1, final_begin, h),
                         context.modulation_BM.narrow(1, final_begin + h, h), kLayerNormEps, work.final_normed_BID,
                         work.final_mean_BI, work.final_rstd_BI);
+  const UnitUse use = flat_->forward_unit(unit, trains);
   return linear(*final_layer_->linear, work.final_normed_BID.flatten(0, 1)).view({batch, image_tokens, -1});
 }
 
@@ -196,10 +145,14 @@ void Flux::backward(Saved& saved, const torch::Tensor& doutput_BIC, FluxInputGra
   }
 
   // Final layer. The gradient of the text tokens starts at zero: they end here.
-  const torch::Tensor dfinal_BID =
-      linear_backward(*final_layer_->linear, cast(doutput_BIC, flat_->compute()).flatten(0, 1),
-                      saved.final_normed_BID.flatten(0, 1))
-          .view({batch, image_tokens, h});
+  size_t unit = flat_->units().size() - 1;
+  torch::Tensor dfinal_BID;
+  {
+    const UnitUse use = flat_->backward_unit(unit--);
+    dfinal_BID = linear_backward(*final_layer_->linear, cast(doutput_BIC, flat_->compute()).flatten(0, 1),
+                                 saved.final_normed_BID.flatten(0, 1))
+                     .view({batch, image_tokens, h});
+  }
   torch::Tensor dx_BLD = torch::zeros({batch, text_tokens + image_tokens, h}, dfinal_BID.options());
   const int64_t final_begin = context.modulation_BM.size(1) - 2 * h;
   norm_modulate_backward(dfinal_BID, saved.final_in_BID, context.modulation_BM.narrow(1, final_begin + h, h),
@@ -209,6 +162,7 @@ void Flux::backward(Saved& saved, const torch::Tensor& doutput_BIC, FluxInputGra
   saved.final_in_BID = saved.final_normed_BID = torch::Tensor();
 
   for (size_t i = single_blocks_.size(); i-- > 0;) {
+    const UnitUse use = flat_->backward_unit(unit--);
     dx_BLD = single_blocks_[i]->backward(context, saved.single_blocks[i], dx_BLD);
     saved.single_blocks[i] = {};
   }
@@ -216,24 +170,24 @@ void Flux::backward(Saved& saved, const torch::Tensor& doutput_BIC, FluxInputGra
                                    dx_BLD.narrow(1, 0, text_tokens).contiguous()};
   dx_BLD = torch::Tensor();
   for (size_t i = double_blocks_.size(); i-- > 0;) {
+    const UnitUse use = flat_->backward_unit(unit--);
     dstreams = double_blocks_[i]->backward(context, saved.double_blocks[i], std::move(dstreams));
     saved.double_blocks[i] = {};
   }
 
+  const torch::Tensor dvec_BD = backward_modulation(saved);
+  const UnitUse use = flat_->backward_unit(0);
   const torch::Tensor dimg_BIC =
       linear_backward(*img_in_, dstreams.img_BID.flatten(0, 1), saved.inputs.img_BIC.flatten(0, 1));
   const torch::Tensor dtxt_BTX =
       linear_backward(*txt_in_, dstreams.txt_BTD.flatten(0, 1), saved.inputs.txt_BTX.flatten(0, 1));
-
-  linear_backward_weight(dmodulation_weight_MD_, context.dmodulation_BM, saved.activated_vec_BD);
-  linear_backward_bias(dmodulation_bias_M_, context.dmodulation_BM);
-  const torch::Tensor dvec_BD = at::silu_backward(at::mm(context.dmodulation_BM, modulation_weight_MD_), saved.vec_BD);
   const torch::Tensor dtime_BF = time_in_->backward(dvec_BD, saved.time);
   const torch::Tensor dy_BV = vector_in_->backward(dvec_BD, saved.vector);
   torch::Tensor dguidance_BF;
   if (guidance_in_) dguidance_BF = guidance_in_->backward(dvec_BD, saved.guidance);
 
   if (input_gradients) {
+    sum_over_tp(context, context.dangle_BLP).wait();
     const torch::Tensor dids_BLA = rope_ids_gradient(context.dangle_BLP, config_.axes_dim, config_.theta);
     const auto like_ids = [&](const torch::Tensor& dids, const torch::Tensor& ids) {
       return ids.size(0) == batch ? dids.contiguous() : dids.sum(0, /*keepdim=*/true);

@@ -45,7 +45,7 @@ class Flux : public torch::nn::Module {
   const FluxConfig& config() const { return config_; }
   FlatParameters& flat_parameters() { return *flat_; }
   // backward() needs them; a model made for training has them already.
-  void allocate_gradients();
+  void allocate_gradients() { flat_->allocate_gradients(); }
 
   // Weights as the reference initialises them (Xavier-uniform projections over the whole fused matrix, N(0, 0.02)
   // embedders, zero modulations and output), from Philox keyed by the tensor's name. On the same seed every device and
@@ -62,6 +62,7 @@ class Flux : public torch::nn::Module {
 
  private:
   FluxConfig config_;
+  Group* tp_ = nullptr;  // null: one rank
   std::shared_ptr<Linear> img_in_, txt_in_;
   std::shared_ptr<MlpEmbedder> time_in_, vector_in_, guidance_in_;
   std::vector<std::shared_ptr<DoubleBlock>> double_blocks_;
@@ -69,11 +70,28 @@ class Flux : public torch::nn::Module {
   struct FinalLayer;
   std::shared_ptr<FinalLayer> final_layer_;
   std::unique_ptr<FlatParameters> flat_;
-  // All modulations as one matrix, views of the modulation unit.
-  torch::Tensor modulation_weight_MD_, modulation_bias_M_, dmodulation_weight_MD_, dmodulation_bias_M_;
 
-  std::vector<UnitSpec> unit_specs() const;
-  void bind_modulation();
+  // The modulations of consecutive blocks as one matrix: a unit of their weights, then of their biases. On one rank
+  // there is one such unit; in sharded models none is larger than a block, as it is gathered whole.
+  struct ModulationUnit {
+    size_t unit = 0;    // in flat_
+    int64_t begin = 0;  // its first column of modulation_BM
+    int64_t num_outputs = 0;
+  };
+  struct ModulationMatrix {
+    torch::Tensor weight_ND, bias_N;
+  };
+  std::vector<ModulationUnit> modulations_;
+  size_t first_block_unit_ = 0;  // double blocks, single blocks, then the final layer
+
+  std::vector<UnitSpec> unit_specs(bool sharded);
+  void add_modulation_units(std::vector<UnitSpec>& specs, int64_t max_size);
+  // Views of a modulation unit's buffer.
+  ModulationMatrix modulation_matrix(const torch::Tensor& whole, const ModulationUnit& modulation) const;
+  torch::Tensor embed_vector(const FluxInputs& inputs, Saved& saved, bool keep);
+  torch::Tensor modulate(const torch::Tensor& activated_vec_BD, bool keep);
+  // From dmodulation_BM to the gradient of vec_BD.
+  torch::Tensor backward_modulation(const Saved& saved);
 };
 
 struct Flux::Saved {

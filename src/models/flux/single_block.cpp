@@ -7,15 +7,16 @@
 
 namespace millrace::flux {
 
-SingleBlock::SingleBlock(const FluxConfig& config, int64_t modulation_begin)
+SingleBlock::SingleBlock(const FluxConfig& config, int64_t modulation_begin, int tp_size)
     : modulation(
           register_module("modulation", std::make_shared<Modulation>(config.hidden_size, 3 * config.hidden_size))),
       modulation_begin_(modulation_begin),
-      mlp_hidden_size_(config.mlp_hidden_size()),
-      linear1_(register_module(
-          "linear1", std::make_shared<Linear>(config.hidden_size, 3 * config.hidden_size + mlp_hidden_size_))),
-      linear2_(register_module("linear2",
-                               std::make_shared<Linear>(config.hidden_size + mlp_hidden_size_, config.hidden_size))),
+      attention_size_(config.hidden_size / tp_size),
+      mlp_hidden_size_(config.mlp_hidden_size() / tp_size),
+      linear1_(register_module("linear1",
+                               std::make_shared<Linear>(config.hidden_size, 3 * attention_size_ + mlp_hidden_size_))),
+      linear2_(
+          register_module("linear2", std::make_shared<Linear>(attention_size_ + mlp_hidden_size_, config.hidden_size))),
       norm_(register_module("norm", std::make_shared<QkNorm>(config.head_dim()))) {}
 
 std::vector<std::pair<std::string, torch::Tensor>> SingleBlock::unit_parameters() const {
@@ -63,10 +64,10 @@ void SingleBlock::compute(const BlockContext& context, Saved& saved) {
   }
   if (!saved.q_BHLD.defined()) {
     for (torch::Tensor* part : {&saved.q_BHLD, &saved.k_BHLD, &saved.v_BHLD}) {
-      *part = torch::empty({batch, context.num_heads, tokens, hidden_size / context.num_heads}, x.options());
+      *part = torch::empty({batch, context.num_heads, tokens, context.head_dim}, x.options());
     }
-    qk_norm_rope_forward({saved.fused_RF.narrow(1, 0, 3 * hidden_size).unflatten(0, {batch, tokens}),
-                          linear1_->bias.narrow(0, 0, 3 * hidden_size), norm_->query_norm->scale,
+    qk_norm_rope_forward({saved.fused_RF.narrow(1, 0, 3 * attention_size_).unflatten(0, {batch, tokens}),
+                          linear1_->bias.narrow(0, 0, 3 * attention_size_), norm_->query_norm->scale,
                           norm_->key_norm->scale, context.rope.cos_LP, context.rope.sin_LP, context.qk_norm_eps,
                           /*offset=*/0, saved.q_BHLD, saved.k_BHLD, saved.v_BHLD});
   }
@@ -74,17 +75,18 @@ void SingleBlock::compute(const BlockContext& context, Saved& saved) {
     saved.attention = attention_forward(saved.q_BHLD, saved.k_BHLD, saved.v_BHLD);
   }
   if (!saved.joined_RC.defined()) {
-    saved.joined_RC = torch::empty({batch * tokens, hidden_size + mlp_hidden_size_}, x.options());
-    saved.joined_RC.narrow(1, 0, hidden_size)
-        .view({batch, tokens, context.num_heads, hidden_size / context.num_heads})
+    saved.joined_RC = torch::empty({batch * tokens, attention_size_ + mlp_hidden_size_}, x.options());
+    saved.joined_RC.narrow(1, 0, attention_size_)
+        .view({batch, tokens, context.num_heads, context.head_dim})
         .copy_(saved.attention.out_BHLD.transpose(1, 2));
-    gelu_forward(saved.fused_RF.narrow(1, 3 * hidden_size, mlp_hidden_size_).unsqueeze(0),
-                 linear1_->bias.narrow(0, 3 * hidden_size, mlp_hidden_size_),
-                 saved.joined_RC.narrow(1, hidden_size, mlp_hidden_size_).unsqueeze(0));
+    gelu_forward(saved.fused_RF.narrow(1, 3 * attention_size_, mlp_hidden_size_).unsqueeze(0),
+                 linear1_->bias.narrow(0, 3 * attention_size_, mlp_hidden_size_),
+                 saved.joined_RC.narrow(1, attention_size_, mlp_hidden_size_).unsqueeze(0));
   }
   if (!saved.out_RD.defined()) {
     saved.out_RD = torch::empty({batch * tokens, hidden_size}, x.options());
     linear_forward(saved.out_RD, saved.joined_RC, linear2_->weight);
+    sum_over_tp(context, saved.out_RD).wait();
   }
 }
 
@@ -102,30 +104,33 @@ torch::Tensor SingleBlock::backward(const BlockContext& context, Saved& saved, t
   torch::Tensor djoined_RC = saved.joined_RC;  // its last reader is done: reuse the memory
   linear_backward_input(djoined_RC, branch_RD, linear2_->weight);
 
-  const AttentionGradients grads =
-      attention_backward(djoined_RC.narrow(1, 0, hidden_size)
-                             .view({batch, tokens, context.num_heads, hidden_size / context.num_heads})
-                             .transpose(1, 2),
-                         saved.q_BHLD, saved.k_BHLD, saved.v_BHLD, saved.attention);
+  const AttentionGradients grads = attention_backward(djoined_RC.narrow(1, 0, attention_size_)
+                                                          .view({batch, tokens, context.num_heads, context.head_dim})
+                                                          .transpose(1, 2),
+                                                      saved.q_BHLD, saved.k_BHLD, saved.v_BHLD, saved.attention);
   if (context.dangle_BLP.defined()) {
     add_angle_gradient(context.dangle_BLP, saved.q_BHLD, grads.dq_BHLD);
     add_angle_gradient(context.dangle_BLP, saved.k_BHLD, grads.dk_BHLD);
   }
   torch::Tensor dfused_RF = torch::empty_like(saved.fused_RF);
+  ScaleGradients scales(context, *norm_);
   qk_norm_rope_backward({grads.dq_BHLD, grads.dk_BHLD, grads.dv_BHLD,
-                         saved.fused_RF.narrow(1, 0, 3 * hidden_size).unflatten(0, {batch, tokens}),
-                         linear1_->bias.narrow(0, 0, 3 * hidden_size), norm_->query_norm->scale, norm_->key_norm->scale,
-                         context.rope.cos_LP, context.rope.sin_LP, context.qk_norm_eps, /*offset=*/0,
-                         dfused_RF.narrow(1, 0, 3 * hidden_size).unflatten(0, {batch, tokens}),
-                         norm_->query_norm->scale.grad(), norm_->key_norm->scale.grad(),
-                         linear1_->bias.grad().narrow(0, 0, 3 * hidden_size), /*accumulate=*/true});
-  gelu_backward(djoined_RC.narrow(1, hidden_size, mlp_hidden_size_).unsqueeze(0),
-                saved.fused_RF.narrow(1, 3 * hidden_size, mlp_hidden_size_).unsqueeze(0),
-                linear1_->bias.narrow(0, 3 * hidden_size, mlp_hidden_size_),
-                dfused_RF.narrow(1, 3 * hidden_size, mlp_hidden_size_).unsqueeze(0),
-                linear1_->bias.grad().narrow(0, 3 * hidden_size, mlp_hidden_size_), /*accumulate_dbias=*/true);
-  linear_backward_weight(linear1_->weight.grad(), dfused_RF, saved.normed_RD);
+                         saved.fused_RF.narrow(1, 0, 3 * attention_size_).unflatten(0, {batch, tokens}),
+                         linear1_->bias.narrow(0, 0, 3 * attention_size_), norm_->query_norm->scale,
+                         norm_->key_norm->scale, context.rope.cos_LP, context.rope.sin_LP, context.qk_norm_eps,
+                         /*offset=*/0, dfused_RF.narrow(1, 0, 3 * attention_size_).unflatten(0, {batch, tokens}),
+                         scales.query_D, scales.key_D, linear1_->bias.grad().narrow(0, 0, 3 * attention_size_),
+                         /*accumulate=*/true});
+  gelu_backward(djoined_RC.narrow(1, attention_size_, mlp_hidden_size_).unsqueeze(0),
+                saved.fused_RF.narrow(1, 3 * attention_size_, mlp_hidden_size_).unsqueeze(0),
+                linear1_->bias.narrow(0, 3 * attention_size_, mlp_hidden_size_),
+                dfused_RF.narrow(1, 3 * attention_size_, mlp_hidden_size_).unsqueeze(0),
+                linear1_->bias.grad().narrow(0, 3 * attention_size_, mlp_hidden_size_), /*accumulate_dbias=*/true);
+  scales.finish();
   linear_backward_input(branch_RD, dfused_RF, linear1_->weight);  // branch_BLD is now the gradient of the norm's output
+  Work sum = sum_over_tp(context, branch_RD);
+  linear_backward_weight(linear1_->weight.grad(), dfused_RF, saved.normed_RD);
+  sum.wait();
   norm_modulate_backward(branch_BLD, saved.x_BLD, mod.scale_BD, saved.mean_BL, saved.rstd_BL, dout_BLD,
                          /*accumulate_dx=*/true, dmod.shift_BD, dmod.scale_BD);
   return dout_BLD;

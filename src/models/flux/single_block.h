@@ -8,10 +8,12 @@ namespace millrace::flux {
 
 class SingleBlock : public torch::nn::Module {
  public:
-  // modulation_begin: the first of this block's 3 D columns of modulation_BM.
-  SingleBlock(const FluxConfig& config, int64_t modulation_begin);
+  // modulation_begin: the first of this block's 3 D columns of modulation_BM. tp_size: how many ranks share the heads
+  // and the MLP.
+  SingleBlock(const FluxConfig& config, int64_t modulation_begin, int tp_size);
 
-  // R = B * L rows; F = 3 D + M columns out of linear1 (q, k, v, MLP); C = D + M columns into linear2.
+  // R = B * L rows; A channels of this rank's heads (D without tensor parallelism), M of its MLP; F = 3 A + M columns
+  // out of linear1 (q, k, v, MLP); C = A + M columns into linear2.
   struct Saved {
     torch::Tensor x_BLD, mean_BL, rstd_BL, normed_RD, fused_RF, q_BHLD, k_BHLD, v_BHLD;
     Attention attention;
@@ -31,7 +33,7 @@ class SingleBlock : public torch::nn::Module {
   // Fills what is undefined in saved from what is defined.
   void compute(const BlockContext& context, Saved& saved);
 
-  int64_t modulation_begin_, mlp_hidden_size_;
+  int64_t modulation_begin_, attention_size_, mlp_hidden_size_;
   std::shared_ptr<Linear> linear1_, linear2_;
   std::shared_ptr<QkNorm> norm_;
 };

@@ -1,0 +1,35 @@
+// How tensor parallelism cuts one weight, as data.
+//
+// A weight is a row of groups along one dimension: q, k and v of a fused projection, say. Every rank holds its share of
+// each group, the shares one after the other, so that its part works like the whole with fewer heads.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include <torch/torch.h>
+
+namespace millrace {
+
+struct TensorSplit {
+  int64_t dim = -1;             // 0 rows, 1 columns; -1: every rank holds the whole
+  std::vector<int64_t> groups;  // sizes along dim in the whole tensor; each divides by the count of parts
+
+  bool is_whole() const { return dim < 0; }
+};
+
+// The share of one rank among `parts` ranks of the tp axis.
+struct TensorPart {
+  TensorSplit split;
+  int parts = 1;
+  int index = 0;
+
+  bool is_whole() const { return parts == 1 || split.is_whole(); }
+  std::vector<int64_t> shape(std::vector<int64_t> global_shape) const;
+  // Shape of the whole, from that of a part.
+  std::vector<int64_t> global_shape(std::vector<int64_t> part_shape) const;
+  // The part of a whole tensor; shares its memory where it can.
+  torch::Tensor of(const torch::Tensor& whole) const;
+};
+
+}  // namespace millrace

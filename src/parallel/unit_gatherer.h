@@ -1,0 +1,51 @@
+// Whole units out of the ranks' parts: gathered ahead of use, released after it.
+#pragma once
+
+#include <vector>
+
+#include <torch/torch.h>
+
+#include "comm/group.h"
+#include "parallel/buffer_pool.h"
+#include "parallel/flat_layout.h"
+
+namespace millrace {
+
+// What becomes of a gathered unit when a forward pass with a backward pass to come leaves it.
+enum class Reshard {
+  kDefault,  // released, but for the last unit: the backward pass begins with it
+  kAlways,   // released
+  kNever,    // kept until finish_backward(): one gather a step, memory for all weights
+};
+
+class UnitGatherer {
+ public:
+  // own: this rank's parts of all units, in the dtype that travels. Both outlive the gatherer.
+  UnitGatherer(const FlatLayout& layout, Group& shard, const torch::Tensor& own, Reshard reshard);
+
+  // The whole unit; waits for it. Then starts gathering `next`, unless it is there or out of range.
+  const torch::Tensor& enter(size_t unit, size_t next);
+  void leave_forward(size_t unit, bool keep);
+  void leave_backward(size_t unit);
+  // The weights are about to change: nothing gathered may be used again.
+  void release_all();
+  const torch::Tensor& whole(size_t unit) const { return gathered_[unit].whole; }
+
+ private:
+  struct Gathered {
+    torch::Tensor whole;  // undefined: not here
+    Work work;
+    bool arrived = false;
+  };
+  void start(size_t unit);
+  void release(size_t unit);
+
+  const FlatLayout& layout_;
+  Group& shard_;
+  torch::Tensor own_;
+  Reshard reshard_;
+  BufferPool pool_;
+  std::vector<Gathered> gathered_;
+};
+
+}  // namespace millrace

@@ -1,0 +1,305 @@
+"""One run on many ranks: the same curve on any number of them, every sample once, and one end for all."""
+
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tarfile
+import time
+from pathlib import Path
+
+import numpy
+import pytest
+from helpers import load, save
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = ROOT / "configs" / "tiny.toml"
+QUIET = ["--sample.every_steps=0", "--report.no_enable", "--metrics.no_enable_tensorboard"]
+NO_CHECKPOINT = ["--checkpoint.no_enable"]
+LEAVE_WITHIN = 10  # seconds, once a rank is lost
+
+
+@pytest.fixture(scope="session")
+def pictures(program, tmp_path_factory):
+    """pictures(n): a data set of n samples."""
+    folder = tmp_path_factory.mktemp("pictures")
+
+    def make(count: int) -> Path:
+        path = folder / str(count)
+        if not path.exists():
+            command = [program, "prepare", "emoji", "--output", path, "--size", "16", "--count", str(count)]
+            subprocess.run(command, check=True, timeout=120, capture_output=True)
+        return path
+
+    return make
+
+
+class Ranks:
+    """The processes of one run, as a launcher starts them."""
+
+    def __init__(self, program, size, folder, *overrides, cwd=None):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.outputs = [folder / f"output-{rank}.txt" for rank in range(size)]
+        self.processes = []
+        for rank in range(size):
+            environment = os.environ | {
+                "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size),
+                "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive",
+            }  # fmt: skip
+            command = [program, "train", TINY, f"--job.dump_folder={folder}", *map(str, overrides)]
+            with open(self.outputs[rank], "wb") as output:
+                self.processes.append(
+                    subprocess.Popen(command, stdout=output, stderr=output, env=environment, cwd=cwd(rank) if cwd else None)
+                )
+
+    def output(self, rank: int) -> str:
+        return self.outputs[rank].read_text(errors="replace")
+
+    def finish(self, status=0, timeout=120, but=()) -> "Ranks":
+        """All ranks (but the ones named) leave with the status, in time."""
+        deadline = time.monotonic() + timeout
+        try:
+            got = [process.wait(timeout=max(0.1, deadline - time.monotonic())) for process in self.processes]
+        finally:
+            for process in self.processes:
+                process.kill()
+        wrong = [rank for rank, code in enumerate(got) if code != status and rank not in but]
+        text = "\n".join(f"-- rank {rank}\n{self.output(rank)[-2000:]}" for rank in range(len(got)))
+        assert not wrong, f"expected status {status} of all ranks, got {got}\n{text}"
+        return self
+
+    def wait_for_step(self, step: int, timeout: float = 60) -> None:
+        deadline = time.monotonic() + timeout
+        while not any(entry["step"] >= step for entry in logged(self.folder)):
+            assert self.processes[0].poll() is None, self.output(0)[-3000:]
+            assert time.monotonic() < deadline, f"no step {step} within {timeout} s"
+            time.sleep(0.02)
+
+
+@pytest.fixture
+def run(program, pictures, tmp_path):
+    """run(4, "--section.key=value", ...): a run that ends well on 4 ranks. Returns its folder."""
+
+    def start(size, *overrides, name=None, status=0, data=40, **options):
+        folder = tmp_path / (name or f"ranks-{size}")
+        ranks = Ranks(program, size, folder, f"--training.dataset_path={pictures(data)}", *overrides, **options)
+        return ranks.finish(status)
+
+    return start
+
+
+def logged(folder: Path) -> list[dict]:
+    path = folder / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def curve(folder: Path, key: str) -> list[float]:
+    return [entry[key] for entry in logged(folder) if key in entry]
+
+
+MESHES = {
+    "shard 2": (2, 6, []),
+    "shard 3": (3, 4, []),
+    "shard 4": (4, 3, []),
+    "replicate 2": (2, 6, ["--parallelism.data_parallel_replicate_degree=2"]),
+    "replicate 2 x shard 2": (4, 3, ["--parallelism.data_parallel_replicate_degree=2"]),
+    "shard 2, two microbatches": (2, 3, []),
+    "shard 2, resharding never": (2, 6, ["--parallelism.fsdp_reshard_after_forward=never"]),
+    "tp 2": (2, 12, ["--parallelism.tensor_parallel_degree=2"]),
+    "shard 2 x tp 2": (4, 6, ["--parallelism.tensor_parallel_degree=2"]),
+    "tp 3": (3, 12, ["--parallelism.tensor_parallel_degree=3"]),
+}
+SIX_HEADS = ["--model.num_heads=6", "--model.hidden_size=48"]  # that tp 2 and 3 divide
+
+
+def test_the_same_curve_on_any_ranks(run, pictures):
+    """20 steps: losses to 1e-5, the same samples in each step, the same validation loss, the same pictures."""
+    common = ["--training.steps=20", "--training.global_batch_size=12", "--training.classifier_free_guidance_prob=0.3",
+              "--sample.every_steps=20", '--sample.prompts=["red heart", "banana", "dog", "cat", "sun"]',
+              "--validation.enable", f"--validation.dataset_path={pictures(13)}", "--validation.freq=20",
+              "--validation.local_batch_size=2", "--report.no_enable", *SIX_HEADS, *NO_CHECKPOINT]  # fmt: skip
+    alone = run(1, *common, "--training.local_batch_size=12", name="alone").folder
+    assert len(curve(alone, "loss")) == 20 and len(set(curve(alone, "sample_digest"))) > 15
+    with Image.open(alone / "samples" / "step-00000020.png") as grid:
+        expected_pixels = numpy.asarray(grid, dtype=int)
+    for mesh, (size, batch, overrides) in MESHES.items():
+        folder = run(size, *common, f"--training.local_batch_size={batch}", *overrides, name=mesh.replace(" ", "-")).folder
+        assert curve(folder, "sample_digest") == curve(alone, "sample_digest"), mesh
+        assert curve(folder, "samples") == curve(alone, "samples"), mesh
+        assert curve(folder, "loss") == pytest.approx(curve(alone, "loss"), rel=1e-5), mesh
+        assert curve(folder, "grad_norm") == pytest.approx(curve(alone, "grad_norm"), rel=1e-4), mesh
+        assert curve(folder, "validation_loss") == pytest.approx(curve(alone, "validation_loss"), rel=1e-5), mesh
+        with Image.open(folder / "samples" / "step-00000020.png") as grid:
+            pixels = numpy.asarray(grid, dtype=int)
+        assert pixels.shape == expected_pixels.shape and abs(pixels - expected_pixels).max() <= 1, mesh
+
+
+@pytest.mark.parametrize("count, size, batch", [(1, 4, 3), (2, 3, 1), (5, 4, 1), (7, 3, 2), (13, 2, 3), (40, 4, 3)])
+def test_validation_neither_hangs_nor_loses_a_sample(run, pictures, count, size, batch):
+    common = ["--training.steps=2", "--training.global_batch_size=12", "--optimizer.lr=1e-2", "--validation.enable",
+              f"--validation.dataset_path={pictures(count)}", "--validation.freq=1", *QUIET, *NO_CHECKPOINT]  # fmt: skip
+    alone = run(1, *common, "--training.local_batch_size=12", "--validation.local_batch_size=40", name="alone").folder
+    many = run(size, *common, f"--training.local_batch_size={12 // size}", f"--validation.local_batch_size={batch}").folder
+    assert len(curve(many, "validation_loss")) == 2
+    assert curve(many, "validation_loss") == pytest.approx(curve(alone, "validation_loss"), rel=1e-5)
+
+
+def poison(folder: Path, caption: str) -> int:
+    """Makes the encodings of a caption that lie in the run's folder useless. Returns how many there were."""
+    poisoned = 0
+    for path in (folder / "encodings").glob("*/*.safetensors"):
+        tensors = load(path)
+        if bytes(tensors["caption"].numpy()).decode() == caption:
+            tensors["encoding"][...] = float("nan")
+            save(path, tensors)
+            poisoned += 1
+    return poisoned
+
+
+def test_a_bad_number_on_one_rank_stops_all_at_the_same_step(run, tmp_path):
+    common = ["--training.global_batch_size=4", "--encoder.cache_encodings=disk", *QUIET, *NO_CHECKPOINT]
+    folder = run(1, *common, "--training.steps=10", name="filled").folder
+    captions = sorted(bytes(load(path)["caption"].numpy()).decode() for path in (folder / "encodings").glob("*/*.safetensors"))
+    assert len(set(captions)) == 40
+    assert poison(folder, captions[-1]) == 2
+    shutil.copytree(folder / "encodings", tmp_path / "alone" / "encodings")
+    shutil.copytree(folder / "encodings", tmp_path / "many" / "encodings")
+
+    alone = run(1, *common, "--training.steps=20", name="alone", status=6)
+    step = re.search(r"\[step (\d+)\] expected a finite loss, got nan", alone.output(0))
+    assert step, alone.output(0)
+    many = run(4, *common, "--training.steps=20", "--training.local_batch_size=1", name="many", status=6)
+    messages = {line for rank in range(4) for line in many.output(rank).splitlines() if "finite" in line}
+    assert len(messages) == 1, messages
+    assert re.search(rf"\[step {step[1]}, rank \d on \S+\] expected a finite loss, got nan", messages.pop())
+    assert len(curve(many.folder, "loss")) == int(step[1]) - 1
+
+
+def weights(folder: Path) -> dict:
+    """Every tensor of every shard of the newest checkpoint, as bytes."""
+    newest = max((folder / "checkpoint").glob("step-*"))
+    assert (newest / "index.json").exists()
+    return {
+        (shard.name, name): tensor.numpy().tobytes()
+        for shard in newest.glob("*.safetensors")
+        for name, tensor in load(shard).items()
+    }
+
+
+def checkpoint_steps(folder: Path) -> list[int]:
+    return sorted(int(index.parent.name.removeprefix("step-")) for index in (folder / "checkpoint").glob("step-*/index.json"))
+
+
+@pytest.mark.parametrize("size, mesh", [(3, []), (4, ["--parallelism.data_parallel_replicate_degree=2"])])
+def test_a_signal_to_one_rank_stops_all_and_the_run_goes_on(program, pictures, tmp_path, size, mesh):
+    """All leave with a checkpoint of the same step; the same command then ends where an undisturbed run ends."""
+    overrides = [f"--training.dataset_path={pictures(40)}", "--training.steps=80", "--training.local_batch_size=1",
+                 "--checkpoint.interval=1000", "--checkpoint.async_mode=async", *mesh, *QUIET]  # fmt: skip
+    Ranks(program, size, tmp_path / "undisturbed", *overrides).finish()
+    stopped = Ranks(program, size, tmp_path / "stopped", *overrides)
+    stopped.wait_for_step(7)
+    stopped.processes[1].send_signal(signal.SIGTERM)
+    stopped.finish(status=75)
+    assert len({line for rank in range(size) for line in stopped.output(rank).splitlines() if "stopped after step" in line}) == 1
+    (step,) = checkpoint_steps(tmp_path / "stopped")
+    assert 7 <= step < 80
+    Ranks(program, size, tmp_path / "stopped", *overrides).finish()
+    assert curve(tmp_path / "stopped", "loss") == curve(tmp_path / "undisturbed", "loss")
+    ours, theirs = weights(tmp_path / "stopped"), weights(tmp_path / "undisturbed")
+    assert ours == theirs and len(ours) > 100
+
+
+def test_a_run_goes_on_with_other_ranks(program, pictures, tmp_path):
+    """Stopped on 3 ranks, continued on 1 and on a 2 x 2 mesh: the same samples, the same curve."""
+    overrides = [f"--training.dataset_path={pictures(40)}", "--training.steps=20", "--training.global_batch_size=12",
+                 "--checkpoint.interval=10", *QUIET]  # fmt: skip
+    Ranks(program, 3, tmp_path / "three", "--training.local_batch_size=4", *overrides).finish()
+    for size, batch, mesh in [(1, 12, []), (4, 3, ["--parallelism.data_parallel_replicate_degree=2"])]:
+        folder = tmp_path / f"then-{size}"
+        shutil.copytree(tmp_path / "three", folder)
+        shutil.rmtree(folder / "checkpoint" / "step-00000020")
+        ranks = Ranks(program, size, folder, f"--training.local_batch_size={batch}", *mesh, *overrides).finish()
+        assert "going on from step 10" in ranks.output(0)
+        assert curve(folder, "sample_digest") == curve(tmp_path / "three", "sample_digest")
+        assert curve(folder, "loss") == pytest.approx(curve(tmp_path / "three", "loss"), rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_narrow_arithmetic_follows_fp32_on_many_ranks(run, dtype):
+    common = ["--training.steps=12", "--training.global_batch_size=12", *QUIET, *NO_CHECKPOINT]
+    wide = run(1, *common, "--training.local_batch_size=12", name="wide").folder
+    rounding = ["--optimizer.stochastic_rounding"] if dtype == "bfloat16" else []
+    narrow = run(2, *common, "--training.local_batch_size=3", "--training.mixed_precision_param=bfloat16",
+                 "--training.mixed_precision_reduce=bfloat16", f"--training.dtype={dtype}", *rounding).folder  # fmt: skip
+    assert curve(narrow, "sample_digest") == curve(wide, "sample_digest")
+    assert curve(narrow, "loss") == pytest.approx(curve(wide, "loss"), rel=0.03)
+
+
+def test_a_data_error_of_one_rank_ends_all(run, tmp_path):
+    """Damage behind a sound header is seen by the rank alone that decodes the picture."""
+    with tarfile.open(tmp_path / "damaged.tar", "w") as archive:
+        for number in range(12):
+            content = io.BytesIO()
+            Image.fromarray(numpy.full((16, 16, 3), number, dtype=numpy.uint8)).save(content, format="PNG")
+            png = bytearray(content.getvalue())
+            if number == 7:
+                png[png.index(b"IDAT") + 6] ^= 255
+            for name, data in ((f"{number:02}.png", bytes(png)), (f"{number:02}.txt", b"caption")):
+                member = tarfile.TarInfo(name)
+                member.size = len(data)
+                archive.addfile(member, io.BytesIO(data))
+    many = run(3, f"--training.dataset_path={tmp_path / 'damaged.tar'}", "--training.max_bad_samples=0",
+               "--training.steps=50", *QUIET, *NO_CHECKPOINT, status=3)  # fmt: skip
+    for rank in range(3):
+        assert "damaged.tar" in many.output(rank), many.output(rank)
+
+
+@pytest.mark.parametrize("victim", [0, 2])
+def test_a_killed_rank_takes_the_others_with_it(program, pictures, tmp_path, victim):
+    ranks = Ranks(program, 3, tmp_path / "run", f"--training.dataset_path={pictures(40)}", "--training.steps=1000000",
+                  *QUIET, *NO_CHECKPOINT)  # fmt: skip
+    ranks.wait_for_step(5)
+    ranks.processes[victim].kill()
+    begin = time.monotonic()
+    ranks.finish(status=7, timeout=LEAVE_WITHIN, but=[victim])
+    assert time.monotonic() - begin < LEAVE_WITHIN
+    for rank in {0, 1, 2} - {victim}:
+        assert re.search(rf"rank {victim}\b", ranks.output(rank)), ranks.output(rank)
+
+
+def test_ranks_that_read_different_weights_are_refused(run, program, pictures, tmp_path):
+    folder = run(1, "--training.steps=2", *QUIET, "--checkpoint.interval=2", name="weights").folder
+    subprocess.run([program, "export", folder, tmp_path / "weights.safetensors"], check=True, capture_output=True, timeout=60)
+    tensors = load(tmp_path / "weights.safetensors")
+    for rank in range(3):
+        if rank == 2:
+            tensors["img_in.bias"][0] += 1
+        save(tmp_path / f"place-{rank}" / "weights.safetensors", tensors)
+    arguments = ["--checkpoint.initial_load_path=weights.safetensors", "--training.steps=2", *QUIET, *NO_CHECKPOINT]
+    many = run(3, *arguments, status=4, cwd=lambda rank: tmp_path / f"place-{rank}")
+    for rank in range(3):
+        assert re.search(r"rank 2 on .*same files of weights", many.output(rank)), many.output(rank)
+    run(3, *arguments, name="equal", cwd=lambda rank: tmp_path / "place-0")
+
+
+def test_the_first_rank_writes_for_all(run):
+    folder = run(2, "--training.steps=3", "--metrics.save_for_all_ranks", *NO_CHECKPOINT).folder
+    lines = {rank: (folder / name).read_text() for rank, name in enumerate(["log.txt", "log-rank-1.txt"])}
+    assert all("step:  3" in text for text in lines.values())
+    assert re.search(r"total tps: [\d,]+ \(2 ranks\)", lines[0])
+    assert [entry["step"] for entry in logged(folder)] == [1, 2, 3] and curve(folder, "ranks") == [2, 2, 2]
+    assert "step:" not in (folder / "output-1.txt").read_text()
+    assert (folder / "report.html").exists() and len(list((folder / "tb").iterdir())) == 1
+
+    quiet = run(2, "--training.steps=3", *QUIET, *NO_CHECKPOINT, name="quiet").folder
+    assert not list(quiet.glob("log-rank-*"))
