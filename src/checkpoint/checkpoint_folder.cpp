@@ -50,6 +50,11 @@ std::vector<fs::path> entries(const fs::path& folder) {
   return paths;
 }
 
+std::string zero_padded(int64_t number, size_t width) {
+  const std::string digits = std::to_string(number);
+  return std::string(digits.size() < width ? width - digits.size() : 0, '0') + digits;
+}
+
 void rename_or_fail(const fs::path& from, const fs::path& to) {
   if (::rename(from.c_str(), to.c_str()) == 0) return;
   throw StorageError(str("[", to.string(), "] expected a name that can be taken, got: ", std::strerror(errno)));
@@ -64,13 +69,12 @@ void delete_folder(const fs::path& path) {
 }  // namespace
 
 std::string step_folder_name(int64_t step) {
-  const std::string digits = std::to_string(step);
-  return kStepPrefix + std::string(digits.size() < 8 ? 8 - digits.size() : 0, '0') + digits;
+  return kStepPrefix + zero_padded(step, 8);
 }
 
-std::string shard_file_name(int64_t rank) {
-  const std::string digits = std::to_string(rank);
-  return "rank-" + std::string(digits.size() < 5 ? 5 - digits.size() : 0, '0') + digits + ".safetensors";
+std::string shard_file_name(int rank, int world_size) {
+  const std::string of_all = world_size == 1 ? "" : "-of-" + zero_padded(world_size, 5);
+  return "rank-" + zero_padded(rank, 5) + of_all + ".safetensors";
 }
 
 fs::path temporary_path(const fs::path& folder, const std::string& purpose) {

@@ -8,8 +8,8 @@
 
 namespace millrace {
 
-std::string step_folder_name(int64_t step);  // "step-00001000"
-std::string shard_file_name(int64_t rank);   // "rank-00000.safetensors"
+std::string step_folder_name(int64_t step);             // "step-00001000"
+std::string shard_file_name(int rank, int world_size);  // "rank-00003-of-00008.safetensors"; alone: "rank-00000..."
 std::filesystem::path temporary_path(const std::filesystem::path& folder, const std::string& purpose);
 
 // The steps of the complete checkpoints in the folder, ascending. A step folder without an index is not complete and is

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <string_view>
 
@@ -10,6 +11,7 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "checkpoint/piece_cover.h"
+#include "formats/safetensors.h"
 
 namespace millrace {
 namespace {
@@ -120,7 +122,6 @@ CheckpointTensor read_tensor(const Reader& reader, const CheckpointIndex& index)
   tensor.shape = reader.wholes("shape");
   if (!reader.at("pieces").is_array()) reader.fail("a list in \"pieces\"", reader.at("pieces"));
   for (const Json& piece : reader.at("pieces")) tensor.pieces.push_back(read_piece({piece, reader.place()}, index));
-  check_cover(reader.place(), tensor);
   return tensor;
 }
 
@@ -143,6 +144,7 @@ CheckpointIndex read_fields(const Reader& reader) {
   }
   check_own_checksum(reader);
   CheckpointIndex index;
+  index.own_checksum = reader.text("checksum");
   index.step = reader.whole("step");
   index.world_size = reader.whole("world_size");
   index.state_json = reader.child("state").json().dump();
@@ -203,13 +205,47 @@ std::string to_json(const CheckpointIndex& index) {
   return text + "\n},\n\"checksum\": \"" + checksum_text(content_checksum(whole)) + "\"\n}\n";
 }
 
-CheckpointIndex read_checkpoint_index(const std::filesystem::path& path) {
+CheckpointIndex parse_checkpoint_index(const std::string& text, const std::string& place) {
   try {
-    const Json json = Json::parse(read_file(path, kMaxIndexBytes));
-    return read_fields({json, path.string()});
+    const Json json = Json::parse(text);
+    return read_fields({json, place});
   } catch (const Json::exception& error) {
-    throw StorageError(str("[", path.string(), "] expected the JSON index of a checkpoint, got: ", error.what()));
+    throw StorageError(str("[", place, "] expected the JSON index of a checkpoint, got: ", error.what()));
   }
+}
+
+CheckpointIndex read_checkpoint_index(const std::filesystem::path& path) {
+  CheckpointIndex index = parse_checkpoint_index(read_file(path, kMaxIndexBytes), path.string());
+  check_complete(index, path.string());
+  return index;
+}
+
+void add_part(CheckpointIndex& index, CheckpointIndex part) {
+  MILLRACE_CHECK(index.step == part.step && index.world_size == part.world_size);
+  for (const auto& [file, entry] : part.files) {
+    const bool is_new = index.files.emplace(file, entry).second;
+    MILLRACE_CHECK(is_new);
+  }
+  for (auto& [name, tensor] : part.tensors) {
+    const auto [place, is_new] = index.tensors.try_emplace(name, tensor);
+    if (is_new) continue;
+    CheckpointTensor& whole = place->second;
+    if (whole.dtype != tensor.dtype || whole.shape != tensor.shape) {
+      throw StorageError(str("[", name, "] expected the same tensor on all ranks, got ", dtype_name(whole.dtype), " ",
+                             shape_text(whole.shape), " and ", dtype_name(tensor.dtype), " ",
+                             shape_text(tensor.shape)));
+    }
+    std::move(tensor.pieces.begin(), tensor.pieces.end(), std::back_inserter(whole.pieces));
+  }
+}
+
+void check_complete(const CheckpointIndex& index, const std::string& place) {
+  for (const auto& [name, tensor] : index.tensors) check_cover(place + " tensors " + name, tensor);
+}
+
+TensorRegion region_of(const CheckpointPiece& piece) {
+  return {piece.offset, element_count(piece.shape), piece.start,
+          piece.start.empty() ? std::vector<int64_t>() : piece.shape};
 }
 
 }  // namespace millrace

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/tensor_region.h"
 #include "formats/dtype.h"
 
 namespace millrace {
@@ -43,6 +44,7 @@ struct CheckpointIndex {
   std::map<std::string, CheckpointFile> files;
   std::map<std::string, CheckpointTensor> tensors;
   std::string state_json = "{}";  // an object: whatever else the run needs
+  std::string own_checksum;       // of the text that was read
 };
 
 inline constexpr int64_t kCheckpointFormatVersion = 1;
@@ -51,9 +53,19 @@ inline constexpr char kCheckpointIndexName[] = "index.json";
 // The text carries its own checksum.
 std::string to_json(const CheckpointIndex& index);
 
+// Reads the fields and checks each by itself; the pieces may be those of some ranks only. Throws StorageError naming
+// the place.
+CheckpointIndex parse_checkpoint_index(const std::string& text, const std::string& place);
+// Adds the files and pieces that another rank wrote. Throws StorageError when the ranks differ about a tensor.
+void add_part(CheckpointIndex& index, CheckpointIndex part);
+// Throws StorageError unless the pieces cover their tensors exactly.
+void check_complete(const CheckpointIndex& index, const std::string& place);
+
 // Reads and checks everything that can be checked without the shards: the checksum, the fields, that pieces cover their
 // tensors exactly, that file names stay in the folder. Throws StorageError naming the place.
 CheckpointIndex read_checkpoint_index(const std::filesystem::path& path);
+
+TensorRegion region_of(const CheckpointPiece& piece);
 
 // The number of elements of a shape; throws StorageError naming `place` when negative or above 2^48.
 int64_t checked_num_elements(const std::string& place, const std::vector<int64_t>& shape);

@@ -13,20 +13,24 @@
 namespace millrace {
 namespace {
 
-const std::filesystem::path& make_folder(const std::filesystem::path& folder) {
-  create_folders(folder);
-  return folder;
-}
+constexpr double kPatienceAtTheEnd = 30;  // seconds
 
 }  // namespace
 
-Checkpointer::Checkpointer(CheckpointerOptions options)
-    : options_(std::move(options)), lock_(make_folder(options_.folder)) {
-  remove_leftovers(options_.folder);
+Checkpointer::Checkpointer(CheckpointerOptions options) : options_(std::move(options)) {
+  const auto open_folder = [this] {
+    if (options_.peers->rank() != 0) return std::string();
+    create_folders(options_.folder);
+    lock_.emplace(options_.folder);
+    remove_leftovers(options_.folder);
+    return std::string();
+  };
+  options_.peers->agree("checkpoint/open", open_folder, [](const auto&) { return std::string(); });
 }
 
 Checkpointer::~Checkpointer() {
   try {
+    options_.peers->wait_at_most(kPatienceAtTheEnd);
     wait();
   } catch (const std::exception& error) {
     log_error(error.what());
@@ -37,29 +41,46 @@ void Checkpointer::wait() {
   if (under_way_.valid()) under_way_.get();
 }
 
+bool Checkpointer::is_over() const {
+  return under_way_.valid() && under_way_.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+}
+
 void Checkpointer::throw_if_failed() {
-  if (under_way_.valid() && under_way_.wait_for(std::chrono::seconds(0)) == std::future_status::ready) wait();
+  if (is_over()) wait();
 }
 
-void Checkpointer::save(int64_t step, const std::vector<NamedTensor>& tensors, const std::string& state_json) {
-  if (!options_.async) return save_and_wait(step, tensors, state_json);
+void Checkpointer::reserve(const std::vector<NamedPiece>& pieces) {
+  if (!options_.async) return;
   wait();
-  under_way_ =
-      writer_.submit([this, step, copies = staging_.copy(tensors), state_json] { write(step, copies, state_json); });
+  under_way_ = writer_.submit([this, pieces] { staging_.reserve(pieces); });
 }
 
-void Checkpointer::save_and_wait(int64_t step, const std::vector<NamedTensor>& tensors, const std::string& state_json) {
+void Checkpointer::save(int64_t step, const std::vector<NamedPiece>& pieces, const std::string& state_json) {
+  if (!options_.async) return save_and_wait(step, pieces, state_json);
   wait();
-  write(step, staging_.copy(tensors, /*keep_in_place=*/true), state_json);
+  under_way_ = writer_.submit([this, step, copies = staging_.copy(pieces), state_json, number = num_saves_++] {
+    write(step, copies, state_json, number);
+  });
 }
 
-void Checkpointer::write(int64_t step, const std::vector<NamedTensor>& host_tensors,
-                         const std::string& state_json) const {
+void Checkpointer::save_and_wait(int64_t step, const std::vector<NamedPiece>& pieces, const std::string& state_json) {
+  wait();
+  write(step, staging_.copy(pieces, /*keep_in_place=*/true), state_json, num_saves_++);
+}
+
+void Checkpointer::write(int64_t step, const std::vector<NamedPiece>& host_pieces, const std::string& state_json,
+                         int number) const {
   const double begin = now_seconds();
-  const uint64_t num_bytes = write_checkpoint(options_.folder, step, views_of(host_tensors), state_json);
+  const uint64_t num_bytes = write_checkpoint(options_.folder, step, host_pieces, state_json, *options_.peers,
+                                              str("checkpoint/save-", number));
+  if (options_.peers->rank() != 0) return;
   log_info("checkpoint: ", step_folder_name(step), " saved, ", human_bytes(num_bytes), " in ",
            format_double("%.2f", now_seconds() - begin), " s");
   remove_old_checkpoints(options_.folder, step, options_.keep_latest_k);
+}
+
+LoadedCheckpoint Checkpointer::load(int64_t step) {
+  return load_checkpoint(options_.folder, step, options_.peers, str("checkpoint/load-", num_loads_++));
 }
 
 }  // namespace millrace

@@ -1,19 +1,23 @@
 // Saves a run's checkpoints and finds them again.
 //
-// A checkpoint is complete or absent, whatever happens to the process, the disk or the machine: see write_checkpoint.h.
-// Saving blocks for the copy to host memory only; a thread writes while training goes on.
+// A checkpoint is complete or absent, whatever happens to a process, a disk or a machine: see write_checkpoint.h.
+// Saving blocks for the copy to host memory only; a thread writes while training goes on. On many ranks every rank has
+// a Checkpointer for the same folder, on a file system that all share, and all call the same functions in the same
+// order.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
 #include <future>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/thread_pool.h"
 #include "checkpoint/checkpoint_folder.h"
 #include "checkpoint/loaded_checkpoint.h"
-#include "checkpoint/named_tensor.h"
+#include "checkpoint/named_piece.h"
+#include "checkpoint/peers.h"
 #include "checkpoint/staging.h"
 
 namespace millrace {
@@ -22,38 +26,54 @@ struct CheckpointerOptions {
   std::filesystem::path folder;  // holds the step folders; made when there is none
   int keep_latest_k = 10;        // 0 keeps all; older ones go after a newer one is complete
   bool async = true;
+  std::shared_ptr<Peers> peers = std::make_shared<Peers>();  // by default this rank is alone
 };
 
 class Checkpointer {
  public:
-  // Takes the folder's lock and removes what killed processes left. Throws StorageError when another process saves
-  // there.
+  // Rank 0 takes the folder's lock and removes what killed processes left. Throws StorageError, on all ranks, when
+  // another run saves there.
   explicit Checkpointer(CheckpointerOptions options);
-  // Waits for a save under way; what went wrong with it is logged.
+  // Waits for a save under way, for other ranks at most half a minute; what went wrong with it is logged.
   ~Checkpointer();
 
-  // Saves the tensors as they are now, under unique names, and state_json, a JSON object. With `async` it returns when
-  // they are copied; waits first for a save under way and throws what went wrong with that one. Throws StorageError;
-  // the older checkpoints are untouched.
-  void save(int64_t step, const std::vector<NamedTensor>& tensors, const std::string& state_json);
+  // Saves the pieces as they are now, and rank 0's state_json, a JSON object. The pieces of all ranks that are to be
+  // saved must cover each tensor once; a rank may have none. With `async` it returns when they are copied; waits first
+  // for a save under way and throws what went wrong with that one. Throws StorageError, the same on every rank; the
+  // older checkpoints are untouched.
+  void save(int64_t step, const std::vector<NamedPiece>& pieces, const std::string& state_json);
   // The same, complete on return and without a copy of CPU tensors: for the last step and before exit.
-  void save_and_wait(int64_t step, const std::vector<NamedTensor>& tensors, const std::string& state_json);
+  void save_and_wait(int64_t step, const std::vector<NamedPiece>& pieces, const std::string& state_json);
+  // Whole tensors under unique names: on one rank.
+  void save(int64_t step, const std::vector<NamedTensor>& tensors, const std::string& state_json) {
+    save(step, whole_pieces(tensors), state_json);
+  }
+  void save_and_wait(int64_t step, const std::vector<NamedTensor>& tensors, const std::string& state_json) {
+    save_and_wait(step, whole_pieces(tensors), state_json);
+  }
+  // Takes the memory that save() will need for such pieces, in the background, so that the first save blocks no longer
+  // than the others: touching new memory can take longer than writing the checkpoint.
+  void reserve(const std::vector<NamedPiece>& pieces);
 
   // Waits for a save under way. Throws StorageError when it failed.
   void wait();
+  // True when a save under way is over; then wait() returns or throws at once. Ranks learn it at different times.
+  bool is_over() const;
   // Throws StorageError when a save under way has failed already; does not wait.
   void throw_if_failed();
 
-  // See checkpoint_steps() and load_checkpoint(), which readers without a Checkpointer call.
+  // See checkpoint_steps(), which readers without a Checkpointer call.
   std::vector<int64_t> steps() const { return checkpoint_steps(options_.folder); }
-  LoadedCheckpoint load(int64_t step = -1) const { return load_checkpoint(options_.folder, step); }
+  // See load_checkpoint(); by all ranks together.
+  LoadedCheckpoint load(int64_t step = -1);
 
  private:
-  void write(int64_t step, const std::vector<NamedTensor>& host_tensors, const std::string& state_json) const;
+  void write(int64_t step, const std::vector<NamedPiece>& host_pieces, const std::string& state_json, int number) const;
 
   CheckpointerOptions options_;
-  FolderLock lock_;
+  std::optional<FolderLock> lock_;  // rank 0's
   HostStaging staging_;
+  int num_saves_ = 0, num_loads_ = 0;
   std::future<void> under_way_;
   ThreadPool writer_{1};
 };

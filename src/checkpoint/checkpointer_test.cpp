@@ -56,6 +56,20 @@ TEST_F(CheckpointerTest, AsyncSaveHoldsTheTensorsAsTheyWereWhenItWasCalled) {
   for (const int64_t step : checkpointer.steps()) expect_holds_step(checkpointer.load(step), step);
 }
 
+TEST_F(CheckpointerTest, ReservedMemoryServesSmallerAndLargerSaves) {
+  Checkpointer checkpointer({path_, 10, true});
+  checkpointer.reserve(whole_pieces(tensors_of_step(1)));
+  for (const int64_t step : {1, 2}) {
+    std::vector<NamedTensor> tensors = tensors_of_step(step);
+    if (step == 2) tensors.push_back({"large", torch::arange(1 << 20)});
+    checkpointer.save(step, tensors, state_of_step(step));
+    for (const NamedTensor& named : tensors) named.tensor.zero_();
+    checkpointer.wait();
+  }
+  expect_holds_step(checkpointer.load(1), 1);
+  EXPECT_TRUE(torch::equal(checkpointer.load(2).tensor("large"), torch::arange(1 << 20)));
+}
+
 TEST_F(CheckpointerTest, SavesStridedTensorsInRowMajorOrder) {
   const torch::Tensor matrix = torch::arange(12, torch::kFloat32).view({3, 4});
   for (const bool async : {false, true}) {

@@ -99,7 +99,7 @@ TEST(FaultTest, AnErrorInTheBackgroundSurfacesAtTheNextCall) {
 
 // Runs the checks in a child, for what would change this process: its mounts and limits.
 void in_a_child(const std::function<void()>& checks) {
-  const pid_t child = ::fork();
+  const pid_t child = millrace::testing::fork_child();
   ASSERT_GE(child, 0);
   if (child == 0) {
     checks();

@@ -1,16 +1,15 @@
 #include "checkpoint/loaded_checkpoint.h"
 
 #include <algorithm>
+#include <cstring>
 #include <future>
-#include <set>
-#include <thread>
+#include <string_view>
+#include <utility>
 
 #include "base/error.h"
-#include "base/files.h"
 #include "base/log.h"
 #include "base/thread_pool.h"
-#include "checkpoint/checkpoint_folder.h"
-#include "checkpoint/shard_header.h"
+#include "checkpoint/wanted_tensors.h"
 #include "nn/tensor_io.h"
 
 namespace millrace {
@@ -18,188 +17,149 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The differences between what is wanted and what is there; the first few are told, the rest counted.
-class Differences {
- public:
-  void add(const std::string& difference) {
-    if (++count_ <= kShown) text_ += "\n  " + difference;
-  }
-  void throw_if_any(const fs::path& folder) const {
-    if (count_ == 0) return;
-    throw ModelError(str("[", folder.string(),
-                         "] expected the tensors of this configuration's model and optimizer, got ", count_,
-                         count_ == 1 ? " difference" : " differences",
-                         " (try the configuration that the checkpoint was made with):", text_,
-                         count_ > kShown ? str("\n  and ", count_ - kShown, " more") : ""));
-  }
-
- private:
-  static constexpr int kShown = 5;
-  int count_ = 0;
-  std::string text_;
-};
-
-std::string describe(DType dtype, std::span<const int64_t> shape) {
-  return str(dtype_name(dtype), " ", shape_text(shape));
+// Reading is what takes time; more readers than this do not make a disk faster.
+int num_readers() {
+  return std::clamp(torch::get_num_threads(), 1, 8);
 }
 
-CheckpointFile open_shard(const fs::path& path, const CheckpointFile& expected) {
-  std::error_code error;
-  const uint64_t size = fs::file_size(path, error);
-  if (error) throw StorageError(str("[", path.string(), "] expected a file, got: ", error.message()));
-  if (size != expected.size) {
-    throw StorageError(str("[", path.string(), "] expected ", expected.size, " bytes, got ", size));
-  }
-  return describe_shard(path);
+// Does all of them, even when one fails, so that nothing they refer to goes away under them.
+void wait_for_all(std::vector<std::future<void>>& tasks) {
+  for (std::future<void>& task : tasks) task.wait();
+  for (std::future<void>& task : tasks) task.get();
 }
 
-// The newest checkpoint below `step` that can be loaded, or -1.
-int64_t newest_complete_below(const fs::path& folder, int64_t step) {
-  std::vector<int64_t> steps = checkpoint_steps(folder);
-  for (auto other = steps.rbegin(); other != steps.rend(); ++other) {
-    if (*other >= step) continue;
-    try {
-      LoadedCheckpoint{folder / step_folder_name(*other)};
-      return *other;
-    } catch (const Error&) {  // damaged as well
-    }
+// Ranks that see another file, as on a disk that is not shared, must not go on.
+std::string same_everywhere(const std::string& place, const std::vector<std::string>& answers) {
+  for (size_t rank = 1; rank < answers.size(); ++rank) {
+    if (answers[rank] == answers[0]) continue;
+    throw StorageError(str("[", place, "] expected the same on all ranks, got another content on rank ", rank,
+                           " (is the folder on a file system that all ranks share?)"));
   }
-  return -1;
-}
-
-std::string list_steps(const std::vector<int64_t>& steps) {
-  std::string text;
-  const size_t first = steps.size() > 10 ? steps.size() - 10 : 0;
-  for (size_t i = first; i < steps.size(); ++i) text += (text.empty() ? "" : ", ") + std::to_string(steps[i]);
-  return text;
+  return "";
 }
 
 }  // namespace
 
 LoadedCheckpoint::LoadedCheckpoint(const fs::path& step_folder)
-    : folder_(step_folder), index_(read_checkpoint_index(step_folder / kCheckpointIndexName)) {
-  for (const auto& [name, expected] : index_.files) {
-    const fs::path path = folder_ / name;
-    const CheckpointFile found = open_shard(path, expected);
-    if (found.header_checksum != expected.header_checksum) {
-      throw StorageError(str("[", path.string(), "] expected a header with checksum ",
-                             checksum_text(expected.header_checksum), ", got ", checksum_text(found.header_checksum)));
-    }
-    files_.emplace(name, path);
-  }
-  for (const auto& [name, tensor] : index_.tensors) check_pieces(name, tensor);
-  check_checksums();
+    : LoadedCheckpoint(step_folder, std::make_shared<Peers>(), "") {}
+
+LoadedCheckpoint::LoadedCheckpoint(const fs::path& step_folder, std::shared_ptr<Peers> peers, std::string topic)
+    : folder_(step_folder), peers_(std::move(peers)), topic_(std::move(topic)) {
+  peers_->agree(
+      topic_ + "/verify", [this] { return open_and_verify_share(peers_->rank(), peers_->size()); },
+      [this](const auto& answers) { return same_everywhere((folder_ / kCheckpointIndexName).string(), answers); });
 }
 
-const TensorView& LoadedCheckpoint::view_of(const CheckpointPiece& piece) const {
-  const TensorView* view = files_.at(piece.file).find(piece.name);
-  if (!view) {
-    throw StorageError(str("[", (folder_ / piece.file).string(), "] expected a tensor ", piece.name, ", got none"));
-  }
-  return *view;
-}
-
-void LoadedCheckpoint::check_pieces(const std::string& name, const CheckpointTensor& tensor) const {
-  for (const CheckpointPiece& piece : tensor.pieces) {
-    const TensorView& view = view_of(piece);
-    if (view.dtype == tensor.dtype && view.shape == piece.shape) continue;
-    throw StorageError(str("[", (folder_ / piece.file).string(), "] expected ", name, " as ",
-                           describe(tensor.dtype, piece.shape), ", got ", describe(view.dtype, view.shape)));
-  }
-}
-
-void LoadedCheckpoint::check_checksums() const {
-  // Reading is what takes time; more readers than this do not make a disk faster.
-  ThreadPool pool(static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 8u)));
-  std::vector<std::future<void>> checks;
+// Returns the index's own checksum.
+std::string LoadedCheckpoint::open_and_verify_share(int rank, int size) {
+  index_ = read_checkpoint_index(folder_ / kCheckpointIndexName);
+  files_ = std::make_shared<ShardFiles>(folder_, index_.files);
+  struct Item {
+    std::string_view file, name;
+    const CheckpointTensor* tensor;
+    const CheckpointPiece* piece;
+    uint64_t bytes;
+  };
+  std::vector<Item> items;
+  uint64_t total = 0, before = 0;
   for (const auto& [name, tensor] : index_.tensors) {
     for (const CheckpointPiece& piece : tensor.pieces) {
-      checks.push_back(pool.submit([this, &name, &piece] {
-        const std::span<const std::byte> bytes = view_of(piece).bytes;
-        const uint64_t found = checksum64(bytes.data(), bytes.size());
-        if (found == piece.checksum) return;
-        throw StorageError(str("[", (folder_ / piece.file).string(), "] expected tensor ", name, " with checksum ",
-                               checksum_text(piece.checksum), ", got ", checksum_text(found)));
-      }));
+      const auto bytes = static_cast<uint64_t>(element_count(piece.shape)) * size_of(tensor.dtype);
+      items.push_back({piece.file, name, &tensor, &piece, bytes});
+      total += bytes;
     }
   }
-  for (std::future<void>& check : checks) check.get();
+  // File by file, so that a rank opens few of them; a rank's are the pieces whose middle lies in its part of all bytes.
+  std::stable_sort(items.begin(), items.end(), [](const Item& a, const Item& b) { return a.file < b.file; });
+  ThreadPool pool(num_readers());
+  std::vector<std::future<void>> checks;
+  for (const Item& item : items) {
+    const double middle = static_cast<double>(before) + static_cast<double>(item.bytes) / 2;
+    const int owner = total == 0 ? 0 : static_cast<int>(middle / static_cast<double>(total) * size);
+    before += item.bytes;
+    if (std::min(owner, size - 1) != rank) continue;
+    checks.push_back(pool.submit([this, &item] { files_->verify(std::string(item.name), *item.tensor, *item.piece); }));
+  }
+  wait_for_all(checks);
+  int64_t number = 0;
+  for (const auto& [name, file] : index_.files) {
+    if (number++ % size == rank) files_->open(name);  // one without pieces, too, must be there
+  }
+  return index_.own_checksum;
 }
 
-torch::Tensor LoadedCheckpoint::piece_tensor(const CheckpointPiece& piece) const {
-  return to_tensor(view_of(piece), files_.at(piece.file).keep_alive());
+const CheckpointTensor& LoadedCheckpoint::find(const std::string& name) const {
+  const auto found = index_.tensors.find(name);
+  if (found != index_.tensors.end()) return found->second;
+  throw ModelError(str("[", folder_.string(), "] expected a tensor ", name, ", got none"));
 }
 
 torch::Tensor LoadedCheckpoint::tensor(const std::string& name) const {
-  const auto found = index_.tensors.find(name);
-  if (found == index_.tensors.end()) {
-    throw ModelError(str("[", folder_.string(), "] expected a tensor ", name, ", got none"));
-  }
-  const CheckpointTensor& tensor = found->second;
-  if (tensor.pieces.size() == 1) return piece_tensor(tensor.pieces.front()).view(tensor.shape);
+  const CheckpointTensor& tensor = find(name);
+  if (tensor.pieces.size() != 1) return read(name);
+  const CheckpointPiece& piece = tensor.pieces.front();
+  return to_tensor(files_->open(name, tensor, piece), files_->open(piece.file).keep_alive()).view(tensor.shape);
+}
+
+torch::Tensor LoadedCheckpoint::read(const std::string& name) const {
+  const CheckpointTensor& tensor = find(name);
   torch::Tensor whole = torch::empty(tensor.shape, to_scalar_type(tensor.dtype));
-  copy_pieces(tensor, whole);
+  fill({name, tensor.shape, 0, {}, {}, whole});
   return whole;
 }
 
-void LoadedCheckpoint::copy_pieces(const CheckpointTensor& source, const torch::Tensor& target) const {
+void LoadedCheckpoint::fill(const NamedPiece& piece) const {
   const torch::NoGradGuard no_grad;
-  for (const CheckpointPiece& piece : source.pieces) {
-    torch::Tensor part = target;
-    if (piece.start.empty()) {
-      int64_t size = 1;
-      for (const int64_t length : piece.shape) size *= length;
-      part = target.view(-1).narrow(0, piece.offset, size).view(piece.shape);
-    } else {
-      for (size_t dim = 0; dim < piece.start.size(); ++dim) {
-        part = part.narrow(static_cast<int64_t>(dim), piece.start[dim], piece.shape[dim]);
+  const CheckpointTensor& tensor = index_.tensors.at(piece.name);
+  const bool in_place = piece.data.is_cpu() && piece.data.is_contiguous();
+  const torch::Tensor host = in_place ? piece.data : torch::empty(piece.data.sizes(), piece.data.scalar_type());
+  const auto element_size = static_cast<int64_t>(size_of(tensor.dtype));
+  auto* target = static_cast<std::byte*>(host.data_ptr());
+  for (const CheckpointPiece& source : tensor.pieces) {
+    const TensorRegion wanted = region_of(piece), stored = region_of(source);
+    if (!have_common_elements(tensor.shape, wanted, stored)) continue;
+    const std::span<const std::byte> bytes = files_->open(piece.name, tensor, source).bytes;
+    size_t begin = bytes.size(), end = 0;
+    for_each_common_run(tensor.shape, wanted, stored, [&](const CommonRun& run) {
+      const auto from =
+          bytes.subspan(static_cast<size_t>(run.from_b * element_size), static_cast<size_t>(run.length * element_size));
+      std::memcpy(target + run.from_a * element_size, from.data(), from.size());
+      begin = std::min(begin, static_cast<size_t>(run.from_b * element_size));
+      end = static_cast<size_t>((run.from_b + run.length) * element_size);
+    });
+    ShardFiles::release(bytes.subspan(begin, end - begin));
+  }
+  if (!in_place) piece.data.copy_(host);
+}
+
+// What this rank has to say about the tensors that it wants; opens the files that it will read, so that a file which
+// only this rank cannot see is found before anything changes.
+std::string LoadedCheckpoint::compare(const std::vector<NamedPiece>& pieces) const {
+  WantedTensors wanted(index_.tensors);
+  for (const NamedPiece& piece : pieces) {
+    check_piece(piece);
+    if (!wanted.add(piece)) continue;
+    const CheckpointTensor& tensor = index_.tensors.at(piece.name);
+    for (const CheckpointPiece& source : tensor.pieces) {
+      if (have_common_elements(tensor.shape, region_of(piece), region_of(source))) {
+        files_->open(piece.name, tensor, source);
       }
     }
-    part.copy_(piece_tensor(piece));
   }
+  return wanted.to_text();
 }
 
-void LoadedCheckpoint::copy_into(const std::vector<NamedTensor>& tensors, Surplus surplus) const {
-  Differences differences;
-  std::set<std::string> wanted;
-  for (const auto& [name, tensor] : tensors) {
-    MILLRACE_CHECK(wanted.insert(name).second && tensor.is_contiguous());
-    const auto found = index_.tensors.find(name);
-    if (found == index_.tensors.end()) {
-      differences.add(str(name, " is missing"));
-      continue;
-    }
-    const std::string is = describe(found->second.dtype, found->second.shape);
-    const std::string want = describe(to_dtype(tensor.scalar_type(), name), tensor.sizes());
-    if (is != want) differences.add(str(name, " is ", is, ", wanted ", want));
-  }
-  for (const auto& [name, tensor] : index_.tensors) {
-    if (surplus == Surplus::kRefuse && !wanted.contains(name)) differences.add(str(name, " is not wanted"));
-  }
-  differences.throw_if_any(folder_);
-  for (const auto& [name, tensor] : tensors) copy_pieces(index_.tensors.at(name), tensor);
-}
-
-LoadedCheckpoint load_checkpoint(const fs::path& folder, int64_t step) {
-  const std::vector<int64_t> steps = checkpoint_steps(folder);
-  if (steps.empty()) throw StorageError(str("[", folder.string(), "] expected a checkpoint, got none"));
-  if (step < 0) step = steps.back();
-  if (!std::binary_search(steps.begin(), steps.end(), step)) {
-    throw StorageError(str("[", folder.string(), "] expected a checkpoint of step ", step, ", got steps ",
-                           list_steps(steps), " (try --checkpoint.load_step=", steps.back(), ")"));
-  }
-  try {
-    LoadedCheckpoint loaded(folder / step_folder_name(step));
-    if (loaded.step() == step) return loaded;
-    throw StorageError(str("[", (folder / step_folder_name(step) / kCheckpointIndexName).string(), "] expected step ",
-                           step, ", got ", loaded.step()));
-  } catch (const Error& error) {
-    const int64_t other = newest_complete_below(folder, step);
-    const std::string way_out = other >= 0
-                                    ? str("try --checkpoint.load_step=", other, ", the newest complete one before it")
-                                    : str("there is no complete one before it; remove the folder to start anew");
-    throw StorageError(str(error.what(), ": the checkpoint of step ", step, " is damaged (", way_out, ")"));
-  }
+void LoadedCheckpoint::copy_into(const std::vector<NamedPiece>& pieces, Surplus surplus) const {
+  peers_->agree(
+      str(topic_, "/copy-", num_copies_++), [&] { return compare(pieces); },
+      [&](const std::vector<std::string>& answers) {
+        WantedTensors::check(answers, index_.tensors, surplus == Surplus::kRefuse, folder_.string());
+        return std::string();
+      });
+  ThreadPool pool(num_readers());
+  std::vector<std::future<void>> fills;
+  for (const NamedPiece& piece : pieces) fills.push_back(pool.submit([this, &piece] { fill(piece); }));
+  wait_for_all(fills);
 }
 
 }  // namespace millrace

@@ -4,12 +4,14 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "checkpoint/checkpoint_index.h"
-#include "checkpoint/named_tensor.h"
-#include "formats/safetensors.h"
+#include "checkpoint/named_piece.h"
+#include "checkpoint/peers.h"
+#include "checkpoint/shard_files.h"
 
 namespace millrace {
 
@@ -20,6 +22,9 @@ class LoadedCheckpoint {
  public:
   // Opens and verifies every file, piece and checksum. Throws StorageError naming the first that is damaged.
   explicit LoadedCheckpoint(const std::filesystem::path& step_folder);
+  // The same by all ranks together, each a share of the bytes; they call it with the same topic (see Peers::agree) and
+  // all throw when one finds damage, or another index than the others.
+  LoadedCheckpoint(const std::filesystem::path& step_folder, std::shared_ptr<Peers> peers, std::string topic);
 
   int64_t step() const { return index_.step; }
   int64_t world_size() const { return index_.world_size; }  // of the run that wrote it
@@ -29,26 +34,37 @@ class LoadedCheckpoint {
   // The whole tensor, on the CPU; read-only and mapped from the file when it is one piece. Stays valid when this is
   // gone. Throws ModelError when there is none of this name.
   torch::Tensor tensor(const std::string& name) const;
+  // The same in memory of its own, and nothing else stays in memory.
+  torch::Tensor read(const std::string& name) const;
 
-  // Fills existing tensors, on whatever device, without a second copy in memory. Throws ModelError listing the first
-  // few missing, surplus or different in shape or dtype; then nothing was changed.
-  void copy_into(const std::vector<NamedTensor>& tensors, Surplus surplus = Surplus::kRefuse) const;
+  // Fills existing tensors, strided or not, on whatever device, reading no more than they hold. All ranks of a
+  // checkpoint loaded together call it, each with its own pieces. Throws ModelError listing the first few tensors
+  // missing, surplus (wanted by no rank) or different in shape or dtype; then nothing was changed on any rank.
+  void copy_into(const std::vector<NamedPiece>& pieces, Surplus surplus = Surplus::kRefuse) const;
+  void copy_into(const std::vector<NamedTensor>& tensors, Surplus surplus = Surplus::kRefuse) const {
+    copy_into(whole_pieces(tensors), surplus);
+  }
 
  private:
-  const TensorView& view_of(const CheckpointPiece& piece) const;
-  torch::Tensor piece_tensor(const CheckpointPiece& piece) const;
-  void check_pieces(const std::string& name, const CheckpointTensor& tensor) const;
-  void check_checksums() const;
-  void copy_pieces(const CheckpointTensor& source, const torch::Tensor& target) const;
+  const CheckpointTensor& find(const std::string& name) const;
+  std::string open_and_verify_share(int rank, int size);
+  std::string compare(const std::vector<NamedPiece>& pieces) const;
+  void fill(const NamedPiece& piece) const;
 
   std::filesystem::path folder_;
+  std::shared_ptr<Peers> peers_;
+  std::string topic_;
   CheckpointIndex index_;
-  std::map<std::string, SafetensorsFile> files_;
+  std::shared_ptr<ShardFiles> files_;
+  mutable int num_copies_ = 0;
 };
 
 // Loads and verifies a step from the folder that holds a run's checkpoints; -1 is the latest. Reading needs no lock and
 // changes nothing. Throws StorageError when there is none, and when it is damaged: then the message names the newest
 // complete one before it.
 LoadedCheckpoint load_checkpoint(const std::filesystem::path& folder, int64_t step = -1);
+// By all ranks together; rank 0 finds the step.
+LoadedCheckpoint load_checkpoint(const std::filesystem::path& folder, int64_t step, std::shared_ptr<Peers> peers,
+                                 const std::string& topic);
 
 }  // namespace millrace

@@ -75,7 +75,7 @@ class ManyRanksTest : public ::testing::Test {
     for (int64_t rank = 0; rank < 3; ++rank) {
       const torch::Tensor run = whole_.view(-1).slice(0, cuts[rank], cuts[rank + 1]).contiguous();
       const torch::Tensor box = table_.slice(1, 2 * rank, 2 * rank + 2).contiguous();
-      const std::string file = shard_file_name(rank);
+      const std::string file = shard_file_name(static_cast<int>(rank), 3);
       save_tensors(step_folder_ / file, {{"whole", run}, {"table", box}});
       index_.files[file] = describe_shard(step_folder_ / file);
       runs.pieces.push_back({file, "whole", cuts[rank], {}, {run.numel()}, checksum_of(run)});
@@ -149,8 +149,8 @@ TEST_F(ManyRanksTest, RefusesFilesOutsideTheFolder) {
 
 TEST_F(ManyRanksTest, NamesAMissingShard) {
   load();
-  std::filesystem::remove(step_folder_ / shard_file_name(1));
-  EXPECT_THAT(complaint(), HasSubstr("rank-00001.safetensors"));
+  std::filesystem::remove(step_folder_ / shard_file_name(1, 3));
+  EXPECT_THAT(complaint(), HasSubstr("rank-00001-of-00003.safetensors"));
 }
 
 TEST_F(ManyRanksTest, RefusesAnotherFormatVersion) {

@@ -1,31 +1,29 @@
 // Host copies of tensors, so that training goes on while they are written.
 #pragma once
 
-#include <map>
-#include <string>
+#include <cstdint>
 #include <vector>
 
 #include <torch/torch.h>
 
-#include "checkpoint/named_tensor.h"
-#include "formats/safetensors.h"
+#include "checkpoint/named_piece.h"
 
 namespace millrace {
 
-// The bytes of CPU tensors where they are. The tensors must stay unchanged while the views are used.
-std::vector<TensorView> views_of(const std::vector<NamedTensor>& cpu_tensors);
-
 class HostStaging {
  public:
-  // Copies all tensors and returns the copies; they stay valid until the next call. Buffers are kept and reused, in
-  // pinned memory for tensors of a GPU. Tensors that `keep_in_place` allows, contiguous ones on the CPU, are passed on
-  // as they are.
-  std::vector<NamedTensor> copy(const std::vector<NamedTensor>& tensors, bool keep_in_place = false);
+  // Copies the data of all pieces and returns them with the copies, which stay valid until the next call. The memory is
+  // kept and reused, pinned for tensors of a GPU. Data that `keep_in_place` allows, contiguous on the CPU, is passed on
+  // as it is.
+  std::vector<NamedPiece> copy(const std::vector<NamedPiece>& pieces, bool keep_in_place = false);
+
+  // Takes the memory that copy() of these pieces will need, so that the first copy is as fast as the others.
+  void reserve(const std::vector<NamedPiece>& pieces);
 
  private:
-  torch::Tensor buffer_for(const NamedTensor& source);
+  void reserve_bytes(int64_t num_bytes, bool pinned);
 
-  std::map<std::string, torch::Tensor> buffers_;
+  torch::Tensor memory_;  // uint8
 };
 
 }  // namespace millrace

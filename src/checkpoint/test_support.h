@@ -17,6 +17,13 @@
 
 namespace millrace::testing {
 
+// fork(), with one thread in the child: OpenMP's others stay behind, and it would wait for them for ever.
+inline pid_t fork_child() {
+  const pid_t child = ::fork();
+  if (child == 0) at::set_num_threads(1);
+  return child;
+}
+
 // In memory where there is such a place: these tests sync thousands of files.
 inline std::filesystem::path fast_folder() {
   return ::access("/dev/shm", W_OK) == 0 ? "/dev/shm" : std::filesystem::temp_directory_path();

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "checkpoint/test_support.h"
 
 namespace millrace::testing {
 
@@ -98,7 +99,7 @@ inline FileCall describe(pid_t child, const WatchedCall& call, const uint64_t* a
 // SIGKILLs the child just before its call number `kill_at` (from 0); -1 lets it run to its end.
 inline TracedRun run_traced(const std::function<void()>& action, int kill_at = -1) {
   TracedRun run;
-  const pid_t child = ::fork();
+  const pid_t child = millrace::testing::fork_child();
   MILLRACE_CHECK(child >= 0);
   if (child == 0) trace_detail::run_child(action);
   int status = 0;

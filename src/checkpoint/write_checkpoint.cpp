@@ -1,8 +1,10 @@
 #include "checkpoint/write_checkpoint.h"
 
 #include <future>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <span>
 #include <system_error>
-#include <vector>
 
 #include "base/error.h"
 #include "base/files.h"
@@ -11,11 +13,46 @@
 #include "checkpoint/checkpoint_folder.h"
 #include "checkpoint/checkpoint_index.h"
 #include "checkpoint/shard_header.h"
+#include "nn/tensor_io.h"
 
 namespace millrace {
 namespace {
 
 namespace fs = std::filesystem;
+
+// What one rank writes: its file's tensors, and what each is a piece of.
+struct Shard {
+  std::vector<const NamedPiece*> pieces;
+  std::vector<TensorView> tensors;
+
+  uint64_t num_bytes() const {
+    uint64_t total = 0;
+    for (const TensorView& tensor : tensors) total += tensor.bytes.size();
+    return total;
+  }
+};
+
+// A whole tensor keeps its shape, so that any program that reads safetensors understands it; a run is flat.
+std::vector<int64_t> shape_in_file(const NamedPiece& piece) {
+  if (piece.is_box()) return piece.shape;
+  if (piece.data.numel() == element_count(piece.global_shape)) return piece.global_shape;
+  return {piece.data.numel()};
+}
+
+Shard make_shard(const std::vector<NamedPiece>& pieces) {
+  Shard shard;
+  std::map<std::string, int> times_used;
+  for (const NamedPiece& piece : pieces) {
+    check_piece(piece);
+    if (!piece.saved || (piece.data.numel() == 0 && element_count(piece.global_shape) > 0)) continue;
+    MILLRACE_CHECK(piece.data.is_cpu() && piece.data.is_contiguous());
+    const int times = times_used[piece.name]++;
+    shard.pieces.push_back(&piece);
+    shard.tensors.push_back(to_view(times == 0 ? piece.name : str(piece.name, "@", times), piece.data));
+    shard.tensors.back().shape = shape_in_file(piece);
+  }
+  return shard;
+}
 
 std::vector<uint64_t> checksums_of(std::span<const TensorView> tensors) {
   std::vector<uint64_t> checksums;
@@ -33,22 +70,6 @@ void check_free_space(const fs::path& folder, uint64_t needed) {
                          " (try a smaller --checkpoint.keep_latest_k)"));
 }
 
-CheckpointIndex make_index(int64_t step, std::span<const TensorView> tensors, const std::vector<uint64_t>& checksums,
-                           const std::string& file, const CheckpointFile& file_entry, const std::string& state_json) {
-  CheckpointIndex index;
-  index.step = step;
-  index.state_json = state_json;
-  index.files[file] = file_entry;
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    const TensorView& tensor = tensors[i];
-    const CheckpointPiece piece = {file, tensor.name, 0, {}, tensor.shape, checksums[i]};
-    const bool is_new =
-        index.tensors.emplace(tensor.name, CheckpointTensor{tensor.dtype, tensor.shape, {piece}}).second;
-    MILLRACE_CHECK(is_new);
-  }
-  return index;
-}
-
 // What the file system has now against what was meant to be written; the bytes themselves are checked when loading.
 CheckpointFile read_back(const fs::path& path, std::span<const TensorView> tensors) {
   const SafetensorsFile file(path);
@@ -61,33 +82,87 @@ CheckpointFile read_back(const fs::path& path, std::span<const TensorView> tenso
   return describe_shard(path);
 }
 
-void write_files(const fs::path& temporary, int64_t step, std::span<const TensorView> tensors,
-                 const std::string& state_json) {
-  const std::string shard = shard_file_name(0);
+// This rank's part of the index.
+CheckpointIndex write_shard(const fs::path& temporary, const std::string& file, const Shard& shard) {
+  CheckpointIndex index;
+  if (shard.tensors.empty()) return index;
   // Hashing is several times faster than writing and needs another core only.
-  std::future<std::vector<uint64_t>> checksums = std::async(std::launch::async, [&] { return checksums_of(tensors); });
-  write_safetensors(temporary / shard, tensors, {{"format", "pt"}});
-  const CheckpointFile entry = read_back(temporary / shard, tensors);
-  const CheckpointIndex index = make_index(step, tensors, checksums.get(), shard, entry, state_json);
-  write_file_atomically(temporary / kCheckpointIndexName, to_json(index));
+  std::future<std::vector<uint64_t>> hashing =
+      std::async(std::launch::async, [&] { return checksums_of(shard.tensors); });
+  write_safetensors(temporary / file, shard.tensors, {{"format", "pt"}});
+  index.files[file] = read_back(temporary / file, shard.tensors);
+  const std::vector<uint64_t> checksums = hashing.get();
+  for (size_t i = 0; i < shard.pieces.size(); ++i) {
+    const NamedPiece& piece = *shard.pieces[i];
+    const TensorView& view = shard.tensors[i];
+    CheckpointTensor& tensor = index.tensors[piece.name];
+    if (!tensor.pieces.empty()) MILLRACE_CHECK(tensor.dtype == view.dtype && tensor.shape == piece.global_shape);
+    tensor.dtype = view.dtype;
+    tensor.shape = piece.global_shape;
+    tensor.pieces.push_back({file, view.name, piece.offset, piece.start, view.shape, checksums[i]});
+  }
+  return index;
+}
+
+// On rank 0, when all ranks have written theirs.
+void write_index(const fs::path& temporary, CheckpointIndex index, const std::vector<std::string>& other_parts) {
+  for (const std::string& part : other_parts) add_part(index, parse_checkpoint_index(part, "a rank's pieces"));
+  const fs::path path = temporary / kCheckpointIndexName;
+  check_complete(index, path.string());
+  write_file_atomically(path, to_json(index));
   fsync_folder(temporary);
+}
+
+// Rank 0 makes the temporary folder; every rank gets its path and the bytes that all are going to write.
+std::pair<fs::path, uint64_t> begin(const fs::path& folder, int64_t step, uint64_t num_bytes, Peers& peers,
+                                    const std::string& topic) {
+  using Json = nlohmann::json;
+  const std::string answer = peers.agree(
+      topic + "/begin",
+      [&] {
+        return Json{step, num_bytes}.dump();
+      },
+      [&](const std::vector<std::string>& ranks) {
+        uint64_t total = 0;
+        for (const std::string& text : ranks) {
+          const Json rank = Json::parse(text);
+          MILLRACE_CHECK(rank.at(0).get<int64_t>() == step);
+          total += rank.at(1).get<uint64_t>();
+        }
+        check_free_space(folder, total + total / 10);
+        const fs::path temporary = temporary_path(folder, step_folder_name(step));
+        create_folders(temporary);
+        return Json{temporary.filename().string(), total}.dump();
+      });
+  const Json verdict = Json::parse(answer);
+  return {folder / verdict.at(0).get<std::string>(), verdict.at(1).get<uint64_t>()};
 }
 
 }  // namespace
 
-uint64_t write_checkpoint(const fs::path& folder, int64_t step, std::span<const TensorView> tensors,
-                          const std::string& state_json) {
-  uint64_t num_bytes = state_json.size();
-  for (const TensorView& tensor : tensors) num_bytes += tensor.bytes.size();
-  check_free_space(folder, num_bytes + num_bytes / 10);
-  const fs::path temporary = temporary_path(folder, step_folder_name(step));
+uint64_t write_checkpoint(const fs::path& folder, int64_t step, const std::vector<NamedPiece>& pieces,
+                          const std::string& state_json, Peers& peers, const std::string& topic) {
+  const Shard shard = make_shard(pieces);
+  const auto [temporary, num_bytes] = begin(folder, step, shard.num_bytes() + state_json.size(), peers, topic);
   try {
-    create_folders(temporary);
-    write_files(temporary, step, tensors, state_json);
-    commit_step(folder, temporary, step);
+    CheckpointIndex part;  // on rank 0 it becomes the whole
+    peers.agree(
+        topic + "/write",
+        [&, &temporary = temporary] {
+          part = write_shard(temporary, shard_file_name(peers.rank(), peers.size()), shard);
+          part.step = step;
+          part.world_size = peers.size();
+          return peers.rank() == 0 ? std::string() : to_json(part);
+        },
+        [&, &temporary = temporary](const std::vector<std::string>& parts) {
+          part.state_json = state_json;
+          write_index(temporary, std::move(part), {parts.begin() + 1, parts.end()});
+          commit_step(folder, temporary, step);
+          return std::string();
+        });
   } catch (...) {
     std::error_code ignored;
-    fs::remove_all(temporary, ignored);
+    if (peers.rank() == 0) fs::remove_all(temporary, ignored);
     throw;
   }
   return num_bytes;
