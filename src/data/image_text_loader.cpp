@@ -242,6 +242,7 @@ ImageTextBatch ImageTextLoader::Impl::finish(PlannedBatch& batch) {
     result.keys.push_back(planned.shard->samples()[planned.sample].key);
     result.sample_ids.push_back(planned.shard->sample_id(planned.sample));
     result.epochs.push_back(planned.epoch);
+    result.rows.push_back(static_cast<int64_t>(row));
   }
   const auto rows = static_cast<int64_t>(kept.size());
   const bool gaps = rows > 0 && kept.back() != rows - 1;

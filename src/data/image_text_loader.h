@@ -42,6 +42,7 @@ struct ImageTextBatch {
   std::vector<std::string> keys;      // [B] the samples' names in their shards
   std::vector<uint64_t> sample_ids;   // [B] hash of (shard name, key): the same on every rank and in every epoch
   std::vector<uint32_t> epochs;       // [B]
+  std::vector<int64_t> rows;          // [B] where the sample stands in the batch over all ranks, from 0
   int64_t global_rows = 0;            // rows over all ranks; less than batch_size only at the end of the last epoch
   bool end_of_data = false;           // there is no batch: the epochs asked for are over
 };

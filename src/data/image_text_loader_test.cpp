@@ -52,6 +52,44 @@ std::vector<std::string> keys_of(ImageTextLoader& loader, int batches) {
   return keys;
 }
 
+TEST(ImageTextLoader, ALastEpochComesOnceForAnyCountRanksAndBatch) {
+  for (int count = 1; count <= 40; ++count) {
+    const TestFolder folder;
+    write_shards(folder, {count});
+    for (int world_size = 1; world_size <= 4; ++world_size) {
+      for (int64_t local_batch = 1; local_batch <= 3; ++local_batch) {
+        std::vector<std::string> places(static_cast<size_t>(count));  // key by place in the order
+        std::set<int64_t> num_batches;
+        for (int rank = 0; rank < world_size; ++rank) {
+          ImageTextLoaderOptions options = options_for(folder, local_batch * world_size);
+          options.rank = rank;
+          options.world_size = world_size;
+          options.shuffle = false;
+          options.epochs = 1;
+          options.num_workers = 1;
+          ImageTextLoader loader(options);
+          int64_t index = 0, batches = 0;
+          for (ImageTextBatch batch = loader.next(); !batch.end_of_data; batch = loader.next(), ++batches) {
+            ASSERT_EQ(batch.rows.size(), batch.keys.size());
+            for (size_t i = 0; i < batch.rows.size(); ++i) {
+              std::string& place = places.at(static_cast<size_t>(index + batch.rows[i]));
+              EXPECT_TRUE(place.empty()) << "twice: " << batch.keys[i];
+              place = batch.keys[i];
+            }
+            index += batch.global_rows;
+          }
+          EXPECT_EQ(index, count);
+          num_batches.insert(batches);
+        }
+        EXPECT_EQ(num_batches.size(), 1u) << "ranks with more batches than others would wait for ever";
+        const std::set<std::string> distinct(places.begin(), places.end());
+        EXPECT_TRUE(distinct.size() == places.size() && distinct.count("") == 0)
+            << count << " samples, " << world_size << " ranks, batch " << local_batch;
+      }
+    }
+  }
+}
+
 TEST(ImageTextLoader, PicturesAndCaptionsBelongTogether) {
   const TestFolder folder;
   write_shards(folder, {300, 5});

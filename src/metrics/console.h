@@ -11,15 +11,16 @@ namespace millrace {
 // The speeds of a window of steps and where the run stands at its end.
 struct WindowSpeed {
   double seconds = 0;
-  double tokens_per_second = 0;  // of one device
-  double samples_per_second = 0;
-  double flops = 0;       // model FLOP/s of one device
-  double peak_flops = 0;  // 0: unknown
+  int64_t ranks = 1;
+  double tokens_per_second = 0;   // of one rank
+  double samples_per_second = 0;  // of all ranks
+  double flops = 0;               // model FLOP/s of one rank's device
+  double peak_flops = 0;          // of the device; 0: unknown
 };
 
 // torchtitan's line, with numbers that mean what they say (tps counts tokens):
 // "step: 700  loss:  0.7052  memory: 76.79GiB(96.97%)  tps: 4,032  tflops: 161.10  mfu: 16.29%".
-// "mfu: N/A" when the peak is unknown.
+// "mfu: N/A" when the peak is unknown. With several ranks, "  total tps: 16,128 (4 ranks)" follows.
 std::string step_line(int64_t step, double loss, const MemoryUse& memory, const WindowSpeed& speed);
 
 // "[######------] step 700/1,000  loss 0.7052  12.3 samples/s  ETA 4:31", cut to columns.

@@ -22,6 +22,12 @@ TEST(StepLine, SmallAndLargeNumbersKeepTheirColumns) {
             "step:  1  loss: 12.5000  memory:  1.50GiB(1.50%)  tps: 1,234,567  tflops: 1,234.50  mfu: N/A");
 }
 
+TEST(StepLine, OfManyRanksEndsWithTheirTotal) {
+  const WindowSpeed speed{.ranks = 4, .tokens_per_second = 4032.4, .flops = 161.104e12};
+  const std::string line = step_line(700, 0.70519, memory_of(76.79, 79.19), speed);
+  EXPECT_EQ(line.substr(line.find("tps:")), "tps: 4,032  tflops: 161.10  mfu: N/A  total tps: 16,130 (4 ranks)");
+}
+
 TEST(ProgressBar, ShowsWhereTheRunStands) {
   const BarState state{
       .step = 500, .total_steps = 2000, .loss = 0.25, .samples_per_second = 12.34, .steps_per_second = 5};

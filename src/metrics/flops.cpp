@@ -1,7 +1,6 @@
 #include "metrics/flops.h"
 
-#include <array>
-#include <utility>
+#include "metrics/hardware.h"
 
 namespace millrace {
 
@@ -16,25 +15,8 @@ double flux_train_flops_per_sample(const FluxShape& shape) {
 }
 
 std::optional<double> peak_flops(std::string_view device_name) {
-  // Vendors' data sheets, without sparsity. The more particular name comes first.
-  constexpr auto kPeaks = std::to_array<std::pair<std::string_view, double>>({
-      {"GB300", 2.5e15},
-      {"GB200", 2.5e15},
-      {"B300", 2.25e15},
-      {"B200", 2.25e15},
-      {"H200", 989e12},
-      {"H100 NVL", 835e12},
-      {"H100 PCIe", 756e12},
-      {"H100", 989e12},
-      {"A100", 312e12},
-      {"L40S", 362e12},
-      {"MI355X", 2.5e15},
-      {"MI325X", 1300e12},
-      {"MI300X", 1300e12},
-      {"MI250X", 191.5e12},
-  });
-  for (const auto& [name, flops] : kPeaks) {
-    if (device_name.find(name) != std::string_view::npos) return flops;
+  for (const GpuSpec& gpu : gpu_table()) {
+    if (device_name.find(gpu.device) != std::string_view::npos) return gpu.bf16_flops;
   }
   return std::nullopt;
 }

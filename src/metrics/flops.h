@@ -21,7 +21,8 @@ struct FluxShape {
 // not counted. FLUX.1 at 256 + 256 tokens: 20.4e12, as NVIDIA's MLPerf submission counts (20.3e12).
 double flux_train_flops_per_sample(const FluxShape& shape);
 
-// Peak dense bf16 FLOP/s of a GPU by its name as CUDA gives it; nothing when unknown: better no MFU than a wrong one.
+// Peak dense bf16 FLOP/s of a GPU by its name as CUDA gives it (table: metrics/hardware.h); nothing when unknown:
+// better no MFU than a wrong one.
 std::optional<double> peak_flops(std::string_view device_name);
 
 }  // namespace millrace

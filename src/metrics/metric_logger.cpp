@@ -37,7 +37,7 @@ struct Tally {
 
 struct MetricLogger::State {
   MetricLoggerOptions options;
-  MetricsJsonl jsonl;
+  std::optional<MetricsJsonl> jsonl;
   std::optional<EventWriter> tensorboard;
   bool has_bar;
   Tally window, process;
@@ -45,13 +45,15 @@ struct MetricLogger::State {
   double last_loss = 0;
 
   explicit State(const MetricLoggerOptions& given)
-      : options(given),
-        jsonl(given.dump_folder / "metrics.jsonl", given.first_step),
-        has_bar(given.config.log_to_console && terminal_columns() > 0) {
+      : options(given), has_bar(given.writes_files && given.config.log_to_console && terminal_columns() > 0) {
+    if (!given.writes_files) return;
+    jsonl.emplace(given.dump_folder / "metrics.jsonl", given.first_step);
     if (!given.config.enable_tensorboard) return;
     tensorboard.emplace(given.dump_folder / given.config.save_tb_folder);
     if (given.first_step > 1) tensorboard->start_session(given.first_step);
   }
+
+  double ranks() const { return static_cast<double>(options.ranks); }
 
   void scalar(const char* name, double value, int64_t step) {
     if (tensorboard) tensorboard->add_scalar(name, value, step);
@@ -61,10 +63,11 @@ struct MetricLogger::State {
   void write_window(const StepMetrics& metrics, bool record) {
     const double seconds = window.seconds();
     WindowSpeed speed{.seconds = seconds,
-                      .tokens_per_second = static_cast<double>(window.tokens) / seconds,
+                      .ranks = options.ranks,
+                      .tokens_per_second = static_cast<double>(window.tokens) / seconds / ranks(),
                       .samples_per_second = static_cast<double>(window.samples) / seconds,
                       .peak_flops = options.peak_flops};
-    speed.flops = speed.samples_per_second * options.flops_per_sample;
+    speed.flops = speed.samples_per_second * options.flops_per_sample / ranks();
     const MemoryUse memory = options.memory ? options.memory() : process_memory();
     const std::string line = step_line(metrics.step, metrics.loss, memory, speed);
     if (options.config.log_to_console && !has_bar) {
@@ -73,7 +76,7 @@ struct MetricLogger::State {
       log_to_file_only(line);
     }
     if (!record) return;
-    write_jsonl(metrics, speed, memory);
+    if (jsonl) write_jsonl(metrics, speed, memory);
     write_tensorboard(metrics, speed, memory);
     window = Tally();
   }
@@ -86,13 +89,15 @@ struct MetricLogger::State {
                                   {"lr", metrics.lr},
                                   {"samples", metrics.step * options.samples_per_step},
                                   {"samples_per_second", speed.samples_per_second},
-                                  {"tokens_per_second", speed.tokens_per_second},
+                                  {"tokens_per_second", speed.tokens_per_second * ranks()},
                                   {"tflops", speed.flops / 1e12},
                                   {"seconds_per_step", speed.seconds / steps},
                                   {"data_seconds_per_step", window.data_seconds / steps},
-                                  {"memory_gib", static_cast<double>(memory.peak_bytes) / kGiB}};
+                                  {"memory_gib", static_cast<double>(memory.peak_bytes) / kGiB},
+                                  {"sample_digest", metrics.sample_digest}};
+    if (options.ranks > 1) object["ranks"] = options.ranks;
     if (speed.peak_flops > 0) object["mfu"] = 100 * speed.flops / speed.peak_flops;
-    jsonl.write(object);
+    jsonl->write(object);
   }
 
   // torchtitan's names.
@@ -147,7 +152,7 @@ void MetricLogger::log_step(const StepMetrics& metrics) {
 }
 
 void MetricLogger::log_validation(int64_t step, double loss) {
-  state_->jsonl.write({{"step", step}, {"validation_loss", loss}});
+  if (state_->jsonl) state_->jsonl->write({{"step", step}, {"validation_loss", loss}});
   state_->scalar("val_loss_metrics/avg_loss", loss, step);
   log_info("validate step: ", step < 10 ? " " : "", step, "  loss: ", format_double("%7.4f", loss));
 }

@@ -11,7 +11,7 @@
 
 namespace millrace {
 
-// One optimizer step.
+// One optimizer step, of all ranks together.
 struct StepMetrics {
   int64_t step = 0;
   double loss = 0;
@@ -19,7 +19,8 @@ struct StepMetrics {
   double lr = 0;
   int64_t samples = 0;
   int64_t tokens = 0;
-  double data_seconds = 0;  // of the step, waiting for data
+  double data_seconds = 0;     // of the step, waiting for data
+  uint64_t sample_digest = 0;  // of which samples the step trained on; the same for any split over ranks and batches
 };
 
 struct MetricLoggerOptions {
@@ -29,8 +30,12 @@ struct MetricLoggerOptions {
   int64_t first_step = 1;  // the first that this process runs
   int64_t samples_per_step = 0;
   double flops_per_sample = 0;
-  double peak_flops = 0;              // of the device; 0: unknown, and MFU is not shown
-  std::function<MemoryUse()> memory;  // of the device that trains; unset: of this process
+  double peak_flops = 0;     // of one rank's device; 0: unknown, and MFU is not shown
+  int64_t ranks = 1;         // that share the steps
+  bool writes_files = true;  // metrics.jsonl and TensorBoard's, and draws the bar: of many ranks, one does
+  // Of the device that trains; unset: of this process. Called at the same steps on all ranks, and may therefore gather
+  // the largest of all.
+  std::function<MemoryUse()> memory;
 };
 
 class MetricLogger {

@@ -91,6 +91,27 @@ TEST_F(MetricLoggerTest, AResumedRunHoldsTheSameStepsAsAnUndisturbedOne) {
   EXPECT_EQ(steps(), undisturbed);
 }
 
+TEST_F(MetricLoggerTest, OneOfManyRanksWritesAndAllAreAskedForTheirMemory) {
+  options_.ranks = 4;
+  options_.config.enable_tensorboard = true;
+  int asked = 0;
+  options_.memory = [&asked] {
+    ++asked;
+    return MemoryUse{.peak_bytes = uint64_t{3} << 30, .bytes = 0, .total_bytes = uint64_t{4} << 30};
+  };
+  options_.writes_files = false;
+  run(1, 12);
+  EXPECT_EQ(asked, 4);
+  EXPECT_TRUE(fs::is_empty(folder_));
+  options_.writes_files = true;
+  run(1, 12);
+  EXPECT_EQ(asked, 8);
+  const nlohmann::json line = lines()[1];
+  EXPECT_EQ(line["ranks"], 4);
+  EXPECT_EQ(line["memory_gib"], 3);
+  EXPECT_NEAR(line["tflops"].get<double>() * 4e12, 1e9 * line["samples_per_second"].get<double>(), 1e6);
+}
+
 TEST_F(MetricLoggerTest, TensorBoardHasTorchtitansNames) {
   options_.config.enable_tensorboard = true;
   options_.peak_flops = 1e12;

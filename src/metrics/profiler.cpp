@@ -30,8 +30,8 @@ ProfilerConfig kineto() {
 
 }  // namespace
 
-StepProfiler::StepProfiler(const ProfilingConfig& config, const std::filesystem::path& dump_folder)
-    : config_(config), folder_(dump_folder / config.save_traces_folder) {
+StepProfiler::StepProfiler(const ProfilingConfig& config, const std::filesystem::path& dump_folder, int rank)
+    : config_(config), folder_(dump_folder / config.save_traces_folder), rank_(rank) {
   wait_steps_ =
       config.wait_steps.value_or(std::max<int64_t>(0, config.profile_freq - config.warmup_steps - config.active_steps));
   // Without a GPU Kineto calls that an error each time.
@@ -62,8 +62,9 @@ void StepProfiler::step(int64_t step_number) {
     const auto result = prof::disableProfiler();
     const std::filesystem::path folder = folder_ / str("iteration_", step_number);
     create_folders(folder);
-    result->save((folder / "rank0_trace.json").string());
-    log_info("trace of ", config_.active_steps, " steps: ", (folder / "rank0_trace.json").string());
+    const std::string path = (folder / str("rank", rank_, "_trace.json")).string();
+    result->save(path);
+    log_info("trace of ", config_.active_steps, " steps: ", path);
     position_ = 0;
     ++cycles_done_;
   }

@@ -10,10 +10,10 @@ namespace millrace {
 
 // Cycles of waiting, warming up and recording: wait_steps, warmup_steps, active_steps and num_cycles as torchtune has
 // them; without wait_steps a cycle is profile_freq steps long, as in torchtitan. Traces are written to
-// <dump_folder>/<save_traces_folder>/iteration_<step>/rank0_trace.json.
+// <dump_folder>/<save_traces_folder>/iteration_<step>/rank<N>_trace.json, one per rank.
 class StepProfiler {
  public:
-  StepProfiler(const ProfilingConfig& config, const std::filesystem::path& dump_folder);
+  StepProfiler(const ProfilingConfig& config, const std::filesystem::path& dump_folder, int rank = 0);
   // Ends a recording under way without a trace.
   ~StepProfiler();
   StepProfiler(const StepProfiler&) = delete;
@@ -27,6 +27,7 @@ class StepProfiler {
 
   ProfilingConfig config_;
   std::filesystem::path folder_;
+  int rank_;
   int64_t wait_steps_ = 0;
   int64_t position_ = 0;  // steps into the cycle
   int64_t cycles_done_ = 0;

@@ -1,12 +1,23 @@
 // The one table of tasks: what `millrace train` can run.
 #pragma once
 
+#include <string>
+#include <vector>
+
+#include "comm/world.h"
 #include "config/run_config.h"
+#include "metrics/run_plan.h"
+#include "train/plan_options.h"
 
 namespace millrace {
 
-// Runs the task that config.model names to its end, or resumes it. Throws the exceptions of base/error.h;
-// Preempted after a checkpoint when it was asked to stop.
-void run_task(const RunConfig& config);
+// Runs the task that config.model names to its end, or resumes it, as one rank of world. version: of the program; ranks
+// of another one are refused. Throws the exceptions of base/error.h; Preempted after a checkpoint when it was asked to
+// stop. What one rank throws, the others learn before they leave.
+void run_task(const RunConfig& config, const World& world, const std::string& version);
+
+// What the same run would take, without running it; and every mesh of that many GPUs, the fastest that fits first.
+RunPlan plan_task(const RunConfig& config, const PlanOptions& options);
+std::vector<RunPlan> sweep_task(const RunConfig& config, const PlanOptions& options);
 
 }  // namespace millrace

@@ -1,4 +1,5 @@
-// SIGTERM, SIGINT and SIGUSR1 ask for a checkpoint and an orderly end; a second one leaves at once.
+// SIGTERM, SIGINT and SIGUSR1 ask for a checkpoint and an orderly end; a second one, a second later or
+// more, leaves at once.
 #pragma once
 
 namespace millrace {

@@ -14,35 +14,40 @@
 
 namespace millrace {
 
+// One microbatch's part of a step, on this rank. The parts of all microbatches and ranks add up to the step.
 struct MicrobatchResult {
-  double loss = 0;  // this microbatch's share of the step's loss: the shares of one step add up to it
+  torch::Tensor loss_1;  // fp64, one element, on the model's device: nobody has to wait for it yet
   int64_t num_samples = 0;
   int64_t num_tokens = 0;
-  double data_seconds = 0;  // spent waiting for data
-  std::vector<uint64_t> sample_ids;
+  double data_seconds = 0;     // spent waiting for data
+  uint64_t sample_digest = 0;  // see sample_digest.h
 };
 
+// On many ranks, each has its own Task, and all call the same functions in the same order.
 class Task {
  public:
   virtual ~Task() = default;
 
   virtual FlatParameters& parameters() = 0;
 
-  // Takes the next microbatch, runs forward and backward and adds to the gradients. num_microbatches: how many make up
-  // this step, all of the same weight.
+  // Takes this rank's part of the next microbatch, runs forward and backward and adds to the gradients.
+  // num_microbatches: how many make up this step, all of the same weight.
   virtual MicrobatchResult train_microbatch(int num_microbatches) = 0;
 
-  // The mean loss over the validation set with the weights as they are now; nothing when the task has no such set.
+  // The mean loss over the validation set of all ranks with the weights as they are now, the same number on every rank;
+  // nothing when the task has no such set.
   virtual std::optional<double> validate() = 0;
   // Draws samples with the weights as they are now into folder/step-%08d.png; false when the configuration asks for
-  // none.
+  // none. All ranks draw, the first writes.
   virtual bool sample(int64_t step, const std::filesystem::path& folder) = 0;
 
-  // Where the data stands after the last microbatch, as JSON, and the way back there.
+  // Where the data stands after the last microbatch, as JSON, and the way back there. The same on every rank.
   virtual std::string data_position() const = 0;
   virtual void restore_data_position(const std::string& position) = 0;
 
   virtual double flops_per_sample() const = 0;  // of the model, forward and backward
+  // Of all weights that came from files: ranks that read different ones must not train together.
+  virtual uint64_t weights_fingerprint() const = 0;
   // What a line of the log should say of the model and the data before step 1.
   virtual std::vector<std::string> describe() const = 0;
 };

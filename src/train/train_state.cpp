@@ -7,11 +7,13 @@
 
 namespace millrace {
 
-std::vector<NamedTensor> checkpoint_tensors(const FlatParameters& parameters, const AdamOptimizer& optimizer) {
-  std::vector<NamedTensor> tensors;
+std::vector<NamedPiece> checkpoint_pieces(const FlatParameters& parameters, const AdamOptimizer& optimizer) {
+  const std::vector<ParameterPiece> held = parameters.pieces();
+  std::vector<NamedPiece> pieces;
   const auto add = [&](const std::string& prefix, const std::string& suffix, const torch::Tensor& flat) {
-    for (const ParameterSlice& slice : parameters.slices()) {
-      tensors.push_back({prefix + slice.name + suffix, FlatParameters::view(flat, slice)});
+    for (const ParameterPiece& piece : held) {
+      pieces.push_back({prefix + piece.name + suffix, piece.global_shape, piece.offset, piece.start, piece.shape,
+                        piece.view(flat), piece.primary && parameters.writes_checkpoint()});
     }
   };
   add("model.", "", parameters.master());
@@ -23,7 +25,7 @@ std::vector<NamedTensor> checkpoint_tensors(const FlatParameters& parameters, co
       add("optimizer.state.", "." + kind, flat);
     }
   }
-  return tensors;
+  return pieces;
 }
 
 std::string to_state_json(const Progress& progress, uint64_t seed) {

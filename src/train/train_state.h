@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "checkpoint/loaded_checkpoint.h"
-#include "checkpoint/named_tensor.h"
+#include "checkpoint/named_piece.h"
 #include "optim/adam_optimizer.h"
 #include "parallel/flat_parameters.h"
 
@@ -19,8 +19,9 @@ struct Progress {
 };
 
 // "model.<parameter>", "optimizer.state.<parameter>.exp_avg" and ".exp_avg_sq", and with an average of the weights
-// "ema.<parameter>": views, so that saving copies nothing twice and any program finds a tensor by name.
-std::vector<NamedTensor> checkpoint_tensors(const FlatParameters& parameters, const AdamOptimizer& optimizer);
+// "ema.<parameter>": views of what this rank holds, so that saving copies nothing twice and any program finds a tensor
+// by name.
+std::vector<NamedPiece> checkpoint_pieces(const FlatParameters& parameters, const AdamOptimizer& optimizer);
 
 // JSON for the checkpoint's state, and back. Throws StorageError when a field is missing.
 std::string to_state_json(const Progress& progress, uint64_t seed);

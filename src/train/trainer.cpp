@@ -1,5 +1,6 @@
 #include "train/trainer.h"
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <memory>
@@ -8,15 +9,19 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "base/log.h"
-#include "base/text.h"
 #include "checkpoint/checkpointer.h"
+#include "metrics/device_memory.h"
+#include "metrics/flops.h"
 #include "metrics/metric_logger.h"
 #include "metrics/profiler.h"
 #include "metrics/report.h"
+#include "nn/device.h"
 #include "optim/adam_optimizer.h"
 #include "optim/clip.h"
 #include "optim/ema.h"
 #include "optim/lr_schedule.h"
+#include "train/rank_peers.h"
+#include "train/step_totals.h"
 #include "train/stop_signals.h"
 #include "train/train_state.h"
 
@@ -37,19 +42,25 @@ LrSchedule make_schedule(const RunConfig& config) {
 FlatGroup make_group(const FlatParameters& parameters) {
   FlatGroup group{"parameters", parameters.master(), parameters.grad(), {}};
   if (!parameters.compute().is_same(parameters.master())) group.model_copy = parameters.compute();
-  for (const ParameterSlice& slice : parameters.slices()) {
-    group.parameters.push_back({slice.name, slice.begin, slice.size});
+  for (const ParameterPiece& piece : parameters.pieces()) {
+    if (piece.is_box()) {
+      group.parameters.push_back({piece.name + " (a rank's part)", piece.begin, piece.size});
+    } else {
+      group.parameters.push_back({piece.name, piece.begin, piece.size, piece.offset});
+    }
   }
   return group;
 }
 
-int64_t microbatches_per_step(const TrainingConfig& training) {
+int64_t microbatches_per_step(const TrainingConfig& training, int64_t data_size) {
   if (training.global_batch_size < 0) return 1;
-  if (training.global_batch_size == 0 || training.global_batch_size % training.local_batch_size != 0) {
+  const int64_t microbatch = training.local_batch_size * data_size;
+  if (training.global_batch_size == 0 || training.global_batch_size % microbatch != 0) {
     throw ConfigError(str("[training.global_batch_size] expected a multiple of local_batch_size ",
-                          training.local_batch_size, ", got ", training.global_batch_size));
+                          training.local_batch_size, data_size > 1 ? str(" times ", data_size, " data ranks") : "",
+                          ", got ", training.global_batch_size));
   }
-  return training.global_batch_size / training.local_batch_size;
+  return training.global_batch_size / microbatch;
 }
 
 // Validation by steps, or by samples rounded up to whole steps.
@@ -61,49 +72,50 @@ int64_t validation_interval(const RunConfig& config, int64_t samples_per_step) {
 
 class Trainer {
  public:
-  Trainer(Task& task, const RunConfig& config)
+  Trainer(Task& task, const RunConfig& config, Communicator& ranks)
       : task_(task),
         config_(config),
+        ranks_(ranks),
+        mesh_(ranks.mesh()),
+        is_first_(ranks.world().rank == 0),
         folder_(config.job.dump_folder),
-        microbatches_(microbatches_per_step(config.training)),
+        microbatches_(microbatches_per_step(config.training, mesh_.data_size())),
         seed_(static_cast<uint64_t>(config.training.seed.value_or(0))),
         schedule_(make_schedule(config)),
-        optimizer_({make_group_with_accumulation()}, optimizer_options()) {
+        optimizer_({make_group_with_accumulation()}, optimizer_options()),
+        peers_(make_peers(ranks)) {
+    check_equal_weights(*peers_, ranks, task.weights_fingerprint(), task.parameters().master());
     if (config_.checkpoint.enable) {
       checkpointer_ = std::make_unique<Checkpointer>(
           CheckpointerOptions{folder_ / config_.checkpoint.folder, static_cast<int>(config_.checkpoint.keep_latest_k),
-                              config_.checkpoint.async_mode != "disabled"});
+                              config_.checkpoint.async_mode != "disabled", peers_});
     }
   }
 
   void run() {
     resume();
-    MetricLoggerOptions metrics;
-    metrics.dump_folder = folder_;
-    metrics.config = config_.metrics;
-    metrics.total_steps = config_.training.steps;
-    metrics.first_step = progress_.step + 1;
-    metrics.samples_per_step = microbatches_ * config_.training.local_batch_size;
-    metrics.flops_per_sample = task_.flops_per_sample();
-    MetricLogger logger(metrics);
-    StepProfiler profiler(config_.profiling, folder_);
+    reserve_staging();
+    MetricLogger logger(metric_options());
+    StepProfiler profiler(config_.profiling, folder_, ranks_.world().rank);
     const StopSignals stop;
     if (progress_.step == 0) draw_samples();
 
+    const int64_t validate_every = validation_interval(config_, samples_per_step());
     while (progress_.step < config_.training.steps) {
-      step(logger);
+      int stop_signal = step(logger, stop);
       profiler.step(progress_.step);
       const bool last = progress_.step == config_.training.steps;
-      bool reached = false;
-      if (config_.validation.enable && (last || due(validation_interval(config_, metrics.samples_per_step)))) {
-        reached = validate(logger);
-      }
-      if (config_.sample.every_steps > 0 && (last || reached || due(config_.sample.every_steps))) draw_samples();
-      if (stop.requested() != 0 && !last) {
+      const bool validates = config_.validation.enable && (last || due(validate_every));
+      const bool reached = validates && validate(logger);
+      const bool draws = config_.sample.every_steps > 0 && (last || reached || due(config_.sample.every_steps));
+      if (draws) draw_samples();
+      // These may take minutes: a request that came meanwhile should not wait for another step.
+      if (validates || draws) stop_signal = agree_on_stop(std::max(stop_signal, stop.requested()), mesh_, device());
+      if (stop_signal != 0 && !last) {
         save(/*wait=*/true);
         logger.finish();
         update_report();
-        throw Preempted(str("[signal ", stop.requested(), "] stopped after step ", progress_.step,
+        throw Preempted(str("[signal ", stop_signal, "] stopped after step ", progress_.step,
                             checkpointer_ ? " with a checkpoint; the same command goes on from there"
                                           : " without a checkpoint (checkpoint.enable is false)"));
       }
@@ -123,8 +135,8 @@ class Trainer {
  private:
   FlatGroup make_group_with_accumulation() {
     FlatGroup group = make_group(task_.parameters());
-    if (microbatches_ > 1 && group.grad.scalar_type() != torch::kFloat32) {
-      // Sums of many narrow gradients are kept in fp32.
+    // Sums of many narrow gradients are kept in fp32. Where data ranks are summed, parallel/ sees to it.
+    if (microbatches_ > 1 && mesh_.data_size() == 1 && group.grad.scalar_type() != torch::kFloat32) {
       accumulated_ = torch::zeros_like(group.grad, torch::kFloat32);
       group.grad = accumulated_;
     }
@@ -143,17 +155,45 @@ class Trainer {
             .ema_decay = optimizer.ema_decay};
   }
 
+  MetricLoggerOptions metric_options() {
+    MetricLoggerOptions options;
+    options.dump_folder = folder_;
+    options.config = config_.metrics;
+    options.total_steps = config_.training.steps;
+    options.first_step = progress_.step + 1;
+    options.samples_per_step = samples_per_step();
+    options.flops_per_sample = task_.flops_per_sample();
+    options.peak_flops = peak_flops(device_name(device())).value_or(0);
+    options.ranks = ranks_.world().size;
+    options.writes_files = is_first_;
+    options.memory = [this] { return largest_memory(); };
+    return options;
+  }
+
+  torch::Device device() { return task_.parameters().master().device(); }
+  int64_t samples_per_step() const { return microbatches_ * config_.training.local_batch_size * mesh_.data_size(); }
   bool due(int64_t interval) const { return progress_.step % interval == 0; }
+
+  // Of this rank's device or process, with the largest peak of all ranks.
+  MemoryUse largest_memory() {
+    MemoryUse use = device().is_cpu() ? process_memory() : device_memory_since_last_call(device());
+    const torch::Tensor peak_1 = torch::full({1}, static_cast<int64_t>(use.peak_bytes), torch::kInt64).to(device());
+    mesh_.world().all_reduce(peak_1, Reduce::kMax).wait();
+    use.peak_bytes = static_cast<uint64_t>(peak_1.item<int64_t>());
+    return use;
+  }
 
   void resume() {
     progress_.data_position = task_.data_position();
     if (!checkpointer_) return;
-    if (checkpointer_->steps().empty()) {
+    // A shared folder may look different from each machine: one rank's view counts.
+    const bool is_new = ask_first_rank(*peers_, "is the run new", [&] { return checkpointer_->steps().empty(); });
+    if (is_new) {
       if (config_.checkpoint.load_step >= 0) checkpointer_->load(config_.checkpoint.load_step);  // says what is missing
       return;
     }
     const LoadedCheckpoint checkpoint = checkpointer_->load(config_.checkpoint.load_step);
-    checkpoint.copy_into(checkpoint_tensors(task_.parameters(), optimizer_));
+    checkpoint.copy_into(checkpoint_pieces(task_.parameters(), optimizer_));
     task_.parameters().refresh_compute();
     progress_ = parse_state_json(checkpoint.state_json(), seed_);
     optimizer_.set_step_count(progress_.step);
@@ -161,37 +201,78 @@ class Trainer {
     log_info("going on from step ", progress_.step, " (", (folder_ / config_.checkpoint.folder).string(), ")");
   }
 
-  void step(MetricLogger& logger) {
+  // The first save should not wait for new memory.
+  void reserve_staging() {
+    const bool saves_while_training = config_.checkpoint.interval < config_.training.steps - progress_.step;
+    if (checkpointer_ && config_.checkpoint.async_mode != "disabled" && saves_while_training) {
+      checkpointer_->reserve(checkpoint_pieces(task_.parameters(), optimizer_));
+    }
+  }
+
+  // Returns the signal that asked some rank to stop, or 0.
+  int step(MetricLogger& logger, const StopSignals& stop) {
     StepMetrics metrics;
     metrics.step = progress_.step + 1;
+    ranks_.watch().set_step(metrics.step);
+    StepShare share;
     for (int64_t i = 0; i < microbatches_; ++i) {
-      const MicrobatchResult result = task_.train_microbatch(static_cast<int>(microbatches_));
-      if (!std::isfinite(result.loss)) {
-        throw NumericsError(str("[step ", metrics.step, "] expected a finite loss, got ", result.loss,
-                                " (try a lower optimizer.lr or more lr_scheduler.warmup_steps; nothing was saved)"));
-      }
+      task_.parameters().set_last_microbatch(i + 1 == microbatches_);
+      share.add(task_.train_microbatch(static_cast<int>(microbatches_)));
       if (accumulated_.defined()) {
         accumulated_.add_(task_.parameters().grad());
         task_.parameters().grad().zero_();
       }
-      metrics.loss += result.loss;
-      metrics.samples += result.num_samples;
-      metrics.tokens += result.num_tokens;
-      metrics.data_seconds += result.data_seconds;
     }
-    const GradNorm norm = global_grad_norm(optimizer_.groups(), config_.training.max_norm);
-    try {
-      metrics.grad_norm = finite_norm(norm, optimizer_.groups());
-    } catch (const NumericsError& error) {
-      throw NumericsError(str("[step ", metrics.step, "] ", error.what()));
+    task_.parameters().finish_backward();
+    share.squares_1 = own_squares(optimizer_.groups(), task_.parameters());
+    share.stop_signal = stop.requested();
+    share.save_is_over = checkpointer_ && checkpointer_->is_over();
+
+    const StepTotals totals = exchange(share, mesh_);
+    const GradNorm norm = grad_norm_of_sum(totals.squares_1, config_.training.max_norm);
+    metrics.grad_norm = static_cast<float>(std::sqrt(totals.squares));
+    if (totals.bad_losses > 0 || !std::isfinite(totals.loss) || !std::isfinite(metrics.grad_norm)) {
+      throw_numerics_error(metrics.step, share, totals);
     }
+    metrics.loss = totals.loss;
+    metrics.samples = totals.samples;
+    metrics.tokens = totals.tokens;
+    metrics.data_seconds = totals.data_seconds;
+    metrics.sample_digest = totals.sample_digest;
     metrics.lr = config_.optimizer.lr * schedule_.factor(progress_.step);
     optimizer_.step(metrics.lr, norm.coefficient_1);
     progress_.step += 1;
     progress_.samples += metrics.samples;
     progress_.data_position = task_.data_position();
     logger.log_step(metrics);
-    if (checkpointer_) checkpointer_->throw_if_failed();
+    // Ranks see the end of a save at different times; what went wrong they throw at the same step.
+    if (totals.saves_over == peers_->size()) checkpointer_->wait();
+    return totals.stop_signal;
+  }
+
+  // All ranks are here, at the same step, and throw the same.
+  [[noreturn]] void throw_numerics_error(int64_t step, const StepShare& share, const StepTotals& totals) {
+    const char* way_out =
+        " (try a lower optimizer.lr or more lr_scheduler.warmup_steps; this step changed and saved nothing)";
+    const std::string place =
+        str("[step ", step,
+            peers_->size() > 1 ? str(", rank ", peers_->rank(), " on ", ranks_.world().host) : std::string(), "] ");
+    std::string own;
+    const double own_loss = share.loss_1.item<double>();
+    if (!std::isfinite(own_loss)) {
+      own = str(place, "expected a finite loss, got ", own_loss, way_out);
+    } else if (totals.bad_losses == 0) {  // bad losses spoil everybody's gradients: those are not the cause
+      try {
+        finite_norm(grad_norm_of_sum(share.squares_1, /*max_norm=*/0), optimizer_.groups());
+      } catch (const NumericsError& error) {
+        own = place + error.what();
+      }
+    }
+    const std::string first = first_message(*peers_, str("numerics at step ", step), own);
+    throw NumericsError(!first.empty()
+                            ? first
+                            : str("[step ", step, "] expected a loss and a gradient norm that float32 can ",
+                                  "hold, got loss ", totals.loss, " and norm ", std::sqrt(totals.squares), way_out));
   }
 
   // True when the target is reached.
@@ -221,19 +302,24 @@ class Trainer {
 
   void save(bool wait) {
     if (!checkpointer_) return;
-    const std::vector<NamedTensor> tensors = checkpoint_tensors(task_.parameters(), optimizer_);
+    const std::vector<NamedPiece> pieces = checkpoint_pieces(task_.parameters(), optimizer_);
     const std::string state = to_state_json(progress_, seed_);
     if (wait) {
-      checkpointer_->save_and_wait(progress_.step, tensors, state);
+      checkpointer_->save_and_wait(progress_.step, pieces, state);
     } else {
-      checkpointer_->save(progress_.step, tensors, state);
+      checkpointer_->save(progress_.step, pieces, state);
     }
   }
 
   void update_report(bool finished = false) {
-    if (!config_.report.enable) return;
+    if (!config_.report.enable || !is_first_) return;
+    ReportOptions options;
+    options.finished = finished;
+    const std::string name = device_name(device());
+    const int count = ranks_.world().size;
+    if (!name.empty()) options.hardware = count > 1 ? str(count, " x ", name) : name;
     try {
-      write_report(folder_, {.finished = finished});
+      write_report(folder_, options);
     } catch (const std::exception& error) {
       log_warning("report.html was not written: ", error.what());  // a page about the run must not end the run
     }
@@ -241,25 +327,35 @@ class Trainer {
 
   Task& task_;
   const RunConfig& config_;
+  Communicator& ranks_;
+  Mesh& mesh_;
+  bool is_first_;  // this rank speaks for all: logs, metrics, report
   fs::path folder_;
   int64_t microbatches_;
   uint64_t seed_;
   LrSchedule schedule_;
   torch::Tensor accumulated_;
   AdamOptimizer optimizer_;
+  std::shared_ptr<Peers> peers_;
   std::unique_ptr<Checkpointer> checkpointer_;
   Progress progress_;
 };
 
 }  // namespace
 
-void train(Task& task, const RunConfig& config) {
+void train(Task& task, const RunConfig& config, Communicator& ranks) {
   const fs::path folder = config.job.dump_folder;
+  const int rank = ranks.world().rank;
   create_folders(folder);
-  log_to_file(folder / "log.txt");
-  write_file_atomically(folder / "config.toml", to_toml(config));
+  if (rank == 0) {
+    log_to_file(folder / "log.txt");
+    write_file_atomically(folder / "config.toml", to_toml(config));
+  } else if (config.metrics.save_for_all_ranks) {
+    log_to_file(folder / str("log-rank-", rank, ".txt"));
+  }
+  if (ranks.world().size > 1) log_info(ranks.describe());
   for (const std::string& line : task.describe()) log_info(line);
-  Trainer(task, config).run();
+  Trainer(task, config, ranks).run();
 }
 
 }  // namespace millrace

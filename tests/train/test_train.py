@@ -105,6 +105,16 @@ def test_bfloat16_weights_alone_train_with_stochastic_rounding(train):
     assert "float32" in train("--training.mixed_precision_param=float32", "--training.dtype=bfloat16", status=2).stderr
 
 
+def test_adam_and_adamw_differ_in_their_weight_decay_alone(train):
+    short = ["--training.steps=4", "--checkpoint.interval=4", "--sample.every_steps=0"]
+    plain = {name: weights(train(f"--optimizer.name={name}", "--optimizer.weight_decay=0", *short, run=f"{name}-0"), 4)
+             for name in ("Adam", "AdamW")}  # fmt: skip
+    assert all(plain["Adam"][name].equal(plain["AdamW"][name]) for name in plain["Adam"])
+    decayed = {name: weights(train(f"--optimizer.name={name}", "--optimizer.weight_decay=0.5", *short, run=name), 4)
+               for name in ("Adam", "AdamW")}  # fmt: skip
+    assert not decayed["Adam"]["model.img_in.weight"].equal(decayed["AdamW"]["model.img_in.weight"])
+
+
 def test_encodings_from_the_cache_change_nothing(train):
     plain = weights(train(run="plain"))
     for kind in ("memory", "disk"):

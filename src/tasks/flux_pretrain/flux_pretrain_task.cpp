@@ -16,8 +16,9 @@
 #include "metrics/flops.h"
 #include "models/flux/weight_names.h"
 #include "models/model_table.h"
-#include "nn/device.h"
 #include "tasks/flux_pretrain/flux_setup.h"
+#include "train/sample_digest.h"
+#include "train/weight_fingerprint.h"
 
 namespace millrace {
 namespace {
@@ -40,10 +41,11 @@ std::vector<std::string> sample_prompts(const SampleConfig& sample) {
 
 class FluxPretrainTask : public Task {
  public:
-  explicit FluxPretrainTask(const RunConfig& config)
+  FluxPretrainTask(const RunConfig& config, Mesh& mesh, torch::Device device)
       : config_(config),
+        mesh_(mesh),
         seed_(static_cast<uint64_t>(config.training.seed.value_or(0))),
-        device_(resolve_device(config.training.device)),
+        device_(device),
         dtype_(compute_dtype(config, device_)),
         codec_(make_picture_codec(config, dtype_, device_)),
         sizes_(flux_config(config, codec_->channels())),
@@ -55,15 +57,27 @@ class FluxPretrainTask : public Task {
                             " (patch_size x the autoencoder's ", codec_->downscale(), "), got ",
                             config_.training.img_size));
     }
-    loader_ = std::make_unique<ImageTextLoader>(loader_options(config_.training.dataset_path, "training.dataset_path"));
+    ImageTextLoaderOptions data = loader_options(config_.training.dataset_path, "training.dataset_path");
+    data.batch_size = config_.training.local_batch_size * mesh_.data_size();
+    loader_ = std::make_unique<ImageTextLoader>(data);
     encoders_ = make_caption_encoders(config_, sizes_, dtype_, device_);
     const bool without_masters = config_.training.dtype == "bfloat16";
     if (without_masters && dtype_ != torch::kBFloat16) {
       throw ConfigError(
           "[training.mixed_precision_param] expected bfloat16 with weights kept in bfloat16 alone, got float32");
     }
-    model_ = std::make_shared<flux::Flux>(sizes_,
-                                          FlatParametersOptions{dtype_, device_, /*training=*/true, without_masters});
+    FlatParametersOptions placement;
+    placement.compute_dtype = dtype_;
+    placement.device = device_;
+    placement.training = true;
+    placement.without_masters = without_masters;
+    placement.mesh = &mesh_;
+    placement.reduce_dtype = config_.training.mixed_precision_reduce == "bfloat16" ? torch::kBFloat16 : torch::kFloat32;
+    const std::string& reshard = config_.parallelism.fsdp_reshard_after_forward;
+    placement.reshard = reshard == "always"  ? Reshard::kAlways
+                        : reshard == "never" ? Reshard::kNever
+                                             : Reshard::kDefault;
+    model_ = std::make_shared<flux::Flux>(sizes_, placement);
     if (config_.checkpoint.initial_load_path.empty()) {
       model_->initialize(seed_);
     } else {
@@ -76,19 +90,20 @@ class FluxPretrainTask : public Task {
   MicrobatchResult train_microbatch(int num_microbatches) override {
     MicrobatchResult result;
     const double begin = now_seconds();
-    const ImageTextBatch batch = loader_->next();
+    ImageTextBatch batch = loader_->next();
     result.data_seconds = now_seconds() - begin;
-    const int64_t rows = batch.image_BCHW.size(0);
+    const auto rows = static_cast<int64_t>(batch.sample_ids.size());
+    result.num_samples = rows;
+    result.num_tokens = rows * tokens_per_sample();
+    result.sample_digest = sample_digest(batch.epochs, batch.sample_ids);
+    const double weight = rows == 0 ? 0 : 1.0 / static_cast<double>(batch.global_rows * num_microbatches);
+    if (rows == 0) stand_in(batch);
     flux::Flux::Saved saved;
     const Prediction prediction = predict(batch.image_BCHW, with_dropout(batch), batch.sample_ids, batch.epochs,
                                           draw_timesteps(seed_, batch.epochs, batch.sample_ids, device_), &saved);
-    const VelocityLoss loss = velocity_loss(prediction.velocity_BIC, prediction.target_BIC,
-                                            1.0 / static_cast<double>(rows * num_microbatches));
+    const VelocityLoss loss = velocity_loss(prediction.velocity_BIC, prediction.target_BIC, weight);
     model_->backward(saved, loss.dprediction);
-    result.loss = loss.per_sample_B.mean().item<double>() / num_microbatches;
-    result.num_samples = rows;
-    result.num_tokens = rows * tokens_per_sample();
-    result.sample_ids = batch.sample_ids;
+    result.loss_1 = sum_of(loss.per_sample_B, rows) * weight;
     return result;
   }
 
@@ -96,46 +111,64 @@ class FluxPretrainTask : public Task {
     const ValidationConfig& validation = config_.validation;
     if (!validation.enable) return std::nullopt;
     ImageTextLoaderOptions options = loader_options(validation.dataset_path, "validation.dataset_path");
-    options.batch_size = validation.local_batch_size;
+    options.batch_size = validation.local_batch_size * mesh_.data_size();
     options.shuffle = false;
     options.epochs = 1;
     ImageTextLoader loader(options);
-    double sum = 0;
-    int64_t count = 0, index = 0;
+    // The sum of the losses and their number: every sample counts once, however many there are to a batch or rank.
+    torch::Tensor totals_2 = torch::zeros({2}, torch::dtype(torch::kFloat64).device(device_));
+    int64_t index = 0;
     for (int64_t step = 0; validation.steps < 0 || step < validation.steps; ++step) {
-      const ImageTextBatch batch = loader.next();
+      ImageTextBatch batch = loader.next();
       if (batch.end_of_data) break;
-      const int64_t rows = batch.image_BCHW.size(0);
+      const auto rows = static_cast<int64_t>(batch.sample_ids.size());
+      if (rows == 0) stand_in(batch);  // the other ranks have rows left, and the model's weights are everybody's
       for (int64_t pass = 0; pass < (validation.all_timesteps ? kValidationTimesteps : 1); ++pass) {
-        torch::Tensor t_B = torch::empty({rows}, torch::kFloat32);
-        for (int64_t b = 0; b < rows; ++b) {
-          const int64_t step_of_8 = validation.all_timesteps ? pass : (index + b) % kValidationTimesteps;
-          t_B[b] = static_cast<double>(step_of_8) / kValidationTimesteps;
+        std::vector<float> t;
+        for (const int64_t row : batch.rows) {
+          const int64_t step_of_8 = validation.all_timesteps ? pass : (index + row) % kValidationTimesteps;
+          t.push_back(static_cast<float>(step_of_8) / kValidationTimesteps);
         }
-        const Prediction prediction =
-            predict(batch.image_BCHW, batch.captions, batch.sample_ids, batch.epochs, t_B.to(device_), nullptr);
+        const Prediction prediction = predict(batch.image_BCHW, batch.captions, batch.sample_ids, batch.epochs,
+                                              torch::tensor(t, torch::kFloat32).to(device_), nullptr);
         const VelocityLoss loss = velocity_loss(prediction.velocity_BIC, prediction.target_BIC, 1);
-        sum += loss.per_sample_B.to(torch::kFloat64).sum().item<double>();
-        count += rows;
+        totals_2.narrow(0, 0, 1).add_(sum_of(loss.per_sample_B, rows));
+        totals_2.narrow(0, 1, 1).add_(static_cast<double>(rows));
       }
-      index += rows;
+      index += batch.global_rows;
     }
+    mesh_.data().all_reduce(totals_2).wait();
+    const torch::Tensor totals = totals_2.cpu();
+    const double sum = totals[0].item<double>(), count = totals[1].item<double>();
     if (count == 0) {
       throw DataError("[" + validation.dataset_path + "] expected samples to validate on, got none");
     }
-    return sum / static_cast<double>(count);
+    return sum / count;
   }
 
   bool sample(int64_t step, const std::filesystem::path& folder) override {
     if (prompts_.empty()) return false;
+    // Each data rank draws as many; those beyond the last prompt keep the others company.
+    const auto total = static_cast<int64_t>(prompts_.size()), ranks = int64_t{mesh_.data_size()};
+    const int64_t share = (total + ranks - 1) / ranks;
     DrawOptions options;
     options.img_size = config_.sample.img_size > 0 ? config_.sample.img_size : config_.training.img_size;
     options.patch_size = patch_size(config_);
     options.denoising_steps = config_.sample.denoising_steps;
     options.guidance_scale = config_.sample.guidance_scale;
     options.seed = static_cast<uint64_t>(config_.sample.seed);
-    const Image grid = picture_grid(draw_pictures(*model_, encoders_, *codec_, prompts_, options), prompts_,
-                                    config_.sample.grid_columns);
+    options.first_number = share * mesh_.data_rank();
+    std::vector<std::string> own(static_cast<size_t>(share));
+    for (int64_t i = 0; i < share && options.first_number + i < total; ++i) {
+      own[static_cast<size_t>(i)] = prompts_[static_cast<size_t>(options.first_number + i)];
+    }
+    const torch::Tensor own_BCHW = draw_pictures(*model_, encoders_, *codec_, own, options).to(device_).contiguous();
+    std::vector<int64_t> shape = own_BCHW.sizes().vec();
+    shape[0] *= ranks;
+    const torch::Tensor pictures_BCHW = torch::empty(shape, own_BCHW.options());
+    mesh_.data().all_gather(pictures_BCHW.view({-1}), own_BCHW.view({-1})).wait();
+    if (mesh_.world().rank() != 0) return true;
+    const Image grid = picture_grid(pictures_BCHW.narrow(0, 0, total).cpu(), prompts_, config_.sample.grid_columns);
     create_folders(folder);
     char name[32];
     std::snprintf(name, sizeof name, "step-%08lld.png", static_cast<long long>(step));
@@ -150,6 +183,17 @@ class FluxPretrainTask : public Task {
     return flux_train_flops_per_sample({sizes_.hidden_size, sizes_.depth, sizes_.depth_single_blocks, sizes_.mlp_ratio,
                                         tokens_per_sample() - config_.encoder.max_t5_encoding_len,
                                         config_.encoder.max_t5_encoding_len});
+  }
+
+  uint64_t weights_fingerprint() const override {
+    std::vector<uint64_t> sums;
+    for (const std::string& path :
+         {config_.checkpoint.initial_load_path, config_.encoder.t5_encoder, config_.encoder.clip_encoder,
+          config_.encoder.autoencoder_path == "none" ? std::string() : config_.encoder.autoencoder_path}) {
+      const bool is_file = !path.empty() && path != "random";
+      sums.push_back(is_file ? weight_fingerprint(WeightStore(path)) : 0);
+    }
+    return checksum64(sums.data(), sums.size() * sizeof(uint64_t));
   }
 
   std::vector<std::string> describe() const override {
@@ -177,7 +221,8 @@ class FluxPretrainTask : public Task {
     if (path.empty()) throw ConfigError(str("[", key, "] expected tar files to read pictures from, got nothing"));
     ImageTextLoaderOptions options;
     options.shards = {path};
-    options.batch_size = config_.training.local_batch_size;
+    options.rank = mesh_.data_rank();
+    options.world_size = mesh_.data_size();
     options.seed = seed_;
     options.shuffle = config_.training.shuffle_buffer_size > 0;
     options.shuffle_buffer_size = std::max<int64_t>(config_.training.shuffle_buffer_size, 1);
@@ -185,6 +230,21 @@ class FluxPretrainTask : public Task {
     options.bad_samples.max_fraction = config_.training.max_bad_samples;
     options.num_workers = static_cast<int>(config_.training.num_workers);
     return options;
+  }
+
+  // A row that counts for nothing, for a rank that has none: all ranks run the model equally often.
+  void stand_in(ImageTextBatch& batch) const {
+    const int64_t side = config_.training.img_size;
+    batch.image_BCHW = torch::zeros({1, 3, side, side});
+    batch.captions = {""};
+    batch.keys = {""};
+    batch.sample_ids = {0};
+    batch.epochs = {0};
+    batch.rows = {0};
+  }
+  // fp64, one element, on the device.
+  torch::Tensor sum_of(const torch::Tensor& per_sample_B, int64_t rows) const {
+    return per_sample_B.narrow(0, 0, rows).sum(torch::kFloat64).view({1});
   }
 
   // Both encodings of a dropped caption are those of the empty one.
@@ -219,13 +279,14 @@ class FluxPretrainTask : public Task {
 
   void load_initial_weights() {
     const ModelWeights weights(find_model("flux"), config_.checkpoint.initial_load_path);
-    const TensorMap tensors =
-        import_weights("FLUX", shapes_of(*model_), weights.store(), flux::weight_rules(sizes_, weights.naming()));
+    const TensorMap tensors = import_weights("FLUX", model_->flat_parameters().shapes(), weights.store(),
+                                             flux::weight_rules(sizes_, weights.naming()));
     model_->flat_parameters().assign(tensors);
     log_info("weights: ", config_.checkpoint.initial_load_path, " (", naming_name(weights.naming()), " naming)");
   }
 
   RunConfig config_;
+  Mesh& mesh_;
   uint64_t seed_;
   torch::Device device_;
   torch::Dtype dtype_;
@@ -240,8 +301,8 @@ class FluxPretrainTask : public Task {
 
 }  // namespace
 
-std::unique_ptr<Task> make_flux_pretrain_task(const RunConfig& config) {
-  return std::make_unique<FluxPretrainTask>(config);
+std::unique_ptr<Task> make_flux_pretrain_task(const RunConfig& config, Mesh& mesh, torch::Device device) {
+  return std::make_unique<FluxPretrainTask>(config, mesh, device);
 }
 
 }  // namespace millrace

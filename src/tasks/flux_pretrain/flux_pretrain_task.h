@@ -3,11 +3,13 @@
 
 #include <memory>
 
+#include "comm/mesh.h"
 #include "config/run_config.h"
 #include "train/task.h"
 
 namespace millrace {
 
-std::unique_ptr<Task> make_flux_pretrain_task(const RunConfig& config);
+// mesh: must live as long as the task. device: of this rank.
+std::unique_ptr<Task> make_flux_pretrain_task(const RunConfig& config, Mesh& mesh, torch::Device device);
 
 }  // namespace millrace

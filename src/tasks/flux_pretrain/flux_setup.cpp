@@ -122,7 +122,7 @@ torch::Tensor draw_pictures(flux::Flux& model, CaptionEncoders& encoders, Pictur
     const int64_t count = std::min(options.batch_size, total - begin);
     const std::vector<std::string> batch(prompts.begin() + begin, prompts.begin() + begin + count);
     std::vector<uint64_t> ids;
-    for (int64_t i = 0; i < count; ++i) ids.push_back(static_cast<uint64_t>(begin + i));
+    for (int64_t i = 0; i < count; ++i) ids.push_back(static_cast<uint64_t>(options.first_number + begin + i));
     const torch::Tensor noise =
         draw_noise(options.seed, RandomPurpose::kSampling, std::vector<uint32_t>(ids.size(), 0), ids,
                    torch::empty({count, codec.channels(), side, side},

@@ -42,6 +42,7 @@ struct DrawOptions {
   bool shift_times = false;
   uint64_t seed = 0;
   int64_t batch_size = 16;
+  int64_t first_number = 0;  // of the first prompt: where this is a part of a longer list
 };
 torch::Tensor draw_pictures(flux::Flux& model, CaptionEncoders& encoders, PictureCodec& codec,
                             const std::vector<std::string>& prompts, const DrawOptions& options,

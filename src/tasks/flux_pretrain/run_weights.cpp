@@ -11,23 +11,35 @@ bool is_run_folder(const fs::path& path) {
   return fs::exists(path / "config.toml");
 }
 
-RunWeights load_run_weights(const fs::path& run_folder, int64_t step, WhichWeights which) {
-  RunWeights weights;
-  weights.config = load_run_config(run_folder / "config.toml", {});
-  const LoadedCheckpoint checkpoint = load_checkpoint(run_folder / weights.config.checkpoint.folder, step);
-  weights.step = checkpoint.step();
-  const bool has_average = weights.config.optimizer.ema_decay > 0;
+OpenRunWeights open_run_weights(const fs::path& run_folder, int64_t step, WhichWeights which) {
+  const RunConfig config = load_run_config(run_folder / "config.toml", {});
+  const bool has_average = config.optimizer.ema_decay > 0;
   if (which == WhichWeights::kAverage && !has_average) {
     throw ConfigError("[" + run_folder.string() + "] expected a run with optimizer.ema_decay above 0, got one without");
   }
-  weights.averaged = has_average && which != WhichWeights::kLast;
-  const std::string prefix = weights.averaged ? "ema." : "model.";
-  for (const auto& [name, tensor] : checkpoint.tensors()) {
-    if (starts_with(name, prefix)) weights.tensors[name.substr(prefix.size())] = checkpoint.tensor(name);
+  const bool averaged = has_average && which != WhichWeights::kLast;
+  OpenRunWeights weights{config,
+                         0,
+                         averaged,
+                         {},
+                         load_checkpoint(run_folder / config.checkpoint.folder, step),
+                         averaged ? "ema." : "model."};
+  weights.step = weights.checkpoint.step();
+  for (const auto& [name, tensor] : weights.checkpoint.tensors()) {
+    if (!starts_with(name, weights.prefix)) continue;
+    weights.shapes[name.substr(weights.prefix.size())] =
+        torch::empty(tensor.shape, torch::dtype(to_scalar_type(tensor.dtype)).device(torch::kMeta));
   }
-  if (weights.tensors.empty()) {
-    throw StorageError("[" + run_folder.string() + "] expected tensors named " + prefix + "..., got none");
+  if (weights.shapes.empty()) {
+    throw StorageError("[" + run_folder.string() + "] expected tensors named " + weights.prefix + "..., got none");
   }
+  return weights;
+}
+
+RunWeights load_run_weights(const fs::path& run_folder, int64_t step, WhichWeights which) {
+  const OpenRunWeights open = open_run_weights(run_folder, step, which);
+  RunWeights weights{open.config, open.step, open.averaged, {}};
+  for (const auto& [name, shape] : open.shapes) weights.tensors[name] = open.checkpoint.tensor(open.prefix + name);
   return weights;
 }
 

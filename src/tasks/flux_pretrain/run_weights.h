@@ -20,9 +20,22 @@ struct RunWeights {
   TensorMap tensors;  // our names, fp32
 };
 
+// The same, read from the disk one at a time: a checkpoint may be larger than memory.
+struct OpenRunWeights {
+  RunConfig config;
+  int64_t step = 0;
+  bool averaged = false;
+  TensorMap shapes;  // our names; meta tensors, which tell shapes and dtypes
+  LoadedCheckpoint checkpoint;
+  std::string prefix;  // of our names in the checkpoint
+
+  torch::Tensor read(const std::string& name) const { return checkpoint.read(prefix + name); }
+};
+
 // True when the path is a run's folder (config.toml and checkpoints).
 bool is_run_folder(const std::filesystem::path& path);
 // step: -1 for the latest checkpoint. Throws ConfigError or StorageError when something is missing.
+OpenRunWeights open_run_weights(const std::filesystem::path& run_folder, int64_t step, WhichWeights which);
 RunWeights load_run_weights(const std::filesystem::path& run_folder, int64_t step, WhichWeights which);
 
 }  // namespace millrace

@@ -1,0 +1,32 @@
+// What FLUX's forward and backward passes compute, unit by unit: the arithmetic behind a planned step time.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "metrics/step_time.h"
+#include "models/flux/config.h"
+#include "models/flux/layers.h"
+#include "parallel/flat_layout.h"
+
+namespace millrace {
+
+struct FluxWorkSizes {
+  flux::FluxConfig model;
+  int64_t batch = 1;  // samples of one rank
+  int64_t image_tokens = 0, text_tokens = 0;
+  flux::Keep keep = flux::Keep::kOutputs;
+  int tp = 1;
+  int64_t element_size = 2;  // bytes of the compute dtype
+};
+
+// One stage per unit, in the order of the forward pass and of the backward pass; collectives are left at 0. units:
+// those of FlatParameters, with this rank's sizes on the tp axis.
+std::vector<StageWork> forward_stages(const FluxWorkSizes& sizes, const std::vector<ParameterUnit>& units);
+std::vector<StageWork> backward_stages(const FluxWorkSizes& sizes, const std::vector<ParameterUnit>& units);
+
+// FLOPs of all stages together.
+double total_flops(const std::vector<StageWork>& stages);
+
+}  // namespace millrace

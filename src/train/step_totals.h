@@ -1,0 +1,53 @@
+// What one step amounts to on all ranks: exchanged in one small all-reduce.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <cstdint>
+
+#include "comm/mesh.h"
+#include "optim/flat_group.h"
+#include "parallel/flat_parameters.h"
+#include "train/task.h"
+
+namespace millrace {
+
+// One rank's share.
+struct StepShare {
+  torch::Tensor loss_1;     // fp64, one element
+  torch::Tensor squares_1;  // fp64, one element: squared gradients of this rank's part
+  int64_t samples = 0;
+  int64_t tokens = 0;
+  double data_seconds = 0;
+  uint64_t sample_digest = 0;
+  int stop_signal = 0;        // that asked this rank to stop, or 0
+  bool save_is_over = false;  // a checkpoint that was being written
+
+  void add(const MicrobatchResult& result);
+};
+
+// The same numbers, bit for bit, on every rank.
+struct StepTotals {
+  torch::Tensor squares_1;  // fp64, one element, on the groups' device
+  double squares = 0;
+  double loss = 0;
+  int64_t samples = 0;
+  int64_t tokens = 0;
+  double data_seconds = 0;  // mean over ranks
+  uint64_t sample_digest = 0;
+  int64_t bad_losses = 0;     // ranks whose loss is not finite
+  int64_t bad_gradients = 0;  // ranks whose squares are not
+  int stop_signal = 0;        // that asked some rank to stop, or 0
+  int64_t saves_over = 0;     // ranks
+};
+
+// The step's one wait for the device. Ranks that hold the same as another (tp ranks: samples; replicas: gradients)
+// count once.
+StepTotals exchange(const StepShare& share, Mesh& mesh);
+// True on all ranks when one was asked to stop; for moments outside a step. Returns the signal or 0.
+int agree_on_stop(int stop_signal, Mesh& mesh, torch::Device device);
+
+// Squared gradients of what this rank speaks for: parameters that the tp axis holds several times count on one rank.
+torch::Tensor own_squares(const std::vector<FlatGroup>& groups, const FlatParameters& parameters);
+
+}  // namespace millrace

@@ -1,0 +1,144 @@
+"""`millrace plan`: what a cluster would do, on any machine, in seconds."""
+
+import json
+import resource
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MLPERF = ROOT / "configs" / "flux_schnell_mlperf.toml"
+PREPROCESSED = ROOT / "configs" / "flux_schnell_mlperf_preprocessed.toml"
+GIB = 1 << 30
+
+
+@pytest.fixture
+def plan(millrace):
+    def run(*arguments, config=PREPROCESSED, status=0):
+        result = millrace("plan", config, *arguments, "--json", status=status)
+        return json.loads(result.stdout) if status == 0 else result
+
+    return run
+
+
+def sent(result, axis):
+    return sum(line["sent_bytes"] for line in result["traffic"] if line["axis"] == axis)
+
+
+def test_the_issue_command_names_everything(millrace):
+    text = millrace("plan", MLPERF, "--gpus=16", "--gpus-per-node=8", "--gpu=h100-80gb").stdout
+    for word in ("parameters", "gradients", "optimizer", "activations", "encoders", "peak", "largest local batch", "dp_shard",
+                 "all_gather", "reduce_scatter", "TFLOP", "MFU", "selective", "full", "step"):
+        assert word in text, word
+
+
+def test_twelve_billion_parameters_need_no_memory_here(millrace):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    began = time.monotonic()
+    millrace("plan", MLPERF, "--gpus=16", "--gpu=h100-80gb")
+    assert time.monotonic() - began < 60
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    assert peak < 2 * GIB // 1024 or peak == before  # KiB
+
+
+def test_shards_fall_as_one_over_n(plan):
+    of = {n: plan(f"--gpus={n}")["memory"]["parts"] for n in (8, 16, 32)}
+    for part in ("parameters", "gradients", "optimizer"):
+        assert of[8][part] / of[32][part] == pytest.approx(4, rel=1e-3)
+        assert of[8][part] / of[16][part] == pytest.approx(2, rel=1e-3)
+    # 11.9 billion: bf16 shard and fp32 master, fp32 sums, two fp32 moments.
+    assert of[16]["parameters"] == pytest.approx(11.9e9 * 6 / 16, rel=0.01)
+    assert of[16]["gradients"] == pytest.approx(11.9e9 * 4 / 16, rel=0.01)
+    assert of[16]["optimizer"] == pytest.approx(11.9e9 * 8 / 16, rel=0.01)
+
+
+def test_traffic_is_what_the_formula_says(plan):
+    """Gathered forward and backward in bf16 (but for the last unit, which stays), reduced once in fp32."""
+    result = plan("--gpus=16")
+    n = result["parameters"]
+    lines = {(line["axis"], line["collective"]): line["sent_bytes"] for line in result["traffic"]}
+    assert lines["dp_shard", "all_gather"] == pytest.approx(2 * n * 2 * 15 / 16, rel=0.001)
+    assert lines["dp_shard", "reduce_scatter"] == pytest.approx(n * 4 * 15 / 16, rel=0.001)
+    assert sent(result, "dp_replicate") == 0
+
+
+def test_replicas_reduce_their_shards_between_nodes(plan):
+    result = plan("--gpus=16", "--parallelism.data_parallel_replicate_degree=2", "--parallelism.data_parallel_shard_degree=8")
+    assert sent(result, "dp_replicate") == pytest.approx(2 * (1 / 2) * result["parameters"] * 4 / 8, rel=0.001)
+    assert result["mesh"].startswith("dp_replicate 2 x dp_shard 8")
+
+
+def test_tensor_parallelism_splits_weights_and_sums_activations(plan):
+    whole, split = (plan("--gpus=8", f"--parallelism.tensor_parallel_degree={tp}", "--parallelism.data_parallel_shard_degree=-1")
+                    for tp in (1, 2))
+    assert split["mesh"] == "dp_replicate 1 x dp_shard 4 x tp 2"
+    assert sent(split, "tp") > 0 and sent(whole, "tp") == 0
+    # One sample's weights and activations spread over two GPUs; the batch is halved with the data ranks.
+    assert split["global_batch_size"] * 2 == whole["global_batch_size"]
+    assert split["memory"]["parts"]["activations"] < whole["memory"]["parts"]["activations"]
+
+
+def test_accumulation_sends_gradients_once(plan):
+    one = plan("--gpus=8", "--training.local_batch_size=4")
+    three = plan("--gpus=8", "--training.local_batch_size=4", "--training.global_batch_size=96")
+    assert three["microbatches"] == 3
+    reduced = {r["microbatches"]: [line["sent_bytes"] for line in r["traffic"] if line["collective"] == "reduce_scatter"]
+               for r in (one, three)}
+    assert reduced[1] == reduced[3]
+
+
+def test_recompute_modes_trade_memory_for_work(plan):
+    modes = {mode["recompute"]: mode for mode in plan("--gpus=16")["recompute_modes"]}
+    assert modes["none"]["peak_bytes"] > modes["selective"]["peak_bytes"] > modes["full"]["peak_bytes"]
+    assert modes["none"]["largest_local_batch"] < modes["full"]["largest_local_batch"]
+    none, full = (plan("--gpus=16", f"--activation_checkpoint.mode={mode}") for mode in ("none", "full"))
+    assert full["hardware_flops_per_sample"] / none["hardware_flops_per_sample"] == pytest.approx(4 / 3, rel=0.01)
+
+
+def test_the_largest_batch_fits_and_one_more_does_not(plan):
+    limit = next(mode for mode in plan("--gpus=16")["recompute_modes"] if mode["recompute"] == "full")["largest_local_batch"]
+    assert plan("--gpus=16", f"--training.local_batch_size={limit}")["fits"]
+    assert not plan("--gpus=16", f"--training.local_batch_size={limit + 1}")["fits"]
+
+
+def test_what_does_not_fit_is_named_with_a_way_out(plan, millrace):
+    result = plan("--gpus=8", "--training.local_batch_size=64", "--activation_checkpoint.mode=none")
+    assert not result["fits"] and result["obstacle"].startswith("activations")
+    assert result["remedies"]
+    for remedy in result["remedies"]:  # each of them is true
+        assert plan("--gpus=8", "--training.local_batch_size=64", "--activation_checkpoint.mode=none", *remedy.split())["fits"]
+    alone = plan("--gpus=1")
+    assert alone["obstacle"].split(":")[0] in ("parameters", "gradients", "optimizer")
+    assert "does not fit" in millrace("plan", PREPROCESSED, "--gpus=1").stdout
+
+
+def test_encoders_count(plan):
+    with_encoders, without = plan("--gpus=16", config=MLPERF), plan("--gpus=16")
+    assert with_encoders["memory"]["parts"]["encoders"] == pytest.approx((4.762e9 + 123e6 + 84e6) * 2, rel=0.01)
+    assert without["memory"]["parts"]["encoders"] == 0
+    assert with_encoders["hardware_flops_per_sample"] - without["hardware_flops_per_sample"] == pytest.approx(2.7e12, rel=0.1)
+
+
+def test_a_faster_gpu_is_faster_and_no_gpu_has_no_time(plan):
+    hopper, blackwell = plan("--gpus=16"), plan("--gpus=16", "--gpu=gb300")
+    assert blackwell["time"]["step_seconds"] < hopper["time"]["step_seconds"]
+    assert 0.2 < hopper["time"]["mfu"] < 0.7 and hopper["time"]["hfu"] > hopper["time"]["mfu"]
+    parts = [value for key, value in hopper["time"].items() if key.endswith("_seconds") and key != "step_seconds"]
+    assert sum(parts) == pytest.approx(hopper["time"]["step_seconds"])
+    assert plan("--gpu=cpu", config=ROOT / "configs" / "tiny.toml")["time"] is None
+
+
+def test_sweep_lists_meshes_the_fastest_first(plan, millrace):
+    rows = plan("--gpus=16", "--sweep")
+    assert len({row["mesh"] for row in rows}) == 5 + 4 + 3 + 2  # replicas for tp 1, 2, 4, 8
+    speeds = [row["time"]["samples_per_second_per_gpu"] for row in rows if row["fits"]]
+    assert speeds == sorted(speeds, reverse=True)
+    assert millrace("plan", PREPROCESSED, "--gpus=16", "--sweep").stdout.count("\n") == len(rows) + 1
+
+
+def test_wrong_requests_are_configuration_errors(plan, millrace):
+    assert "h100-80gb" in plan("--gpu=h1000", status=2).stderr
+    assert "data_parallel_replicate_degree" in plan("--gpus=3", "--parallelism.data_parallel_replicate_degree=2", status=2).stderr
+    assert "expected a configuration file" in millrace("plan", status=2).stderr
+    assert "mi355x-288gb" in millrace("plan", "--list").stdout

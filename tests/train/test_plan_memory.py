@@ -1,0 +1,89 @@
+"""`plan` against real runs: the peak it names is within 10 % of what the run's allocator counts.
+
+Both sides count the blocks of tensors (nn/cpu_allocator.h), not the process: libraries, stacks and the heap's small change
+are the same for every configuration. A block of 1 MiB and more is rounded up by the allocator, and the plan rounds alike.
+"""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Two sizes whose tensors are large against what the allocator leaves uncounted.
+SIZES = {
+    "narrow": dict(hidden_size=256, num_heads=4, depth=2, depth_single_blocks=4, batch=8),
+    "wide": dict(hidden_size=512, num_heads=4, depth=1, depth_single_blocks=2, batch=4),
+}
+
+
+@pytest.fixture(scope="session")
+def emoji(program, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("emoji") / "set"
+    subprocess.run([program, "prepare", "emoji", "--output", folder, "--size", "64", "--count", "24"], check=True, timeout=120)
+    return folder
+
+
+def options(emoji, folder, size, mode, *more):
+    sizes = dict(SIZES[size])
+    batch = sizes.pop("batch")
+    return [
+        str(ROOT / "configs" / "tiny.toml"), f"--job.dump_folder={folder}", f"--training.dataset_path={emoji}",
+        *[f"--model.{key}={value}" for key, value in sizes.items()], "--model.context_in_dim=64", "--model.vec_in_dim=64",
+        "--training.img_size=64", "--encoder.max_t5_encoding_len=32", f"--training.local_batch_size={batch}",
+        "--training.steps=2", f"--activation_checkpoint.mode={mode}", "--sample.every_steps=0", "--checkpoint.no_enable",
+        "--metrics.no_enable_tensorboard", "--report.no_enable", "--training.device=cpu", *more,
+    ]
+
+
+def planned(millrace, arguments, ranks=1):
+    result = json.loads(millrace("plan", *arguments, "--gpu=cpu", f"--gpus={ranks}", "--json").stdout)
+    return result["memory"]["peak_bytes"]
+
+
+def measured(program, arguments, tmp_path, ranks=1):
+    tool = program.parent / "tests" / "train" / "millrace_memory_tool"
+    output = tmp_path / "peak"
+    command = [tool, output, *arguments]
+    if ranks > 1:
+        command = [program, "launch", "-n", str(ranks), "--", *command]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return max(int((tmp_path / f"peak.{rank}").read_text()) for rank in range(ranks))
+
+
+@pytest.mark.parametrize("mode", ["none", "selective", "full"])
+@pytest.mark.parametrize("size", SIZES)
+def test_one_rank(millrace, program, emoji, tmp_path, size, mode):
+    arguments = options(emoji, tmp_path / "run", size, mode)
+    plan, real = planned(millrace, arguments), measured(program, arguments, tmp_path)
+    assert plan == pytest.approx(real, rel=0.1), f"planned {plan / 2**20:.1f} MiB, measured {real / 2**20:.1f} MiB"
+
+
+def test_accumulation_takes_no_more_than_planned(millrace, program, emoji, tmp_path):
+    arguments = options(emoji, tmp_path / "run", "narrow", "selective", "--training.local_batch_size=4",
+                        "--training.global_batch_size=12")
+    plan, real = planned(millrace, arguments), measured(program, arguments, tmp_path)
+    assert plan == pytest.approx(real, rel=0.1), f"planned {plan / 2**20:.1f} MiB, measured {real / 2**20:.1f} MiB"
+
+
+MESHES = {
+    "shard 2, none": (2, "none", []),
+    "shard 2, full": (2, "full", []),
+    "shard 3, selective": (3, "selective", []),
+    "replicate 2, selective": (2, "selective", ["--parallelism.data_parallel_replicate_degree=2"]),
+    "shard 2, accumulation": (2, "selective", ["--training.global_batch_size=24"]),
+    "tp 2, selective": (2, "selective", ["--training.local_batch_size=8", "--parallelism.tensor_parallel_degree=2"]),
+}
+
+
+@pytest.mark.parametrize("mesh", MESHES)
+def test_many_ranks(millrace, program, emoji, tmp_path, mesh):
+    ranks, mode, more = MESHES[mesh]
+    arguments = options(emoji, tmp_path / "run", "narrow", mode, "--training.local_batch_size=4", *more)
+    plan, real = planned(millrace, arguments, ranks), measured(program, arguments, tmp_path, ranks)
+    assert plan == pytest.approx(real, rel=0.1), f"planned {plan / 2**20:.1f} MiB, measured {real / 2**20:.1f} MiB"
