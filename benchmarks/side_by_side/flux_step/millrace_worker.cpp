@@ -1,4 +1,5 @@
-// One FLUX training step after another, on request: worker.py's counterpart on this program's own parts.
+// One FLUX training step after another, on request: worker.py's counterpart on this program's own parts. As one of
+// several ranks (RANK, WORLD_SIZE, ... in the environment) it takes its rows of the batch and its part of the weights.
 #include <sys/resource.h>
 #include <torch/torch.h>
 
@@ -9,6 +10,7 @@
 #include <string>
 
 #include "base/clock.h"
+#include "comm/communicator.h"
 #include "diffusion/flow_matching.h"
 #include "metrics/profiler.h"
 #include "models/flux/model.h"
@@ -19,6 +21,7 @@
 #include "nn/tensor_io.h"
 #include "optim/adam_optimizer.h"
 #include "optim/clip.h"
+#include "train/step_totals.h"
 
 namespace millrace {
 namespace {
@@ -45,6 +48,7 @@ std::unique_ptr<flux::Flux> load_model(const std::string& folder, const FlatPara
 int run(int argc, char** argv) {
   const double start = now_seconds();
   std::string folder, dtype = "fp32", device_name = "cpu", recompute = "selective", trace;
+  MeshShape shape;
   int threads = 0;
   CLI::App app{"Steps on request"};
   app.add_option("--folder", folder)->required();
@@ -52,6 +56,8 @@ int run(int argc, char** argv) {
   app.add_option("--device", device_name);
   app.add_option("--recompute", recompute);
   app.add_option("--threads", threads);
+  app.add_option("--replicate", shape.dp_replicate);
+  app.add_option("--tp", shape.tp);
   app.add_option("--trace", trace, "Folder for a Kineto trace of the third step");
   CLI11_PARSE(app, argc, argv);
   if (threads > 0) at::set_num_threads(threads);
@@ -59,19 +65,30 @@ int run(int argc, char** argv) {
 
   const torch::Device device = resolve_device(device_name);
   const torch::Dtype compute = dtype == "bf16" ? torch::kBFloat16 : torch::kFloat32;
-  const std::unique_ptr<flux::Flux> owned = load_model(folder, {compute, device, /*training=*/true});
+  const World world = detect_world();
+  shape.dp_shard = world.size / (shape.dp_replicate * shape.tp);
+  const std::shared_ptr<Communicator> ranks = connect(world, {.shape = shape, .device = device});
+  Mesh& mesh = ranks->mesh();
+  FlatParametersOptions placement;
+  placement.compute_dtype = compute;
+  placement.device = device;
+  placement.training = true;
+  placement.mesh = &mesh;
+  const std::unique_ptr<flux::Flux> owned = load_model(folder, placement);
   flux::Flux& model = *owned;
   FlatParameters& parameters = model.flat_parameters();
   FlatGroup group{"parameters", parameters.master(), parameters.grad(), {}};
-  if (compute != torch::kFloat32) group.model_copy = parameters.compute();
+  if (!parameters.compute().is_same(parameters.master())) group.model_copy = parameters.compute();
   AdamOptimizer optimizer({group}, {});
 
   const TensorMap batch = load_tensors(folder + "/batch.safetensors");
-  const auto on_device = [&](const char* name) { return batch.at(name).to(device); };
+  const int64_t samples = batch.at("target").size(0), parts = mesh.data_size(), part = mesh.data_rank();
+  const int64_t first_row = samples * part / parts, rows = samples * (part + 1) / parts - first_row;
+  const auto on_device = [&](const char* name) { return batch.at(name).narrow(0, first_row, rows).to(device); };
   const flux::FluxInputs inputs = {on_device("img"),     on_device("img_ids"),   on_device("txt"),
                                    on_device("txt_ids"), on_device("timesteps"), on_device("y")};
   const torch::Tensor target = on_device("target");
-  const double weight = 1.0 / static_cast<double>(target.size(0));
+  const double weight = 1.0 / static_cast<double>(samples);
 
   std::printf("{\"ready\": %.6f}\n", now_seconds() - start);
   std::fflush(stdout);
@@ -87,11 +104,14 @@ int run(int argc, char** argv) {
     const torch::Tensor prediction = model.forward(inputs, &saved, parse_keep(recompute));
     const VelocityLoss loss = velocity_loss(prediction, target, weight);
     model.backward(saved, loss.dprediction);
-    const GradNorm norm = global_grad_norm(optimizer.groups(), 1.0);
-    optimizer.step(1e-4, norm.coefficient_1);
+    parameters.finish_backward();
+    StepShare share;
+    share.loss_1 = loss.per_sample_B.sum().to(torch::kFloat64).view({1}) * weight;
+    share.squares_1 = own_squares(optimizer.groups(), parameters);
+    const StepTotals totals = exchange(share, mesh);
+    optimizer.step(1e-4, grad_norm_of_sum(totals.squares_1, 1.0).coefficient_1);
     profiler.step(++step);
-    const double mean = loss.per_sample_B.mean().item<double>();
-    std::printf("{\"loss\": %.9g, \"seconds\": %.6f, \"peak\": %lld}\n", mean, now_seconds() - begin,
+    std::printf("{\"loss\": %.9g, \"seconds\": %.6f, \"peak\": %lld}\n", totals.loss, now_seconds() - begin,
                 static_cast<long long>(peak_memory_bytes()));
     std::fflush(stdout);
   }

@@ -5,11 +5,16 @@
 Same weights, batch, precision and optimizer. The workers live in processes of their own and take turns, step by step, so
 that a machine whose speed drifts is the same machine for all of them. Prints a Markdown table: medians, the ratio to
 the first peer, peak memory, seconds from the start of the process to the end of the first step.
+
+With --ranks N every worker is N processes that share the weights and the batch: the peers by FSDP2 on Gloo. Time is then
+the slowest rank's, memory the largest.
 """
 
 import argparse
 import json
+import os
 import pathlib
+import socket
 import statistics
 import subprocess
 import sys
@@ -67,31 +72,55 @@ def prepare(folder, options):
     save_file(tensors, folder / "batch.safetensors")
 
 
+def environments(ranks):
+    """One per process, as torchrun sets them; the plain environment for one."""
+    if ranks == 1:
+        return [None]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    threads = os.environ.get("OMP_NUM_THREADS", str(max(1, os.cpu_count() // ranks)))
+    return [
+        {**os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks),
+         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": threads}
+        for rank in range(ranks)
+    ]
+
+
 class Worker:
-    def __init__(self, name, command):
+    def __init__(self, name, command, ranks):
         self.name, self.seconds, self.losses, self.peak = name, [], [], 0
         started = time.perf_counter()
-        self.process = subprocess.Popen(
-            [str(part) for part in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.processes = [
+            subprocess.Popen([str(part) for part in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+            for env in environments(ranks)
+        ]
         self.read()
         self.first = self.step(counted=False)
         self.start_to_first_step = time.perf_counter() - started
 
     def read(self):
-        line = self.process.stdout.readline()
-        if not line:
-            sys.exit(f"{self.name}: ended with status {self.process.wait()}")
-        return json.loads(line)
+        answers = []
+        for process in self.processes:
+            line = process.stdout.readline()
+            while line and not line.startswith("{"):  # a library's own words
+                line = process.stdout.readline()
+            if not line:
+                sys.exit(f"{self.name}: ended with status {process.wait()}")
+            answers.append(json.loads(line))
+        return answers
 
     def step(self, counted=True):
-        self.process.stdin.write("step\n")
-        self.process.stdin.flush()
-        answer = self.read()
-        self.losses.append(answer["loss"])
-        self.peak = answer["peak"]
+        for process in self.processes:
+            process.stdin.write("step\n")
+            process.stdin.flush()
+        answers = self.read()
+        seconds = max(answer["seconds"] for answer in answers)
+        self.losses.append(answers[0]["loss"])
+        self.peak = max(answer["peak"] for answer in answers)
         if counted:
-            self.seconds.append(answer["seconds"])
-        return answer["seconds"]
+            self.seconds.append(seconds)
+        return seconds
 
 
 def main():
@@ -104,6 +133,7 @@ def main():
     parser.add_argument("--text-tokens", type=int, default=256)
     parser.add_argument("--context", type=int, default=4096)
     parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--ranks", type=int, default=1)
     parser.add_argument("--dtype", default="fp32")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--peers", default="diffusers,torchtitan")
@@ -125,7 +155,7 @@ def main():
             commands.append(
                 (f"millrace, recompute {mode}",
                  [ROOT / "build/benchmarks/flux_step_worker", *shared, "--recompute", mode]))
-        workers = [Worker(name, command) for name, command in commands]
+        workers = [Worker(name, command, options.ranks) for name, command in commands]
         for worker in workers:
             worker.step(counted=False)
         for _ in range(options.rounds):

@@ -6,6 +6,7 @@ take turns on one machine and be compared under the same load.
 
 import argparse
 import json
+import os
 import resource
 import sys
 import time
@@ -80,6 +81,20 @@ def build_torchtitan(folder, config):
     return model, forward
 
 
+def shard(model):
+    """FSDP2 as torchtitan applies it to FLUX: every block, then the rest."""
+    import torch
+    from torch.distributed.fsdp import fully_shard
+
+    torch.distributed.init_process_group("gloo")
+    mesh = torch.distributed.device_mesh.init_device_mesh("cpu", (torch.distributed.get_world_size(),))
+    blocks = ("transformer_blocks", "single_transformer_blocks", "double_blocks", "single_blocks")
+    for name in blocks:
+        for block in getattr(model, name, []):
+            fully_shard(block, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peer", choices=["diffusers", "torchtitan"], required=True)
@@ -100,7 +115,10 @@ def main():
     build = {"diffusers": build_diffusers, "torchtitan": build_torchtitan}[options.peer]
     model, forward = build(options.folder, config)
     model.to(options.device).train()
-    batch = {k: v.to(options.device) for k, v in load_file(f"{options.folder}/batch.safetensors").items()}
+    ranks, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+    if ranks > 1:
+        shard(model)
+    batch = {k: v.chunk(ranks)[rank].to(options.device) for k, v in load_file(f"{options.folder}/batch.safetensors").items()}
     # As both peers train: fp32 weights and optimizer states; bf16 through autocast.
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1, fused=True)
     autocast = torch.autocast(options.device, dtype=torch.bfloat16, enabled=options.dtype == "bf16")
@@ -119,7 +137,10 @@ def main():
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        return loss.item()
+        loss = loss.detach()
+        if ranks > 1:
+            torch.distributed.all_reduce(loss)
+        return loss.item() / ranks
 
     print(json.dumps({"ready": time.perf_counter() - START}), flush=True)
     for _ in sys.stdin:
