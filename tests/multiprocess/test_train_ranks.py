@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -22,6 +23,8 @@ TINY = ROOT / "configs" / "tiny.toml"
 QUIET = ["--sample.every_steps=0", "--report.no_enable", "--metrics.no_enable_tensorboard"]
 NO_CHECKPOINT = ["--checkpoint.no_enable"]
 LEAVE_WITHIN = 10  # seconds, once a rank is lost
+NUM_KILLS = int(os.environ.get("MILLRACE_KILLS", 5))  # more for long tests
+KILL_SEED = int(os.environ.get("MILLRACE_KILL_SEED", 1))
 
 
 @pytest.fixture(scope="session")
@@ -76,6 +79,16 @@ class Ranks:
         text = "\n".join(f"-- rank {rank}\n{self.output(rank)[-2000:]}" for rank in range(len(got)))
         assert not wrong, f"expected status {status} of all ranks, got {got}\n{text}"
         return self
+
+    def finish_lost(self, victim: int) -> None:
+        """All leave in time with status 7, unless they were done before; after 10 s if they had not met the victim yet."""
+        deadline = time.monotonic() + 10 + LEAVE_WITHIN
+        try:
+            got = [process.wait(timeout=max(0.1, deadline - time.monotonic())) for process in self.processes]
+        finally:
+            for process in self.processes:
+                process.kill()
+        assert all(code in (0, 7) for rank, code in enumerate(got) if rank != victim), (got, self.output(1 - victim)[-3000:])
 
     def wait_for_step(self, step: int, timeout: float = 60) -> None:
         deadline = time.monotonic() + timeout
@@ -216,6 +229,33 @@ def test_a_signal_to_one_rank_stops_all_and_the_run_goes_on(program, pictures, t
     Ranks(program, size, tmp_path / "stopped", *overrides).finish()
     assert curve(tmp_path / "stopped", "loss") == curve(tmp_path / "undisturbed", "loss")
     ours, theirs = weights(tmp_path / "stopped"), weights(tmp_path / "undisturbed")
+    assert ours == theirs and len(ours) > 100
+
+
+def test_ranks_killed_at_random_moments(program, pictures, tmp_path):
+    """One rank or the other, in rendezvous, steps, saves: the weights at the end are those of the undisturbed run."""
+    overrides = [f"--training.dataset_path={pictures(40)}", f"--training.steps={60 + 6 * NUM_KILLS}",
+                 "--training.local_batch_size=2", "--checkpoint.interval=3", "--checkpoint.keep_latest_k=2",
+                 "--checkpoint.async_mode=async", "--comm.init_timeout_seconds=10", *QUIET]  # fmt: skip
+    Ranks(program, 2, tmp_path / "undisturbed", *overrides).finish()
+    generator, latest = random.Random(KILL_SEED), 0
+    for kill in range(NUM_KILLS):
+        ranks = Ranks(program, 2, tmp_path / "killed", *overrides)
+        if kill % 3 > 0:  # every third dies in its first second, whatever it does then
+            began = ranks.output(0)
+            while "going on from step" not in began and "step: " not in began:
+                assert ranks.processes[0].poll() is None, began[-3000:]
+                time.sleep(0.005)
+                began = ranks.output(0)
+        time.sleep(generator.uniform(0, 1.0 if kill % 3 == 0 else 0.3))
+        victim = generator.randrange(2)
+        ranks.processes[victim].kill()
+        ranks.finish_lost(victim)
+        now = max(checkpoint_steps(tmp_path / "killed"), default=0)
+        assert now >= latest, "a checkpoint was lost"
+        latest = now
+    Ranks(program, 2, tmp_path / "killed", *overrides).finish()
+    ours, theirs = weights(tmp_path / "killed"), weights(tmp_path / "undisturbed")
     assert ours == theirs and len(ours) > 100
 
 

@@ -22,7 +22,7 @@ from resume.runs import (
     wait_for_step,
 )
 
-NUM_KILLS = 12
+NUM_KILLS = int(os.environ.get("MILLRACE_KILLS", 12))  # more for long tests
 SEED = int(os.environ.get("MILLRACE_KILL_SEED", 1))  # of the moments; other ones for long tests
 
 
