@@ -4,6 +4,8 @@
 # millrace_<folder>_test of every *_test.cpp. What the file names say decides the rest:
 #   *_cuda.cu        compiled when there is a CUDA toolkit
 #   *_no_cuda.cpp    the twin, compiled when there is none
+#   arrow_*.cpp      compiled when there is libarrow
+#   no_arrow*.cpp    the twins, compiled when there is none
 #   *_module.cpp     left out: a module of its own, which the program loads when it needs it
 #   *_isa.cpp        compiled once per CPU level (x86-64-v2, -v3, -v4) with -DMILLRACE_ISA=<level>
 # TORCH uses libtorch and its precompiled header.
@@ -23,6 +25,12 @@ function(millrace_library folder)
     list(APPEND sources ${cuda_sources})
   else()
     list(APPEND sources ${twins})
+  endif()
+  if(MILLRACE_HAS_ARROW)
+    list(FILTER sources EXCLUDE REGEX "/no_arrow[^/]*$")
+  else()
+    list(FILTER sources EXCLUDE REGEX "/arrow_[^/]*$")
+    list(FILTER tests EXCLUDE REGEX "/arrow_[^/]*$")
   endif()
 
   if(NOT sources)  # a folder that has only headers

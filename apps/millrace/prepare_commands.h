@@ -1,0 +1,21 @@
+// The sub-commands of `millrace prepare`. Each lives in prepare_<name>.cpp and gets its arguments without the names.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+namespace millrace {
+
+struct PrepareCommand {
+  const char* name;
+  const char* summary;
+  // Returns the exit status, or throws one of the exceptions of base/error.h.
+  int (*run)(const std::vector<std::string>& args);
+};
+
+std::span<const PrepareCommand> prepare_commands();
+
+int run_prepare_emoji(const std::vector<std::string>& args);
+
+}  // namespace millrace

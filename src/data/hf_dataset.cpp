@@ -1,0 +1,134 @@
+#include "data/hf_dataset.h"
+
+#include <glob.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "base/error.h"
+#include "base/files.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "formats/json.h"
+#include "formats/quote.h"
+
+namespace millrace {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr uint64_t kMaxJsonBytes = uint64_t{64} << 20;
+
+nlohmann::json read_json(const fs::path& path) {
+  return parse_json<DataError>(read_file(path, kMaxJsonBytes), path.string());
+}
+
+[[noreturn]] void fail(const std::string& path, const std::string& got) {
+  throw DataError(str("[", path, "] expected a folder written by `datasets` (save_to_disk), an .arrow file or a ",
+                      "pattern that matches such files, got ", got));
+}
+
+// The files that state.json names. They must be in the folder itself.
+std::vector<fs::path> files_of_state(const fs::path& folder) {
+  const fs::path path = folder / "state.json";
+  const nlohmann::json state = read_json(path);
+  const auto files = state.find("_data_files");
+  if (files == state.end() || !files->is_array())
+    throw DataError(str("[", path.string(), "] expected the list _data_files, got none"));
+  std::vector<fs::path> paths;
+  for (const nlohmann::json& file : *files) {
+    const auto name = file.find("filename");
+    if (!file.is_object() || name == file.end() || !name->is_string())
+      throw DataError(str("[", path.string(), "] expected a filename for each of _data_files, got ", file.dump()));
+    const auto& text = name->get_ref<const std::string&>();
+    if (text.empty() || text == ".." || text.find_first_of(std::string("/\0", 2)) != std::string::npos)
+      throw DataError(str("[", path.string(), "] expected names of files in this folder, got ", in_quotes(text)));
+    if (!fs::is_regular_file(folder / text))
+      throw DataError(str("[", path.string(), "] expected the file ", in_quotes(text), " beside it, got none"));
+    paths.push_back(folder / text);
+  }
+  return paths;
+}
+
+std::vector<fs::path> files_of_folder(const fs::path& folder) {
+  if (fs::exists(folder / "dataset_dict.json")) {
+    std::vector<std::string> splits;
+    const nlohmann::json listing = read_json(folder / "dataset_dict.json");
+    for (const auto& split : listing.value("splits", nlohmann::json::array())) {
+      if (split.is_string()) splits.push_back((folder / split.get<std::string>()).string());
+    }
+    fail(folder.string(), str("a folder of splits (try ", splits.empty() ? "one of them" : join(splits, " or "), ")"));
+  }
+  if (fs::exists(folder / "state.json")) return files_of_state(folder);
+  std::vector<fs::path> paths;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    if (entry.path().extension() == ".arrow" && entry.is_regular_file()) paths.push_back(entry.path());
+  }
+  std::sort(paths.begin(), paths.end());
+  return paths;
+}
+
+std::vector<fs::path> matches_of(const std::string& pattern) {
+  glob_t found = {};
+  const int status = ::glob(pattern.c_str(), 0, nullptr, &found);
+  std::vector<fs::path> paths(found.gl_pathv, found.gl_pathv + (status == 0 ? found.gl_pathc : 0));
+  ::globfree(&found);
+  return paths;  // sorted
+}
+
+}  // namespace
+
+std::vector<fs::path> list_hf_dataset(const std::string& path) {
+  std::error_code ignored;
+  std::vector<fs::path> files;
+  const bool is_there = fs::exists(path, ignored);
+  if (!is_there && path.find_first_of("*?[") == std::string::npos) fail(path, "nothing of that name");
+  try {
+    for (const fs::path& match : is_there ? std::vector<fs::path>{path} : matches_of(path)) {
+      if (fs::is_directory(match)) {
+        const std::vector<fs::path> inside = files_of_folder(match);
+        files.insert(files.end(), inside.begin(), inside.end());
+      } else if (match.extension() == ".arrow") {
+        files.push_back(match);
+      }
+    }
+  } catch (const fs::filesystem_error& error) {
+    throw StorageError(str("[", path, "] expected a folder that can be read, got: ", error.code().message()));
+  }
+  if (files.empty()) fail(path, is_there ? "no .arrow file" : "no match");
+  return files;
+}
+
+std::string hf_data_file_name(int64_t index, int64_t count) {
+  char name[64];
+  std::snprintf(name, sizeof name, "data-%05lld-of-%05lld.arrow", static_cast<long long>(index),
+                static_cast<long long>(count));
+  return name;
+}
+
+void finish_hf_dataset(const fs::path& folder, const std::vector<ArrowColumnSpec>& columns,
+                       const std::vector<HfDataFile>& files, const std::string& split) {
+  using Json = nlohmann::ordered_json;
+  const Json info = {
+      {"citation", ""}, {"description", ""}, {"features", hf_features(columns)}, {"homepage", ""}, {"license", ""}};
+  Json names = Json::array();
+  std::string identity = info.dump();
+  for (const HfDataFile& file : files) {
+    names.push_back({{"filename", file.name}});
+    identity += str("\n", file.name, " ", file.rows, " ", file.bytes);
+  }
+  char fingerprint[17];
+  std::snprintf(fingerprint, sizeof fingerprint, "%016llx",
+                static_cast<unsigned long long>(checksum64(identity.data(), identity.size())));
+  const Json state = {{"_data_files", std::move(names)},
+                      {"_fingerprint", fingerprint},
+                      {"_format_columns", nullptr},
+                      {"_format_kwargs", Json::object()},
+                      {"_format_type", nullptr},
+                      {"_output_all_columns", false},
+                      {"_split", split.empty() ? Json() : Json(split)}};
+  write_file_atomically(folder / "dataset_info.json", info.dump(2));
+  write_file_atomically(folder / "state.json", state.dump(2));
+}
+
+}  // namespace millrace

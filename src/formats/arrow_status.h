@@ -1,0 +1,27 @@
+// libarrow's way of failing, turned into ours. Seen only by arrow_*.cpp: no other file includes Arrow's headers.
+#pragma once
+
+#include <arrow/result.h>
+#include <arrow/status.h>
+
+#include <string>
+#include <utility>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "formats/quote.h"
+
+namespace millrace {
+
+// Throws DataError: what libarrow says may quote the file.
+inline void check_arrow(const arrow::Status& status, const std::string& place, const char* expected) {
+  if (!status.ok()) throw DataError(str("[", place, "] expected ", expected, ", got ", in_quotes(status.message())));
+}
+
+template <typename T>
+T check_arrow(arrow::Result<T> result, const std::string& place, const char* expected) {
+  check_arrow(result.status(), place, expected);
+  return std::move(result).ValueUnsafe();
+}
+
+}  // namespace millrace

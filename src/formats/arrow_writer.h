@@ -1,0 +1,52 @@
+// Writes Arrow stream files as Hugging Face `datasets` does: data-*.arrow with the features in the schema's metadata.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+namespace millrace {
+
+// kImage: struct<bytes: binary, path: string>, the Image feature of `datasets`.
+enum class ArrowType { kString, kBinary, kInt32, kInt64, kFloat64, kBool, kImage };
+struct ArrowColumnSpec {
+  std::string name;
+  ArrowType type;
+};
+// monostate: null. Bytes for an image are its encoded file; text for an image is refused. kBool takes 0 or 1.
+using ArrowCell = std::variant<std::monostate, std::string_view, std::span<const std::byte>, int64_t, double>;
+
+// The same rows give the same bytes. Record batches hold at most 1000 rows and, unless one row is larger, 256 MiB.
+class ArrowStreamWriter {
+ public:
+  // Written under a temporary name. Throws StorageError, as all functions do when writing fails.
+  ArrowStreamWriter(const std::filesystem::path& path, std::vector<ArrowColumnSpec> columns);
+  ~ArrowStreamWriter();
+  ArrowStreamWriter(const ArrowStreamWriter&) = delete;
+  ArrowStreamWriter& operator=(const ArrowStreamWriter&) = delete;
+
+  // Copies the cells, one for each column. Throws DataError for a cell of another type or of 2 GiB, and for text that
+  // is not UTF-8; such a row is not written, the writer can go on.
+  void add_row(const std::vector<ArrowCell>& cells);
+  // Completes, fsyncs, renames. Without it nothing is left under the name.
+  void close();
+  int64_t rows() const;
+  uint64_t bytes() const;  // in the file so far; after close(): its size
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// {"key": {"dtype": "string", "_type": "Value"}, ...}: how `datasets` describes the columns.
+nlohmann::ordered_json hf_features(const std::vector<ArrowColumnSpec>& columns);
+
+}  // namespace millrace
