@@ -6,7 +6,8 @@
 #   scripts/fetch_deps.sh [--force]
 #
 # DEBIAN_MIRROR=https://mirror.example/debian chooses another mirror. The compiler, CMake and Ninja, and a PyTorch 2.11.0
-# wheel (in .venv, in the machine's python3, or named by -DMILLRACE_TORCH), must be there already.
+# wheel (in .venv, in the machine's python3, or named by -DMILLRACE_TORCH), must be there already. So must pyarrow for Arrow
+# files (in .venv, .deps/pyarrow, python3, or -DMILLRACE_ARROW): its libarrow alone is 49 MB. A build without it refuses them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "commands.h"
+#include "data/hf_dataset.h"
 #include "formats/inspect/inspect.h"
 #include "inspect_checkpoint.h"
 
@@ -24,6 +25,10 @@ Report inspect(const std::string& path, const InspectOptions& options) {
       return inspect_tar(path, options);
     case FileKind::kDataSet:
       return inspect_data_set(path, options);
+    case FileKind::kArrow:
+      return inspect_arrow_file(path, options);
+    case FileKind::kArrowDataSet:
+      return inspect_arrow_files(path, list_hf_dataset(path), options);
     case FileKind::kEvents:
       return inspect_events(path, options);
     case FileKind::kTrace:
@@ -39,8 +44,8 @@ Report inspect(const std::string& path, const InspectOptions& options) {
 int run_inspect(const std::vector<std::string>& args) {
   CLI::App app{
       "What is in a file. It may be a safetensors file, the index of several or a folder of them; a checkpoint, "
-      "whose checksums are verified; a tar shard or a folder of shards; a profiler trace; TensorBoard events; an "
-      ".npy array.",
+      "whose checksums are verified; a tar shard or a folder of shards; an Arrow file or a folder saved by `datasets`; "
+      "a profiler trace; TensorBoard events; an .npy array.",
       "millrace inspect"};
   std::string path;
   InspectOptions options;
@@ -49,9 +54,10 @@ int run_inspect(const std::vector<std::string>& args) {
   options.num_threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   app.add_option("file", path, "File or folder")->required();
   app.add_flag("--json", as_json, "Print JSON, with everything that can be listed");
-  app.add_option("--names", options.names,
-                 "List only tensors, samples, shards, tags or operators whose name matches this shell pattern, "
-                 "such as 'double_blocks.*.bias'");
+  app.add_option(
+      "--names", options.names,
+      "List only tensors, samples, shards, columns, tags or operators whose name matches this shell pattern, "
+      "such as 'double_blocks.*.bias'");
   app.add_flag("--stats", options.stats, "Read the tensors: minimum, maximum, mean, standard deviation, NaN, infinity");
   app.add_option("--rows", rows, "Samples or operators to list without --json; 0: all")->capture_default_str();
   std::vector<std::string> reversed(args.rbegin(), args.rend());  // the order CLI11 wants

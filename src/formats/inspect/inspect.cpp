@@ -36,9 +36,9 @@ std::string first_bytes(const fs::path& path) {
 }
 
 [[noreturn]] void fail(const fs::path& path, const std::string& got) {
-  throw DataError(str("[", path.string(),
-                      "] expected a safetensors file or index, a checkpoint, a tar shard or a folder of ",
-                      "shards, a profiler trace, an .npy or an event file, got ", got));
+  throw DataError(
+      str("[", path.string(), "] expected a safetensors file or index, a checkpoint, a tar shard or a folder of ",
+          "shards, an Arrow file or a folder of `datasets`, a profiler trace, an .npy or an event file, got ", got));
 }
 
 FileKind kind_of_json(const fs::path& path, const std::string& head) {
@@ -58,6 +58,8 @@ FileKind kind_of_content(const fs::path& path, const std::string& head) {
   if (has_pickle_content(head)) refuse_pickle(path);
   if (starts_with(head, "\x93NUMPY")) return FileKind::kNpy;
   if (head.size() > 262 && head.compare(257, 5, "ustar") == 0) return FileKind::kTar;
+  // Arrow's file format, or a stream's continuation mark.
+  if (starts_with(head, "ARROW1") || starts_with(head, "\xFF\xFF\xFF\xFF")) return FileKind::kArrow;
   if (starts_with(head, "\x1F\x8B") || starts_with(head, "\x28\xB5\x2F\xFD")) return FileKind::kTar;
   if (head.size() > 8 && head[8] == '{' && head[7] == '\0' && head[6] == '\0') return FileKind::kWeights;
   const std::string_view text = trim(head);
@@ -66,7 +68,7 @@ FileKind kind_of_content(const fs::path& path, const std::string& head) {
 }
 
 FileKind kind_of_folder(const fs::path& path) {
-  bool has_weights = false, has_events = false, has_shards = false, has_steps = false;
+  bool has_weights = false, has_events = false, has_shards = false, has_steps = false, has_arrow = false;
   std::error_code error;
   for (fs::recursive_directory_iterator entry(path, error), end; !error && entry != end; entry.increment(error)) {
     const std::string name = entry->path().filename().string();
@@ -78,11 +80,13 @@ FileKind kind_of_folder(const fs::path& path) {
     has_steps = has_steps || starts_with(name, "step-");
     has_weights = has_weights || ends_with(name, ".safetensors") || ends_with(name, ".safetensors.index.json");
     has_events = has_events || has_events_name(name);
+    has_arrow = has_arrow || ends_with(name, ".arrow") || name == "dataset_dict.json";
     has_shards = has_shards || has_tar_name(name);
   }
   if (has_steps) return FileKind::kCheckpoint;
   if (has_weights) return FileKind::kWeights;
   if (has_events) return FileKind::kEvents;
+  if (has_arrow) return FileKind::kArrowDataSet;
   if (has_shards) return FileKind::kDataSet;
   fail(path, "a folder without any");
 }
@@ -105,6 +109,7 @@ FileKind detect_file_kind(const fs::path& path) {
   if (ends_with(name, ".safetensors")) return FileKind::kWeights;
   if (ends_with(name, ".npy")) return FileKind::kNpy;
   if (has_tar_name(name)) return FileKind::kTar;
+  if (ends_with(name, ".arrow")) return FileKind::kArrow;
   if (has_events_name(name)) return FileKind::kEvents;
   return kind_of_content(path, first_bytes(path));
 }

@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -22,7 +23,7 @@ struct InspectOptions {
   bool is_wanted(const std::string& name) const;
 };
 
-enum class FileKind { kWeights, kNpy, kTar, kDataSet, kEvents, kTrace, kCheckpoint };
+enum class FileKind { kWeights, kNpy, kTar, kDataSet, kArrow, kArrowDataSet, kEvents, kTrace, kCheckpoint };
 
 // From the name, else from the first bytes, else from what a folder holds. A checkpoint is a folder with index.json,
 // the index.json itself, or a folder of step-* folders. Throws DataError when it is none of these, ModelError for a
@@ -34,6 +35,10 @@ Report inspect_npy(const std::filesystem::path& path, const InspectOptions& opti
 Report inspect_tar(const std::filesystem::path& path, const InspectOptions& options);
 // A folder of tar shards.
 Report inspect_data_set(const std::filesystem::path& path, const InspectOptions& options);
+Report inspect_arrow_file(const std::filesystem::path& path, const InspectOptions& options);
+// Files of one data set of Hugging Face `datasets`, in order; path: the folder or pattern that names them.
+Report inspect_arrow_files(const std::string& path, const std::vector<std::filesystem::path>& files,
+                           const InspectOptions& options);
 // An event file, or a folder of them.
 Report inspect_events(const std::filesystem::path& path, const InspectOptions& options);
 // A Chrome trace as libtorch's profiler writes it.

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cstdio>
 #include <map>
 #include <vector>
 
@@ -7,6 +6,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "formats/inspect/inspect.h"
+#include "formats/quote.h"
 #include "formats/tar.h"
 
 namespace millrace {
@@ -16,18 +16,6 @@ namespace fs = std::filesystem;
 
 constexpr size_t kMaxListedSamples = 100'000;
 constexpr size_t kMaxExtensions = 1000;  // more are counted together: a shard has a handful
-
-// Names need not be UTF-8, JSON must be.
-std::string as_utf8(const std::string& name) {
-  if (is_valid_utf8(name)) return name;
-  std::string escaped;
-  for (const char c : name) {
-    char code[8];
-    std::snprintf(code, sizeof code, "\\x%02x", static_cast<unsigned char>(c));
-    escaped += static_cast<unsigned char>(c) < 0x80 ? std::string(1, c) : code;
-  }
-  return escaped;
-}
 
 struct ExtensionCount {
   uint64_t count = 0;

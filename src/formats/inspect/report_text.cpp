@@ -116,6 +116,29 @@ std::string data_set_text(const Report& report) {
          extensions_text(report["extensions"]) + table.text();
 }
 
+std::string columns_text(const Report& columns) {
+  TextTable table({"column", "type"});
+  for (const Report& column : columns) table.add({column["name"], column["type"]});
+  return table.text();
+}
+
+std::string arrow_text(const Report& report) {
+  std::string text = "an Arrow file: " + some(report["row_count"], "row") + " in " + count(report["batch_count"]) +
+                     " record batches, " + bytes(report["bytes"]) + "\n" + columns_text(report["columns"]);
+  if (report.contains("damage")) text += "damaged: " + report["damage"].get<std::string>() + "\n";
+  return text;
+}
+
+std::string arrow_data_set_text(const Report& report) {
+  TextTable table({"file", ">rows", ">bytes", ""});
+  for (const Report& file : report["files"]) {
+    table.add({file["name"], count(file["row_count"]), bytes(file["bytes"]), file.value("damage", "")});
+  }
+  return "an Arrow data set: " + some(report["file_count"], "file") + ", " + some(report["row_count"], "row") + ", " +
+         bytes(report["bytes"]) + ", " + count(report["damaged_count"]) + " damaged\n" +
+         columns_text(report["columns"]) + table.text();
+}
+
 std::string events_text(const Report& report) {
   TextTable files({"event file", ">records", ""});
   for (const Report& file : report["files"]) {
@@ -181,6 +204,8 @@ std::string report_text(const Report& report) {
   if (kind == "npy") return npy_text(report);
   if (kind == "tar") return tar_text(report);
   if (kind == "data set") return data_set_text(report);
+  if (kind == "arrow") return arrow_text(report);
+  if (kind == "arrow data set") return arrow_data_set_text(report);
   if (kind == "events") return events_text(report);
   if (kind == "trace") return trace_text(report);
   if (kind == "checkpoint") return checkpoint_text(report);
