@@ -13,6 +13,7 @@
 #include <new>
 
 #include "base/files.h"
+#include "formats/arrow_access.h"
 #include "formats/arrow_column_reader.h"
 #include "formats/arrow_status.h"
 #include "formats/flatbuffer.h"
@@ -34,7 +35,8 @@ struct Batch {
   int64_t first_row = 0;
   int64_t num_rows = 0;
   std::shared_ptr<arrow::RecordBatch> content;
-  std::unique_ptr<std::once_flag[]> is_checked;  // for each column
+  // For each column: its buffers are there; every value is, of nested columns too.
+  std::unique_ptr<std::once_flag[]> is_checked, is_checked_fully;
   std::vector<ArrowColumnReader> readers;
 };
 
@@ -60,8 +62,10 @@ struct ArrowFile::Impl {
   std::string damage;
 
   const ArrowColumnReader& reader(int column, int64_t row, int64_t& row_in_batch);
+  std::shared_ptr<arrow::Array> checked_array(int column, int64_t row, int64_t& row_in_batch);
 
  private:
+  Batch& batch_of(int column, int64_t row);
   std::string place() const { return map.path().string(); }
   std::string place(size_t offset) const { return str(place(), " at byte ", offset); }
   bool read_message(size_t& offset);
@@ -186,31 +190,56 @@ void ArrowFile::Impl::read_batch(const arrow::ipc::Message& message, size_t offs
     throw DataError(str("[", where, "] expected a number of rows, got ", batch.num_rows));
   batch.first_row = num_rows;
   batch.is_checked = std::make_unique<std::once_flag[]>(columns.size());
+  batch.is_checked_fully = std::make_unique<std::once_flag[]>(columns.size());
   batch.readers.resize(columns.size());
   num_rows += batch.num_rows;
   batches.push_back(std::move(batch));
 }
 
-const ArrowColumnReader& ArrowFile::Impl::reader(int column, int64_t row, int64_t& row_in_batch) {
+// Also checks that the column can be read at all.
+Batch& ArrowFile::Impl::batch_of(int column, int64_t row) {
   MILLRACE_CHECK(column >= 0 && column < static_cast<int>(columns.size()) && row >= 0 && row < num_rows);
   const size_t i = static_cast<size_t>(column);
-  const std::string_view name = columns[i].name;
   if (content_columns[i] < 0) {
-    throw DataError(str("[", place(), "] expected column ", in_quotes(name), " with its values in place, got ",
-                        in_quotes(columns[i].type)));
+    throw DataError(str("[", place(), "] expected column ", in_quotes(columns[i].name),
+                        " with its values in place, got ", in_quotes(columns[i].type)));
   }
-  Batch& batch = *std::prev(
+  return *std::prev(
       std::upper_bound(batches.begin(), batches.end(), row, [](int64_t r, const Batch& b) { return r < b.first_row; }));
+}
+
+const ArrowColumnReader& ArrowFile::Impl::reader(int column, int64_t row, int64_t& row_in_batch) {
+  Batch& batch = batch_of(column, row);
+  const size_t i = static_cast<size_t>(column);
   row_in_batch = row - batch.first_row;
   std::call_once(batch.is_checked[i], [&] {
     const auto& array = batch.content->column(content_columns[i]);
-    const std::string where = str(place(), " column ", in_quotes(name));
+    const std::string where = str(place(), " column ", in_quotes(columns[i].name));
     check_arrow(array->Validate(), where, "a column within its record batch");
     if (array->length() != batch.num_rows)
       throw DataError(str("[", where, "] expected ", batch.num_rows, " rows, got ", array->length()));
     batch.readers[i] = ArrowColumnReader(array->data(), where);
   });
   return batch.readers[i];
+}
+
+std::shared_ptr<arrow::Array> ArrowFile::Impl::checked_array(int column, int64_t row, int64_t& row_in_batch) {
+  reader(column, row, row_in_batch);
+  Batch& batch = batch_of(column, row);
+  const size_t i = static_cast<size_t>(column);
+  const auto& array = batch.content->column(content_columns[i]);
+  std::call_once(batch.is_checked_fully[i], [&] {
+    check_arrow(array->ValidateFull(), str(place(), " column ", in_quotes(columns[i].name)), "valid cells");
+  });
+  return array;
+}
+
+std::shared_ptr<arrow::DataType> ArrowAccess::type(const ArrowFile& file, int column) {
+  return file.impl_->schema->field(column)->type();
+}
+std::shared_ptr<arrow::Array> ArrowAccess::array(const ArrowFile& file, int column, int64_t row,
+                                                 int64_t& row_in_array) {
+  return file.impl_->checked_array(column, row, row_in_array);
 }
 
 ArrowFile::ArrowFile(const std::filesystem::path& path) : impl_(std::make_unique<Impl>(path)) {}

@@ -52,6 +52,7 @@ class ArrowFile {
   bool is_null(int column, int64_t row) const;
 
  private:
+  friend struct ArrowAccess;
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

@@ -1,5 +1,7 @@
 #include "base/error.h"
+#include "formats/arrow_file.h"
 #include "formats/arrow_writer.h"
+#include "formats/json.h"
 
 namespace millrace {
 namespace {
@@ -19,20 +21,36 @@ const char* hf_dtype(ArrowType type) {
     case ArrowType::kBool:
       return "bool";
     case ArrowType::kImage:
+    case ArrowType::kJson:
+    case ArrowType::kCopy:
       break;
   }
   MILLRACE_CHECK(false);
+}
+
+nlohmann::ordered_json source_features(const ArrowFile& file) {
+  const std::string text = file.metadata("huggingface");
+  if (text.empty()) return nullptr;
+  const auto metadata = parse_ordered_json<DataError>(text, file.path().string() + " metadata");
+  const auto info = metadata.is_object() ? metadata.value("info", nlohmann::ordered_json()) : nullptr;
+  return info.is_object() ? info.value("features", nlohmann::ordered_json()) : nullptr;
 }
 
 }  // namespace
 
 nlohmann::ordered_json hf_features(const std::vector<ArrowColumnSpec>& columns) {
   nlohmann::ordered_json features = nlohmann::ordered_json::object();
-  for (const auto& [name, type] : columns) {
-    if (type == ArrowType::kImage) {
-      features[name] = {{"_type", "Image"}};
+  for (const ArrowColumnSpec& column : columns) {
+    if (column.type == ArrowType::kImage) {
+      features[column.name] = {{"_type", "Image"}};
+    } else if (column.type == ArrowType::kJson) {
+      features[column.name] = hf_feature(column.json);
+    } else if (column.type == ArrowType::kCopy) {
+      const auto known = source_features(*column.source);
+      if (!known.is_object() || !known.contains(column.name)) return nullptr;
+      features[column.name] = known[column.name];
     } else {
-      features[name] = {{"dtype", hf_dtype(type)}, {"_type", "Value"}};
+      features[column.name] = {{"dtype", hf_dtype(column.type)}, {"_type", "Value"}};
     }
   }
   return features;

@@ -10,10 +10,10 @@
 #include "formats/quote.h"
 
 namespace millrace {
+namespace {
 
-template <typename Failure>
-nlohmann::json parse_json(std::string_view text, std::string_view place, const JsonLimits& limits) {
-  using json = nlohmann::json;
+template <typename Failure, typename json>
+json parse(std::string_view text, std::string_view place, const JsonLimits& limits) {
   std::vector<std::set<std::string>> keys;  // of the open objects; an empty set for an open array
   size_t value_count = 0;
   const auto fail = [&](const std::string& expected, const std::string& got) {
@@ -21,7 +21,7 @@ nlohmann::json parse_json(std::string_view text, std::string_view place, const J
   };
   // The parser reads a NUL as the end of the text.
   if (const size_t nul = text.find('\0'); nul != std::string_view::npos) fail("JSON", str("a zero byte at ", nul));
-  const json::parser_callback_t check = [&](int, json::parse_event_t event, json& parsed) {
+  const typename json::parser_callback_t check = [&](int, typename json::parse_event_t event, json& parsed) {
     switch (event) {
       case json::parse_event_t::object_start:
       case json::parse_event_t::array_start:
@@ -33,8 +33,8 @@ nlohmann::json parse_json(std::string_view text, std::string_view place, const J
         keys.pop_back();
         break;
       case json::parse_event_t::key:
-        if (!keys.back().insert(parsed.get_ref<const std::string&>()).second) {
-          fail("keys that differ", in_quotes(parsed.get_ref<const std::string&>()) + " twice");
+        if (!keys.back().insert(parsed.template get_ref<const std::string&>()).second) {
+          fail("keys that differ", in_quotes(parsed.template get_ref<const std::string&>()) + " twice");
         }
         break;
       case json::parse_event_t::value:
@@ -45,17 +45,29 @@ nlohmann::json parse_json(std::string_view text, std::string_view place, const J
   };
   try {
     return json::parse(text.begin(), text.end(), check);
-  } catch (const json::parse_error& error) {
+  } catch (const nlohmann::detail::parse_error& error) {
     fail("JSON", str("a syntax error at byte ", error.byte));
-  } catch (const json::exception&) {
+  } catch (const nlohmann::detail::exception&) {
     fail("JSON", "a number out of range");
   }
   return {};
+}
+
+}  // namespace
+
+template <typename Failure>
+nlohmann::json parse_json(std::string_view text, std::string_view place, const JsonLimits& limits) {
+  return parse<Failure, nlohmann::json>(text, place, limits);
+}
+template <typename Failure>
+nlohmann::ordered_json parse_ordered_json(std::string_view text, std::string_view place, const JsonLimits& limits) {
+  return parse<Failure, nlohmann::ordered_json>(text, place, limits);
 }
 
 template nlohmann::json parse_json<ConfigError>(std::string_view, std::string_view, const JsonLimits&);
 template nlohmann::json parse_json<DataError>(std::string_view, std::string_view, const JsonLimits&);
 template nlohmann::json parse_json<ModelError>(std::string_view, std::string_view, const JsonLimits&);
 template nlohmann::json parse_json<StorageError>(std::string_view, std::string_view, const JsonLimits&);
+template nlohmann::ordered_json parse_ordered_json<DataError>(std::string_view, std::string_view, const JsonLimits&);
 
 }  // namespace millrace

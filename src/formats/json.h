@@ -16,5 +16,8 @@ struct JsonLimits {
 // Throws Failure (one of base/error.h) for a syntax error, a repeated key or a limit passed.
 template <typename Failure>
 nlohmann::json parse_json(std::string_view text, std::string_view place, const JsonLimits& limits = {});
+// The same with the keys in the order of the text.
+template <typename Failure>
+nlohmann::ordered_json parse_ordered_json(std::string_view text, std::string_view place, const JsonLimits& limits = {});
 
 }  // namespace millrace

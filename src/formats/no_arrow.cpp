@@ -54,7 +54,7 @@ bool ArrowFile::is_null(int, int64_t) const {
 }
 
 struct ArrowStreamWriter::Impl {};
-ArrowStreamWriter::ArrowStreamWriter(const std::filesystem::path& path, std::vector<ArrowColumnSpec>) {
+ArrowStreamWriter::ArrowStreamWriter(const std::filesystem::path& path, const std::vector<ArrowColumnSpec>&) {
   fail(path);
 }
 ArrowStreamWriter::~ArrowStreamWriter() = default;

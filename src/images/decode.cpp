@@ -40,6 +40,25 @@ void codecs::fail(const std::string& name, const std::string& expected, const st
   throw DataError("[" + name + "] expected " + expected + ", got " + got);
 }
 
+// Pillow's cmyk2rgb (src/libImaging/Convert.c).
+Image cmyk_to_rgb(const Image& cmyk) {
+  MILLRACE_CHECK(cmyk.channels == 4);
+  const auto multiply = [](int a, int b) {  // Pillow's MULDIV255
+    const int t = a * b + 128;
+    return ((t >> 8) + t) >> 8;
+  };
+  Image rgb;
+  rgb.reshape(cmyk.width, cmyk.height, 3);
+  for (size_t i = 0; i < cmyk.pixels.size() / 4; ++i) {
+    const uint8_t* in = cmyk.pixels.data() + 4 * i;
+    const int white = 255 - in[3];
+    for (size_t c = 0; c < 3; ++c) {
+      rgb.pixels[3 * i + c] = static_cast<uint8_t>(std::clamp(white - multiply(in[c], white), 0, 255));
+    }
+  }
+  return rgb;
+}
+
 std::optional<ImageInfo> probe_image(std::span<const std::byte> bytes, const std::string& name, bool whole) {
   const std::optional<ImageFormat> format = format_of(bytes);
   if (!format) {

@@ -34,10 +34,13 @@ struct DecodeOptions {
   bool allow_truncated = true;
   // > 0: a JPEG may be decoded at 1/2, 1/4 or 1/8 size, as long as its shorter side stays at least this. 0: full size.
   int min_short_side = 0;
+  // A CMYK JPEG is left as CMYK (PIL's, 255 is full ink), for callers that scale it before they convert it, as PIL
+  // does.
+  bool keep_cmyk = false;
 };
 
 struct DecodedImage {
-  Image image;  // RGB
+  Image image;  // RGB, or CMYK in 4 channels
   int source_width = 0;
   int source_height = 0;
   bool truncated = false;
@@ -50,6 +53,9 @@ std::optional<ImageInfo> probe_image(std::span<const std::byte> bytes, const std
 
 // Throws DataError when a picture of this size is above the cap.
 void check_pixel_count(const ImageInfo& info, const std::string& name, const DecodeOptions& options);
+
+// PIL's convert("RGB") of a CMYK picture.
+Image cmyk_to_rgb(const Image& cmyk);
 
 // Throws DataError naming `name`.
 DecodedImage decode_image(std::span<const std::byte> bytes, const std::string& name, const DecodeOptions& options = {});

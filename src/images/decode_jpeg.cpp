@@ -34,21 +34,6 @@ tjscalingfactor choose_scale(int width, int height, int min_short_side) {
   return {1, 1};
 }
 
-// Pillow's cmyk2rgb after inverting, as Adobe's programs store CMYK.
-void inverted_cmyk_to_rgb(const Image& cmyk, Image& rgb) {
-  const auto multiply = [](int a, int b) {  // Pillow's MULDIV255
-    const int t = a * b + 128;
-    return ((t >> 8) + t) >> 8;
-  };
-  const size_t pixels = cmyk.pixels.size() / 4;
-  for (size_t i = 0; i < pixels; ++i) {
-    const uint8_t* in = cmyk.pixels.data() + 4 * i;
-    for (int c = 0; c < 3; ++c) {
-      rgb.pixels[3 * i + c] = static_cast<uint8_t>(std::clamp(in[3] - multiply(255 - in[c], in[3]), 0, 255));
-    }
-  }
-}
-
 }  // namespace
 
 // Walks the markers to the frame header (ITU-T T.81, annex B).
@@ -96,10 +81,8 @@ void decode_jpeg(std::span<const std::byte> bytes, const std::string& name, cons
   const tjscalingfactor scale = choose_scale(width, height, options.min_short_side);
   const int scaled_width = TJSCALED(width, scale), scaled_height = TJSCALED(height, scale);
   const bool cmyk = colorspace == TJCS_CMYK || colorspace == TJCS_YCCK;
-  Image four;
-  Image& target = cmyk ? four : out.image;
-  out.image.reshape(scaled_width, scaled_height, 3);
-  if (cmyk) four.reshape(scaled_width, scaled_height, 4);
+  Image& target = out.image;
+  target.reshape(scaled_width, scaled_height, cmyk ? 4 : 3);
   // TJFLAG_LIMITSCANS: a progressive picture with thousands of scans is an attack on the clock.
   if (tjDecompress2(decoder, data, bytes.size(), target.pixels.data(), scaled_width, 0, scaled_height,
                     cmyk ? TJPF_CMYK : TJPF_RGB, TJFLAG_LIMITSCANS) != 0) {
@@ -108,7 +91,9 @@ void decode_jpeg(std::span<const std::byte> bytes, const std::string& name, cons
     out.truncated = message.find("remature end") != std::string::npos;
     if (out.truncated && !options.allow_truncated) fail(name, "a whole JPEG", "one cut short");
   }
-  if (cmyk) inverted_cmyk_to_rgb(four, out.image);
+  if (!cmyk) return;
+  for (uint8_t& ink : target.pixels) ink = static_cast<uint8_t>(255 - ink);  // Adobe's programs store it inverted
+  if (!options.keep_cmyk) out.image = cmyk_to_rgb(target);
 }
 
 }  // namespace millrace::codecs

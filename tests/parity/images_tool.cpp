@@ -2,6 +2,8 @@
 //
 //   decode IN MIN_SHORT_SIDE OUT
 //   resize IN WIDTH HEIGHT bicubic|bilinear OUT
+//   upright IN OUT                                    decodes and turns as the orientation says
+//   problems IN...                                    for each what PIL would refuse it for, or "sound"
 //   square IN SIZE exact|scaled SEED EPOCH ID OUT      writes the floats [3, SIZE, SIZE], prints the crop's offset
 //
 // OUT holds two int32 (width, height) and the RGB bytes, or for square the floats alone.
@@ -13,6 +15,8 @@
 
 #include "base/error.h"
 #include "base/files.h"
+#include "images/orientation.h"
+#include "images/strict_check.h"
 #include "images/transform.h"
 
 namespace millrace {
@@ -36,7 +40,15 @@ void write(const char* path, const Image& image) {
 int run(const std::vector<const char*>& args) {
   const std::string command = args.at(0);
   const std::string content = read(args.at(1));
-  if (command == "decode") {
+  if (command == "problems") {
+    for (size_t i = 1; i < args.size(); ++i) {
+      const std::string problem = find_picture_problem(bytes_of(read(args[i])), args[i]);
+      std::cout << (problem.empty() ? "sound" : problem) << "\n";
+    }
+  } else if (command == "upright") {
+    write(args.at(2),
+          turn_upright(decode_image(bytes_of(content), args.at(1)).image, read_orientation(bytes_of(content))));
+  } else if (command == "decode") {
     DecodeOptions options;
     options.min_short_side = std::atoi(args.at(2));
     write(args.at(3), decode_image(bytes_of(content), args.at(1), options).image);

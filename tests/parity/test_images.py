@@ -184,3 +184,93 @@ def test_scaled_decoding_stays_near_the_exact_result(width, height, tmp_path):
     exact, scaled = (np.fromfile(tmp_path / how, np.float32) * 127.5 for how in ("exact", "scaled"))
     assert np.abs(exact - scaled).mean() < 1.0  # grey levels of 255
     assert np.percentile(np.abs(exact - scaled), 99.9) < 12
+
+
+ORIENTATION = 0x0112
+
+
+def with_orientation(orientation, order="II", tag_type=3, before=(), **options):
+    """A JPEG whose EXIF says how the camera was held; `before`: entries before that one."""
+    pack = "<" if order == "II" else ">"
+    value = struct.pack(pack + ("H2x" if tag_type == 3 else "I"), orientation)
+    entries = [struct.pack(pack + "HHI", *entry[:3]) + entry[3] for entry in before]
+    entries.append(struct.pack(pack + "HHI", ORIENTATION, tag_type, 1) + value)
+    exif = order.encode() + struct.pack(pack + "HI", 42, 8) + struct.pack(pack + "H", len(entries)) + b"".join(entries)
+    return encode(photo(47, 31, seed=orientation), format="JPEG", exif=b"Exif\0\0" + exif + bytes(4), **options)
+
+
+def upright_pictures():
+    for orientation in range(10):
+        yield f"le{orientation}", with_orientation(orientation)
+        yield f"be{orientation}", with_orientation(orientation, "MM")
+    yield "long", with_orientation(6, "MM", 4)
+    yield "after an entry outside the data", with_orientation(6, before=[(0x0110, 2, 20, struct.pack("<I", 70))])
+    yield "after a longer entry than the data", with_orientation(6, before=[(0x0110, 2, 2000, struct.pack("<I", 8))])
+    yield "after an entry within the data", with_orientation(6, before=[(0x0110, 2, 6, struct.pack("<I", 8))])
+    exif = Image.Exif()
+    exif[ORIENTATION] = 8
+    yield "png", encode(photo(47, 31), format="PNG", exif=exif)
+    for text in (b'<x tiff:Orientation="6"/>', b"<tiff:Orientation>3</tiff:Orientation>", b"tiff:Orientation='6'"):
+        yield text.decode(), encode(photo(47, 31), format="JPEG", xmp=text)
+
+
+@pytest.mark.parametrize("name, content", [pytest.param(*case, id=case[0]) for case in upright_pictures()])
+def test_orientation_is_that_of_pil(tmp_path, name, content):
+    from PIL import ImageOps
+
+    (tmp_path / "in").write_bytes(content)
+    run_tool("upright", tmp_path / "in", tmp_path / "out")
+    image = Image.open(io.BytesIO(content))
+    image.load()
+    if image.getexif().get(ORIENTATION) is not None:
+        image = ImageOps.exif_transpose(image)
+    expected = np.asarray(image.convert("RGB"))
+    assert np.array_equal(read_pixels(tmp_path / "out"), expected)
+
+
+def damaged_pictures():
+    """Sound pictures, and the same with one byte changed, cut, or with a hole, at many places."""
+    random = np.random.default_rng(11)
+    sound = [encode(photo(120, 90), format="JPEG", quality=85)]
+    sound += [encode(photo(120, 90), format="JPEG", progressive=True), encode(photo(64, 80, mode="L"), format="JPEG")]
+    sound += [encode(photo(64, 48, mode="CMYK"), format="JPEG"), with_orientation(6)]
+    sound += [encode(photo(64, 80), format="PNG"), encode(palette_picture(), format="PNG"), encode(photo(64, 80), format="WEBP")]
+    yield from sound
+    for content in sound:
+        is_jpeg = content.startswith(b"\xff\xd8")
+        for at in random.integers(2, len(content), 25 if is_jpeg else 0):
+            yield content[:at]
+            yield content[:at] + content[at + 7 :]
+            yield content[:at] + bytes([random.integers(256)]) + content[at + 1 :]
+        # The other formats: cut in their picture data.
+        for at in random.integers(60, len(content) - 20, 0 if is_jpeg else 5):
+            yield content[:at]
+        yield content[:-2]
+        yield content + b"tail"
+    yield with_orientation(1).replace(b"II*\0", b"XX*\0")
+    yield with_orientation(1, dpi=(72, 72)).replace(b"II*\0", b"XX*\0")
+    yield from (b"", b"GIF", b"\xff\xd8\xff", b"<html>not found</html>")
+
+
+def test_refuses_what_pil_refuses(tmp_path):
+    """The verdict of find_problematic_indices.py: open, load and read EXIF, with PIL's default strictness."""
+    from PIL import ImageFile
+
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES
+    cases = list(damaged_pictures())
+    for i, content in enumerate(cases):
+        (tmp_path / str(i)).write_bytes(content)
+    problems = run_tool("problems", *(tmp_path / str(i) for i in range(len(cases)))).splitlines()
+    verdicts = []
+    for i, (content, problem) in enumerate(zip(cases, problems, strict=True)):
+        try:
+            image = Image.open(io.BytesIO(content))
+            image.load()
+            image.getexif()
+            expected = "sound"
+        except (OSError, SyntaxError, ValueError, TypeError, ZeroDivisionError) as error:
+            expected = repr(error)
+        verdicts.append((problem == "sound", expected == "sound", i, problem, expected))
+    differing = [verdict for verdict in verdicts if verdict[0] != verdict[1]]
+    assert not differing
+    assert 100 < sum(verdict[0] for verdict in verdicts) < len(verdicts) - 100, "both happen"
