@@ -3,7 +3,7 @@
 
 - a folder of src/ includes only folders of lower layers, or itself;
 - neither headers nor sibling folders include each other in a circle;
-- folders below libtorch stay free of it, and CUDA sources of its headers;
+- folders below libtorch stay free of it, and CUDA sources of its headers; nobody includes all of it;
 - spdlog and fmt stay behind base/log.h (libtorch carries another fmt);
 - callers have no #if for a missing backend: a twin file answers instead;
 - no file has more than 800 lines.
@@ -79,6 +79,8 @@ def check_file(root: Path, path: Path) -> list[str]:
             report(number, f"expected no libtorch in {folder}, got {name}")
         if TORCH_HEADER.match(name) and path.suffix in {".cu", ".cuh"}:
             report(number, f"expected raw pointers and a stream in CUDA sources, got {name}")
+        if name == "torch/torch.h":
+            report(number, "expected the torch header that is used (it makes every file slow to compile), got all of them")
         if LOG_HEADER.match(name) and str(inside) != "base/log.cpp":
             report(number, f"expected base/log.h, got {name}")
         if bracket != '"':

@@ -9,6 +9,7 @@ constexpr std::array kCommands = std::to_array<Command>({
     {"train", "train a model as a TOML file says, or go on with a run", run_train},
     {"launch", "run a command as several ranks on this machine", run_launch},
     {"sample", "draw pictures from a checkpoint", run_sample},
+    {"evaluate", "compute the validation loss of a checkpoint", run_evaluate},
     {"plan", "say what a run on a cluster would take: memory, traffic, time", run_plan},
     {"prepare", "build data sets", run_prepare},
     {"export", "write a checkpoint's weights in another naming", run_export},

@@ -21,6 +21,7 @@ int run_launch(const std::vector<std::string>& args);
 int run_forward(const std::vector<std::string>& args);
 int run_tokenize(const std::vector<std::string>& args);
 int run_inspect(const std::vector<std::string>& args);
+int run_evaluate(const std::vector<std::string>& args);
 int run_sample(const std::vector<std::string>& args);
 int run_export(const std::vector<std::string>& args);
 int run_import(const std::vector<std::string>& args);

@@ -1,7 +1,5 @@
 #include "version.h"
 
-#include <cstdio>
-
 #include "base/files.h"
 
 namespace millrace {
@@ -12,10 +10,8 @@ const char* program_version() {
 
 std::string program_build() {
   const MappedFile program("/proc/self/exe");
-  char digits[17];
-  std::snprintf(digits, sizeof digits, "%016llx",
-                static_cast<unsigned long long>(checksum64(program.bytes().data(), program.bytes().size())));
-  return std::string(program_version()) + ", build " + digits;
+  return std::string(program_version()) + ", build " +
+         checksum_text(checksum64(program.bytes().data(), program.bytes().size()));
 }
 
 }  // namespace millrace

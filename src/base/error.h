@@ -52,6 +52,9 @@ struct Preempted : Error {
   explicit Preempted(const std::string& message) : Error(ExitCode::kPreempted, message) {}
 };
 
+// ConfigError for status 2, DataError for 3, ...: what another process threw, thrown here.
+[[noreturn]] void throw_error(ExitCode code, const std::string& message);
+
 // A broken promise between two parts of this program, never the user's fault.
 struct LogicError : std::logic_error {
   using std::logic_error::logic_error;

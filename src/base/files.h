@@ -60,6 +60,7 @@ void create_folders(const std::filesystem::path& folder);
 
 // Fast 64-bit content checksum (XXH64 of the bytes, seed 0); published algorithm, stable across versions.
 uint64_t checksum64(const void* data, size_t size);
+std::string checksum_text(uint64_t checksum);  // 16 hexadecimal digits
 
 // Full-disk and torn-write tests: when set, called before every write with the path and the bytes about to be written;
 // what it throws is what the writer throws. Not thread-safe to change while writers run.

@@ -161,12 +161,6 @@ CheckpointIndex read_fields(const Reader& reader) {
 
 }  // namespace
 
-std::string checksum_text(uint64_t checksum) {
-  char text[17];
-  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(checksum));
-  return text;
-}
-
 int64_t checked_num_elements(const std::string& place, const std::vector<int64_t>& shape) {
   constexpr int64_t kMax = int64_t{1} << 48;
   int64_t count = 1;

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "checkpoint/named_tensor.h"
 #include "checkpoint/tensor_region.h"

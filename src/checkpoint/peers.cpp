@@ -35,18 +35,9 @@ std::string answer_of(const std::function<std::string()>& action) {
 }
 
 std::string result_of(const std::string& answer) {
-  switch (code_of(answer)) {
-    case ExitCode::kDone:
-      return text_of(answer);
-    case ExitCode::kStorage:
-      throw StorageError(text_of(answer));
-    case ExitCode::kModel:
-      throw ModelError(text_of(answer));
-    case ExitCode::kPeerLost:
-      throw SilentRankError(text_of(answer));
-    default:
-      throw Error(code_of(answer), text_of(answer));
-  }
+  if (code_of(answer) == ExitCode::kDone) return text_of(answer);
+  if (code_of(answer) == ExitCode::kPeerLost) throw SilentRankError(text_of(answer));
+  throw_error(code_of(answer), text_of(answer));
 }
 
 std::string silence(const std::string& topic, int rank, double seconds) {

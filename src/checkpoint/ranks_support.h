@@ -7,7 +7,7 @@
 #include <thread>
 #include <vector>
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "checkpoint/checkpointer.h"
 #include "checkpoint/test_support.h"

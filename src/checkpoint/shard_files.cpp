@@ -31,10 +31,6 @@ SafetensorsFile open_shard(const fs::path& path, const CheckpointFile& expected)
   return SafetensorsFile(path);
 }
 
-std::string describe(DType dtype, std::span<const int64_t> shape) {
-  return str(dtype_name(dtype), " ", shape_text(shape));
-}
-
 }  // namespace
 
 ShardFiles::ShardFiles(fs::path folder, std::map<std::string, CheckpointFile> expected)
@@ -53,8 +49,8 @@ const TensorView& ShardFiles::open(const std::string& name, const CheckpointTens
   const std::string path = (folder_ / piece.file).string();
   if (!view) throw StorageError(str("[", path, "] expected a tensor ", piece.name, ", got none"));
   if (view->dtype != tensor.dtype || view->shape != piece.shape) {
-    throw StorageError(str("[", path, "] expected ", name, " as ", describe(tensor.dtype, piece.shape), ", got ",
-                           describe(view->dtype, view->shape)));
+    throw StorageError(str("[", path, "] expected ", name, " as ", tensor_text(tensor.dtype, piece.shape), ", got ",
+                           tensor_text(view->dtype, view->shape)));
   }
   return *view;
 }

@@ -16,10 +16,6 @@ using Json = nlohmann::json;
 
 constexpr size_t kShown = 5;
 
-std::string describe(DType dtype, std::span<const int64_t> shape) {
-  return str(dtype_name(dtype), " ", shape_text(shape));
-}
-
 // The differences of all ranks, each once, in the order in which they are found.
 class Differences {
  public:
@@ -51,8 +47,8 @@ bool WantedTensors::add(const NamedPiece& piece) {
     differences_.push_back(str(piece.name, " is missing"));
     return false;
   }
-  const std::string is = describe(found->second.dtype, found->second.shape);
-  const std::string want = describe(to_dtype(piece.data.scalar_type(), piece.name), piece.global_shape);
+  const std::string is = tensor_text(found->second.dtype, found->second.shape);
+  const std::string want = tensor_text(to_dtype(piece.data.scalar_type(), piece.name), piece.global_shape);
   place->second = is == want;
   if (is != want) differences_.push_back(str(piece.name, " is ", is, ", wanted ", want));
   return place->second;

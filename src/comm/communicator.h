@@ -1,7 +1,7 @@
 // All that a run needs to be one of many ranks; alive for the whole run.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <memory>
 #include <string>

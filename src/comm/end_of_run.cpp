@@ -70,31 +70,12 @@ void EndOfRun::begin(const std::string& message, int exit_code, const std::strin
 void EndOfRun::check() const {
   if (!begun()) return;
   const std::lock_guard lock(mutex_);
-  throw_error(message_, exit_code_);
+  throw_error(static_cast<ExitCode>(exit_code_), message_);
 }
 
 bool EndOfRun::wait(double seconds) const {
   std::unique_lock lock(mutex_);
   return changed_.wait_for(lock, std::chrono::duration<double>(seconds), [&] { return begun(); });
-}
-
-void throw_error(const std::string& message, int exit_code) {
-  switch (static_cast<ExitCode>(exit_code)) {
-    case ExitCode::kPeerLost:
-      throw PeerLostError(message);
-    case ExitCode::kConfig:
-      throw ConfigError(message);
-    case ExitCode::kData:
-      throw DataError(message);
-    case ExitCode::kModel:
-      throw ModelError(message);
-    case ExitCode::kStorage:
-      throw StorageError(message);
-    case ExitCode::kNumerics:
-      throw NumericsError(message);
-    default:
-      throw Error(static_cast<ExitCode>(exit_code), message);
-  }
 }
 
 }  // namespace millrace

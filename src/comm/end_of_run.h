@@ -30,7 +30,4 @@ class EndOfRun {
   std::function<void()> abort_;
 };
 
-// Throws PeerLostError for status 7, ConfigError for 2, ..., as the failed rank did.
-[[noreturn]] void throw_error(const std::string& message, int exit_code);
-
 }  // namespace millrace

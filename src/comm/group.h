@@ -5,7 +5,7 @@
 // run. A group of one rank is the identity and moves nothing.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <array>
 #include <functional>

@@ -2,7 +2,7 @@
 // All tensors are contiguous, on the CPU and of equal size. `sum` has sum_dtype(the parts' dtype).
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace millrace {
 

@@ -1,7 +1,7 @@
 // What moves the bytes of a group: Gloo, NCCL, or nothing (fake). Groups of the same ranks share one.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <memory>
 #include <string>

@@ -29,7 +29,7 @@ std::optional<LineSocket> try_port(const std::string& host, int port, const Hell
   const auto answer = socket->receive_line(kConnectSeconds);
   const nlohmann::json message = parse_message(answer.value_or(""));
   if (message.contains("failed")) {
-    throw_error(text_of(message, "failed"), static_cast<int>(number_of(message, "code", 7)));
+    throw_error(static_cast<ExitCode>(number_of(message, "code", 7)), text_of(message, "failed"));
   }
   if (message.contains("welcome")) return socket;
   why_not = str("another program or job listens on ", host, ":", port);
@@ -58,7 +58,7 @@ Go join(const std::string& host, int first_port, int port_count, const Hello& he
     }
     const nlohmann::json message = parse_message(*line);
     if (message.contains("failed")) {
-      throw_error(text_of(message, "failed"), static_cast<int>(number_of(message, "code", 7)));
+      throw_error(static_cast<ExitCode>(number_of(message, "code", 7)), text_of(message, "failed"));
     }
     if (message.contains("store_port")) {
       std::string address = socket->peer_address();

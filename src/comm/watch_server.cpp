@@ -35,7 +35,7 @@ WatchServer::~WatchServer() {
 std::string WatchServer::gather() {
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return phase_ != Phase::kGathering; });
-  if (phase_ == Phase::kFailed) throw_error(failure_, failure_code_);
+  if (phase_ == Phase::kFailed) throw_error(static_cast<ExitCode>(failure_code_), failure_);
   return address_;
 }
 

@@ -97,20 +97,15 @@ void check_between_options(const RunConfig& config, Problems& problems) {
 
 void check_trainable(const RunConfig& config) {
   Problems problems;
-  auto check = [&](const std::string& key, const std::string& name, const std::string& path) {
-    for (const char* known :
-         {"cc12m_disk", "cc12m_preprocessed", "cc12m_wds_30k", "coco_preprocessed", "coco-validation", "dummy"}) {
-      if (name == known) {
-        problems.add(
-            key, "expected tar shards (\"webdataset\"), got \"" + name + "\", whose format this version does not read");
-      }
+  const auto check = [&](const std::string& key, const std::string& name, const std::string& path) {
+    if (!path.empty()) return;
+    for (const char* without_usual_place : {"", "webdataset", "preprocessed", "cc12m_test", "cc12m-test",
+                                            "cc12m-test-validation", "coco-validation"}) {
+      if (name != without_usual_place) continue;
+      problems.add(key + "_path", "expected tar shards, a data set's folder or a pattern, got nothing");
     }
-    if (path.empty()) problems.add(key + "_path", "expected tar files, a folder or a pattern, got nothing");
   };
   check("training.dataset", config.training.dataset, config.training.dataset_path);
-  if (!config.encoder.empty_encodings_path.empty()) {
-    log_warning("[encoder.empty_encodings_path] has no effect: the encoders encode the empty prompt themselves");
-  }
   if (config.validation.enable) check("validation.dataset", config.validation.dataset, config.validation.dataset_path);
   problems.throw_if_any();
 }

@@ -70,7 +70,6 @@ constexpr std::array kOptions = std::to_array<ForeignOption>({
     {"training.gc_freq", Type::kInteger, "50", kWarn, kNoCollector},
     {"training.gc_debug", Type::kFlag, "false", kWarn, kNoCollector},
     {"training.deterministic", Type::kFlag, "true", kWarn, kDeterministic},
-    {"training.subset_size", Type::kInteger, "None", kRefuse, "taking a part of a data set is not in this version"},
     {"training.test_mode", Type::kFlag, "false", kRefuse,
      "set encoder.t5_encoder, encoder.clip_encoder and encoder.autoencoder_path to \"random\" instead"},
     {"training.dataloader.persistent_workers", Type::kFlag, "false", kWarn, kLoader},

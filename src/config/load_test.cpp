@@ -164,12 +164,12 @@ TEST_F(ConfigTest, ChecksBetweenOptions) {
   EXPECT_THAT(problem("[validation]\nsteps = 0\n"), HasSubstr("-1 or at least 1"));
 }
 
-TEST_F(ConfigTest, DataThatThisVersionCannotReadIsRefusedBeforeTraining) {
+TEST_F(ConfigTest, DataIsNamedBeforeTraining) {
   EXPECT_NO_THROW(check_trainable(load("[training]\ndataset_path = \"a.tar\"\n")));
-  EXPECT_NO_THROW(check_trainable(load("[training]\ndataset = \"cc12m-test\"\ndataset_path = \"a.tar\"\n")));
-  EXPECT_THROW(check_trainable(load("")), ConfigError);  // no path
-  EXPECT_THROW(check_trainable(load("[training]\ndataset = \"cc12m_disk\"\ndataset_path = \"a\"\n")), ConfigError);
-  EXPECT_THROW(check_trainable(load("[training]\ndataset_path = \"a.tar\"\n[eval]\ndataset = \"coco_preprocessed\"\n")),
+  EXPECT_NO_THROW(check_trainable(load("[training]\ndataset = \"cc12m_disk\"\n")));  // in its usual place
+  EXPECT_THROW(check_trainable(load("")), ConfigError);
+  EXPECT_THROW(check_trainable(load("[training]\ndataset = \"cc12m-test\"\n")), ConfigError);
+  EXPECT_THROW(check_trainable(load("[training]\ndataset_path = \"a.tar\"\n[validation]\nenable = true\n")),
                ConfigError);
 }
 

@@ -5,7 +5,6 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
-#include "data/image_text_loader.h"
 #include "data/test_shards.h"
 
 namespace millrace {
@@ -17,9 +16,9 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::UnorderedElementsAre;
 
-ImageTextLoaderOptions options_for(const TestFolder& folder, int64_t batch_size, double max_bad) {
-  ImageTextLoaderOptions options;
-  options.shards = {folder.string()};
+PictureLoaderOptions options_for(const TestFolder& folder, int64_t batch_size, double max_bad) {
+  PictureLoaderOptions options;
+  options.folder = folder.string();
   options.batch_size = batch_size;
   options.shuffle = false;
   options.transform.size = 16;
@@ -61,10 +60,10 @@ void write_mixed(const TestFolder& folder) {
 TEST(BadSamples, AreSkippedCountedAndNamed) {
   const TestFolder folder;
   write_mixed(folder);
-  ImageTextLoaderOptions options = options_for(folder, 5, 0.9);
+  PictureLoaderOptions options = options_for(folder, 5, 0.9);
   options.epochs = 1;
-  ImageTextLoader loader(options);
-  const ImageTextBatch batch = loader.next();
+  PictureLoader loader(options);
+  const SampleBatch batch = loader.next();
   EXPECT_THAT(batch.keys, ElementsAre("000000", "000001", "000002", "000003", "words"));
   EXPECT_EQ(batch.captions.back(), "from json");
   EXPECT_TRUE(loader.next().end_of_data);
@@ -83,14 +82,14 @@ TEST(BadSamples, AboveTheLimitTheRunStopsAndSaysWhy) {
   const TestFolder folder;
   write_mixed(folder);
   const std::string message = message_of([&] {
-    ImageTextLoader loader(options_for(folder, 5, 0.1));
+    PictureLoader loader(options_for(folder, 5, 0.1));
     for (int i = 0; i < 10; ++i) loader.next();
   });
   EXPECT_THAT(message, HasSubstr("expected at most 10 % bad samples, got 5 bad"));
   EXPECT_THAT(message, HasSubstr("mixed.tar: nopicture"));
   EXPECT_THAT(message, HasSubstr("max_bad_samples"));
   // At the limit itself it goes on.
-  ImageTextLoader loader(options_for(folder, 5, 0.5));
+  PictureLoader loader(options_for(folder, 5, 0.5));
   for (int i = 0; i < 10; ++i) loader.next();
   EXPECT_EQ(loader.bad_samples().first.size(), 5u);  // each named once, however many epochs
 }
@@ -109,10 +108,10 @@ TEST(BadSamples, ALargeSetIsJudgedBeforeItsEnd) {
 TEST(BadSamples, NothingUsableIsAnErrorAndNoEndlessLoop) {
   const TestFolder folder;
   write_tar(folder / "a.tar", {{"a.png", numbered_png(1, 8, 8)}, {"a.txt", "small"}, {"b.txt", "no picture"}});
-  const std::string message = message_of([&] { ImageTextLoader(options_for(folder, 2, 1.0)).next(); });
+  const std::string message = message_of([&] { PictureLoader(options_for(folder, 2, 1.0)).next(); });
   EXPECT_THAT(message, HasSubstr("expected at least one usable sample in an epoch, got 1 bad and 1 too small of 2"));
   write_tar(folder / "a.tar", {});
-  EXPECT_THAT(message_of([&] { ImageTextLoader(options_for(folder, 2, 1.0)).next(); }), HasSubstr("of 0"));
+  EXPECT_THAT(message_of([&] { PictureLoader(options_for(folder, 2, 1.0)).next(); }), HasSubstr("of 0"));
 }
 
 TEST(BadSamples, DamageBehindTheHeaderIsReplacedByTheNextSample) {
@@ -127,12 +126,12 @@ TEST(BadSamples, DamageBehindTheHeaderIsReplacedByTheNextSample) {
     std::vector<std::string> keys(8);
     int64_t bad = 0;
     for (int rank = 0; rank < ranks; ++rank) {
-      ImageTextLoaderOptions options = options_for(folder, 4, 0.5);
+      PictureLoaderOptions options = options_for(folder, 4, 0.5);
       options.rank = rank;
       options.world_size = ranks;
-      ImageTextLoader loader(options);
+      PictureLoader loader(options);
       for (int step = 0; step < 2; ++step) {
-        const ImageTextBatch batch = loader.next();
+        const SampleBatch batch = loader.next();
         for (size_t i = 0; i < batch.keys.size(); ++i) {
           keys[static_cast<size_t>(step * 4 + rank * 4 / ranks) + i] = batch.keys[i];
         }
@@ -143,9 +142,9 @@ TEST(BadSamples, DamageBehindTheHeaderIsReplacedByTheNextSample) {
     EXPECT_EQ(bad, 1);
   }
   // Validation counts each good sample once instead.
-  ImageTextLoaderOptions finite = options_for(folder, 4, 0.5);
+  PictureLoaderOptions finite = options_for(folder, 4, 0.5);
   finite.epochs = 1;
-  ImageTextLoader loader(finite);
+  PictureLoader loader(finite);
   EXPECT_THAT(loader.next().keys, ElementsAre("000000", "000001", "000002"));
   EXPECT_THAT(loader.next().keys, ElementsAre("000003", "000004", "000005", "000006"));
   EXPECT_TRUE(loader.next().end_of_data);
@@ -157,9 +156,9 @@ TEST(BadSamples, ADamagedShardCountsOnceAndItsHeadIsUsed) {
   std::string content = read_file(folder / "a.tar");
   content[content.find("000004.png") + 3] = 'X';  // its header's checksum is wrong now
   write_file_atomically(folder / "a.tar", content);
-  ImageTextLoaderOptions options = options_for(folder, 8, 0.5);
+  PictureLoaderOptions options = options_for(folder, 8, 0.5);
   options.epochs = 1;
-  ImageTextLoader loader(options);
+  PictureLoader loader(options);
   EXPECT_THAT(loader.next().keys, ElementsAre("000000", "000001", "000002", "000003"));
   loader.next();
   EXPECT_EQ(loader.bad_samples().bad, 1);
@@ -170,7 +169,7 @@ TEST(BadSamples, AFileThatIsNoTarStopsTheRunAtItsTurn) {
   const TestFolder folder;
   write_tar(folder / "a.tar", numbered_samples(0, 4));
   write_file_atomically(folder / "b.tar", "\x1F\x8B compressed " + std::string(1000, 'z'));
-  ImageTextLoader loader(options_for(folder, 2, 1.0));
+  PictureLoader loader(options_for(folder, 2, 1.0));
   EXPECT_EQ(loader.next().keys.size(), 2u);
   EXPECT_EQ(loader.next().keys.size(), 2u);
   EXPECT_THAT(message_of([&] { loader.next(); }), HasSubstr("b.tar] expected a tar file"));

@@ -4,7 +4,7 @@
 
 namespace millrace {
 
-torch::Tensor BatchBuffers::make(at::IntArrayRef sizes) {
+torch::Tensor BatchBuffers::make(at::IntArrayRef sizes, torch::Dtype dtype) {
   torch::Tensor memory;
   {
     const std::lock_guard lock(free_->mutex);
@@ -13,12 +13,15 @@ torch::Tensor BatchBuffers::make(at::IntArrayRef sizes) {
       free_->tensors.pop_back();
     }
   }
-  if (!memory.defined() || memory.sizes() != sizes) memory = torch::empty(sizes);
+  if (!memory.defined() || memory.sizes() != sizes || memory.scalar_type() != dtype) {
+    memory = torch::empty(sizes, dtype);
+  }
   // The tensor given out borrows from `memory`, which its deleter keeps alive and puts back.
-  return torch::from_blob(memory.data_ptr<float>(), sizes, [free = free_, memory](void*) {
+  const auto give_back = [free = free_, memory](void*) {
     const std::lock_guard lock(free->mutex);
     if (free->tensors.size() < free->max_kept) free->tensors.push_back(memory);
-  });
+  };
+  return torch::from_blob(memory.data_ptr(), sizes, give_back, dtype);
 }
 
 }  // namespace millrace

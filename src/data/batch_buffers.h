@@ -1,7 +1,7 @@
 // Memory of batches, used again: fresh pages cost as much as decoding a small picture.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 #include <memory>
@@ -15,9 +15,9 @@ class BatchBuffers {
   // Unused buffers kept; more are given back to the system.
   explicit BatchBuffers(size_t max_kept) : free_(std::make_shared<FreeList>(max_kept)) {}
 
-  // An uninitialised float32 tensor whose memory returns here when the last tensor that shares it goes, on any thread,
-  // also after this object has gone. All tensors of one BatchBuffers should have one size.
-  torch::Tensor make(at::IntArrayRef sizes);
+  // An uninitialised tensor whose memory returns here when the last tensor that shares it goes, on any thread,
+  // also after this object has gone. All tensors of one BatchBuffers should have one size and dtype.
+  torch::Tensor make(at::IntArrayRef sizes, torch::Dtype dtype = torch::kFloat32);
 
  private:
   struct FreeList {

@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
-#include "data/image_text_loader.h"
 #include "data/test_shards.h"
 
 namespace millrace {
@@ -25,9 +24,9 @@ class LoaderResume : public ::testing::Test {
     write_tar(folder_ / "c.tar", numbered_samples(40, 4));
   }
 
-  ImageTextLoaderOptions options(int64_t batch_size) const {
-    ImageTextLoaderOptions result;
-    result.shards = {folder_.string()};
+  PictureLoaderOptions options(int64_t batch_size) const {
+    PictureLoaderOptions result;
+    result.folder = folder_.string();
     result.batch_size = batch_size;
     result.seed = 5;
     result.shuffle_buffer_size = 6;
@@ -41,9 +40,9 @@ class LoaderResume : public ::testing::Test {
 };
 
 TEST_F(LoaderResume, AnyPositionGivesTheBatchesThatWouldHaveCome) {
-  ImageTextLoader loader(options(4));
+  PictureLoader loader(options(4));
   std::vector<std::string> positions = {loader.position()};
-  std::vector<ImageTextBatch> batches;
+  std::vector<SampleBatch> batches;
   std::vector<BadSampleReport> reports = {loader.bad_samples()};
   for (int i = 0; i < 20; ++i) {  // about four epochs
     batches.push_back(loader.next());
@@ -53,15 +52,15 @@ TEST_F(LoaderResume, AnyPositionGivesTheBatchesThatWouldHaveCome) {
   EXPECT_GT(batches.back().epochs.back(), 2u);
   EXPECT_GT(reports.back().bad, 4);
   for (size_t start = 0; start < positions.size() - 1; ++start) {
-    ImageTextLoader resumed(options(4));
+    PictureLoader resumed(options(4));
     if (start % 2 == 1) resumed.next();  // restoring also forgets what was in flight
     resumed.restore(positions[start]);
     EXPECT_EQ(resumed.position(), positions[start]);
     for (size_t i = start; i < std::min(start + 6, batches.size()); ++i) {
-      const ImageTextBatch batch = resumed.next();
+      const SampleBatch batch = resumed.next();
       ASSERT_EQ(batch.keys, batches[i].keys) << start << " " << i;
       ASSERT_EQ(batch.epochs, batches[i].epochs);
-      ASSERT_TRUE(torch::equal(batch.image_BCHW, batches[i].image_BCHW));
+      ASSERT_TRUE(torch::equal(batch.fields[0], batches[i].fields[0]));
       EXPECT_EQ(resumed.position(), positions[i + 1]);
       EXPECT_EQ(resumed.bad_samples().bad, reports[i + 1].bad);
       EXPECT_EQ(resumed.bad_samples().seen, reports[i + 1].seen);
@@ -70,23 +69,23 @@ TEST_F(LoaderResume, AnyPositionGivesTheBatchesThatWouldHaveCome) {
 }
 
 TEST_F(LoaderResume, TheSequenceGoesOnWithAnotherBatchSizeAndOtherRanks) {
-  ImageTextLoader loader(options(6));
+  PictureLoader loader(options(6));
   loader.next();
   const std::string position = loader.position();
   std::vector<std::string> expected;
   for (int i = 0; i < 4; ++i) {
-    const ImageTextBatch batch = loader.next();
+    const SampleBatch batch = loader.next();
     expected.insert(expected.end(), batch.keys.begin(), batch.keys.end());
   }
   std::vector<std::string> got(24);
   for (int rank = 0; rank < 2; ++rank) {
-    ImageTextLoaderOptions other = options(12);
+    PictureLoaderOptions other = options(12);
     other.rank = rank;
     other.world_size = 2;
-    ImageTextLoader part(other);
+    PictureLoader part(other);
     part.restore(position);
     for (int step = 0; step < 2; ++step) {
-      const ImageTextBatch batch = part.next();
+      const SampleBatch batch = part.next();
       ASSERT_EQ(batch.keys.size(), 6u);
       std::copy(batch.keys.begin(), batch.keys.end(), got.begin() + step * 12 + rank * 6);
     }
@@ -95,45 +94,45 @@ TEST_F(LoaderResume, TheSequenceGoesOnWithAnotherBatchSizeAndOtherRanks) {
 }
 
 TEST_F(LoaderResume, AFiniteRunResumesToItsEnd) {
-  ImageTextLoaderOptions finite = options(5);
+  PictureLoaderOptions finite = options(5);
   finite.epochs = 2;
-  ImageTextLoader loader(finite);
+  PictureLoader loader(finite);
   std::vector<std::string> positions;
   std::vector<size_t> left;
   size_t total = 0;
   while (true) {
     positions.push_back(loader.position());
     left.push_back(total);
-    const ImageTextBatch batch = loader.next();
+    const SampleBatch batch = loader.next();
     if (batch.end_of_data) break;
     total += batch.keys.size();
   }
   EXPECT_EQ(total, 2u * 18u);
   for (size_t i = 0; i < positions.size(); ++i) {
-    ImageTextLoader resumed(finite);
+    PictureLoader resumed(finite);
     resumed.restore(positions[i]);
     size_t seen = left[i];
-    for (ImageTextBatch batch = resumed.next(); !batch.end_of_data; batch = resumed.next()) seen += batch.keys.size();
+    for (SampleBatch batch = resumed.next(); !batch.end_of_data; batch = resumed.next()) seen += batch.keys.size();
     EXPECT_EQ(seen, total) << i;
   }
 }
 
 TEST_F(LoaderResume, APositionOfAnotherRunIsRefused) {
-  ImageTextLoader loader(options(4));
+  PictureLoader loader(options(4));
   loader.next();
   const std::string position = loader.position();
-  ImageTextLoaderOptions other_seed = options(4), other_buffer = options(4);
+  PictureLoaderOptions other_seed = options(4), other_buffer = options(4);
   other_seed.seed = 6;
   other_buffer.shuffle_buffer_size = 60;
-  for (const ImageTextLoaderOptions& other : {other_seed, other_buffer}) {
-    ImageTextLoader wrong(other);
+  for (const PictureLoaderOptions& other : {other_seed, other_buffer}) {
+    PictureLoader wrong(other);
     EXPECT_THROW(wrong.restore(position), DataError);
   }
   for (const std::string text : {"", "[]", "{}", "{\"version\": 1}", "not json"}) {
     EXPECT_THROW(loader.restore(text), DataError) << text;
   }
   write_shards(folder_, {2});
-  ImageTextLoader grown(options(4));
+  PictureLoader grown(options(4));
   EXPECT_THROW(grown.restore(position), DataError);
 }
 

@@ -1,7 +1,7 @@
-// A batch on its way: rows whose pictures are being decoded, and what happened to the samples between them.
+// A batch on its way: rows that are being decoded, and what happened to the samples between them.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 #include <exception>
@@ -10,16 +10,17 @@
 #include <string>
 #include <vector>
 
-#include "data/sample_reader.h"
-#include "data/shard_index.h"
+#include "data/sample_decoder.h"
+#include "data/sample_shard.h"
 
 namespace millrace {
 
 struct PlannedRow {
-  std::shared_ptr<const ShardIndex> shard;
+  std::shared_ptr<const SampleShard> shard;
   size_t sample = 0;  // in the shard
   uint32_t epoch = 0;
   std::string caption;
+  int64_t timestep = -1;
   std::future<DecodeOutcome> decoded;  // of this rank's rows only
 };
 
@@ -32,21 +33,27 @@ struct PlannedEvent {
 };
 
 struct PlannedBatch {
-  torch::Tensor image_BCHW;  // this rank's rows; written by the tasks behind `decoded`
+  std::vector<torch::Tensor> fields;  // this rank's rows; written by the tasks behind `decoded`
   size_t own_begin = 0;      // this rank's rows are rows[own_begin .. own_end)
   size_t own_end = 0;
   std::vector<PlannedRow> rows;      // of all ranks
   std::vector<PlannedEvent> events;  // up to the last row
   size_t counted = 0;                // events and rows that have been counted
   size_t counted_rows = 0;
-  std::vector<size_t> failed;  // counted own rows whose picture could not be decoded
+  std::vector<size_t> failed;  // counted own rows that could not be decoded
   bool complete = false;
   bool last = false;           // the epochs asked for end with it
   std::exception_ptr failure;  // what reading the next sample's shard threw
 
   bool owns(size_t row) const { return row >= own_begin && row < own_end; }
-  float* picture(size_t row) const {
-    return image_BCHW.data_ptr<float>() + static_cast<int64_t>(row - own_begin) * image_BCHW.stride(0);
+  // Where a row's part of each field is.
+  std::vector<void*> places(size_t row) const {
+    std::vector<void*> places;
+    for (const torch::Tensor& field : fields) {
+      const auto bytes = static_cast<size_t>(field.stride(0)) * field.element_size();
+      places.push_back(static_cast<std::byte*>(field.data_ptr()) + (row - own_begin) * bytes);
+    }
+    return places;
   }
 };
 

@@ -7,13 +7,12 @@
 
 namespace millrace {
 
-SampleStream::SampleStream(SampleOrder order, ShardCache& cache, ThreadPool& pool, const SquareTransform& transform,
-                           bool skip_small, int64_t epochs, size_t ahead)
+SampleStream::SampleStream(SampleOrder order, ShardCache& cache, ThreadPool& pool, const SampleDecoder& decoder,
+                           int64_t epochs, size_t ahead)
     : order_(std::move(order)),
       cache_(cache),
       pool_(pool),
-      transform_(transform),
-      skip_small_(skip_small),
+      decoder_(decoder),
       epochs_(epochs),
       ahead_(ahead) {}
 
@@ -29,9 +28,9 @@ StreamItem SampleStream::advance() {
     }
     item.shard = cache_.get(ref->shard);
     item.sample = ref->sample;
-    if (item.sample >= item.shard->samples().size()) {
+    if (item.sample >= item.shard->size()) {
       throw DataError("[" + item.shard->path().string() + "] expected more than " + std::to_string(ref->sample) +
-                      " samples as when the position was saved, got " + std::to_string(item.shard->samples().size()));
+                      " samples as when the position was saved, got " + std::to_string(item.shard->size()));
     }
   } catch (...) {
     // Kept until its turn: the batches before it are still good.
@@ -41,7 +40,7 @@ StreamItem SampleStream::advance() {
   }
   read_ahead();
   item.check = pool_.submit([this, shard = item.shard, sample = item.sample] {
-    return cancelled_ ? CheckedSample{} : check_sample(*shard, sample, transform_, skip_small_);
+    return cancelled_ ? CheckedSample{} : decoder_.check(*shard, sample);
   });
   return item;
 }

@@ -11,7 +11,7 @@
 
 #include "base/thread_pool.h"
 #include "data/sample_order.h"
-#include "data/sample_reader.h"
+#include "data/sample_decoder.h"
 #include "data/shard_cache.h"
 
 namespace millrace {
@@ -20,7 +20,7 @@ struct StreamItem {
   enum class Kind { kSample, kEpochEnd, kEnd, kFailure };
   Kind kind;
   uint32_t epoch = 0;
-  std::shared_ptr<const ShardIndex> shard;
+  std::shared_ptr<const SampleShard> shard;
   size_t sample = 0;
   std::future<CheckedSample> check;
   std::exception_ptr failure;
@@ -28,9 +28,9 @@ struct StreamItem {
 
 class SampleStream {
  public:
-  // ahead: samples kept in flight. epochs: 0 for no end. The pool and the cache must outlive the stream's tasks.
-  SampleStream(SampleOrder order, ShardCache& cache, ThreadPool& pool, const SquareTransform& transform,
-               bool skip_small, int64_t epochs, size_t ahead);
+  // ahead: samples kept in flight. epochs: 0 for no end. The pool, the cache and the decoder must outlive the stream's tasks.
+  SampleStream(SampleOrder order, ShardCache& cache, ThreadPool& pool, const SampleDecoder& decoder,
+               int64_t epochs, size_t ahead);
 
   // The next item's check is done (or it needs none): pop() will not wait.
   bool ready();
@@ -49,8 +49,7 @@ class SampleStream {
   SampleOrder order_;
   ShardCache& cache_;
   ThreadPool& pool_;
-  SquareTransform transform_;
-  bool skip_small_;
+  const SampleDecoder& decoder_;
   int64_t epochs_;
   size_t ahead_;
   std::optional<size_t> being_read_ahead_;

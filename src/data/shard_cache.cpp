@@ -9,16 +9,16 @@ namespace millrace {
 ShardCache::ShardCache(std::vector<ShardFile> shards, size_t max_shards, int64_t max_samples)
     : shards_(std::move(shards)), max_shards_(max_shards), max_samples_(max_samples), counts_(shards_.size(), -1) {}
 
-std::shared_ptr<const ShardIndex> ShardCache::get(size_t shard) {
+std::shared_ptr<const SampleShard> ShardCache::get(size_t shard) {
   MILLRACE_CHECK(shard < shards_.size());
-  std::promise<Index> promise;
-  std::shared_future<Index> future;
+  std::promise<Shard> promise;
+  std::shared_future<Shard> future;
   {
     const std::lock_guard lock(mutex_);
     const auto found = entries_.find(shard);
     if (found != entries_.end()) {
       by_use_.splice(by_use_.begin(), by_use_, found->second.used);
-      future = found->second.index;
+      future = found->second.opened;
     } else {
       by_use_.push_front(shard);
       entries_[shard] = {promise.get_future().share(), by_use_.begin()};
@@ -27,12 +27,12 @@ std::shared_ptr<const ShardIndex> ShardCache::get(size_t shard) {
   if (future.valid()) return future.get();
 
   try {
-    const Index index = std::make_shared<const ShardIndex>(shards_[shard]);
-    promise.set_value(index);
+    const Shard opened = open_shard(shards_[shard]);
+    promise.set_value(opened);
     const std::lock_guard lock(mutex_);
-    counts_[shard] = static_cast<int64_t>(index->samples().size());
+    counts_[shard] = static_cast<int64_t>(opened->size());
     evict_locked(shard);
-    return index;
+    return opened;
   } catch (...) {
     promise.set_exception(std::current_exception());
     throw;
@@ -44,7 +44,7 @@ int64_t ShardCache::sample_count(size_t shard) {
     const std::lock_guard lock(mutex_);
     if (counts_[shard] >= 0) return counts_[shard];
   }
-  return static_cast<int64_t>(get(shard)->samples().size());
+  return static_cast<int64_t>(get(shard)->size());
 }
 
 void ShardCache::evict_locked(size_t keep) {

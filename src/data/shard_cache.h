@@ -1,4 +1,4 @@
-// Indexes of shards, read once and kept while they are likely to be needed again. Safe to use from several threads.
+// Opened shards, kept while they are likely to be needed again. Safe to use from several threads.
 #pragma once
 
 #include <cstdint>
@@ -9,27 +9,27 @@
 #include <mutex>
 #include <vector>
 
-#include "data/shard_index.h"
+#include "data/sample_shard.h"
 #include "data/shard_list.h"
 
 namespace millrace {
 
 class ShardCache {
  public:
-  // Keeps at least one index; beyond max_shards (open files) or max_samples (memory, about 150 bytes each) the one not
+  // Keeps at least one; beyond max_shards (open files) or max_samples (memory, about 150 bytes each) the one not
   // used for longest goes.
   explicit ShardCache(std::vector<ShardFile> shards, size_t max_shards = 128, int64_t max_samples = 2'000'000);
 
   const std::vector<ShardFile>& shards() const { return shards_; }
   // Throws what reading the headers threw. Concurrent callers wait for the first.
-  std::shared_ptr<const ShardIndex> get(size_t shard);
-  // Remembered even after the index has gone.
+  std::shared_ptr<const SampleShard> get(size_t shard);
+  // Remembered even after the shard has been closed.
   int64_t sample_count(size_t shard);
 
  private:
-  using Index = std::shared_ptr<const ShardIndex>;
+  using Shard = std::shared_ptr<const SampleShard>;
   struct Entry {
-    std::shared_future<Index> index;
+    std::shared_future<Shard> opened;
     std::list<size_t>::iterator used;
   };
   void evict_locked(size_t keep);

@@ -4,12 +4,14 @@
 
 #include <algorithm>
 #include <charconv>
+#include <functional>
 #include <optional>
 #include <set>
 
 #include "base/error.h"
 #include "base/files.h"
 #include "base/text.h"
+#include "data/hf_dataset.h"
 
 namespace millrace {
 namespace {
@@ -59,8 +61,20 @@ std::vector<fs::path> tars_below(const fs::path& folder) {
   return found;
 }
 
+bool is_arrow(const fs::path& path) {
+  return path.extension() == ".arrow";
+}
+
+bool holds_arrow_files(const fs::path& folder) {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    if (is_arrow(entry.path())) return true;
+  }
+  return fs::exists(folder / "state.json") || fs::exists(folder / "dataset_dict.json");
+}
+
 std::vector<fs::path> match(const std::string& text) {
-  if (fs::is_directory(text)) return tars_below(text);
+  if (fs::is_directory(text)) return holds_arrow_files(text) ? list_hf_dataset(text) : tars_below(text);
   if (fs::exists(text)) return {text};
   std::vector<fs::path> found;
   glob_t matches{};
@@ -70,6 +84,10 @@ std::vector<fs::path> match(const std::string& text) {
     }
   }
   ::globfree(&matches);
+  // "data_set/*" matches dataset_info.json and state.json as well.
+  if (std::any_of(found.begin(), found.end(), is_arrow)) {
+    found.erase(std::remove_if(found.begin(), found.end(), std::not_fn(is_arrow)), found.end());
+  }
   return found;
 }
 
@@ -112,8 +130,8 @@ std::vector<ShardFile> list_shards(const std::vector<std::string>& patterns) {
     for (const std::string& text : texts) {
       const std::vector<fs::path> found = match(text);
       if (found.empty()) {
-        throw DataError("[" + text + "] expected tar shards, got " +
-                        (fs::is_directory(text) ? "a folder without any *.tar" : "no such file"));
+        throw DataError("[" + text + "] expected tar shards or Arrow files, got " +
+                        (fs::is_directory(text) ? "a folder without any *.tar or *.arrow" : "no such file"));
       }
       for (const fs::path& path : found) {
         const fs::path whole = fs::absolute(path).lexically_normal();
@@ -121,16 +139,17 @@ std::vector<ShardFile> list_shards(const std::vector<std::string>& patterns) {
       }
     }
   }
-  if (paths.empty()) throw DataError("[training.dataset_path] expected at least one tar shard, got none");
+  if (paths.empty()) throw DataError("[training.dataset_path] expected at least one shard, got none");
 
   const fs::path base = common_folder(paths);
   std::vector<ShardFile> shards;
   for (const fs::path& path : paths) {
     std::error_code error;
     const uint64_t size = fs::file_size(path, error);
-    if (error) throw DataError("[" + path.string() + "] expected a readable tar file, got: " + error.message());
-    if (size == 0) throw DataError("[" + path.string() + "] expected a tar file, got an empty one");
-    shards.push_back({path, path.lexically_relative(base).generic_string(), size});
+    if (error) throw DataError("[" + path.string() + "] expected a readable file, got: " + error.message());
+    if (size == 0) throw DataError("[" + path.string() + "] expected a tar or Arrow file, got an empty one");
+    shards.push_back({path, path.lexically_relative(base).generic_string(), size,
+                      is_arrow(path) ? ShardKind::kArrow : ShardKind::kTar});
   }
   return shards;
 }

@@ -1,4 +1,4 @@
-// Small data sets for the tests of this folder.
+// Small data sets for the tests of this folder, and a loader of their pictures.
 #pragma once
 
 #include <unistd.h>
@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "base/files.h"
+#include "data/picture_decoder.h"
+#include "data/sample_loader.h"
 #include "formats/tar.h"
 #include "images/encode.h"
 
@@ -80,5 +82,27 @@ inline void write_shards(const TestFolder& folder, const std::vector<int>& count
     first += counts[i];
   }
 }
+
+struct PictureLoaderOptions : SampleLoaderOptions {
+  std::string folder;
+  SquareTransform transform;
+  bool skip_small = true;
+};
+
+class PictureLoader : public SampleLoader {
+ public:
+  explicit PictureLoader(const PictureLoaderOptions& options)
+      : SampleLoader(with_shards(options), std::make_unique<PictureDecoder>(PictureDecoderOptions{
+                                               options.transform, options.skip_small, false, options.seed})) {}
+
+ private:
+  static SampleLoaderOptions with_shards(SampleLoaderOptions options, const std::string& folder) {
+    options.shards = list_shards({folder});
+    return options;
+  }
+  static SampleLoaderOptions with_shards(const PictureLoaderOptions& options) {
+    return with_shards(options, options.folder);
+  }
+};
 
 }  // namespace millrace

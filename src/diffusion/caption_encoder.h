@@ -3,7 +3,7 @@
 // Letters: B batch, T text tokens, X width of a token's encoding, V width of the pooled encoding.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 #include <filesystem>

@@ -4,7 +4,7 @@
 // resolution shift. All draws belong to the sample: they depend on (seed, sample id, epoch) and on nothing else.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 #include <vector>

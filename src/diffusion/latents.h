@@ -3,7 +3,7 @@
 // Shape letters: B batch, C channels, H and W rows and columns, I image tokens, F features of a token.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace millrace {
 

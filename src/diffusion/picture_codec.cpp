@@ -60,10 +60,7 @@ class AutoencoderCodec : public PictureCodec {
   torch::Tensor encode(const torch::Tensor& image_BCHW, const std::vector<RandomStream>& streams) override {
     const torch::NoGradGuard no_grad;
     const autoencoder::Moments moments = model_->encode(image_BCHW.to(device_, dtype_));
-    const torch::Tensor mean = moments.mean_BZhw.to(torch::kFloat32), logvar = moments.logvar_BZhw.to(torch::kFloat32);
-    torch::Tensor noise = torch::empty(mean.sizes(), mean.options());
-    philox_fill_normal(noise, streams);
-    return (mean + at::exp(0.5 * logvar) * noise - shift_) * scale_;
+    return sample_posterior(moments.mean_BZhw, moments.logvar_BZhw, streams, shift_, scale_);
   }
 
   torch::Tensor decode(const torch::Tensor& latent_BZhw) override {
@@ -86,6 +83,15 @@ std::unique_ptr<PictureCodec> pixel_codec() {
 
 std::unique_ptr<PictureCodec> autoencoder_codec(const AutoencoderCodecOptions& options) {
   return std::make_unique<AutoencoderCodec>(options);
+}
+
+torch::Tensor sample_posterior(const torch::Tensor& mean_BZhw, const torch::Tensor& logvar_BZhw,
+                               const std::vector<RandomStream>& streams, double shift, double scale) {
+  const torch::NoGradGuard no_grad;
+  const torch::Tensor mean = mean_BZhw.to(torch::kFloat32), logvar = logvar_BZhw.to(torch::kFloat32);
+  torch::Tensor noise = torch::empty(mean.sizes(), mean.options());
+  philox_fill_normal(noise, streams);
+  return (mean + at::exp(0.5 * logvar) * noise - shift) * scale;
 }
 
 }  // namespace millrace

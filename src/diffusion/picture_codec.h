@@ -1,7 +1,7 @@
 // Pictures to latents and back: FLUX's autoencoder, or the pixels themselves.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <filesystem>
 #include <memory>
@@ -35,7 +35,12 @@ struct AutoencoderCodecOptions {
   torch::Dtype dtype = torch::kFloat32;
   torch::Device device = torch::kCPU;
 };
-// The posterior is sampled: z = scale * (mean + exp(logvar / 2) * eps - shift).
+// The posterior is sampled.
 std::unique_ptr<PictureCodec> autoencoder_codec(const AutoencoderCodecOptions& options);
+
+// scale * (mean + exp(logvar / 2) * eps - shift), fp32; mean and logvar [B, Z, h, w] of any dtype, eps from each
+// sample's stream.
+torch::Tensor sample_posterior(const torch::Tensor& mean_BZhw, const torch::Tensor& logvar_BZhw,
+                               const std::vector<RandomStream>& streams, double shift, double scale);
 
 }  // namespace millrace

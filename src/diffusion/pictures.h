@@ -1,7 +1,7 @@
 // Tensors to picture files: single pictures and captioned grids.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <string>
 #include <vector>

@@ -1,7 +1,7 @@
 // Pictures from a flow model: Euler steps from noise to data.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <functional>
 #include <optional>

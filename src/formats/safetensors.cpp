@@ -25,7 +25,7 @@ void check_layout(const std::vector<SafetensorsEntry>& entries, uint64_t data_by
     const auto wanted = byte_count(entry.dtype, entry.shape);
     if (!wanted) fail("a shape below 2^63 bytes", shape_text(entry.shape));
     if (entry.end - entry.begin != *wanted) {
-      fail(str(*wanted, " bytes for ", dtype_name(entry.dtype), " ", shape_text(entry.shape)),
+      fail(str(*wanted, " bytes for ", tensor_text(entry.dtype, entry.shape)),
            str(entry.end - entry.begin));
     }
     position = entry.end;
@@ -60,6 +60,10 @@ std::string shape_text(std::span<const int64_t> shape) {
   std::string text = "[";
   for (size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
   return text + "]";
+}
+
+std::string tensor_text(DType dtype, std::span<const int64_t> shape) {
+  return str(dtype_name(dtype), " ", shape_text(shape));
 }
 
 SafetensorsContent parse_safetensors(std::span<const std::byte> bytes, std::string_view place) {

@@ -1,7 +1,7 @@
 // From tensors to what kernels see (raw.h), with the checks every op needs. For op.cpp and op_cpu.cpp files.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "base/error.h"
 #include "kernels/raw.h"

@@ -1,7 +1,7 @@
 // How much memory of a GPU torch's allocator holds.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "metrics/memory.h"
 

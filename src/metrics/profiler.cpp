@@ -1,7 +1,8 @@
 #include "metrics/profiler.h"
 
 #include <torch/csrc/autograd/profiler_kineto.h>
-#include <torch/torch.h>
+#include <torch/cuda.h>
+#include <torch/types.h>
 
 #include <algorithm>
 #include <cstdlib>

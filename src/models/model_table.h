@@ -11,7 +11,8 @@
 #include <string_view>
 #include <vector>
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
+#include <torch/types.h>
 
 #include "models/weights.h"
 

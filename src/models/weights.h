@@ -13,7 +13,8 @@
 #include <string_view>
 #include <vector>
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
+#include <torch/types.h>
 
 #include "formats/weight_store.h"
 #include "nn/tensor_io.h"

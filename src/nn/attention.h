@@ -3,7 +3,7 @@
 // Shape letters: B batch, H heads, L tokens, D head_dim. Scale is 1/sqrt(D).
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace millrace {
 

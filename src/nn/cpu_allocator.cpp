@@ -2,7 +2,7 @@
 
 #include <c10/core/CPUAllocator.h>
 #include <sys/mman.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <algorithm>
 #include <bit>

@@ -5,7 +5,7 @@
 // rows (benchmarks/results/flux_step_cpu.md).
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace millrace {
 

@@ -3,7 +3,8 @@
 // Shape letters: M rows (tokens), N outputs, K inputs.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
+#include <torch/types.h>
 
 namespace millrace {
 

@@ -1,7 +1,7 @@
 #include "nn/meta_memory.h"
 
 #include <c10/core/Allocator.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <mutex>
 

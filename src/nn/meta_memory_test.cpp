@@ -1,7 +1,7 @@
 #include "nn/meta_memory.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "nn/attention.h"
 #include "nn/linear.h"

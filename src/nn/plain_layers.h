@@ -3,7 +3,8 @@
 // shapes but no memory.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
+#include <torch/types.h>
 
 namespace millrace {
 

@@ -1,7 +1,7 @@
 // Rotary position tables for several position axes (Su et al., RoFormer, arXiv 2104.09864; FLUX's axes).
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <vector>
 

@@ -7,7 +7,7 @@
 #include <memory>
 #include <string>
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "formats/safetensors.h"
 

@@ -1,6 +1,6 @@
 #include "nn/tensor_io.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "base/error.h"
 #include "formats/test_support.h"

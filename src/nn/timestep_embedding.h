@@ -1,7 +1,7 @@
 // Sinusoidal embedding of a scalar in [0, 1] (FLUX: timestep and guidance).
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace millrace {
 

@@ -8,7 +8,7 @@
 #include <map>
 #include <vector>
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "comm/group.h"
 #include "parallel/buffer_pool.h"

@@ -1,7 +1,7 @@
 // Which device a rank trains on.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <string>
 

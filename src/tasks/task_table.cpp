@@ -1,7 +1,6 @@
 #include "tasks/task_table.h"
 
 #include <array>
-#include <cstdio>
 
 #include "base/error.h"
 #include "base/files.h"
@@ -19,7 +18,7 @@ namespace {
 
 struct TaskEntry {
   const char* model;  // config.model.name
-  std::unique_ptr<Task> (*make)(const RunConfig& config, Mesh& mesh, torch::Device device);
+  std::unique_ptr<Task> (*make)(const RunConfig& config, Mesh& mesh, torch::Device device, TaskPurpose purpose);
   RunPlan (*plan)(const RunConfig& config, const PlanOptions& options);
   std::vector<RunPlan> (*sweep)(const RunConfig& config, const PlanOptions& options);
 };
@@ -40,10 +39,7 @@ const TaskEntry& find_task(const std::string& model) {
 // Short, and shown when ranks differ.
 std::string fingerprint(const RunConfig& config) {
   const std::string text = to_toml(config);
-  char digits[17];
-  std::snprintf(digits, sizeof digits, "%016llx",
-                static_cast<unsigned long long>(checksum64(text.data(), text.size())));
-  return digits;
+  return checksum_text(checksum64(text.data(), text.size()));
 }
 
 CommOptions comm_options(const RunConfig& config, const World& world, torch::Device device,
@@ -70,16 +66,17 @@ int exit_code_of(const std::exception& error) {
   return known != nullptr ? static_cast<int>(known->code()) : 1;
 }
 
-}  // namespace
-
-void run_task(const RunConfig& config, const World& world, const std::string& version) {
+// Connects the ranks, makes the task and does `work` with both. What one rank throws, the others learn before they leave.
+template <typename Work>
+void with_task(const RunConfig& config, const World& world, const std::string& version, TaskPurpose purpose,
+               const Work& work) {
   install_caching_cpu_allocator();
   const TaskEntry& entry = find_task(config.model.name);
   const torch::Device device = device_of_rank(config.training.device, world);
   const auto ranks = connect(world, comm_options(config, world, device, version));
   try {
-    const std::unique_ptr<Task> task = entry.make(config, ranks->mesh(), device);
-    train(*task, config, *ranks);
+    const std::unique_ptr<Task> task = entry.make(config, ranks->mesh(), device, purpose);
+    work(*task, *ranks);
   } catch (const std::exception& error) {
     if (is_known_to_all(error)) {
       ranks->leave();
@@ -89,6 +86,21 @@ void run_task(const RunConfig& config, const World& world, const std::string& ve
     throw;
   }
   ranks->leave();
+}
+
+}  // namespace
+
+void run_task(const RunConfig& config, const World& world, const std::string& version) {
+  with_task(config, world, version, TaskPurpose::kTrain,
+            [&](Task& task, Communicator& ranks) { train(task, config, ranks); });
+}
+
+Evaluation evaluate_task(const RunConfig& config, const World& world, const std::string& version,
+                         const std::optional<CheckpointWeights>& weights) {
+  Evaluation evaluation;
+  with_task(config, world, version, TaskPurpose::kEvaluate,
+            [&](Task& task, Communicator& ranks) { evaluation = evaluate(task, ranks, weights); });
+  return evaluation;
 }
 
 RunPlan plan_task(const RunConfig& config, const PlanOptions& options) {

@@ -1,12 +1,14 @@
-// The one table of tasks: what `millrace train` can run.
+// The one table of tasks: what `millrace train` can run, and `millrace evaluate` judge.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "comm/world.h"
 #include "config/run_config.h"
 #include "metrics/run_plan.h"
+#include "train/evaluate.h"
 #include "train/plan_options.h"
 
 namespace millrace {
@@ -15,6 +17,10 @@ namespace millrace {
 // of another one are refused. Throws the exceptions of base/error.h; Preempted after a checkpoint when it was asked to
 // stop. What one rank throws, the others learn before they leave.
 void run_task(const RunConfig& config, const World& world, const std::string& version);
+
+// The validation loss of weights (see train/evaluate.h); config says the data.
+Evaluation evaluate_task(const RunConfig& config, const World& world, const std::string& version,
+                         const std::optional<CheckpointWeights>& weights);
 
 // What the same run would take, without running it; and every mesh of that many GPUs, the fastest that fits first.
 RunPlan plan_task(const RunConfig& config, const PlanOptions& options);

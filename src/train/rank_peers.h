@@ -1,7 +1,7 @@
 // What ranks must agree on outside the steps, through the store that the run keeps for such things.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 #include <functional>

@@ -1,7 +1,7 @@
 // What one step amounts to on all ranks: exchanged in one small all-reduce.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 

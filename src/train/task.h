@@ -1,7 +1,7 @@
 // What the step loop needs to know of a task: nothing of its model, data or loss.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 #include <filesystem>
@@ -23,6 +23,16 @@ struct MicrobatchResult {
   uint64_t sample_digest = 0;  // see sample_digest.h
 };
 
+// What a validation found; the same on every rank.
+struct ValidationResult {
+  double loss = 0;  // what is compared with the target
+  int64_t num_samples = 0;
+  std::vector<double> per_timestep;  // mean loss at t = i / size(), NaN where there was no sample; empty: the task has none
+};
+
+// Evaluating needs no training data, and its weights come from a checkpoint.
+enum class TaskPurpose { kTrain, kEvaluate };
+
 // On many ranks, each has its own Task, and all call the same functions in the same order.
 class Task {
  public:
@@ -34,9 +44,9 @@ class Task {
   // num_microbatches: how many make up this step, all of the same weight.
   virtual MicrobatchResult train_microbatch(int num_microbatches) = 0;
 
-  // The mean loss over the validation set of all ranks with the weights as they are now, the same number on every rank;
-  // nothing when the task has no such set.
-  virtual std::optional<double> validate() = 0;
+  // The loss over the whole validation set, on all ranks together, with the weights as they are now; nothing when the
+  // task has no such set.
+  virtual std::optional<ValidationResult> validate() = 0;
   // Draws samples with the weights as they are now into folder/step-%08d.png; false when the configuration asks for
   // none. All ranks draw, the first writes.
   virtual bool sample(int64_t step, const std::filesystem::path& folder) = 0;

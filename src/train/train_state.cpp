@@ -7,14 +7,31 @@
 
 namespace millrace {
 
+namespace {
+
+void add_pieces(std::vector<NamedPiece>& pieces, const FlatParameters& parameters,
+                const std::vector<ParameterPiece>& held, const std::string& prefix, const std::string& suffix,
+                const torch::Tensor& flat) {
+  for (const ParameterPiece& piece : held) {
+    pieces.push_back({prefix + piece.name + suffix, piece.global_shape, piece.offset, piece.start, piece.shape,
+                      piece.view(flat), piece.primary && parameters.writes_checkpoint()});
+  }
+}
+
+}  // namespace
+
+std::vector<NamedPiece> weight_pieces(const FlatParameters& parameters, const std::string& prefix,
+                                      const torch::Tensor& flat) {
+  std::vector<NamedPiece> pieces;
+  add_pieces(pieces, parameters, parameters.pieces(), prefix, "", flat);
+  return pieces;
+}
+
 std::vector<NamedPiece> checkpoint_pieces(const FlatParameters& parameters, const AdamOptimizer& optimizer) {
   const std::vector<ParameterPiece> held = parameters.pieces();
   std::vector<NamedPiece> pieces;
   const auto add = [&](const std::string& prefix, const std::string& suffix, const torch::Tensor& flat) {
-    for (const ParameterPiece& piece : held) {
-      pieces.push_back({prefix + piece.name + suffix, piece.global_shape, piece.offset, piece.start, piece.shape,
-                        piece.view(flat), piece.primary && parameters.writes_checkpoint()});
-    }
+    add_pieces(pieces, parameters, held, prefix, suffix, flat);
   };
   add("model.", "", parameters.master());
   for (const auto& [name, flat] : optimizer.state()) {

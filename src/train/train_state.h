@@ -18,6 +18,9 @@ struct Progress {
   std::string data_position;
 };
 
+// What this rank holds of each parameter, as views of flat, which lies as the parameters do; named prefix + parameter.
+std::vector<NamedPiece> weight_pieces(const FlatParameters& parameters, const std::string& prefix,
+                                      const torch::Tensor& flat);
 // "model.<parameter>", "optimizer.state.<parameter>.exp_avg" and ".exp_avg_sq", and with an average of the weights
 // "ema.<parameter>": views of what this rank holds, so that saving copies nothing twice and any program finds a tensor
 // by name.

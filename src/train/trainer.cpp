@@ -277,15 +277,15 @@ class Trainer {
 
   // True when the target is reached.
   bool validate(MetricLogger& logger) {
-    std::optional<double> loss;
+    std::optional<ValidationResult> result;
     {
       const auto averaged = use_averages();
-      loss = task_.validate();
+      result = task_.validate();
     }
-    if (!loss) return false;
-    logger.log_validation(progress_.step, *loss);
-    const bool reached = config_.validation.target_loss > 0 && *loss <= config_.validation.target_loss;
-    if (reached) log_info("validation loss ", *loss, " reached the target ", config_.validation.target_loss);
+    if (!result) return false;
+    logger.log_validation(progress_.step, result->loss);
+    const bool reached = config_.validation.target_loss > 0 && result->loss <= config_.validation.target_loss;
+    if (reached) log_info("validation loss ", result->loss, " reached the target ", config_.validation.target_loss);
     return reached;
   }
 

@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "nn/tensor_io.h"
 #include "optim/adam_optimizer.h"

@@ -12,7 +12,7 @@ spec.loader.exec_module(check_layers)
 
 CLEAN = {
     "src/base/error.h": "#include <string>\n",
-    "src/nn/linear.h": '#include <torch/torch.h>\n\n#include "base/error.h"\n',
+    "src/nn/linear.h": '#include <torch/types.h>\n\n#include "base/error.h"\n',
     "src/nn/linear.cpp": '#include "nn/linear.h"\n',
     "src/models/weights.h": '#include "nn/linear.h"\n',
     "src/models/flux/model.h": '#include "models/weights.h"\n',
@@ -39,6 +39,7 @@ def test_a_clean_tree_passes(tmp_path):
         ("src/nn/up.h", '#include "models/weights.h"', "[src/nn/up.h:1] expected a layer below 2 (nn)"),
         ("src/data/x.h", '#include "nn/linear.h"', "[src/data/x.h:1] expected a layer below 2 (data)"),
         ("src/formats/x.cpp", "#include <ATen/ATen.h>", "expected no libtorch in formats"),
+        ("src/nn/x.cpp", "#include <torch/torch.h>", "expected the torch header that is used"),
         ("src/kernels/op/op_cuda.cu", "#include <c10/cuda/CUDAStream.h>", "expected raw pointers and a stream"),
         ("src/nn/log.cpp", "#include <spdlog/spdlog.h>", "expected base/log.h, got spdlog/spdlog.h"),
         ("src/base/text.cpp", "#include <fmt/format.h>", "expected base/log.h, got fmt/format.h"),

@@ -1,5 +1,5 @@
 // Saves and loads a state of some size when told to by lines on stdin; answers each with a line of JSON. See run.py.
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdio>
 #include <cstring>

@@ -1,7 +1,7 @@
 // One FLUX training step after another, on request: worker.py's counterpart on this program's own parts. As one of
 // several ranks (RANK, WORLD_SIZE, ... in the environment) it takes its rows of the batch and its part of the weights.
 #include <sys/resource.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>

@@ -5,7 +5,8 @@
 // Prints JSON: images, wall seconds and CPU seconds of the process from the first batch's request to the last batch's
 // arrival, after one batch to warm up.
 #include <sys/resource.h>
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <cstdio>
 #include <cstdlib>
@@ -13,7 +14,8 @@
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "data/image_text_loader.h"
+#include "data/picture_decoder.h"
+#include "data/sample_loader.h"
 
 namespace {
 
@@ -34,20 +36,21 @@ int main(int argc, char** argv) {
     return 2;
   }
   try {
-    millrace::ImageTextLoaderOptions options;
-    options.shards = {argv[1]};
-    options.transform.size = std::atoi(argv[2]);
+    millrace::SampleLoaderOptions options;
+    millrace::PictureDecoderOptions pictures;
+    options.shards = millrace::list_shards({argv[1]});
+    pictures.transform.size = std::atoi(argv[2]);
     options.batch_size = std::atoi(argv[3]);
     const int batches = std::atoi(argv[4]);
-    options.transform.exact_decode = std::string(argv[5]) == "exact";
+    pictures.transform.exact_decode = std::string(argv[5]) == "exact";
     options.num_workers = argc > 6 ? std::atoi(argv[6]) : 1;
     options.prefetch_batches = 1;
     torch::set_num_threads(1);
-    millrace::ImageTextLoader loader(options);
+    millrace::SampleLoader loader(options, std::make_unique<millrace::PictureDecoder>(pictures));
     loader.next();
     const double wall = millrace::now_seconds(), cpu = cpu_seconds();
     double sum = 0;
-    for (int i = 0; i < batches; ++i) sum += loader.next().image_BCHW[0][0][0][0].item<float>();
+    for (int i = 0; i < batches; ++i) sum += loader.next().fields[0][0][0][0][0].item<float>();
     std::printf("{\"images\": %lld, \"wall\": %.6f, \"cpu\": %.6f, \"check\": %.6f}\n",
                 static_cast<long long>(batches * options.batch_size), millrace::now_seconds() - wall,
                 cpu_seconds() - cpu, sum);

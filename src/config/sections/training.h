@@ -12,6 +12,7 @@ namespace millrace {
 struct TrainingConfig {
   std::string dataset = "webdataset";
   std::string dataset_path;
+  std::optional<int64_t> subset_size;
   int64_t local_batch_size = 8;
   int64_t global_batch_size = -1;  // -1: local_batch_size times the ranks, without accumulation
   int64_t steps = 10000;
@@ -31,13 +32,20 @@ struct TrainingConfig {
   void describe(Visitor& visit) {
     visit(dataset,
           {.name = "dataset",
-           .meaning = "kind of the data: webdataset (tar shards), or a name that torchtitan gives to one",
-           .choices = {"webdataset", "cc12m_wds", "cc12m-wds", "cc12m_test", "cc12m-test", "cc12m_disk",
-                       "cc12m_preprocessed", "cc12m_wds_30k", "coco", "coco_preprocessed", "coco-validation", "dummy"},
+           .meaning = "kind of the data: webdataset (pictures with captions), preprocessed (encoded samples), or a "
+                      "name that torchtitan gives to one; dummy: 128 pictures of noise",
+           .choices = {"webdataset", "preprocessed", "cc12m_wds", "cc12m-wds", "cc12m_test", "cc12m-test",
+                       "cc12m_disk", "cc12m_preprocessed", "cc12m_wds_30k", "coco", "coco_preprocessed",
+                       "coco-validation", "dummy"},
            .torchtitan_default = "c4_test"});
     visit(dataset_path, {.name = "dataset_path",
-                         .meaning = "tar files: one, a folder, a glob, or a brace range such as shard-{000..099}.tar",
+                         .meaning = "tar shards or a Hugging Face data set saved to disk: a file, a folder, a glob, or a "
+                                    "brace range such as shard-{000..099}.tar; empty: /dataset/NAME for cc12m_* and coco*",
                          .none_is_empty = true});
+    visit(subset_size, {.name = "subset_size",
+                        .unit = "samples",
+                        .meaning = "train on the first so many samples only; None: all",
+                        .at_least = 1});
     visit(local_batch_size, {.name = "local_batch_size",
                              .unit = "samples",
                              .meaning = "samples that one rank computes at a time",

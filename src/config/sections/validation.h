@@ -23,9 +23,10 @@ struct ValidationConfig {
   void describe(Visitor& visit) {
     visit(enable, {.name = "enable", .meaning = "validate during training; eval.dataset switches it on as well"});
     visit(dataset, {.name = "dataset",
-                    .meaning = "kind of the validation data, as in training.dataset",
-                    .choices = {"", "webdataset", "cc12m-test-validation", "coco", "coco_preprocessed",
-                                "coco-validation", "dummy"},
+                    .meaning = "kind of the validation data, as in training.dataset; empty: the same kind",
+                    .choices = {"", "webdataset", "preprocessed", "cc12m_wds", "cc12m-wds", "cc12m_test", "cc12m-test",
+                                "cc12m_disk", "cc12m_preprocessed", "cc12m_wds_30k", "cc12m-test-validation", "coco",
+                                "coco_preprocessed", "coco-validation", "dummy"},
                     .none_is_empty = true,
                     .aliases = {"eval.dataset"},
                     .torchtitan_default = "c4_validation"});

@@ -7,7 +7,7 @@
 // shard.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace millrace {
 

@@ -6,7 +6,7 @@
 // others each either); arithmetic is fp32. bias_D may be undefined. Shapes that do not fit are LogicErrors.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace millrace {
 

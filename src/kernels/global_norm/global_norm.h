@@ -5,7 +5,7 @@
 // when all elements are.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace millrace {
 

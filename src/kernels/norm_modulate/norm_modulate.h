@@ -6,7 +6,7 @@
 // their gradients alike; each modulation tensor is either); arithmetic is fp32. Shapes that do not fit are LogicErrors.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace millrace {
 

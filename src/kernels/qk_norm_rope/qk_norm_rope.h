@@ -9,7 +9,7 @@
 // LogicErrors.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 namespace millrace {
 

@@ -7,7 +7,8 @@
 #include <memory>
 #include <vector>
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
+#include <torch/types.h>
 
 #include "models/clip/config.h"
 #include "nn/plain_layers.h"

@@ -1,7 +1,8 @@
 // The parts FLUX's blocks are made of. Modules hold parameters only; the blocks schedule the arithmetic.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
+#include <torch/types.h>
 
 #include <memory>
 

@@ -7,7 +7,8 @@
 // hidden_size, M all modulation outputs.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
+#include <torch/types.h>
 
 #include <map>
 #include <memory>

@@ -1,6 +1,7 @@
 #include "tasks/flux_pretrain/flux_encoders_plan.h"
 
-#include <torch/torch.h>
+#include <torch/nn/module.h>
+#include <torch/types.h>
 
 #include <algorithm>
 #include <filesystem>

@@ -3,27 +3,26 @@
 #include <algorithm>
 #include <cstdio>
 
-#include "base/clock.h"
 #include "base/error.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "data/image_text_loader.h"
 #include "diffusion/flow_matching.h"
-#include "diffusion/latents.h"
 #include "diffusion/pictures.h"
 #include "images/encode.h"
 #include "metrics/flops.h"
 #include "models/flux/weight_names.h"
 #include "models/model_table.h"
+#include "tasks/flux_pretrain/flux_batches.h"
+#include "tasks/flux_pretrain/flux_data.h"
+#include "tasks/flux_pretrain/flux_front_end.h"
+#include "tasks/flux_pretrain/flux_objective.h"
 #include "tasks/flux_pretrain/flux_setup.h"
-#include "train/sample_digest.h"
+#include "tasks/flux_pretrain/flux_validation.h"
 #include "train/weight_fingerprint.h"
 
 namespace millrace {
 namespace {
-
-constexpr int64_t kValidationTimesteps = 8;  // t = 0, 1/8 ... 7/8, as MLPerf validates
 
 flux::Keep keep_of(const std::string& mode) {
   if (mode == "none") return flux::Keep::kAll;
@@ -41,26 +40,36 @@ std::vector<std::string> sample_prompts(const SampleConfig& sample) {
 
 class FluxPretrainTask : public Task {
  public:
-  FluxPretrainTask(const RunConfig& config, Mesh& mesh, torch::Device device)
+  FluxPretrainTask(const RunConfig& config, Mesh& mesh, torch::Device device, TaskPurpose purpose)
       : config_(config),
         mesh_(mesh),
         seed_(static_cast<uint64_t>(config.training.seed.value_or(0))),
         device_(device),
         dtype_(compute_dtype(config, device_)),
-        codec_(make_picture_codec(config, dtype_, device_)),
-        sizes_(flux_config(config, codec_->channels())),
         keep_(keep_of(config.activation_checkpoint.mode)),
         prompts_(sample_prompts(config.sample)) {
-    const int64_t multiple = codec_->downscale() * patch_size(config_);
+    if (purpose == TaskPurpose::kTrain) training_data_ = training_dataset(config_);
+    if (config_.validation.enable) validation_data_ = validation_dataset(config_);
+    const bool networks = needs_networks();
+    load_codec(front_end_, config_, networks, dtype_, device_);
+    sizes_ = flux_config(config_, front_end_.codec ? front_end_.codec->channels() : shapes()->latent_channels);
+    for (const auto& data : {training_data_, validation_data_}) {
+      if (data && data->shapes) {
+        check_encodings(*data, config_, sizes_, front_end_.codec ? front_end_.codec->downscale() : 0);
+      }
+    }
+    const int64_t multiple = downscale() * patch_size(config_);
     if (config_.training.img_size % multiple != 0) {
       throw ConfigError(str("[training.img_size] expected a multiple of ", multiple,
-                            " (patch_size x the autoencoder's ", codec_->downscale(), "), got ",
-                            config_.training.img_size));
+                            " (patch_size x the autoencoder's ", downscale(), "), got ", config_.training.img_size));
     }
-    ImageTextLoaderOptions data = loader_options(config_.training.dataset_path, "training.dataset_path");
-    data.batch_size = config_.training.local_batch_size * mesh_.data_size();
-    loader_ = std::make_unique<ImageTextLoader>(data);
-    encoders_ = make_caption_encoders(config_, sizes_, dtype_, device_);
+    if (training_data_) training_ = std::make_unique<FluxBatches>(training_options(), front_end_);
+    load_encoders(front_end_, config_, networks, sizes_, dtype_, device_);
+    if (training_data_ && training_data_->shapes && config_.training.classifier_free_guidance_prob > 0) {
+      load_empty_prompt(front_end_, config_, sizes_, device_);
+    } else if (!config_.encoder.empty_encodings_path.empty() && training_data_ && !training_data_->shapes) {
+      log_warning("[encoder.empty_encodings_path] has no effect: the encoders encode the empty prompt themselves");
+    }
     const bool without_masters = config_.training.dtype == "bfloat16";
     if (without_masters && dtype_ != torch::kBFloat16) {
       throw ConfigError(
@@ -78,10 +87,10 @@ class FluxPretrainTask : public Task {
                         : reshard == "never" ? Reshard::kNever
                                              : Reshard::kDefault;
     model_ = std::make_shared<flux::Flux>(sizes_, placement);
-    if (config_.checkpoint.initial_load_path.empty()) {
-      model_->initialize(seed_);
-    } else {
+    if (!config_.checkpoint.initial_load_path.empty()) {
       load_initial_weights();
+    } else if (purpose == TaskPurpose::kTrain) {
+      model_->initialize(seed_);
     }
   }
 
@@ -89,65 +98,47 @@ class FluxPretrainTask : public Task {
 
   MicrobatchResult train_microbatch(int num_microbatches) override {
     MicrobatchResult result;
-    const double begin = now_seconds();
-    ImageTextBatch batch = loader_->next();
-    result.data_seconds = now_seconds() - begin;
-    const auto rows = static_cast<int64_t>(batch.sample_ids.size());
-    result.num_samples = rows;
-    result.num_tokens = rows * tokens_per_sample();
-    result.sample_digest = sample_digest(batch.epochs, batch.sample_ids);
-    const double weight = rows == 0 ? 0 : 1.0 / static_cast<double>(batch.global_rows * num_microbatches);
-    if (rows == 0) stand_in(batch);
+    const FluxBatch batch = training_->next();
+    result.data_seconds = batch.data_seconds;
+    result.num_samples = batch.num_samples;
+    result.num_tokens = batch.num_samples * tokens_per_sample();
+    result.sample_digest = batch.digest;
+    const double weight = batch.num_samples == 0 ? 0 : 1.0 / static_cast<double>(batch.global_rows * num_microbatches);
     flux::Flux::Saved saved;
-    const Prediction prediction = predict(batch.image_BCHW, with_dropout(batch), batch.sample_ids, batch.epochs,
-                                          draw_timesteps(seed_, batch.epochs, batch.sample_ids, device_), &saved);
+    const FluxPrediction prediction =
+        predict_velocity(*model_, batch, draw_timesteps(seed_, batch.epochs, batch.sample_ids, device_), seed_,
+                         patch_size(config_), keep_, &saved);
     const VelocityLoss loss = velocity_loss(prediction.velocity_BIC, prediction.target_BIC, weight);
     model_->backward(saved, loss.dprediction);
-    result.loss_1 = sum_of(loss.per_sample_B, rows) * weight;
+    result.loss_1 = sum_of_samples(loss.per_sample_B, batch) * weight;
     return result;
   }
 
-  std::optional<double> validate() override {
+  std::optional<ValidationResult> validate() override {
     const ValidationConfig& validation = config_.validation;
     if (!validation.enable) return std::nullopt;
-    ImageTextLoaderOptions options = loader_options(validation.dataset_path, "validation.dataset_path");
-    options.batch_size = validation.local_batch_size * mesh_.data_size();
-    options.shuffle = false;
-    options.epochs = 1;
-    ImageTextLoader loader(options);
-    // The sum of the losses and their number: every sample counts once, however many there are to a batch or rank.
-    torch::Tensor totals_2 = torch::zeros({2}, torch::dtype(torch::kFloat64).device(device_));
-    int64_t index = 0;
-    for (int64_t step = 0; validation.steps < 0 || step < validation.steps; ++step) {
-      ImageTextBatch batch = loader.next();
-      if (batch.end_of_data) break;
-      const auto rows = static_cast<int64_t>(batch.sample_ids.size());
-      if (rows == 0) stand_in(batch);  // the other ranks have rows left, and the model's weights are everybody's
-      for (int64_t pass = 0; pass < (validation.all_timesteps ? kValidationTimesteps : 1); ++pass) {
-        std::vector<float> t;
-        for (const int64_t row : batch.rows) {
-          const int64_t step_of_8 = validation.all_timesteps ? pass : (index + row) % kValidationTimesteps;
-          t.push_back(static_cast<float>(step_of_8) / kValidationTimesteps);
-        }
-        const Prediction prediction = predict(batch.image_BCHW, batch.captions, batch.sample_ids, batch.epochs,
-                                              torch::tensor(t, torch::kFloat32).to(device_), nullptr);
-        const VelocityLoss loss = velocity_loss(prediction.velocity_BIC, prediction.target_BIC, 1);
-        totals_2.narrow(0, 0, 1).add_(sum_of(loss.per_sample_B, rows));
-        totals_2.narrow(0, 1, 1).add_(static_cast<double>(rows));
-      }
-      index += batch.global_rows;
-    }
-    mesh_.data().all_reduce(totals_2).wait();
-    const torch::Tensor totals = totals_2.cpu();
-    const double sum = totals[0].item<double>(), count = totals[1].item<double>();
-    if (count == 0) {
-      throw DataError("[" + validation.dataset_path + "] expected samples to validate on, got none");
-    }
-    return sum / count;
+    FluxBatchesOptions data = batches_options(*validation_data_);
+    data.loader.batch_size = validation.local_batch_size * mesh_.data_size();
+    data.loader.shuffle = false;
+    data.loader.epochs = 1;
+    data.wants_timesteps = true;
+    FluxBatches batches(data, front_end_);
+    FluxValidationOptions options;
+    options.seed = seed_;
+    options.patch_size = patch_size(config_);
+    options.max_batches = validation.steps;
+    options.all_timesteps = validation.all_timesteps;
+    options.needs_timesteps = validation_data_->kind->needs_timesteps;
+    options.data_name = validation_data_->name;
+    return validate_flux(*model_, batches, mesh_, options);
   }
 
   bool sample(int64_t step, const std::filesystem::path& folder) override {
     if (prompts_.empty()) return false;
+    if (!front_end_.can_draw()) {
+      if (step == 0) log_info("no sample pictures: the encoders and the autoencoder are not loaded");
+      return false;
+    }
     // Each data rank draws as many; those beyond the last prompt keep the others company.
     const auto total = static_cast<int64_t>(prompts_.size()), ranks = int64_t{mesh_.data_size()};
     const int64_t share = (total + ranks - 1) / ranks;
@@ -162,7 +153,7 @@ class FluxPretrainTask : public Task {
     for (int64_t i = 0; i < share && options.first_number + i < total; ++i) {
       own[static_cast<size_t>(i)] = prompts_[static_cast<size_t>(options.first_number + i)];
     }
-    const torch::Tensor own_BCHW = draw_pictures(*model_, encoders_, *codec_, own, options).to(device_).contiguous();
+    const torch::Tensor own_BCHW = draw_pictures(*model_, front_end_.encoders, *front_end_.codec, own, options).to(device_).contiguous();
     std::vector<int64_t> shape = own_BCHW.sizes().vec();
     shape[0] *= ranks;
     const torch::Tensor pictures_BCHW = torch::empty(shape, own_BCHW.options());
@@ -176,8 +167,8 @@ class FluxPretrainTask : public Task {
     return true;
   }
 
-  std::string data_position() const override { return loader_->position(); }
-  void restore_data_position(const std::string& position) override { loader_->restore(position); }
+  std::string data_position() const override { return training_->loader().position(); }
+  void restore_data_position(const std::string& position) override { training_->loader().restore(position); }
 
   double flops_per_sample() const override {
     return flux_train_flops_per_sample({sizes_.hidden_size, sizes_.depth, sizes_.depth_single_blocks, sizes_.mlp_ratio,
@@ -202,79 +193,60 @@ class FluxPretrainTask : public Task {
             sizes_.hidden_size, ", ", sizes_.num_heads, " heads, ", sizes_.depth, " double and ",
             sizes_.depth_single_blocks, " single blocks, ", dtype_ == torch::kBFloat16 ? "bfloat16" : "float32", " on ",
             device_.str()),
-        str("data: ", config_.training.dataset_path, ", ", config_.training.img_size, " x ", config_.training.img_size,
+        str("data: ", training_data_->name, training_data_->shapes ? " (encoded beforehand)" : "", ", ",
+            config_.training.img_size, " x ", config_.training.img_size,
             " pixels, ", tokens_per_sample(), " tokens per sample"),
     };
   }
 
  private:
-  struct Prediction {
-    torch::Tensor velocity_BIC, target_BIC;
-  };
+  // Of encoded samples.
+  const EncodingShapes* shapes() const {
+    if (training_data_ && training_data_->shapes) return &*training_data_->shapes;
+    return validation_data_ && validation_data_->shapes ? &*validation_data_->shapes : nullptr;
+  }
+  // The frozen networks encode pictures and captions, and draw samples.
+  bool needs_networks() const {
+    if (training_data_ && !training_data_->shapes) return true;
+    if (validation_data_ && !validation_data_->shapes) return true;
+    if (shapes() == nullptr) return true;  // nothing else says what the model takes
+    const EncoderConfig& encoder = config_.encoder;
+    const bool draws = config_.sample.every_steps > 0 && !prompts_.empty();
+    return draws && !encoder.t5_encoder.empty() && !encoder.clip_encoder.empty() && !encoder.autoencoder_path.empty();
+  }
 
+  int64_t downscale() const {
+    return front_end_.codec ? front_end_.codec->downscale() : config_.training.img_size / shapes()->latent_rows;
+  }
   int64_t tokens_per_sample() const {
-    const int64_t patches = config_.training.img_size / (codec_->downscale() * patch_size(config_));
+    const int64_t patches = config_.training.img_size / (downscale() * patch_size(config_));
     return patches * patches + config_.encoder.max_t5_encoding_len;
   }
 
-  ImageTextLoaderOptions loader_options(const std::string& path, const char* key) const {
-    if (path.empty()) throw ConfigError(str("[", key, "] expected tar files to read pictures from, got nothing"));
-    ImageTextLoaderOptions options;
-    options.shards = {path};
-    options.rank = mesh_.data_rank();
-    options.world_size = mesh_.data_size();
+  FluxBatchesOptions batches_options(const FluxDataset& data) const {
+    FluxBatchesOptions options;
+    options.loader.shards = data.shards;
+    options.loader.subset_size = data.kind->subset_size;
+    options.loader.rank = mesh_.data_rank();
+    options.loader.world_size = mesh_.data_size();
+    options.loader.seed = seed_;
+    options.loader.bad_samples.max_fraction = config_.training.max_bad_samples;
+    options.loader.num_workers = static_cast<int>(config_.training.num_workers);
+    options.shapes = data.shapes;
+    options.pictures.transform.size = static_cast<int>(config_.training.img_size);
     options.seed = seed_;
-    options.shuffle = config_.training.shuffle_buffer_size > 0;
-    options.shuffle_buffer_size = std::max<int64_t>(config_.training.shuffle_buffer_size, 1);
-    options.transform.size = static_cast<int>(config_.training.img_size);
-    options.bad_samples.max_fraction = config_.training.max_bad_samples;
-    options.num_workers = static_cast<int>(config_.training.num_workers);
+    options.device = device_;
     return options;
   }
-
-  // A row that counts for nothing, for a rank that has none: all ranks run the model equally often.
-  void stand_in(ImageTextBatch& batch) const {
-    const int64_t side = config_.training.img_size;
-    batch.image_BCHW = torch::zeros({1, 3, side, side});
-    batch.captions = {""};
-    batch.keys = {""};
-    batch.sample_ids = {0};
-    batch.epochs = {0};
-    batch.rows = {0};
-  }
-  // fp64, one element, on the device.
-  torch::Tensor sum_of(const torch::Tensor& per_sample_B, int64_t rows) const {
-    return per_sample_B.narrow(0, 0, rows).sum(torch::kFloat64).view({1});
-  }
-
-  // Both encodings of a dropped caption are those of the empty one.
-  std::vector<std::string> with_dropout(const ImageTextBatch& batch) const {
-    std::vector<std::string> captions = batch.captions;
-    const double probability = config_.training.classifier_free_guidance_prob;
-    const auto streams = sample_streams(seed_, RandomPurpose::kPromptDropout, batch.epochs, batch.sample_ids);
-    for (size_t i = 0; i < captions.size(); ++i) {
-      if (random_uniform(streams[i], 0) < probability) captions[i].clear();
-    }
-    return captions;
-  }
-
-  Prediction predict(const torch::Tensor& image_BCHW, const std::vector<std::string>& captions,
-                     const std::vector<uint64_t>& sample_ids, const std::vector<uint32_t>& epochs,
-                     const torch::Tensor& t_B, flux::Flux::Saved* saved) {
-    const torch::Tensor x0 =
-        codec_->encode(image_BCHW.to(device_), sample_streams(seed_, RandomPurpose::kPosterior, epochs, sample_ids));
-    const torch::Tensor noise = draw_noise(seed_, RandomPurpose::kNoise, epochs, sample_ids, x0);
-    const int64_t patch = patch_size(config_);
-    flux::FluxInputs inputs;
-    inputs.img_BIC = pack_patches(interpolate(x0, noise, t_B), patch);
-    inputs.img_ids_BIA = image_ids(x0.size(2) / patch, x0.size(3) / patch, device_);
-    inputs.txt_BTX = encoders_.tokens->encode(captions);
-    inputs.txt_ids_BTA = text_ids(inputs.txt_BTX.size(1), device_);
-    inputs.timesteps_B = t_B;
-    inputs.y_BV = encoders_.pooled->encode(captions);
-    // FLUX.1-dev's distilled guidance is an input like any other; 1 is what an undistilled model stands for.
-    if (sizes_.guidance_embed) inputs.guidance_B = torch::ones_like(t_B);
-    return {model_->forward(inputs, saved, keep_), pack_patches(noise - x0, patch)};
+  FluxBatchesOptions training_options() const {
+    FluxBatchesOptions options = batches_options(*training_data_);
+    const TrainingConfig& training = config_.training;
+    if (training.subset_size) options.loader.subset_size = *training.subset_size;
+    options.loader.batch_size = training.local_batch_size * mesh_.data_size();
+    options.loader.shuffle = training.shuffle_buffer_size > 0;
+    options.loader.shuffle_buffer_size = std::max<int64_t>(training.shuffle_buffer_size, 1);
+    options.prompt_dropout = training.classifier_free_guidance_prob;
+    return options;
   }
 
   void load_initial_weights() {
@@ -290,19 +262,20 @@ class FluxPretrainTask : public Task {
   uint64_t seed_;
   torch::Device device_;
   torch::Dtype dtype_;
-  std::unique_ptr<PictureCodec> codec_;
-  flux::FluxConfig sizes_;
   flux::Keep keep_;
   std::vector<std::string> prompts_;
-  std::unique_ptr<ImageTextLoader> loader_;
-  CaptionEncoders encoders_;
+  std::optional<FluxDataset> training_data_, validation_data_;
+  FluxFrontEnd front_end_;
+  flux::FluxConfig sizes_;
+  std::unique_ptr<FluxBatches> training_;
   std::shared_ptr<flux::Flux> model_;
 };
 
 }  // namespace
 
-std::unique_ptr<Task> make_flux_pretrain_task(const RunConfig& config, Mesh& mesh, torch::Device device) {
-  return std::make_unique<FluxPretrainTask>(config, mesh, device);
+std::unique_ptr<Task> make_flux_pretrain_task(const RunConfig& config, Mesh& mesh, torch::Device device,
+                                              TaskPurpose purpose) {
+  return std::make_unique<FluxPretrainTask>(config, mesh, device, purpose);
 }
 
 }  // namespace millrace

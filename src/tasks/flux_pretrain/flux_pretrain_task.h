@@ -10,6 +10,7 @@
 namespace millrace {
 
 // mesh: must live as long as the task. device: of this rank.
-std::unique_ptr<Task> make_flux_pretrain_task(const RunConfig& config, Mesh& mesh, torch::Device device);
+std::unique_ptr<Task> make_flux_pretrain_task(const RunConfig& config, Mesh& mesh, torch::Device device,
+                                              TaskPurpose purpose);
 
 }  // namespace millrace

@@ -1,7 +1,7 @@
 // From the configuration to FLUX and the networks around it; shared by training, `sample` and `evaluate`.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <functional>
 #include <memory>

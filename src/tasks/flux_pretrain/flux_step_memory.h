@@ -1,7 +1,7 @@
 // One training step of FLUX on tensors without memory: what it would take, and what it would send.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 #include <vector>

@@ -1,4 +1,4 @@
-#include "data/shard_index.h"
+#include "data/tar_shard.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -19,13 +19,13 @@ ShardFile shard_file(const std::filesystem::path& path) {
   return {path, path.filename().string(), std::filesystem::file_size(path)};
 }
 
-std::string read(const ShardIndex& index, const Extent& extent) {
+std::string read(const TarShard& shard, size_t sample, SampleField field) {
   std::string content;
-  index.read(extent, 1 << 20, 1 << 20, content);
+  shard.view(sample, field, 1 << 20, 1 << 20, content);
   return content;
 }
 
-TEST(ShardIndex, GroupsByKeyAsWebdataset) {
+TEST(TarShard, GroupsByKeyAsWebdataset) {
   const TestFolder folder;
   write_tar(folder / "a.tar", {{"dir.v1/0001.jpg", "J"},
                                {"dir.v1/0001.png", "P"},
@@ -37,55 +37,67 @@ TEST(ShardIndex, GroupsByKeyAsWebdataset) {
                                {"dir.v1/.hidden.png", "no key"},
                                {"0002.jpeg", "E"},
                                {"0002.caption", "C"}});
-  const ShardIndex index(shard_file(folder / "a.tar"));
-  ASSERT_EQ(index.samples().size(), 3u);
-  const SampleEntry& first = index.samples()[0];
-  EXPECT_EQ(first.key, "dir.v1/0001");
-  EXPECT_EQ(read(index, first.picture), "P");  // png before jpg; seg.png is another thing
-  EXPECT_EQ(read(index, first.caption), "T");
-  EXPECT_FALSE(first.json.exists());
-  EXPECT_EQ(read(index, index.samples()[1].picture), "W");
-  EXPECT_EQ(read(index, index.samples()[1].json), "{}");
-  EXPECT_FALSE(index.samples()[1].caption.exists());
-  EXPECT_EQ(index.samples()[2].key, "0002");
-  EXPECT_EQ(read(index, index.samples()[2].caption), "C");
-  EXPECT_NE(index.sample_id(1), index.sample_id(2));
-  EXPECT_TRUE(index.damage().empty());
+  const TarShard shard(shard_file(folder / "a.tar"));
+  ASSERT_EQ(shard.size(), 3u);
+  EXPECT_EQ(shard.key(0), "dir.v1/0001");
+  EXPECT_EQ(read(shard, 0, SampleField::kPicture), "P");  // png before jpg; seg.png is another thing
+  EXPECT_EQ(read(shard, 0, SampleField::kCaption), "T");
+  EXPECT_FALSE(shard.field_size(0, SampleField::kJson));
+  EXPECT_EQ(read(shard, 1, SampleField::kPicture), "W");
+  EXPECT_EQ(read(shard, 1, SampleField::kJson), "{}");
+  EXPECT_FALSE(shard.field_size(1, SampleField::kCaption));
+  EXPECT_EQ(shard.key(2), "0002");
+  EXPECT_EQ(read(shard, 2, SampleField::kCaption), "C");
+  EXPECT_NE(shard.sample_id(1), shard.sample_id(2));
+  EXPECT_TRUE(shard.damage().empty());
 }
 
-TEST(ShardIndex, LongNamesAreRead) {
+TEST(TarShard, TimestepsComeFromTheJson) {
+  const TestFolder folder;
+  write_tar(folder / "a.tar", {{"1.json", "{\"timestep\": 7, \"caption\": \"c\"}"},
+                               {"2.json", "{\"timestep\": null}"},
+                               {"3.txt", "T"},
+                               {"4.json", "{\"timestep\": \"two\"}"}});
+  const TarShard shard(shard_file(folder / "a.tar"));
+  EXPECT_EQ(shard.timestep(0), 7);
+  EXPECT_EQ(shard.timestep(1), std::nullopt);
+  EXPECT_EQ(shard.timestep(2), std::nullopt);
+  EXPECT_THROW(shard.timestep(3), DataError);
+}
+
+TEST(TarShard, LongNamesAreRead) {
   const TestFolder folder;
   const std::string name(180, 'x'), longer(400, 'y');
   write_tar(folder / "a.tar", {{name + ".txt", "A"}, {longer + ".txt", "B"}, {"c.txt", "C"}});
-  const ShardIndex index(shard_file(folder / "a.tar"));
-  ASSERT_EQ(index.samples().size(), 3u);
-  EXPECT_EQ(index.samples()[0].key, name);
-  EXPECT_EQ(index.samples()[1].key, longer);
-  EXPECT_EQ(index.samples()[2].key, "c");
-  EXPECT_EQ(read(index, index.samples()[1].caption), "B");
+  const TarShard shard(shard_file(folder / "a.tar"));
+  ASSERT_EQ(shard.size(), 3u);
+  EXPECT_EQ(shard.key(0), name);
+  EXPECT_EQ(shard.key(1), longer);
+  EXPECT_EQ(shard.key(2), "c");
+  EXPECT_EQ(read(shard, 1, SampleField::kCaption), "B");
 }
 
-TEST(ShardIndex, ATarCutShortKeepsItsHead) {
+TEST(TarShard, ATarCutShortKeepsItsHead) {
   const TestFolder folder;
   write_tar(folder / "a.tar", numbered_samples(0, 5));
   std::filesystem::resize_file(folder / "a.tar", std::filesystem::file_size(folder / "a.tar") / 2);
-  const ShardIndex index(shard_file(folder / "a.tar"));
-  EXPECT_THAT(index.damage(), HasSubstr("ends early"));
-  ASSERT_GE(index.samples().size(), 3u);
-  EXPECT_TRUE(index.is_damage(index.samples().size() - 1));
-  EXPECT_FALSE(index.is_damage(0));
+  const TarShard shard(shard_file(folder / "a.tar"));
+  EXPECT_THAT(shard.damage(), HasSubstr("ends early"));
+  ASSERT_GE(shard.size(), 3u);
+  EXPECT_TRUE(shard.is_damage(shard.size() - 1));
+  EXPECT_FALSE(shard.is_damage(0));
 }
 
-TEST(ShardIndex, WhatIsNoTarIsRefused) {
+TEST(TarShard, WhatIsNoTarIsRefused) {
   const TestFolder folder;
   write_file_atomically(folder / "a.tar", std::string(5000, 'x'));
   write_file_atomically(folder / "b.tar", "short");
-  EXPECT_THROW(ShardIndex(shard_file(folder / "a.tar")), DataError);
-  EXPECT_THROW(ShardIndex(shard_file(folder / "b.tar")), DataError);
+  EXPECT_THROW(TarShard(shard_file(folder / "a.tar")), DataError);
+  EXPECT_THROW(TarShard(shard_file(folder / "b.tar")), DataError);
 }
 
 // Run under ASan too. Whatever the bytes, an index whose pieces lie in the file, or a DataError.
-TEST(ShardIndex, MutatedTarsNeverCrash) {
+TEST(TarShard, MutatedTarsNeverCrash) {
   const TestFolder folder;
   write_tar(folder / "a.tar", numbered_samples(0, 4));
   const std::string whole = read_file(folder / "a.tar");
@@ -107,13 +119,14 @@ TEST(ShardIndex, MutatedTarsNeverCrash) {
     ASSERT_EQ(::ftruncate(descriptor, 0), 0);
     ASSERT_EQ(::pwrite(descriptor, content.data(), content.size(), 0), static_cast<ssize_t>(content.size()));
     try {
-      const ShardIndex index({path, "mutated.tar", content.size()});
-      for (const SampleEntry& sample : index.samples()) {
-        for (const Extent& extent : {sample.picture, sample.caption, sample.json}) {
+      const TarShard shard({path, "mutated.tar", content.size()});
+      for (size_t sample = 0; sample < shard.size(); ++sample) {
+        for (const SampleField field : {SampleField::kPicture, SampleField::kCaption, SampleField::kJson}) {
+          const TarShard::Extent& extent = shard.extent(sample, field);
           ASSERT_LE(extent.offset + extent.size, content.size());
         }
       }
-      ++(index.damage().empty() ? read_back : damaged);
+      ++(shard.damage().empty() ? read_back : damaged);
     } catch (const DataError&) {
       ++damaged;
     }

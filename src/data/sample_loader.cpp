@@ -1,7 +1,8 @@
-#include "data/image_text_loader.h"
+#include "data/sample_loader.h"
 
 #include <algorithm>
 #include <deque>
+#include <limits>
 #include <thread>
 #include <utility>
 
@@ -20,14 +21,14 @@ int default_workers() {
   return std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, 8);
 }
 
-void check(const ImageTextLoaderOptions& options) {
+void check(const SampleLoaderOptions& options) {
   const auto require = [](bool condition, const std::string& message) {
     if (!condition) throw ConfigError("[data loader] expected " + message);
   };
   require(options.batch_size >= 1, "a batch size of at least 1, got " + std::to_string(options.batch_size));
   require(options.shuffle_buffer_size >= 1,
           "a shuffle buffer of at least 1, got " + std::to_string(options.shuffle_buffer_size));
-  require(options.transform.size >= 1, "a picture size of at least 1, got " + std::to_string(options.transform.size));
+  require(options.subset_size >= 0, "a subset of at least 0 samples, got " + std::to_string(options.subset_size));
   require(options.epochs >= 0, "epochs of at least 0, got " + std::to_string(options.epochs));
   MILLRACE_CHECK(options.world_size >= 1 && options.rank >= 0 && options.rank < options.world_size);
   MILLRACE_CHECK(options.prefetch_batches >= 0);
@@ -35,12 +36,12 @@ void check(const ImageTextLoaderOptions& options) {
 
 }  // namespace
 
-class ImageTextLoader::Impl {
+class SampleLoader::Impl {
  public:
-  explicit Impl(ImageTextLoaderOptions options);
+  Impl(SampleLoaderOptions options, std::unique_ptr<const SampleDecoder> decoder);
   ~Impl() { cancel(); }
 
-  ImageTextBatch next();
+  SampleBatch next();
   std::string position() const {
     return write_position({behind_.state(), counter_.report(), counter_.usable_in_epoch()}, identity_);
   }
@@ -48,24 +49,30 @@ class ImageTextLoader::Impl {
   BadSampleReport bad_samples() const { return counter_.report(); }
 
  private:
+  void limit_to_subset();
   SampleOrder make_order();
   void cancel();
   void plan(size_t batches, bool wait);
   void plan_item(StreamItem item);
   PlannedBatch& open_batch();
-  void add_row(PlannedBatch& batch, const StreamItem& item, std::string caption);
+  void add_row(PlannedBatch& batch, const StreamItem& item, CheckedSample checked);
   void account(PlannedBatch& batch);
   void wait_for_row(PlannedBatch& batch, size_t row);
   bool substitute(PlannedBatch& batch, size_t row);
-  ImageTextBatch finish(PlannedBatch& batch);
-  DecodeOutcome decode(const PlannedRow& row, float* out) const;
+  SampleBatch finish(PlannedBatch& batch);
+  DecodeOutcome decode(const PlannedRow& row, const std::vector<void*>& out) const {
+    return decoder_->decode(*row.shard, row.sample, row.epoch, out);
+  }
 
-  const ImageTextLoaderOptions options_;
+  const SampleLoaderOptions options_;
+  const std::unique_ptr<const SampleDecoder> decoder_;
   ShardCache cache_;
+  size_t num_shards_;          // that are read
+  int64_t last_shard_limit_;   // samples of the last of them
   OrderIdentity identity_;
   SampleOrder behind_;  // follows what has been delivered: its state is the position
   BadSampleCounter counter_;
-  BatchBuffers buffers_;
+  std::vector<BatchBuffers> buffers_;  // one per field
   std::deque<std::unique_ptr<PlannedBatch>> planned_;
   bool finished_ = false;
   std::atomic<bool> cancelled_{false};
@@ -73,62 +80,84 @@ class ImageTextLoader::Impl {
   std::unique_ptr<ThreadPool> pool_;  // last: its tasks use all of the above
 };
 
-ImageTextLoader::Impl::Impl(ImageTextLoaderOptions options)
+SampleLoader::Impl::Impl(SampleLoaderOptions options, std::unique_ptr<const SampleDecoder> decoder)
     : options_((check(options), std::move(options))),
-      cache_(list_shards(options_.shards)),
-      identity_{fingerprint(cache_.shards()), cache_.shards().size(), options_.seed, options_.shuffle,
+      decoder_(std::move(decoder)),
+      cache_(options_.shards),
+      num_shards_(options_.shards.size()),
+      last_shard_limit_(std::numeric_limits<int64_t>::max()),
+      identity_{fingerprint(cache_.shards()) ^ static_cast<uint64_t>(options_.subset_size),
+                options_.shards.size(),
+                options_.seed,
+                options_.shuffle,
                 options_.shuffle_buffer_size},
-      behind_(make_order()),
+      behind_((limit_to_subset(), make_order())),
       counter_(options_.bad_samples),
-      buffers_(static_cast<size_t>(options_.prefetch_batches) + 2),
+      buffers_(decoder_->fields().size(), BatchBuffers(static_cast<size_t>(options_.prefetch_batches) + 2)),
       pool_(std::make_unique<ThreadPool>(options_.num_workers > 0 ? options_.num_workers : default_workers())) {
   // Enough samples in flight for the pool to be busy while one batch is used, without reading a large batch twice over.
   const size_t ahead = std::clamp<size_t>(static_cast<size_t>(options_.batch_size), 16, 256);
-  stream_ = std::make_unique<SampleStream>(make_order(), cache_, *pool_, options_.transform, options_.skip_small,
-                                           options_.epochs, ahead);
+  stream_ = std::make_unique<SampleStream>(make_order(), cache_, *pool_, *decoder_, options_.epochs, ahead);
 }
 
-SampleOrder ImageTextLoader::Impl::make_order() {
-  return SampleOrder(
-      cache_.shards().size(), [this](size_t shard) { return cache_.sample_count(shard); }, options_.seed,
-      options_.shuffle, static_cast<size_t>(options_.shuffle_buffer_size));
+// Finds the shards that hold the first subset_size samples.
+void SampleLoader::Impl::limit_to_subset() {
+  if (options_.subset_size == 0) return;
+  int64_t before = 0;
+  for (size_t shard = 0; shard < num_shards_; ++shard) {
+    const int64_t count = cache_.sample_count(shard);
+    if (before + count >= options_.subset_size) {
+      num_shards_ = shard + 1;
+      last_shard_limit_ = options_.subset_size - before;
+      return;
+    }
+    before += count;
+  }
 }
 
-void ImageTextLoader::Impl::cancel() {
+SampleOrder SampleLoader::Impl::make_order() {
+  const auto sample_count = [this](size_t shard) {
+    const int64_t count = cache_.sample_count(shard);
+    return shard + 1 == num_shards_ ? std::min(count, last_shard_limit_) : count;
+  };
+  return SampleOrder(num_shards_, sample_count, options_.seed, options_.shuffle,
+                     static_cast<size_t>(options_.shuffle_buffer_size));
+}
+
+void SampleLoader::Impl::cancel() {
   cancelled_ = true;
   stream_->cancel();
 }
 
-DecodeOutcome ImageTextLoader::Impl::decode(const PlannedRow& row, float* out) const {
-  return decode_sample(*row.shard, row.sample, row.shard->sample_id(row.sample), row.epoch, options_.seed,
-                       options_.transform, out);
-}
-
-PlannedBatch& ImageTextLoader::Impl::open_batch() {
+PlannedBatch& SampleLoader::Impl::open_batch() {
   if (!planned_.empty() && !planned_.back()->complete) return *planned_.back();
   auto batch = std::make_unique<PlannedBatch>();
   const int64_t ranks = options_.world_size, rank = options_.rank;
   batch->own_begin = static_cast<size_t>(rank * options_.batch_size / ranks);
   batch->own_end = static_cast<size_t>((rank + 1) * options_.batch_size / ranks);
-  const int64_t side = options_.transform.size;
-  batch->image_BCHW = buffers_.make({static_cast<int64_t>(batch->own_end - batch->own_begin), 3, side, side});
+  for (size_t i = 0; i < buffers_.size(); ++i) {
+    const BatchField& field = decoder_->fields()[i];
+    std::vector<int64_t> sizes = field.sizes;
+    sizes.insert(sizes.begin(), static_cast<int64_t>(batch->own_end - batch->own_begin));
+    batch->fields.push_back(buffers_[i].make(sizes, field.dtype));
+  }
   batch->rows.reserve(static_cast<size_t>(options_.batch_size));  // tasks refer to rows
   planned_.push_back(std::move(batch));
   return *planned_.back();
 }
 
-void ImageTextLoader::Impl::add_row(PlannedBatch& batch, const StreamItem& item, std::string caption) {
+void SampleLoader::Impl::add_row(PlannedBatch& batch, const StreamItem& item, CheckedSample checked) {
   const size_t index = batch.rows.size();
-  batch.rows.push_back({item.shard, item.sample, item.epoch, std::move(caption), {}});
+  batch.rows.push_back({item.shard, item.sample, item.epoch, std::move(checked.caption), checked.timestep, {}});
   PlannedRow& row = batch.rows.back();
   if (batch.owns(index)) {
     row.decoded = pool_->submit(
-        [this, row = &row, out = batch.picture(index)] { return cancelled_ ? DecodeOutcome{} : decode(*row, out); });
+        [this, row = &row, out = batch.places(index)] { return cancelled_ ? DecodeOutcome{} : decode(*row, out); });
   }
   batch.complete = batch.rows.size() == static_cast<size_t>(options_.batch_size);
 }
 
-void ImageTextLoader::Impl::plan_item(StreamItem item) {
+void SampleLoader::Impl::plan_item(StreamItem item) {
   using Kind = PlannedEvent::Kind;
   PlannedBatch& batch = open_batch();
   switch (item.kind) {
@@ -155,13 +184,13 @@ void ImageTextLoader::Impl::plan_item(StreamItem item) {
       return;
     case CheckedSample::Verdict::kUsable:
       batch.events.push_back({Kind::kUsable, {}, {}});
-      add_row(batch, item, std::move(checked.caption));
+      add_row(batch, item, std::move(checked));
       return;
   }
 }
 
 // Completes so many batches, or as many as can be without waiting.
-void ImageTextLoader::Impl::plan(size_t batches, bool wait) {
+void SampleLoader::Impl::plan(size_t batches, bool wait) {
   constexpr size_t kMaxEvents = 1000;
   while (planned_.size() < batches || !planned_[batches - 1]->complete) {
     if (!planned_.empty() && (planned_.back()->last || planned_.back()->failure)) return;
@@ -178,8 +207,8 @@ void ImageTextLoader::Impl::plan(size_t batches, bool wait) {
   }
 }
 
-// Counts what happened up to the batch's last row and waits for its pictures.
-void ImageTextLoader::Impl::account(PlannedBatch& batch) {
+// Counts what happened up to the batch's last row and waits for its rows.
+void SampleLoader::Impl::account(PlannedBatch& batch) {
   for (; batch.counted < batch.events.size(); ++batch.counted) {
     const PlannedEvent& event = batch.events[batch.counted];
     behind_.next();
@@ -201,7 +230,7 @@ void ImageTextLoader::Impl::account(PlannedBatch& batch) {
   }
 }
 
-void ImageTextLoader::Impl::wait_for_row(PlannedBatch& batch, size_t row) {
+void SampleLoader::Impl::wait_for_row(PlannedBatch& batch, size_t row) {
   if (!batch.owns(row)) return;
   const PlannedRow& planned = batch.rows[row];
   const DecodeOutcome outcome = batch.rows[row].decoded.get();
@@ -213,25 +242,25 @@ void ImageTextLoader::Impl::wait_for_row(PlannedBatch& batch, size_t row) {
 
 // Damage behind a sound header is seen only by the rank that decodes the sample. So that all ranks keep the same order,
 // no row moves up: the next sample of the order that can be decoded takes its place as well. False: there is none.
-bool ImageTextLoader::Impl::substitute(PlannedBatch& batch, size_t row) {
+bool SampleLoader::Impl::substitute(PlannedBatch& batch, size_t row) {
   constexpr size_t kMaxTries = 64;
   const auto size = static_cast<size_t>(options_.batch_size);
   for (size_t next = row + 1; next <= row + kMaxTries; ++next) {
     plan(next / size + 1, true);
     if (planned_.size() <= next / size || planned_[next / size]->rows.size() <= next % size) return false;
     const PlannedRow& other = planned_[next / size]->rows[next % size];
-    if (!decode(other, batch.picture(row)).problem.empty()) continue;
-    batch.rows[row] = {other.shard, other.sample, other.epoch, other.caption, {}};
+    if (!decode(other, batch.places(row)).problem.empty()) continue;
+    batch.rows[row] = {other.shard, other.sample, other.epoch, other.caption, other.timestep, {}};
     return true;
   }
   throw DataError("[" + batch.rows[row].shard->describe(batch.rows[row].sample) +
-                  "] expected a picture that can be decoded among the next " + std::to_string(kMaxTries) +
+                  "] expected a sample that can be decoded among the next " + std::to_string(kMaxTries) +
                   " samples, got none");
 }
 
-ImageTextBatch ImageTextLoader::Impl::finish(PlannedBatch& batch) {
+SampleBatch SampleLoader::Impl::finish(PlannedBatch& batch) {
   std::vector<int64_t> kept;  // of this rank's rows
-  ImageTextBatch result;
+  SampleBatch result;
   for (size_t row = batch.own_begin; row < std::min(batch.own_end, batch.rows.size()); ++row) {
     const bool lost = std::find(batch.failed.begin(), batch.failed.end(), row) != batch.failed.end();
     // With a last epoch each sample counts once, and a batch may be short: nothing takes the place.
@@ -239,24 +268,29 @@ ImageTextBatch ImageTextLoader::Impl::finish(PlannedBatch& batch) {
     PlannedRow& planned = batch.rows[row];
     kept.push_back(static_cast<int64_t>(row - batch.own_begin));
     result.captions.push_back(planned.caption);
-    result.keys.push_back(planned.shard->samples()[planned.sample].key);
+    result.keys.push_back(planned.shard->key(planned.sample));
     result.sample_ids.push_back(planned.shard->sample_id(planned.sample));
+    result.timesteps.push_back(planned.timestep);
     result.epochs.push_back(planned.epoch);
     result.rows.push_back(static_cast<int64_t>(row));
   }
   const auto rows = static_cast<int64_t>(kept.size());
   const bool gaps = rows > 0 && kept.back() != rows - 1;
-  result.image_BCHW =
-      gaps ? batch.image_BCHW.index_select(0, torch::tensor(kept)) : batch.image_BCHW.narrow(0, 0, rows);
+  for (const torch::Tensor& field : batch.fields) {
+    result.fields.push_back(gaps ? field.index_select(0, torch::tensor(kept)) : field.narrow(0, 0, rows));
+  }
   result.global_rows = static_cast<int64_t>(batch.rows.size());
   return result;
 }
 
-ImageTextBatch ImageTextLoader::Impl::next() {
+SampleBatch SampleLoader::Impl::next() {
   const auto at_end = [&] {
-    const int64_t side = options_.transform.size;
-    ImageTextBatch end;
-    end.image_BCHW = torch::empty({0, 3, side, side});
+    SampleBatch end;
+    for (const BatchField& field : decoder_->fields()) {
+      std::vector<int64_t> sizes = field.sizes;
+      sizes.insert(sizes.begin(), 0);
+      end.fields.push_back(torch::empty(sizes, field.dtype));
+    }
     end.end_of_data = true;
     return end;
   };
@@ -268,12 +302,12 @@ ImageTextBatch ImageTextLoader::Impl::next() {
   if (batch.failure) std::rethrow_exception(batch.failure);
   finished_ = batch.last;
   if (batch.rows.empty()) return at_end();
-  ImageTextBatch result = finish(batch);
+  SampleBatch result = finish(batch);
   planned_.pop_front();
   return result;
 }
 
-void ImageTextLoader::Impl::restore(const std::string& text) {
+void SampleLoader::Impl::restore(const std::string& text) {
   LoaderPosition position = read_position(text, identity_);
   cancelled_ = true;
   for (const auto& batch : planned_) {
@@ -289,18 +323,19 @@ void ImageTextLoader::Impl::restore(const std::string& text) {
   counter_.restore(position.counts, position.usable_in_epoch);
 }
 
-ImageTextLoader::ImageTextLoader(ImageTextLoaderOptions options) : impl_(std::make_unique<Impl>(std::move(options))) {}
-ImageTextLoader::~ImageTextLoader() = default;
-ImageTextBatch ImageTextLoader::next() {
+SampleLoader::SampleLoader(SampleLoaderOptions options, std::unique_ptr<const SampleDecoder> decoder)
+    : impl_(std::make_unique<Impl>(std::move(options), std::move(decoder))) {}
+SampleLoader::~SampleLoader() = default;
+SampleBatch SampleLoader::next() {
   return impl_->next();
 }
-std::string ImageTextLoader::position() const {
+std::string SampleLoader::position() const {
   return impl_->position();
 }
-void ImageTextLoader::restore(const std::string& position) {
+void SampleLoader::restore(const std::string& position) {
   impl_->restore(position);
 }
-BadSampleReport ImageTextLoader::bad_samples() const {
+BadSampleReport SampleLoader::bad_samples() const {
   return impl_->bad_samples();
 }
 

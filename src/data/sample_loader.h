@@ -1,10 +1,10 @@
-// Batches of pictures and captions from WebDataset tar shards.
+// Batches of samples from the files of a data set.
 //
 // The order of the samples is a function of (data set, seed, epoch) alone: not of the number of ranks, of threads or of
-// the batch size. Pictures are read, decoded and resized by a pool of threads ahead of the step.
+// the batch size. Samples are read and decoded by a pool of threads ahead of the step.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cstdint>
 #include <memory>
@@ -12,49 +12,49 @@
 #include <vector>
 
 #include "data/bad_samples.h"
-#include "images/transform.h"
+#include "data/sample_decoder.h"
+#include "data/shard_list.h"
 
 namespace millrace {
 
-struct ImageTextLoaderOptions {
-  // Tar files: paths, globs (*, ?, [..]), brace ranges ({0000..0010}, {a,b}) or folders (all *.tar below).
-  std::vector<std::string> shards;
+struct SampleLoaderOptions {
+  std::vector<ShardFile> shards;  // see list_shards()
+  int64_t subset_size = 0;        // only the first so many samples of the shards, as they lie; 0: all
   int64_t batch_size = 8;  // samples per batch over all ranks
   int rank = 0;            // this rank's rows of a batch are [rank * batch_size / world_size, (rank + 1) * ...)
   int world_size = 1;
 
   uint64_t seed = 0;
   bool shuffle = true;                 // shards, and samples within a buffer
-  int64_t shuffle_buffer_size = 1000;  // samples that are drawn from; holds no pictures, only where they are
+  int64_t shuffle_buffer_size = 1000;  // samples that are drawn from; holds no samples, only where they are
   int64_t epochs = 0;                  // 0: without end, and batches straddle epochs; else the last batch may be short
 
-  SquareTransform transform;
-  bool skip_small = true;      // pictures with a side below transform.size; false: they are scaled up
   BadSampleLimit bad_samples;  // how many may be skipped before the run stops
 
   int num_workers = 0;       // threads that decode; 0: one per CPU core, at most 8
   int prefetch_batches = 2;  // batches prepared ahead of the one being used
 };
 
-struct ImageTextBatch {
-  torch::Tensor image_BCHW;           // float32, -1..1, B = this rank's rows
-  std::vector<std::string> captions;  // [B]
+struct SampleBatch {
+  std::vector<torch::Tensor> fields;  // as the decoder says, with B = this rank's rows as dimension 0
+  std::vector<std::string> captions;  // [B] where the decoder reads them
   std::vector<std::string> keys;      // [B] the samples' names in their shards
-  std::vector<uint64_t> sample_ids;   // [B] hash of (shard name, key): the same on every rank and in every epoch
+  std::vector<uint64_t> sample_ids;   // [B] the same on every rank and in every epoch
+  std::vector<int64_t> timesteps;     // [B] of validation; -1: none
   std::vector<uint32_t> epochs;       // [B]
   std::vector<int64_t> rows;          // [B] where the sample stands in the batch over all ranks, from 0
   int64_t global_rows = 0;            // rows over all ranks; less than batch_size only at the end of the last epoch
   bool end_of_data = false;           // there is no batch: the epochs asked for are over
 };
 
-class ImageTextLoader {
+class SampleLoader {
  public:
-  // Throws DataError when no shard is found or one cannot be read.
-  explicit ImageTextLoader(ImageTextLoaderOptions options);
-  ~ImageTextLoader();
+  // Throws DataError when a shard that it has to look into cannot be read.
+  SampleLoader(SampleLoaderOptions options, std::unique_ptr<const SampleDecoder> decoder);
+  ~SampleLoader();
 
   // The next batch. Throws DataError when too many samples are bad or an epoch holds nothing usable.
-  ImageTextBatch next();
+  SampleBatch next();
 
   // JSON: where the batch that next() returned last ends. Batch size and number of ranks may differ at restore().
   std::string position() const;

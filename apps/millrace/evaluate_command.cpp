@@ -1,0 +1,134 @@
+// millrace evaluate: the validation loss of a checkpoint, or of FLUX weights in any naming.
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "command_line.h"
+#include "commands.h"
+#include "comm/world.h"
+#include "config/run_config.h"
+#include "tasks/flux_pretrain/run_weights.h"
+#include "tasks/task_table.h"
+#include "version.h"
+
+namespace millrace {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct EvaluateArguments {
+  std::string checkpoint, weights, config, use = "best";
+  int64_t step = -1;
+  bool json = false;
+  std::vector<std::string> overrides;
+};
+
+// The number in step-00000100; -1: the folder is called something else.
+int64_t step_of_folder(const fs::path& folder) {
+  const std::string name = folder.filename().string();
+  if (!starts_with(name, "step-") || name.size() == 5) return -1;
+  for (const char c : name.substr(5)) {
+    if (c < '0' || c > '9') return -1;
+  }
+  return std::stoll(name.substr(5));
+}
+
+// A run's folder, or the folder of one step in it.
+fs::path run_folder_of(EvaluateArguments& arguments) {
+  fs::path path = fs::path(arguments.checkpoint) / "";
+  path = path.parent_path();
+  if (is_run_folder(path)) return path;
+  const int64_t step = step_of_folder(path);
+  for (fs::path above = fs::absolute(path).parent_path(); step >= 0 && above != above.parent_path();
+       above = above.parent_path()) {
+    if (!is_run_folder(above)) continue;
+    arguments.step = step;
+    return above;
+  }
+  throw ConfigError("[" + arguments.checkpoint + "] expected a run's folder with config.toml, or a step's folder in it, "
+                    "got neither");
+}
+
+std::string as_json(const Evaluation& evaluation) {
+  nlohmann::ordered_json json = {{"step", evaluation.step},
+                                 {"loss", evaluation.result.loss},
+                                 {"num_samples", evaluation.result.num_samples},
+                                 {"per_timestep", nlohmann::ordered_json::array()}};
+  for (const double loss : evaluation.result.per_timestep) {
+    json["per_timestep"].push_back(std::isnan(loss) ? nlohmann::ordered_json() : nlohmann::ordered_json(loss));
+  }
+  return json.dump();
+}
+
+void print(const Evaluation& evaluation, const std::string& origin) {
+  const ValidationResult& result = evaluation.result;
+  std::printf("validation loss %.6f over %s samples (%s)\n", result.loss, with_thousands(result.num_samples).c_str(),
+              origin.c_str());
+  for (size_t i = 0; i < result.per_timestep.size(); ++i) {
+    if (std::isnan(result.per_timestep[i])) continue;
+    std::printf("  t = %zu/%zu: %.6f\n", i, result.per_timestep.size(), result.per_timestep[i]);
+  }
+}
+
+}  // namespace
+
+int run_evaluate(const std::vector<std::string>& args) {
+  EvaluateArguments arguments;
+  CLI::App app{
+      "Computes the validation loss of a run's checkpoint, as training does; under launch, srun or torchrun by all "
+      "ranks together. Options of the run's configuration may follow: --validation.dataset_path=...",
+      "millrace evaluate"};
+  app.add_option("checkpoint", arguments.checkpoint, "A run's folder (job.dump_folder), or one step's folder in it");
+  app.add_option("--weights", arguments.weights, "FLUX weights in any naming, instead of a checkpoint; with --config");
+  app.add_option("--config", arguments.config, "A training configuration (TOML), with --weights");
+  app.add_option("--step", arguments.step, "The run's checkpoint to use; -1: the newest")->capture_default_str();
+  app.add_option("--use", arguments.use, "average: the averaged weights, last: the last step's, best: average if kept")
+      ->check(CLI::IsMember({"best", "average", "last"}))
+      ->capture_default_str();
+  app.add_flag("--json", arguments.json, "Print one JSON object");
+  app.allow_extras();
+  if (!parse_command_line(app, args)) return static_cast<int>(ExitCode::kDone);
+  arguments.overrides = app.remaining();
+  if (arguments.checkpoint.empty() == arguments.weights.empty()) {
+    throw ConfigError("[evaluate] expected a checkpoint or --weights, got " +
+                      std::string(arguments.checkpoint.empty() ? "neither" : "both"));
+  }
+
+  const World world = detect_world();
+  if (world.rank > 0) set_console_log_level(LogLevel::kError);
+  RunConfig config;
+  std::optional<CheckpointWeights> weights;
+  std::string origin = arguments.weights;
+  if (arguments.checkpoint.empty()) {
+    config = load_run_config(arguments.config, arguments.overrides);
+    config.checkpoint.initial_load_path = arguments.weights;
+  } else {
+    const fs::path run = run_folder_of(arguments);
+    config = load_run_config(run / "config.toml", arguments.overrides);
+    config.checkpoint.initial_load_path.clear();
+    const bool averages = config.optimizer.ema_decay > 0;
+    if (arguments.use == "average" && !averages) {
+      throw ConfigError("[" + run.string() + "] expected a run with optimizer.ema_decay above 0, got one without");
+    }
+    weights = CheckpointWeights{run / config.checkpoint.folder, arguments.step, averages && arguments.use != "last"};
+    origin = run.string();
+  }
+  config.validation.enable = true;
+  check_ranks(config, world.size);
+  const Evaluation evaluation = evaluate_task(config, world, program_build(), weights);
+  if (world.rank > 0) return static_cast<int>(ExitCode::kDone);
+  if (arguments.json) {
+    std::printf("%s\n", as_json(evaluation).c_str());
+  } else {
+    if (weights) origin += str(", step ", evaluation.step, weights->averaged ? ", averaged weights" : "");
+    print(evaluation, origin);
+  }
+  return static_cast<int>(ExitCode::kDone);
+}
+
+}  // namespace millrace

@@ -1,0 +1,99 @@
+#include "data/arrow_shard.h"
+
+#include <algorithm>
+#include <initializer_list>
+
+#include "base/error.h"
+#include "base/files.h"
+
+namespace millrace {
+namespace {
+
+struct FieldColumns {
+  SampleField field;
+  std::initializer_list<const char*> names;
+};
+
+const FieldColumns kColumns[] = {
+    {SampleField::kPicture, {"png", "jpg", "jpeg", "webp", "image"}},
+    {SampleField::kCaption, {"txt", "caption", "text"}},
+    {SampleField::kT5, {"t5_encodings"}},
+    {SampleField::kClip, {"clip_encodings"}},
+    {SampleField::kMean, {"mean"}},
+    {SampleField::kLogvar, {"logvar"}},
+};
+
+std::string to_text(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+}  // namespace
+
+ArrowShard::ArrowShard(const ShardFile& file)
+    : SampleShard(file),
+      file_(file.path),
+      key_column_(file_.find_column("__key__")),
+      timestep_column_(file_.find_column("timestep")) {
+  bool any = false;
+  for (const FieldColumns& entry : kColumns) {
+    for (const char* name : entry.names) {
+      const int column = file_.find_column(name);
+      if (column < 0) continue;
+      columns_[static_cast<size_t>(entry.field)].push_back(column);
+      any = true;
+    }
+  }
+  if (!any) {
+    std::string names;
+    for (const ArrowColumn& column : file_.columns()) names += (names.empty() ? "" : ", ") + column.name;
+    throw DataError("[" + path_.string() + "] expected columns with pictures and captions (png, txt) or their encodings "
+                    "(t5_encodings, clip_encodings, mean, logvar), got " + (names.empty() ? "none" : names));
+  }
+  damage_ = file_.damage();
+}
+
+size_t ArrowShard::size() const {
+  return static_cast<size_t>(file_.num_rows()) + (damage_.empty() ? 0 : 1);
+}
+
+std::string ArrowShard::key(size_t sample) const {
+  if (is_damage(sample)) return "(the rest)";
+  const auto key = key_column_ < 0 ? std::nullopt : file_.bytes(key_column_, static_cast<int64_t>(sample));
+  return key ? to_text(*key) : "row " + std::to_string(sample);
+}
+
+uint64_t ArrowShard::sample_id(size_t sample) const {
+  const auto key = key_column_ < 0 || is_damage(sample) ? std::nullopt
+                                                        : file_.bytes(key_column_, static_cast<int64_t>(sample));
+  if (key) return checksum64(key->data(), key->size());
+  const std::string text = name_ + '\0' + std::to_string(sample);
+  return checksum64(text.data(), text.size());
+}
+
+std::optional<std::span<const std::byte>> ArrowShard::cell(size_t sample, SampleField field) const {
+  if (is_damage(sample)) return std::nullopt;
+  for (const int column : columns_[static_cast<size_t>(field)]) {
+    if (const auto bytes = file_.bytes(column, static_cast<int64_t>(sample))) return bytes;
+  }
+  return std::nullopt;
+}
+
+std::optional<uint64_t> ArrowShard::field_size(size_t sample, SampleField field) const {
+  const auto bytes = cell(sample, field);
+  return bytes ? std::optional<uint64_t>(bytes->size()) : std::nullopt;
+}
+
+std::span<const std::byte> ArrowShard::view(size_t sample, SampleField field, uint64_t max_bytes, uint64_t cap,
+                                            std::string&) const {
+  const auto bytes = cell(sample, field);
+  MILLRACE_CHECK(bytes.has_value());
+  if (bytes->size() > cap) throw_above_cap(sample, bytes->size(), cap);
+  return bytes->first(std::min<size_t>(bytes->size(), max_bytes));
+}
+
+std::optional<int64_t> ArrowShard::timestep(size_t sample) const {
+  if (timestep_column_ < 0 || is_damage(sample)) return std::nullopt;
+  return file_.integer(timestep_column_, static_cast<int64_t>(sample));
+}
+
+}  // namespace millrace

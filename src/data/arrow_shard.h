@@ -1,0 +1,38 @@
+// An Arrow file of a Hugging Face `datasets` folder: a row is a sample.
+//
+// Columns, by name: a picture (png, else jpg, jpeg, webp, image), a caption (txt, else caption, text), what an encoded
+// sample has (t5_encodings, clip_encodings, mean, logvar), __key__ and timestep. Others are not read.
+#pragma once
+
+#include <array>
+#include <string>
+#include <vector>
+
+#include "data/sample_shard.h"
+#include "formats/arrow_file.h"
+
+namespace millrace {
+
+class ArrowShard : public SampleShard {
+ public:
+  explicit ArrowShard(const ShardFile& file);
+
+  size_t size() const override;
+  std::string key(size_t sample) const override;
+  // Of the key, which is unique in the whole data set; so that a sample keeps its noise when it is encoded beforehand.
+  // Without keys, of the file's name and the row.
+  uint64_t sample_id(size_t sample) const override;
+  std::optional<uint64_t> field_size(size_t sample, SampleField field) const override;
+  std::span<const std::byte> view(size_t sample, SampleField field, uint64_t max_bytes, uint64_t cap,
+                                  std::string& scratch) const override;
+  std::optional<int64_t> timestep(size_t sample) const override;
+
+ private:
+  std::optional<std::span<const std::byte>> cell(size_t sample, SampleField field) const;
+
+  ArrowFile file_;
+  std::array<std::vector<int>, kNumSampleFields> columns_;  // the first that is not null in a row is taken
+  int key_column_, timestep_column_;
+};
+
+}  // namespace millrace

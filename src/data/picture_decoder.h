@@ -1,0 +1,31 @@
+// Pictures with captions: field 0 is the picture, float32 [3, size, size] in -1..1.
+#pragma once
+
+#include "data/sample_decoder.h"
+#include "images/transform.h"
+
+namespace millrace {
+
+struct PictureDecoderOptions {
+  SquareTransform transform;
+  bool skip_small = true;        // pictures with a side below transform.size; false: they are scaled up
+  bool wants_timesteps = false;  // validation
+  uint64_t seed = 0;             // of the place of a random crop
+};
+
+class PictureDecoder : public SampleDecoder {
+ public:
+  explicit PictureDecoder(const PictureDecoderOptions& options);
+
+  const std::vector<BatchField>& fields() const override { return fields_; }
+  // Reads the caption and as much of the picture as tells its size.
+  CheckedSample check(const SampleShard& shard, size_t sample) const override;
+  DecodeOutcome decode(const SampleShard& shard, size_t sample, uint32_t epoch,
+                       std::span<void* const> out) const override;
+
+ private:
+  PictureDecoderOptions options_;
+  std::vector<BatchField> fields_;
+};
+
+}  // namespace millrace

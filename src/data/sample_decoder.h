@@ -1,0 +1,51 @@
+// What a batch holds of each sample, and how a sample becomes that.
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "data/sample_shard.h"
+
+namespace millrace {
+
+// One tensor of a batch, without the batch dimension.
+struct BatchField {
+  std::vector<int64_t> sizes;
+  torch::Dtype dtype = torch::kFloat32;
+};
+
+struct CheckedSample {
+  enum class Verdict { kUsable, kSmall, kBad };
+  Verdict verdict = Verdict::kUsable;
+  std::string caption;
+  int64_t timestep = -1;  // -1: none, or not asked for
+  std::string problem;    // of a bad one; names the sample
+};
+
+struct DecodeOutcome {
+  bool truncated = false;
+  std::string problem;  // empty: the sample is there
+};
+
+// Safe to use from several threads.
+class SampleDecoder {
+ public:
+  virtual ~SampleDecoder() = default;
+
+  virtual const std::vector<BatchField>& fields() const = 0;
+  // Is the sample usable? Cheap, so that every rank can check every sample and all agree on the order; never throws for
+  // what is in the file.
+  virtual CheckedSample check(const SampleShard& shard, size_t sample) const = 0;
+  // Writes the sample's part of each field. Never throws for what is in the file.
+  virtual DecodeOutcome decode(const SampleShard& shard, size_t sample, uint32_t epoch,
+                               std::span<void* const> out) const = 0;
+};
+
+// The validation timestep for CheckedSample. Throws DataError when it is none of 0..7.
+int64_t read_timestep(const SampleShard& shard, size_t sample);
+
+}  // namespace millrace

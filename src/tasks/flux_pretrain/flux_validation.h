@@ -1,0 +1,28 @@
+// The validation loss of FLUX as MLPerf defines it: the mean squared error of the velocity at t = 0, 1/8 ... 7/8.
+//
+// Every sample counts once, whatever the number of ranks and the batch size, with the same noise each time: the same
+// weights give the same loss.
+#pragma once
+
+#include "comm/mesh.h"
+#include "models/flux/model.h"
+#include "tasks/flux_pretrain/flux_batches.h"
+#include "train/task.h"
+
+namespace millrace {
+
+struct FluxValidationOptions {
+  uint64_t seed = 0;
+  int64_t patch_size = 2;
+  int64_t max_batches = -1;     // -1: the whole data set
+  bool all_timesteps = false;   // each sample at all of them, not at its own
+  bool needs_timesteps = false;  // the data must say each sample's; otherwise they go round in the order of the samples
+  std::string data_name;        // for messages
+};
+
+// The loss is the mean over the timesteps of the mean over their samples. Throws DataError when there are no samples,
+// or when some carry a timestep and others do not; the same on all ranks.
+ValidationResult validate_flux(flux::Flux& model, FluxBatches& batches, Mesh& mesh,
+                               const FluxValidationOptions& options);
+
+}  // namespace millrace
