@@ -52,7 +52,6 @@ constexpr std::array kOptions = std::to_array<ForeignOption>({
 
     {"metrics.enable_wandb", Type::kFlag, "false", kWarn,
      "Weights & Biases is not supported; metrics.jsonl and TensorBoard files can be imported there"},
-    {"metrics.mlperf_logging", Type::kFlag, "false", kWarn, "the MLPerf compliance log is not in this version"},
     {"metrics.disable_color_printing", Type::kFlag, "true", kWarn, "nothing is printed in colour"},
 
     {"model.tokenizer_path", Type::kText, "None", kWarn, "encoder.t5_tokenizer and encoder.clip_tokenizer say where"},

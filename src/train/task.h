@@ -5,9 +5,10 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <map>
+#include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "parallel/flat_parameters.h"
@@ -23,6 +24,13 @@ struct MicrobatchResult {
   uint64_t sample_digest = 0;  // see sample_digest.h
 };
 
+struct ValidationResult {
+  double loss = 0;  // what is compared with the target
+  int64_t num_samples = 0;
+  std::vector<double>
+      per_timestep;  // mean loss at t = i / size(), NaN where there was no sample; empty: the task has none
+};
+
 // On many ranks, each has its own Task, and all call the same functions in the same order.
 class Task {
  public:
@@ -34,9 +42,9 @@ class Task {
   // num_microbatches: how many make up this step, all of the same weight.
   virtual MicrobatchResult train_microbatch(int num_microbatches) = 0;
 
-  // The mean loss over the validation set of all ranks with the weights as they are now, the same number on every rank;
-  // nothing when the task has no such set.
-  virtual std::optional<double> validate() = 0;
+  // The mean loss over the validation set of all ranks with the weights as they are now, the same numbers on every
+  // rank; nothing when the task has no such set.
+  virtual std::optional<ValidationResult> validate() = 0;
   // Draws samples with the weights as they are now into folder/step-%08d.png; false when the configuration asks for
   // none. All ranks draw, the first writes.
   virtual bool sample(int64_t step, const std::filesystem::path& folder) = 0;
@@ -50,6 +58,18 @@ class Task {
   virtual uint64_t weights_fingerprint() const = 0;
   // What a line of the log should say of the model and the data before step 1.
   virtual std::vector<std::string> describe() const = 0;
+
+  // The step loop asks to be told, on each rank, when its first batch has arrived and before it is computed.
+  void on_first_batch(std::function<void()> handler) { first_batch_ = std::move(handler); }
+
+ protected:
+  // For train_microbatch(), once its data is there.
+  void batch_arrived() {
+    if (first_batch_) std::exchange(first_batch_, nullptr)();
+  }
+
+ private:
+  std::function<void()> first_batch_;
 };
 
 }  // namespace millrace

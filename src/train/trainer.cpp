@@ -20,6 +20,7 @@
 #include "optim/clip.h"
 #include "optim/ema.h"
 #include "optim/lr_schedule.h"
+#include "train/mlperf_events.h"
 #include "train/rank_peers.h"
 #include "train/step_totals.h"
 #include "train/stop_signals.h"
@@ -93,7 +94,30 @@ class Trainer {
   }
 
   void run() {
-    resume();
+    try {
+      start_and_train();
+    } catch (...) {
+      abort_events();
+      throw;
+    }
+  }
+
+ private:
+  void start_and_train() {
+    const bool is_new = is_new_run();
+    if (is_new && config_.training.steps > 0) open_events(/*append=*/false);
+    resume(is_new);
+    if (reached_target()) {
+      log_info("validation loss ", *progress_.validation_loss, " reached the target ", config_.validation.target_loss,
+               " at step ", progress_.step, ": nothing is left to do");
+      update_report(/*finished=*/true);
+      return;
+    }
+    if (!is_new && progress_.step < config_.training.steps) open_events(/*append=*/true);
+    train();
+  }
+
+  void train() {
     reserve_staging();
     MetricLogger logger(metric_options());
     StepProfiler profiler(config_.profiling, folder_, ranks_.world().rank);
@@ -106,12 +130,19 @@ class Trainer {
       profiler.step(progress_.step);
       const bool last = progress_.step == config_.training.steps;
       const bool validates = config_.validation.enable && (last || due(validate_every));
-      const bool reached = validates && validate(logger);
+      progress_.validation_loss = validates ? validate(logger) : std::nullopt;
+      const bool reached = reached_target();
+      if (reached) {
+        log_info("validation loss ", *progress_.validation_loss, " reached the target ",
+                 config_.validation.target_loss);
+      }
+      if (events_ && (last || reached)) events_->run_stops(reached);
       const bool draws = config_.sample.every_steps > 0 && (last || reached || due(config_.sample.every_steps));
       if (draws) draw_samples();
       // These may take minutes: a request that came meanwhile should not wait for another step.
       if (validates || draws) stop_signal = agree_on_stop(std::max(stop_signal, stop.requested()), mesh_, device());
       if (stop_signal != 0 && !last) {
+        abort_events();
         save(/*wait=*/true);
         logger.finish();
         update_report();
@@ -132,7 +163,6 @@ class Trainer {
     update_report(/*finished=*/true);
   }
 
- private:
   FlatGroup make_group_with_accumulation() {
     FlatGroup group = make_group(task_.parameters());
     // Sums of many narrow gradients are kept in fp32. Where data ranks are summed, parallel/ sees to it.
@@ -183,13 +213,17 @@ class Trainer {
     return use;
   }
 
-  void resume() {
-    progress_.data_position = task_.data_position();
-    if (!checkpointer_) return;
+  bool is_new_run() {
+    if (!checkpointer_) return true;
     // A shared folder may look different from each machine: one rank's view counts.
-    const bool is_new = ask_first_rank(*peers_, "is the run new", [&] { return checkpointer_->steps().empty(); });
+    return ask_first_rank(*peers_, "is the run new", [&] { return checkpointer_->steps().empty(); });
+  }
+
+  void resume(bool is_new) {
+    progress_.data_position = task_.data_position();
     if (is_new) {
-      if (config_.checkpoint.load_step >= 0) checkpointer_->load(config_.checkpoint.load_step);  // says what is missing
+      // Says what is missing.
+      if (checkpointer_ && config_.checkpoint.load_step >= 0) checkpointer_->load(config_.checkpoint.load_step);
       return;
     }
     const LoadedCheckpoint checkpoint = checkpointer_->load(config_.checkpoint.load_step);
@@ -199,6 +233,37 @@ class Trainer {
     optimizer_.set_step_count(progress_.step);
     task_.restore_data_position(progress_.data_position);
     log_info("going on from step ", progress_.step, " (", (folder_ / config_.checkpoint.folder).string(), ")");
+  }
+
+  // The first rank's; behind a barrier all ranks start the clock together, with their first batch.
+  void open_events(bool append) {
+    if (!logs_for_mlperf(config_)) return;
+    if (is_first_) {
+      MlperfRun run;
+      run.samples_per_step = samples_per_step();
+      run.gradient_accumulation_steps = microbatches_;
+      run.evaluation_interval_steps = validation_interval(config_, samples_per_step());
+      run.warmup_steps = schedule_.warmup_steps();
+      run.seed = seed_;
+      run.mesh = mesh_.shape();
+      run.compute_dtype = task_.parameters().compute().scalar_type();
+      events_ = std::make_unique<MlperfEvents>(folder_ / "mlperf_compliance.log", append, config_, run);
+    }
+    task_.on_first_batch([this] {
+      mesh_.world().barrier();
+      if (!events_) return;
+      events_->run_starts();
+      events_->step_starts(progress_.step + 1);
+    });
+  }
+
+  // On the way out of a failure, which a full disk must not hide.
+  void abort_events() noexcept {
+    try {
+      if (events_) events_->run_stops(/*success=*/false);
+    } catch (const std::exception& error) {
+      log_warning("the MLPerf log has no run_stop: ", error.what());
+    }
   }
 
   // The first save should not wait for new memory.
@@ -214,10 +279,13 @@ class Trainer {
     StepMetrics metrics;
     metrics.step = progress_.step + 1;
     ranks_.watch().set_step(metrics.step);
+    // Of the first step the first batch says so.
+    if (events_ && events_->is_running()) events_->step_starts(metrics.step);
     StepShare share;
     for (int64_t i = 0; i < microbatches_; ++i) {
       task_.parameters().set_last_microbatch(i + 1 == microbatches_);
       share.add(task_.train_microbatch(static_cast<int>(microbatches_)));
+      MILLRACE_CHECK(!events_ || events_->is_running());  // train_microbatch() has said batch_arrived()
       if (accumulated_.defined()) {
         accumulated_.add_(task_.parameters().grad());
         task_.parameters().grad().zero_();
@@ -244,6 +312,10 @@ class Trainer {
     progress_.step += 1;
     progress_.samples += metrics.samples;
     progress_.data_position = task_.data_position();
+    if (metrics.samples > 0) {
+      tokens_per_sample_ = static_cast<double>(metrics.tokens) / static_cast<double>(metrics.samples);
+    }
+    if (events_) events_->step_ends(metrics.step, metrics.loss, metrics.lr);
     logger.log_step(metrics);
     // Ranks see the end of a save at different times; what went wrong they throw at the same step.
     if (totals.saves_over == peers_->size()) checkpointer_->wait();
@@ -275,18 +347,30 @@ class Trainer {
                                   "hold, got loss ", totals.loss, " and norm ", std::sqrt(totals.squares), way_out));
   }
 
-  // True when the target is reached.
-  bool validate(MetricLogger& logger) {
-    std::optional<double> loss;
+  std::optional<double> validate(MetricLogger& logger) {
+    if (events_) events_->evaluation_starts(progress_.step);
+    const double start = now_seconds();
+    std::optional<ValidationResult> result;
     {
       const auto averaged = use_averages();
-      loss = task_.validate();
+      result = task_.validate();
     }
-    if (!loss) return false;
-    logger.log_validation(progress_.step, *loss);
-    const bool reached = config_.validation.target_loss > 0 && *loss <= config_.validation.target_loss;
-    if (reached) log_info("validation loss ", *loss, " reached the target ", config_.validation.target_loss);
-    return reached;
+    if (!result) return std::nullopt;
+    if (events_) events_->evaluation_ends(progress_.step, result->loss);
+    ValidationMetrics metrics;
+    metrics.step = progress_.step;
+    metrics.loss = result->loss;
+    metrics.samples = result->num_samples;
+    metrics.tokens = std::llround(static_cast<double>(result->num_samples) * tokens_per_sample_);
+    metrics.seconds = now_seconds() - start;
+    metrics.per_timestep = result->per_timestep;
+    logger.log_validation(metrics);
+    return result->loss;
+  }
+
+  bool reached_target() const {
+    const double target = config_.validation.target_loss;
+    return config_.validation.enable && target > 0 && progress_.validation_loss && *progress_.validation_loss <= target;
   }
 
   void draw_samples() {
@@ -338,6 +422,8 @@ class Trainer {
   AdamOptimizer optimizer_;
   std::shared_ptr<Peers> peers_;
   std::unique_ptr<Checkpointer> checkpointer_;
+  std::unique_ptr<MlperfEvents> events_;  // the first rank's, where they are wanted
+  double tokens_per_sample_ = 0;
   Progress progress_;
 };
 

@@ -55,6 +55,7 @@ struct MetricsConfig {
   bool enable_tensorboard = false;
   std::string save_tb_folder = "tb";
   bool save_for_all_ranks = false;
+  std::optional<bool> mlperf_logging;
 
   template <typename Visitor>
   void describe(Visitor& visit) {
@@ -71,6 +72,10 @@ struct MetricsConfig {
     visit(save_for_all_ranks,
           {.name = "save_for_all_ranks",
            .meaning = "every rank writes its own log, log-rank-1.txt and so on; else the first rank alone writes one"});
+    visit(mlperf_logging, {.name = "mlperf_logging",
+                           .meaning = "write the MLPerf log to stdout and mlperf_compliance.log; None: when "
+                                      "validation.freq_samples and validation.target_loss are set",
+                           .torchtitan_default = "true in the MLPerf branch"});
   }
   bool operator==(const MetricsConfig&) const = default;
 };

@@ -92,6 +92,7 @@ class FluxPretrainTask : public Task {
     const double begin = now_seconds();
     ImageTextBatch batch = loader_->next();
     result.data_seconds = now_seconds() - begin;
+    batch_arrived();
     const auto rows = static_cast<int64_t>(batch.sample_ids.size());
     result.num_samples = rows;
     result.num_tokens = rows * tokens_per_sample();
@@ -107,7 +108,7 @@ class FluxPretrainTask : public Task {
     return result;
   }
 
-  std::optional<double> validate() override {
+  std::optional<ValidationResult> validate() override {
     const ValidationConfig& validation = config_.validation;
     if (!validation.enable) return std::nullopt;
     ImageTextLoaderOptions options = loader_options(validation.dataset_path, "validation.dataset_path");
@@ -143,7 +144,7 @@ class FluxPretrainTask : public Task {
     if (count == 0) {
       throw DataError("[" + validation.dataset_path + "] expected samples to validate on, got none");
     }
-    return sum / count;
+    return ValidationResult{sum / count, static_cast<int64_t>(count), {}};
   }
 
   bool sample(int64_t step, const std::filesystem::path& folder) override {
