@@ -93,7 +93,7 @@ std::string target_fact(const Curve& validation, const RunConfig& config) {
                                     [&](const CurvePoint& point) { return point.value <= target; });
   const std::string value = reached == validation.end()
                                 ? std::string("not reached")
-                                : "reached, step " + with_thousands(static_cast<int64_t>(reached->step));
+                                : "at step " + with_thousands(static_cast<int64_t>(reached->step));
   return fact("Target loss " + short_number(target), value);
 }
 

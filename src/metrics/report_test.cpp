@@ -94,7 +94,7 @@ TEST_F(ReportTest, ShowsEachTimestepAndWhetherTheTargetIsReached) {
         << "}\n{\"step\": 1000, \"validation_loss\": 0.1, \"validation_loss_per_timestep\": [0.3, null, 0.05, 0.04]}\n";
   }
   const std::string page = report();
-  EXPECT_THAT(page, HasSubstr("Target loss 0.12</dt><dd>reached, step 1,000<"));
+  EXPECT_THAT(page, HasSubstr("Target loss 0.12</dt><dd>at step 1,000<"));
   EXPECT_THAT(page, HasSubstr("by timestep"));
   EXPECT_THAT(page, HasSubstr("t 0.75"));
   EXPECT_THAT(page, Not(HasSubstr("t 0.25"))) << "it had no sample";
