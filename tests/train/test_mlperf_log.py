@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-CONFIG = Path(__file__).resolve().parent / "mlperf_small.toml"
+CONFIG = Path(__file__).resolve().parents[2] / "configs" / "mlperf_small.toml"
 RULESETS = ["5.1.0", "6.0.0", "6.1.0"]
 QUIET = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
 
