@@ -21,6 +21,7 @@
 #include "optim/ema.h"
 #include "optim/lr_schedule.h"
 #include "train/mlperf_events.h"
+#include "train/parameter_group.h"
 #include "train/rank_peers.h"
 #include "train/step_totals.h"
 #include "train/stop_signals.h"
@@ -38,19 +39,6 @@ LrSchedule make_schedule(const RunConfig& config) {
                      .decay_ratio = schedule.decay_ratio,
                      .decay_type = parse_decay_type(schedule.decay_type),
                      .min_lr_factor = schedule.min_lr_factor});
-}
-
-FlatGroup make_group(const FlatParameters& parameters) {
-  FlatGroup group{"parameters", parameters.master(), parameters.grad(), {}};
-  if (!parameters.compute().is_same(parameters.master())) group.model_copy = parameters.compute();
-  for (const ParameterPiece& piece : parameters.pieces()) {
-    if (piece.is_box()) {
-      group.parameters.push_back({piece.name + " (a rank's part)", piece.begin, piece.size});
-    } else {
-      group.parameters.push_back({piece.name, piece.begin, piece.size, piece.offset});
-    }
-  }
-  return group;
 }
 
 int64_t microbatches_per_step(const TrainingConfig& training, int64_t data_size) {
@@ -84,6 +72,7 @@ class Trainer {
         seed_(static_cast<uint64_t>(config.training.seed.value_or(0))),
         schedule_(make_schedule(config)),
         optimizer_({make_group_with_accumulation()}, optimizer_options()),
+        own_ranges_(own_ranges(task.parameters())),
         peers_(make_peers(ranks)) {
     check_equal_weights(*peers_, ranks, task.weights_fingerprint(), task.parameters().master());
     if (config_.checkpoint.enable) {
@@ -164,7 +153,7 @@ class Trainer {
   }
 
   FlatGroup make_group_with_accumulation() {
-    FlatGroup group = make_group(task_.parameters());
+    FlatGroup group = parameter_group(task_.parameters());
     // Sums of many narrow gradients are kept in fp32. Where data ranks are summed, parallel/ sees to it.
     if (microbatches_ > 1 && mesh_.data_size() == 1 && group.grad.scalar_type() != torch::kFloat32) {
       accumulated_ = torch::zeros_like(group.grad, torch::kFloat32);
@@ -292,7 +281,7 @@ class Trainer {
       }
     }
     task_.parameters().finish_backward();
-    share.squares_1 = own_squares(optimizer_.groups(), task_.parameters());
+    share.squares_1 = own_squares(optimizer_.groups().at(0).grad, own_ranges_);
     share.stop_signal = stop.requested();
     share.save_is_over = checkpointer_ && checkpointer_->is_over();
 
@@ -420,6 +409,7 @@ class Trainer {
   LrSchedule schedule_;
   torch::Tensor accumulated_;
   AdamOptimizer optimizer_;
+  std::vector<ElementRange> own_ranges_;
   std::shared_ptr<Peers> peers_;
   std::unique_ptr<Checkpointer> checkpointer_;
   std::unique_ptr<MlperfEvents> events_;  // the first rank's, where they are wanted
