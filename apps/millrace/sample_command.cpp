@@ -182,9 +182,8 @@ PictureOrigin origin_of(const SampleArguments& arguments, const Source& source, 
   const flux::FluxConfig published = flux::flavor(sizes.guidance_embed ? "flux-dev" : "flux-schnell");
   const bool full_size = sizes.hidden_size == published.hidden_size && sizes.depth == published.depth &&
                          sizes.depth_single_blocks == published.depth_single_blocks;
-  fs::path path = fs::path(arguments.weights).lexically_normal();
-  if (!path.has_filename()) path = path.parent_path();
-  return {path.stem().string(), arguments.make.empty() ? maker_of(path, full_size) : arguments.make};
+  const std::string maker = maker_of(arguments.weights, full_size);
+  return {name_of_weights(arguments.weights), arguments.make.empty() ? maker : arguments.make};
 }
 
 void draw(const SampleArguments& arguments, const Source& source, torch::Device device, Communicator& ranks) {
@@ -255,8 +254,10 @@ int run_sample(const std::vector<std::string>& args) {
   SampleArguments arguments;
   if (!read_arguments(arguments, args)) return static_cast<int>(ExitCode::kDone);
   const World world = detect_world();
-  if (world.rank > 0) set_console_log_level(LogLevel::kWarning);
+  // What all ranks would say alike, the first says.
+  if (world.rank > 0) set_console_log_level(LogLevel::kError);
   const Source source = open_source(arguments);
+  if (world.rank > 0) set_console_log_level(LogLevel::kWarning);
   const torch::Device device =
       device_of_rank(arguments.device.empty() ? source.config.training.device : arguments.device, world);
   CommOptions options;

@@ -137,6 +137,14 @@ TEST(CachedCaptionEncoder, EncodesEachCaptionOnceAndFindsItAgainOnDisk) {
   std::filesystem::remove_all(folder);
 }
 
+TEST(Pictures, WeightsAreCalledByFileOrFolder) {
+  EXPECT_EQ(name_of_weights("/models/my.model.safetensors"), "my.model");
+  EXPECT_EQ(name_of_weights("/models/FLUX.1-dev/"), "FLUX.1-dev");
+  EXPECT_EQ(name_of_weights("FLUX.1-dev/transformer"), "FLUX.1-dev");
+  EXPECT_EQ(name_of_weights("FLUX.1-dev/transformer/diffusion_pytorch_model.safetensors.index.json"), "FLUX.1-dev");
+  EXPECT_EQ(name_of_weights(""), "");
+}
+
 TEST(Pictures, OnlyPublishedWeightsNameTheirMaker) {
   for (const char* path : {"/models/flux1-schnell.safetensors", "FLUX.1-dev", "/m/FLUX.1-schnell/transformer/"}) {
     EXPECT_EQ(maker_of(path, /*full_size=*/true), "Black Forest Labs") << path;

@@ -75,13 +75,19 @@ std::string encode_picture(const Image& picture, const std::string& prompt, cons
                     {.image_description = prompt, .make = origin.make, .model = origin.model, .software = kSoftware});
 }
 
+std::string name_of_weights(const std::filesystem::path& weights) {
+  std::filesystem::path path = weights.lexically_normal();
+  if (!path.has_filename()) path = path.parent_path();                          // "folder/"
+  if (ends_with(path.filename().string(), ".json")) path = path.parent_path();  // an index names its shards
+  if (path.filename() == "transformer") path = path.parent_path();
+  const std::string name = path.filename().string(), ending = ".safetensors";
+  return ends_with(name, ending) ? name.substr(0, name.size() - ending.size()) : name;
+}
+
 std::string maker_of(const std::filesystem::path& weights, bool full_size) {
   if (!full_size) return "";
-  std::filesystem::path path = weights.lexically_normal();
-  if (!path.has_filename()) path = path.parent_path();  // "folder/"
-  if (path.filename() == "transformer") path = path.parent_path();
-  const std::string name = to_lower(path.filename().string());
-  for (const char* published : {"flux1-schnell.safetensors", "flux1-dev.safetensors", "flux.1-schnell", "flux.1-dev"}) {
+  const std::string name = to_lower(name_of_weights(weights));
+  for (const char* published : {"flux1-schnell", "flux1-dev", "flux.1-schnell", "flux.1-dev"}) {
     if (name == published) return "Black Forest Labs";
   }
   return "";

@@ -26,8 +26,11 @@ struct PictureOrigin {
 // A PNG that says so in EXIF tags, with the prompt as its description (ImageDescription, and as text in full Unicode).
 std::string encode_picture(const Image& picture, const std::string& prompt, const PictureOrigin& origin);
 
-// "Black Forest Labs" for weights that lie as these publish them (flux1-schnell.safetensors, or a folder
-// FLUX.1-schnell; -dev the same) in a model of full_size; "" for all others.
+// What weights are called: the file without ".safetensors", or the folder (of one in diffusers' layout, the
+// pipeline's).
+std::string name_of_weights(const std::filesystem::path& weights);
+// "Black Forest Labs" for weights that are called as these publish them (flux1-schnell, FLUX.1-schnell; -dev the same)
+// in a model of full_size; "" for all others.
 std::string maker_of(const std::filesystem::path& weights, bool full_size);
 
 }  // namespace millrace

@@ -3,7 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
+#include <cerrno>
 #include <string_view>
 
 #include "base/clock.h"
@@ -48,8 +48,18 @@ std::string to_text(const Json& value) {
   return value.is_object() ? "{" + text + "}" : "[" + text + "]";
 }
 
+// Past stdio, which would fail once more at the end of the program.
+bool write_all(int descriptor, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t written = ::write(descriptor, text.data(), text.size());
+    if (written < 0 && errno != EINTR) return false;
+    if (written > 0) text.remove_prefix(static_cast<size_t>(written));
+  }
+  return true;
+}
+
 void keep_old_file(const fs::path& path) {
-  if (!fs::exists(path) || fs::file_size(path) == 0) return;
+  if (!fs::is_regular_file(path) || fs::file_size(path) == 0) return;
   for (int number = 1;; ++number) {
     fs::path kept = path;
     kept.replace_filename(str(path.stem().string(), ".", number, path.extension().string()));
@@ -98,9 +108,11 @@ void MlperfLog::write(const MlperfEvent& event, const std::source_location& sour
   stamped.time_ms = last_ms_;
   const std::string line = mlperf_line(stamped, source) + "\n";
   if (::isatty(STDOUT_FILENO) != 0) set_terminal_footer("");  // a progress bar would stand before the line
-  // A closed stdout is no reason to end a run; the file is the log that counts.
-  std::fwrite(line.data(), 1, line.size(), stdout);
-  std::fflush(stdout);
+  if (has_stdout_ && !write_all(STDOUT_FILENO, line)) {
+    // No reason to end a run: the file is the log that counts.
+    has_stdout_ = false;
+    log_warning("standard output takes no more lines of the MLPerf log; ", path_.string(), " has them all");
+  }
   file_ << line << std::flush;
   if (!file_) throw StorageError("[" + path_.string() + "] expected room for one more line, got a failed write");
 }

@@ -46,6 +46,7 @@ class MlperfLog {
 
   std::filesystem::path path_;
   std::ofstream file_;
+  bool has_stdout_ = true;
   int64_t last_ms_ = 0;
 };
 

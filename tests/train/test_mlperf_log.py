@@ -245,6 +245,19 @@ def test_a_stopped_run_is_aborted_and_its_continuation_appended(program, emoji, 
     assert not checker(log_path, "6.1.0")[0]  # two runs are no submission
 
 
+def test_a_full_disk_ends_the_run_and_a_lost_stdout_does_not(program, emoji, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "mlperf_compliance.log").symlink_to("/dev/full")
+    command = [program, *arguments(tmp_path / "run", emoji, *SHORT)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, env=os.environ | QUIET)
+    assert result.returncode == 5 and "mlperf_compliance.log] expected room" in result.stderr
+    with open("/dev/full", "w") as full:
+        command = [program, *arguments(tmp_path / "other", emoji, *SHORT)]
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, env=os.environ | QUIET)
+    assert result.returncode == 0 and "standard output takes no more" in result.stderr
+    assert stops(events((tmp_path / "other" / "mlperf_compliance.log").read_text())) == ["aborted"]
+
+
 def test_an_older_log_in_the_folder_is_kept(train, tmp_path):
     first, _ = train(*SHORT, "--checkpoint.no_enable")
     second, _ = train(*SHORT, "--checkpoint.no_enable")

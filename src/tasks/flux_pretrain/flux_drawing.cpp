@@ -116,23 +116,29 @@ std::vector<Image> gather_pictures(const std::vector<Image>& own, int64_t total,
   if (group.size() == 1) return own;
   const Share share = share_of(total, group);
   MILLRACE_CHECK(static_cast<int64_t>(own.size()) == share.wanted);
+  const auto height = static_cast<int>(options.height), width = static_cast<int>(options.width);
   const int64_t bytes = options.width * options.height * 3;
-  const torch::Tensor own_bytes = torch::zeros({share.drawn * bytes}, torch::kUInt8);
-  for (size_t i = 0; i < own.size(); ++i) {
-    MILLRACE_CHECK(static_cast<int64_t>(own[i].pixels.size()) == bytes);
-    std::memcpy(own_bytes.data_ptr<uint8_t>() + static_cast<int64_t>(i) * bytes, own[i].pixels.data(),
-                own[i].pixels.size());
-  }
-  const torch::Tensor all =
-      torch::empty({share.drawn * bytes * group.size()}, torch::TensorOptions().dtype(torch::kUInt8).device(device));
-  group.all_gather(all, own_bytes.to(device)).wait();
-  if (group.rank() != 0) return {};
-  const torch::Tensor all_bytes = all.cpu();
-  std::vector<Image> pictures(static_cast<size_t>(total));
-  for (int64_t i = 0; i < total; ++i) {
-    Image& picture = pictures[static_cast<size_t>(i)];
-    picture.reshape(static_cast<int>(options.width), static_cast<int>(options.height), 3);
-    std::memcpy(picture.pixels.data(), all_bytes.data_ptr<uint8_t>() + i * bytes, picture.pixels.size());
+  const bool is_first = group.rank() == 0;
+  std::vector<Image> pictures(is_first ? static_cast<size_t>(total) : 0);
+  const torch::Tensor mine = torch::zeros({bytes}, torch::kUInt8);
+  // One picture of each rank at a time: all together might not fit into a GPU.
+  for (int64_t i = 0; i < share.drawn; ++i) {
+    if (i < share.wanted) {
+      const std::vector<uint8_t>& pixels = own[static_cast<size_t>(i)].pixels;
+      MILLRACE_CHECK(static_cast<int64_t>(pixels.size()) == bytes);
+      std::memcpy(mine.data_ptr<uint8_t>(), pixels.data(), pixels.size());
+    }
+    const torch::Tensor all = torch::empty({bytes * group.size()}, mine.options().device(device));
+    group.all_gather(all, mine.to(device)).wait();
+    if (!is_first) continue;
+    const torch::Tensor all_bytes = all.cpu();
+    for (int64_t rank = 0; rank < group.size(); ++rank) {
+      const int64_t number = rank * share.drawn + i;
+      if (number >= total) break;
+      Image& picture = pictures[static_cast<size_t>(number)];
+      picture.reshape(width, height, 3);
+      std::memcpy(picture.pixels.data(), all_bytes.data_ptr<uint8_t>() + rank * bytes, picture.pixels.size());
+    }
   }
   return pictures;
 }
