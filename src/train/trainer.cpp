@@ -19,10 +19,11 @@
 #include "optim/adam_optimizer.h"
 #include "optim/clip.h"
 #include "optim/ema.h"
-#include "optim/lr_schedule.h"
 #include "train/mlperf_events.h"
+#include "train/numerics_failure.h"
 #include "train/parameter_group.h"
 #include "train/rank_peers.h"
+#include "train/run_steps.h"
 #include "train/step_totals.h"
 #include "train/stop_signals.h"
 #include "train/train_state.h"
@@ -31,33 +32,6 @@ namespace millrace {
 namespace {
 
 namespace fs = std::filesystem;
-
-LrSchedule make_schedule(const RunConfig& config) {
-  const LrSchedulerConfig& schedule = config.lr_scheduler;
-  return LrSchedule({.total_steps = schedule.total_steps.value_or(config.training.steps),
-                     .warmup_steps = schedule.warmup_steps,
-                     .decay_ratio = schedule.decay_ratio,
-                     .decay_type = parse_decay_type(schedule.decay_type),
-                     .min_lr_factor = schedule.min_lr_factor});
-}
-
-int64_t microbatches_per_step(const TrainingConfig& training, int64_t data_size) {
-  if (training.global_batch_size < 0) return 1;
-  const int64_t microbatch = training.local_batch_size * data_size;
-  if (training.global_batch_size == 0 || training.global_batch_size % microbatch != 0) {
-    throw ConfigError(str("[training.global_batch_size] expected a multiple of local_batch_size ",
-                          training.local_batch_size, data_size > 1 ? str(" times ", data_size, " data ranks") : "",
-                          ", got ", training.global_batch_size));
-  }
-  return training.global_batch_size / microbatch;
-}
-
-// Validation by steps, or by samples rounded up to whole steps.
-int64_t validation_interval(const RunConfig& config, int64_t samples_per_step) {
-  const ValidationConfig& validation = config.validation;
-  if (validation.freq_samples <= 0) return validation.freq;
-  return (validation.freq_samples + samples_per_step - 1) / samples_per_step;
-}
 
 class Trainer {
  public:
@@ -113,7 +87,7 @@ class Trainer {
     const StopSignals stop;
     if (progress_.step == 0) draw_samples();
 
-    const int64_t validate_every = validation_interval(config_, samples_per_step());
+    const int64_t validate_every = validation_interval(config_.validation, samples_per_step());
     while (progress_.step < config_.training.steps) {
       int stop_signal = step(logger, stop);
       profiler.step(progress_.step);
@@ -231,7 +205,7 @@ class Trainer {
       MlperfRun run;
       run.samples_per_step = samples_per_step();
       run.gradient_accumulation_steps = microbatches_;
-      run.evaluation_interval_steps = validation_interval(config_, samples_per_step());
+      run.evaluation_interval_steps = validation_interval(config_.validation, samples_per_step());
       run.warmup_steps = schedule_.warmup_steps();
       run.seed = seed_;
       run.mesh = mesh_.shape();
@@ -289,7 +263,7 @@ class Trainer {
     const GradNorm norm = grad_norm_of_sum(totals.squares_1, config_.training.max_norm);
     metrics.grad_norm = static_cast<float>(std::sqrt(totals.squares));
     if (totals.bad_losses > 0 || !std::isfinite(totals.loss) || !std::isfinite(metrics.grad_norm)) {
-      throw_numerics_error(metrics.step, share, totals);
+      throw_numerics_error(metrics.step, share, totals, optimizer_.groups(), ranks_, *peers_);
     }
     metrics.loss = totals.loss;
     metrics.samples = totals.samples;
@@ -309,31 +283,6 @@ class Trainer {
     // Ranks see the end of a save at different times; what went wrong they throw at the same step.
     if (totals.saves_over == peers_->size()) checkpointer_->wait();
     return totals.stop_signal;
-  }
-
-  // All ranks are here, at the same step, and throw the same.
-  [[noreturn]] void throw_numerics_error(int64_t step, const StepShare& share, const StepTotals& totals) {
-    const char* way_out =
-        " (try a lower optimizer.lr or more lr_scheduler.warmup_steps; this step changed and saved nothing)";
-    const std::string place =
-        str("[step ", step,
-            peers_->size() > 1 ? str(", rank ", peers_->rank(), " on ", ranks_.world().host) : std::string(), "] ");
-    std::string own;
-    const double own_loss = share.loss_1.item<double>();
-    if (!std::isfinite(own_loss)) {
-      own = str(place, "expected a finite loss, got ", own_loss, way_out);
-    } else if (totals.bad_losses == 0) {  // bad losses spoil everybody's gradients: those are not the cause
-      try {
-        finite_norm(grad_norm_of_sum(share.squares_1, /*max_norm=*/0), optimizer_.groups());
-      } catch (const NumericsError& error) {
-        own = place + error.what();
-      }
-    }
-    const std::string first = first_message(*peers_, str("numerics at step ", step), own);
-    throw NumericsError(!first.empty()
-                            ? first
-                            : str("[step ", step, "] expected a loss and a gradient norm that float32 can ",
-                                  "hold, got loss ", totals.loss, " and norm ", std::sqrt(totals.squares), way_out));
   }
 
   std::optional<double> validate(MetricLogger& logger) {
