@@ -1,21 +1,27 @@
-// millrace sample: pictures from a run's checkpoint or from FLUX weights.
+// millrace sample: pictures from a run's checkpoint or from FLUX weights, on one rank or shared among many.
 #include <unistd.h>
+
+#include <cctype>
 #include <cstdio>
 #include <filesystem>
+#include <optional>
 #include <string>
 
+#include "base/clock.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "comm/communicator.h"
 #include "command_line.h"
 #include "commands.h"
 #include "diffusion/pictures.h"
-#include "images/encode.h"
 #include "models/flux/weight_names.h"
 #include "models/model_table.h"
-#include "nn/device.h"
-#include "tasks/flux_pretrain/flux_setup.h"
+#include "tasks/flux_pretrain/flux_drawing.h"
 #include "tasks/flux_pretrain/run_weights.h"
+#include "tasks/run_as_rank.h"
+#include "tasks/run_device.h"
+#include "version.h"
 
 namespace millrace {
 namespace {
@@ -24,22 +30,75 @@ namespace fs = std::filesystem;
 
 struct SampleArguments {
   std::string run, weights, config, output = "samples";
-  std::string prompts_file;
-  std::vector<std::string> prompts, overrides;
-  int64_t step = -1, denoising_steps = 0, img_size = 0, seed = 0;
+  std::string prompts_file, make;
+  std::vector<std::string> prompts;
+  int64_t step = -1, denoising_steps = 0, img_size = 0, width = 0, height = 0, batch_size = 0, seed = 0;
   double guidance_scale = -1, distilled_guidance = 3.5;
   std::string use = "best", device;
-  bool no_grid = false, shift_times = false;
+  int shift = -1;  // 0 or 1 when said
+  bool no_grid = false, shards_weights = false;
 };
+
+bool read_arguments(SampleArguments& arguments, const std::vector<std::string>& args) {
+  CLI::App app{
+      "Draws pictures for prompts, from a run's newest checkpoint or from FLUX weights. As one of several ranks\n"
+      "(`millrace launch -n 4 sample ...`, srun, torchrun) it draws a part of them.",
+      "millrace sample"};
+  app.add_option("run", arguments.run, "The run's folder (job.dump_folder)");
+  app.add_option("--weights", arguments.weights,
+                 "FLUX weights in any naming, instead of a run; --config then says which encoders and autoencoder");
+  app.add_option("--config", arguments.config, "A training configuration (TOML), with --weights");
+  app.add_option("--prompt,-p", arguments.prompts, "What to draw; may be given several times");
+  app.add_option("--prompts-file,--prompts,--inference.prompts_path", arguments.prompts_file,
+                 "A file with one prompt per line; by default the configuration's prompts");
+  app.add_option("--output,-o,--inference.save_path", arguments.output, "Folder for the pictures")
+      ->capture_default_str();
+  app.add_option("--step", arguments.step, "The run's checkpoint to use; -1: the newest")->capture_default_str();
+  app.add_option("--use", arguments.use, "average: the averaged weights, last: the last step's, best: average if kept")
+      ->check(CLI::IsMember({"best", "average", "last"}))
+      ->capture_default_str();
+  app.add_option("--steps", arguments.denoising_steps, "Euler steps from noise to picture; 0: the configuration's")
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--guidance-scale", arguments.guidance_scale,
+                 "Classifier-free guidance; 1: off; by default the configuration's");
+  app.add_option("--guidance", arguments.distilled_guidance, "FLUX.1-dev's distilled guidance")->capture_default_str();
+  app.add_flag("--shift{1},--no-shift{0}", arguments.shift,
+               "Spend more steps near noise, or not; by default as the configuration says, else for FLUX.1-dev alone");
+  app.add_option("--size", arguments.img_size, "Side of a picture in pixels; 0: the configuration's")
+      ->check(CLI::Range(0, 65536));
+  app.add_option("--width", arguments.width, "Width of a picture in pixels; 0: --size")->check(CLI::Range(0, 65536));
+  app.add_option("--height", arguments.height, "Height of a picture in pixels; 0: --size")->check(CLI::Range(0, 65536));
+  app.add_option("--batch-size,--inference.batch_size", arguments.batch_size,
+                 "Pictures that one rank draws at a time; 0: the configuration's")
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--seed", arguments.seed, "Seed of the starting noise")->capture_default_str();
+  app.add_option("--device", arguments.device, "cpu, cuda, cuda:N or auto; by default the configuration's");
+  app.add_option("--make", arguments.make,
+                 "Publisher of the weights, for the pictures' EXIF tags; by default Black Forest Labs for files that "
+                 "are named as theirs, else nobody");
+  app.add_flag("--shard", arguments.shards_weights,
+               "Several ranks: each holds a part of FLUX's weights, for models larger than one GPU");
+  app.add_flag("--no-grid", arguments.no_grid, "Single pictures only, without grid.png");
+  if (!parse_command_line(app, args)) return false;
+  if (arguments.run.empty() == arguments.weights.empty()) {
+    throw ConfigError("[sample] expected a run's folder or --weights, got " +
+                      std::string(arguments.run.empty() ? "neither" : "both"));
+  }
+  return true;
+}
 
 std::vector<std::string> read_prompts(const SampleArguments& arguments, const RunConfig& config) {
   std::vector<std::string> prompts = arguments.prompts;
-  if (!arguments.prompts_file.empty()) {
-    for (const std::string& line : split(read_file(arguments.prompts_file, 1 << 24), '\n')) {
+  const auto add_file = [&](const std::string& path) {
+    for (const std::string& line : split(read_file(path, 1 << 24), '\n')) {
       if (!trim(line).empty()) prompts.emplace_back(trim(line));
     }
+  };
+  if (!arguments.prompts_file.empty()) add_file(arguments.prompts_file);
+  if (prompts.empty() && arguments.prompts_file.empty()) {
+    prompts = config.sample.prompts;
+    if (!config.sample.prompts_file.empty()) add_file(config.sample.prompts_file);
   }
-  if (prompts.empty()) prompts = config.sample.prompts;
   if (prompts.empty()) throw ConfigError("[sample] expected a prompt, got none (try --prompt \"red apple\")");
   return prompts;
 }
@@ -52,103 +111,166 @@ std::string file_stem(const std::string& prompt) {
     if (plain) stem += c;
     if (!plain && !stem.empty() && stem.back() != '-') stem += '-';
   }
+  if (!stem.empty() && stem.back() == '-') stem.pop_back();
   return stem;
+}
+
+fs::path picture_path(const SampleArguments& arguments, int64_t number, const std::string& prompt) {
+  const std::string stem = file_stem(prompt);
+  return fs::path(arguments.output) / (stem.empty() ? str(number, ".png") : str(number, "-", stem, ".png"));
+}
+
+// Where the weights come from: one of the two is set.
+struct Source {
+  RunConfig config;
+  std::optional<OpenRunWeights> run;
+  std::optional<ModelWeights> weights;
+  std::string description;
+};
+
+Source open_source(const SampleArguments& arguments) {
+  Source source;
+  if (arguments.run.empty()) {
+    source.config = load_run_config(arguments.config, {});
+    source.weights.emplace(find_model("flux"), arguments.weights);
+    source.description = arguments.weights;
+    return source;
+  }
+  if (!is_run_folder(arguments.run)) {
+    throw ConfigError("[" + arguments.run + "] expected a run's folder with config.toml, got none");
+  }
+  source.run = open_run_weights(arguments.run, arguments.step,
+                                arguments.use == "last"      ? WhichWeights::kLast
+                                : arguments.use == "average" ? WhichWeights::kAverage
+                                                             : WhichWeights::kBest);
+  source.config = source.run->config;
+  source.description =
+      str(arguments.run, ", step ", source.run->step, source.run->averaged ? ", averaged weights" : "");
+  return source;
+}
+
+// One tensor at a time, and only what this rank holds.
+void load_run(const OpenRunWeights& run, flux::Flux& model) {
+  FlatParameters& parameters = model.flat_parameters();
+  const auto shapes = parameters.shapes();
+  for (const ParameterSlice& slice : parameters.slices()) {
+    const auto found = run.shapes.find(slice.name);
+    if (found == run.shapes.end() || found->second.sizes().vec() != shapes.at(slice.name)) {
+      throw ModelError("[" + slice.name + "] expected the run's checkpoint to hold it in the size of its config.toml");
+    }
+    if (parameters.owns(slice)) parameters.assign(slice, run.read(slice.name));
+  }
+  parameters.refresh_compute();
+}
+
+DrawOptions options_from(const SampleArguments& arguments, const RunConfig& config, const flux::FluxConfig& sizes) {
+  DrawOptions options = draw_options(config, sizes);
+  if (arguments.img_size > 0) options.width = options.height = arguments.img_size;
+  if (arguments.width > 0) options.width = arguments.width;
+  if (arguments.height > 0) options.height = arguments.height;
+  if (arguments.denoising_steps > 0) options.denoising_steps = arguments.denoising_steps;
+  if (arguments.guidance_scale >= 0) options.guidance_scale = arguments.guidance_scale;
+  if (arguments.batch_size > 0) options.batch_size = arguments.batch_size;
+  if (arguments.shift >= 0) options.shift_times = arguments.shift == 1;
+  options.distilled_guidance = arguments.distilled_guidance;
+  options.seed = static_cast<uint64_t>(arguments.seed);
+  return options;
+}
+
+PictureOrigin origin_of(const SampleArguments& arguments, const Source& source, const flux::FluxConfig& sizes) {
+  if (source.run) return {source.config.model.flavor, arguments.make};
+  const flux::FluxConfig published = flux::flavor(sizes.guidance_embed ? "flux-dev" : "flux-schnell");
+  const bool full_size = sizes.hidden_size == published.hidden_size && sizes.depth == published.depth &&
+                         sizes.depth_single_blocks == published.depth_single_blocks;
+  const std::string maker = maker_of(arguments.weights, full_size);
+  return {name_of_weights(arguments.weights), arguments.make.empty() ? maker : arguments.make};
+}
+
+void draw(const SampleArguments& arguments, const Source& source, torch::Device device, Communicator& ranks) {
+  const RunConfig& config = source.config;
+  if (const std::string missing = missing_for_drawing(config); !missing.empty()) {
+    throw ConfigError("[" + missing + "] expected a path to draw pictures with, got nothing (try --config with it)");
+  }
+  const std::vector<std::string> prompts = read_prompts(arguments, config);
+  const auto total = static_cast<int64_t>(prompts.size());
+  const torch::Dtype dtype = compute_dtype(config, device);
+  const std::unique_ptr<PictureCodec> codec = make_picture_codec(config, dtype, device);
+  const flux::FluxConfig sizes = flux_config(config, codec->channels());
+  CaptionEncoders encoders = make_caption_encoders(config, sizes, dtype, device);
+  FlatParametersOptions placement{dtype, device, /*training=*/false};
+  if (arguments.shards_weights) placement.mesh = &ranks.mesh();
+  flux::Flux model(sizes, placement);
+  if (source.run) {
+    load_run(*source.run, model);
+  } else {
+    model.flat_parameters().assign(import_weights("FLUX", shapes_of(model), source.weights->store(),
+                                                  flux::weight_rules(sizes, source.weights->naming())));
+  }
+
+  const DrawOptions options = options_from(arguments, config, sizes);
+  const PictureOrigin origin = origin_of(arguments, source, sizes);
+  const bool is_first = ranks.world().rank == 0;
+  if (is_first) {
+    log_info("drawing ", total, total == 1 ? " picture of " : " pictures of ", options.width, " x ", options.height,
+             " in ", options.denoising_steps, " steps from ", source.description,
+             ranks.world().size > 1 ? str(", on ", ranks.world().size, " ranks") : std::string());
+  }
+  const double start = now_seconds();
+  const bool has_bar = is_first && ::isatty(STDERR_FILENO) != 0;
+  create_folders(arguments.output);
+  std::vector<Image> own;
+  draw_pictures(
+      model, encoders, *codec, prompts, options, ranks.mesh().data(),
+      [&](int64_t number, Image picture) {
+        const std::string& prompt = prompts[static_cast<size_t>(number)];
+        write_file_atomically(picture_path(arguments, number, prompt), encode_picture(picture, prompt, origin));
+        if (!arguments.no_grid) own.push_back(std::move(picture));
+      },
+      [&](double fraction) {
+        if (has_bar) set_terminal_footer(str("drawing: ", static_cast<int>(100 * fraction), " %"));
+      });
+  if (has_bar) set_terminal_footer("");
+
+  std::vector<Image> pictures;
+  if (!arguments.no_grid) pictures = gather_pictures(own, total, options, ranks.mesh().data(), device);
+  ranks.mesh().world().barrier();  // all files are there
+  if (!is_first) return;
+  const double seconds = now_seconds() - start;
+  log_info("drew ", total, total == 1 ? " picture in " : " pictures in ", human_duration(seconds), ", ",
+           format_double("%.2f", seconds / static_cast<double>(total)), " s each");
+  for (int64_t i = 0; i < total; ++i) {
+    std::printf("%s\n", picture_path(arguments, i, prompts[static_cast<size_t>(i)]).c_str());
+  }
+  if (arguments.no_grid) return;
+  const fs::path file = fs::path(arguments.output) / "grid.png";
+  const Image grid = picture_grid(pictures, prompts, config.sample.grid_columns);
+  write_file_atomically(file, encode_picture(grid, join(prompts, "\n"), origin));
+  std::printf("%s\n", file.c_str());
 }
 
 }  // namespace
 
 int run_sample(const std::vector<std::string>& args) {
   SampleArguments arguments;
-  CLI::App app{"Draws pictures for prompts, from a run's newest checkpoint or from FLUX weights.", "millrace sample"};
-  app.add_option("run", arguments.run, "The run's folder (job.dump_folder)");
-  app.add_option("--weights", arguments.weights,
-                 "FLUX weights in any naming, instead of a run; --config then says which encoders and autoencoder");
-  app.add_option("--config", arguments.config, "A training configuration (TOML), with --weights");
-  app.add_option("--prompt,-p", arguments.prompts, "What to draw; may be given several times");
-  app.add_option("--prompts-file", arguments.prompts_file, "A file with one prompt per line");
-  app.add_option("--output,-o", arguments.output, "Folder for the pictures")->capture_default_str();
-  app.add_option("--step", arguments.step, "The run's checkpoint to use; -1: the newest")->capture_default_str();
-  app.add_option("--use", arguments.use, "average: the averaged weights, last: the last step's, best: average if kept")
-      ->check(CLI::IsMember({"best", "average", "last"}))
-      ->capture_default_str();
-  app.add_option("--steps", arguments.denoising_steps, "Euler steps from noise to picture; 0: the configuration's");
-  app.add_option("--guidance-scale", arguments.guidance_scale,
-                 "Classifier-free guidance; 1: off; by default the configuration's");
-  app.add_option("--guidance", arguments.distilled_guidance, "FLUX.1-dev's distilled guidance")->capture_default_str();
-  app.add_flag("--shift", arguments.shift_times, "Spend more steps near noise, as FLUX.1-dev is sampled");
-  app.add_option("--size", arguments.img_size, "Side of a picture in pixels; 0: the configuration's");
-  app.add_option("--seed", arguments.seed, "Seed of the starting noise")->capture_default_str();
-  app.add_option("--device", arguments.device, "cpu, cuda, cuda:N or auto; by default the configuration's");
-  app.add_flag("--no-grid", arguments.no_grid, "Single pictures only, without grid.png");
-  if (!parse_command_line(app, args)) return static_cast<int>(ExitCode::kDone);
-  if (arguments.run.empty() == arguments.weights.empty()) {
-    throw ConfigError("[sample] expected a run's folder or --weights, got " +
-                      std::string(arguments.run.empty() ? "neither" : "both"));
-  }
-
-  RunConfig config;
-  RunWeights run;
-  std::string origin;
-  if (!arguments.run.empty()) {
-    if (!is_run_folder(arguments.run)) {
-      throw ConfigError("[" + arguments.run + "] expected a run's folder with config.toml, got none");
-    }
-    run = load_run_weights(arguments.run, arguments.step,
-                           arguments.use == "last"      ? WhichWeights::kLast
-                           : arguments.use == "average" ? WhichWeights::kAverage
-                                                        : WhichWeights::kBest);
-    config = run.config;
-    origin = str(arguments.run, ", step ", run.step, run.averaged ? ", averaged weights" : "");
-  } else {
-    config = load_run_config(arguments.config, {});
-    origin = arguments.weights;
-  }
-
-  const torch::Device device = resolve_device(arguments.device.empty() ? config.training.device : arguments.device);
-  const torch::Dtype dtype = compute_dtype(config, device);
-  const std::unique_ptr<PictureCodec> codec = make_picture_codec(config, dtype, device);
-  const flux::FluxConfig sizes = flux_config(config, codec->channels());
-  CaptionEncoders encoders = make_caption_encoders(config, sizes, dtype, device);
-  flux::Flux model(sizes, FlatParametersOptions{dtype, device, /*training=*/false});
-  if (arguments.run.empty()) {
-    const ModelWeights weights(find_model("flux"), arguments.weights);
-    model.flat_parameters().assign(
-        import_weights("FLUX", shapes_of(model), weights.store(), flux::weight_rules(sizes, weights.naming())));
-  } else {
-    model.flat_parameters().assign(run.tensors);
-  }
-
-  const std::vector<std::string> prompts = read_prompts(arguments, config);
-  DrawOptions options;
-  options.img_size = arguments.img_size > 0       ? arguments.img_size
-                     : config.sample.img_size > 0 ? config.sample.img_size
-                                                  : config.training.img_size;
-  options.patch_size = patch_size(config);
-  options.denoising_steps = arguments.denoising_steps > 0 ? arguments.denoising_steps : config.sample.denoising_steps;
-  options.guidance_scale = arguments.guidance_scale >= 0 ? arguments.guidance_scale : config.sample.guidance_scale;
-  options.distilled_guidance = arguments.distilled_guidance;
-  options.shift_times = arguments.shift_times;
-  options.seed = static_cast<uint64_t>(arguments.seed);
-  log_info("drawing ", prompts.size(), " pictures of ", options.img_size, " x ", options.img_size, " in ",
-           options.denoising_steps, " steps from ", origin);
-  const bool terminal = ::isatty(STDERR_FILENO) != 0;
-  const torch::Tensor pictures = draw_pictures(model, encoders, *codec, prompts, options, [&](double fraction) {
-    if (terminal) set_terminal_footer(str("drawing: ", static_cast<int>(100 * fraction), " %"));
-  });
-  if (terminal) set_terminal_footer("");
-
-  create_folders(arguments.output);
-  for (size_t i = 0; i < prompts.size(); ++i) {
-    const fs::path file = fs::path(arguments.output) / str(i, "-", file_stem(prompts[i]), ".png");
-    const PngText texts = {{"Description", prompts[i]}, {"Software", "AI generated;txt2img;flux;millrace"}};
-    write_file_atomically(file, encode_png(to_image(pictures[static_cast<int64_t>(i)]), texts));
-    std::printf("%s\n", file.c_str());
-  }
-  if (!arguments.no_grid) {
-    const fs::path file = fs::path(arguments.output) / "grid.png";
-    write_file_atomically(file, encode_png(picture_grid(pictures, prompts, config.sample.grid_columns)));
-    std::printf("%s\n", file.c_str());
-  }
+  if (!read_arguments(arguments, args)) return static_cast<int>(ExitCode::kDone);
+  const World world = detect_world();
+  // What all ranks would say alike, the first says.
+  if (world.rank > 0) set_console_log_level(LogLevel::kError);
+  const Source source = open_source(arguments);
+  if (world.rank > 0) set_console_log_level(LogLevel::kWarning);
+  const torch::Device device =
+      device_of_rank(arguments.device.empty() ? source.config.training.device : arguments.device, world);
+  CommOptions options;
+  options.shape = arguments.shards_weights ? MeshShape{1, world.size, 1} : MeshShape{world.size, 1, 1};
+  options.device = device;
+  options.init_timeout = static_cast<double>(source.config.comm.init_timeout_seconds);
+  // Ranks that draw faster wait for the slowest; those that die or stop are found out by the watch.
+  options.train_timeout = std::max(1800.0, static_cast<double>(source.config.comm.train_timeout_seconds));
+  const std::string line = join(args, "\n");
+  options.fingerprint = str(checksum64(line.data(), line.size()));
+  if (world.size > 1) options.version = program_build();
+  const auto ranks = connect(world, options);
+  run_as_rank(*ranks, [&] { draw(arguments, source, device, *ranks); });
   return static_cast<int>(ExitCode::kDone);
 }
 

@@ -45,10 +45,6 @@ bool Checkpointer::is_over() const {
   return under_way_.valid() && under_way_.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
 }
 
-void Checkpointer::throw_if_failed() {
-  if (is_over()) wait();
-}
-
 void Checkpointer::reserve(const std::vector<NamedPiece>& pieces) {
   if (!options_.async) return;
   wait();

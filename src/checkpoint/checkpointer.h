@@ -59,8 +59,6 @@ class Checkpointer {
   void wait();
   // True when a save under way is over; then wait() returns or throws at once. Ranks learn it at different times.
   bool is_over() const;
-  // Throws StorageError when a save under way has failed already; does not wait.
-  void throw_if_failed();
 
   // See checkpoint_steps(), which readers without a Checkpointer call.
   std::vector<int64_t> steps() const { return checkpoint_steps(options_.folder); }

@@ -61,11 +61,23 @@ void check_image_size(const RunConfig& config, const std::string& place, int64_t
   }
 }
 
-void check_sample(const SampleConfig& sample, Problems& problems) {
+void check_sample(const RunConfig& config, Problems& problems) {
+  const SampleConfig& sample = config.sample;
   if (!sample.prompts.empty() && !sample.prompts_file.empty()) {
     problems.add("sample.prompts_file", "expected prompts or prompts_file, got both");
   }
-  if (sample.every_steps > 0 && sample.prompts.empty() && sample.prompts_file.empty()) {
+  if (sample.every_steps == 0) return;
+  const bool has_prompts = !sample.prompts.empty() || !sample.prompts_file.empty();
+  const EncoderConfig& encoder = config.encoder;
+  bool can_draw = true;  // a run on preprocessed data may load none of these
+  for (const auto& [key, path] : {std::pair{"encoder.t5_encoder", encoder.t5_encoder},
+                                  {"encoder.clip_encoder", encoder.clip_encoder},
+                                  {"encoder.autoencoder_path", encoder.autoencoder_path}}) {
+    if (!path.empty()) continue;
+    can_draw = false;
+    if (has_prompts) problems.add(key, "expected a path to draw sample.prompts with, got nothing");
+  }
+  if (can_draw && !has_prompts) {
     problems.add("sample.prompts", "expected at least one prompt, got none (or set sample.every_steps to 0)");
   }
 }
@@ -87,7 +99,7 @@ void check_between_options(const RunConfig& config, Problems& problems) {
   check_training(config, problems);
   check_image_size(config, "training.img_size", config.training.img_size, problems);
   if (config.sample.img_size > 0) check_image_size(config, "sample.img_size", config.sample.img_size, problems);
-  check_sample(config.sample, problems);
+  check_sample(config, problems);
   check_profiling(config.profiling, problems);
   if (config.validation.steps == 0) problems.add("validation.steps", "expected -1 or at least 1, got 0");
   if (config.parallelism.data_parallel_shard_degree == 0) {

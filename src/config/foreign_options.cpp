@@ -32,7 +32,7 @@ constexpr const char* kWholeCheckpoint = "every checkpoint is complete; `millrac
 constexpr const char* kPlainCheckpoint = "checkpoints are safetensors; `millrace export` writes other namings";
 constexpr const char* kInitialPath = "the kind of file is recognised; only the weights are taken from it";
 constexpr const char* kNoRandomBlocks = "recomputed blocks draw no random numbers and are always exact";
-constexpr const char* kSampleCommand = "`millrace sample` has its own options";
+constexpr const char* kSampleCommand = "`millrace sample --output` says where";
 constexpr const char* kPrepareCommand = "it belongs to preparing data, not to training";
 constexpr const char* kLeftover = "torchtitan does not use it either";
 constexpr const char* kPictures = "[sample] draws the pictures, into job.dump_folder/samples";
@@ -52,7 +52,6 @@ constexpr std::array kOptions = std::to_array<ForeignOption>({
 
     {"metrics.enable_wandb", Type::kFlag, "false", kWarn,
      "Weights & Biases is not supported; metrics.jsonl and TensorBoard files can be imported there"},
-    {"metrics.mlperf_logging", Type::kFlag, "false", kWarn, "the MLPerf compliance log is not in this version"},
     {"metrics.disable_color_printing", Type::kFlag, "true", kWarn, "nothing is printed in colour"},
 
     {"model.tokenizer_path", Type::kText, "None", kWarn, "encoder.t5_tokenizer and encoder.clip_tokenizer say where"},
@@ -98,10 +97,6 @@ constexpr std::array kOptions = std::to_array<ForeignOption>({
 
     {"inference.save_path", Type::kText, "None", kWarn, kSampleCommand},
     {"inference.save_img_folder", Type::kText, "None", kWarn, kSampleCommand},
-    {"inference.batch_size", Type::kInteger, "None", kWarn, kSampleCommand},
-    {"inference.local_batch_size", Type::kInteger, "None", kWarn, kSampleCommand},
-    {"inference.prompts_path", Type::kText, "None", kWarn, kSampleCommand},
-    {"inference.img_size", Type::kInteger, "None", kWarn, kSampleCommand},
     {"preprocessing.output_dataset_path", Type::kText, "None", kWarn, kPrepareCommand},
 
     {"checkpoint.model_weights_only", Type::kFlag, "false", kWarn, kWholeCheckpoint},

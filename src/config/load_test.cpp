@@ -157,7 +157,11 @@ TEST_F(ConfigTest, ChecksBetweenOptions) {
   EXPECT_THAT(problem("[model]\nhidden_size = 100\nnum_heads = 3\n"), HasSubstr("model.num_heads (3)"));
   EXPECT_THAT(problem("[model]\nhidden_size = 64\nnum_heads = 2\naxes_dim = [8, 8, 8]\n"),
               HasSubstr("= 32, got the sum 24"));
-  EXPECT_THAT(problem("[sample]\nevery_steps = 5\n"), HasSubstr("at least one prompt"));
+  const std::string encoders = "[encoder]\nt5_encoder = \"a\"\nclip_encoder = \"b\"\nautoencoder_path = \"c\"\n";
+  EXPECT_THAT(problem(encoders + "[sample]\nevery_steps = 5\n"), HasSubstr("at least one prompt"));
+  EXPECT_EQ(problem("[sample]\nevery_steps = 5\n"), "") << "nothing is loaded to draw with";
+  EXPECT_THAT(problem("[sample]\nevery_steps = 5\nprompts = [\"a\"]\n"), HasSubstr("encoder.clip_encoder"));
+  EXPECT_EQ(problem("[sample]\nprompts = [\"a\"]\n"), "");
   EXPECT_THAT(problem("[sample]\nprompts = [\"a\"]\nprompts_file = \"b\"\n"), HasSubstr("got both"));
   EXPECT_THAT(problem("[profiling]\nenable_profiling = true\nprofile_freq = 2\n"), HasSubstr("= 4, got 2"));
   EXPECT_THAT(problem("[optimizer]\nstochastic_rounding = true\n"), HasSubstr("training.dtype"));

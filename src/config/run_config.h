@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "config/sections/job.h"
+#include "config/sections/mlperf.h"
 #include "config/sections/model.h"
 #include "config/sections/observing.h"
 #include "config/sections/optimizer.h"
@@ -34,6 +35,7 @@ struct RunConfig {
   ParallelismConfig parallelism;
   CommConfig comm;
   MetricsConfig metrics;
+  MlperfConfig mlperf;
   ProfilingConfig profiling;
   ReportConfig report;
 
@@ -53,6 +55,7 @@ struct RunConfig {
     visit.section("parallelism", "how the run is spread over ranks", parallelism);
     visit.section("comm", "how ranks find and watch each other", comm);
     visit.section("metrics", "what is logged", metrics);
+    visit.section("mlperf", "what the MLPerf log states (docs/mlperf.md)", mlperf);
     visit.section("profiling", "traces of single steps", profiling);
     visit.section("report", "the page that sums the run up", report);
   }

@@ -1,3 +1,4 @@
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 
@@ -45,8 +46,40 @@ TEST(FlowMatching, LossGradientMatchesAutograd) {
 TEST(Sampler, EulerIsExactOnAStraightFlow) {
   const torch::Tensor noise = torch::randn({2, 3}), data = torch::randn({2, 3});
   const Velocity velocity = [&](const torch::Tensor&, const torch::Tensor&) { return noise - data; };
-  const torch::Tensor got = sample_flow(noise, velocity, {}, {sampling_times(4), 1});
+  const torch::Tensor got = sample_flow(noise, velocity, {sampling_times(4), 1});
   EXPECT_LT((got - data).abs().max().item<double>(), 1e-6);
+}
+
+TEST(Sampler, GuidanceRunsBothHalvesInOneCall) {
+  const torch::Tensor noise = torch::randn({3, 5});
+  const auto empty = [](const torch::Tensor& x, double t) { return at::sin(x) * t; };
+  const auto prompted = [](const torch::Tensor& x, double t) { return at::cos(x) + t; };
+  int calls = 0;
+  const Velocity velocity = [&](const torch::Tensor& x, const torch::Tensor& t_B) {
+    ++calls;
+    EXPECT_EQ(x.size(0), 6);
+    EXPECT_EQ(t_B.size(0), 6);
+    const auto t = t_B[0].item<double>();
+    return at::cat({empty(x.narrow(0, 0, 3), t), prompted(x.narrow(0, 3, 3), t)}, 0);
+  };
+  const std::vector<double> times = sampling_times(7);
+  const torch::Tensor got = sample_flow(noise, velocity, {times, 2.5});
+  EXPECT_EQ(calls, 7);
+  torch::Tensor x = noise.clone();
+  for (size_t i = 0; i + 1 < times.size(); ++i) {
+    const torch::Tensor v = empty(x, times[i]) + 2.5 * (prompted(x, times[i]) - empty(x, times[i]));
+    x += (times[i + 1] - times[i]) * v;
+  }
+  EXPECT_LT((got - x).abs().max().item<double>(), 1e-5);
+}
+
+// Numbers of torchtitan's get_schedule(steps, tokens), fp32.
+TEST(Sampler, ShiftsAsTorchtitanDoesForAsManyTokens) {
+  const std::vector<double> of_256 = {1.0, 0.8318243026733398, 0.622459352016449, 0.3546612560749054, 0.0};
+  const std::vector<double> of_1024 = {
+      1.0, 0.8824971914291382, 0.7379740476608276, 0.5558990240097046, 0.31945133209228516, 0.0};
+  EXPECT_THAT(sampling_times(4, 256), testing::Pointwise(testing::DoubleNear(1e-6), of_256));
+  EXPECT_THAT(sampling_times(5, 1024), testing::Pointwise(testing::DoubleNear(1e-6), of_1024));
 }
 
 TEST(Sampler, ShiftedTimesKeepTheEndsAndFavourNoise) {
@@ -104,9 +137,28 @@ TEST(CachedCaptionEncoder, EncodesEachCaptionOnceAndFindsItAgainOnDisk) {
   std::filesystem::remove_all(folder);
 }
 
+TEST(Pictures, WeightsAreCalledByFileOrFolder) {
+  EXPECT_EQ(name_of_weights("/models/my.model.safetensors"), "my.model");
+  EXPECT_EQ(name_of_weights("/models/FLUX.1-dev/"), "FLUX.1-dev");
+  EXPECT_EQ(name_of_weights("FLUX.1-dev/transformer"), "FLUX.1-dev");
+  EXPECT_EQ(name_of_weights("FLUX.1-dev/transformer/diffusion_pytorch_model.safetensors.index.json"), "FLUX.1-dev");
+  EXPECT_EQ(name_of_weights(""), "");
+}
+
+TEST(Pictures, OnlyPublishedWeightsNameTheirMaker) {
+  for (const char* path : {"/models/flux1-schnell.safetensors", "FLUX.1-dev", "/m/FLUX.1-schnell/transformer/"}) {
+    EXPECT_EQ(maker_of(path, /*full_size=*/true), "Black Forest Labs") << path;
+    EXPECT_EQ(maker_of(path, /*full_size=*/false), "") << path;
+  }
+  for (const char* path :
+       {"/models/mine.safetensors", "/models/FLUX.1-dev/mine.safetensors", "FLUX.1-dev-mine", "", "/"}) {
+    EXPECT_EQ(maker_of(path, /*full_size=*/true), "") << path;
+  }
+}
+
 TEST(Pictures, GridHoldsEveryPicture) {
-  const torch::Tensor images = torch::full({5, 3, 32, 32}, -1.0);
-  const Image grid = picture_grid(images, {"a", "b", "c", "d", "a very long caption that does not fit below it"}, 3);
+  const std::vector<Image> pictures(5, to_image(torch::full({3, 32, 32}, -1.0)));
+  const Image grid = picture_grid(pictures, {"a", "b", "c", "d", "a very long caption that does not fit below it"}, 3);
   int64_t black = 0;
   for (size_t i = 0; i < grid.pixels.size(); i += 3) black += grid.pixels[i] == 0;
   EXPECT_GE(black, 5 * 96 * 96);

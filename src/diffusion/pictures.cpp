@@ -4,7 +4,9 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "images/bitmap_font.h"
+#include "images/encode.h"
 
 namespace millrace {
 namespace {
@@ -12,6 +14,7 @@ namespace {
 constexpr int kMinPictureSide = 96;  // smaller ones are enlarged to at least this
 constexpr int kMargin = 6;
 constexpr int kCaptionLines = 2;
+constexpr const char* kSoftware = "AI generated;txt2img;flux";
 
 // Copies `from` into `to` at (x, y), each pixel as a square of `factor` pixels.
 void paste(const Image& from, Image& to, int x, int y, int factor) {
@@ -38,10 +41,10 @@ Image to_image(const torch::Tensor& image_CHW) {
   return image;
 }
 
-Image picture_grid(const torch::Tensor& images_BCHW, const std::vector<std::string>& captions, int64_t columns) {
-  const int count = static_cast<int>(images_BCHW.size(0));
-  MILLRACE_CHECK(count > 0 && captions.size() == static_cast<size_t>(count));
-  const int height = static_cast<int>(images_BCHW.size(2)), width = static_cast<int>(images_BCHW.size(3));
+Image picture_grid(const std::vector<Image>& pictures, const std::vector<std::string>& captions, int64_t columns) {
+  const int count = static_cast<int>(pictures.size());
+  MILLRACE_CHECK(count > 0 && captions.size() == pictures.size());
+  const int height = pictures[0].height, width = pictures[0].width;
   const int factor = std::max(1, (kMinPictureSide + std::min(width, height) - 1) / std::min(width, height));
   const int per_row = columns > 0 ? std::min(static_cast<int>(columns), count)
                                   : static_cast<int>(std::ceil(std::sqrt(static_cast<double>(count))));
@@ -54,7 +57,9 @@ Image picture_grid(const torch::Tensor& images_BCHW, const std::vector<std::stri
   std::fill(grid.pixels.begin(), grid.pixels.end(), uint8_t{255});
   for (int i = 0; i < count; ++i) {
     const int x = kMargin + i % per_row * cell_width, y = kMargin + i / per_row * cell_height;
-    paste(to_image(images_BCHW[i]), grid, x, y, factor);
+    const Image& picture = pictures[static_cast<size_t>(i)];
+    MILLRACE_CHECK(picture.height == height && picture.width == width && picture.channels == 3);
+    paste(picture, grid, x, y, factor);
     int line_y = y + height * factor + 3;
     for (const std::string& line :
          wrap_text(captions[static_cast<size_t>(i)], width * factor / kGlyphWidth, kCaptionLines)) {
@@ -63,6 +68,29 @@ Image picture_grid(const torch::Tensor& images_BCHW, const std::vector<std::stri
     }
   }
   return grid;
+}
+
+std::string encode_picture(const Image& picture, const std::string& prompt, const PictureOrigin& origin) {
+  return encode_png(picture, {{"Description", prompt}, {"Software", kSoftware}},
+                    {.image_description = prompt, .make = origin.make, .model = origin.model, .software = kSoftware});
+}
+
+std::string name_of_weights(const std::filesystem::path& weights) {
+  std::filesystem::path path = weights.lexically_normal();
+  if (!path.has_filename()) path = path.parent_path();                          // "folder/"
+  if (ends_with(path.filename().string(), ".json")) path = path.parent_path();  // an index names its shards
+  if (path.filename() == "transformer") path = path.parent_path();
+  const std::string name = path.filename().string(), ending = ".safetensors";
+  return ends_with(name, ending) ? name.substr(0, name.size() - ending.size()) : name;
+}
+
+std::string maker_of(const std::filesystem::path& weights, bool full_size) {
+  if (!full_size) return "";
+  const std::string name = to_lower(name_of_weights(weights));
+  for (const char* published : {"flux1-schnell", "flux1-dev", "flux.1-schnell", "flux.1-dev"}) {
+    if (name == published) return "Black Forest Labs";
+  }
+  return "";
 }
 
 }  // namespace millrace

@@ -3,6 +3,7 @@
 
 #include <torch/types.h>
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -13,8 +14,23 @@ namespace millrace {
 // [3, H, W] in -1..1 (clamped) to 8 bits, as the reference does: truncation of 127.5 * (x + 1).
 Image to_image(const torch::Tensor& image_CHW);
 
-// Pictures [B, 3, H, W] side by side, `columns` to a row (0: as square as possible), on white. Small ones are enlarged
+// Pictures of one size side by side, `columns` to a row (0: as square as possible), on white. Small ones are enlarged
 // by a whole factor without smoothing, and each has its caption below.
-Image picture_grid(const torch::Tensor& images_BCHW, const std::vector<std::string>& captions, int64_t columns);
+Image picture_grid(const std::vector<Image>& pictures, const std::vector<std::string>& captions, int64_t columns);
+
+// What made a picture, for viewers and for those who must tell drawn pictures from taken ones.
+struct PictureOrigin {
+  std::string model;  // its name
+  std::string make;   // who published the weights; empty: nobody known
+};
+// A PNG that says so in EXIF tags, with the prompt as its description (ImageDescription, and as text in full Unicode).
+std::string encode_picture(const Image& picture, const std::string& prompt, const PictureOrigin& origin);
+
+// What weights are called: the file without ".safetensors", or the folder (of one in diffusers' layout, the
+// pipeline's).
+std::string name_of_weights(const std::filesystem::path& weights);
+// "Black Forest Labs" for weights that are called as these publish them (flux1-schnell, FLUX.1-schnell; -dev the same)
+// in a model of full_size; "" for all others.
+std::string maker_of(const std::filesystem::path& weights, bool full_size);
 
 }  // namespace millrace

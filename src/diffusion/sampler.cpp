@@ -20,17 +20,18 @@ std::vector<double> sampling_times(int64_t num_steps, std::optional<int64_t> shi
   return times;
 }
 
-torch::Tensor sample_flow(torch::Tensor x, const Velocity& with_prompt, const Velocity& without_prompt,
-                          const SamplerOptions& options, const std::function<void(int64_t step)>& progress) {
+torch::Tensor sample_flow(torch::Tensor x, const Velocity& velocity, const SamplerOptions& options,
+                          const std::function<void(int64_t step)>& progress) {
   const torch::NoGradGuard no_grad;
   for (size_t i = 0; i + 1 < options.times.size(); ++i) {
-    const torch::Tensor t_B = torch::full({x.size(0)}, options.times[i], x.options());
-    torch::Tensor velocity = with_prompt(x, t_B).to(torch::kFloat32);
-    if (options.guidance_scale != 1) {
-      const torch::Tensor plain = without_prompt(x, t_B).to(torch::kFloat32);
-      velocity = plain + options.guidance_scale * (velocity - plain);
+    const torch::Tensor both = options.is_guided() ? at::cat({x, x}, 0) : x;
+    const torch::Tensor t_B = torch::full({both.size(0)}, options.times[i], x.options());
+    torch::Tensor v = velocity(both, t_B).to(torch::kFloat32);
+    if (options.is_guided()) {
+      const std::vector<torch::Tensor> halves = v.chunk(2, 0);
+      v = halves[0] + options.guidance_scale * (halves[1] - halves[0]);
     }
-    x = x + (options.times[i + 1] - options.times[i]) * velocity;
+    x = x + (options.times[i + 1] - options.times[i]) * v;
     if (progress) progress(static_cast<int64_t>(i) + 1);
   }
   return x;

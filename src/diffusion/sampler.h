@@ -14,15 +14,17 @@ namespace millrace {
 // (256, 0.5) and (4096, 1.15). FLUX.1-schnell is not shifted.
 std::vector<double> sampling_times(int64_t num_steps, std::optional<int64_t> shift_for_tokens = std::nullopt);
 
-// velocity(x, t_B) of the conditioned model, and, with guidance_scale != 1, of the model without a prompt.
+// The model's velocity at x, dimension 0 the batch. With guidance the batch is doubled: first the samples without a
+// prompt, then the same samples with theirs, so that one call of the model does for both.
 using Velocity = std::function<torch::Tensor(const torch::Tensor& x, const torch::Tensor& t_B)>;
 
 struct SamplerOptions {
   std::vector<double> times;
-  double guidance_scale = 1;  // classifier-free guidance: v = v_empty + scale * (v_prompt - v_empty)
+  double guidance_scale = 1;  // classifier-free guidance: v = v_empty + scale * (v_prompt - v_empty); 1: none
+  bool is_guided() const { return guidance_scale != 1; }
 };
-// x: the starting noise, fp32, dimension 0 the batch. progress, when set, is called after each step.
-torch::Tensor sample_flow(torch::Tensor x, const Velocity& with_prompt, const Velocity& without_prompt,
-                          const SamplerOptions& options, const std::function<void(int64_t step)>& progress = {});
+// x: the starting noise, fp32. progress, when set, is called after each step.
+torch::Tensor sample_flow(torch::Tensor x, const Velocity& velocity, const SamplerOptions& options,
+                          const std::function<void(int64_t step)>& progress = {});
 
 }  // namespace millrace

@@ -29,13 +29,16 @@ void no_flush(png_structp) {}
 
 // Everything with a destructor lives in the caller: longjmp may cross this frame.
 bool write_png(png_structp png, png_infop info, PngError& error, const Image& image, std::vector<png_text>& texts,
-               int level, std::vector<png_bytep>& rows) {
+               std::string& exif, int level, std::vector<png_bytep>& rows) {
   if (setjmp(error.jump)) return false;
   png_set_compression_level(png, level);
   png_set_IHDR(png, info, image.width, image.height, 8,
                image.channels == 4 ? PNG_COLOR_TYPE_RGB_ALPHA : PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE,
                PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
   if (!texts.empty()) png_set_text(png, info, texts.data(), static_cast<int>(texts.size()));
+  if (!exif.empty()) {
+    png_set_eXIf_1(png, info, static_cast<png_uint_32>(exif.size()), reinterpret_cast<png_bytep>(exif.data()));
+  }
   png_write_info(png, info);
   png_write_image(png, rows.data());
   png_write_end(png, nullptr);
@@ -50,7 +53,7 @@ void check_channels(const Image& image) {
 
 }  // namespace
 
-std::string encode_png(const Image& image, const PngText& texts, int level) {
+std::string encode_png(const Image& image, const PngText& texts, const ExifTags& exif, int level) {
   check_channels(image);
   std::string content;
   PngError error;
@@ -75,7 +78,8 @@ std::string encode_png(const Image& image, const PngText& texts, int level) {
     chunks[i].lang = no_language;
     chunks[i].lang_key = no_language;
   }
-  const bool written = write_png(png, info, error, image, chunks, level, rows);
+  std::string block = exif_block(exif);
+  const bool written = write_png(png, info, error, image, chunks, block, level, rows);
   png_destroy_write_struct(&png, &info);
   if (!written) throw DataError("[PNG encoder] expected a picture that can be written, got: " + error.message);
   return content;

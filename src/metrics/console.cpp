@@ -22,15 +22,20 @@ std::string with_thousands_and_cents(double value) {
   return with_thousands(std::stoll(text.substr(0, point))) + text.substr(point);
 }
 
+// What lines of steps and of validations share.
+std::string line_start(int64_t step, double loss, const MemoryUse& memory, double tokens_per_second) {
+  const double used = static_cast<double>(memory.peak_bytes);
+  const double percent = 100 * used / static_cast<double>(std::max<uint64_t>(memory.total_bytes, 1));
+  return str("step: ", step < 10 ? " " : "", step, "  loss: ", format_double("%7.4f", loss),
+             "  memory: ", format_double("%5.2f", used / kGiB), "GiB(", format_double("%.2f", percent),
+             "%)  tps: ", with_thousands(std::llround(tokens_per_second)));
+}
+
 }  // namespace
 
 std::string step_line(int64_t step, double loss, const MemoryUse& memory, const WindowSpeed& speed) {
-  const double used = static_cast<double>(memory.peak_bytes);
-  const double percent = 100 * used / static_cast<double>(std::max<uint64_t>(memory.total_bytes, 1));
   const double mfu = speed.peak_flops > 0 ? 100 * speed.flops / speed.peak_flops : 0;
-  std::string line = str("step: ", step < 10 ? " " : "", step, "  loss: ", format_double("%7.4f", loss),
-                         "  memory: ", format_double("%5.2f", used / kGiB), "GiB(", format_double("%.2f", percent),
-                         "%)  tps: ", with_thousands(std::llround(speed.tokens_per_second)),
+  std::string line = str(line_start(step, loss, memory, speed.tokens_per_second),
                          "  tflops: ", with_thousands_and_cents(speed.flops / 1e12),
                          "  mfu: ", speed.peak_flops > 0 ? format_double("%.2f", mfu) + "%" : "N/A");
   if (speed.ranks > 1) {
@@ -38,6 +43,10 @@ std::string step_line(int64_t step, double loss, const MemoryUse& memory, const 
     line += str("  total tps: ", with_thousands(std::llround(total)), " (", speed.ranks, " ranks)");
   }
   return line;
+}
+
+std::string validation_line(int64_t step, double loss, const MemoryUse& memory, double tokens_per_second) {
+  return "validate " + line_start(step, loss, memory, tokens_per_second);
 }
 
 std::string progress_bar(const BarState& state, int columns) {

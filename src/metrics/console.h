@@ -23,6 +23,10 @@ struct WindowSpeed {
 // "mfu: N/A" when the peak is unknown. With several ranks, "  total tps: 16,128 (4 ranks)" follows.
 std::string step_line(int64_t step, double loss, const MemoryUse& memory, const WindowSpeed& speed);
 
+// "validate step: 700  loss:  0.6021  memory: 76.79GiB(96.97%)  tps: 12,288", of a validation; tokens_per_second of one
+// rank.
+std::string validation_line(int64_t step, double loss, const MemoryUse& memory, double tokens_per_second);
+
 // "[######------] step 700/1,000  loss 0.7052  12.3 samples/s  ETA 4:31", cut to columns.
 struct BarState {
   int64_t step = 0;

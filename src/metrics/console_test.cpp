@@ -28,6 +28,11 @@ TEST(StepLine, OfManyRanksEndsWithTheirTotal) {
   EXPECT_EQ(line.substr(line.find("tps:")), "tps: 4,032  tflops: 161.10  mfu: N/A  total tps: 16,130 (4 ranks)");
 }
 
+TEST(ValidationLine, IsTorchtitans) {
+  EXPECT_EQ(validation_line(7, 0.60211, memory_of(76.79, 79.19), 12288),
+            "validate step:  7  loss:  0.6021  memory: 76.79GiB(96.97%)  tps: 12,288");
+}
+
 TEST(ProgressBar, ShowsWhereTheRunStands) {
   const BarState state{
       .step = 500, .total_steps = 2000, .loss = 0.25, .samples_per_second = 12.34, .steps_per_second = 5};

@@ -1,6 +1,7 @@
 #include "metrics/metric_logger.h"
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -11,6 +12,7 @@
 #include "formats/tensorboard.h"
 #include "metrics/console.h"
 #include "metrics/metrics_jsonl.h"
+#include "metrics/run_history.h"
 
 namespace millrace {
 namespace {
@@ -55,7 +57,9 @@ struct MetricLogger::State {
 
   double ranks() const { return static_cast<double>(options.ranks); }
 
-  void scalar(const char* name, double value, int64_t step) {
+  MemoryUse memory() const { return options.memory ? options.memory() : process_memory(); }
+
+  void scalar(const std::string& name, double value, int64_t step) {
     if (tensorboard) tensorboard->add_scalar(name, value, step);
   }
 
@@ -68,7 +72,7 @@ struct MetricLogger::State {
                       .samples_per_second = static_cast<double>(window.samples) / seconds,
                       .peak_flops = options.peak_flops};
     speed.flops = speed.samples_per_second * options.flops_per_sample / ranks();
-    const MemoryUse memory = options.memory ? options.memory() : process_memory();
+    const MemoryUse memory = this->memory();
     const std::string line = step_line(metrics.step, metrics.loss, memory, speed);
     if (options.config.log_to_console && !has_bar) {
       log_info(line);
@@ -151,10 +155,30 @@ void MetricLogger::log_step(const StepMetrics& metrics) {
   state.draw_bar(metrics, last);
 }
 
-void MetricLogger::log_validation(int64_t step, double loss) {
-  if (state_->jsonl) state_->jsonl->write({{"step", step}, {"validation_loss", loss}});
-  state_->scalar("val_loss_metrics/avg_loss", loss, step);
-  log_info("validate step: ", step < 10 ? " " : "", step, "  loss: ", format_double("%7.4f", loss));
+void MetricLogger::log_validation(const ValidationMetrics& metrics) {
+  State& state = *state_;
+  const int64_t step = metrics.step;
+  const double seconds = std::max(metrics.seconds, 1e-9);
+  const double tokens_per_second = static_cast<double>(metrics.tokens) / seconds / state.ranks();
+  const MemoryUse memory = state.memory();
+  log_info(validation_line(step, metrics.loss, memory, tokens_per_second));
+  if (state.jsonl) {
+    nlohmann::ordered_json object{{"step", step},
+                                  {"validation_loss", metrics.loss},
+                                  {"samples", step * state.options.samples_per_step},
+                                  {"validation_samples", metrics.samples},
+                                  {"validation_seconds", metrics.seconds}};
+    if (!metrics.per_timestep.empty()) object[kTimestepLosses] = metrics.per_timestep;
+    state.jsonl->write(object);
+  }
+  state.scalar("val_loss_metrics/avg_loss", metrics.loss, step);
+  for (size_t i = 0; i < metrics.per_timestep.size(); ++i) {
+    if (std::isnan(metrics.per_timestep[i])) continue;  // no sample: a gap, as in the other curves
+    state.scalar(str("val_loss_metrics/timestep_", i), metrics.per_timestep[i], step);
+  }
+  state.scalar("val_throughput(tps)", tokens_per_second, step);
+  state.scalar("val_time_metrics/end_to_end(s)", metrics.seconds, step);
+  state.scalar("val_memory/max_reserved(GiB)", static_cast<double>(memory.peak_bytes) / kGiB, step);
 }
 
 void MetricLogger::finish() {

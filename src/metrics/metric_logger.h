@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "config/run_config.h"
 #include "metrics/memory.h"
@@ -21,6 +22,16 @@ struct StepMetrics {
   int64_t tokens = 0;
   double data_seconds = 0;     // of the step, waiting for data
   uint64_t sample_digest = 0;  // of which samples the step trained on; the same for any split over ranks and batches
+};
+
+// One validation, of all ranks together.
+struct ValidationMetrics {
+  int64_t step = 0;
+  double loss = 0;
+  int64_t samples = 0;
+  int64_t tokens = 0;
+  double seconds = 0;
+  std::vector<double> per_timestep;  // mean loss at t = i / size(), NaN where there was no sample; may be empty
 };
 
 struct MetricLoggerOptions {
@@ -47,7 +58,8 @@ class MetricLogger {
   // line before, wall clock, data included. The first step of a resumed run is shown but not recorded, so that
   // metrics.jsonl holds the same steps as an undisturbed run's.
   void log_step(const StepMetrics& metrics);
-  void log_validation(int64_t step, double loss);
+  // On all ranks, as log_step().
+  void log_validation(const ValidationMetrics& metrics);
   // Takes the progress bar away and says what the run amounted to. Call before anything else is printed at the end.
   void finish();
 

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -10,6 +11,7 @@
 
 #include "base/files.h"
 #include "formats/tensorboard.h"
+#include "metrics/run_history.h"
 
 namespace millrace {
 namespace {
@@ -44,7 +46,13 @@ class MetricLoggerTest : public testing::Test {
                        .samples = 4,
                        .tokens = 64,
                        .data_seconds = 0.001});
-      if (step == 10) logger.log_validation(step, 0.25);
+      if (step != 10) continue;
+      logger.log_validation({.step = step,
+                             .loss = 0.25,
+                             .samples = 7,
+                             .tokens = 112,
+                             .seconds = 0.5,
+                             .per_timestep = {0.5, std::nan(""), 0.125}});
     }
   }
   std::vector<nlohmann::json> lines() const {
@@ -75,7 +83,14 @@ TEST_F(MetricLoggerTest, WritesTheFirstEveryNthAndTheLastStep) {
   EXPECT_NEAR(line["data_seconds_per_step"].get<double>(), 0.001, 1e-9);
   EXPECT_GT(line["memory_gib"], 0);
   EXPECT_FALSE(line.contains("mfu")) << "the peak is unknown";
-  EXPECT_EQ(lines()[3]["validation_loss"], 0.25);
+  const nlohmann::json validation = lines()[3];
+  EXPECT_EQ(validation["validation_loss"], 0.25);
+  EXPECT_EQ(validation["validation_samples"], 7);
+  EXPECT_EQ(validation["samples"], 40);
+  EXPECT_EQ(validation["validation_loss_per_timestep"], nlohmann::json::parse("[0.5, null, 0.125]"));
+  const auto curves = read_curves(folder_ / "metrics.jsonl");
+  EXPECT_EQ(curves.at("validation_loss_per_timestep.2").at(0).value, 0.125);
+  EXPECT_FALSE(curves.contains("validation_loss_per_timestep.1"));
 }
 
 TEST_F(MetricLoggerTest, AResumedRunHoldsTheSameStepsAsAnUndisturbedOne) {
@@ -101,11 +116,11 @@ TEST_F(MetricLoggerTest, OneOfManyRanksWritesAndAllAreAskedForTheirMemory) {
   };
   options_.writes_files = false;
   run(1, 12);
-  EXPECT_EQ(asked, 4);
+  EXPECT_EQ(asked, 5);
   EXPECT_TRUE(fs::is_empty(folder_));
   options_.writes_files = true;
   run(1, 12);
-  EXPECT_EQ(asked, 8);
+  EXPECT_EQ(asked, 10);
   const nlohmann::json line = lines()[1];
   EXPECT_EQ(line["ranks"], 4);
   EXPECT_EQ(line["memory_gib"], 3);
@@ -128,7 +143,11 @@ TEST_F(MetricLoggerTest, TensorBoardHasTorchtitansNames) {
                            "time_metrics/data_loading(%)", "memory/max_reserved(GiB)", "memory/max_reserved(%)"}) {
     EXPECT_THAT(found[name], ElementsAre(1, 5, 10, 12)) << name;
   }
-  EXPECT_THAT(found["val_loss_metrics/avg_loss"], ElementsAre(10));
+  for (const char* name : {"val_loss_metrics/avg_loss", "val_loss_metrics/timestep_0", "val_loss_metrics/timestep_2",
+                           "val_throughput(tps)", "val_time_metrics/end_to_end(s)", "val_memory/max_reserved(GiB)"}) {
+    EXPECT_THAT(found[name], ElementsAre(10)) << name;
+  }
+  EXPECT_TRUE(found["val_loss_metrics/timestep_1"].empty()) << "it had no sample";
 }
 
 }  // namespace

@@ -87,6 +87,16 @@ std::string fact(const std::string& name, const std::string& value, bool is_long
   return str("<div", is_long ? " class=long" : "", "><dt>", name, "</dt><dd>", html_escape(value), "</dd></div>");
 }
 
+std::string target_fact(const Curve& validation, const RunConfig& config) {
+  const double target = config.validation.target_loss;
+  const auto reached = std::find_if(validation.begin(), validation.end(),
+                                    [&](const CurvePoint& point) { return point.value <= target; });
+  const std::string value = reached == validation.end()
+                                ? std::string("not reached")
+                                : "at step " + with_thousands(static_cast<int64_t>(reached->step));
+  return fact("Target loss " + short_number(target), value);
+}
+
 std::string facts(const RunFiles& run, const ReportOptions& options) {
   const RunTotals totals = run_totals(run.curves);
   std::string html = "<dl class=facts>";
@@ -106,6 +116,7 @@ std::string facts(const RunFiles& run, const ReportOptions& options) {
     html += fact(str("Best validation loss, step ", with_thousands(static_cast<int64_t>(best.step))),
                  format_double("%.4f", best.value));
   }
+  if (run.config && run.config->validation.target_loss > 0) html += target_fact(validation, *run.config);
   const double speed = median(curve(run.curves, "samples_per_second"));
   if (std::isfinite(speed))
     html += fact("Samples per second, median", format_double(speed < 10 ? "%.2f" : "%.1f", speed));
@@ -123,6 +134,24 @@ std::string facts(const RunFiles& run, const ReportOptions& options) {
 
 // ---- curves
 
+// The losses at t = 0, 1/n, ... one line each, in colours that run with t.
+Chart timestep_chart(const Curves& curves) {
+  Chart chart{
+      .title = "Validation loss by timestep, from data (0) to noise (1)", .unit = "", .series = {}, .wide = true};
+  const std::string prefix = str(kTimestepLosses, ".");
+  int count = 0;
+  for (const auto& [key, values] : curves) {
+    if (!starts_with(key, prefix) || key.size() > prefix.size() + 3) continue;
+    count = std::max(count, 1 + std::atoi(key.c_str() + prefix.size()));
+  }
+  for (int i = 0; i < count; ++i) {
+    const std::string t = short_number(static_cast<double>(i) / count);
+    chart.series.push_back({"t " + t, thinned(curve(curves, str(prefix, i)), kMaxPoints), Look::kLine,
+                            kFirstTimestepColour + i * kTimestepColours / count});
+  }
+  return chart;
+}
+
 std::string charts(const Curves& curves) {
   const auto points = [&](const char* key) { return thinned(curve(curves, key), kMaxPoints); };
   const Curve& loss = curve(curves, "loss");
@@ -135,6 +164,7 @@ std::string charts(const Curves& curves) {
                  /*wide=*/true,
                  /*from_zero=*/false,
                  /*may_be_logarithmic=*/true});
+  all.push_back(timestep_chart(curves));
   all.push_back({"Samples per second", "", {{"samples/s", points("samples_per_second"), Look::kLine, 3}}, false, true});
   all.push_back({"Seconds per step",
                  "s",

@@ -4,9 +4,11 @@ namespace millrace {
 
 const char* const kReportStyle = R"css(
 :root { color-scheme: light dark; --page: #f6f7f9; --card: #fff; --text: #1c2430; --soft: #667085; --rule: #e4e7ec;
-  --c1: #2563eb; --c2: #d9480f; --c3: #0f9d76; --c4: #8b5cf6; }
+  --c1: #2563eb; --c2: #d9480f; --c3: #0f9d76; --c4: #8b5cf6;
+  --c5: #440154; --c6: #46327e; --c7: #365c8d; --c8: #277f8e; --c9: #1f9e77; --c10: #4caf50; --c11: #93b31a; --c12: #dba617; }
 @media (prefers-color-scheme: dark) { :root { --page: #0f141b; --card: #181f29; --text: #e6eaf0; --soft: #8d99ab;
-  --rule: #2a3442; --c1: #6ea8fe; --c2: #ff9b63; --c3: #45d3a3; --c4: #b79bff; } }
+  --rule: #2a3442; --c1: #6ea8fe; --c2: #ff9b63; --c3: #45d3a3; --c4: #b79bff;
+  --c5: #c58af9; --c6: #9d8cf5; --c7: #6ea8fe; --c8: #4cc3d0; --c9: #45d3a3; --c10: #7fdc7a; --c11: #b9e04e; --c12: #f2cf4a; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--text); font: 15px/1.5 system-ui, sans-serif; }
 main { max-width: 1080px; margin: 0 auto; padding: 28px 16px 48px; }
@@ -31,6 +33,10 @@ figcaption { display: flex; flex-wrap: wrap; gap: 2px 14px; align-items: baselin
   vertical-align: middle; background: currentColor; }
 .k1::before { background: var(--c1); } .k2::before { background: var(--c2); }
 .k3::before { background: var(--c3); } .k4::before { background: var(--c4); }
+.k5::before { background: var(--c5); } .k6::before { background: var(--c6); }
+.k7::before { background: var(--c7); } .k8::before { background: var(--c8); }
+.k9::before { background: var(--c9); } .k10::before { background: var(--c10); }
+.k11::before { background: var(--c11); } .k12::before { background: var(--c12); }
 .key.faint::before { opacity: .4; }
 figure > svg { display: block; width: 100%; height: auto; touch-action: pan-y; }
 .phone { display: none; }
@@ -39,6 +45,8 @@ figure > svg { display: block; width: 100%; height: auto; touch-action: pan-y; }
 .line, .faint { fill: none; stroke-width: 2; stroke-linejoin: round; stroke: currentColor; }
 path.faint { stroke-width: 1; opacity: .4; }
 .c1 { color: var(--c1); } .c2 { color: var(--c2); } .c3 { color: var(--c3); } .c4 { color: var(--c4); }
+.c5 { color: var(--c5); } .c6 { color: var(--c6); } .c7 { color: var(--c7); } .c8 { color: var(--c8); }
+.c9 { color: var(--c9); } .c10 { color: var(--c10); } .c11 { color: var(--c11); } .c12 { color: var(--c12); }
 .dot { fill: currentColor; stroke: var(--card); stroke-width: 1; }
 .cursor { stroke: var(--soft); stroke-dasharray: 3 3; visibility: hidden; }
 output { position: absolute; top: 34px; right: 16px; font-size: 12px; padding: 3px 8px; border-radius: 6px;

@@ -81,6 +81,25 @@ TEST_F(ReportTest, IsOnePageThatNeedsNothingElse) {
   }
 }
 
+TEST_F(ReportTest, ShowsEachTimestepAndWhetherTheTargetIsReached) {
+  write_metrics(10);
+  RunConfig config;
+  config.validation.target_loss = 0.12;
+  write_file(folder_ / "config.toml", to_toml(config));
+  EXPECT_THAT(report(), HasSubstr("Target loss 0.12</dt><dd>not reached<"));
+  EXPECT_THAT(report(), Not(HasSubstr("by timestep")));
+  {
+    std::ofstream file(folder_ / "metrics.jsonl", std::ios::app);
+    file
+        << "}\n{\"step\": 1000, \"validation_loss\": 0.1, \"validation_loss_per_timestep\": [0.3, null, 0.05, 0.04]}\n";
+  }
+  const std::string page = report();
+  EXPECT_THAT(page, HasSubstr("Target loss 0.12</dt><dd>at step 1,000<"));
+  EXPECT_THAT(page, HasSubstr("by timestep"));
+  EXPECT_THAT(page, HasSubstr("t 0.75"));
+  EXPECT_THAT(page, Not(HasSubstr("t 0.25"))) << "it had no sample";
+}
+
 TEST_F(ReportTest, AnEmptyFolderGivesAPageThatSaysSo) {
   fs::remove_all(folder_ / "samples");
   EXPECT_THAT(report(), HasSubstr("Nothing has been logged yet"));

@@ -5,6 +5,8 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "base/log.h"
+
 namespace millrace {
 
 std::map<std::string, Curve> read_curves(const std::filesystem::path& metrics_jsonl) {
@@ -15,9 +17,14 @@ std::map<std::string, Curve> read_curves(const std::filesystem::path& metrics_js
     const nlohmann::json object = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
     if (!object.is_object() || !object.contains("step") || !object["step"].is_number()) continue;
     const double step = object["step"].get<double>();
+    const auto add = [&](const std::string& key, const nlohmann::json& value) {
+      if (value.is_number() && std::isfinite(value.get<double>())) curves[key].push_back({step, value.get<double>()});
+    };
     for (const auto& [key, value] : object.items()) {
-      if (key == "step" || !value.is_number() || !std::isfinite(value.get<double>())) continue;
-      curves[key].push_back({step, value.get<double>()});
+      if (key == "step") continue;
+      add(key, value);
+      if (!value.is_array()) continue;
+      for (size_t i = 0; i < value.size(); ++i) add(str(key, ".", i), value[i]);
     }
   }
   for (auto& [key, curve] : curves) {

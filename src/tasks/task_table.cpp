@@ -10,6 +10,7 @@
 #include "nn/cpu_allocator.h"
 #include "tasks/flux_pretrain/flux_plan.h"
 #include "tasks/flux_pretrain/flux_pretrain_task.h"
+#include "tasks/run_as_rank.h"
 #include "tasks/run_device.h"
 #include "train/trainer.h"
 
@@ -56,17 +57,7 @@ CommOptions comm_options(const RunConfig& config, const World& world, torch::Dev
   return options;
 }
 
-// What all ranks throw at the same step needs no telling.
-bool is_known_to_all(const std::exception& error) {
-  return dynamic_cast<const Preempted*>(&error) != nullptr || dynamic_cast<const NumericsError*>(&error) != nullptr;
-}
-
-int exit_code_of(const std::exception& error) {
-  const auto* known = dynamic_cast<const Error*>(&error);
-  return known != nullptr ? static_cast<int>(known->code()) : 1;
-}
-
-// Connects the ranks, makes the task and does `work` with both. What one rank throws, the others learn before they leave.
+// Connects the ranks, makes the task and does `work` with both.
 template <typename Work>
 void with_task(const RunConfig& config, const World& world, const std::string& version, TaskPurpose purpose,
                const Work& work) {
@@ -74,18 +65,10 @@ void with_task(const RunConfig& config, const World& world, const std::string& v
   const TaskEntry& entry = find_task(config.model.name);
   const torch::Device device = device_of_rank(config.training.device, world);
   const auto ranks = connect(world, comm_options(config, world, device, version));
-  try {
+  run_as_rank(*ranks, [&] {
     const std::unique_ptr<Task> task = entry.make(config, ranks->mesh(), device, purpose);
     work(*task, *ranks);
-  } catch (const std::exception& error) {
-    if (is_known_to_all(error)) {
-      ranks->leave();
-    } else if (!Watch::was_printed(error.what())) {
-      ranks->watch().announce_failure(error.what(), exit_code_of(error));
-    }
-    throw;
-  }
-  ranks->leave();
+  });
 }
 
 }  // namespace

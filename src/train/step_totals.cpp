@@ -1,15 +1,12 @@
 #include "train/step_totals.h"
 
-#include <csignal>
-
 #include "base/error.h"
 #include "kernels/global_norm/global_norm.h"
 #include "optim/clip.h"
+#include "train/stop_signals.h"
 
 namespace millrace {
 namespace {
-
-constexpr int kSignals[] = {SIGTERM, SIGINT, SIGUSR1};
 
 enum Slot : int64_t {
   kSquares,
@@ -22,15 +19,15 @@ enum Slot : int64_t {
   kBadGradient,
   kSaveOver,
   kStop,  // one per signal
-  kSlots = kStop + 3,
+  kSlots = kStop + static_cast<int64_t>(kStopSignals.size()),
 };
 
 void put_stop(double* slots, int stop_signal) {
-  for (const int signal : kSignals) *slots++ = signal == stop_signal ? 1 : 0;
+  for (const int signal : kStopSignals) *slots++ = signal == stop_signal ? 1 : 0;
 }
 
 int stop_of(const double* slots) {
-  for (const int signal : kSignals) {
+  for (const int signal : kStopSignals) {
     if (*slots++ > 0) return signal;
   }
   return 0;
@@ -88,7 +85,7 @@ StepTotals exchange(const StepShare& share, Mesh& mesh) {
 }
 
 int agree_on_stop(int stop_signal, Mesh& mesh, torch::Device device) {
-  const torch::Tensor host = torch::zeros({3}, torch::kFloat64);
+  const torch::Tensor host = torch::zeros({static_cast<int64_t>(kStopSignals.size())}, torch::kFloat64);
   put_stop(host.data_ptr<double>(), stop_signal);
   const torch::Tensor all = host.to(device);
   mesh.world().all_reduce(all).wait();
@@ -96,17 +93,22 @@ int agree_on_stop(int stop_signal, Mesh& mesh, torch::Device device) {
   return stop_of(sums.data_ptr<double>());
 }
 
-torch::Tensor own_squares(const std::vector<FlatGroup>& groups, const FlatParameters& parameters) {
-  MILLRACE_CHECK(groups.size() == 1);
-  const torch::Tensor& grad = groups[0].grad;
-  const torch::Tensor sum_1 = torch::zeros({1}, torch::dtype(torch::kFloat64).device(grad.device()));
+std::vector<ElementRange> own_ranges(const FlatParameters& parameters) {
+  std::vector<ElementRange> ranges;
   int64_t begin = 0;  // padding is zero and may be counted
   for (const ParameterPiece& piece : parameters.pieces()) {
     if (piece.primary) continue;
-    add_sum_of_squares(grad.narrow(0, begin, piece.begin - begin), sum_1);
+    if (piece.begin > begin) ranges.push_back({begin, piece.begin - begin});
     begin = piece.begin + piece.size;
   }
-  add_sum_of_squares(grad.narrow(0, begin, grad.numel() - begin), sum_1);
+  const int64_t end = parameters.grad().numel();
+  if (end > begin) ranges.push_back({begin, end - begin});
+  return ranges;
+}
+
+torch::Tensor own_squares(const torch::Tensor& grad, const std::vector<ElementRange>& ranges) {
+  const torch::Tensor sum_1 = torch::zeros({1}, torch::dtype(torch::kFloat64).device(grad.device()));
+  for (const ElementRange& range : ranges) add_sum_of_squares(grad.narrow(0, range.begin, range.size), sum_1);
   return sum_1;
 }
 

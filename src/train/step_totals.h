@@ -4,9 +4,9 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <vector>
 
 #include "comm/mesh.h"
-#include "optim/flat_group.h"
 #include "parallel/flat_parameters.h"
 #include "train/task.h"
 
@@ -47,7 +47,14 @@ StepTotals exchange(const StepShare& share, Mesh& mesh);
 // True on all ranks when one was asked to stop; for moments outside a step. Returns the signal or 0.
 int agree_on_stop(int stop_signal, Mesh& mesh, torch::Device device);
 
-// Squared gradients of what this rank speaks for: parameters that the tp axis holds several times count on one rank.
-torch::Tensor own_squares(const std::vector<FlatGroup>& groups, const FlatParameters& parameters);
+// Elements of a rank's flat buffers.
+struct ElementRange {
+  int64_t begin = 0;
+  int64_t size = 0;
+};
+// What this rank speaks for: parameters that the tp axis holds several times count on one rank. The same in every step.
+std::vector<ElementRange> own_ranges(const FlatParameters& parameters);
+// The squared gradients there: fp64, one element, on the gradients' device.
+torch::Tensor own_squares(const torch::Tensor& grad, const std::vector<ElementRange>& ranges);
 
 }  // namespace millrace

@@ -1,6 +1,5 @@
 #include "train/stop_signals.h"
 
-#include <signal.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -10,7 +9,6 @@
 namespace millrace {
 namespace {
 
-constexpr int kSignals[] = {SIGTERM, SIGINT, SIGUSR1};
 std::atomic<int> requested_signal{0};
 std::atomic<int64_t> requested_at{0};  // milliseconds
 static_assert(std::atomic<int>::is_always_lock_free && std::atomic<int64_t>::is_always_lock_free);
@@ -49,11 +47,11 @@ StopSignals::StopSignals() {
   action.sa_handler = on_signal;
   action.sa_flags = SA_RESTART;
   sigemptyset(&action.sa_mask);
-  for (const int signal : kSignals) sigaction(signal, &action, nullptr);
+  for (const int signal : kStopSignals) sigaction(signal, &action, nullptr);
 }
 
 StopSignals::~StopSignals() {
-  for (const int signal : kSignals) ::signal(signal, SIG_DFL);
+  for (const int signal : kStopSignals) ::signal(signal, SIG_DFL);
 }
 
 int StopSignals::requested() const {

@@ -2,7 +2,13 @@
 // more, leaves at once.
 #pragma once
 
+#include <signal.h>
+
+#include <array>
+
 namespace millrace {
+
+inline constexpr std::array kStopSignals = {SIGTERM, SIGINT, SIGUSR1};
 
 // Handlers are in place while the object lives.
 class StopSignals {

@@ -5,9 +5,10 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <map>
+#include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "parallel/flat_parameters.h"
@@ -60,6 +61,18 @@ class Task {
   virtual uint64_t weights_fingerprint() const = 0;
   // What a line of the log should say of the model and the data before step 1.
   virtual std::vector<std::string> describe() const = 0;
+
+  // The step loop asks to be told, on each rank, when its first batch has arrived and before it is computed.
+  void on_first_batch(std::function<void()> handler) { first_batch_ = std::move(handler); }
+
+ protected:
+  // For train_microbatch(), once its data is there.
+  void batch_arrived() {
+    if (first_batch_) std::exchange(first_batch_, nullptr)();
+  }
+
+ private:
+  std::function<void()> first_batch_;
 };
 
 }  // namespace millrace

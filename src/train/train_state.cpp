@@ -46,11 +46,12 @@ std::vector<NamedPiece> checkpoint_pieces(const FlatParameters& parameters, cons
 }
 
 std::string to_state_json(const Progress& progress, uint64_t seed) {
-  return nlohmann::json{{"step", progress.step},
-                        {"samples", progress.samples},
-                        {"seed", seed},
-                        {"data_position", nlohmann::json::parse(progress.data_position)}}
-      .dump();
+  nlohmann::json state{{"step", progress.step},
+                       {"samples", progress.samples},
+                       {"seed", seed},
+                       {"data_position", nlohmann::json::parse(progress.data_position)}};
+  if (progress.validation_loss) state["validation_loss"] = *progress.validation_loss;
+  return state.dump();
 }
 
 Progress parse_state_json(const std::string& json, uint64_t expected_seed) {
@@ -61,7 +62,13 @@ Progress parse_state_json(const std::string& json, uint64_t expected_seed) {
       log_warning("training.seed is ", expected_seed, ", the checkpoint's is ", seed, ": going on with ",
                   expected_seed);
     }
-    return {state.at("step").get<int64_t>(), state.at("samples").get<int64_t>(), state.at("data_position").dump()};
+    Progress progress{.step = state.at("step").get<int64_t>(),
+                      .samples = state.at("samples").get<int64_t>(),
+                      .data_position = state.at("data_position").dump(),
+                      .validation_loss = {}};
+    const auto validated = state.find("validation_loss");
+    if (validated != state.end() && validated->is_number()) progress.validation_loss = validated->get<double>();
+    return progress;
   } catch (const nlohmann::json::exception& error) {
     throw StorageError(std::string("[checkpoint state] expected step, samples, seed and data_position, got: ") +
                        error.what());

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,7 @@ struct Progress {
   int64_t step = 0;     // steps done
   int64_t samples = 0;  // samples trained on
   std::string data_position;
+  std::optional<double> validation_loss;  // of the weights after this step, where they were validated
 };
 
 // What this rank holds of each parameter, as views of flat, which lies as the parameters do; named prefix + parameter.

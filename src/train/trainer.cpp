@@ -19,8 +19,11 @@
 #include "optim/adam_optimizer.h"
 #include "optim/clip.h"
 #include "optim/ema.h"
-#include "optim/lr_schedule.h"
+#include "train/mlperf_events.h"
+#include "train/numerics_failure.h"
+#include "train/parameter_group.h"
 #include "train/rank_peers.h"
+#include "train/run_steps.h"
 #include "train/step_totals.h"
 #include "train/stop_signals.h"
 #include "train/train_state.h"
@@ -29,46 +32,6 @@ namespace millrace {
 namespace {
 
 namespace fs = std::filesystem;
-
-LrSchedule make_schedule(const RunConfig& config) {
-  const LrSchedulerConfig& schedule = config.lr_scheduler;
-  return LrSchedule({.total_steps = schedule.total_steps.value_or(config.training.steps),
-                     .warmup_steps = schedule.warmup_steps,
-                     .decay_ratio = schedule.decay_ratio,
-                     .decay_type = parse_decay_type(schedule.decay_type),
-                     .min_lr_factor = schedule.min_lr_factor});
-}
-
-FlatGroup make_group(const FlatParameters& parameters) {
-  FlatGroup group{"parameters", parameters.master(), parameters.grad(), {}};
-  if (!parameters.compute().is_same(parameters.master())) group.model_copy = parameters.compute();
-  for (const ParameterPiece& piece : parameters.pieces()) {
-    if (piece.is_box()) {
-      group.parameters.push_back({piece.name + " (a rank's part)", piece.begin, piece.size});
-    } else {
-      group.parameters.push_back({piece.name, piece.begin, piece.size, piece.offset});
-    }
-  }
-  return group;
-}
-
-int64_t microbatches_per_step(const TrainingConfig& training, int64_t data_size) {
-  if (training.global_batch_size < 0) return 1;
-  const int64_t microbatch = training.local_batch_size * data_size;
-  if (training.global_batch_size == 0 || training.global_batch_size % microbatch != 0) {
-    throw ConfigError(str("[training.global_batch_size] expected a multiple of local_batch_size ",
-                          training.local_batch_size, data_size > 1 ? str(" times ", data_size, " data ranks") : "",
-                          ", got ", training.global_batch_size));
-  }
-  return training.global_batch_size / microbatch;
-}
-
-// Validation by steps, or by samples rounded up to whole steps.
-int64_t validation_interval(const RunConfig& config, int64_t samples_per_step) {
-  const ValidationConfig& validation = config.validation;
-  if (validation.freq_samples <= 0) return validation.freq;
-  return (validation.freq_samples + samples_per_step - 1) / samples_per_step;
-}
 
 class Trainer {
  public:
@@ -83,6 +46,7 @@ class Trainer {
         seed_(static_cast<uint64_t>(config.training.seed.value_or(0))),
         schedule_(make_schedule(config)),
         optimizer_({make_group_with_accumulation()}, optimizer_options()),
+        own_ranges_(own_ranges(task.parameters())),
         peers_(make_peers(ranks)) {
     check_equal_weights(*peers_, ranks, task.weights_fingerprint(), task.parameters().master());
     if (config_.checkpoint.enable) {
@@ -93,25 +57,55 @@ class Trainer {
   }
 
   void run() {
-    resume();
+    try {
+      start_and_train();
+    } catch (...) {
+      abort_events();
+      throw;
+    }
+  }
+
+ private:
+  void start_and_train() {
+    const bool is_new = is_new_run();
+    if (is_new && config_.training.steps > 0) open_events(/*append=*/false);
+    resume(is_new);
+    if (reached_target()) {
+      log_info("validation loss ", *progress_.validation_loss, " reached the target ", config_.validation.target_loss,
+               " at step ", progress_.step, ": nothing is left to do");
+      update_report(/*finished=*/true);
+      return;
+    }
+    if (!is_new && progress_.step < config_.training.steps) open_events(/*append=*/true);
+    train();
+  }
+
+  void train() {
     reserve_staging();
     MetricLogger logger(metric_options());
     StepProfiler profiler(config_.profiling, folder_, ranks_.world().rank);
     const StopSignals stop;
     if (progress_.step == 0) draw_samples();
 
-    const int64_t validate_every = validation_interval(config_, samples_per_step());
+    const int64_t validate_every = validation_interval(config_.validation, samples_per_step());
     while (progress_.step < config_.training.steps) {
       int stop_signal = step(logger, stop);
       profiler.step(progress_.step);
       const bool last = progress_.step == config_.training.steps;
       const bool validates = config_.validation.enable && (last || due(validate_every));
-      const bool reached = validates && validate(logger);
+      progress_.validation_loss = validates ? validate(logger) : std::nullopt;
+      const bool reached = reached_target();
+      if (reached) {
+        log_info("validation loss ", *progress_.validation_loss, " reached the target ",
+                 config_.validation.target_loss);
+      }
+      if (events_ && (last || reached)) events_->run_stops(reached);
       const bool draws = config_.sample.every_steps > 0 && (last || reached || due(config_.sample.every_steps));
       if (draws) draw_samples();
       // These may take minutes: a request that came meanwhile should not wait for another step.
       if (validates || draws) stop_signal = agree_on_stop(std::max(stop_signal, stop.requested()), mesh_, device());
       if (stop_signal != 0 && !last) {
+        abort_events();
         save(/*wait=*/true);
         logger.finish();
         update_report();
@@ -132,9 +126,8 @@ class Trainer {
     update_report(/*finished=*/true);
   }
 
- private:
   FlatGroup make_group_with_accumulation() {
-    FlatGroup group = make_group(task_.parameters());
+    FlatGroup group = parameter_group(task_.parameters());
     // Sums of many narrow gradients are kept in fp32. Where data ranks are summed, parallel/ sees to it.
     if (microbatches_ > 1 && mesh_.data_size() == 1 && group.grad.scalar_type() != torch::kFloat32) {
       accumulated_ = torch::zeros_like(group.grad, torch::kFloat32);
@@ -183,13 +176,17 @@ class Trainer {
     return use;
   }
 
-  void resume() {
-    progress_.data_position = task_.data_position();
-    if (!checkpointer_) return;
+  bool is_new_run() {
+    if (!checkpointer_) return true;
     // A shared folder may look different from each machine: one rank's view counts.
-    const bool is_new = ask_first_rank(*peers_, "is the run new", [&] { return checkpointer_->steps().empty(); });
+    return ask_first_rank(*peers_, "is the run new", [&] { return checkpointer_->steps().empty(); });
+  }
+
+  void resume(bool is_new) {
+    progress_.data_position = task_.data_position();
     if (is_new) {
-      if (config_.checkpoint.load_step >= 0) checkpointer_->load(config_.checkpoint.load_step);  // says what is missing
+      // Says what is missing.
+      if (checkpointer_ && config_.checkpoint.load_step >= 0) checkpointer_->load(config_.checkpoint.load_step);
       return;
     }
     const LoadedCheckpoint checkpoint = checkpointer_->load(config_.checkpoint.load_step);
@@ -199,6 +196,37 @@ class Trainer {
     optimizer_.set_step_count(progress_.step);
     task_.restore_data_position(progress_.data_position);
     log_info("going on from step ", progress_.step, " (", (folder_ / config_.checkpoint.folder).string(), ")");
+  }
+
+  // The first rank's; behind a barrier all ranks start the clock together, with their first batch.
+  void open_events(bool append) {
+    if (!logs_for_mlperf(config_)) return;
+    if (is_first_) {
+      MlperfRun run;
+      run.samples_per_step = samples_per_step();
+      run.gradient_accumulation_steps = microbatches_;
+      run.evaluation_interval_steps = validation_interval(config_.validation, samples_per_step());
+      run.warmup_steps = schedule_.warmup_steps();
+      run.seed = seed_;
+      run.mesh = mesh_.shape();
+      run.compute_dtype = task_.parameters().compute().scalar_type();
+      events_ = std::make_unique<MlperfEvents>(folder_ / "mlperf_compliance.log", append, config_, run);
+    }
+    task_.on_first_batch([this] {
+      mesh_.world().barrier();
+      if (!events_) return;
+      events_->run_starts();
+      events_->step_starts(progress_.step + 1);
+    });
+  }
+
+  // On the way out of a failure, which a full disk must not hide.
+  void abort_events() noexcept {
+    try {
+      if (events_) events_->run_stops(/*success=*/false);
+    } catch (const std::exception& error) {
+      log_warning("the MLPerf log has no run_stop: ", error.what());
+    }
   }
 
   // The first save should not wait for new memory.
@@ -214,17 +242,20 @@ class Trainer {
     StepMetrics metrics;
     metrics.step = progress_.step + 1;
     ranks_.watch().set_step(metrics.step);
+    // Of the first step the first batch says so.
+    if (events_ && events_->is_running()) events_->step_starts(metrics.step);
     StepShare share;
     for (int64_t i = 0; i < microbatches_; ++i) {
       task_.parameters().set_last_microbatch(i + 1 == microbatches_);
       share.add(task_.train_microbatch(static_cast<int>(microbatches_)));
+      MILLRACE_CHECK(!events_ || events_->is_running());  // train_microbatch() has said batch_arrived()
       if (accumulated_.defined()) {
         accumulated_.add_(task_.parameters().grad());
         task_.parameters().grad().zero_();
       }
     }
     task_.parameters().finish_backward();
-    share.squares_1 = own_squares(optimizer_.groups(), task_.parameters());
+    share.squares_1 = own_squares(optimizer_.groups().at(0).grad, own_ranges_);
     share.stop_signal = stop.requested();
     share.save_is_over = checkpointer_ && checkpointer_->is_over();
 
@@ -232,7 +263,7 @@ class Trainer {
     const GradNorm norm = grad_norm_of_sum(totals.squares_1, config_.training.max_norm);
     metrics.grad_norm = static_cast<float>(std::sqrt(totals.squares));
     if (totals.bad_losses > 0 || !std::isfinite(totals.loss) || !std::isfinite(metrics.grad_norm)) {
-      throw_numerics_error(metrics.step, share, totals);
+      throw_numerics_error(metrics.step, share, totals, optimizer_.groups(), ranks_, *peers_);
     }
     metrics.loss = totals.loss;
     metrics.samples = totals.samples;
@@ -244,49 +275,40 @@ class Trainer {
     progress_.step += 1;
     progress_.samples += metrics.samples;
     progress_.data_position = task_.data_position();
+    if (metrics.samples > 0) {
+      tokens_per_sample_ = static_cast<double>(metrics.tokens) / static_cast<double>(metrics.samples);
+    }
+    if (events_) events_->step_ends(metrics.step, metrics.loss, metrics.lr);
     logger.log_step(metrics);
     // Ranks see the end of a save at different times; what went wrong they throw at the same step.
     if (totals.saves_over == peers_->size()) checkpointer_->wait();
     return totals.stop_signal;
   }
 
-  // All ranks are here, at the same step, and throw the same.
-  [[noreturn]] void throw_numerics_error(int64_t step, const StepShare& share, const StepTotals& totals) {
-    const char* way_out =
-        " (try a lower optimizer.lr or more lr_scheduler.warmup_steps; this step changed and saved nothing)";
-    const std::string place =
-        str("[step ", step,
-            peers_->size() > 1 ? str(", rank ", peers_->rank(), " on ", ranks_.world().host) : std::string(), "] ");
-    std::string own;
-    const double own_loss = share.loss_1.item<double>();
-    if (!std::isfinite(own_loss)) {
-      own = str(place, "expected a finite loss, got ", own_loss, way_out);
-    } else if (totals.bad_losses == 0) {  // bad losses spoil everybody's gradients: those are not the cause
-      try {
-        finite_norm(grad_norm_of_sum(share.squares_1, /*max_norm=*/0), optimizer_.groups());
-      } catch (const NumericsError& error) {
-        own = place + error.what();
-      }
-    }
-    const std::string first = first_message(*peers_, str("numerics at step ", step), own);
-    throw NumericsError(!first.empty()
-                            ? first
-                            : str("[step ", step, "] expected a loss and a gradient norm that float32 can ",
-                                  "hold, got loss ", totals.loss, " and norm ", std::sqrt(totals.squares), way_out));
-  }
-
-  // True when the target is reached.
-  bool validate(MetricLogger& logger) {
+  std::optional<double> validate(MetricLogger& logger) {
+    if (events_) events_->evaluation_starts(progress_.step);
+    const double start = now_seconds();
     std::optional<ValidationResult> result;
     {
       const auto averaged = use_averages();
       result = task_.validate();
     }
-    if (!result) return false;
-    logger.log_validation(progress_.step, result->loss);
-    const bool reached = config_.validation.target_loss > 0 && result->loss <= config_.validation.target_loss;
-    if (reached) log_info("validation loss ", result->loss, " reached the target ", config_.validation.target_loss);
-    return reached;
+    if (!result) return std::nullopt;
+    if (events_) events_->evaluation_ends(progress_.step, result->loss);
+    ValidationMetrics metrics;
+    metrics.step = progress_.step;
+    metrics.loss = result->loss;
+    metrics.samples = result->num_samples;
+    metrics.tokens = std::llround(static_cast<double>(result->num_samples) * tokens_per_sample_);
+    metrics.seconds = now_seconds() - start;
+    metrics.per_timestep = result->per_timestep;
+    logger.log_validation(metrics);
+    return result->loss;
+  }
+
+  bool reached_target() const {
+    const double target = config_.validation.target_loss;
+    return config_.validation.enable && target > 0 && progress_.validation_loss && *progress_.validation_loss <= target;
   }
 
   void draw_samples() {
@@ -336,8 +358,11 @@ class Trainer {
   LrSchedule schedule_;
   torch::Tensor accumulated_;
   AdamOptimizer optimizer_;
+  std::vector<ElementRange> own_ranges_;
   std::shared_ptr<Peers> peers_;
   std::unique_ptr<Checkpointer> checkpointer_;
+  std::unique_ptr<MlperfEvents> events_;  // the first rank's, where they are wanted
+  double tokens_per_sample_ = 0;
   Progress progress_;
 };
 

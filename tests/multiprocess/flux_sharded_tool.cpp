@@ -13,6 +13,7 @@
 #include "nn/tensor_io.h"
 #include "optim/adam_optimizer.h"
 #include "optim/clip.h"
+#include "train/parameter_group.h"
 
 namespace millrace {
 namespace {
@@ -145,8 +146,7 @@ int run(int argc, char** argv) {
                           : keep_name == "full" ? flux::Keep::kInputs
                                                 : flux::Keep::kOutputs;
 
-  FlatGroup group{"parameters", flat.master(), flat.grad(), {}};
-  if (!flat.compute().is_same(flat.master())) group.model_copy = flat.compute();
+  const FlatGroup group = parameter_group(flat);
   AdamOptimizer optimizer({group}, {.weight_decay = 0.1});
 
   TensorMap results;

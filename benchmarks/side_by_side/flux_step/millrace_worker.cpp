@@ -21,6 +21,7 @@
 #include "nn/tensor_io.h"
 #include "optim/adam_optimizer.h"
 #include "optim/clip.h"
+#include "train/parameter_group.h"
 #include "train/step_totals.h"
 
 namespace millrace {
@@ -77,9 +78,9 @@ int run(int argc, char** argv) {
   const std::unique_ptr<flux::Flux> owned = load_model(folder, placement);
   flux::Flux& model = *owned;
   FlatParameters& parameters = model.flat_parameters();
-  FlatGroup group{"parameters", parameters.master(), parameters.grad(), {}};
-  if (!parameters.compute().is_same(parameters.master())) group.model_copy = parameters.compute();
+  const FlatGroup group = parameter_group(parameters);
   AdamOptimizer optimizer({group}, {});
+  const std::vector<ElementRange> ranges = own_ranges(parameters);
 
   const TensorMap batch = load_tensors(folder + "/batch.safetensors");
   const int64_t samples = batch.at("target").size(0), parts = mesh.data_size(), part = mesh.data_rank();
@@ -107,7 +108,7 @@ int run(int argc, char** argv) {
     parameters.finish_backward();
     StepShare share;
     share.loss_1 = loss.per_sample_B.sum().to(torch::kFloat64).view({1}) * weight;
-    share.squares_1 = own_squares(optimizer.groups(), parameters);
+    share.squares_1 = own_squares(group.grad, ranges);
     const StepTotals totals = exchange(share, mesh);
     optimizer.step(1e-4, grad_norm_of_sum(totals.squares_1, 1.0).coefficient_1);
     profiler.step(++step);

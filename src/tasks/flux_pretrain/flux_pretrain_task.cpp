@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <utility>
 
 #include "base/error.h"
 #include "base/files.h"
@@ -9,12 +10,12 @@
 #include "base/text.h"
 #include "diffusion/flow_matching.h"
 #include "diffusion/pictures.h"
-#include "images/encode.h"
 #include "metrics/flops.h"
 #include "models/flux/weight_names.h"
 #include "models/model_table.h"
 #include "tasks/flux_pretrain/flux_batches.h"
 #include "tasks/flux_pretrain/flux_data.h"
+#include "tasks/flux_pretrain/flux_drawing.h"
 #include "tasks/flux_pretrain/flux_front_end.h"
 #include "tasks/flux_pretrain/flux_objective.h"
 #include "tasks/flux_pretrain/flux_setup.h"
@@ -30,6 +31,7 @@ flux::Keep keep_of(const std::string& mode) {
 }
 
 std::vector<std::string> sample_prompts(const SampleConfig& sample) {
+  if (sample.every_steps == 0) return {};  // what only `millrace sample` draws need not be there
   if (sample.prompts_file.empty()) return sample.prompts;
   std::vector<std::string> prompts;
   for (const std::string& line : split(read_file(sample.prompts_file, 1 << 24), '\n')) {
@@ -99,6 +101,7 @@ class FluxPretrainTask : public Task {
   MicrobatchResult train_microbatch(int num_microbatches) override {
     MicrobatchResult result;
     const FluxBatch batch = training_->next();
+    batch_arrived();
     result.data_seconds = batch.data_seconds;
     result.num_samples = batch.num_samples;
     result.num_tokens = batch.num_samples * tokens_per_sample();
@@ -134,36 +137,26 @@ class FluxPretrainTask : public Task {
   }
 
   bool sample(int64_t step, const std::filesystem::path& folder) override {
-    if (prompts_.empty()) return false;
-    if (!front_end_.can_draw()) {
-      if (step == 0) log_info("no sample pictures: the encoders and the autoencoder are not loaded");
+    if (const std::string missing = missing_for_drawing(config_); !missing.empty()) {
+      if (!std::exchange(said_what_is_missing_, true)) {
+        log_info("no sample pictures are drawn: that needs ", missing, ", which is not set");
+      }
       return false;
     }
-    // Each data rank draws as many; those beyond the last prompt keep the others company.
-    const auto total = static_cast<int64_t>(prompts_.size()), ranks = int64_t{mesh_.data_size()};
-    const int64_t share = (total + ranks - 1) / ranks;
-    DrawOptions options;
-    options.img_size = config_.sample.img_size > 0 ? config_.sample.img_size : config_.training.img_size;
-    options.patch_size = patch_size(config_);
-    options.denoising_steps = config_.sample.denoising_steps;
-    options.guidance_scale = config_.sample.guidance_scale;
-    options.seed = static_cast<uint64_t>(config_.sample.seed);
-    options.first_number = share * mesh_.data_rank();
-    std::vector<std::string> own(static_cast<size_t>(share));
-    for (int64_t i = 0; i < share && options.first_number + i < total; ++i) {
-      own[static_cast<size_t>(i)] = prompts_[static_cast<size_t>(options.first_number + i)];
-    }
-    const torch::Tensor own_BCHW = draw_pictures(*model_, front_end_.encoders, *front_end_.codec, own, options).to(device_).contiguous();
-    std::vector<int64_t> shape = own_BCHW.sizes().vec();
-    shape[0] *= ranks;
-    const torch::Tensor pictures_BCHW = torch::empty(shape, own_BCHW.options());
-    mesh_.data().all_gather(pictures_BCHW.view({-1}), own_BCHW.view({-1})).wait();
+    MILLRACE_CHECK(prompts_.empty() || front_end_.can_draw());
+    if (prompts_.empty()) return false;
+    const DrawOptions options = draw_options(config_, sizes_);
+    std::vector<Image> own;
+    draw_pictures(*model_, front_end_.encoders, *front_end_.codec, prompts_, options, mesh_.data(),
+                  [&](int64_t, Image picture) { own.push_back(std::move(picture)); });
+    const std::vector<Image> pictures =
+        gather_pictures(own, static_cast<int64_t>(prompts_.size()), options, mesh_.data(), device_);
     if (mesh_.world().rank() != 0) return true;
-    const Image grid = picture_grid(pictures_BCHW.narrow(0, 0, total).cpu(), prompts_, config_.sample.grid_columns);
+    const Image grid = picture_grid(pictures, prompts_, config_.sample.grid_columns);
     create_folders(folder);
     char name[32];
     std::snprintf(name, sizeof name, "step-%08lld.png", static_cast<long long>(step));
-    write_file_atomically(folder / name, encode_png(grid));
+    write_file_atomically(folder / name, encode_picture(grid, join(prompts_, "\n"), {config_.model.flavor, ""}));
     return true;
   }
 
@@ -268,6 +261,7 @@ class FluxPretrainTask : public Task {
   FluxFrontEnd front_end_;
   flux::FluxConfig sizes_;
   std::unique_ptr<FluxBatches> training_;
+  bool said_what_is_missing_ = false;
   std::shared_ptr<flux::Flux> model_;
 };
 

@@ -2,9 +2,6 @@
 
 #include "base/error.h"
 #include "base/log.h"
-#include "diffusion/flow_matching.h"
-#include "diffusion/latents.h"
-#include "diffusion/sampler.h"
 
 namespace millrace {
 namespace {
@@ -99,62 +96,6 @@ CaptionEncoders make_caption_encoders(const RunConfig& config, const flux::FluxC
     encoders.pooled = cached_caption_encoder(std::move(encoders.pooled), kMaxCachedBytes, folder);
   }
   return encoders;
-}
-
-torch::Tensor draw_pictures(flux::Flux& model, CaptionEncoders& encoders, PictureCodec& codec,
-                            const std::vector<std::string>& prompts, const DrawOptions& options,
-                            const std::function<void(double fraction)>& progress) {
-  const torch::NoGradGuard no_grad;
-  const int64_t multiple = codec.downscale() * options.patch_size;
-  if (options.img_size < multiple || options.img_size % multiple != 0) {
-    throw ConfigError(str("[img_size] expected a multiple of ", multiple, ", got ", options.img_size));
-  }
-  const torch::Device device = model.flat_parameters().compute().device();
-  const int64_t side = options.img_size / codec.downscale(), patches = options.img_size / multiple;
-  const auto total = static_cast<int64_t>(prompts.size());
-  SamplerOptions sampler;
-  sampler.times = sampling_times(options.denoising_steps,
-                                 options.shift_times ? std::optional<int64_t>(patches * patches) : std::nullopt);
-  sampler.guidance_scale = options.guidance_scale;
-
-  std::vector<torch::Tensor> pictures;
-  for (int64_t begin = 0; begin < total; begin += options.batch_size) {
-    const int64_t count = std::min(options.batch_size, total - begin);
-    const std::vector<std::string> batch(prompts.begin() + begin, prompts.begin() + begin + count);
-    std::vector<uint64_t> ids;
-    for (int64_t i = 0; i < count; ++i) ids.push_back(static_cast<uint64_t>(options.first_number + begin + i));
-    const torch::Tensor noise =
-        draw_noise(options.seed, RandomPurpose::kSampling, std::vector<uint32_t>(ids.size(), 0), ids,
-                   torch::empty({count, codec.channels(), side, side},
-                                torch::TensorOptions().dtype(torch::kFloat32).device(device)));
-
-    const auto velocity_for = [&](const std::vector<std::string>& captions) -> Velocity {
-      flux::FluxInputs inputs;
-      inputs.txt_BTX = encoders.tokens->encode(captions);
-      inputs.y_BV = encoders.pooled->encode(captions);
-      inputs.img_ids_BIA = image_ids(patches, patches, device);
-      inputs.txt_ids_BTA = text_ids(inputs.txt_BTX.size(1), device);
-      if (model.config().guidance_embed) {
-        inputs.guidance_B = torch::full({count}, options.distilled_guidance, noise.options());
-      }
-      return [&model, inputs](const torch::Tensor& x, const torch::Tensor& t_B) mutable {
-        inputs.img_BIC = x;
-        inputs.timesteps_B = t_B;
-        return model.forward(inputs);
-      };
-    };
-    const auto report = [&](int64_t step) {
-      if (!progress) return;
-      const double done = static_cast<double>(step) / static_cast<double>(options.denoising_steps);
-      progress((static_cast<double>(begin) + done * static_cast<double>(count)) / static_cast<double>(total));
-    };
-    const torch::Tensor tokens =
-        sample_flow(pack_patches(noise, options.patch_size), velocity_for(batch),
-                    options.guidance_scale == 1 ? Velocity() : velocity_for(std::vector<std::string>(batch.size())),
-                    sampler, report);
-    pictures.push_back(codec.decode(unpack_patches(tokens, patches, patches, options.patch_size)).cpu());
-  }
-  return at::cat(pictures, 0);
 }
 
 }  // namespace millrace

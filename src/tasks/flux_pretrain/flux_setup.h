@@ -3,10 +3,7 @@
 
 #include <torch/types.h>
 
-#include <functional>
 #include <memory>
-#include <string>
-#include <vector>
 
 #include "config/run_config.h"
 #include "diffusion/caption_encoder.h"
@@ -31,21 +28,5 @@ struct CaptionEncoders {
 };
 CaptionEncoders make_caption_encoders(const RunConfig& config, const flux::FluxConfig& sizes, torch::Dtype dtype,
                                       torch::Device device);
-
-// Draws pictures [B, 3, H, W] (not clamped) for prompts. Noise belongs to the prompt's number and the seed.
-struct DrawOptions {
-  int64_t img_size = 256;
-  int64_t patch_size = 2;
-  int64_t denoising_steps = 50;
-  double guidance_scale = 1;        // classifier-free
-  double distilled_guidance = 3.5;  // FLUX.1-dev's input
-  bool shift_times = false;
-  uint64_t seed = 0;
-  int64_t batch_size = 16;
-  int64_t first_number = 0;  // of the first prompt: where this is a part of a longer list
-};
-torch::Tensor draw_pictures(flux::Flux& model, CaptionEncoders& encoders, PictureCodec& codec,
-                            const std::vector<std::string>& prompts, const DrawOptions& options,
-                            const std::function<void(double fraction)>& progress = {});
 
 }  // namespace millrace

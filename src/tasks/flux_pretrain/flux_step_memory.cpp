@@ -10,6 +10,7 @@
 #include "nn/linear.h"
 #include "optim/adam_optimizer.h"
 #include "optim/clip.h"
+#include "train/parameter_group.h"
 
 namespace millrace {
 namespace {
@@ -70,8 +71,7 @@ StepMemory measure_step(const RunConfig& config, const FluxStep& step) {
   const auto model = std::make_shared<flux::Flux>(step.model, options);
   FlatParameters& flat = model->flat_parameters();
 
-  FlatGroup group{"parameters", flat.master(), flat.grad(), {}};
-  if (!flat.compute().is_same(flat.master())) group.model_copy = flat.compute();
+  FlatGroup group = parameter_group(flat);
   if (step.microbatches > 1 && group.grad.scalar_type() != torch::kFloat32) {
     group.grad = torch::zeros_like(group.grad, torch::kFloat32);  // the trainer's sum of narrow gradients
   }

@@ -1,0 +1,170 @@
+"""Pictures from a run: `millrace sample` on one rank and on many, and the previews of training."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import numpy
+import pytest
+from PIL import ExifTags, Image
+
+TINY = Path(__file__).resolve().parents[2] / "configs" / "tiny.toml"
+QUIET = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+PROMPTS = ["red heart", "banana", "Zürich, 猫 \"& <co>\"", "猫", "five"]
+SHORT = ["--training.steps=2", "--checkpoint.interval=2", "--sample.every_steps=0", "--report.no_enable"]
+
+
+@pytest.fixture(scope="session")
+def emoji16(program, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("emoji16") / "set"
+    subprocess.run([program, "prepare", "emoji", "--output", folder, "--size", "16", "--count", "40"], check=True, timeout=120)
+    return folder
+
+
+def train_arguments(folder, emoji16, *overrides):
+    return ["train", TINY, f"--job.dump_folder={folder}", f"--training.dataset_path={emoji16}", *overrides]
+
+
+@pytest.fixture(scope="module")
+def run_folder(program, emoji16, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sample") / "run"
+    # A large step, so that conditioning matters.
+    command = [program, *train_arguments(folder, emoji16, *SHORT, "--optimizer.lr=0.05", "--training.steps=6",
+                                         "--checkpoint.interval=6")]  # fmt: skip
+    subprocess.run(command, check=True, timeout=120, env=os.environ | QUIET, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def prompts_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("prompts") / "prompts.txt"
+    path.write_text("\n\n".join(PROMPTS) + "\n")
+    return path
+
+
+def pixels(path):
+    with Image.open(path) as picture:
+        return numpy.asarray(picture.convert("RGB")).astype(int)
+
+
+def test_any_number_of_ranks_gives_the_same_files(program, millrace, run_folder, prompts_file, tmp_path):
+    draw = ["sample", run_folder, "--prompts-file", prompts_file, "--steps", "3", "--guidance-scale", "4"]
+    said = millrace(*draw, "--output", tmp_path / "1", env=QUIET).stdout
+    names = ["0-red-heart.png", "1-banana.png", "2-Z-rich-co.png", "3.png", "4-five.png", "grid.png"]
+    assert [Path(line).name for line in said.splitlines()] == names
+    for ranks, more in ((2, []), (3, ["--shard", "--inference.batch_size", "1"])):
+        command = [program, "launch", "-n", ranks, program, *draw, "--output", tmp_path / str(ranks), *more]
+        subprocess.run(list(map(str, command)), check=True, timeout=120, env=os.environ | QUIET, capture_output=True)
+        assert sorted(os.listdir(tmp_path / str(ranks))) == sorted(names)
+        for name in names:
+            assert abs(pixels(tmp_path / str(ranks) / name) - pixels(tmp_path / "1" / name)).max() <= 1, (ranks, name)
+
+
+def test_more_ranks_than_prompts(program, millrace, run_folder, tmp_path):
+    draw = ["sample", run_folder, "--prompt", "banana", "--steps", "2"]
+    millrace(*draw, "--output", tmp_path / "1", env=QUIET)
+    command = [program, "launch", "-n", "3", program, *draw, "--output", tmp_path / "3"]
+    subprocess.run(list(map(str, command)), check=True, timeout=120, env=os.environ | QUIET, capture_output=True)
+    assert sorted(os.listdir(tmp_path / "3")) == ["0-banana.png", "grid.png"]
+    assert (pixels(tmp_path / "1" / "grid.png") == pixels(tmp_path / "3" / "grid.png")).all()
+
+
+def test_pictures_say_in_exif_what_they_are(millrace, run_folder, prompts_file, tmp_path):
+    millrace("sample", run_folder, "--prompts-file", prompts_file, "--steps", 1, "--output", tmp_path / "out", env=QUIET)
+    millrace("sample", run_folder, "--prompt", "b", "--steps", 1, "--make", "We", "--output", tmp_path / "out", env=QUIET)
+
+    def tags(name):
+        with Image.open(tmp_path / "out" / name) as picture:
+            picture.load()
+            return {ExifTags.TAGS[tag]: text for tag, text in picture.getexif().items()}, picture.text
+
+    exif, text = tags("0-red-heart.png")
+    assert exif == {"Software": "AI generated;txt2img;flux", "Model": "flux-debug", "ImageDescription": "red heart"}
+    assert text["Description"] == "red heart"
+    exif, text = tags("2-Z-rich-co.png")
+    # EXIF holds UTF-8; PIL takes it for Latin-1.
+    assert exif["ImageDescription"].encode("latin-1").decode() == text["Description"] == PROMPTS[2]
+    assert tags("0-b.png")[0] == {
+        "Software": "AI generated;txt2img;flux", "Model": "flux-debug", "Make": "We", "ImageDescription": "b"
+    }  # fmt: skip
+    with open(tmp_path / "out" / "0-red-heart.png", "rb") as file:
+        assert b"eXIf" in file.read()
+
+
+def test_weights_of_others_name_no_maker(millrace, run_folder, tmp_path):
+    millrace("export", run_folder, tmp_path / "flux1-schnell.safetensors", "--naming", "bfl")
+    millrace("sample", "--weights", tmp_path / "flux1-schnell.safetensors", "--config", run_folder / "config.toml",
+             "--prompt", "banana", "--steps", 2, "--output", tmp_path / "out", env=QUIET)  # fmt: skip
+    with Image.open(tmp_path / "out" / "0-banana.png") as picture:
+        exif = {ExifTags.TAGS[tag]: text for tag, text in picture.getexif().items()}
+    assert exif["Model"] == "flux1-schnell" and "Make" not in exif  # its size is not that of the published model
+    millrace("sample", run_folder, "--prompt", "banana", "--steps", 2, "--output", tmp_path / "same", env=QUIET)
+    assert (pixels(tmp_path / "out" / "0-banana.png") == pixels(tmp_path / "same" / "0-banana.png")).all()
+
+
+def test_every_option_of_drawing_matters(millrace, run_folder, tmp_path):
+    def draw(name, *options):
+        millrace("sample", run_folder, "--prompt", "red heart", "--output", tmp_path / name, "--no-grid", *options, env=QUIET)
+        return pixels(tmp_path / name / "0-red-heart.png")
+
+    plain = draw("plain", "--steps", 4)
+    assert (plain == draw("same", "--steps", 4, "--no-shift", "--guidance-scale", 1)).all()
+    for name, options in {"steps": ["--steps", 5], "seed": ["--steps", 4, "--seed", 1], "shift": ["--steps", 4, "--shift"],
+                          "guidance": ["--steps", 4, "--guidance-scale", 5]}.items():  # fmt: skip
+        assert (plain != draw(name, *options)).any(), name
+    assert draw("wide", "--steps", 2, "--width", 32).shape == (16, 32, 3)
+    assert draw("large", "--steps", 2, "--size", 24, "--height", 8).shape == (8, 24, 3)
+
+
+def test_previews_obey_the_settings_of_eval(program, emoji16, tmp_path):
+    """The reference draws its validation pictures with 50 steps and no guidance, whatever [eval] says."""
+
+    def preview(name, *overrides):
+        command = [program, *train_arguments(tmp_path / name, emoji16, "--optimizer.lr=0.05", "--optimizer.ema_decay=0",
+                                             "--checkpoint.no_enable", "--sample.every_steps=6", "--training.steps=6",
+                                             "--report.no_enable", *overrides)]  # fmt: skip
+        subprocess.run(command, check=True, timeout=120, env=os.environ | QUIET, capture_output=True)
+        return pixels(tmp_path / name / "samples" / "step-00000006.png")
+
+    plain = preview("plain", "--eval.denoising_steps=2")
+    assert (plain == preview("off", "--eval.denoising_steps=2", "--eval.no_enable_classifer_free_guidance")).all()
+    assert (plain != preview("steps", "--eval.denoising_steps=3")).any()
+    guided = preview("on", "--eval.denoising_steps=2", "--eval.enable_classifer_free_guidance")
+    assert (plain != guided).any()
+    five = ["--eval.enable_classifer_free_guidance", "--eval.classifier_free_guidance_scale=5"]
+    assert (guided == preview("five", "--eval.denoising_steps=2", *five)).all()
+    assert (guided != preview("three", "--eval.denoising_steps=2", five[0], "--eval.classifier_free_guidance_scale=3")).any()
+
+
+@pytest.mark.parametrize(
+    "options, status, says",
+    [
+        (["--size", "18"], 2, "multiple of 4"),
+        (["--width", "70000"], 2, "--width"),
+        (["--batch-size", "-1"], 2, "--batch-size"),
+        (["--prompts-file", "nowhere.txt"], 5, "nowhere.txt"),
+        (["--step", "3"], 5, "step"),
+        (["--weights", "x.safetensors"], 2, "both"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said(millrace, run_folder, options, status, says):
+    prompt = [] if "--prompts-file" in options else ["--prompt", "a"]
+    result = millrace("sample", run_folder, *prompt, *options, status=status, env=QUIET)
+    assert says in result.stderr and result.stdout == ""
+
+
+def test_no_prompts_in_the_file(millrace, run_folder, tmp_path):
+    (tmp_path / "empty.txt").write_text("\n \n")
+    assert "expected a prompt" in millrace("sample", run_folder, "--prompts", tmp_path / "empty.txt", status=2).stderr
+
+
+def test_one_rank_that_fails_takes_the_others_with_it(program, run_folder, tmp_path):
+    """A folder that only one rank's pictures cannot be written to."""
+    out = tmp_path / "out"
+    (out / "1-b.png").mkdir(parents=True)  # a folder in the place of the second rank's picture
+    (out / "1-b.png" / "file").touch()
+    command = [program, "launch", "-n", "2", program, "sample", run_folder, "--prompt", "a", "--prompt", "b", "--steps", "1",
+               "--output", out]  # fmt: skip
+    result = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=60, env=os.environ | QUIET)
+    assert result.returncode == 5, result.stderr
+    assert "1-b.png" in result.stderr and "rank 1" in result.stderr
