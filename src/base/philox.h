@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <cstring>
 
-#ifdef __CUDACC__
+#if defined(__CUDACC__) || defined(__HIPCC__)
 #define MILLRACE_HOST_DEVICE __host__ __device__ __forceinline__
 #else
 #define MILLRACE_HOST_DEVICE inline
@@ -162,7 +162,7 @@ MILLRACE_HOST_DEVICE float random_normal(const RandomStream& stream, uint64_t in
 MILLRACE_HOST_DEVICE uint64_t random_below(const RandomStream& stream, uint64_t index, uint64_t bound) {
   const uint64_t word =
       (static_cast<uint64_t>(random_word(stream, 2 * index + 1)) << 32) | random_word(stream, 2 * index);
-#ifdef __CUDA_ARCH__
+#if defined(__CUDA_ARCH__) || defined(__HIP_DEVICE_COMPILE__)
   return __umul64hi(word, bound);
 #else
   return static_cast<uint64_t>((static_cast<unsigned __int128>(word) * bound) >> 64);
