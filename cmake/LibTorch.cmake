@@ -1,7 +1,8 @@
 # Imported targets for the libtorch inside the PyTorch wheel.
 # The wheel's own TorchConfig.cmake insists on a CUDA toolkit and probes GPUs; a machine with neither builds too.
 #
-#   millrace::torch        headers, torch_cpu, c10 (CUDA's half is loaded at run time, by nn/device.cpp)
+#   millrace::torch        headers, torch_cpu, c10 (the GPU's half is loaded at run time, by nn/device.cpp)
+#   MILLRACE_TORCH_GPU     what that half is for: cuda, hip (AMD: a ROCm wheel) or none
 
 set(MILLRACE_TORCH "" CACHE PATH "Folder of the torch wheel (holds include/ and lib/); default: .venv, .deps or python3's")
 
@@ -42,4 +43,10 @@ target_link_options(millrace_torch INTERFACE
   -Wl,-rpath,${MILLRACE_TORCH}/lib
   -Wl,-rpath,${_site_packages}/nvidia/cu13/lib  # the CUDA run time that libtorch_cpu.so is linked to, before a toolkit's own
   -Wl,--allow-shlib-undefined)
-message(STATUS "libtorch: ${MILLRACE_TORCH}")
+set(MILLRACE_TORCH_GPU none)
+if(EXISTS ${MILLRACE_TORCH}/lib/libtorch_hip.so)
+  set(MILLRACE_TORCH_GPU hip)
+elseif(EXISTS ${MILLRACE_TORCH}/lib/libtorch_cuda.so)
+  set(MILLRACE_TORCH_GPU cuda)
+endif()
+message(STATUS "libtorch: ${MILLRACE_TORCH} (GPU: ${MILLRACE_TORCH_GPU})")

@@ -10,7 +10,7 @@
 #include <cstring>
 
 #if defined(__CUDACC__) || defined(__HIPCC__)
-#define MILLRACE_HOST_DEVICE __host__ __device__ __forceinline__
+#define MILLRACE_HOST_DEVICE __host__ __device__ inline __attribute__((always_inline))
 #else
 #define MILLRACE_HOST_DEVICE inline
 #endif
@@ -162,7 +162,7 @@ MILLRACE_HOST_DEVICE float random_normal(const RandomStream& stream, uint64_t in
 MILLRACE_HOST_DEVICE uint64_t random_below(const RandomStream& stream, uint64_t index, uint64_t bound) {
   const uint64_t word =
       (static_cast<uint64_t>(random_word(stream, 2 * index + 1)) << 32) | random_word(stream, 2 * index);
-#if defined(__CUDA_ARCH__) || defined(__HIP_DEVICE_COMPILE__)
+#ifdef __CUDA_ARCH__
   return __umul64hi(word, bound);
 #else
   return static_cast<uint64_t>((static_cast<unsigned __int128>(word) * bound) >> 64);

@@ -198,8 +198,9 @@ inline void sum_partials(const float* partials, int64_t batch, int64_t count, in
 // global memory instead.
 template <typename Kernel>
 size_t shared_sums_bytes(Kernel kernel, int64_t bytes, const char* op) {
-  if (bytes > kSharedMemoryBudget) return 0;
-  if (bytes > kSharedMemoryUnasked) {
+  constexpr int64_t kWithoutAsking = 40 * 1024;
+  if (bytes > shared_memory_budget()) return 0;
+  if (bytes > kWithoutAsking) {
     int limit = 0;
     check_gpu(shared_memory_limit(&limit), op);
     if (bytes + 2048 > limit) return 0;

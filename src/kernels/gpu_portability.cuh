@@ -43,9 +43,9 @@ inline GpuStatus last_launch_status() {
 }
 
 // Shared memory a block takes at most when sums may also go to global memory: leaves room for a second block.
-constexpr int64_t kSharedMemoryBudget = 96 * 1024;
-// Above this much the runtime wants to be asked.
-constexpr int64_t kSharedMemoryUnasked = 40 * 1024;
+constexpr int64_t shared_memory_budget() {
+  return 96 * 1024;
+}
 // Sets *limit to the most that a block of this device can have.
 inline GpuStatus shared_memory_limit(int* limit) {
   int device = 0;
@@ -86,8 +86,9 @@ inline GpuStatus last_launch_status() {
 }
 
 // A compute unit has 64 KiB for all of its blocks; a block may have them without asking.
-constexpr int64_t kSharedMemoryBudget = 64 * 1024;
-constexpr int64_t kSharedMemoryUnasked = 40 * 1024;
+constexpr int64_t shared_memory_budget() {
+  return 64 * 1024;
+}
 inline GpuStatus shared_memory_limit(int* limit) {
   int device = 0;
   const GpuStatus status = hipGetDevice(&device);
@@ -101,6 +102,34 @@ GpuStatus allow_shared_memory(Kernel /*kernel*/, int /*bytes*/) {
 
 __device__ __forceinline__ float lane_xor(float x, int mask) {
   return __shfl_xor(x, mask, kLanes);
+}
+
+#else
+
+using GpuStream = void*;
+using GpuStatus = int;
+constexpr GpuStatus kGpuSuccess = 0;
+inline const char* gpu_error_text(GpuStatus /*status*/) {
+  return "";
+}
+inline GpuStatus last_launch_status() {
+  return kGpuSuccess;
+}
+
+inline int64_t shared_memory_budget() {
+  return emulated_gpu().shared_memory;
+}
+inline GpuStatus shared_memory_limit(int* limit) {
+  *limit = static_cast<int>(emulated_gpu().shared_memory);
+  return kGpuSuccess;
+}
+template <typename Kernel>
+GpuStatus allow_shared_memory(Kernel /*kernel*/, int /*bytes*/) {
+  return kGpuSuccess;
+}
+
+inline float lane_xor(float x, int mask) {
+  return EmulatedBlock::current().exchange(x, mask, kLanes);
 }
 
 #endif
