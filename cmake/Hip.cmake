@@ -1,20 +1,6 @@
 # AMD's compiler, if there is one. CMake's own HIP language refuses hipcc and does not find Debian's packages, so each
 # source is compiled by a command of its own.
 
-# A wheel's libamdhip64.so calls itself libamdhip64.so.N. The program asks for it by that name, libtorch by the other:
-# with both names in one folder the loader sees that they are one file.
-function(millrace_hip_runtime_link)
-  get_filename_component(folder ${MILLRACE_HIP_RUNTIME} DIRECTORY)
-  if(NOT folder STREQUAL ${MILLRACE_TORCH}/lib)
-    return()
-  endif()
-  execute_process(COMMAND ${CMAKE_READELF} -d ${MILLRACE_HIP_RUNTIME} OUTPUT_VARIABLE dynamic COMMAND_ERROR_IS_FATAL ANY)
-  if(dynamic MATCHES "SONAME[^[]*\\[([^]]+)\\]" AND NOT EXISTS ${folder}/${CMAKE_MATCH_1})
-    file(CREATE_LINK libamdhip64.so ${folder}/${CMAKE_MATCH_1} SYMBOLIC)
-    message(STATUS "HIP: ${CMAKE_MATCH_1} in ${folder} is a link to libamdhip64.so")
-  endif()
-endfunction()
-
 find_program(MILLRACE_HIPCC hipcc HINTS $ENV{ROCM_PATH}/bin /opt/rocm/bin)
 if(MILLRACE_HIPCC)
   execute_process(COMMAND ${MILLRACE_HIPCC} --version OUTPUT_VARIABLE _hip_version ERROR_QUIET)
@@ -33,7 +19,7 @@ if(MILLRACE_HIPCC)
   find_library(MILLRACE_HIP_RUNTIME amdhip64 HINTS ${MILLRACE_TORCH}/lib $ENV{ROCM_PATH}/lib /opt/rocm/lib)
   if(MILLRACE_HIP_RUNTIME)
     set(MILLRACE_GPU_KIND hip)
-    millrace_hip_runtime_link()
+    millrace_link_soname(${MILLRACE_HIP_RUNTIME})
     message(STATUS "HIP: ${MILLRACE_HIPCC} ${MILLRACE_HIP_VERSION} for ${_hip_architectures}, ${MILLRACE_HIP_RUNTIME}")
   endif()
 endif()

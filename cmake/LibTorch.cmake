@@ -24,6 +24,26 @@ if(NOT EXISTS ${MILLRACE_TORCH}/lib/libtorch_cpu.so)
   message(FATAL_ERROR "libtorch not found. Run scripts/setup.sh, or set -DMILLRACE_TORCH=<site-packages>/torch")
 endif()
 
+# A ROCm wheel renames the libraries that it brings: libamdhip64.so and libgomp.so still call themselves libamdhip64.so.7
+# and libgomp.so.1. What is linked to them asks for those names, libtorch for the others: with both in one folder the
+# loader sees that they are one file, instead of taking the system's library as well.
+function(millrace_link_soname library)
+  get_filename_component(folder ${library} DIRECTORY)
+  get_filename_component(name ${library} NAME)
+  if(NOT folder STREQUAL ${MILLRACE_TORCH}/lib)
+    return()
+  endif()
+  execute_process(COMMAND ${CMAKE_READELF} -d ${library} OUTPUT_VARIABLE dynamic COMMAND_ERROR_IS_FATAL ANY)
+  if(NOT dynamic MATCHES "SONAME[^[]*\\[([^]]+)\\]")
+    return()
+  endif()
+  set(soname ${CMAKE_MATCH_1})
+  if(NOT EXISTS ${folder}/${soname})
+    file(CREATE_LINK ${name} ${folder}/${soname} SYMBOLIC)
+    message(STATUS "libtorch: ${soname} is a link to ${name}")
+  endif()
+endfunction()
+
 add_library(millrace_torch INTERFACE)
 add_library(millrace::torch ALIAS millrace_torch)
 target_include_directories(millrace_torch SYSTEM INTERFACE
@@ -35,7 +55,10 @@ target_link_libraries(millrace_torch INTERFACE
   ${MILLRACE_TORCH}/lib/libc10.so)
 # The wheel brings its own OpenMP run time; naming it here keeps the system's out of the process.
 file(GLOB _gomp ${MILLRACE_TORCH}/lib/libgomp*.so*)
+list(SORT _gomp)
 if(_gomp)
+  list(GET _gomp 0 _gomp)
+  millrace_link_soname(${_gomp})
   target_link_libraries(millrace_torch INTERFACE ${_gomp})
 endif()
 get_filename_component(_site_packages ${MILLRACE_TORCH} DIRECTORY)

@@ -1,14 +1,15 @@
 // Runs GPU kernels on a CPU, for tests: what gpu_portability.cuh takes where neither nvcc nor hipcc compiles.
 //
-// The threads of a block are coroutines of one CPU thread. They run in an order that the test chooses, and change over
-// only where a GPU's threads must meet: at __syncthreads() and where lanes exchange numbers. A kernel whose result
-// depends on that order lacks a barrier; one whose result depends on the width of a wave takes it for granted.
-// Dynamic shared memory is full of NaNs at the start of each block. Slow: a million thread switches take a second.
+// The threads of a block are coroutines of one CPU thread. A wave runs until all of its threads wait at __syncthreads()
+// or have returned; only then the next one does, in an order that the test chooses. A kernel whose result depends on
+// that order lacks a barrier; one whose result depends on the width of a wave takes it for granted. Dynamic shared
+// memory is full of NaNs at the start of each block.
 #pragma once
 
 #include <setjmp.h>
 #include <ucontext.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -35,9 +36,9 @@ struct alignas(16) float4 {
 inline thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 struct EmulatedGpu {
-  enum class Order { kForward, kReverse, kInterleaved };
-  bool enabled = true;  // false: the CPU's own kernels take its tensors
-  int wave = 32;        // threads that run in step: 32 or 64
+  enum class Order { kForward, kReverse };  // of waves, and of the threads in each
+  bool enabled = true;                      // false: the CPU's own kernels take its tensors
+  int wave = 32;                            // threads that run in step: 32 or 64
   Order order = Order::kForward;
   int64_t shared_memory = 96 * 1024;  // that kernels may ask for
   int64_t launches = 0, switches = 0;
@@ -141,53 +142,51 @@ class EmulatedBlock {
     setcontext(&coroutines_[n].context);
   }
 
-  // The place of thread number i in the order.
-  static size_t nth(size_t i, size_t count) {
-    switch (emulated_gpu().order) {
-      case EmulatedGpu::Order::kForward:
-        return i;
-      case EmulatedGpu::Order::kReverse:
-        return count - 1 - i;
-      case EmulatedGpu::Order::kInterleaved:  // the even ones, then the odd ones backwards
-        return 2 * i < count ? 2 * i : 2 * (count - 1 - i) + 1;
-    }
-    return i;
+  template <typename Visit>
+  static void in_order(size_t begin, size_t end, Visit visit) {
+    const bool reverse = emulated_gpu().order == EmulatedGpu::Order::kReverse;
+    for (size_t i = begin; i < end; ++i) visit(reverse ? end - 1 - (i - begin) : i);
   }
 
-  // Every thread that can goes on to its next meeting; false when all have returned or something is wrong.
-  bool turn(size_t count) {
-    for (size_t i = 0; i < count; ++i) {
-      if (lanes_[nth(i, count)].state == State::kReady) resume(nth(i, count));
-    }
-    size_t waiting = 0, done = 0;
-    for (size_t n = 0; n < count; ++n) {
-      waiting += lanes_[n].state == State::kAtBarrier;
-      done += lanes_[n].state == State::kDone;
-    }
-    if (done == count) return false;
-    if (waiting + done == count) {
-      if (done > 0) return fail("a barrier that " + std::to_string(done) + " threads of the block never reach");
-      for (size_t n = 0; n < count; ++n) lanes_[n].state = State::kReady;
-      return true;
-    }
-    for (size_t n = 0; n < count; ++n) {
-      Lane& lane = lanes_[n];
-      if (lane.state != State::kExchanging) continue;
-      if (lane.source >= count || lanes_[lane.source].state != State::kExchanging ||
-          lanes_[lane.source].exchanges != lane.exchanges) {
-        return fail("thread " + std::to_string(n) + " wants the number of thread " + std::to_string(lane.source) +
-                    ", which is elsewhere");
+  // Until nobody in the wave can go on without the other waves.
+  void run_wave(size_t begin, size_t end) {
+    bool exchanging = true;
+    while (exchanging && error_.empty()) {
+      in_order(begin, end, [&](size_t n) {
+        if (lanes_[n].state == State::kReady) resume(n);
+      });
+      exchanging = false;
+      for (size_t n = begin; n < end; ++n) {
+        Lane& lane = lanes_[n];
+        if (lane.state != State::kExchanging) continue;
+        exchanging = true;
+        if (lane.source >= end || lanes_[lane.source].state != State::kExchanging ||
+            lanes_[lane.source].exchanges != lane.exchanges) {
+          error_ = "thread " + std::to_string(n) + " wants the number of thread " + std::to_string(lane.source) +
+                   ", which is elsewhere";
+          return;
+        }
+        lane.received = lanes_[lane.source].posted;
       }
-      lane.received = lanes_[lane.source].posted;
+      for (size_t n = begin; n < end; ++n) {
+        if (lanes_[n].state == State::kExchanging) lanes_[n].state = State::kReady;
+      }
     }
-    for (size_t n = 0; n < count; ++n) {
-      if (lanes_[n].state == State::kExchanging) lanes_[n].state = State::kReady;
-    }
-    return true;
   }
-  bool fail(const std::string& error) {
-    error_ = error;
-    return false;
+
+  // From barrier to barrier; false when all threads have returned or something is wrong.
+  bool turn(size_t count) {
+    const auto wave = static_cast<size_t>(emulated_gpu().wave);
+    in_order(0, (count + wave - 1) / wave, [&](size_t w) { run_wave(w * wave, std::min(count, (w + 1) * wave)); });
+    size_t waiting = 0;
+    for (size_t n = 0; n < count; ++n) waiting += lanes_[n].state == State::kAtBarrier;
+    if (!error_.empty() || waiting == 0) return false;
+    if (waiting < count) {
+      error_ = "a barrier that " + std::to_string(count - waiting) + " threads of the block never reach";
+      return false;
+    }
+    for (size_t n = 0; n < count; ++n) lanes_[n].state = State::kReady;
+    return true;
   }
 
   jmp_buf scheduler_;
