@@ -45,10 +45,29 @@ relocated() {
     }'
 }
 
+# default_dataset_paths FOLDER: where the benchmark's data sets are when the configuration, like the benchmark's own, gives
+# their names alone. Extends `overrides`; the configuration is in `resolved`.
+default_dataset_paths() {
+  local section name
+  for section in training validation; do
+    # shellcheck disable=SC2154 # whoever sources this sets it
+    name=$(config_value "$section" dataset <<< "$resolved")
+    if [[ $section == validation && $(config_value validation enable <<< "$resolved") == false ]]; then continue; fi
+    case $name in
+      cc12m_disk | cc12m_preprocessed | coco | coco_preprocessed) ;;
+      *) continue ;;
+    esac
+    if [[ -n $(config_value "$section" dataset_path <<< "$resolved") ]]; then continue; fi
+    overrides+=("--$section.dataset_path=$1/$name")
+    if [[ $name == *_preprocessed && -z $(config_value encoder empty_encodings_path <<< "$resolved") ]]; then
+      overrides+=("--encoder.empty_encodings_path=$1/empty_encodings")
+    fi
+  done
+}
+
 # relocate VARIABLE PREFIX MEANING: extends `overrides`. The configuration is in `resolved`.
 relocate() {
   local found
-  # shellcheck disable=SC2154 # whoever sources this sets it
   found=$(relocated "$2" "${!1:-$2}" <<< "$resolved")
   if [[ -z $found || ( -z ${!1:-} && -d $2 ) ]]; then return; fi
   [[ -n ${!1:-} ]] || fail "[$1] expected the folder of the $3, of which $CONFIG_FILE names some in $2, got nothing"

@@ -62,6 +62,7 @@ if [[ ${LOG_RANK:-0} != 0 ]]; then overrides+=(--metrics.save_for_all_ranks); fi
 world=(WORLD_SIZE="$NGPU" LOCAL_WORLD_SIZE="$NGPU" RANK=0 LOCAL_RANK=0 MASTER_ADDR=localhost MASTER_PORT=1)
 # shellcheck disable=SC2034 # relocate reads it
 resolved=$(env "${world[@]}" "$program" train "$CONFIG_FILE" "${overrides[@]}" "$@" --show-config) || exit $?
+default_dataset_paths "${DATAROOT:-/dataset}"
 relocate DATAROOT /dataset "data sets"
 relocate MODELROOT /models "models"
 

@@ -28,7 +28,8 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
-readonly here root
+devices=${DEVICES:-/dev} # a test has others
+readonly here root devices
 readonly torch_version=2.11.0 rocm_versions=(7.2 7.1) # for which that libtorch is published
 readonly cuda_driver=580                              # the first for CUDA 13
 
@@ -102,9 +103,9 @@ done
 find_hardware() {
   local why="asked for"
   if [[ -z $kind ]]; then
-    if [[ -e /dev/nvidia0 ]] || { command -v nvidia-smi && nvidia-smi --list-gpus; } &> /dev/null; then
+    if [[ -e $devices/nvidia0 ]] || { command -v nvidia-smi && nvidia-smi --list-gpus; } &> /dev/null; then
       kind=cuda why="an NVIDIA driver is there"
-    elif [[ -e /dev/kfd ]] || { command -v rocminfo && rocminfo; } &> /dev/null; then
+    elif [[ -e $devices/kfd ]] || { command -v rocminfo && rocminfo; } &> /dev/null; then
       kind=rocm why="an AMD driver is there"
     else
       kind=cpu why="no driver of NVIDIA or AMD is there"
@@ -145,8 +146,8 @@ check_rocm() {
   say "ROCm: ${installed:-not found in ${ROCM_PATH:-/opt/rocm}}"
   compiler=$(PATH=$PATH:${ROCM_PATH:-/opt/rocm}/bin command -v hipcc) || fail "[hipcc] expected ROCm's compiler for the kernels, got none (try installing ROCm ${rocm_versions[0]}, or --cpu)"
   say "HIP compiler: $compiler"
-  if [[ -e /dev/kfd && ! -w /dev/kfd ]]; then
-    say "/dev/kfd cannot be opened by $(id -un): add this user to the groups render and video"
+  if [[ -e $devices/kfd && ! -w $devices/kfd ]]; then
+    say "$devices/kfd cannot be opened by $(id -un): add this user to the groups render and video"
   fi
   rocm_version=${rocm_version:-$installed}
   [[ -n $rocm_version ]] || fail "[--rocm-version] expected a version, as no ROCm says its own (try --rocm-version ${rocm_versions[0]})"

@@ -195,6 +195,7 @@ train_on_slurm() {
   if [[ -z ${CONT:-} || -z ${DRY_RUN:-} ]]; then
     resolved=$(resolved_config "${overrides[@]}" "${defaults[@]}" "$@") || fail "[$CONFIG_FILE] expected a valid configuration, see above"
   fi
+  default_dataset_paths "$([[ -n ${CONT:-} ]] && echo /dataset || echo "${DATAROOT:-/dataset}")"
   if [[ -z ${CONT:-} ]]; then
     relocate DATAROOT /dataset "data sets"
     relocate MODELROOT /models "models"
