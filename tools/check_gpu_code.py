@@ -5,8 +5,8 @@
 
 Each *_cuda.cu below SOURCE_FOLDER must have an object of the same name in OBJECT_FOLDER. In it must be, for each
 architecture, machine code for every kernel that the object's host half can launch, and every function that the source
-declares __global__ must be among them. No kernel may spill registers into memory or need more shared memory than a block
-has, and the width of a wave is what the architecture's name promises.
+declares __global__ must be among them. No kernel may spill registers, keep arrays in memory, or need more shared memory
+than a block has, and the width of a wave is what the architecture's name promises.
 
 Prints a line per source, or every breach and exits with 1. Needs llvm-readelf (Debian: llvm-15, which hipcc brings).
 """
@@ -25,8 +25,9 @@ import yaml
 BUNDLE_MAGIC = b"__CLANG_OFFLOAD_BUNDLE__"
 STUB = "__device_stub__"
 MAX_SHARED_BYTES = 64 * 1024
+MAX_SCRATCH_BYTES = 256  # of a thread: its arrays belong into registers
 GLOBAL_FUNCTION = re.compile(r"__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\(")
-READELF_NAMES = ("llvm-readelf", "llvm-readelf-15", "/opt/rocm/llvm/bin/llvm-readelf")
+READELF_NAMES = ("llvm-readelf", "/opt/rocm/llvm/bin/llvm-readelf", *(f"llvm-readelf-{version}" for version in range(22, 13, -1)))
 
 
 class Breach(Exception):
@@ -119,6 +120,8 @@ def check_kernel(name: str, kernel: dict, size: int, arch: str) -> list[str]:
     spills = kernel[".vgpr_spill_count"] + kernel[".sgpr_spill_count"]
     if spills:
         breaches.append(f"{arch} {name}: expected no spilled registers, got {spills}")
+    if kernel[".private_segment_fixed_size"] > MAX_SCRATCH_BYTES:
+        breaches.append(f"{arch} {name}: expected at most {MAX_SCRATCH_BYTES} bytes of scratch, got {kernel['.private_segment_fixed_size']}")
     if kernel[".group_segment_fixed_size"] > MAX_SHARED_BYTES:
         breaches.append(f"{arch} {name}: expected at most 64 KiB of shared memory, got {kernel['.group_segment_fixed_size']} bytes")
     if kernel[".wavefront_size"] != expected_wave(arch):

@@ -28,7 +28,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
-devices=${DEVICES:-/dev} # a test has others
+devices=${MILLRACE_DEVICES:-/dev} # a test has others
 readonly here root devices
 readonly torch_version=2.11.0 rocm_versions=(7.2 7.1) # for which that libtorch is published
 readonly cuda_driver=580                              # the first for CUDA 13
@@ -65,7 +65,7 @@ set -- "${arguments[@]}"
 dataroot="" modelroot="" logdir="" env_file="$here/env.sh" kind="" rocm_version="" torch_index=""
 download_cc12m=no all=no skip_data=no skip_build=no dry_run=no
 
-need_value() { [[ $# -gt 1 && -n $2 ]] || fail "[$1] expected a value, got nothing"; }
+need_value() { [[ $# -gt 1 && -n $2 && $2 != --* ]] || fail "[$1] expected a value, got ${2:-nothing}"; }
 while (($# > 0)); do
   option=$1
   if [[ $option == --*=* ]]; then # --dataroot=DIR is --dataroot DIR

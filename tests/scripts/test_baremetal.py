@@ -60,7 +60,7 @@ class Machine:
         script(self.tools / name, text)
 
     def setup(self, *arguments, status=0, **variables):
-        environment = {"PATH": f"{self.tools}:{TOOLS}", "HOME": str(self.root), "ROCM_PATH": str(self.rocm), "DEVICES": str(self.devices), **variables}
+        environment = {"PATH": f"{self.tools}:{TOOLS}", "HOME": str(self.root), "ROCM_PATH": str(self.rocm), "MILLRACE_DEVICES": str(self.devices), **variables}
         command = [self.root / "scripts" / "baremetal" / "setup.sh", *arguments]
         result = subprocess.run(command, cwd=self.tools, env=environment, capture_output=True, text=True, timeout=60)
         assert result.returncode == status, result.stdout + result.stderr
@@ -204,6 +204,7 @@ def test_a_download_that_fails_ends_it(machine):
     "arguments, message",
     [
         (("--dataroot",), "[--dataroot] expected a value, got nothing"),
+        (("--dataroot", "--all"), "[--dataroot] expected a value, got --all"),
         (("--datarot", "x"), "[--datarot] expected an option"),
         (("--hf-token",), "[--hf-token] expected a token, got nothing"),
         (("--cuda", "--rocm"), "[--rocm] expected one of --cuda, --rocm and --cpu, got --cuda too"),
