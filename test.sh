@@ -2,7 +2,7 @@
 # Runs every check of the project, in the order of the list below, and stops at the first that fails.
 #
 #   ./test.sh                everything
-#   ./test.sh --fast         without the second and third build (no-cuda, sanitizers)
+#   ./test.sh --fast         without the further builds (no-cuda, hip, sanitizers)
 #   ./test.sh STAGE...       only these
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -15,12 +15,16 @@ stage_unit() { ctest --preset release -j "$(nproc)"; }        # *_test.cpp
 stage_python() { .venv/bin/python -m pytest; }                # tests/: what crosses folders, and parity with the peers
 stage_docs() { .venv/bin/python tools/check_docs.py; }        # the commands and the paths in the docs
 stage_no_cuda() { scripts/build.sh no-cuda millrace_kernels; } # a machine without a CUDA toolkit
+stage_hip() {                                                 # every GPU kernel for AMD: 64 lanes in a wave, and 32
+  scripts/build.sh hip-check millrace_kernels_hip
+  .venv/bin/python tools/check_gpu_code.py build-hip-check/src/kernels/hip src/kernels --arch gfx90a --arch gfx1030
+}
 stage_sanitizers() {                                          # address and undefined behaviour: all that reads untrusted files
   scripts/build.sh asan millrace_torch_free_tests
   ctest --preset asan -L torch_free -j "$(nproc)"
 }
 
-all_stages=(setup format layers build unit python docs no_cuda sanitizers)
+all_stages=(setup format layers build unit python docs no_cuda hip sanitizers)
 stages=("${all_stages[@]}")
 if [[ ${1:-} == --fast ]]; then
   stages=(setup format layers build unit python docs)

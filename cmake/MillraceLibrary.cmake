@@ -2,8 +2,8 @@
 #
 # Makes the static library millrace_<folder> of every .cpp below the current folder, and one test program
 # millrace_<folder>_test of every *_test.cpp. What the file names say decides the rest:
-#   *_cuda.cu        compiled when there is a CUDA toolkit
-#   *_no_cuda.cpp    the twin, compiled when there is none
+#   *_cuda.cu        compiled for GPUs, NVIDIA's or AMD's (Gpu.cmake)
+#   *_no_cuda.cpp    the twin, compiled when there is no compiler for them
 #   arrow_*.cpp      compiled when there is libarrow
 #   no_arrow*.cpp    the twins, compiled when there is none
 #   *_module.cpp     left out: a module of its own, which the program loads when it needs it
@@ -21,10 +21,9 @@ function(millrace_library folder)
   file(GLOB_RECURSE modules CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*_module.cpp)
   file(GLOB_RECURSE cuda_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cu)
   list(REMOVE_ITEM sources ${tests} ${isa_sources} ${twins} ${modules} "")
-  if(MILLRACE_HAS_CUDA AND cuda_sources)
-    list(APPEND sources ${cuda_sources})
-  else()
+  if(MILLRACE_GPU_KIND STREQUAL "none")
     list(APPEND sources ${twins})
+    set(cuda_sources "")
   endif()
   if(MILLRACE_HAS_ARROW)
     list(FILTER sources EXCLUDE REGEX "/no_arrow[^/]*$")
@@ -39,9 +38,8 @@ function(millrace_library folder)
   add_library(${target} STATIC ${sources})
   target_include_directories(${target} PUBLIC ${CMAKE_SOURCE_DIR}/src)
   target_link_libraries(${target} PUBLIC ${ARG_LINK} PRIVATE millrace_flags ${ARG_PRIVATE_LINK})
-  if(MILLRACE_HAS_CUDA AND cuda_sources)
-    target_link_libraries(${target} PUBLIC CUDA::cudart)
-    target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-lineinfo --expt-relaxed-constexpr -Xcompiler=-Wall>)
+  if(cuda_sources)
+    millrace_gpu_sources(${target} ${cuda_sources})
   endif()
   if(ARG_TORCH)
     target_link_libraries(${target} PUBLIC millrace::torch)
@@ -75,10 +73,10 @@ endfunction()
 
 # millrace_add_test(<name> <target>): runs a GoogleTest program. Programs that use no libtorch also belong to the target
 # millrace_torch_free_tests and have the label torch_free: those are built and run under the sanitizers.
-# Tests with OnGpu in their names are left out where there is no NVIDIA GPU; a test that skips itself fails.
+# Tests with OnGpu in their names are left out where there is no GPU; a test that skips itself fails.
 function(millrace_add_test name target)
   set(arguments --gtest_brief=1)
-  if(NOT EXISTS /dev/nvidia0)
+  if(NOT EXISTS /dev/nvidia0 AND NOT EXISTS /dev/kfd)
     list(APPEND arguments --gtest_filter=-*OnGpu*)
   endif()
   add_test(NAME ${name} COMMAND ${target} ${arguments})

@@ -17,5 +17,5 @@ if ! cmake --preset "$preset" > "$log" 2>&1; then
   cat "$log"
   exit 1
 fi
-grep -E '^-- (libtorch|Arrow|CUDA kernels|C\+\+ dependencies):' "$log"
+grep -E '^-- (libtorch|Arrow|GPU kernels|C\+\+ dependencies):' "$log"
 cmake --build --preset "$preset" --parallel "$jobs" ${targets[@]+--target "${targets[@]}"}

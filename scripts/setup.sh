@@ -5,6 +5,7 @@
 #   scripts/setup.sh            what a build needs
 #   scripts/setup.sh --tests    and what ./test.sh needs: the peers we compare with
 #   scripts/setup.sh --gpu      the libraries of an NVIDIA GPU as well (done unasked where a GPU is seen)
+#   scripts/setup.sh --rocm URL the libtorch for AMD's GPUs, from this index of wheels (docs/amd.md)
 #
 # PYTHON=python3.12 chooses the interpreter (3.11 or newer). Not root and no sudo: see scripts/fetch_deps.sh.
 set -euo pipefail
@@ -12,14 +13,25 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 tests=no
 gpu=no
-for argument in "$@"; do
-  case $argument in
+rocm_index=""
+usage() {
+  sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+  exit 2
+}
+while (($# > 0)); do
+  case $1 in
     --tests) tests=yes ;;
     --gpu) gpu=yes ;;
-    *) sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
+    --rocm)
+      (($# > 1)) || usage
+      rocm_index=$2
+      shift
+      ;;
+    *) usage ;;
   esac
+  shift
 done
-if [[ -e /dev/nvidia0 || -e /dev/nvidiactl ]]; then gpu=yes; fi
+if [[ -e /dev/nvidia0 || -e /dev/nvidiactl ]] && [[ -z $rocm_index ]]; then gpu=yes; fi
 
 fail() {
   echo "setup: $1" >&2
@@ -85,6 +97,22 @@ make_environment() {
   "$python" -m venv --clear .venv
 }
 
+pip_install() {
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: "$@"
+}
+
+has_rocm_torch() { compgen -G '.venv/lib/python3*/site-packages/torch/lib/libtorch_hip.so' > /dev/null; }
+
+# AMD's libtorch has the version that requirements.txt asks for, and is left alone by it.
+install_rocm_torch() {
+  if [[ -z $rocm_index ]] || has_rocm_torch; then return; fi
+  local version
+  version=$(sed -n 's/^torch==//p' scripts/requirements.txt)
+  echo "setup: installing torch $version from $rocm_index"
+  pip_install --force-reinstall --index-url "$rocm_index" "torch==$version"
+  has_rocm_torch || fail "[$rocm_index] expected a torch $version for ROCm, got one without libtorch_hip.so"
+}
+
 install_wheels() {
   local lists=(scripts/requirements.txt) wanted stamp=.venv/installed-by-setup
   if [[ $gpu == yes || $tests == yes ]]; then lists+=(scripts/requirements-gpu.txt); fi
@@ -93,11 +121,12 @@ install_wheels() {
   wanted=$(sha256sum "${lists[@]}")
   if [[ -e $stamp ]] && [[ -z $(comm -23 <(sort <<< "$wanted") <(sort "$stamp")) ]]; then return; fi
   echo "setup: installing Python wheels into .venv"
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: "${lists[@]/#/--requirement=}"
+  pip_install "${lists[@]/#/--requirement=}"
   .venv/bin/python -c 'import pyarrow; pyarrow.create_library_symlinks()'  # libarrow.so beside libarrow.so.N
   echo "$wanted" > $stamp
 }
 
 install_packages
 make_environment
+install_rocm_torch
 install_wheels

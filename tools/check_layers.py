@@ -6,6 +6,7 @@
 - folders below libtorch stay free of it, and CUDA sources of its headers; nobody includes all of it;
 - spdlog and fmt stay behind base/log.h (libtorch carries another fmt);
 - callers have no #if for a missing backend: a twin file answers instead;
+- GPU kernels use the words of kernels/gpu_portability.cuh, not those of CUDA or HIP alone;
 - no file has more than 800 lines.
 
 Prints every breach and exits with 1, or says how many files it read.
@@ -30,7 +31,10 @@ LAYER_OF = {folder: layer for layer, folders in enumerate(LAYERS) for folder in 
 TORCH_FREE = {"base", "config", "formats", "tokenizers", "images"}
 TORCH_HEADER = re.compile(r"^(torch|ATen|c10|caffe2)/")
 LOG_HEADER = re.compile(r"^(spdlog|fmt)/")
-BACKEND_SWITCH = re.compile(r"^\s*#\s*(if|ifdef|ifndef|elif)\b.*\b(MILLRACE_HAS_CUDA|USE_CUDA|USE_ROCM|USE_NCCL)\b")
+BACKEND_SWITCH = re.compile(r"^\s*#\s*(if|ifdef|ifndef|elif)\b.*\b(MILLRACE_HAS_CUDA|MILLRACE_GPU_KIND|USE_CUDA|USE_ROCM|USE_NCCL)\b")
+PORTABILITY = "kernels/gpu_portability.cuh"
+# What only one of nvcc and hipcc knows, or what takes a wave to have 32 lanes.
+ONE_MAKE_ONLY = re.compile(r"\b((?:cuda|hip)[A-Z]\w*|__nv_\w+|__(?:shfl|ballot|any|all|activemask|syncwarp|reduce)\w*|warpSize|cub::|__CUDACC__|__HIPCC__)|<<<")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 SOURCE_SUFFIXES = {".cpp", ".h", ".cu", ".cuh"}
 MAX_LINES = 800
@@ -95,6 +99,9 @@ def check_file(root: Path, path: Path) -> list[str]:
     for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
         if BACKEND_SWITCH.match(line):
             report(number, f"expected a twin file (*_no_cuda.cpp), got {line.strip()}")
+        match = ONE_MAKE_ONLY.search(line.split("//")[0])
+        if match and path.suffix in {".cu", ".cuh"} and str(inside) != PORTABILITY:
+            report(number, f"expected a word of {PORTABILITY}, got {match[0]}")
     return breaches
 
 

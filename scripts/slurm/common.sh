@@ -7,6 +7,9 @@
 # the same job, started again, resumes from its newest checkpoint. The same after the loss of a rank or a node. Restarts
 # that bring no newer checkpoint are counted; after three the job ends.
 
+# shellcheck source=scripts/run_variables.sh
+source "$MILLRACE_ROOT/scripts/run_variables.sh"
+
 readonly max_idle_restarts=3
 readonly status_config=2 status_peer_lost=7 status_preempted=75
 
@@ -22,19 +25,6 @@ say() {
 fail() {
   say "$1"
   exit "${2:-$status_config}"
-}
-
-# is_true NAME: whether the variable says True (yes, on, 1) rather than False; anything else ends the job.
-is_true() {
-  case ${!1,,} in
-    true | yes | on | 1) return 0 ;;
-    false | no | off | 0) return 1 ;;
-    *) fail "[$1] expected True or False, got ${!1}" ;;
-  esac
-}
-
-require_number() {
-  if [[ ! ${!1} =~ ^[0-9]+$ ]] || ((${!1} < $2)); then fail "[$1] expected a whole number of at least $2, got ${!1}"; fi
 }
 
 # --- what is run -------------------------------------------------------------------------------------------------------------
@@ -77,6 +67,8 @@ find_program() {
   local mounts=$LOGDIR:/logdir
   if [[ -n ${DATAROOT:-} ]]; then mounts+=,$DATAROOT:/dataset; fi
   if [[ -n ${MODELROOT:-} ]]; then mounts+=,$MODELROOT:/models; fi
+  MOUNT_CURRENT_DIR=${MOUNT_CURRENT_DIR:-False}
+  if is_true MOUNT_CURRENT_DIR; then mounts+=,$PWD:/workspace/flux; fi
   if [[ -r $config ]]; then # else it is a path inside the image
     mounts+=,$(cd "$(dirname "$config")" && pwd):/config
     config=/config/$(basename "$config")
@@ -107,34 +99,6 @@ resolved_config() {
   local run=() world=(WORLD_SIZE=$((num_nodes * NGPU)) LOCAL_WORLD_SIZE="$NGPU" RANK=0 LOCAL_RANK=0 MASTER_ADDR=localhost MASTER_PORT=1)
   if [[ -n ${CONT:-} ]]; then run=(srun --nodes=1 --ntasks=1 --mpi=none --input=none "${container[@]}"); fi
   "${run[@]}" env "${world[@]}" "$program" train "$config" "$@" --show-config
-}
-
-# config_value SECTION KEY: a text or a flag of the configuration on stdin.
-config_value() {
-  awk -v section="[$1]" -v key="$2" '
-    /^\[/ { inside = $1 == section }
-    inside && $1 == key && $2 == "=" { sub(/^[^=]*= *"?/, ""); sub(/"[^"]*$/, ""); print; exit }'
-}
-
-# The configurations say /dataset and /models, which is where a container has DATAROOT and MODELROOT. Without a container,
-# prints the options that name the real folders: `relocated PREFIX FOLDER < configuration`.
-relocated() {
-  awk -v prefix="$1/" -v folder="$2/" '
-    /^\[/ { section = substr($1, 2, index($1, "]") - 2) }
-    $2 == "=" && index($3, "\"" prefix) == 1 {
-      key = $1; sub(/^[^=]*= *"/, ""); sub(/"[^"]*$/, "")
-      print "--" section "." key "=" folder substr($0, length(prefix) + 1)
-    }'
-}
-
-relocate() { # relocate VARIABLE PREFIX MEANING: extends `overrides`
-  local found
-  found=$(relocated "$2" "${!1:-$2}" <<< "$resolved")
-  if [[ -z $found || ( -z ${!1:-} && -d $2 ) ]]; then return; fi
-  [[ -n ${!1:-} ]] || fail "[$1] expected the folder of the $3, of which $CONFIG_FILE names some in $2, got nothing"
-  local options
-  mapfile -t options <<< "$found"
-  overrides+=("${options[@]}")
 }
 
 # --- running it, and running it again ----------------------------------------------------------------------------------------
@@ -214,7 +178,7 @@ train_on_slurm() {
     shift
   done
   shift
-  LOGDIR=${LOGDIR:-$PWD/outputs/${SLURM_JOB_NAME:-$(basename "$script" .sbatch)}-${SLURM_JOB_ID:-0}}
+  LOGDIR=${LOGDIR:-$PWD/outputs/${SLURM_JOB_NAME:-$(basename "${script%.*}")}-${SLURM_JOB_ID:-0}}
   [[ $LOGDIR == /* ]] || LOGDIR=$PWD/$LOGDIR
   if [[ -z ${DRY_RUN:-} ]]; then
     mkdir -p "$LOGDIR"
@@ -231,6 +195,7 @@ train_on_slurm() {
   if [[ -z ${CONT:-} || -z ${DRY_RUN:-} ]]; then
     resolved=$(resolved_config "${overrides[@]}" "${defaults[@]}" "$@") || fail "[$CONFIG_FILE] expected a valid configuration, see above"
   fi
+  default_dataset_paths "$([[ -n ${CONT:-} ]] && echo /dataset || echo "${DATAROOT:-/dataset}")"
   if [[ -z ${CONT:-} ]]; then
     relocate DATAROOT /dataset "data sets"
     relocate MODELROOT /models "models"
@@ -243,6 +208,7 @@ train_on_slurm() {
   fi
 
   export NCCL_DEBUG=${NCCL_DEBUG:-WARN} PYTORCH_CUDA_ALLOC_CONF=${PYTORCH_CUDA_ALLOC_CONF:-expandable_segments:True}
+  export PYTORCH_HIP_ALLOC_CONF=${PYTORCH_HIP_ALLOC_CONF:-expandable_segments:True}
   # The name by which Slurm itself reaches this node, which is that of rank 0.
   MASTER_ADDR=${MASTER_ADDR:-$(scontrol show node "$SLURMD_NODENAME" | sed -n 's/.*\bNodeAddr=\([^ ]*\).*/\1/p')}
   export MASTER_ADDR

@@ -9,8 +9,8 @@
 #include <cstdint>
 #include <cstring>
 
-#ifdef __CUDACC__
-#define MILLRACE_HOST_DEVICE __host__ __device__ __forceinline__
+#if defined(__CUDACC__) || defined(__HIPCC__)
+#define MILLRACE_HOST_DEVICE __host__ __device__ inline __attribute__((always_inline))
 #else
 #define MILLRACE_HOST_DEVICE inline
 #endif

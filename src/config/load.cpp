@@ -1,6 +1,7 @@
 // File and command line into a RunConfig. Every problem is collected before anything is thrown.
 #include <map>
 #include <optional>
+#include <set>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -111,11 +112,13 @@ class Loader {
   }
 
   void give(const OptionTarget& target, const TomlValue& value, const std::string& at, const std::string& name) {
-    const std::string prefix = at == "--" + name ? "" : name + ": ";
+    const bool on_command_line = at == "--" + name;
+    const std::string prefix = on_command_line ? "" : name + ": ";
     if (target.option != nullptr) {
       const std::string problem = assign(*target.option, value);
       if (!problem.empty()) problems_.add(at, prefix + problem);
       given_[target.name] = name;
+      if (on_command_line) on_command_line_.insert(target.name);
       return;
     }
     const ForeignOption& foreign = *target.foreign;
@@ -137,9 +140,12 @@ class Loader {
   }
 
   void apply_torchtitan_switches() {
-    // The MLPerf branch has no switch for validation: naming a data set is the switch.
+    // The MLPerf branch has no switch for validation: naming a data set is the switch, naming none (--eval.dataset=)
+    // too. Said on the command line, it beats a switch in the file.
     const auto dataset = given_.find("validation.dataset");
-    if (dataset != given_.end() && starts_with(dataset->second, "eval.") && !given_.contains("validation.enable")) {
+    const bool by_switch = given_.contains("validation.enable") && (on_command_line_.contains("validation.enable") ||
+                                                                    !on_command_line_.contains("validation.dataset"));
+    if (dataset != given_.end() && starts_with(dataset->second, "eval.") && !by_switch) {
       config_.validation.enable = !config_.validation.dataset.empty();
     }
     const auto scale = given_.find("sample.guidance_scale");
@@ -162,6 +168,7 @@ class Loader {
   std::map<std::string, std::string> warnings_;  // by name, so that the command line can take a file's back
   std::map<std::string, std::string> refused_;
   std::map<std::string, std::string> given_;  // canonical name -> the spelling used last
+  std::set<std::string> on_command_line_;     // canonical names
   std::optional<bool> guidance_;              // torchtitan's enable_classifier_free_guidance
 };
 

@@ -56,6 +56,12 @@ TEST_F(ConfigTest, NamingAnEvalDataSetIsTheSwitch) {
   EXPECT_FALSE(load("[eval]\ndataset = \"coco\"\n", {"--eval.dataset="}).validation.enable);
   EXPECT_FALSE(load("[eval]\ndataset = \"coco\"\n[validation]\nenable = false\n").validation.enable);
   EXPECT_FALSE(load("[validation]\ndataset = \"coco\"\n").validation.enable);
+  // The command line beats the switch of a file, but not one beside it.
+  const char* switched_on = "[validation]\nenable = true\ndataset = \"coco\"\n";
+  EXPECT_FALSE(load(switched_on, {"--eval.dataset="}).validation.enable);
+  EXPECT_TRUE(load("[validation]\nenable = false\n", {"--eval.dataset=coco"}).validation.enable);
+  EXPECT_TRUE(load(switched_on, {"--eval.dataset=", "--validation.enable"}).validation.enable);
+  EXPECT_TRUE(load(switched_on, {"--eval.dataset_path=/d"}).validation.enable);
 }
 
 TEST_F(ConfigTest, TwoSpellingsMustAgree) {

@@ -2,7 +2,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
-#include "data/arrow_shard.h"
+#include "data/hf_shard.h"
 #include "data/dummy_shard.h"
 #include "data/tar_shard.h"
 
@@ -15,7 +15,7 @@ void SampleShard::throw_above_cap(size_t sample, uint64_t size, uint64_t cap) co
 std::shared_ptr<const SampleShard> open_shard(const ShardFile& file) {
   switch (file.kind) {
     case ShardKind::kArrow:
-      return std::make_shared<const ArrowShard>(file);
+      return std::make_shared<const HfShard>(file);
     case ShardKind::kDummy:
       return std::make_shared<const DummyShard>(file);
     case ShardKind::kTar:

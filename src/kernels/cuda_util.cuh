@@ -1,40 +1,17 @@
-// What the CUDA kernels share: packs of 16 bytes, sums over a block, launch checks. Included by *_cuda.cu files only.
+// What the GPU kernels share: packs of 16 bytes, sums over a block, the second stage of sums over rows. Included by
+// *_cuda.cu files only, which are compiled as CUDA or as HIP (gpu_portability.cuh).
 //
 // A kernel is compiled for packs of 16 bytes and for single elements; the host takes packs when every pointer, stride
 // and size allows them. Indexes are 64-bit throughout.
 #pragma once
 
-#include <cuda_bf16.h>
-#include <cuda_runtime.h>
-
 #include <cstdint>
-#include <stdexcept>
-#include <string>
 
+#include "kernels/gpu_portability.cuh"
 #include "kernels/raw.h"
 
 namespace millrace {
 namespace {
-
-using bf16 = __nv_bfloat16;
-
-inline void check_cuda(cudaError_t status, const char* op) {
-  if (status == cudaSuccess) return;
-  throw std::runtime_error(std::string("[kernels/") + op +
-                           "] expected a CUDA kernel to start, got: " + cudaGetErrorString(status));
-}
-inline void check_launch(const char* op) {
-  check_cuda(cudaGetLastError(), op);
-}
-
-// Blocks lie along x, which holds 2^31 - 1 of them.
-inline unsigned grid_size(int64_t blocks, const char* op) {
-  if (blocks < 1 || blocks > 2147483647) {
-    throw std::runtime_error(std::string("[kernels/") + op + "] expected 1 to 2^31 - 1 blocks, got " +
-                             std::to_string(blocks));
-  }
-  return static_cast<unsigned>(blocks);
-}
 
 template <typename T>
 constexpr int kPack = 16 / static_cast<int>(sizeof(T));
@@ -43,7 +20,7 @@ __device__ __forceinline__ float to_float(float x) {
   return x;
 }
 __device__ __forceinline__ float to_float(bf16 x) {
-  return __bfloat162float(x);
+  return bf16_to_float(x);
 }
 template <typename T>
 __device__ __forceinline__ T from_float(float x);
@@ -53,7 +30,7 @@ __device__ __forceinline__ float from_float<float>(float x) {
 }
 template <>
 __device__ __forceinline__ bf16 from_float<bf16>(float x) {
-  return __float2bfloat16_rn(x);
+  return float_to_bf16(x);
 }
 
 // N elements in one access; p is aligned to all of them.
@@ -135,7 +112,7 @@ __device__ __forceinline__ void store_sum(const FloatRows& rows, int64_t b, int6
     *p = accumulate ? *p + sum : sum;
   } else {
     bf16* p = static_cast<bf16*>(rows.data) + at;
-    *p = __float2bfloat16_rn(accumulate ? __bfloat162float(*p) + sum : sum);
+    *p = float_to_bf16(accumulate ? bf16_to_float(*p) + sum : sum);
   }
 }
 
@@ -156,36 +133,37 @@ inline bool packable(const FloatRows& rows, int pack) {
   return rows.data == nullptr || (is_aligned(rows.data, 16) && rows.batch_stride % (pack > 4 ? pack : 4) == 0);
 }
 
-__device__ __forceinline__ float warp_sum(float x) {
+// The sum over the kLanes lanes of a group, in each of them.
+__device__ __forceinline__ float lane_sum(float x) {
 #pragma unroll
-  for (int offset = 16; offset > 0; offset /= 2) x += __shfl_xor_sync(0xFFFFFFFFu, x, offset);
+  for (int mask = kLanes / 2; mask > 0; mask /= 2) x += lane_xor(x, mask);
   return x;
 }
 
-constexpr int kMaxWarps = 32;
-// K sums over the block, in every thread, in a fixed order. blockDim.x is a multiple of 32. scratch: shared.
+constexpr int kMaxLaneGroups = 1024 / kLanes;  // of a block
+// K sums over the block, in every thread, in a fixed order. blockDim.x is a multiple of kLanes. scratch: shared.
 template <int K>
 __device__ __forceinline__ void block_sums(float (&x)[K], float (*scratch)[K]) {
-  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+  const int group = static_cast<int>(threadIdx.x) / kLanes, lane = static_cast<int>(threadIdx.x) % kLanes;
 #pragma unroll
-  for (int k = 0; k < K; ++k) x[k] = warp_sum(x[k]);
+  for (int k = 0; k < K; ++k) x[k] = lane_sum(x[k]);
   __syncthreads();  // the last use of scratch is over
   if (lane == 0) {
 #pragma unroll
-    for (int k = 0; k < K; ++k) scratch[warp][k] = x[k];
+    for (int k = 0; k < K; ++k) scratch[group][k] = x[k];
   }
   __syncthreads();
 #pragma unroll
   for (int k = 0; k < K; ++k) {
     float sum = 0;
-    for (int w = 0; w < static_cast<int>(blockDim.x) / 32; ++w) sum += scratch[w][k];
+    for (int g = 0; g < static_cast<int>(blockDim.x) / kLanes; ++g) sum += scratch[g][k];
     x[k] = sum;
   }
 }
 
 // Threads for rows of this many packs.
 inline int threads_for(int64_t packs) {
-  return packs >= 256 ? 256 : packs >= 128 ? 128 : packs >= 64 ? 64 : 32;
+  return packs >= 256 ? 256 : packs >= 128 ? 128 : packs >= 64 ? 64 : kLanes;
 }
 
 // Sums over chunks, the second stage of every sum over rows: out[b, i] = sum over c of
@@ -209,27 +187,24 @@ __global__ void sum_partials_kernel(const float* partials, int64_t count, int64_
 }
 
 inline void sum_partials(const float* partials, int64_t batch, int64_t count, int64_t stride, int64_t n,
-                         const FloatRows& out, bool accumulate, cudaStream_t stream, const char* op) {
+                         const FloatRows& out, bool accumulate, GpuStream stream, const char* op) {
   if (batch == 0 || n == 0) return;
   const int64_t column_blocks = (n + kSumColumns - 1) / kSumColumns;
-  sum_partials_kernel<<<grid_size(batch * column_blocks, op), dim3(kSumColumns, kSumGroups), 0, stream>>>(
-      partials, count, stride, n, column_blocks, out, accumulate);
-  check_launch(op);
+  launch(op, sum_partials_kernel, batch * column_blocks, dim3(kSumColumns, kSumGroups), 0, stream, partials, count,
+         stride, n, column_blocks, out, accumulate);
 }
 
 // Shared memory for a kernel that keeps `bytes` of sums per block: 0 when that is too much, and the kernel sums in
 // global memory instead.
 template <typename Kernel>
 size_t shared_sums_bytes(Kernel kernel, int64_t bytes, const char* op) {
-  constexpr int64_t kMost = 96 * 1024;  // leaves room for a second block on a multiprocessor
   constexpr int64_t kWithoutAsking = 40 * 1024;
-  if (bytes > kMost) return 0;
+  if (bytes > shared_memory_budget()) return 0;
   if (bytes > kWithoutAsking) {
-    int device = 0, limit = 0;
-    check_cuda(cudaGetDevice(&device), op);
-    check_cuda(cudaDeviceGetAttribute(&limit, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), op);
+    int limit = 0;
+    check_gpu(shared_memory_limit(&limit), op);
     if (bytes + 2048 > limit) return 0;
-    check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)), op);
+    check_gpu(allow_shared_memory(kernel, static_cast<int>(bytes)), op);
   }
   return static_cast<size_t>(bytes);
 }

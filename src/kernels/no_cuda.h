@@ -1,4 +1,4 @@
-// What the *_no_cuda.cpp twins answer in a build without a CUDA toolkit.
+// What the *_no_cuda.cpp twins answer in a build without a compiler for GPUs.
 #pragma once
 
 #include <string>
@@ -9,8 +9,8 @@ namespace millrace {
 
 [[noreturn]] inline void fail_no_cuda(const char* op) {
   throw ConfigError(std::string("[kernels/") + op +
-                    "] expected a build with CUDA kernels for a CUDA tensor, got one without (try installing the CUDA "
-                    "toolkit and building again, or training.device=\"cpu\")");
+                    "] expected a build with GPU kernels for a tensor on a GPU, got one without (try installing the "
+                    "CUDA toolkit or ROCm and building again, or training.device=\"cpu\")");
 }
 
 }  // namespace millrace

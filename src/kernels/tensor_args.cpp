@@ -1,13 +1,6 @@
 #include "kernels/tensor_args.h"
 
-#include <c10/core/impl/VirtualGuardImpl.h>
-
 namespace millrace {
-
-bool on_cuda(const torch::Tensor& x) {
-  MILLRACE_CHECK(x.is_cpu() || x.is_cuda());
-  return x.is_cuda();
-}
 
 bool nothing_to_compute(const torch::Tensor& x) {
   return x.numel() == 0 || x.is_meta();
@@ -48,30 +41,6 @@ FloatRows float_rows_of(const torch::Tensor& x, int64_t batch, int64_t dim) {
   return {data_of(x), batch == 0 ? 0 : x.stride(0), element_type(x)};
 }
 
-torch::Tensor kernel_floats(const torch::Tensor& x) {
-  if (!x.defined() || !x.is_cpu()) return x;
-  const torch::Tensor y = x.detach().to(torch::kFloat32);
-  return y.stride(-1) == 1 || y.size(-1) <= 1 ? y : y.contiguous();
-}
-
-SumsTarget::SumsTarget(const torch::Tensor& target) : target_(target) {
-  if (!target.defined() || !target.is_cpu()) {
-    sums_ = target;
-  } else {
-    sums_ = torch::empty(target.sizes(), torch::kFloat32);
-  }
-}
-
-void SumsTarget::finish(bool accumulate) const {
-  if (!target_.defined() || !target_.is_cpu()) return;
-  const torch::Tensor plain = target_.detach();
-  if (accumulate) {
-    plain.add_(sums_);
-  } else {
-    plain.copy_(sums_);
-  }
-}
-
 std::optional<torch::Tensor> if_defined(const torch::Tensor& x) {
   return x.defined() ? std::optional<torch::Tensor>(x) : std::nullopt;
 }
@@ -80,10 +49,6 @@ float* stats_of(const torch::Tensor& x, int64_t count) {
   if (!x.defined()) return nullptr;
   MILLRACE_CHECK(x.scalar_type() == torch::kFloat32 && x.is_contiguous() && x.numel() == count);
   return static_cast<float*>(data_of(x));
-}
-
-void* cuda_stream(const torch::Tensor& x) {
-  return c10::impl::VirtualGuardImpl(c10::kCUDA).getStream(x.device()).native_handle();
 }
 
 void sum_partials(const float* partials, int64_t count, int64_t stride, int64_t n, float* out) {

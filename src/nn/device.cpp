@@ -1,6 +1,7 @@
 #include "nn/device.h"
 
 #include <dlfcn.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <string>
@@ -11,38 +12,72 @@
 namespace millrace {
 namespace {
 
-// Loads CUDA's half of libtorch; returns "" or why it cannot be used.
-std::string load_cuda() {
-  Dl_info info;
-  if (dladdr(reinterpret_cast<void*>(&at::globalContext), &info) == 0 || info.dli_fname == nullptr) {
-    return "the libtorch_cpu library cannot be located";
-  }
-  const std::filesystem::path library = std::filesystem::path(info.dli_fname).parent_path() / "libtorch_cuda.so";
-  if (!std::filesystem::exists(library)) return library.string() + " is not there: this libtorch is for CPUs only";
-  // The driver's own library tells cheaply whether there is any point in loading the big one.
-  if (dlopen("libcuda.so.1", RTLD_NOW | RTLD_GLOBAL) == nullptr) return "no NVIDIA driver (libcuda.so.1) is installed";
-  if (dlopen(library.c_str(), RTLD_NOW | RTLD_GLOBAL) == nullptr) return dlerror();
-  if (torch::cuda::device_count() == 0) return "the driver shows no GPU";
-  return "";
+// What stands beside libtorch_cpu.so in a wheel for NVIDIA's or for AMD's GPUs. Both call their devices "cuda".
+struct GpuLibrary {
+  const char* name;
+  std::string (*why_no_driver)();            // cheap, before the big library is loaded; "": there is one
+  const char *get_device, *get_device_name;  // of the driver's own library; both makers' have the same arguments
+};
+
+std::string why_no_nvidia_driver() {
+  return dlopen("libcuda.so.1", RTLD_NOW | RTLD_GLOBAL) != nullptr ? ""
+                                                                   : "no NVIDIA driver (libcuda.so.1) is installed";
 }
 
-const std::string& why_no_cuda() {
-  static const std::string reason = load_cuda();
-  return reason;
+std::string why_no_amd_driver() {
+  constexpr const char* kDevice = "/dev/kfd";
+  if (!std::filesystem::exists(kDevice)) return "no AMD driver (/dev/kfd) is there";
+  if (access(kDevice, R_OK | W_OK) == 0) return "";
+  return "/dev/kfd cannot be opened (groups render and video may)";
+}
+
+constexpr GpuLibrary kGpuLibraries[] = {
+    {"libtorch_hip.so", why_no_amd_driver, "hipDeviceGet", "hipDeviceGetName"},
+    {"libtorch_cuda.so", why_no_nvidia_driver, "cuDeviceGet", "cuDeviceGetName"},
+};
+
+struct LoadedGpu {
+  const GpuLibrary* library = nullptr;
+  std::string error;  // "" or why there is none
+};
+
+// Loads the GPU half of libtorch.
+LoadedGpu load_gpu() {
+  Dl_info info;
+  if (dladdr(reinterpret_cast<void*>(&at::globalContext), &info) == 0 || info.dli_fname == nullptr) {
+    return {.error = "the libtorch_cpu library cannot be located"};
+  }
+  const std::filesystem::path folder = std::filesystem::path(info.dli_fname).parent_path();
+  for (const GpuLibrary& library : kGpuLibraries) {
+    const std::filesystem::path path = folder / library.name;
+    if (!std::filesystem::exists(path)) continue;
+    const std::string no_driver = library.why_no_driver();
+    if (!no_driver.empty()) return {.error = no_driver};
+    if (dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL) == nullptr) return {.error = dlerror()};
+    if (torch::cuda::device_count() == 0) return {.error = "the driver shows no GPU"};
+    return {.library = &library, .error = ""};
+  }
+  return {.error = "neither libtorch_cuda.so nor libtorch_hip.so is in " + folder.string() +
+                   ": this libtorch is for CPUs only"};
+}
+
+const LoadedGpu& loaded_gpu() {
+  static const LoadedGpu gpu = load_gpu();
+  return gpu;
 }
 
 }  // namespace
 
 torch::Device resolve_device(std::string_view text) {
   if (text == "cpu") return torch::kCPU;
-  if (text == "auto") return why_no_cuda().empty() ? torch::Device(torch::kCUDA, 0) : torch::Device(torch::kCPU);
+  if (text == "auto") return loaded_gpu().error.empty() ? torch::Device(torch::kCUDA, 0) : torch::Device(torch::kCPU);
   const bool numbered = starts_with(text, "cuda:") && text.size() > 5 && text.size() < 9 &&
                         text.find_first_not_of("0123456789", 5) == std::string_view::npos;
   if (text != "cuda" && !numbered) {
     throw ConfigError("[device] expected auto, cpu, cuda or cuda:N, got " + std::string(text));
   }
-  if (!why_no_cuda().empty()) {
-    throw ConfigError("[device] expected a usable CUDA GPU, got none: " + why_no_cuda() + " (try cpu)");
+  if (!loaded_gpu().error.empty()) {
+    throw ConfigError("[device] expected a usable GPU, got none: " + loaded_gpu().error + " (try cpu)");
   }
   const int index = numbered ? std::stoi(std::string(text.substr(5))) : 0;
   const int count = static_cast<int>(torch::cuda::device_count());
@@ -54,9 +89,11 @@ torch::Device resolve_device(std::string_view text) {
 
 std::string device_name(torch::Device device) {
   if (!device.is_cuda()) return "";
-  // Asked of the driver, which resolve_device() has loaded: nothing of CUDA is linked.
-  const auto get_name = reinterpret_cast<int (*)(char*, int, int)>(dlsym(RTLD_DEFAULT, "cuDeviceGetName"));
-  const auto get_device = reinterpret_cast<int (*)(int*, int)>(dlsym(RTLD_DEFAULT, "cuDeviceGet"));
+  const GpuLibrary* library = loaded_gpu().library;
+  if (library == nullptr) return "";
+  // Asked of the driver, which resolve_device() has loaded: nothing of CUDA or HIP is linked here.
+  const auto get_name = reinterpret_cast<int (*)(char*, int, int)>(dlsym(RTLD_DEFAULT, library->get_device_name));
+  const auto get_device = reinterpret_cast<int (*)(int*, int)>(dlsym(RTLD_DEFAULT, library->get_device));
   const int index = device.has_index() ? device.index() : 0;
   int handle = 0;
   char name[256] = {};

@@ -9,8 +9,9 @@
 
 namespace millrace {
 
-// "cpu", "cuda" (the current GPU), "cuda:N", or "auto": CUDA where it can be used, else the CPU.
-// Call it before anything else of torch runs. Throws ConfigError that says why a GPU cannot be used.
+// "cpu", "cuda" (the current GPU, NVIDIA's or, with a ROCm libtorch, AMD's), "cuda:N", or "auto": a GPU where one can
+// be used, else the CPU. Call it before anything else of torch runs. Throws ConfigError that says why a GPU cannot be
+// used.
 torch::Device resolve_device(std::string_view text);
 
 // "NVIDIA H100 80GB HBM3"; "" for a CPU and where the driver does not say.

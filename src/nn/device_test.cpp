@@ -24,7 +24,7 @@ TEST(ResolveDevice, TheCpuIsAlwaysThere) {
 }
 
 TEST(ResolveDevice, SaysWhyAGpuCannotBeUsed) {
-  // With GPUs: "expected a GPU below 8"; without: "expected a usable CUDA GPU, got none: no NVIDIA driver ...".
+  // With GPUs: "expected a GPU below 8"; without: "expected a usable GPU, got none: no NVIDIA driver ...".
   EXPECT_THAT(error_of("cuda:99"), ::testing::HasSubstr("GPU"));
 }
 

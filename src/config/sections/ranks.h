@@ -57,7 +57,7 @@ struct CommConfig {
            .at_least = 3,
            .at_most = 86400});
     visit(backend, {.name = "backend",
-                    .meaning = "what moves tensors between ranks; auto: nccl on GPUs, gloo on CPUs",
+                    .meaning = "what moves tensors between ranks; auto: nccl on GPUs (RCCL on AMD's), gloo on CPUs",
                     .choices = {"auto", "gloo", "nccl"}});
   }
   bool operator==(const CommConfig&) const = default;

@@ -75,9 +75,11 @@ struct TrainingConfig {
                  .at_least = 0,
                  .aliases = {"debug.seed"},
                  .torchtitan_default = "None: random"});
-    visit(device, {.name = "device",
-                   .meaning = "where to train; auto: cuda when there is a usable GPU",
-                   .choices = {"auto", "cpu", "cuda"}});
+    visit(device,
+          {.name = "device",
+           .meaning = "where to train; cuda: a GPU of NVIDIA's or, with libtorch for ROCm, of AMD's; auto: cuda "
+                      "when there is a usable GPU",
+           .choices = {"auto", "cpu", "cuda"}});
     visit(dtype, {.name = "dtype",
                   .meaning = "storage of the weights that the optimizer updates",
                   .choices = {"float32", "bfloat16"}});

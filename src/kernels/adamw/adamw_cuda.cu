@@ -26,7 +26,7 @@ __device__ __forceinline__ float rounded(float x, bool stochastic, const uint32_
   if constexpr (sizeof(T) == 4) {
     return x;
   } else {
-    if (!stochastic) return __bfloat162float(__float2bfloat16_rn(x));
+    if (!stochastic) return bf16_to_float(float_to_bf16(x));
     return __uint_as_float(static_cast<uint32_t>(narrow_stochastic(x, bits_of(words, j))) << 16);
   }
 }
@@ -114,7 +114,7 @@ __global__ void update_kernel(AdamWArgs a, bool aligned, int64_t groups) {
 }
 
 template <typename P, typename G, typename M>
-void update(const AdamWArgs& args, cudaStream_t stream) {
+void update(const AdamWArgs& args, GpuStream stream) {
   constexpr int kThreads = 256;
   constexpr int64_t kMaxBlocks = 1 << 16;
   bool aligned = args.first_element % kGroup == 0;
@@ -126,25 +126,24 @@ void update(const AdamWArgs& args, cudaStream_t stream) {
   const int64_t lead = static_cast<int64_t>(args.first_element % kGroup);
   const int64_t groups = (lead + args.size + kGroup - 1) / kGroup;
   const int64_t wanted = (groups + kThreads - 1) / kThreads;
-  update_kernel<P, G, M>
-      <<<grid_size(wanted < kMaxBlocks ? wanted : kMaxBlocks, kOp), kThreads, 0, stream>>>(args, aligned, groups);
-  check_launch(kOp);
+  launch(kOp, update_kernel<P, G, M>, wanted < kMaxBlocks ? wanted : kMaxBlocks, kThreads, 0, stream, args, aligned,
+         groups);
 }
 
 template <typename P, typename G>
-void update(const AdamWArgs& args, cudaStream_t stream) {
+void update(const AdamWArgs& args, GpuStream stream) {
   args.moment_type == ElementType::kF32 ? update<P, G, float>(args, stream) : update<P, G, bf16>(args, stream);
 }
 template <typename P>
-void update(const AdamWArgs& args, cudaStream_t stream) {
+void update(const AdamWArgs& args, GpuStream stream) {
   args.grad_type == ElementType::kF32 ? update<P, float>(args, stream) : update<P, bf16>(args, stream);
 }
 
 }  // namespace
 
 void adamw_cuda(const AdamWArgs& args, void* stream) {
-  const auto cuda_stream = static_cast<cudaStream_t>(stream);
-  args.param_type == ElementType::kF32 ? update<float>(args, cuda_stream) : update<bf16>(args, cuda_stream);
+  const auto gpu_stream = static_cast<GpuStream>(stream);
+  args.param_type == ElementType::kF32 ? update<float>(args, gpu_stream) : update<bf16>(args, gpu_stream);
 }
 
 }  // namespace millrace

@@ -44,7 +44,7 @@ __global__ void forward_kernel(GateResidualForwardArgs args, int64_t columns, in
 // One block per row. A thread reads back only what it wrote itself.
 template <typename T, int N>
 __global__ void norm_forward_kernel(GateResidualForwardArgs args) {
-  __shared__ float scratch[kMaxWarps][1];
+  __shared__ float scratch[kMaxLaneGroups][1];
   const int64_t row = blockIdx.x, b = row / args.length, l = row % args.length;
   const T* x = row_at<T>(args.x, b, l);
   const T* y = row_at<T>(args.y, b, l);
@@ -98,8 +98,8 @@ __global__ void backward_kernel(GateResidualBackwardArgs args, RowChunks chunks,
 // live where norm_modulate's backward has them.
 template <typename T, int N>
 __global__ void norm_backward_kernel(GateResidualBackwardArgs args, RowChunks chunks, float* partials, bool in_shared) {
-  extern __shared__ float4 shared_sums[];
-  __shared__ float scratch[kMaxWarps][2];
+  MILLRACE_DYNAMIC_SHARED(float4, shared_sums);
+  __shared__ float scratch[kMaxLaneGroups][2];
   const int64_t b = blockIdx.x / chunks.count, first = blockIdx.x % chunks.count * chunks.rows_per_chunk;
   const int64_t dim = args.dim, step = static_cast<int64_t>(blockDim.x) * N;
   const int64_t own = static_cast<int64_t>(threadIdx.x) * N;
@@ -177,23 +177,22 @@ RowChunks chunks_of(const GateResidualBackwardArgs& args) {
 }
 
 template <typename T, int N>
-void forward(const GateResidualForwardArgs& args, bool with_norm, cudaStream_t stream) {
+void forward(const GateResidualForwardArgs& args, bool with_norm, GpuStream stream) {
   const int64_t rows = args.batch * args.length;
   if (with_norm) {
     const int64_t packs = (args.dim + N - 1) / N;
-    norm_forward_kernel<T, N><<<grid_size(rows, kOp), threads_for(packs), 0, stream>>>(args);
+    launch(kOp, norm_forward_kernel<T, N>, rows, threads_for(packs), 0, stream, args);
   } else {
     constexpr int64_t kRowsPerBlock = 4;
     const Tiles tiles = Tiles::make(args.dim, N);
     const int64_t blocks = (rows + kRowsPerBlock - 1) / kRowsPerBlock * tiles.columns;
-    forward_kernel<T, N><<<grid_size(blocks, kOp), static_cast<unsigned>(tiles.threads), 0, stream>>>(
-        args, tiles.columns, kRowsPerBlock);
+    launch(kOp, forward_kernel<T, N>, blocks, static_cast<unsigned>(tiles.threads), 0, stream, args, tiles.columns,
+           kRowsPerBlock);
   }
-  check_launch(kOp);
 }
 
 template <typename T>
-void forward(const GateResidualForwardArgs& args, bool with_norm, cudaStream_t stream) {
+void forward(const GateResidualForwardArgs& args, bool with_norm, GpuStream stream) {
   constexpr int N = kPack<T>;
   bool packs = args.dim % N == 0 && packable(args.x, N, sizeof(T)) && packable(args.y, N, sizeof(T)) &&
                packable(args.out, N, sizeof(T)) && packable(args.gate, N) && packable(args.bias, N);
@@ -204,23 +203,22 @@ void forward(const GateResidualForwardArgs& args, bool with_norm, cudaStream_t s
 }
 
 template <typename T, int N>
-void backward(const GateResidualBackwardArgs& args, bool with_norm, float* partials, cudaStream_t stream) {
+void backward(const GateResidualBackwardArgs& args, bool with_norm, float* partials, GpuStream stream) {
   const RowChunks chunks = chunks_of(args);
   if (with_norm) {
     const int64_t packs = (args.dim + N - 1) / N;
     const size_t shared = shared_sums_bytes(norm_backward_kernel<T, N>, 4 * args.dim * int64_t{sizeof(float)}, kOp);
-    norm_backward_kernel<T, N><<<grid_size(args.batch * chunks.count, kOp), threads_for(packs), shared, stream>>>(
-        args, chunks, partials, shared > 0);
+    launch(kOp, norm_backward_kernel<T, N>, args.batch * chunks.count, threads_for(packs), shared, stream, args, chunks,
+           partials, shared > 0);
   } else {
     const Tiles tiles = Tiles::make(args.dim, N);
-    backward_kernel<T, N><<<grid_size(args.batch * chunks.count * tiles.columns, kOp),
-                            static_cast<unsigned>(tiles.threads), 0, stream>>>(args, chunks, tiles.columns, partials);
+    launch(kOp, backward_kernel<T, N>, args.batch * chunks.count * tiles.columns, static_cast<unsigned>(tiles.threads),
+           0, stream, args, chunks, tiles.columns, partials);
   }
-  check_launch(kOp);
 }
 
 template <typename T>
-void backward(const GateResidualBackwardArgs& args, bool with_norm, float* partials, cudaStream_t stream) {
+void backward(const GateResidualBackwardArgs& args, bool with_norm, float* partials, GpuStream stream) {
   constexpr int N = kPack<T>;
   bool packs = args.dim % N == 0 && packable(args.dout, N, sizeof(T)) && packable(args.y, N, sizeof(T)) &&
                packable(args.dy, N, sizeof(T)) && packable(args.gate, N) && packable(args.bias, N) &&
@@ -234,9 +232,9 @@ void backward(const GateResidualBackwardArgs& args, bool with_norm, float* parti
 }  // namespace
 
 void gate_residual_forward_cuda(const GateResidualForwardArgs& args, bool with_norm, void* stream) {
-  const auto cuda_stream = static_cast<cudaStream_t>(stream);
-  args.type == ElementType::kF32 ? forward<float>(args, with_norm, cuda_stream)
-                                 : forward<bf16>(args, with_norm, cuda_stream);
+  const auto gpu_stream = static_cast<GpuStream>(stream);
+  args.type == ElementType::kF32 ? forward<float>(args, with_norm, gpu_stream)
+                                 : forward<bf16>(args, with_norm, gpu_stream);
 }
 
 int64_t gate_residual_partials_size(const GateResidualBackwardArgs& args, bool with_norm) {
@@ -244,22 +242,21 @@ int64_t gate_residual_partials_size(const GateResidualBackwardArgs& args, bool w
 }
 
 void gate_residual_backward_cuda(const GateResidualBackwardArgs& args, bool with_norm, float* partials, void* stream) {
-  const auto cuda_stream = static_cast<cudaStream_t>(stream);
+  const auto gpu_stream = static_cast<GpuStream>(stream);
   const int64_t count = chunks_of(args).count, dim = args.dim, stride = (with_norm ? 4 : 2) * dim;
   if (args.batch * count > 0 && dim > 0) {
-    args.type == ElementType::kF32 ? backward<float>(args, with_norm, partials, cuda_stream)
-                                   : backward<bf16>(args, with_norm, partials, cuda_stream);
+    args.type == ElementType::kF32 ? backward<float>(args, with_norm, partials, gpu_stream)
+                                   : backward<bf16>(args, with_norm, partials, gpu_stream);
   }
-  sum_partials(partials, args.batch, count, stride, dim, args.dgate, false, cuda_stream, kOp);
+  sum_partials(partials, args.batch, count, stride, dim, args.dgate, false, gpu_stream, kOp);
   if (with_norm) {
-    sum_partials(partials + 2 * dim, args.batch, count, stride, dim, args.dshift, false, cuda_stream, kOp);
-    sum_partials(partials + 3 * dim, args.batch, count, stride, dim, args.dscale, false, cuda_stream, kOp);
+    sum_partials(partials + 2 * dim, args.batch, count, stride, dim, args.dshift, false, gpu_stream, kOp);
+    sum_partials(partials + 3 * dim, args.batch, count, stride, dim, args.dscale, false, gpu_stream, kOp);
   }
   if (args.dbias.data != nullptr && dim > 0) {
     const int64_t blocks = (dim + kSumColumns - 1) / kSumColumns;
-    sum_dbias_kernel<<<grid_size(blocks, kOp), dim3(kSumColumns, kSumGroups), 0, cuda_stream>>>(
-        partials, args.batch, count, stride, dim, args.gate, args.dbias, args.accumulate_dbias);
-    check_launch(kOp);
+    launch(kOp, sum_dbias_kernel, blocks, dim3(kSumColumns, kSumGroups), 0, gpu_stream, partials, args.batch, count,
+           stride, dim, args.gate, args.dbias, args.accumulate_dbias);
   }
 }
 

@@ -75,18 +75,17 @@ RowChunks chunks_of(const GeluBackwardArgs& args) {
 }
 
 template <typename T, int N>
-void forward(const GeluForwardArgs& args, cudaStream_t stream) {
+void forward(const GeluForwardArgs& args, GpuStream stream) {
   constexpr int64_t kRowsPerBlock = 4;
   const int64_t packs = (args.dim + N - 1) / N, rows = args.batch * args.length;
   const int threads = threads_for(packs);
   const int64_t columns = (packs + threads - 1) / threads;
   const int64_t blocks = (rows + kRowsPerBlock - 1) / kRowsPerBlock * columns;
-  forward_kernel<T, N><<<grid_size(blocks, kOp), threads, 0, stream>>>(args, columns, kRowsPerBlock);
-  check_launch(kOp);
+  launch(kOp, forward_kernel<T, N>, blocks, threads, 0, stream, args, columns, kRowsPerBlock);
 }
 
 template <typename T>
-void forward(const GeluForwardArgs& args, cudaStream_t stream) {
+void forward(const GeluForwardArgs& args, GpuStream stream) {
   constexpr int N = kPack<T>;
   const bool packs =
       args.dim % N == 0 && packable(args.x, N, sizeof(T)) && packable(args.y, N, sizeof(T)) && packable(args.bias, N);
@@ -94,18 +93,16 @@ void forward(const GeluForwardArgs& args, cudaStream_t stream) {
 }
 
 template <typename T, int N>
-void backward(const GeluBackwardArgs& args, float* partials, cudaStream_t stream) {
+void backward(const GeluBackwardArgs& args, float* partials, GpuStream stream) {
   const RowChunks chunks = chunks_of(args);
   const int64_t packs = (args.dim + N - 1) / N;
   const int threads = threads_for(packs);
   const int64_t columns = (packs + threads - 1) / threads;
-  backward_kernel<T, N>
-      <<<grid_size(chunks.count * columns, kOp), threads, 0, stream>>>(args, columns, chunks, partials);
-  check_launch(kOp);
+  launch(kOp, backward_kernel<T, N>, chunks.count * columns, threads, 0, stream, args, columns, chunks, partials);
 }
 
 template <typename T>
-void backward(const GeluBackwardArgs& args, float* partials, cudaStream_t stream) {
+void backward(const GeluBackwardArgs& args, float* partials, GpuStream stream) {
   constexpr int N = kPack<T>;
   const bool packs = args.dim % N == 0 && packable(args.dy, N, sizeof(T)) && packable(args.x, N, sizeof(T)) &&
                      packable(args.dx, N, sizeof(T)) && packable(args.bias, N) && is_aligned(partials, 16);
@@ -115,8 +112,8 @@ void backward(const GeluBackwardArgs& args, float* partials, cudaStream_t stream
 }  // namespace
 
 void gelu_forward_cuda(const GeluForwardArgs& args, void* stream) {
-  const auto cuda_stream = static_cast<cudaStream_t>(stream);
-  args.type == ElementType::kF32 ? forward<float>(args, cuda_stream) : forward<bf16>(args, cuda_stream);
+  const auto gpu_stream = static_cast<GpuStream>(stream);
+  args.type == ElementType::kF32 ? forward<float>(args, gpu_stream) : forward<bf16>(args, gpu_stream);
 }
 
 int64_t gelu_partials_size(const GeluBackwardArgs& args) {
@@ -124,14 +121,14 @@ int64_t gelu_partials_size(const GeluBackwardArgs& args) {
 }
 
 void gelu_backward_cuda(const GeluBackwardArgs& args, float* partials, void* stream) {
-  const auto cuda_stream = static_cast<cudaStream_t>(stream);
+  const auto gpu_stream = static_cast<GpuStream>(stream);
   const RowChunks chunks = chunks_of(args);
   if (chunks.count > 0 && args.dim > 0) {
-    args.type == ElementType::kF32 ? backward<float>(args, partials, cuda_stream)
-                                   : backward<bf16>(args, partials, cuda_stream);
+    args.type == ElementType::kF32 ? backward<float>(args, partials, gpu_stream)
+                                   : backward<bf16>(args, partials, gpu_stream);
   }
   if (args.dbias.data == nullptr) return;
-  sum_partials(partials, 1, chunks.count, args.dim, args.dim, args.dbias, args.accumulate_dbias, cuda_stream, kOp);
+  sum_partials(partials, 1, chunks.count, args.dim, args.dim, args.dbias, args.accumulate_dbias, gpu_stream, kOp);
 }
 
 }  // namespace millrace

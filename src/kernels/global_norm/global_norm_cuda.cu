@@ -69,14 +69,13 @@ __global__ void first_nonfinite_kernel(const T* x, int64_t n, int64_t* index) {
 }
 
 template <typename T>
-void sum_of_squares(const T* x, int64_t n, double* partials, cudaStream_t stream) {
-  const unsigned blocks = grid_size(num_blocks(n), kOp);
+void sum_of_squares(const T* x, int64_t n, double* partials, GpuStream stream) {
+  const int64_t blocks = num_blocks(n);
   if (is_aligned(x, 16)) {
-    sum_of_squares_kernel<T, kPack<T>><<<blocks, kThreads, 0, stream>>>(x, n, partials);
+    launch(kOp, sum_of_squares_kernel<T, kPack<T>>, blocks, kThreads, 0, stream, x, n, partials);
   } else {
-    sum_of_squares_kernel<T, 1><<<blocks, kThreads, 0, stream>>>(x, n, partials);
+    launch(kOp, sum_of_squares_kernel<T, 1>, blocks, kThreads, 0, stream, x, n, partials);
   }
-  check_launch(kOp);
 }
 
 }  // namespace
@@ -86,25 +85,23 @@ int64_t sum_of_squares_partials_size(int64_t n) {
 }
 
 void add_sum_of_squares_cuda(ElementType type, const void* x, int64_t n, double* partials, double* sum, void* stream) {
-  const auto cuda_stream = static_cast<cudaStream_t>(stream);
+  const auto gpu_stream = static_cast<GpuStream>(stream);
   if (type == ElementType::kF32) {
-    sum_of_squares(static_cast<const float*>(x), n, partials, cuda_stream);
+    sum_of_squares(static_cast<const float*>(x), n, partials, gpu_stream);
   } else {
-    sum_of_squares(static_cast<const bf16*>(x), n, partials, cuda_stream);
+    sum_of_squares(static_cast<const bf16*>(x), n, partials, gpu_stream);
   }
-  add_partials_kernel<<<1, kThreads, 0, cuda_stream>>>(partials, num_blocks(n), sum);
-  check_launch(kOp);
+  launch(kOp, add_partials_kernel, 1, kThreads, 0, gpu_stream, partials, num_blocks(n), sum);
 }
 
 void first_nonfinite_cuda(ElementType type, const void* x, int64_t n, int64_t* index, void* stream) {
-  const auto cuda_stream = static_cast<cudaStream_t>(stream);
-  const unsigned blocks = grid_size(num_blocks(n), kOp);
+  const auto gpu_stream = static_cast<GpuStream>(stream);
+  const int64_t blocks = num_blocks(n);
   if (type == ElementType::kF32) {
-    first_nonfinite_kernel<<<blocks, kThreads, 0, cuda_stream>>>(static_cast<const float*>(x), n, index);
+    launch(kOp, first_nonfinite_kernel<float>, blocks, kThreads, 0, gpu_stream, static_cast<const float*>(x), n, index);
   } else {
-    first_nonfinite_kernel<<<blocks, kThreads, 0, cuda_stream>>>(static_cast<const bf16*>(x), n, index);
+    launch(kOp, first_nonfinite_kernel<bf16>, blocks, kThreads, 0, gpu_stream, static_cast<const bf16*>(x), n, index);
   }
-  check_launch(kOp);
 }
 
 }  // namespace millrace

@@ -9,7 +9,7 @@ constexpr const char* kOp = "norm_modulate";
 // One block per row.
 template <typename T, int N>
 __global__ void forward_kernel(NormModulateForwardArgs args) {
-  __shared__ float scratch[kMaxWarps][1];
+  __shared__ float scratch[kMaxLaneGroups][1];
   const int64_t row = blockIdx.x, b = row / args.length, l = row % args.length;
   const T* x = row_at<T>(args.x, b, l);
   float mean, rstd;
@@ -25,8 +25,8 @@ __global__ void forward_kernel(NormModulateForwardArgs args) {
 // is not enough of it, in the partials themselves; a thread only ever touches its own columns.
 template <typename T, int N>
 __global__ void backward_kernel(NormModulateBackwardArgs args, RowChunks chunks, float* partials, bool in_shared) {
-  extern __shared__ float4 shared_sums[];
-  __shared__ float scratch[kMaxWarps][2];
+  MILLRACE_DYNAMIC_SHARED(float4, shared_sums);
+  __shared__ float scratch[kMaxLaneGroups][2];
   const int64_t b = blockIdx.x / chunks.count, first = blockIdx.x % chunks.count * chunks.rows_per_chunk;
   const int64_t dim = args.dim, step = static_cast<int64_t>(blockDim.x) * N;
   const int64_t own = static_cast<int64_t>(threadIdx.x) * N;
@@ -73,14 +73,13 @@ RowChunks chunks_of(const NormModulateBackwardArgs& args) {
 }
 
 template <typename T, int N>
-void forward(const NormModulateForwardArgs& args, cudaStream_t stream) {
+void forward(const NormModulateForwardArgs& args, GpuStream stream) {
   const int64_t packs = (args.dim + N - 1) / N;
-  forward_kernel<T, N><<<grid_size(args.batch * args.length, kOp), threads_for(packs), 0, stream>>>(args);
-  check_launch(kOp);
+  launch(kOp, forward_kernel<T, N>, args.batch * args.length, threads_for(packs), 0, stream, args);
 }
 
 template <typename T>
-void forward(const NormModulateForwardArgs& args, cudaStream_t stream) {
+void forward(const NormModulateForwardArgs& args, GpuStream stream) {
   constexpr int N = kPack<T>;
   const bool packs = args.dim % N == 0 && packable(args.x, N, sizeof(T)) && packable(args.y, N, sizeof(T)) &&
                      packable(args.shift, N) && packable(args.scale, N);
@@ -88,17 +87,16 @@ void forward(const NormModulateForwardArgs& args, cudaStream_t stream) {
 }
 
 template <typename T, int N>
-void backward(const NormModulateBackwardArgs& args, float* partials, cudaStream_t stream) {
+void backward(const NormModulateBackwardArgs& args, float* partials, GpuStream stream) {
   const RowChunks chunks = chunks_of(args);
   const int64_t packs = (args.dim + N - 1) / N;
   const size_t shared = shared_sums_bytes(backward_kernel<T, N>, 2 * args.dim * int64_t{sizeof(float)}, kOp);
-  backward_kernel<T, N><<<grid_size(args.batch * chunks.count, kOp), threads_for(packs), shared, stream>>>(
-      args, chunks, partials, shared > 0);
-  check_launch(kOp);
+  launch(kOp, backward_kernel<T, N>, args.batch * chunks.count, threads_for(packs), shared, stream, args, chunks,
+         partials, shared > 0);
 }
 
 template <typename T>
-void backward(const NormModulateBackwardArgs& args, float* partials, cudaStream_t stream) {
+void backward(const NormModulateBackwardArgs& args, float* partials, GpuStream stream) {
   constexpr int N = kPack<T>;
   const bool packs = args.dim % N == 0 && packable(args.dy, N, sizeof(T)) && packable(args.x, N, sizeof(T)) &&
                      packable(args.dx, N, sizeof(T)) && packable(args.scale, N) && is_aligned(partials, 16);
@@ -108,8 +106,8 @@ void backward(const NormModulateBackwardArgs& args, float* partials, cudaStream_
 }  // namespace
 
 void norm_modulate_forward_cuda(const NormModulateForwardArgs& args, void* stream) {
-  const auto cuda_stream = static_cast<cudaStream_t>(stream);
-  args.type == ElementType::kF32 ? forward<float>(args, cuda_stream) : forward<bf16>(args, cuda_stream);
+  const auto gpu_stream = static_cast<GpuStream>(stream);
+  args.type == ElementType::kF32 ? forward<float>(args, gpu_stream) : forward<bf16>(args, gpu_stream);
 }
 
 int64_t norm_modulate_partials_size(const NormModulateBackwardArgs& args) {
@@ -117,14 +115,14 @@ int64_t norm_modulate_partials_size(const NormModulateBackwardArgs& args) {
 }
 
 void norm_modulate_backward_cuda(const NormModulateBackwardArgs& args, float* partials, void* stream) {
-  const auto cuda_stream = static_cast<cudaStream_t>(stream);
+  const auto gpu_stream = static_cast<GpuStream>(stream);
   const RowChunks chunks = chunks_of(args);
   if (args.batch * chunks.count > 0 && args.dim > 0) {
-    args.type == ElementType::kF32 ? backward<float>(args, partials, cuda_stream)
-                                   : backward<bf16>(args, partials, cuda_stream);
+    args.type == ElementType::kF32 ? backward<float>(args, partials, gpu_stream)
+                                   : backward<bf16>(args, partials, gpu_stream);
   }
-  sum_partials(partials, args.batch, chunks.count, 2 * args.dim, args.dim, args.dshift, false, cuda_stream, kOp);
-  sum_partials(partials + args.dim, args.batch, chunks.count, 2 * args.dim, args.dim, args.dscale, false, cuda_stream,
+  sum_partials(partials, args.batch, chunks.count, 2 * args.dim, args.dim, args.dshift, false, gpu_stream, kOp);
+  sum_partials(partials + args.dim, args.batch, chunks.count, 2 * args.dim, args.dim, args.dscale, false, gpu_stream,
                kOp);
 }
 

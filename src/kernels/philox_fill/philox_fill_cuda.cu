@@ -39,16 +39,15 @@ __global__ void fill_kernel(Streams streams, int64_t blocks_per_sample, int64_t 
 
 template <RandomKind kKind, typename T>
 void fill(const RandomStream* host_streams, int64_t batch, int64_t n, int64_t batch_stride, uint64_t first_index,
-          T* out, cudaStream_t stream) {
+          T* out, GpuStream stream) {
   const int64_t groups = (static_cast<int64_t>(first_index % 4) + n + 3) / 4;
   const int64_t blocks_per_sample = (groups + kThreads - 1) / kThreads;
   for (int64_t first = 0; first < batch; first += kMaxStreams) {
     const int64_t count = batch - first < kMaxStreams ? batch - first : kMaxStreams;
     Streams streams = {};
     for (int64_t b = 0; b < count; ++b) streams.streams[b] = host_streams[first + b];
-    fill_kernel<kKind, T><<<grid_size(count * blocks_per_sample, kOp), kThreads, 0, stream>>>(
-        streams, blocks_per_sample, n, batch_stride, first_index, out + first * batch_stride);
-    check_launch(kOp);
+    launch(kOp, fill_kernel<kKind, T>, count * blocks_per_sample, kThreads, 0, stream, streams, blocks_per_sample, n,
+           batch_stride, first_index, out + first * batch_stride);
   }
 }
 
@@ -56,12 +55,12 @@ void fill(const RandomStream* host_streams, int64_t batch, int64_t n, int64_t ba
 
 void philox_fill_cuda(RandomKind kind, ElementType type, const RandomStream* streams, int64_t batch, int64_t n,
                       int64_t batch_stride, uint64_t first_index, void* out, void* stream) {
-  const auto cuda_stream = static_cast<cudaStream_t>(stream);
+  const auto gpu_stream = static_cast<GpuStream>(stream);
   const auto run = [&](auto* typed) {
     if (kind == RandomKind::kNormal) {
-      fill<RandomKind::kNormal>(streams, batch, n, batch_stride, first_index, typed, cuda_stream);
+      fill<RandomKind::kNormal>(streams, batch, n, batch_stride, first_index, typed, gpu_stream);
     } else {
-      fill<RandomKind::kUniform>(streams, batch, n, batch_stride, first_index, typed, cuda_stream);
+      fill<RandomKind::kUniform>(streams, batch, n, batch_stride, first_index, typed, gpu_stream);
     }
   };
   type == ElementType::kF32 ? run(static_cast<float*>(out)) : run(static_cast<bf16*>(out));

@@ -5,8 +5,8 @@ namespace millrace {
 namespace {
 
 constexpr const char* kOp = "qk_norm_rope";
-constexpr int kWarps = 4;  // per block
-constexpr int kWide = 4;   // elements a lane takes at once when memory is aligned for it; else a pair, one by one
+constexpr int kGroups = 4;  // of kLanes lanes, per block
+constexpr int kWide = 4;    // elements a lane takes at once when memory is aligned for it; else a pair, one by one
 
 template <typename T>
 __device__ __forceinline__ T* head_at(const Heads& heads, int64_t b, int64_t h, int64_t l) {
@@ -66,20 +66,20 @@ __device__ __forceinline__ void load_biased(const T* x, const FloatRows& bias, i
   for (int j = 0; j < N; ++j) v[j] += biases[j];
 }
 
-// One block per token; its warps share the 3 * H heads of q, k and v.
+// One block per token; its groups of lanes share the 3 * H heads of q, k and v.
 template <typename T, int N>
 __global__ void forward_kernel(QkNormRopeForwardArgs args) {
   const int64_t b = blockIdx.x / args.length, l = blockIdx.x % args.length, dim = args.head_dim;
-  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int lane = static_cast<int>(threadIdx.x) % kLanes;
   const T* x = row_at<T>(args.qkv, b, l);
   const float* cos = args.rope.cos + b * args.rope.cos_batch_stride + l * args.rope.cos_row_stride;
   const float* sin = args.rope.sin + b * args.rope.sin_batch_stride + l * args.rope.sin_row_stride;
-  for (int64_t slot = threadIdx.x / 32; slot < 3 * args.heads; slot += kWarps) {
+  for (int64_t slot = threadIdx.x / kLanes; slot < 3 * args.heads; slot += kGroups) {
     const int64_t which = slot / args.heads, h = slot % args.heads, column = slot * dim;
     const Heads& heads = which == 0 ? args.q : which == 1 ? args.k : args.v;
     T* out = head_at<T>(heads, b, h, l);
     if (which == 2) {
-      for (int64_t i = lane * N; i < dim; i += 32 * N) {
+      for (int64_t i = lane * N; i < dim; i += kLanes * N) {
         float v[N];
         load_biased<T, N>(x, args.bias, column, i, v);
         store_lane<N>(out + i, v);
@@ -87,14 +87,14 @@ __global__ void forward_kernel(QkNormRopeForwardArgs args) {
       continue;
     }
     float squares = 0;
-    for (int64_t i = lane * N; i < dim; i += 32 * N) {
+    for (int64_t i = lane * N; i < dim; i += kLanes * N) {
       float v[N];
       load_biased<T, N>(x, args.bias, column, i, v);
 #pragma unroll
       for (int j = 0; j < N; ++j) squares += v[j] * v[j];
     }
-    const float rms = 1.0f / sqrtf(warp_sum(squares) / static_cast<float>(dim) + args.eps);
-    for (int64_t i = lane * N; i < dim; i += 32 * N) {
+    const float rms = 1.0f / sqrtf(lane_sum(squares) / static_cast<float>(dim) + args.eps);
+    for (int64_t i = lane * N; i < dim; i += kLanes * N) {
       float v[N], scale[N];
       load_biased<T, N>(x, args.bias, column, i, v);
       load_lane_floats<N>(which == 0 ? args.q_scale : args.k_scale, i, scale);
@@ -106,29 +106,29 @@ __global__ void forward_kernel(QkNormRopeForwardArgs args) {
   }
 }
 
-// One block per head (of q, k or v) and chunk of tokens; each warp sums over its own tokens, in shared memory that only
-// it touches until the end. partials: [chunks, 3*H*D of dbias then 2*H*D of dscale].
+// One block per head (of q, k or v) and chunk of tokens; each group of lanes sums over its own tokens, in shared memory
+// that only it touches until the end. partials: [chunks, 3*H*D of dbias then 2*H*D of dscale].
 template <typename T, int N>
 __global__ void backward_kernel(QkNormRopeBackwardArgs args, RowChunks chunks, float* partials) {
-  extern __shared__ float sums[];  // [kWarps, 2, D]: dbias, dscale
+  MILLRACE_DYNAMIC_SHARED(float, sums);  // [kGroups, 2, D]: dbias, dscale
   const int64_t slots = 3 * args.heads, slot = blockIdx.x % slots, chunk = blockIdx.x / slots, dim = args.head_dim;
   const int64_t which = slot / args.heads, h = slot % args.heads, column = slot * dim;
-  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+  const int lane = static_cast<int>(threadIdx.x) % kLanes, group = static_cast<int>(threadIdx.x) / kLanes;
   const Heads& heads = which == 0 ? args.dq : which == 1 ? args.dk : args.dv;
   const FloatRows& scales = which == 0 ? args.q_scale : args.k_scale;
-  float* const dbias = sums + warp * 2 * dim;
+  float* const dbias = sums + group * 2 * dim;
   float* const dscale = dbias + dim;
-  for (int64_t i = lane * N; i < dim; i += 32 * N) {
+  for (int64_t i = lane * N; i < dim; i += kLanes * N) {
     for (int j = 0; j < N; ++j) dbias[i + j] = dscale[i + j] = 0;
   }
   const int64_t first = chunk * chunks.rows_per_chunk;
-  for (int64_t row = first + warp; row < first + chunks.rows_per_chunk && row < chunks.rows; row += kWarps) {
+  for (int64_t row = first + group; row < first + chunks.rows_per_chunk && row < chunks.rows; row += kGroups) {
     const int64_t b = row / args.length, l = row % args.length;
     const T* dy = head_at<T>(heads, b, h, l);
     const T* x = row_at<T>(args.qkv, b, l);
     T* dx = row_at<T>(args.dqkv, b, l) + column;
     if (which == 2) {
-      for (int64_t i = lane * N; i < dim; i += 32 * N) {
+      for (int64_t i = lane * N; i < dim; i += kLanes * N) {
         float g[N];
         load_lane<N>(dy + i, g);
         store_lane<N>(dx + i, g);
@@ -139,7 +139,7 @@ __global__ void backward_kernel(QkNormRopeBackwardArgs args, RowChunks chunks, f
     const float* cos = args.rope.cos + b * args.rope.cos_batch_stride + l * args.rope.cos_row_stride;
     const float* sin = args.rope.sin + b * args.rope.sin_batch_stride + l * args.rope.sin_row_stride;
     float squares = 0, products = 0;
-    for (int64_t i = lane * N; i < dim; i += 32 * N) {
+    for (int64_t i = lane * N; i < dim; i += kLanes * N) {
       float v[N], g[N], scale[N];
       load_biased<T, N>(x, args.bias, column, i, v);
       load_lane<N>(dy + i, g);
@@ -151,9 +151,9 @@ __global__ void backward_kernel(QkNormRopeBackwardArgs args, RowChunks chunks, f
         products += g[j] * scale[j] * v[j];
       }
     }
-    const float rms = 1.0f / sqrtf(warp_sum(squares) / static_cast<float>(dim) + args.eps);
-    const float mean = warp_sum(products) * rms / static_cast<float>(dim);
-    for (int64_t i = lane * N; i < dim; i += 32 * N) {
+    const float rms = 1.0f / sqrtf(lane_sum(squares) / static_cast<float>(dim) + args.eps);
+    const float mean = lane_sum(products) * rms / static_cast<float>(dim);
+    for (int64_t i = lane * N; i < dim; i += kLanes * N) {
       float v[N], g[N], scale[N];
       load_biased<T, N>(x, args.bias, column, i, v);
       load_lane<N>(dy + i, g);
@@ -173,9 +173,9 @@ __global__ void backward_kernel(QkNormRopeBackwardArgs args, RowChunks chunks, f
   float* const partial = partials + chunk * 5 * args.heads * dim;
   for (int64_t i = threadIdx.x; i < dim; i += blockDim.x) {
     float bias_sum = 0, scale_sum = 0;
-    for (int w = 0; w < kWarps; ++w) {
-      bias_sum += sums[w * 2 * dim + i];
-      scale_sum += sums[w * 2 * dim + dim + i];
+    for (int g = 0; g < kGroups; ++g) {
+      bias_sum += sums[g * 2 * dim + i];
+      scale_sum += sums[g * 2 * dim + dim + i];
     }
     partial[column + i] = bias_sum;
     if (which < 2) partial[3 * args.heads * dim + column + i] = scale_sum;
@@ -212,34 +212,32 @@ bool packable_heads(const Heads& heads) {
 }
 
 template <typename T>
-void forward(const QkNormRopeForwardArgs& args, cudaStream_t stream) {
+void forward(const QkNormRopeForwardArgs& args, GpuStream stream) {
   const bool packs = args.head_dim % kWide == 0 && packable(args.qkv, kWide, sizeof(T)) && packable(args.bias, kWide) &&
                      packable(args.q_scale, kWide) && packable(args.k_scale, kWide) && packable_heads<T>(args.q) &&
                      packable_heads<T>(args.k) && packable_heads<T>(args.v);
   const auto kernel = packs ? forward_kernel<T, kWide> : forward_kernel<T, 2>;
-  kernel<<<grid_size(args.batch * args.length, kOp), kWarps * 32, 0, stream>>>(args);
-  check_launch(kOp);
+  launch(kOp, kernel, args.batch * args.length, kGroups * kLanes, 0, stream, args);
 }
 
 template <typename T>
-void backward(const QkNormRopeBackwardArgs& args, float* partials, cudaStream_t stream) {
+void backward(const QkNormRopeBackwardArgs& args, float* partials, GpuStream stream) {
   const bool packs = args.head_dim % kWide == 0 && packable(args.qkv, kWide, sizeof(T)) &&
                      packable(args.dqkv, kWide, sizeof(T)) && packable(args.bias, kWide) &&
                      packable(args.q_scale, kWide) && packable(args.k_scale, kWide) && packable_heads<T>(args.dq) &&
                      packable_heads<T>(args.dk) && packable_heads<T>(args.dv);
   const RowChunks chunks = chunks_of(args);
-  const size_t shared = static_cast<size_t>(kWarps * 2 * args.head_dim) * sizeof(float);  // at most 32 KiB
-  static_assert(kWarps * 2 * kMaxHeadDim * sizeof(float) <= 48 * 1024);
+  const size_t shared = static_cast<size_t>(kGroups * 2 * args.head_dim) * sizeof(float);  // at most 32 KiB
+  static_assert(kGroups * 2 * kMaxHeadDim * sizeof(float) <= 48 * 1024);
   const auto kernel = packs ? backward_kernel<T, kWide> : backward_kernel<T, 2>;
-  kernel<<<grid_size(chunks.count * 3 * args.heads, kOp), kWarps * 32, shared, stream>>>(args, chunks, partials);
-  check_launch(kOp);
+  launch(kOp, kernel, chunks.count * 3 * args.heads, kGroups * kLanes, shared, stream, args, chunks, partials);
 }
 
 }  // namespace
 
 void qk_norm_rope_forward_cuda(const QkNormRopeForwardArgs& args, void* stream) {
-  const auto cuda_stream = static_cast<cudaStream_t>(stream);
-  args.type == ElementType::kF32 ? forward<float>(args, cuda_stream) : forward<bf16>(args, cuda_stream);
+  const auto gpu_stream = static_cast<GpuStream>(stream);
+  args.type == ElementType::kF32 ? forward<float>(args, gpu_stream) : forward<bf16>(args, gpu_stream);
 }
 
 int64_t qk_norm_rope_partials_size(const QkNormRopeBackwardArgs& args) {
@@ -247,21 +245,20 @@ int64_t qk_norm_rope_partials_size(const QkNormRopeBackwardArgs& args) {
 }
 
 void qk_norm_rope_backward_cuda(const QkNormRopeBackwardArgs& args, float* partials, void* stream) {
-  const auto cuda_stream = static_cast<cudaStream_t>(stream);
+  const auto gpu_stream = static_cast<GpuStream>(stream);
   const int64_t count = chunks_of(args).count, width = args.heads * args.head_dim;
   if (count > 0 && args.heads > 0) {
-    args.type == ElementType::kF32 ? backward<float>(args, partials, cuda_stream)
-                                   : backward<bf16>(args, partials, cuda_stream);
+    args.type == ElementType::kF32 ? backward<float>(args, partials, gpu_stream)
+                                   : backward<bf16>(args, partials, gpu_stream);
   }
   if (args.dbias.data != nullptr) {
-    sum_partials(partials, 1, count, 5 * width, 3 * width, args.dbias, args.accumulate, cuda_stream, kOp);
+    sum_partials(partials, 1, count, 5 * width, 3 * width, args.dbias, args.accumulate, gpu_stream, kOp);
   }
   const int64_t blocks = (args.head_dim + kSumColumns - 1) / kSumColumns;
   for (const bool is_key : {false, true}) {
-    sum_dscale_kernel<<<grid_size(blocks, kOp), dim3(kSumColumns, kSumGroups), 0, cuda_stream>>>(
-        partials + (is_key ? 4 : 3) * width, count, 5 * width, args.heads, args.head_dim,
-        is_key ? args.dk_scale : args.dq_scale, args.accumulate);
-    check_launch(kOp);
+    launch(kOp, sum_dscale_kernel, blocks, dim3(kSumColumns, kSumGroups), 0, gpu_stream,
+           partials + (is_key ? 4 : 3) * width, count, 5 * width, args.heads, args.head_dim,
+           is_key ? args.dk_scale : args.dq_scale, args.accumulate);
   }
 }
 

@@ -13,9 +13,9 @@
 
 namespace millrace {
 
-class ArrowShard : public SampleShard {
+class HfShard : public SampleShard {
  public:
-  explicit ArrowShard(const ShardFile& file);
+  explicit HfShard(const ShardFile& file);
 
   size_t size() const override;
   std::string key(size_t sample) const override;

@@ -1,4 +1,4 @@
-#include "data/arrow_shard.h"
+#include "data/hf_shard.h"
 
 #include <algorithm>
 #include <initializer_list>
@@ -29,7 +29,7 @@ std::string to_text(std::span<const std::byte> bytes) {
 
 }  // namespace
 
-ArrowShard::ArrowShard(const ShardFile& file)
+HfShard::HfShard(const ShardFile& file)
     : SampleShard(file),
       file_(file.path),
       key_column_(file_.find_column("__key__")),
@@ -52,17 +52,17 @@ ArrowShard::ArrowShard(const ShardFile& file)
   damage_ = file_.damage();
 }
 
-size_t ArrowShard::size() const {
+size_t HfShard::size() const {
   return static_cast<size_t>(file_.num_rows()) + (damage_.empty() ? 0 : 1);
 }
 
-std::string ArrowShard::key(size_t sample) const {
+std::string HfShard::key(size_t sample) const {
   if (is_damage(sample)) return "(the rest)";
   const auto key = key_column_ < 0 ? std::nullopt : file_.bytes(key_column_, static_cast<int64_t>(sample));
   return key ? to_text(*key) : "row " + std::to_string(sample);
 }
 
-uint64_t ArrowShard::sample_id(size_t sample) const {
+uint64_t HfShard::sample_id(size_t sample) const {
   const auto key = key_column_ < 0 || is_damage(sample) ? std::nullopt
                                                         : file_.bytes(key_column_, static_cast<int64_t>(sample));
   if (key) return checksum64(key->data(), key->size());
@@ -70,7 +70,7 @@ uint64_t ArrowShard::sample_id(size_t sample) const {
   return checksum64(text.data(), text.size());
 }
 
-std::optional<std::span<const std::byte>> ArrowShard::cell(size_t sample, SampleField field) const {
+std::optional<std::span<const std::byte>> HfShard::cell(size_t sample, SampleField field) const {
   if (is_damage(sample)) return std::nullopt;
   for (const int column : columns_[static_cast<size_t>(field)]) {
     if (const auto bytes = file_.bytes(column, static_cast<int64_t>(sample))) return bytes;
@@ -78,12 +78,12 @@ std::optional<std::span<const std::byte>> ArrowShard::cell(size_t sample, Sample
   return std::nullopt;
 }
 
-std::optional<uint64_t> ArrowShard::field_size(size_t sample, SampleField field) const {
+std::optional<uint64_t> HfShard::field_size(size_t sample, SampleField field) const {
   const auto bytes = cell(sample, field);
   return bytes ? std::optional<uint64_t>(bytes->size()) : std::nullopt;
 }
 
-std::span<const std::byte> ArrowShard::view(size_t sample, SampleField field, uint64_t max_bytes, uint64_t cap,
+std::span<const std::byte> HfShard::view(size_t sample, SampleField field, uint64_t max_bytes, uint64_t cap,
                                             std::string&) const {
   const auto bytes = cell(sample, field);
   MILLRACE_CHECK(bytes.has_value());
@@ -91,7 +91,7 @@ std::span<const std::byte> ArrowShard::view(size_t sample, SampleField field, ui
   return bytes->first(std::min<size_t>(bytes->size(), max_bytes));
 }
 
-std::optional<int64_t> ArrowShard::timestep(size_t sample) const {
+std::optional<int64_t> HfShard::timestep(size_t sample) const {
   if (timestep_column_ < 0 || is_damage(sample)) return std::nullopt;
   return file_.integer(timestep_column_, static_cast<int64_t>(sample));
 }
