@@ -8,9 +8,9 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "comm/world.h"
 #include "command_line.h"
 #include "commands.h"
-#include "comm/world.h"
 #include "config/run_config.h"
 #include "tasks/flux_pretrain/run_weights.h"
 #include "tasks/task_table.h"
@@ -50,7 +50,8 @@ fs::path run_folder_of(EvaluateArguments& arguments) {
     arguments.step = step;
     return above;
   }
-  throw ConfigError("[" + arguments.checkpoint + "] expected a run's folder with config.toml, or a step's folder in it, "
+  throw ConfigError("[" + arguments.checkpoint +
+                    "] expected a run's folder with config.toml, or a step's folder in it, "
                     "got neither");
 }
 

@@ -70,5 +70,4 @@ TensorRegion region_of(const CheckpointPiece& piece);
 // The number of elements of a shape; throws StorageError naming `place` when negative or above 2^48.
 int64_t checked_num_elements(const std::string& place, const std::vector<int64_t>& shape);
 
-
 }  // namespace millrace

@@ -111,8 +111,8 @@ void check_trainable(const RunConfig& config) {
   Problems problems;
   const auto check = [&](const std::string& key, const std::string& name, const std::string& path) {
     if (!path.empty()) return;
-    for (const char* without_usual_place : {"", "webdataset", "preprocessed", "cc12m_test", "cc12m-test",
-                                            "cc12m-test-validation", "coco-validation"}) {
+    for (const char* without_usual_place :
+         {"", "webdataset", "preprocessed", "cc12m_test", "cc12m-test", "cc12m-test-validation", "coco-validation"}) {
       if (name != without_usual_place) continue;
       problems.add(key + "_path", "expected tar shards, a data set's folder or a pattern, got nothing");
     }

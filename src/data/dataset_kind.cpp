@@ -30,7 +30,8 @@ constexpr std::array kKinds = std::to_array<DatasetKind>({
 }  // namespace
 
 const DatasetKind& find_dataset_kind(const std::string& name) {
-  const auto found = std::find_if(kKinds.begin(), kKinds.end(), [&](const DatasetKind& kind) { return name == kind.name; });
+  const auto found =
+      std::find_if(kKinds.begin(), kKinds.end(), [&](const DatasetKind& kind) { return name == kind.name; });
   if (found != kKinds.end()) return *found;
   std::string names;
   for (const DatasetKind& kind : kKinds) names += (names.empty() ? "" : ", ") + std::string(kind.name);

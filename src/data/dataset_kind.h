@@ -11,10 +11,10 @@ namespace millrace {
 
 struct DatasetKind {
   const char* name;
-  bool encoded;               // samples were encoded beforehand
-  bool needs_timesteps;       // every sample carries its validation timestep
-  int64_t subset_size;        // only so many of its samples; 0: all
-  const char* usual_path;     // where the reference expects it; empty: nowhere
+  bool encoded;            // samples were encoded beforehand
+  bool needs_timesteps;    // every sample carries its validation timestep
+  int64_t subset_size;     // only so many of its samples; 0: all
+  const char* usual_path;  // where the reference expects it; empty: nowhere
 };
 
 // Throws ConfigError for a name that is none.

@@ -21,7 +21,7 @@ std::string noise_picture(size_t sample) {
       image.row(y)[i] = static_cast<uint8_t>(random_below(random, draw, 256));
     }
   }
-  return encode_png(image, {}, /*level=*/0);
+  return encode_png(image, {}, {}, /*level=*/0);
 }
 
 }  // namespace

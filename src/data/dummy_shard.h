@@ -1,5 +1,5 @@
-// The data set "dummy" of torchtitan's MLPerf branch: 128 pictures of noise, all of "A photo of a cat"; for trying out a
-// configuration where there is no data.
+// The data set "dummy" of torchtitan's MLPerf branch: 128 pictures of noise, all of "A photo of a cat"; for trying out
+// a configuration where there is no data.
 #pragma once
 
 #include "data/sample_shard.h"
@@ -20,9 +20,7 @@ class DummyShard : public SampleShard {
   std::optional<uint64_t> field_size(size_t sample, SampleField field) const override;
   std::span<const std::byte> view(size_t sample, SampleField field, uint64_t max_bytes, uint64_t cap,
                                   std::string& scratch) const override;
-  std::optional<int64_t> timestep(size_t sample) const override {
-    return static_cast<int64_t>(sample) % kTimesteps;
-  }
+  std::optional<int64_t> timestep(size_t sample) const override { return static_cast<int64_t>(sample) % kTimesteps; }
 };
 
 // The list that stands for it.

@@ -31,12 +31,14 @@ uint64_t payload_bytes(const BatchField& field) {
 NpyArray read_array(const SampleShard& shard, size_t sample, size_t field, std::string& scratch) {
   const std::string place = place_of(shard, sample, field);
   if (!shard.field_size(sample, kInOrder[field])) {
-    throw DataError("[" + place + "] expected an encoding, got none (try training.dataset = \"webdataset\" for a set "
+    throw DataError("[" + place +
+                    "] expected an encoding, got none (try training.dataset = \"webdataset\" for a set "
                     "of pictures)");
   }
   NpyArray array = parse_npy(shard.view(sample, kInOrder[field], kMaxBytes, kMaxBytes, scratch), place);
   if (array.dtype != DType::kU16 && array.dtype != DType::kBF16) {
-    throw DataError("[" + place + "] expected uint16 (the bits of bfloat16), got " + std::string(dtype_name(array.dtype)));
+    throw DataError("[" + place + "] expected uint16 (the bits of bfloat16), got " +
+                    std::string(dtype_name(array.dtype)));
   }
   return array;
 }
@@ -113,8 +115,8 @@ DecodeOutcome EncodingDecoder::decode(const SampleShard& shard, size_t sample, u
     for (size_t field = 0; field < kFields; ++field) {
       const NpyArray array = read_array(shard, sample, field, scratch);
       if (array.shape != fields_[field].sizes) {
-        throw DataError("[" + place_of(shard, sample, field) + "] expected shape " +
-                        shape_text(fields_[field].sizes) + ", got " + shape_text(array.shape));
+        throw DataError("[" + place_of(shard, sample, field) + "] expected shape " + shape_text(fields_[field].sizes) +
+                        ", got " + shape_text(array.shape));
       }
       std::memcpy(out[field], array.bytes.data(), array.bytes.size());
     }

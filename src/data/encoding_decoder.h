@@ -1,5 +1,5 @@
-// Samples that were encoded beforehand (`millrace prepare encode`, or the MLPerf reference's preprocessing): T5's hidden
-// states, CLIP's pooled output, and mean and log-variance of the autoencoder's posterior, unscaled.
+// Samples that were encoded beforehand (`millrace prepare encode`, or the MLPerf reference's preprocessing): T5's
+// hidden states, CLIP's pooled output, and mean and log-variance of the autoencoder's posterior, unscaled.
 //
 // Each is a .npy file in a cell: uint16, the bits of bfloat16.
 #pragma once

@@ -46,8 +46,10 @@ HfShard::HfShard(const ShardFile& file)
   if (!any) {
     std::string names;
     for (const ArrowColumn& column : file_.columns()) names += (names.empty() ? "" : ", ") + column.name;
-    throw DataError("[" + path_.string() + "] expected columns with pictures and captions (png, txt) or their encodings "
-                    "(t5_encodings, clip_encodings, mean, logvar), got " + (names.empty() ? "none" : names));
+    throw DataError("[" + path_.string() +
+                    "] expected columns with pictures and captions (png, txt) or their encodings "
+                    "(t5_encodings, clip_encodings, mean, logvar), got " +
+                    (names.empty() ? "none" : names));
   }
   damage_ = file_.damage();
 }
@@ -63,8 +65,8 @@ std::string HfShard::key(size_t sample) const {
 }
 
 uint64_t HfShard::sample_id(size_t sample) const {
-  const auto key = key_column_ < 0 || is_damage(sample) ? std::nullopt
-                                                        : file_.bytes(key_column_, static_cast<int64_t>(sample));
+  const auto key =
+      key_column_ < 0 || is_damage(sample) ? std::nullopt : file_.bytes(key_column_, static_cast<int64_t>(sample));
   if (key) return checksum64(key->data(), key->size());
   const std::string text = name_ + '\0' + std::to_string(sample);
   return checksum64(text.data(), text.size());
@@ -84,7 +86,7 @@ std::optional<uint64_t> HfShard::field_size(size_t sample, SampleField field) co
 }
 
 std::span<const std::byte> HfShard::view(size_t sample, SampleField field, uint64_t max_bytes, uint64_t cap,
-                                            std::string&) const {
+                                         std::string&) const {
   const auto bytes = cell(sample, field);
   MILLRACE_CHECK(bytes.has_value());
   if (bytes->size() > cap) throw_above_cap(sample, bytes->size(), cap);

@@ -34,7 +34,7 @@ struct PlannedEvent {
 
 struct PlannedBatch {
   std::vector<torch::Tensor> fields;  // this rank's rows; written by the tasks behind `decoded`
-  size_t own_begin = 0;      // this rank's rows are rows[own_begin .. own_end)
+  size_t own_begin = 0;               // this rank's rows are rows[own_begin .. own_end)
   size_t own_end = 0;
   std::vector<PlannedRow> rows;      // of all ranks
   std::vector<PlannedEvent> events;  // up to the last row

@@ -67,8 +67,8 @@ class SampleLoader::Impl {
   const SampleLoaderOptions options_;
   const std::unique_ptr<const SampleDecoder> decoder_;
   ShardCache cache_;
-  size_t num_shards_;          // that are read
-  int64_t last_shard_limit_;   // samples of the last of them
+  size_t num_shards_;         // that are read
+  int64_t last_shard_limit_;  // samples of the last of them
   OrderIdentity identity_;
   SampleOrder behind_;  // follows what has been delivered: its state is the position
   BadSampleCounter counter_;
@@ -86,11 +86,8 @@ SampleLoader::Impl::Impl(SampleLoaderOptions options, std::unique_ptr<const Samp
       cache_(options_.shards),
       num_shards_(options_.shards.size()),
       last_shard_limit_(std::numeric_limits<int64_t>::max()),
-      identity_{fingerprint(cache_.shards()) ^ static_cast<uint64_t>(options_.subset_size),
-                options_.shards.size(),
-                options_.seed,
-                options_.shuffle,
-                options_.shuffle_buffer_size},
+      identity_{fingerprint(cache_.shards()) ^ static_cast<uint64_t>(options_.subset_size), options_.shards.size(),
+                options_.seed, options_.shuffle, options_.shuffle_buffer_size},
       behind_((limit_to_subset(), make_order())),
       counter_(options_.bad_samples),
       buffers_(decoder_->fields().size(), BatchBuffers(static_cast<size_t>(options_.prefetch_batches) + 2)),

@@ -20,8 +20,8 @@ namespace millrace {
 struct SampleLoaderOptions {
   std::vector<ShardFile> shards;  // see list_shards()
   int64_t subset_size = 0;        // only the first so many samples of the shards, as they lie; 0: all
-  int64_t batch_size = 8;  // samples per batch over all ranks
-  int rank = 0;            // this rank's rows of a batch are [rank * batch_size / world_size, (rank + 1) * ...)
+  int64_t batch_size = 8;         // samples per batch over all ranks
+  int rank = 0;                   // this rank's rows of a batch are [rank * batch_size / world_size, (rank + 1) * ...)
   int world_size = 1;
 
   uint64_t seed = 0;

@@ -2,8 +2,8 @@
 
 #include "base/error.h"
 #include "base/text.h"
-#include "data/hf_shard.h"
 #include "data/dummy_shard.h"
+#include "data/hf_shard.h"
 #include "data/tar_shard.h"
 
 namespace millrace {

@@ -9,12 +9,7 @@ namespace millrace {
 
 SampleStream::SampleStream(SampleOrder order, ShardCache& cache, ThreadPool& pool, const SampleDecoder& decoder,
                            int64_t epochs, size_t ahead)
-    : order_(std::move(order)),
-      cache_(cache),
-      pool_(pool),
-      decoder_(decoder),
-      epochs_(epochs),
-      ahead_(ahead) {}
+    : order_(std::move(order)), cache_(cache), pool_(pool), decoder_(decoder), epochs_(epochs), ahead_(ahead) {}
 
 StreamItem SampleStream::advance() {
   if (epochs_ > 0 && order_.epoch() >= static_cast<uint64_t>(epochs_)) return {StreamItem::Kind::kEnd};

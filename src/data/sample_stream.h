@@ -10,8 +10,8 @@
 #include <optional>
 
 #include "base/thread_pool.h"
-#include "data/sample_order.h"
 #include "data/sample_decoder.h"
+#include "data/sample_order.h"
 #include "data/shard_cache.h"
 
 namespace millrace {
@@ -28,9 +28,10 @@ struct StreamItem {
 
 class SampleStream {
  public:
-  // ahead: samples kept in flight. epochs: 0 for no end. The pool, the cache and the decoder must outlive the stream's tasks.
-  SampleStream(SampleOrder order, ShardCache& cache, ThreadPool& pool, const SampleDecoder& decoder,
-               int64_t epochs, size_t ahead);
+  // ahead: samples kept in flight. epochs: 0 for no end. The pool, the cache and the decoder must outlive the stream's
+  // tasks.
+  SampleStream(SampleOrder order, ShardCache& cache, ThreadPool& pool, const SampleDecoder& decoder, int64_t epochs,
+               size_t ahead);
 
   // The next item's check is done (or it needs none): pop() will not wait.
   bool ready();

@@ -23,7 +23,8 @@ std::vector<std::string> expand_braces(const std::string& pattern);
 
 // Files, globs, brace ranges and folders, in the order given, each file once, globs sorted. A folder stands for the
 // files of the Hugging Face data set saved there (*.arrow), else for every *.tar below; so does a glob that matches any
-// *.arrow, whatever else it matches. Throws DataError naming the pattern that matches nothing, and the file that is no readable file or empty.
+// *.arrow, whatever else it matches. Throws DataError naming the pattern that matches nothing, and the file that is no
+// readable file or empty.
 std::vector<ShardFile> list_shards(const std::vector<std::string>& patterns);
 
 // A hash of all names and sizes: changes when a shard is added, removed, renamed or rewritten at another length.

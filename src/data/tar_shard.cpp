@@ -37,9 +37,9 @@ struct ExtensionMeaning {
 
 // Where several extensions mean the same field, the first in this list is taken.
 constexpr ExtensionMeaning kExtensions[] = {
-    {"png", SampleField::kPicture},   {"jpg", SampleField::kPicture},    {"jpeg", SampleField::kPicture},
-    {"webp", SampleField::kPicture},  {"txt", SampleField::kCaption},    {"caption", SampleField::kCaption},
-    {"json", SampleField::kJson},     {"t5.bytes", SampleField::kT5},    {"clip.bytes", SampleField::kClip},
+    {"png", SampleField::kPicture},     {"jpg", SampleField::kPicture},         {"jpeg", SampleField::kPicture},
+    {"webp", SampleField::kPicture},    {"txt", SampleField::kCaption},         {"caption", SampleField::kCaption},
+    {"json", SampleField::kJson},       {"t5.bytes", SampleField::kT5},         {"clip.bytes", SampleField::kClip},
     {"mean.bytes", SampleField::kMean}, {"logvar.bytes", SampleField::kLogvar},
 };
 constexpr int kNoRank = 99;

@@ -1,8 +1,8 @@
 // A WebDataset shard: members of a tar file with the same key that stand together are a sample.
 //
 // As in webdataset, the key is the member's path up to the first dot of its file name, and what follows is the
-// extension. Wanted are a picture (png, else jpg, jpeg, webp), a caption (txt, else caption), a json, and what an encoded
-// sample has (t5.bytes, clip.bytes, mean.bytes, logvar.bytes).
+// extension. Wanted are a picture (png, else jpg, jpeg, webp), a caption (txt, else caption), a json, and what an
+// encoded sample has (t5.bytes, clip.bytes, mean.bytes, logvar.bytes).
 #pragma once
 
 #include <array>

@@ -25,8 +25,7 @@ void check_layout(const std::vector<SafetensorsEntry>& entries, uint64_t data_by
     const auto wanted = byte_count(entry.dtype, entry.shape);
     if (!wanted) fail("a shape below 2^63 bytes", shape_text(entry.shape));
     if (entry.end - entry.begin != *wanted) {
-      fail(str(*wanted, " bytes for ", tensor_text(entry.dtype, entry.shape)),
-           str(entry.end - entry.begin));
+      fail(str(*wanted, " bytes for ", tensor_text(entry.dtype, entry.shape)), str(entry.end - entry.begin));
     }
     position = entry.end;
   }

@@ -34,8 +34,8 @@ struct TensorView {
 // multiply to 2^63 bytes or more, or one is negative.
 std::optional<uint64_t> byte_count(DType dtype, std::span<const int64_t> shape);
 int64_t element_count(std::span<const int64_t> shape);
-std::string shape_text(std::span<const int64_t> shape);                   // "[2, 3]"
-std::string tensor_text(DType dtype, std::span<const int64_t> shape);     // "F32 [2, 3]"
+std::string shape_text(std::span<const int64_t> shape);                // "[2, 3]"
+std::string tensor_text(DType dtype, std::span<const int64_t> shape);  // "F32 [2, 3]"
 
 using SafetensorsMetadata = std::map<std::string, std::string>;
 

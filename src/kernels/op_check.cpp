@@ -1,5 +1,7 @@
 #include "kernels/op_check.h"
 
+#include <torch/csrc/autograd/autograd.h>
+
 #include <cmath>
 #include <limits>
 

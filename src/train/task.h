@@ -28,7 +28,8 @@ struct MicrobatchResult {
 struct ValidationResult {
   double loss = 0;  // what is compared with the target
   int64_t num_samples = 0;
-  std::vector<double> per_timestep;  // mean loss at t = i / size(), NaN where there was no sample; empty: the task has none
+  std::vector<double>
+      per_timestep;  // mean loss at t = i / size(), NaN where there was no sample; empty: the task has none
 };
 
 // Evaluating needs no training data, and its weights come from a checkpoint.

@@ -34,14 +34,14 @@ struct TrainingConfig {
           {.name = "dataset",
            .meaning = "kind of the data: webdataset (pictures with captions), preprocessed (encoded samples), or a "
                       "name that torchtitan gives to one; dummy: 128 pictures of noise",
-           .choices = {"webdataset", "preprocessed", "cc12m_wds", "cc12m-wds", "cc12m_test", "cc12m-test",
-                       "cc12m_disk", "cc12m_preprocessed", "cc12m_wds_30k", "coco", "coco_preprocessed",
-                       "coco-validation", "dummy"},
+           .choices = {"webdataset", "preprocessed", "cc12m_wds", "cc12m-wds", "cc12m_test", "cc12m-test", "cc12m_disk",
+                       "cc12m_preprocessed", "cc12m_wds_30k", "coco", "coco_preprocessed", "coco-validation", "dummy"},
            .torchtitan_default = "c4_test"});
-    visit(dataset_path, {.name = "dataset_path",
-                         .meaning = "tar shards or a Hugging Face data set saved to disk: a file, a folder, a glob, or a "
-                                    "brace range such as shard-{000..099}.tar; empty: /dataset/NAME for cc12m_* and coco*",
-                         .none_is_empty = true});
+    visit(dataset_path,
+          {.name = "dataset_path",
+           .meaning = "tar shards or a Hugging Face data set saved to disk: a file, a folder, a glob, or a "
+                      "brace range such as shard-{000..099}.tar; empty: /dataset/NAME for cc12m_* and coco*",
+           .none_is_empty = true});
     visit(subset_size, {.name = "subset_size",
                         .unit = "samples",
                         .meaning = "train on the first so many samples only; None: all",

@@ -61,8 +61,7 @@ FluxBatch FluxBatches::next() {
 
 std::vector<int64_t> FluxBatches::dropped_rows(const FluxBatch& batch) const {
   std::vector<int64_t> dropped;
-  const auto streams =
-      sample_streams(options_.seed, RandomPurpose::kPromptDropout, batch.epochs, batch.sample_ids);
+  const auto streams = sample_streams(options_.seed, RandomPurpose::kPromptDropout, batch.epochs, batch.sample_ids);
   for (size_t row = 0; row < streams.size(); ++row) {
     if (random_uniform(streams[row], 0) < options_.prompt_dropout) dropped.push_back(static_cast<int64_t>(row));
   }
@@ -81,10 +80,10 @@ void FluxBatches::encode_pictures(const SampleBatch& samples, FluxBatch& batch) 
 
 void FluxBatches::take_encodings(const SampleBatch& samples, FluxBatch& batch) {
   const auto on_device = [&](size_t field) { return samples.fields[field].to(options_.device); };
-  batch.latent_BZhw = sample_posterior(
-      on_device(2), on_device(3),
-      sample_streams(options_.seed, RandomPurpose::kPosterior, batch.epochs, batch.sample_ids),
-      front_end_.latent_shift, front_end_.latent_scale);
+  batch.latent_BZhw =
+      sample_posterior(on_device(2), on_device(3),
+                       sample_streams(options_.seed, RandomPurpose::kPosterior, batch.epochs, batch.sample_ids),
+                       front_end_.latent_shift, front_end_.latent_scale);
   // A copy: the loader's memory is used again for a later batch.
   batch.txt_BTX = samples.fields[0].to(options_.device, torch::kBFloat16, /*non_blocking=*/false, /*copy=*/true);
   batch.y_BV = samples.fields[1].to(options_.device, torch::kBFloat16, /*non_blocking=*/false, /*copy=*/true);

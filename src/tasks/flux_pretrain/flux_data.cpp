@@ -52,8 +52,8 @@ void check_encodings(const FluxDataset& dataset, const RunConfig& config, const 
   const int64_t img_size = config.training.img_size;
   const bool fits = downscale > 0 ? side * downscale == img_size : img_size % side == 0;
   if (side != shapes.latent_columns || side % patch != 0 || !fits) {
-    fail(str("square latents of pictures of ", img_size, " pixels", downscale > 0 ? str(", ", downscale, " times smaller") : "",
-             ", in patches of ", patch),
+    fail(str("square latents of pictures of ", img_size, " pixels",
+             downscale > 0 ? str(", ", downscale, " times smaller") : "", ", in patches of ", patch),
          "training.img_size");
   }
 }

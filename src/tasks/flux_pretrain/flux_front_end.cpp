@@ -37,8 +37,8 @@ torch::Tensor read_encoding(const fs::path& path, const std::vector<int64_t>& sh
   std::vector<int64_t> with_batch = shape;
   with_batch.insert(with_batch.begin(), 1);
   if (array.shape != shape && array.shape != with_batch) {
-    throw ModelError("[" + path.string() + "] expected shape " + shape_text(shape) + ", got " + shape_text(array.shape) +
-                     " (were they made for another encoder?)");
+    throw ModelError("[" + path.string() + "] expected shape " + shape_text(shape) + ", got " +
+                     shape_text(array.shape) + " (were they made for another encoder?)");
   }
   return torch::from_blob(const_cast<std::byte*>(array.bytes.data()), shape, stored_dtype(array.dtype, path))
       .to(device, torch::kBFloat16, /*non_blocking=*/false, /*copy=*/true);
@@ -62,8 +62,8 @@ void load_empty_prompt(FluxFrontEnd& front_end, const RunConfig& config, const f
                        torch::Device device) {
   const fs::path folder = config.encoder.empty_encodings_path;
   if (!folder.empty()) {
-    front_end.empty_TX = read_encoding(folder / "t5_empty.npy",
-                                       {config.encoder.max_t5_encoding_len, sizes.context_in_dim}, device);
+    front_end.empty_TX =
+        read_encoding(folder / "t5_empty.npy", {config.encoder.max_t5_encoding_len, sizes.context_in_dim}, device);
     front_end.empty_V = read_encoding(folder / "clip_empty.npy", {sizes.vec_in_dim}, device);
   } else if (front_end.encoders.tokens && front_end.encoders.pooled) {
     front_end.empty_TX = front_end.encoders.tokens->encode({""})[0].to(torch::kBFloat16);

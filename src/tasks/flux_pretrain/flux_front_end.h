@@ -16,8 +16,8 @@ struct FluxFrontEnd {
   std::unique_ptr<PictureCodec> codec;  // null: not loaded
   CaptionEncoders encoders;             // null: not loaded
 
-  // Of encoded data: how latents are scaled, and the empty prompt, which replaces dropped ones. bfloat16, on the device;
-  // undefined where no prompt is ever dropped.
+  // Of encoded data: how latents are scaled, and the empty prompt, which replaces dropped ones. bfloat16, on the
+  // device; undefined where no prompt is ever dropped.
   double latent_shift = 0, latent_scale = 1;
   torch::Tensor empty_TX, empty_V;
 

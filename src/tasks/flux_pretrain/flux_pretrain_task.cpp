@@ -187,8 +187,8 @@ class FluxPretrainTask : public Task {
             sizes_.depth_single_blocks, " single blocks, ", dtype_ == torch::kBFloat16 ? "bfloat16" : "float32", " on ",
             device_.str()),
         str("data: ", training_data_->name, training_data_->shapes ? " (encoded beforehand)" : "", ", ",
-            config_.training.img_size, " x ", config_.training.img_size,
-            " pixels, ", tokens_per_sample(), " tokens per sample"),
+            config_.training.img_size, " x ", config_.training.img_size, " pixels, ", tokens_per_sample(),
+            " tokens per sample"),
     };
   }
 

@@ -14,10 +14,10 @@ namespace millrace {
 struct FluxValidationOptions {
   uint64_t seed = 0;
   int64_t patch_size = 2;
-  int64_t max_batches = -1;     // -1: the whole data set
-  bool all_timesteps = false;   // each sample at all of them, not at its own
+  int64_t max_batches = -1;      // -1: the whole data set
+  bool all_timesteps = false;    // each sample at all of them, not at its own
   bool needs_timesteps = false;  // the data must say each sample's; otherwise they go round in the order of the samples
-  std::string data_name;        // for messages
+  std::string data_name;         // for messages
 };
 
 // The loss is the mean over the timesteps of the mean over their samples. Throws DataError when there are no samples,
