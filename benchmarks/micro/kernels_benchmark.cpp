@@ -8,6 +8,7 @@
 // forward: without a graph. backward: the fused kernel alone; the composed path's forward and backward, less its
 // forward, is what it compares to, so both_* times the pair for each.
 #include <benchmark/benchmark.h>
+#include <torch/csrc/autograd/autograd.h>
 
 #include <functional>
 #include <string>

@@ -1,6 +1,7 @@
 #include "nn/device.h"
 
 #include <dlfcn.h>
+#include <torch/cuda.h>
 #include <unistd.h>
 
 #include <filesystem>

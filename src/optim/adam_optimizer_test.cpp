@@ -1,6 +1,7 @@
 #include "optim/adam_optimizer.h"
 
 #include <gmock/gmock.h>
+#include <torch/optim.h>
 
 #include <cmath>
 #include <limits>

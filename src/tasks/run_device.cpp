@@ -1,6 +1,7 @@
 #include "tasks/run_device.h"
 
 #include <c10/core/impl/VirtualGuardImpl.h>
+#include <torch/cuda.h>
 
 #include "base/error.h"
 #include "base/log.h"

@@ -1,6 +1,7 @@
 #include "models/autoencoder/weight_names.h"
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "models/autoencoder/model.h"
 
@@ -29,7 +30,7 @@ std::string attention_part(const std::string& part) {
 // mid.block_1.conv1.weight, mid.attn_1.q.weight
 std::string middle(const Path& path) {
   if (path[1] == "attn_1") return "mid_block.attentions.0." + attention_part(path[2]) + "." + path[3];
-  return std::string("mid_block.resnets.") + (path[1] == "block_1" ? "0." : "1.") + block_part(path, 2);
+  return str("mid_block.resnets.", path[1] == "block_1" ? "0." : "1.", block_part(path, 2));
 }
 
 // down.0.block.1.conv1.weight, down.0.downsample.conv.weight, and the same with up
