@@ -227,8 +227,8 @@ def test_what_cannot_be_honoured_is_refused(millrace, tmp_path):
     assert "expected 1, got the number 2" in complaint(millrace, "train", path)
     path = write(tmp_path, "[parallelism]\ndata_parallel_shard_degree = 2\n")
     assert "data_parallel_replicate_degree" in complaint(millrace, "train", path)
-    path = write(tmp_path, '[training]\ndataset = "cc12m_disk"\n')
-    assert 'expected tar shards ("webdataset"), got "cc12m_disk"' in complaint(millrace, "train", path)
+    path = write(tmp_path, '[training]\ndataset = "cc12m_disk"\n')  # nothing in the place where the reference keeps it
+    assert "[/dataset/cc12m_disk] expected tar shards or Arrow files" in millrace("train", path, status=3).stderr
     path = write(tmp_path, '[model]\nname = "llama3"\n')
     assert "expected one of flux" in complaint(millrace, "train", path)
 
