@@ -14,6 +14,7 @@ class BatchBuffers {
  public:
   // Unused buffers kept; more are given back to the system.
   explicit BatchBuffers(size_t max_kept) : free_(std::make_shared<FreeList>(max_kept)) {}
+  BatchBuffers(BatchBuffers&&) = default;  // a copy would share the memory, and sizes would mix
 
   // An uninitialised tensor whose memory returns here when the last tensor that shares it goes, on any thread,
   // also after this object has gone. All tensors of one BatchBuffers should have one size and dtype.

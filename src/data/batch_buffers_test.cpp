@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <type_traits>
+
 namespace millrace {
 namespace {
 
@@ -17,6 +19,9 @@ TEST(BatchBuffers, MemoryIsUsedAgainOnlyWhenNobodyHoldsIt) {
   EXPECT_TRUE(held[0].data_ptr() == place || held[1].data_ptr() == place);
   EXPECT_NE(held[0].data_ptr(), held[1].data_ptr());
 }
+
+// A copy would share the memory: buffers of several sizes would then never find theirs again.
+static_assert(!std::is_copy_constructible_v<BatchBuffers> && std::is_move_constructible_v<BatchBuffers>);
 
 TEST(BatchBuffers, ABatchMayOutliveTheBuffers) {
   torch::Tensor tensor;

@@ -21,6 +21,29 @@ int default_workers() {
   return std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, 8);
 }
 
+std::vector<BatchBuffers> make_buffers(size_t fields, size_t max_kept) {
+  std::vector<BatchBuffers> buffers;
+  for (size_t i = 0; i < fields; ++i) buffers.emplace_back(max_kept);
+  return buffers;
+}
+
+// The shards that are read, and how many samples of the last of them.
+struct ShardRange {
+  size_t num_shards;
+  int64_t last_limit = std::numeric_limits<int64_t>::max();
+};
+
+// Those that hold the first subset_size samples; 0: all.
+ShardRange find_subset(ShardCache& cache, int64_t subset_size) {
+  int64_t before = 0;
+  for (size_t shard = 0; subset_size > 0 && shard < cache.shards().size(); ++shard) {
+    const int64_t count = cache.sample_count(shard);
+    if (before + count >= subset_size) return {shard + 1, subset_size - before};
+    before += count;
+  }
+  return {cache.shards().size()};
+}
+
 void check(const SampleLoaderOptions& options) {
   const auto require = [](bool condition, const std::string& message) {
     if (!condition) throw ConfigError("[data loader] expected " + message);
@@ -49,7 +72,6 @@ class SampleLoader::Impl {
   BadSampleReport bad_samples() const { return counter_.report(); }
 
  private:
-  void limit_to_subset();
   SampleOrder make_order();
   void cancel();
   void plan(size_t batches, bool wait);
@@ -67,8 +89,7 @@ class SampleLoader::Impl {
   const SampleLoaderOptions options_;
   const std::unique_ptr<const SampleDecoder> decoder_;
   ShardCache cache_;
-  size_t num_shards_;         // that are read
-  int64_t last_shard_limit_;  // samples of the last of them
+  const ShardRange range_;
   OrderIdentity identity_;
   SampleOrder behind_;  // follows what has been delivered: its state is the position
   BadSampleCounter counter_;
@@ -84,40 +105,24 @@ SampleLoader::Impl::Impl(SampleLoaderOptions options, std::unique_ptr<const Samp
     : options_((check(options), std::move(options))),
       decoder_(std::move(decoder)),
       cache_(options_.shards),
-      num_shards_(options_.shards.size()),
-      last_shard_limit_(std::numeric_limits<int64_t>::max()),
+      range_(find_subset(cache_, options_.subset_size)),
       identity_{fingerprint(cache_.shards()) ^ static_cast<uint64_t>(options_.subset_size), options_.shards.size(),
                 options_.seed, options_.shuffle, options_.shuffle_buffer_size},
-      behind_((limit_to_subset(), make_order())),
+      behind_(make_order()),
       counter_(options_.bad_samples),
-      buffers_(decoder_->fields().size(), BatchBuffers(static_cast<size_t>(options_.prefetch_batches) + 2)),
+      buffers_(make_buffers(decoder_->fields().size(), static_cast<size_t>(options_.prefetch_batches) + 2)),
       pool_(std::make_unique<ThreadPool>(options_.num_workers > 0 ? options_.num_workers : default_workers())) {
   // Enough samples in flight for the pool to be busy while one batch is used, without reading a large batch twice over.
   const size_t ahead = std::clamp<size_t>(static_cast<size_t>(options_.batch_size), 16, 256);
   stream_ = std::make_unique<SampleStream>(make_order(), cache_, *pool_, *decoder_, options_.epochs, ahead);
 }
 
-// Finds the shards that hold the first subset_size samples.
-void SampleLoader::Impl::limit_to_subset() {
-  if (options_.subset_size == 0) return;
-  int64_t before = 0;
-  for (size_t shard = 0; shard < num_shards_; ++shard) {
-    const int64_t count = cache_.sample_count(shard);
-    if (before + count >= options_.subset_size) {
-      num_shards_ = shard + 1;
-      last_shard_limit_ = options_.subset_size - before;
-      return;
-    }
-    before += count;
-  }
-}
-
 SampleOrder SampleLoader::Impl::make_order() {
   const auto sample_count = [this](size_t shard) {
     const int64_t count = cache_.sample_count(shard);
-    return shard + 1 == num_shards_ ? std::min(count, last_shard_limit_) : count;
+    return shard + 1 == range_.num_shards ? std::min(count, range_.last_limit) : count;
   };
-  return SampleOrder(num_shards_, sample_count, options_.seed, options_.shuffle,
+  return SampleOrder(range_.num_shards, sample_count, options_.seed, options_.shuffle,
                      static_cast<size_t>(options_.shuffle_buffer_size));
 }
 
