@@ -111,11 +111,8 @@ void check_trainable(const RunConfig& config) {
   Problems problems;
   const auto check = [&](const std::string& key, const std::string& name, const std::string& path) {
     if (!path.empty()) return;
-    for (const char* without_usual_place :
-         {"", "webdataset", "preprocessed", "cc12m_test", "cc12m-test", "cc12m-test-validation", "coco-validation"}) {
-      if (name != without_usual_place) continue;
-      problems.add(key + "_path", "expected tar shards, a data set's folder or a pattern, got nothing");
-    }
+    if (!name.empty() && (find_dataset_kind(name).is_made_up || *find_dataset_kind(name).usual_path)) return;
+    problems.add(key + "_path", "expected tar shards, a data set's folder or a pattern, got nothing");
   };
   check("training.dataset", config.training.dataset, config.training.dataset_path);
   if (config.validation.enable) check("validation.dataset", config.validation.dataset, config.validation.dataset_path);

@@ -1,30 +1,40 @@
-#include "data/dataset_kind.h"
+#include "config/dataset_kind.h"
 
 #include <algorithm>
 #include <array>
 
 #include "base/error.h"
-#include "data/dummy_shard.h"
+#include "base/text.h"
 
 namespace millrace {
 namespace {
 
 constexpr std::array kKinds = std::to_array<DatasetKind>({
-    // name                  encoded  timesteps  subset  usual path
+    // name, encoded, timesteps, subset, usual path
     {"webdataset", false, false, 0, ""},
     {"preprocessed", true, false, 0, ""},
     {"cc12m_wds", false, false, 0, "/dataset/cc12m-wds"},
     {"cc12m-wds", false, false, 0, "/dataset/cc12m-wds"},
-    {"cc12m_wds_30k", false, false, 30000, "/dataset/cc12m-wds"},
-    {"cc12m_disk", false, false, 0, "/dataset/cc12m_disk"},
-    {"cc12m_preprocessed", true, false, 0, "/dataset/cc12m_preprocessed"},
     {"cc12m_test", false, false, 0, ""},
     {"cc12m-test", false, false, 0, ""},
-    {"cc12m-test-validation", false, false, 0, ""},
+    {"cc12m_disk", false, false, 0, "/dataset/cc12m_disk"},
+    {"cc12m_preprocessed", true, false, 0, "/dataset/cc12m_preprocessed"},
+    {"cc12m_wds_30k", false, false, 30000, "/dataset/cc12m-wds"},
+    {.name = "cc12m-test-validation",
+     .is_encoded = false,
+     .needs_timesteps = false,
+     .subset_size = 0,
+     .usual_path = "",
+     .is_for_validation = true},
     {"coco", false, true, 0, "/dataset/coco"},
     {"coco_preprocessed", true, true, 0, "/dataset/coco_preprocessed"},
     {"coco-validation", false, false, 0, ""},
-    {"dummy", false, true, 0, ""},
+    {.name = "dummy",
+     .is_encoded = false,
+     .needs_timesteps = true,
+     .subset_size = 0,
+     .usual_path = "",
+     .is_made_up = true},
 });
 
 }  // namespace
@@ -33,16 +43,23 @@ const DatasetKind& find_dataset_kind(const std::string& name) {
   const auto found =
       std::find_if(kKinds.begin(), kKinds.end(), [&](const DatasetKind& kind) { return name == kind.name; });
   if (found != kKinds.end()) return *found;
-  std::string names;
-  for (const DatasetKind& kind : kKinds) names += (names.empty() ? "" : ", ") + std::string(kind.name);
-  throw ConfigError("[dataset] expected one of " + names + ", got '" + name + "'");
+  std::vector<std::string> names;
+  for (const DatasetKind& kind : kKinds) names.emplace_back(kind.name);
+  throw ConfigError("[dataset] expected one of " + join(names, ", ") + ", got '" + name + "'");
 }
 
-std::vector<ShardFile> list_dataset(const DatasetKind& kind, const std::string& path, const std::string& key) {
-  if (std::string(kind.name) == "dummy") return dummy_shards();
-  const std::string place = path.empty() ? kind.usual_path : path;
-  if (place.empty()) throw ConfigError("[" + key + "] expected files, a folder or a pattern, got nothing");
-  return list_shards({place});
+std::vector<const char*> training_dataset_names() {
+  std::vector<const char*> names;
+  for (const DatasetKind& kind : kKinds) {
+    if (!kind.is_for_validation) names.push_back(kind.name);
+  }
+  return names;
+}
+
+std::vector<const char*> validation_dataset_names() {
+  std::vector<const char*> names = {""};
+  for (const DatasetKind& kind : kKinds) names.push_back(kind.name);
+  return names;
 }
 
 }  // namespace millrace

@@ -1,26 +1,26 @@
-// The names that a configuration gives to kinds of data sets: torchtitan's and MLPerf's.
+// The kinds of data sets that a configuration can name: torchtitan's and MLPerf's names, and two of our own.
 #pragma once
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
-#include "data/shard_list.h"
-
 namespace millrace {
 
 struct DatasetKind {
   const char* name;
-  bool encoded;            // samples were encoded beforehand
-  bool needs_timesteps;    // every sample carries its validation timestep
-  int64_t subset_size;     // only so many of its samples; 0: all
-  const char* usual_path;  // where the reference expects it; empty: nowhere
+  bool is_encoded;                 // samples were encoded beforehand
+  bool needs_timesteps;            // every sample carries its validation timestep
+  int64_t subset_size;             // only so many of its samples; 0: all
+  const char* usual_path;          // where the reference expects it; "": nowhere, a path must be given
+  bool is_made_up = false;         // needs no files at all
+  bool is_for_validation = false;  // and not for training
 };
 
 // Throws ConfigError for a name that is none.
 const DatasetKind& find_dataset_kind(const std::string& name);
-// The files of a data set: of path, or of the usual place where path is empty. key: of the path's option, for messages.
-// Throws ConfigError where there is neither, DataError where nothing is there.
-std::vector<ShardFile> list_dataset(const DatasetKind& kind, const std::string& path, const std::string& key);
+// The names that training.dataset may have; those of validation.dataset, which may also be empty.
+std::vector<const char*> training_dataset_names();
+std::vector<const char*> validation_dataset_names();
 
 }  // namespace millrace

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "config/dataset_kind.h"
 #include "config/option.h"
 
 namespace millrace {
@@ -34,8 +35,7 @@ struct TrainingConfig {
           {.name = "dataset",
            .meaning = "kind of the data: webdataset (pictures with captions), preprocessed (encoded samples), or a "
                       "name that torchtitan gives to one; dummy: 128 pictures of noise",
-           .choices = {"webdataset", "preprocessed", "cc12m_wds", "cc12m-wds", "cc12m_test", "cc12m-test", "cc12m_disk",
-                       "cc12m_preprocessed", "cc12m_wds_30k", "coco", "coco_preprocessed", "coco-validation", "dummy"},
+           .choices = training_dataset_names(),
            .torchtitan_default = "c4_test"});
     visit(dataset_path,
           {.name = "dataset_path",

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "config/dataset_kind.h"
 #include "config/option.h"
 
 namespace millrace {
@@ -24,9 +25,7 @@ struct ValidationConfig {
     visit(enable, {.name = "enable", .meaning = "validate during training; eval.dataset switches it on as well"});
     visit(dataset, {.name = "dataset",
                     .meaning = "kind of the validation data, as in training.dataset; empty: the same kind",
-                    .choices = {"", "webdataset", "preprocessed", "cc12m_wds", "cc12m-wds", "cc12m_test", "cc12m-test",
-                                "cc12m_disk", "cc12m_preprocessed", "cc12m_wds_30k", "cc12m-test-validation", "coco",
-                                "coco_preprocessed", "coco-validation", "dummy"},
+                    .choices = validation_dataset_names(),
                     .none_is_empty = true,
                     .aliases = {"eval.dataset"},
                     .torchtitan_default = "c4_validation"});

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "data/dataset_files.h"
 #include "tasks/flux_pretrain/flux_setup.h"
 
 namespace millrace {
@@ -12,7 +13,7 @@ FluxDataset open_dataset(const std::string& kind, const std::string& path, const
   dataset.kind = &find_dataset_kind(kind);
   dataset.shards = list_dataset(*dataset.kind, path, key);
   dataset.name = path.empty() ? dataset.shards.front().path.parent_path().string() : path;
-  if (dataset.kind->encoded) dataset.shapes = probe_encodings(dataset.shards);
+  if (dataset.kind->is_encoded) dataset.shapes = probe_encodings(dataset.shards);
   return dataset;
 }
 

@@ -6,9 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "config/dataset_kind.h"
 #include "config/run_config.h"
-#include "data/dataset_kind.h"
 #include "data/encoding_decoder.h"
+#include "data/shard_list.h"
 #include "models/flux/config.h"
 
 namespace millrace {
