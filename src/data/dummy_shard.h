@@ -2,7 +2,7 @@
 // a configuration where there is no data.
 #pragma once
 
-#include "data/sample_shard.h"
+#include "data/sample_decoder.h"
 
 namespace millrace {
 
@@ -10,7 +10,6 @@ class DummyShard : public SampleShard {
  public:
   static constexpr size_t kSamples = 128;
   static constexpr int kSide = 256;
-  static constexpr int64_t kTimesteps = 8;
 
   explicit DummyShard(const ShardFile& file) : SampleShard(file) {}
 
@@ -20,7 +19,9 @@ class DummyShard : public SampleShard {
   std::optional<uint64_t> field_size(size_t sample, SampleField field) const override;
   std::span<const std::byte> view(size_t sample, SampleField field, uint64_t max_bytes, uint64_t cap,
                                   std::string& scratch) const override;
-  std::optional<int64_t> timestep(size_t sample) const override { return static_cast<int64_t>(sample) % kTimesteps; }
+  std::optional<int64_t> timestep(size_t sample) const override {
+    return static_cast<int64_t>(sample) % kValidationTimesteps;
+  }
 };
 
 // The list that stands for it.

@@ -45,6 +45,8 @@ class SampleDecoder {
                                std::span<void* const> out) const = 0;
 };
 
+constexpr int64_t kValidationTimesteps = 8;  // MLPerf's: t = 0, 1/8 ... 7/8
+
 // The validation timestep for CheckedSample. Throws DataError when it is none of 0..7.
 int64_t read_timestep(const SampleShard& shard, size_t sample);
 

@@ -4,7 +4,9 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/files.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "diffusion/flow_matching.h"
 #include "diffusion/latents.h"
 #include "diffusion/pictures.h"
@@ -44,6 +46,14 @@ DrawOptions draw_options(const RunConfig& config, const flux::FluxConfig& sizes)
   options.seed = static_cast<uint64_t>(sample.seed);
   options.batch_size = sample.local_batch_size;
   return options;
+}
+
+std::vector<std::string> read_prompts_file(const std::filesystem::path& path) {
+  std::vector<std::string> prompts;
+  for (const std::string& line : split(read_file(path, 1 << 24), '\n')) {
+    if (!trim(line).empty()) prompts.emplace_back(trim(line));
+  }
+  return prompts;
 }
 
 std::string missing_for_drawing(const RunConfig& config) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <vector>
@@ -25,6 +26,9 @@ struct DrawOptions {
 };
 // What [sample] says.
 DrawOptions draw_options(const RunConfig& config, const flux::FluxConfig& sizes);
+
+// One prompt a line; blank lines are none.
+std::vector<std::string> read_prompts_file(const std::filesystem::path& path);
 
 // What is missing to encode prompts and to decode pictures, as "encoder.t5_encoder"; "" when nothing is. Training from
 // preprocessed data needs none of it.

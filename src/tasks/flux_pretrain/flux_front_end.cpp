@@ -6,14 +6,12 @@
 #include "base/log.h"
 #include "formats/npy.h"
 #include "formats/safetensors.h"
+#include "models/autoencoder/config.h"
 
 namespace millrace {
 namespace {
 
 namespace fs = std::filesystem;
-
-// FLUX's autoencoder (BFL, ae_params of flux/util.py).
-constexpr double kLatentShift = 0.1159, kLatentScale = 0.3611;
 
 torch::Dtype stored_dtype(DType dtype, const fs::path& path) {
   switch (dtype) {
@@ -46,16 +44,10 @@ torch::Tensor read_encoding(const fs::path& path, const std::vector<int64_t>& sh
 
 }  // namespace
 
-void load_codec(FluxFrontEnd& front_end, const RunConfig& config, bool networks, torch::Dtype dtype,
-                torch::Device device) {
-  if (networks) front_end.codec = make_picture_codec(config, dtype, device);
-  front_end.latent_shift = config.encoder.autoencoder_shift.value_or(kLatentShift);
-  front_end.latent_scale = config.encoder.autoencoder_scale.value_or(kLatentScale);
-}
-
-void load_encoders(FluxFrontEnd& front_end, const RunConfig& config, bool networks, const flux::FluxConfig& sizes,
-                   torch::Dtype dtype, torch::Device device) {
-  if (networks) front_end.encoders = make_caption_encoders(config, sizes, dtype, device);
+void set_latent_scale(FluxFrontEnd& front_end, const EncoderConfig& encoder) {
+  const autoencoder::AutoencoderConfig published;
+  front_end.latent_shift = encoder.autoencoder_shift.value_or(published.shift_factor);
+  front_end.latent_scale = encoder.autoencoder_scale.value_or(published.scaling_factor);
 }
 
 void load_empty_prompt(FluxFrontEnd& front_end, const RunConfig& config, const flux::FluxConfig& sizes,

@@ -24,11 +24,8 @@ struct FluxFrontEnd {
   bool can_draw() const { return codec && encoders.tokens && encoders.pooled; }
 };
 
-// What one network after the other needs. networks: load them; without, encoded data alone can be used.
-void load_codec(FluxFrontEnd& front_end, const RunConfig& config, bool networks, torch::Dtype dtype,
-                torch::Device device);
-void load_encoders(FluxFrontEnd& front_end, const RunConfig& config, bool networks, const flux::FluxConfig& sizes,
-                   torch::Dtype dtype, torch::Device device);
+// encoder.autoencoder_shift and autoencoder_scale, or those of FLUX's autoencoder.
+void set_latent_scale(FluxFrontEnd& front_end, const EncoderConfig& encoder);
 // The encodings of the empty prompt for encoded data: of encoder.empty_encodings_path, else by the encoders. Throws
 // ConfigError where there is neither, DataError or ModelError where a file is not what the model takes.
 void load_empty_prompt(FluxFrontEnd& front_end, const RunConfig& config, const flux::FluxConfig& sizes,

@@ -15,6 +15,7 @@
 #include "tasks/flux_pretrain/flux_setup.h"
 #include "tasks/flux_pretrain/flux_step_memory.h"
 #include "tasks/flux_pretrain/flux_work.h"
+#include "train/run_steps.h"
 
 namespace millrace {
 namespace {
@@ -31,17 +32,6 @@ constexpr std::array kModes = std::to_array<Mode>(
 // CUDA's and HIP's caching allocators hand out multiples of 512 bytes.
 size_t gpu_rounding(size_t bytes) {
   return (bytes + 511) / 512 * 512;
-}
-
-int64_t microbatches_of(const TrainingConfig& training, int64_t data_size) {
-  if (training.global_batch_size < 0) return 1;
-  const int64_t microbatch = training.local_batch_size * data_size;
-  if (training.global_batch_size == 0 || training.global_batch_size % microbatch != 0) {
-    throw ConfigError(str("[training.global_batch_size] expected a multiple of local_batch_size ",
-                          training.local_batch_size, " times ", data_size, " data ranks, got ",
-                          training.global_batch_size));
-  }
-  return training.global_batch_size / microbatch;
 }
 
 class Planner {
@@ -66,7 +56,7 @@ class Planner {
     step_.patch_size = patch_size(config);
     step_.text_tokens = config.encoder.max_t5_encoding_len;
     step_.rounding = options.on_cpu ? counted_cpu_bytes : gpu_rounding;
-    step_.microbatches = microbatches_of(config.training, data_size());
+    step_.microbatches = microbatches_per_step(config.training, data_size());
     if (step_.img_size % (step_.downscale * step_.patch_size) != 0) {
       throw ConfigError(str("[training.img_size] expected a multiple of ", step_.downscale * step_.patch_size, ", got ",
                             step_.img_size));

@@ -32,12 +32,7 @@ flux::Keep keep_of(const std::string& mode) {
 
 std::vector<std::string> sample_prompts(const SampleConfig& sample) {
   if (sample.every_steps == 0) return {};  // what only `millrace sample` draws need not be there
-  if (sample.prompts_file.empty()) return sample.prompts;
-  std::vector<std::string> prompts;
-  for (const std::string& line : split(read_file(sample.prompts_file, 1 << 24), '\n')) {
-    if (!trim(line).empty()) prompts.emplace_back(trim(line));
-  }
-  return prompts;
+  return sample.prompts_file.empty() ? sample.prompts : read_prompts_file(sample.prompts_file);
 }
 
 class FluxPretrainTask : public Task {
@@ -53,7 +48,8 @@ class FluxPretrainTask : public Task {
     if (purpose == TaskPurpose::kTrain) training_data_ = training_dataset(config_);
     if (config_.validation.enable) validation_data_ = validation_dataset(config_);
     const bool networks = needs_networks();
-    load_codec(front_end_, config_, networks, dtype_, device_);
+    if (networks) front_end_.codec = make_picture_codec(config_, dtype_, device_);
+    set_latent_scale(front_end_, config_.encoder);
     sizes_ = flux_config(config_, front_end_.codec ? front_end_.codec->channels() : shapes()->latent_channels);
     for (const auto& data : {training_data_, validation_data_}) {
       if (data && data->shapes) {
@@ -66,7 +62,7 @@ class FluxPretrainTask : public Task {
                             " (patch_size x the autoencoder's ", downscale(), "), got ", config_.training.img_size));
     }
     if (training_data_) training_ = std::make_unique<FluxBatches>(training_options(), front_end_);
-    load_encoders(front_end_, config_, networks, sizes_, dtype_, device_);
+    if (networks) front_end_.encoders = make_caption_encoders(config_, sizes_, dtype_, device_);
     if (training_data_ && training_data_->shapes && config_.training.classifier_free_guidance_prob > 0) {
       load_empty_prompt(front_end_, config_, sizes_, device_);
     } else if (!config_.encoder.empty_encodings_path.empty() && training_data_ && !training_data_->shapes) {
@@ -203,9 +199,7 @@ class FluxPretrainTask : public Task {
     if (training_data_ && !training_data_->shapes) return true;
     if (validation_data_ && !validation_data_->shapes) return true;
     if (shapes() == nullptr) return true;  // nothing else says what the model takes
-    const EncoderConfig& encoder = config_.encoder;
-    const bool draws = config_.sample.every_steps > 0 && !prompts_.empty();
-    return draws && !encoder.t5_encoder.empty() && !encoder.clip_encoder.empty() && !encoder.autoencoder_path.empty();
+    return !prompts_.empty() && missing_for_drawing(config_).empty();
   }
 
   int64_t downscale() const {

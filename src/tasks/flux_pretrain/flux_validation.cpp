@@ -11,7 +11,7 @@
 namespace millrace {
 namespace {
 
-constexpr int64_t kTimesteps = 8;
+constexpr int64_t kTimesteps = kValidationTimesteps;
 
 // Sums over all samples and ranks, exchanged in one all-reduce.
 class Totals {
