@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "checkpoint/checkpoint_folder.h"
 #include "comm/world.h"
 #include "command_line.h"
 #include "commands.h"
@@ -28,31 +29,19 @@ struct EvaluateArguments {
   std::vector<std::string> overrides;
 };
 
-// The number in step-00000100; -1: the folder is called something else.
-int64_t step_of_folder(const fs::path& folder) {
-  const std::string name = folder.filename().string();
-  if (!starts_with(name, "step-") || name.size() == 5) return -1;
-  for (const char c : name.substr(5)) {
-    if (c < '0' || c > '9') return -1;
-  }
-  return std::stoll(name.substr(5));
-}
-
 // A run's folder, or the folder of one step in it.
 fs::path run_folder_of(EvaluateArguments& arguments) {
-  fs::path path = fs::path(arguments.checkpoint) / "";
-  path = path.parent_path();
+  fs::path path = fs::absolute(arguments.checkpoint).lexically_normal();
+  if (!path.has_filename()) path = path.parent_path();  // "folder/"
   if (is_run_folder(path)) return path;
-  const int64_t step = step_of_folder(path);
-  for (fs::path above = fs::absolute(path).parent_path(); step >= 0 && above != above.parent_path();
-       above = above.parent_path()) {
-    if (!is_run_folder(above)) continue;
-    arguments.step = step;
-    return above;
+  const int64_t step = parse_step_folder(path.filename().string());
+  if (step >= 0) arguments.step = step;
+  while (step >= 0 && path != path.parent_path()) {
+    path = path.parent_path();
+    if (is_run_folder(path)) return path;
   }
   throw ConfigError("[" + arguments.checkpoint +
-                    "] expected a run's folder with config.toml, or a step's folder in it, "
-                    "got neither");
+                    "] expected a run's folder with config.toml, or a step's folder in it, got neither");
 }
 
 std::string as_json(const Evaluation& evaluation) {
@@ -112,16 +101,13 @@ int run_evaluate(const std::vector<std::string>& args) {
     const fs::path run = run_folder_of(arguments);
     config = load_run_config(run / "config.toml", arguments.overrides);
     config.checkpoint.initial_load_path.clear();
-    const bool averages = config.optimizer.ema_decay > 0;
-    if (arguments.use == "average" && !averages) {
-      throw ConfigError("[" + run.string() + "] expected a run with optimizer.ema_decay above 0, got one without");
-    }
-    weights = CheckpointWeights{run / config.checkpoint.folder, arguments.step, averages && arguments.use != "last"};
+    weights = CheckpointWeights{run / config.checkpoint.folder, arguments.step,
+                                takes_average(run, config, parse_which_weights(arguments.use))};
     origin = run.string();
   }
   config.validation.enable = true;
   check_ranks(config, world.size);
-  const Evaluation evaluation = evaluate_task(config, world, program_build(), weights);
+  const Evaluation evaluation = evaluate_task(config, world, build_for_peers(world.size), weights);
   if (world.rank > 0) return static_cast<int>(ExitCode::kDone);
   if (arguments.json) {
     std::printf("%s\n", as_json(evaluation).c_str());

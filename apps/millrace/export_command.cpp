@@ -56,10 +56,7 @@ void write(const ConvertArguments& arguments, Naming naming, const TensorMap& sh
 
 void convert_run(const ConvertArguments& arguments) {
   const Naming naming = arguments.naming.empty() ? Naming::kBfl : parse_naming(arguments.naming);
-  const OpenRunWeights run = open_run_weights(arguments.source, arguments.step,
-                                              arguments.use == "last"      ? WhichWeights::kLast
-                                              : arguments.use == "average" ? WhichWeights::kAverage
-                                                                           : WhichWeights::kBest);
+  const OpenRunWeights run = open_run_weights(arguments.source, arguments.step, parse_which_weights(arguments.use));
   const auto in_weight = run.shapes.find("img_in.weight");
   if (in_weight == run.shapes.end()) throw ModelError("[" + arguments.source + "] expected FLUX weights, got others");
   const int64_t patch = patch_size(run.config);

@@ -89,15 +89,12 @@ bool read_arguments(SampleArguments& arguments, const std::vector<std::string>& 
 
 std::vector<std::string> read_prompts(const SampleArguments& arguments, const RunConfig& config) {
   std::vector<std::string> prompts = arguments.prompts;
-  const auto add_file = [&](const std::string& path) {
-    for (const std::string& line : split(read_file(path, 1 << 24), '\n')) {
-      if (!trim(line).empty()) prompts.emplace_back(trim(line));
-    }
-  };
-  if (!arguments.prompts_file.empty()) add_file(arguments.prompts_file);
-  if (prompts.empty() && arguments.prompts_file.empty()) {
-    prompts = config.sample.prompts;
-    if (!config.sample.prompts_file.empty()) add_file(config.sample.prompts_file);
+  if (!arguments.prompts_file.empty()) {
+    const std::vector<std::string> of_file = read_prompts_file(arguments.prompts_file);
+    prompts.insert(prompts.end(), of_file.begin(), of_file.end());
+  } else if (prompts.empty()) {
+    prompts =
+        config.sample.prompts_file.empty() ? config.sample.prompts : read_prompts_file(config.sample.prompts_file);
   }
   if (prompts.empty()) throw ConfigError("[sample] expected a prompt, got none (try --prompt \"red apple\")");
   return prompts;
@@ -139,10 +136,7 @@ Source open_source(const SampleArguments& arguments) {
   if (!is_run_folder(arguments.run)) {
     throw ConfigError("[" + arguments.run + "] expected a run's folder with config.toml, got none");
   }
-  source.run = open_run_weights(arguments.run, arguments.step,
-                                arguments.use == "last"      ? WhichWeights::kLast
-                                : arguments.use == "average" ? WhichWeights::kAverage
-                                                             : WhichWeights::kBest);
+  source.run = open_run_weights(arguments.run, arguments.step, parse_which_weights(arguments.use));
   source.config = source.run->config;
   source.description =
       str(arguments.run, ", step ", source.run->step, source.run->averaged ? ", averaged weights" : "");
@@ -268,7 +262,7 @@ int run_sample(const std::vector<std::string>& args) {
   options.train_timeout = std::max(1800.0, static_cast<double>(source.config.comm.train_timeout_seconds));
   const std::string line = join(args, "\n");
   options.fingerprint = str(checksum64(line.data(), line.size()));
-  if (world.size > 1) options.version = program_build();
+  options.version = build_for_peers(world.size);
   const auto ranks = connect(world, options);
   run_as_rank(*ranks, [&] { draw(arguments, source, device, *ranks); });
   return static_cast<int>(ExitCode::kDone);

@@ -95,7 +95,7 @@ int run_train(const std::vector<std::string>& args) {
   if (config.job.print_config && world.rank == 0) log_info("configuration:\n", to_toml(config));
   // A closed terminal or a dead `| tee` must not end a run of days.
   std::signal(SIGPIPE, SIG_IGN);
-  run_task(config, world, world.size > 1 ? program_build() : "");
+  run_task(config, world, build_for_peers(world.size));
   return 0;
 }
 

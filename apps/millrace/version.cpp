@@ -14,4 +14,8 @@ std::string program_build() {
          checksum_text(checksum64(program.bytes().data(), program.bytes().size()));
 }
 
+std::string build_for_peers(int world_size) {
+  return world_size > 1 ? program_build() : "";
+}
+
 }  // namespace millrace

@@ -28,16 +28,6 @@ namespace fs = std::filesystem;
 constexpr char kStepPrefix[] = "step-";
 constexpr char kTemporaryPrefix[] = ".tmp-";
 
-// The step of a folder name, or -1.
-int64_t parse_step(const std::string& name) {
-  if (!starts_with(name, kStepPrefix)) return -1;
-  const std::string digits = name.substr(sizeof kStepPrefix - 1);
-  if (digits.empty() || digits.size() > 18) return -1;
-  if (!std::all_of(digits.begin(), digits.end(), [](char c) { return c >= '0' && c <= '9'; })) return -1;
-  const int64_t step = std::stoll(digits);
-  return step_folder_name(step) == name ? step : -1;
-}
-
 std::vector<fs::path> entries(const fs::path& folder) {
   std::error_code error;
   std::vector<fs::path> paths;
@@ -72,6 +62,15 @@ std::string step_folder_name(int64_t step) {
   return kStepPrefix + zero_padded(step, 8);
 }
 
+int64_t parse_step_folder(const std::string& name) {
+  if (!starts_with(name, kStepPrefix)) return -1;
+  const std::string digits = name.substr(sizeof kStepPrefix - 1);
+  if (digits.empty() || digits.size() > 18) return -1;
+  if (!std::all_of(digits.begin(), digits.end(), [](char c) { return c >= '0' && c <= '9'; })) return -1;
+  const int64_t step = std::stoll(digits);
+  return step_folder_name(step) == name ? step : -1;
+}
+
 std::string shard_file_name(int rank, int world_size) {
   const std::string of_all = world_size == 1 ? "" : "-of-" + zero_padded(world_size, 5);
   return "rank-" + zero_padded(rank, 5) + of_all + ".safetensors";
@@ -85,7 +84,7 @@ fs::path temporary_path(const fs::path& folder, const std::string& purpose) {
 std::vector<int64_t> checkpoint_steps(const fs::path& folder) {
   std::vector<int64_t> steps;
   for (const fs::path& path : entries(folder)) {
-    const int64_t step = parse_step(path.filename().string());
+    const int64_t step = parse_step_folder(path.filename().string());
     std::error_code ignored;
     if (step >= 0 && fs::is_regular_file(path / kCheckpointIndexName, ignored)) steps.push_back(step);
   }

@@ -9,6 +9,7 @@
 namespace millrace {
 
 std::string step_folder_name(int64_t step);             // "step-00001000"
+int64_t parse_step_folder(const std::string& name);     // and back; -1 for any other name
 std::string shard_file_name(int rank, int world_size);  // "rank-00003-of-00008.safetensors"; alone: "rank-00000..."
 std::filesystem::path temporary_path(const std::filesystem::path& folder, const std::string& purpose);
 

@@ -11,13 +11,24 @@ bool is_run_folder(const fs::path& path) {
   return fs::exists(path / "config.toml");
 }
 
-OpenRunWeights open_run_weights(const fs::path& run_folder, int64_t step, WhichWeights which) {
-  const RunConfig config = load_run_config(run_folder / "config.toml", {});
+WhichWeights parse_which_weights(const std::string& name) {
+  if (name == "last") return WhichWeights::kLast;
+  if (name == "average") return WhichWeights::kAverage;
+  MILLRACE_CHECK(name == "best");
+  return WhichWeights::kBest;
+}
+
+bool takes_average(const fs::path& run_folder, const RunConfig& config, WhichWeights which) {
   const bool has_average = config.optimizer.ema_decay > 0;
   if (which == WhichWeights::kAverage && !has_average) {
     throw ConfigError("[" + run_folder.string() + "] expected a run with optimizer.ema_decay above 0, got one without");
   }
-  const bool averaged = has_average && which != WhichWeights::kLast;
+  return has_average && which != WhichWeights::kLast;
+}
+
+OpenRunWeights open_run_weights(const fs::path& run_folder, int64_t step, WhichWeights which) {
+  const RunConfig config = load_run_config(run_folder / "config.toml", {});
+  const bool averaged = takes_average(run_folder, config, which);
   OpenRunWeights weights{config,
                          0,
                          averaged,
@@ -33,13 +44,6 @@ OpenRunWeights open_run_weights(const fs::path& run_folder, int64_t step, WhichW
   if (weights.shapes.empty()) {
     throw StorageError("[" + run_folder.string() + "] expected tensors named " + weights.prefix + "..., got none");
   }
-  return weights;
-}
-
-RunWeights load_run_weights(const fs::path& run_folder, int64_t step, WhichWeights which) {
-  const OpenRunWeights open = open_run_weights(run_folder, step, which);
-  RunWeights weights{open.config, open.step, open.averaged, {}};
-  for (const auto& [name, shape] : open.shapes) weights.tensors[name] = open.checkpoint.tensor(open.prefix + name);
   return weights;
 }
 

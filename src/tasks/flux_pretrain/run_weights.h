@@ -11,16 +11,12 @@
 
 namespace millrace {
 
-enum class WhichWeights { kBest, kAverage, kLast };  // kBest: the average where the run keeps one
+enum class WhichWeights { kBest, kAverage, kLast };         // kBest: the average where the run keeps one
+WhichWeights parse_which_weights(const std::string& name);  // "best", "average" or "last"
+// Whether that is the average in this run. Throws ConfigError where kAverage is wanted and none is kept.
+bool takes_average(const std::filesystem::path& run_folder, const RunConfig& config, WhichWeights which);
 
-struct RunWeights {
-  RunConfig config;
-  int64_t step = 0;
-  bool averaged = false;
-  TensorMap tensors;  // our names, fp32
-};
-
-// The same, read from the disk one at a time: a checkpoint may be larger than memory.
+// Read from the disk one at a time: a checkpoint may be larger than memory.
 struct OpenRunWeights {
   RunConfig config;
   int64_t step = 0;
@@ -36,6 +32,5 @@ struct OpenRunWeights {
 bool is_run_folder(const std::filesystem::path& path);
 // step: -1 for the latest checkpoint. Throws ConfigError or StorageError when something is missing.
 OpenRunWeights open_run_weights(const std::filesystem::path& run_folder, int64_t step, WhichWeights which);
-RunWeights load_run_weights(const std::filesystem::path& run_folder, int64_t step, WhichWeights which);
 
 }  // namespace millrace
