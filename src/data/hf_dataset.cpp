@@ -1,7 +1,5 @@
 #include "data/hf_dataset.h"
 
-#include <glob.h>
-
 #include <algorithm>
 #include <cstdio>
 
@@ -9,6 +7,7 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "data/glob_paths.h"
 #include "formats/json.h"
 #include "formats/quote.h"
 
@@ -68,14 +67,6 @@ std::vector<fs::path> files_of_folder(const fs::path& folder) {
   return paths;
 }
 
-std::vector<fs::path> matches_of(const std::string& pattern) {
-  glob_t found = {};
-  const int status = ::glob(pattern.c_str(), 0, nullptr, &found);
-  std::vector<fs::path> paths(found.gl_pathv, found.gl_pathv + (status == 0 ? found.gl_pathc : 0));
-  ::globfree(&found);
-  return paths;  // sorted
-}
-
 }  // namespace
 
 std::vector<fs::path> list_hf_dataset(const std::string& path) {
@@ -84,7 +75,7 @@ std::vector<fs::path> list_hf_dataset(const std::string& path) {
   const bool is_there = fs::exists(path, ignored);
   if (!is_there && path.find_first_of("*?[") == std::string::npos) fail(path, "nothing of that name");
   try {
-    for (const fs::path& match : is_there ? std::vector<fs::path>{path} : matches_of(path)) {
+    for (const fs::path& match : is_there ? std::vector<fs::path>{path} : glob_paths(path)) {
       if (fs::is_directory(match)) {
         const std::vector<fs::path> inside = files_of_folder(match);
         files.insert(files.end(), inside.begin(), inside.end());
@@ -117,11 +108,8 @@ void finish_hf_dataset(const fs::path& folder, const std::vector<ArrowColumnSpec
     names.push_back({{"filename", file.name}});
     identity += str("\n", file.name, " ", file.rows, " ", file.bytes);
   }
-  char fingerprint[17];
-  std::snprintf(fingerprint, sizeof fingerprint, "%016llx",
-                static_cast<unsigned long long>(checksum64(identity.data(), identity.size())));
   const Json state = {{"_data_files", std::move(names)},
-                      {"_fingerprint", fingerprint},
+                      {"_fingerprint", checksum_text(checksum64(identity.data(), identity.size()))},
                       {"_format_columns", nullptr},
                       {"_format_kwargs", Json::object()},
                       {"_format_type", nullptr},

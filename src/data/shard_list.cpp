@@ -1,7 +1,5 @@
 #include "data/shard_list.h"
 
-#include <glob.h>
-
 #include <algorithm>
 #include <charconv>
 #include <functional>
@@ -11,6 +9,7 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "base/text.h"
+#include "data/glob_paths.h"
 #include "data/hf_dataset.h"
 
 namespace millrace {
@@ -76,14 +75,9 @@ bool holds_arrow_files(const fs::path& folder) {
 std::vector<fs::path> match(const std::string& text) {
   if (fs::is_directory(text)) return holds_arrow_files(text) ? list_hf_dataset(text) : tars_below(text);
   if (fs::exists(text)) return {text};
-  std::vector<fs::path> found;
-  glob_t matches{};
-  if (::glob(text.c_str(), GLOB_TILDE, nullptr, &matches) == 0) {
-    for (size_t i = 0; i < matches.gl_pathc; ++i) {
-      if (!fs::is_directory(matches.gl_pathv[i])) found.emplace_back(matches.gl_pathv[i]);
-    }
-  }
-  ::globfree(&matches);
+  std::vector<fs::path> found = glob_paths(text);
+  found.erase(std::remove_if(found.begin(), found.end(), [](const fs::path& path) { return fs::is_directory(path); }),
+              found.end());
   // "data_set/*" matches dataset_info.json and state.json as well.
   if (std::any_of(found.begin(), found.end(), is_arrow)) {
     found.erase(std::remove_if(found.begin(), found.end(), std::not_fn(is_arrow)), found.end());

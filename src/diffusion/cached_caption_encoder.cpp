@@ -17,7 +17,7 @@ class CachedCaptionEncoder : public CaptionEncoder {
       : encoder_(std::move(encoder)), max_bytes_(max_bytes) {
     if (folder.empty()) return;
     const std::string identity = encoder_->identity();
-    folder_ = folder / hex(checksum64(identity.data(), identity.size()));
+    folder_ = folder / checksum_text(checksum64(identity.data(), identity.size()));
     create_folders(folder_);
   }
 
@@ -43,14 +43,8 @@ class CachedCaptionEncoder : public CaptionEncoder {
   std::string identity() const override { return encoder_->identity(); }
 
  private:
-  static std::string hex(uint64_t value) {
-    char digits[17];
-    std::snprintf(digits, sizeof digits, "%016llx", static_cast<unsigned long long>(value));
-    return digits;
-  }
-
   fs::path file_of(const std::string& caption) const {
-    return folder_ / (hex(checksum64(caption.data(), caption.size())) + ".safetensors");
+    return folder_ / (checksum_text(checksum64(caption.data(), caption.size())) + ".safetensors");
   }
 
   torch::Tensor find(const std::string& caption) {
