@@ -1,21 +1,7 @@
 # libarrow of the pyarrow wheel, as millrace::arrow. A machine without it builds too: src/formats/no_arrow.cpp answers there.
 
 set(MILLRACE_ARROW "" CACHE PATH "Folder of the pyarrow wheel (holds include/ and libarrow.so.*); default: .venv, .deps or python3's")
-
-if(NOT MILLRACE_ARROW)
-  file(GLOB _candidates
-    ${CMAKE_SOURCE_DIR}/.venv/lib/python3*/site-packages/pyarrow
-    ${CMAKE_SOURCE_DIR}/.deps/pyarrow)
-  execute_process(
-    COMMAND python3 -c "import importlib.util as u; s = u.find_spec('pyarrow'); print(s.submodule_search_locations[0] if s else '')"
-    OUTPUT_VARIABLE _of_python OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
-  foreach(_candidate ${_candidates} ${_of_python})
-    if(EXISTS ${_candidate}/include/arrow/ipc/reader.h)
-      set(MILLRACE_ARROW ${_candidate} CACHE PATH "" FORCE)
-      break()
-    endif()
-  endforeach()
-endif()
+millrace_find_wheel(MILLRACE_ARROW pyarrow include/arrow/ipc/reader.h)
 
 set(MILLRACE_HAS_ARROW OFF)
 if(MILLRACE_ARROW)

@@ -5,21 +5,7 @@
 #   MILLRACE_TORCH_GPU     what that half is for: cuda, hip (AMD: a ROCm wheel) or none
 
 set(MILLRACE_TORCH "" CACHE PATH "Folder of the torch wheel (holds include/ and lib/); default: .venv, .deps or python3's")
-
-if(NOT MILLRACE_TORCH)
-  file(GLOB _candidates
-    ${CMAKE_SOURCE_DIR}/.venv/lib/python3*/site-packages/torch
-    ${CMAKE_SOURCE_DIR}/.deps/torch)
-  execute_process(
-    COMMAND python3 -c "import importlib.util as u; s = u.find_spec('torch'); print(s.submodule_search_locations[0] if s else '')"
-    OUTPUT_VARIABLE _of_python OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
-  foreach(_candidate ${_candidates} ${_of_python})
-    if(EXISTS ${_candidate}/include/torch/csrc/api/include/torch/torch.h)
-      set(MILLRACE_TORCH ${_candidate} CACHE PATH "" FORCE)
-      break()
-    endif()
-  endforeach()
-endif()
+millrace_find_wheel(MILLRACE_TORCH torch include/torch/csrc/api/include/torch/torch.h)
 if(NOT EXISTS ${MILLRACE_TORCH}/lib/libtorch_cpu.so)
   message(FATAL_ERROR "libtorch not found. Run scripts/setup.sh, or set -DMILLRACE_TORCH=<site-packages>/torch")
 endif()
