@@ -75,3 +75,15 @@ relocate() {
   mapfile -t options <<< "$found"
   overrides+=("${options[@]}")
 }
+
+# print_command WORD...: as a shell would read it.
+print_command() {
+  printf '%q ' "$@"
+  printf '\n'
+}
+
+# What the GPU libraries read, where nobody has said otherwise.
+export_gpu_defaults() {
+  export NCCL_DEBUG=${NCCL_DEBUG:-WARN} PYTORCH_CUDA_ALLOC_CONF=${PYTORCH_CUDA_ALLOC_CONF:-expandable_segments:True}
+  export PYTORCH_HIP_ALLOC_CONF=${PYTORCH_HIP_ALLOC_CONF:-expandable_segments:True}
+}

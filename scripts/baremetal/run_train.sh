@@ -68,10 +68,8 @@ relocate MODELROOT /models "models"
 
 command=("$program" launch -n "$NGPU" train "$CONFIG_FILE" "${overrides[@]}" "$@")
 if [[ -n ${DRY_RUN:-} ]]; then
-  printf '%q ' "${command[@]}"
-  printf '\n'
+  print_command "${command[@]}"
   exit
 fi
-export NCCL_DEBUG=${NCCL_DEBUG:-WARN} PYTORCH_CUDA_ALLOC_CONF=${PYTORCH_CUDA_ALLOC_CONF:-expandable_segments:True}
-export PYTORCH_HIP_ALLOC_CONF=${PYTORCH_HIP_ALLOC_CONF:-expandable_segments:True}
+export_gpu_defaults
 exec "${command[@]}"

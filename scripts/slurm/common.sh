@@ -202,13 +202,11 @@ train_on_slurm() {
   fi
   local command=("${launch[@]}" "${container[@]}" "$program" train "$config" "${overrides[@]}" "${defaults[@]}" "$@")
   if [[ -n ${DRY_RUN:-} ]]; then
-    printf '%q ' "${command[@]}"
-    printf '\n'
+    print_command "${command[@]}"
     return
   fi
 
-  export NCCL_DEBUG=${NCCL_DEBUG:-WARN} PYTORCH_CUDA_ALLOC_CONF=${PYTORCH_CUDA_ALLOC_CONF:-expandable_segments:True}
-  export PYTORCH_HIP_ALLOC_CONF=${PYTORCH_HIP_ALLOC_CONF:-expandable_segments:True}
+  export_gpu_defaults
   # The name by which Slurm itself reaches this node, which is that of rank 0.
   MASTER_ADDR=${MASTER_ADDR:-$(scontrol show node "$SLURMD_NODENAME" | sed -n 's/.*\bNodeAddr=\([^ ]*\).*/\1/p')}
   export MASTER_ADDR
