@@ -48,6 +48,21 @@ def program():
     return PROGRAM
 
 
+@pytest.fixture(scope="session")
+def emoji_set(program, tmp_path_factory):
+    """emoji_set(count, size=16): a folder with that many captioned pictures, made once."""
+    folder = tmp_path_factory.mktemp("emoji")
+
+    def make(count: int, size: int = 16) -> Path:
+        path = folder / f"{count}-{size}"
+        if not path.exists():
+            command = [program, "prepare", "emoji", "--output", path, "--size", str(size), "--count", str(count)]
+            subprocess.run(command, check=True, timeout=120, capture_output=True)
+        return path
+
+    return make
+
+
 @pytest.fixture
 def millrace(program, tmp_path):
     """millrace("forward", "t5", ..., status=0): runs the program and checks its exit status.

@@ -28,18 +28,9 @@ KILL_SEED = int(os.environ.get("MILLRACE_KILL_SEED", 1))
 
 
 @pytest.fixture(scope="session")
-def pictures(program, tmp_path_factory):
+def pictures(emoji_set):
     """pictures(n): a data set of n samples."""
-    folder = tmp_path_factory.mktemp("pictures")
-
-    def make(count: int) -> Path:
-        path = folder / str(count)
-        if not path.exists():
-            command = [program, "prepare", "emoji", "--output", path, "--size", "16", "--count", str(count)]
-            subprocess.run(command, check=True, timeout=120, capture_output=True)
-        return path
-
-    return make
+    return emoji_set
 
 
 class Ranks:

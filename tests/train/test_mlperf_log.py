@@ -18,10 +18,8 @@ QUIET = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
 
 
 @pytest.fixture(scope="session")
-def emoji(program, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("emoji64") / "set"
-    subprocess.run([program, "prepare", "emoji", "--output", folder, "--size", "16", "--count", "64"], check=True, timeout=120)
-    return folder
+def emoji(emoji_set):
+    return emoji_set(64)
 
 
 def arguments(folder, emoji, *overrides):

@@ -21,10 +21,8 @@ SIZES = {
 
 
 @pytest.fixture(scope="session")
-def emoji(program, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("emoji") / "set"
-    subprocess.run([program, "prepare", "emoji", "--output", folder, "--size", "64", "--count", "24"], check=True, timeout=120)
-    return folder
+def emoji(emoji_set):
+    return emoji_set(24, size=64)
 
 
 def options(emoji, folder, size, mode, *more):

@@ -15,10 +15,8 @@ SHORT = ["--training.steps=2", "--checkpoint.interval=2", "--sample.every_steps=
 
 
 @pytest.fixture(scope="session")
-def emoji16(program, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("emoji16") / "set"
-    subprocess.run([program, "prepare", "emoji", "--output", folder, "--size", "16", "--count", "40"], check=True, timeout=120)
-    return folder
+def emoji16(emoji_set):
+    return emoji_set(40)
 
 
 def train_arguments(folder, emoji16, *overrides):

@@ -15,12 +15,8 @@ TINY = ROOT / "configs" / "tiny.toml"
 
 
 @pytest.fixture(scope="session")
-def emoji(program, tmp_path_factory):
-    import subprocess
-
-    folder = tmp_path_factory.mktemp("emoji") / "set"
-    subprocess.run([program, "prepare", "emoji", "--output", folder, "--size", "16", "--count", "40"], check=True, timeout=120)
-    return folder
+def emoji(emoji_set):
+    return emoji_set(40)
 
 
 @pytest.fixture
