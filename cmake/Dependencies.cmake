@@ -31,6 +31,22 @@ endif()
 if(FREETYPE_LIBRARY MATCHES "\\.a$" OR FREETYPE_LIBRARY_RELEASE MATCHES "\\.a$")
   target_link_libraries(Freetype::Freetype INTERFACE PNG::PNG brotlidec brotlicommon)
 endif()
+find_package(OpenSSL REQUIRED COMPONENTS Crypto)
+
+# libcurl is optional: `millrace download` needs it, and where it is missing the *_no_curl.cpp twins say so. fetch_deps.sh
+# does not bring it, because thirty packages hang on it (Kerberos, LDAP, RTMP, SSH, ...), and the machine's own is not
+# mixed with an unpacked OpenSSL.
+set(MILLRACE_HAS_CURL OFF)
+set(MILLRACE_CURL "")
+if(NOT EXISTS ${MILLRACE_DEPS})
+  find_package(CURL 7.85 QUIET)
+  if(CURL_FOUND)
+    set(MILLRACE_HAS_CURL ON)
+    set(MILLRACE_CURL CURL::libcurl)
+  endif()
+endif()
+message(STATUS "libcurl: ${MILLRACE_HAS_CURL}")
+
 if(MILLRACE_TESTS)
   find_package(GTest REQUIRED)
   include(GoogleTest)

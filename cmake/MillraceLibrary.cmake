@@ -6,6 +6,8 @@
 #   *_no_cuda.cpp    the twin, compiled when there is no compiler for them
 #   arrow_*.cpp      compiled when there is libarrow
 #   no_arrow*.cpp    the twins, compiled when there is none
+#   *_curl.cpp       compiled when there is libcurl
+#   *_no_curl.cpp    the twin, compiled when there is none; *_curl_test.cpp is left out then
 #   *_module.cpp     left out: a module of its own, which the program loads when it needs it
 #   *_isa.cpp        compiled once per CPU level (x86-64-v2, -v3, -v4) with -DMILLRACE_ISA=<level>
 # TORCH uses libtorch and its precompiled header.
@@ -30,6 +32,12 @@ function(millrace_library folder)
   else()
     list(FILTER sources EXCLUDE REGEX "/arrow_[^/]*$")
     list(FILTER tests EXCLUDE REGEX "/arrow_[^/]*$")
+  endif()
+  if(MILLRACE_HAS_CURL)
+    list(FILTER sources EXCLUDE REGEX "_no_curl\\.cpp$")
+  else()
+    list(FILTER sources EXCLUDE REGEX "[^o]_curl\\.cpp$")
+    list(FILTER tests EXCLUDE REGEX "_curl_test\\.cpp$")
   endif()
 
   if(NOT sources)  # a folder that has only headers

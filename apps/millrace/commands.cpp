@@ -11,6 +11,7 @@ constexpr std::array kCommands = std::to_array<Command>({
     {"sample", "draw pictures from a checkpoint", run_sample},
     {"evaluate", "compute the validation loss of a checkpoint", run_evaluate},
     {"plan", "say what a run on a cluster would take: memory, traffic, time", run_plan},
+    {"download", "fetch models and data sets", run_download},
     {"prepare", "build data sets", run_prepare},
     {"export", "write a checkpoint's weights in another naming", run_export},
     {"import", "check weights in any naming and write them under our names", run_import},

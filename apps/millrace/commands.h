@@ -26,6 +26,7 @@ int run_sample(const std::vector<std::string>& args);
 int run_export(const std::vector<std::string>& args);
 int run_import(const std::vector<std::string>& args);
 int run_plan(const std::vector<std::string>& args);
+int run_download(const std::vector<std::string>& args);
 int run_prepare(const std::vector<std::string>& args);
 int run_verify(const std::vector<std::string>& args);
 

@@ -1,17 +1,21 @@
 #include "train/stop_signals.h"
 
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cstdint>
+#include <cstring>
 
 namespace millrace {
 namespace {
 
 std::atomic<int> requested_signal{0};
 std::atomic<int64_t> requested_at{0};  // milliseconds
-static_assert(std::atomic<int>::is_always_lock_free && std::atomic<int64_t>::is_always_lock_free);
+std::atomic<const char*> first_text{nullptr}, second_text{nullptr};
+static_assert(std::atomic<int>::is_always_lock_free && std::atomic<int64_t>::is_always_lock_free &&
+              std::atomic<const char*>::is_always_lock_free);
 
 // A terminal, a launcher and a scheduler may each pass the same request on: within this time it is one.
 constexpr int64_t kSameRequestMilliseconds = 1000;
@@ -22,25 +26,31 @@ int64_t milliseconds() {
   return int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1000000;
 }
 
-// Only async-signal-safe calls here.
+// Only async-signal-safe calls here and below.
+void write_line(const char* text) {
+  const auto part = [](const char* part_text) { return iovec{const_cast<char*>(part_text), std::strlen(part_text)}; };
+  const iovec parts[] = {part("\nmillrace: "), part(text), part("\n")};
+  [[maybe_unused]] const auto written = ::writev(STDERR_FILENO, parts, 3);
+}
+
 void on_signal(int signal) {
   const int64_t now = milliseconds();
   int none = 0;
   if (!requested_signal.compare_exchange_strong(none, signal)) {
     const int64_t first = requested_at.load();
     if (first == 0 || now - first < kSameRequestMilliseconds) return;
-    const char message[] = "\nmillrace: second signal, leaving without a checkpoint\n";
-    [[maybe_unused]] const auto written = ::write(STDERR_FILENO, message, sizeof message - 1);
+    write_line(second_text.load());
     ::_exit(128 + signal);
   }
   requested_at = now;
-  const char message[] = "\nmillrace: stopping after this step with a checkpoint (again to leave at once)\n";
-  [[maybe_unused]] const auto written = ::write(STDERR_FILENO, message, sizeof message - 1);
+  write_line(first_text.load());
 }
 
 }  // namespace
 
-StopSignals::StopSignals() {
+StopSignals::StopSignals(const char* first, const char* second) {
+  first_text = first;
+  second_text = second;
   requested_signal = 0;
   requested_at = 0;
   struct sigaction action {};

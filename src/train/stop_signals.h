@@ -13,7 +13,9 @@ inline constexpr std::array kStopSignals = {SIGTERM, SIGINT, SIGUSR1};
 // Handlers are in place while the object lives.
 class StopSignals {
  public:
-  StopSignals();
+  // What is written to stderr at the first signal, and at the one that ends the program. The texts must stay alive.
+  explicit StopSignals(const char* first = "stopping after this step with a checkpoint (again to leave at once)",
+                       const char* second = "second signal, leaving without a checkpoint");
   ~StopSignals();
   StopSignals(const StopSignals&) = delete;
   StopSignals& operator=(const StopSignals&) = delete;

@@ -1,0 +1,34 @@
+// Which files of an output folder have been verified: a line each in the state folder, so that a second run neither
+// reads terabytes again nor takes a file for complete that only has the right size.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "download/checksum.h"
+#include "download/folder.h"
+
+namespace millrace {
+
+class VerifiedFiles {
+ public:
+  // Reads what is there; lines that make no sense are passed over.
+  static VerifiedFiles load(const Folder& state_folder);
+
+  // The checksum that the file had when it was verified; "" when it was not or has changed since (size, time).
+  std::string checksum_of(const std::string& path, const FileState& state) const;
+  // Adds a line. Throws StorageError.
+  void add(const Folder& state_folder, const std::string& path, const Checksum& checksum, const FileState& state);
+
+ private:
+  struct Entry {
+    std::string checksum;  // "sha256:..."
+    uint64_t size = 0;
+    int64_t modified_ns = 0;
+  };
+  std::map<std::string, Entry> entries_;
+  bool is_torn_ = false;  // the last line was cut short
+};
+
+}  // namespace millrace
