@@ -51,7 +51,7 @@ TEST(Progress, SaysHowFarHowFastAndHowLong) {
             "1.00 MiB of 4.00 MiB (25.0%)  512.00 KiB/s  ETA 0:06  12 of 57 files");
   const std::string text = progress_line(progress, 1 << 19, 0);
   EXPECT_EQ(progress_line(progress, 1 << 19, 200), "[######------------------] " + text);
-  EXPECT_EQ(progress_line(progress, 1 << 19, 80), "[##-------] " + text);
+  EXPECT_EQ(progress_line(progress, 1 << 19, 80), "[##------] " + text);
   EXPECT_EQ(progress_line(progress, 1 << 19, 70), text) << "no room for a bar";
   EXPECT_EQ(progress_line(progress, 1 << 19, 60), text.substr(0, 59));
   EXPECT_EQ(progress_line({.files = 1}, 0, 0), "0 B of 0 B (100.0%)  0 B/s  0 of 1 files");
