@@ -24,6 +24,26 @@ def noise(size, seed=0):
     return random.Random(seed).randbytes(size)
 
 
+# The files of FLUX.1's repositories, small.
+FLUX_REPOSITORY = {
+    "ae.safetensors": noise(3000, 1),
+    "flux1-schnell.safetensors": noise(4000, 2),
+    "README.md": b"#",
+    "text_encoder/config.json": b'{"model_type": "clip_text_model"}',
+    "text_encoder/model.safetensors": noise(2000, 3),
+    "text_encoder_2/config.json": b'{"model_type": "t5"}',
+    "text_encoder_2/model-00001-of-00002.safetensors": noise(2000, 4),
+    "text_encoder_2/model-00002-of-00002.safetensors": noise(1000, 5),
+    "text_encoder_2/model.safetensors.index.json": b"{}",
+    "tokenizer/merges.txt": b"#version: 0.2\n",
+    "tokenizer/vocab.json": b"{}",
+    "tokenizer_2/spiece.model": noise(700, 6),
+    "tokenizer_2/tokenizer.json": b"{}",
+    "transformer/diffusion_pytorch_model-00001-of-00003.safetensors": noise(9000, 7),
+    "vae/diffusion_pytorch_model.safetensors": noise(9000, 8),
+}
+
+
 BIG = noise(3_000_000, 42)
 
 

@@ -24,4 +24,16 @@ inline bool parse_command_line(CLI::App& app, const std::vector<std::string>& ar
   return true;
 }
 
+// The same arguments with "-" for "_" in the names of options: --num_workers means --num-workers.
+inline std::vector<std::string> with_dashes(std::vector<std::string> args) {
+  for (std::string& arg : args) {
+    if (arg.rfind("--", 0) != 0) continue;
+    for (char& c : arg) {
+      if (c == '=') break;
+      if (c == '_') c = '-';
+    }
+  }
+  return args;
+}
+
 }  // namespace millrace

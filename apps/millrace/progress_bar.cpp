@@ -18,9 +18,8 @@ constexpr double kLogPeriod = 60;
 
 }  // namespace
 
-ProgressBar::ProgressBar(std::string unit, int64_t already_done)
+ProgressBar::ProgressBar(std::string unit)
     : unit_(std::move(unit)),
-      already_done_(already_done),
       is_terminal_(::isatty(STDERR_FILENO) != 0),
       start_(now_seconds()),
       last_shown_(is_terminal_ ? start_ - kTerminalPeriod : start_) {}
@@ -38,15 +37,17 @@ std::string ProgressBar::text(int64_t done, int64_t total, double now, bool with
   }
   line += with_thousands(done) + (total > 0 ? "/" + with_thousands(total) : "") + " " + unit_;
   const double elapsed = now - start_;
-  const auto fresh = static_cast<double>(done - already_done_);
+  const auto fresh = static_cast<double>(done - done_earlier_);
   if (elapsed <= 0 || fresh <= 0) return line;
   line += format_double(", %.1f/s", fresh / elapsed);
   if (total > done) line += ", " + human_duration(elapsed / fresh * static_cast<double>(total - done)) + " left";
   return line;
 }
 
-void ProgressBar::update(int64_t done, int64_t total) {
+void ProgressBar::update(int64_t done, int64_t total, bool is_new) {
   const std::lock_guard lock(mutex_);
+  if (!is_new) done_earlier_ += done - done_;
+  done_ = done;
   const double now = now_seconds();
   const bool is_last = done == total;
   if (is_finished_ || (now - last_shown_ < (is_terminal_ ? kTerminalPeriod : kLogPeriod) && !(is_last && is_terminal_)))

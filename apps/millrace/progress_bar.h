@@ -10,14 +10,14 @@ namespace millrace {
 // Safe to update from several threads.
 class ProgressBar {
  public:
-  // unit: what is counted, in the plural: "pictures". already_done: what an earlier run did, left out of the rate.
-  explicit ProgressBar(std::string unit, int64_t already_done = 0);
+  // unit: what is counted, in the plural: "pictures".
+  explicit ProgressBar(std::string unit);
   ~ProgressBar();  // leaves the terminal's line
   ProgressBar(const ProgressBar&) = delete;
   ProgressBar& operator=(const ProgressBar&) = delete;
 
-  // total 0: not known yet.
-  void update(int64_t done, int64_t total);
+  // total 0: not known yet. is_new: false when what was added is an earlier run's work, which is left out of the rate.
+  void update(int64_t done, int64_t total, bool is_new = true);
   // Ends the line. Nothing is shown afterwards.
   void finish();
 
@@ -26,7 +26,8 @@ class ProgressBar {
 
   std::mutex mutex_;
   std::string unit_;
-  int64_t already_done_;
+  int64_t done_ = 0;
+  int64_t done_earlier_ = 0;
   bool is_terminal_;
   double start_;
   double last_shown_;

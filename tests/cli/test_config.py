@@ -310,7 +310,8 @@ def generated_part(program, page):
         return output_of(program, "train", "--help=markdown")
     everything = output_of(program, "--help")
     names = re.findall(r"^  ([a-z]+) ", everything, re.MULTILINE)
-    titles = [name for name in names if name not in ("millrace", "train")] + ["prepare emoji"]
+    titles = [name for name in names if name not in ("millrace", "train")]
+    titles += ["prepare " + name for name in re.findall(r"^  ([a-z-]+)  ", output_of(program, "prepare", "--help"), re.MULTILINE)]
     parts = {"All commands": everything} | {title: output_of(program, *title.split(), "--help") for title in sorted(titles)}
     return "\n".join(f"## {title}\n\n```text\n{text.strip()}\n```\n" for title, text in parts.items())
 

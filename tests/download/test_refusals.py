@@ -11,7 +11,7 @@ import threading
 import time
 
 import pytest
-from download_server import BIG, TOKEN, Fault, Server, add_big, assert_big, make_certificate, noise, tree, wait_until
+from download_server import BIG, FLUX_REPOSITORY, TOKEN, Fault, Server, add_big, assert_big, make_certificate, noise, tree, wait_until
 
 # Refusals
 

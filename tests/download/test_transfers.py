@@ -9,7 +9,7 @@ import socket
 import time
 
 import pytest
-from download_server import BIG, Fault, add_big, assert_big, noise, parts, tree, wait_until
+from download_server import BIG, FLUX_REPOSITORY, Fault, add_big, assert_big, noise, parts, tree, wait_until
 
 # Both kinds of source
 
@@ -61,25 +61,6 @@ def test_a_mirror_that_knows_no_commits_serves_the_branch(download, server, tmp_
     del server.resources["/api/models/owner/name/revision/main"]
     download("hf:owner/name")
     assert tree(tmp_path / "name") == {"w.safetensors": b"v1"}
-
-
-FLUX_REPOSITORY = {
-    "ae.safetensors": noise(3000, 1),
-    "flux1-schnell.safetensors": noise(4000, 2),
-    "README.md": b"#",
-    "text_encoder/config.json": b'{"model_type": "clip_text_model"}',
-    "text_encoder/model.safetensors": noise(2000, 3),
-    "text_encoder_2/config.json": b'{"model_type": "t5"}',
-    "text_encoder_2/model-00001-of-00002.safetensors": noise(2000, 4),
-    "text_encoder_2/model-00002-of-00002.safetensors": noise(1000, 5),
-    "text_encoder_2/model.safetensors.index.json": b"{}",
-    "tokenizer/merges.txt": b"#version: 0.2\n",
-    "tokenizer/vocab.json": b"{}",
-    "tokenizer_2/spiece.model": noise(700, 6),
-    "tokenizer_2/tokenizer.json": b"{}",
-    "transformer/diffusion_pytorch_model-00001-of-00003.safetensors": noise(9000, 7),
-    "vae/diffusion_pytorch_model.safetensors": noise(9000, 8),
-}
 
 
 def test_encoders_lie_where_the_mlperf_configuration_names_them(download, server, tmp_path):

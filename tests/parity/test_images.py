@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pictures import resize_rows_first
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUILD = Path(os.environ.get("MILLRACE", ROOT / "build" / "millrace")).parent
@@ -126,12 +127,6 @@ def test_exif_orientation_is_ignored_as_by_pillow(tmp_path):
 
 
 SIZES = [(640, 480, 341, 256), (300, 257, 299, 256), (57, 31, 90, 64), (1023, 768, 341, 256), (100, 100, 7, 5), (33, 500, 17, 257)]
-
-
-def resize_rows_first(image, size, filter):
-    """Rows, then columns: what Pillow did up to version 12, for every size. Since then it sometimes starts with the
-    columns, which moves single grey levels; two calls of one pass each are the same in every version."""
-    return image.resize((size[0], image.height), filter).resize(size, filter)
 
 
 @pytest.mark.parametrize("filter", ["bicubic", "bilinear"])

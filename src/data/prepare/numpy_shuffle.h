@@ -1,0 +1,12 @@
+// numpy.random.RandomState(seed).permutation(n): what pandas shuffles rows by. NumPy promises that it never changes.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace millrace {
+
+// 0 to n-1, shuffled; n below 2^32.
+std::vector<int64_t> numpy_permutation(uint32_t seed, int64_t n);
+
+}  // namespace millrace
