@@ -2,10 +2,12 @@
 
 #include <limits>
 
+#include "base/error.h"
 #include "kernels/adamw/adamw.h"
 #include "kernels/global_norm/global_norm.h"
 #include "kernels/op_check.h"
 #include "kernels/philox_fill/philox_fill.h"
+#include "kernels/winograd/winograd.h"
 
 namespace millrace {
 namespace {
@@ -77,10 +79,29 @@ KernelCheckResult check_philox(torch::ScalarType type, torch::Device device) {
   return {std::max(worst, (got.to(torch::kCPU) - expected).abs().max().item<double>()), 0};
 }
 
+KernelCheckResult check_winograd(torch::Device device) {
+  MILLRACE_CHECK(device.is_cpu());
+  constexpr int64_t kSide = 37, kChannels = 24, kGroups = 6;
+  const Tensor x = random_numbers(kSide * kSide * kChannels, 6).view({kSide, kSide, kChannels});
+  const Tensor filters = random_numbers(9 * kChannels * kChannels, 7).view({kChannels, kChannels, 3, 3}) * 0.1;
+  const Tensor gamma = random_numbers(kChannels, 8), beta = random_numbers(kChannels, 9),
+               bias = random_numbers(kChannels, 10);
+  const auto reference = [&](torch::ScalarType type) {
+    return winograd_reference(x.to(type), kGroups, 1e-6, gamma.to(type), beta.to(type), filters.to(type), bias.to(type),
+                              x.to(type))
+        .to(torch::kFloat64);
+  };
+  const Tensor y = torch::empty_like(x), exact = reference(torch::kFloat64);
+  winograd_conv3x3(x, group_norm_scale(x, kGroups, 1e-6, gamma, beta), winograd_filters(filters), bias, x, y);
+  return {relative_error(y.to(torch::kFloat64), exact),
+          4 * relative_error(reference(torch::kFloat32), exact) + kFp32Epsilon};
+}
+
 }  // namespace
 
 std::vector<KernelCheck> kernel_checks() {
   std::vector<KernelCheck> checks;
+  checks.push_back({"winograd fp32", check_winograd, /*cpu_only=*/true});
   for (const auto& [type, type_name] : {std::pair{torch::kFloat32, "fp32"}, {torch::kBFloat16, "bf16"}}) {
     const std::string suffix = std::string(" ") + type_name;
     const auto add = [&, type = type](const std::string& name, auto check) {

@@ -18,6 +18,7 @@ struct KernelCheckResult {
 struct KernelCheck {
   std::string name;  // "norm_modulate bf16"
   std::function<KernelCheckResult(torch::Device device)> run;
+  bool cpu_only = false;  // there is no such kernel for GPUs
 };
 
 // Forward and backward of every kernel, fp32 and bf16. Takes milliseconds each.
