@@ -190,7 +190,8 @@ void draw(const SampleArguments& arguments, const Source& source, torch::Device 
   const torch::Dtype dtype = compute_dtype(config, device);
   const std::unique_ptr<PictureCodec> codec = make_picture_codec(config, dtype, device);
   const flux::FluxConfig sizes = flux_config(config, codec->channels());
-  CaptionEncoders encoders = make_caption_encoders(config, sizes, dtype, device);
+  CaptionEncoders encoders =
+      make_caption_encoders(config, sizes, dtype, device, arguments.shards_weights ? &ranks.mesh() : nullptr);
   FlatParametersOptions placement{dtype, device, /*training=*/false};
   if (arguments.shards_weights) placement.mesh = &ranks.mesh();
   flux::Flux model(sizes, placement);

@@ -1,6 +1,8 @@
 #include "config/option_table.h"
 
+#include <algorithm>
 #include <cmath>
+#include <string_view>
 #include <type_traits>
 
 #include "base/log.h"
@@ -190,6 +192,10 @@ std::string value_text(const Option& option) {
 
 std::string assign(const Option& option, const TomlValue& value) {
   if (value.kind == Kind::kNone && option.info.none_is_empty) return assign(option, TomlValue::of_text(""));
+  // "auto", true or false: TOML's own truth values stand for the texts.
+  const bool names_truth = std::any_of(option.info.choices.begin(), option.info.choices.end(),
+                                       [](const char* choice) { return std::string_view(choice) == "true"; });
+  if (value.kind == Kind::kBool && names_truth) return assign(option, TomlValue::of_text(text_of(value.boolean)));
   const bool assigned = std::visit(
       [&](auto* pointer) {
         using Member = std::remove_pointer_t<decltype(pointer)>;

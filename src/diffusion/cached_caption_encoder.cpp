@@ -29,8 +29,8 @@ class CachedCaptionEncoder : public CaptionEncoder {
       rows[caption] = find(caption);
       if (!rows[caption].defined()) missing.push_back(caption);
     }
-    if (!missing.empty()) {
-      const torch::Tensor encoded = encoder_->encode(missing);
+    if (encoder_->any_rank(!missing.empty())) {
+      const torch::Tensor encoded = encoder_->encode(missing.empty() ? std::vector<std::string>(1) : missing);
       for (size_t i = 0; i < missing.size(); ++i) {
         rows[missing[i]] = encoded[static_cast<int64_t>(i)].contiguous();
         keep(missing[i], rows[missing[i]], /*is_new=*/true);
@@ -40,6 +40,8 @@ class CachedCaptionEncoder : public CaptionEncoder {
     for (const std::string& caption : captions) batch.push_back(rows[caption]);
     return torch::stack(batch);
   }
+  bool is_sharded() const override { return encoder_->is_sharded(); }
+  bool any_rank(bool mine) override { return encoder_->any_rank(mine); }
   std::string identity() const override { return encoder_->identity(); }
 
  private:

@@ -13,12 +13,19 @@
 
 namespace millrace {
 
+class Mesh;
+
 // One encoding per caption. Not safe to use from two threads at once.
 class CaptionEncoder {
  public:
   virtual ~CaptionEncoder() = default;
   // [B, T, X] or [B, V]; the same caption gives the same numbers in every batch.
   virtual torch::Tensor encode(const std::vector<std::string>& captions) = 0;
+  // Where the weights are sharded, the ranks of the mesh's shard axis call encode() equally often, each with at least
+  // one caption (any will do where there is none left).
+  virtual bool is_sharded() const { return false; }
+  // Whether one of those ranks says true; collective among them, and `mine` where the weights are whole.
+  virtual bool any_rank(bool mine) { return mine; }
   // Names the encoder and everything that its output depends on; the key of caches.
   virtual std::string identity() const = 0;
 };
@@ -29,17 +36,31 @@ std::unique_ptr<CaptionEncoder> random_word_encoder(int64_t num_tokens, int64_t 
 // The sum of a caption's word vectors over the root of their number: [B, width].
 std::unique_ptr<CaptionEncoder> random_pooled_encoder(int64_t width, torch::Device device);
 
+// A trained encoder's weights: whole on every rank, or sharded over a mesh's shard axis.
+struct EncoderPlacement {
+  torch::Dtype dtype = torch::kFloat32;
+  torch::Device device = torch::kCPU;
+  Mesh* mesh = nullptr;  // null: one rank; must live as long as the encoder
+  // "true", "false", or "auto": T5 on GPUs, and where its weights take more than 4 GiB; CLIP (a quarter of a GiB)
+  // never.
+  std::string shard = "auto";
+};
+
+// What EncoderPlacement::shard comes to for T5, on more than one rank; bytes: of its weights.
+bool shards_t5(const std::string& shard, bool on_gpu, int64_t bytes);
+
 // T5's last hidden state, captions cut or padded to num_tokens. folder: weights, config.json; tokenizer: empty for the
-// one in the folder. expected_width: what FLUX wants; ModelError otherwise.
+// one in the folder. expected_width: what FLUX wants, ModelError otherwise; 0: any.
 std::unique_ptr<CaptionEncoder> t5_caption_encoder(const std::filesystem::path& folder,
                                                    const std::filesystem::path& tokenizer, int64_t num_tokens,
-                                                   int64_t expected_width, torch::Dtype dtype, torch::Device device);
+                                                   int64_t expected_width, const EncoderPlacement& placement);
 // CLIP's pooled output.
 std::unique_ptr<CaptionEncoder> clip_caption_encoder(const std::filesystem::path& folder,
                                                      const std::filesystem::path& tokenizer, int64_t expected_width,
-                                                     torch::Dtype dtype, torch::Device device);
+                                                     const EncoderPlacement& placement);
 
 // Keeps encodings in memory, up to max_bytes, and, when a folder is given, in files there that later runs find again.
+// Ranks that share an encoder's weights agree on each call whether one of them lacks an encoding.
 std::unique_ptr<CaptionEncoder> cached_caption_encoder(std::unique_ptr<CaptionEncoder> encoder, uint64_t max_bytes,
                                                        const std::filesystem::path& folder = {});
 

@@ -18,6 +18,9 @@ class PixelCodec : public PictureCodec {
   torch::Tensor encode(const torch::Tensor& image_BCHW, const std::vector<RandomStream>&) override {
     return image_BCHW;
   }
+  PictureMoments moments(const torch::Tensor&) override {
+    throw ConfigError("[encoder.autoencoder_path] expected an autoencoder, got \"none\": pixels have no posterior");
+  }
   torch::Tensor decode(const torch::Tensor& latent_BZhw) override { return latent_BZhw; }
 };
 
@@ -59,8 +62,14 @@ class AutoencoderCodec : public PictureCodec {
 
   torch::Tensor encode(const torch::Tensor& image_BCHW, const std::vector<RandomStream>& streams) override {
     const torch::NoGradGuard no_grad;
-    const autoencoder::Moments moments = model_->encode(image_BCHW.to(device_, dtype_));
-    return sample_posterior(moments.mean_BZhw, moments.logvar_BZhw, streams, shift_, scale_);
+    const PictureMoments posterior = moments(image_BCHW);
+    return sample_posterior(posterior.mean_BZhw, posterior.logvar_BZhw, streams, shift_, scale_);
+  }
+
+  PictureMoments moments(const torch::Tensor& image_BCHW) override {
+    const torch::NoGradGuard no_grad;
+    const autoencoder::Moments both = model_->encode(image_BCHW.to(device_, dtype_));
+    return {both.mean_BZhw, both.logvar_BZhw};
   }
 
   torch::Tensor decode(const torch::Tensor& latent_BZhw) override {

@@ -12,6 +12,11 @@
 
 namespace millrace {
 
+// Of the normal distribution of latents that each picture stands for, [B, Z, h, w], neither scaled nor clamped.
+struct PictureMoments {
+  torch::Tensor mean_BZhw, logvar_BZhw;
+};
+
 class PictureCodec {
  public:
   virtual ~PictureCodec() = default;
@@ -21,6 +26,8 @@ class PictureCodec {
   // Scaled latents [B, Z, h, w], fp32, of pictures [B, 3, H, W] in -1..1. A stochastic codec draws from each sample's
   // stream.
   virtual torch::Tensor encode(const torch::Tensor& image_BCHW, const std::vector<RandomStream>& streams) = 0;
+  // What encode() draws from; ConfigError where there is no autoencoder.
+  virtual PictureMoments moments(const torch::Tensor& image_BCHW) = 0;
   // Pictures of scaled latents, not clamped.
   virtual torch::Tensor decode(const torch::Tensor& latent_BZhw) = 0;
 };

@@ -1,5 +1,6 @@
 #include "base/error.h"
 #include "base/log.h"
+#include "comm/mesh.h"
 #include "diffusion/caption_encoder.h"
 #include "models/clip/model.h"
 #include "models/model_table.h"
@@ -10,6 +11,8 @@ namespace millrace {
 namespace {
 
 constexpr int64_t kClipTokens = 77;
+constexpr int64_t kCpuTokensAtOnce = 2048;
+constexpr int64_t kMaxWholeBytes = int64_t{4} << 30;  // of weights that every rank of a CPU keeps unless told otherwise
 
 torch::Tensor token_ids(const Tokenizer& tokenizer, const std::vector<std::string>& captions, int64_t length,
                         torch::Device device) {
@@ -23,7 +26,7 @@ torch::Tensor token_ids(const Tokenizer& tokenizer, const std::vector<std::strin
 
 void check_fit(const std::filesystem::path& folder, const Tokenizer& tokenizer, int64_t vocab_size, int64_t width,
                int64_t expected_width) {
-  if (width != expected_width) {
+  if (expected_width > 0 && width != expected_width) {
     throw ModelError(str("[", folder.string(), "] expected encodings of width ", expected_width, ", got ", width,
                          " (the model's context_in_dim and vec_in_dim must be those of its encoders)"));
   }
@@ -33,79 +36,118 @@ void check_fit(const std::filesystem::path& folder, const Tokenizer& tokenizer, 
   }
 }
 
+int64_t bytes_of(const ModelDescription& model, torch::Dtype dtype) {
+  int64_t bytes = 0;
+  for (const auto& [name, shape] : model.shapes()) bytes += c10::multiply_integers(shape) * c10::elementSize(dtype);
+  return bytes;
+}
+
+// The mesh over which the weights are to be sharded; null: they are whole on every rank.
+Mesh* sharding_mesh(const EncoderPlacement& placement, bool wanted) {
+  return wanted && placement.mesh && placement.mesh->shard().size() > 1 ? placement.mesh : nullptr;
+}
+
 template <typename Model>
-std::shared_ptr<Model> load_model(const char* name, const std::filesystem::path& folder, torch::Dtype dtype,
-                                  torch::Device device) {
-  const auto model = std::dynamic_pointer_cast<Model>(ModelWeights(find_model(name), folder).load(dtype, device));
+std::shared_ptr<Model> load_model(const ModelWeights& weights, const EncoderPlacement& placement, Mesh* mesh) {
+  const auto model = std::dynamic_pointer_cast<Model>(
+      weights.load(FlatParametersOptions{.compute_dtype = placement.dtype, .device = placement.device, .mesh = mesh}));
   MILLRACE_CHECK(model != nullptr);
-  model->eval();
   return model;
 }
 
-class T5CaptionEncoder : public CaptionEncoder {
+// What T5 and CLIP have in common: tokens in, and weights that may be sharded.
+class PretrainedCaptionEncoder : public CaptionEncoder {
+ public:
+  torch::Tensor encode(const std::vector<std::string>& captions) override {
+    const torch::NoGradGuard no_grad;
+    const torch::Tensor ids_BL = token_ids(*tokenizer_, captions, num_tokens_, device_);
+    // A CPU gains nothing from more rows, and they would need memory. Sharded, each part would gather all weights.
+    const int64_t rows = ids_BL.size(0), at_once = std::max<int64_t>(1, kCpuTokensAtOnce / num_tokens_);
+    if (!device_.is_cpu() || mesh_ || rows <= at_once) return run(ids_BL);
+    std::vector<torch::Tensor> parts;
+    for (int64_t begin = 0; begin < rows; begin += at_once) {
+      parts.push_back(run(ids_BL.narrow(0, begin, std::min(at_once, rows - begin))));
+    }
+    return at::cat(parts, 0);
+  }
+  bool is_sharded() const override { return mesh_ != nullptr; }
+  bool any_rank(bool mine) override {
+    if (!mesh_) return mine;
+    const torch::Tensor answer_1 = torch::full({1}, mine ? 1 : 0, torch::dtype(torch::kInt32).device(device_));
+    mesh_->shard().all_reduce(answer_1, Reduce::kMax).wait();
+    return answer_1.item<int32_t>() != 0;
+  }
+
+ protected:
+  PretrainedCaptionEncoder(const std::filesystem::path& folder, const std::filesystem::path& tokenizer,
+                           TokenizerKind kind, torch::Device device)
+      : folder_(folder), tokenizer_(load_tokenizer(tokenizer.empty() ? folder : tokenizer, kind)), device_(device) {}
+
+  virtual torch::Tensor run(const torch::Tensor& ids_BL) = 0;
+
+  std::filesystem::path folder_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  torch::Device device_;
+  int64_t num_tokens_ = 0;
+  Mesh* mesh_ = nullptr;  // where the weights are sharded
+};
+
+class T5CaptionEncoder : public PretrainedCaptionEncoder {
  public:
   T5CaptionEncoder(const std::filesystem::path& folder, const std::filesystem::path& tokenizer, int64_t num_tokens,
-                   int64_t expected_width, torch::Dtype dtype, torch::Device device)
-      : folder_(folder),
-        tokenizer_(load_tokenizer(tokenizer.empty() ? folder : tokenizer, TokenizerKind::kT5)),
-        model_(load_model<t5::T5Encoder>("t5", folder, dtype, device)),
-        num_tokens_(num_tokens),
-        device_(device) {
+                   int64_t expected_width, const EncoderPlacement& placement)
+      : PretrainedCaptionEncoder(folder, tokenizer, TokenizerKind::kT5, placement.device) {
+    num_tokens_ = num_tokens;
+    const ModelWeights weights(find_model("t5"), folder);
+    mesh_ = sharding_mesh(
+        placement, shards_t5(placement.shard, placement.device.is_cuda(), bytes_of(weights.model(), placement.dtype)));
+    model_ = load_model<t5::T5Encoder>(weights, placement, mesh_);
     check_fit(folder, *tokenizer_, model_->config().vocab_size, model_->config().d_model, expected_width);
   }
 
-  torch::Tensor encode(const std::vector<std::string>& captions) override {
-    const torch::NoGradGuard no_grad;
-    return model_->forward(token_ids(*tokenizer_, captions, num_tokens_, device_));
-  }
   std::string identity() const override { return str("t5:", folder_.string(), ":", num_tokens_); }
 
  private:
-  std::filesystem::path folder_;
-  std::unique_ptr<Tokenizer> tokenizer_;
+  torch::Tensor run(const torch::Tensor& ids_BL) override { return model_->forward(ids_BL); }
+
   std::shared_ptr<t5::T5Encoder> model_;
-  int64_t num_tokens_;
-  torch::Device device_;
 };
 
-class ClipCaptionEncoder : public CaptionEncoder {
+class ClipCaptionEncoder : public PretrainedCaptionEncoder {
  public:
   ClipCaptionEncoder(const std::filesystem::path& folder, const std::filesystem::path& tokenizer,
-                     int64_t expected_width, torch::Dtype dtype, torch::Device device)
-      : folder_(folder),
-        tokenizer_(load_tokenizer(tokenizer.empty() ? folder : tokenizer, TokenizerKind::kClip)),
-        model_(load_model<clip::Clip>("clip", folder, dtype, device)),
-        num_tokens_(std::min(kClipTokens, model_->config().max_position_embeddings)),
-        device_(device) {
+                     int64_t expected_width, const EncoderPlacement& placement)
+      : PretrainedCaptionEncoder(folder, tokenizer, TokenizerKind::kClip, placement.device) {
+    mesh_ = sharding_mesh(placement, placement.shard == "true");
+    model_ = load_model<clip::Clip>(ModelWeights(find_model("clip"), folder), placement, mesh_);
+    num_tokens_ = std::min(kClipTokens, model_->config().max_position_embeddings);
     check_fit(folder, *tokenizer_, model_->config().vocab_size, model_->config().hidden_size, expected_width);
   }
 
-  torch::Tensor encode(const std::vector<std::string>& captions) override {
-    const torch::NoGradGuard no_grad;
-    return model_->forward(token_ids(*tokenizer_, captions, num_tokens_, device_)).pooled_BD;
-  }
   std::string identity() const override { return str("clip:", folder_.string()); }
 
  private:
-  std::filesystem::path folder_;
-  std::unique_ptr<Tokenizer> tokenizer_;
+  torch::Tensor run(const torch::Tensor& ids_BL) override { return model_->forward(ids_BL).pooled_BD; }
+
   std::shared_ptr<clip::Clip> model_;
-  int64_t num_tokens_;
-  torch::Device device_;
 };
 
 }  // namespace
 
+bool shards_t5(const std::string& shard, bool on_gpu, int64_t bytes) {
+  return shard == "true" || (shard == "auto" && (on_gpu || bytes > kMaxWholeBytes));
+}
+
 std::unique_ptr<CaptionEncoder> t5_caption_encoder(const std::filesystem::path& folder,
                                                    const std::filesystem::path& tokenizer, int64_t num_tokens,
-                                                   int64_t expected_width, torch::Dtype dtype, torch::Device device) {
-  return std::make_unique<T5CaptionEncoder>(folder, tokenizer, num_tokens, expected_width, dtype, device);
+                                                   int64_t expected_width, const EncoderPlacement& placement) {
+  return std::make_unique<T5CaptionEncoder>(folder, tokenizer, num_tokens, expected_width, placement);
 }
 
 std::unique_ptr<CaptionEncoder> clip_caption_encoder(const std::filesystem::path& folder,
                                                      const std::filesystem::path& tokenizer, int64_t expected_width,
-                                                     torch::Dtype dtype, torch::Device device) {
-  return std::make_unique<ClipCaptionEncoder>(folder, tokenizer, expected_width, dtype, device);
+                                                     const EncoderPlacement& placement) {
+  return std::make_unique<ClipCaptionEncoder>(folder, tokenizer, expected_width, placement);
 }
 
 }  // namespace millrace

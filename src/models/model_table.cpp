@@ -10,6 +10,7 @@
 #include "models/config_reader.h"
 #include "models/flux/entry.h"
 #include "models/t5/entry.h"
+#include "parallel/flat_model.h"
 
 namespace millrace {
 namespace {
@@ -32,7 +33,7 @@ std::optional<std::filesystem::path> config_beside(const std::filesystem::path& 
 }  // namespace
 
 ShapeMap ModelDescription::shapes() const {
-  return shapes_of(*build(torch::TensorOptions(torch::kMeta)));
+  return shapes_of(*build(FlatParametersOptions{.device = torch::kMeta}));
 }
 
 std::span<const ModelEntry> model_table() {
@@ -75,9 +76,22 @@ ModelWeights::ModelWeights(const ModelEntry& entry, const std::filesystem::path&
 }
 
 std::shared_ptr<torch::nn::Module> ModelWeights::load(torch::ScalarType dtype, torch::Device device) const {
-  std::shared_ptr<torch::nn::Module> module = model_->build(torch::TensorOptions(dtype).device(device));
+  return load(FlatParametersOptions{.compute_dtype = dtype, .device = device});
+}
+
+std::shared_ptr<torch::nn::Module> ModelWeights::load(const FlatParametersOptions& placement) const {
+  std::shared_ptr<torch::nn::Module> module = model_->build(placement);
   for (torch::Tensor& parameter : module->parameters()) parameter.set_requires_grad(false);
-  load_weights(*module, store_, rules_, entry_.ignorable);
+  if (auto* flat_model = dynamic_cast<FlatModel*>(module.get())) {
+    FlatParameters& flat = flat_model->flat_parameters();
+    const std::map<std::string, WeightRules> rules = rules_by_parameter(rules_);
+    for (const ParameterSlice& slice : flat.slices()) {
+      if (flat.owns(slice)) flat.assign(slice, import_tensor(store_, rules.at(slice.name)));
+    }
+    flat.refresh_compute();
+  } else {
+    load_weights(*module, store_, rules_, entry_.ignorable);
+  }
   module->eval();
   return module;
 }

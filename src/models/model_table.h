@@ -15,6 +15,7 @@
 #include <torch/types.h>
 
 #include "models/weights.h"
+#include "parallel/flat_parameters.h"
 
 namespace millrace {
 
@@ -59,8 +60,8 @@ ForwardPass autograd_pass(std::string name, std::vector<InputSpec> inputs, std::
 class ModelDescription {
  public:
   virtual ~ModelDescription() = default;
-  // Uninitialised parameters of that dtype on that device; on the meta device, shapes only.
-  virtual std::shared_ptr<torch::nn::Module> build(const torch::TensorOptions& options) const = 0;
+  // The model with parameters of no particular value, of that dtype, there; on the meta device, shapes only.
+  virtual std::shared_ptr<torch::nn::Module> build(const FlatParametersOptions& placement) const = 0;
   // theirs: the tensors of a file to be read, which decide between variants of a naming; empty when writing.
   virtual WeightRules weight_rules(Naming naming, const ShapeMap& theirs) const = 0;
   virtual std::vector<ForwardPass> passes() const = 0;
@@ -99,7 +100,9 @@ class ModelWeights {
   const WeightRules& rules() const { return rules_; }
   const WeightStore& store() const { return store_; }
 
-  // The model with these weights, converted. Its parameters require no gradient.
+  // The model with these weights, converted. Its parameters require no gradient. Sharded over placement.mesh, a rank
+  // reads its own part of the files alone; the autoencoder is whole on every rank.
+  std::shared_ptr<torch::nn::Module> load(const FlatParametersOptions& placement) const;
   std::shared_ptr<torch::nn::Module> load(torch::ScalarType dtype, torch::Device device) const;
   // The weights under our names, in the file's dtypes, bit for bit.
   TensorMap import() const;

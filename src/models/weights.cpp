@@ -172,23 +172,31 @@ void load_weights(torch::nn::Module& module, const WeightStore& store, const Wei
 TensorMap import_weights(const std::string& what, const ShapeMap& ours, const WeightStore& store,
                          const WeightRules& rules, const IgnorableNames& ignorable) {
   check_weights(what, ours, store, rules, ignorable);
-  std::map<std::string, std::map<int64_t, torch::Tensor>> pieces;
-  for (const WeightRule& rule : rules) {
-    pieces[rule.ours][rule.row_begin] = as_ours(rule, to_tensor(*store.find(rule.theirs), store.keep_alive()));
-  }
   TensorMap result;
-  for (const auto& [name, by_row] : pieces) {
-    std::vector<torch::Tensor> rows;
-    for (const auto& [row, piece] : by_row) {
-      if (!rows.empty() && piece.dtype() != rows[0].dtype()) {
-        throw ModelError("[" + store.path().string() + "] expected one dtype in all pieces of " + name + ", got " +
-                         std::string(rows[0].dtype().name()) + " and " + std::string(piece.dtype().name()));
-      }
-      rows.push_back(piece);
-    }
-    result[name] = rows.size() == 1 ? rows[0] : torch::cat(rows, 0);
-  }
+  for (const auto& [name, own_rules] : rules_by_parameter(rules)) result[name] = import_tensor(store, own_rules);
   return result;
+}
+
+std::map<std::string, WeightRules> rules_by_parameter(const WeightRules& rules) {
+  std::map<std::string, WeightRules> result;
+  for (const WeightRule& rule : rules) result[rule.ours].push_back(rule);
+  return result;
+}
+
+torch::Tensor import_tensor(const WeightStore& store, const WeightRules& rules) {
+  std::map<int64_t, torch::Tensor> by_row;
+  for (const WeightRule& rule : rules) {
+    by_row[rule.row_begin] = as_ours(rule, to_tensor(*store.find(rule.theirs), store.keep_alive()));
+  }
+  std::vector<torch::Tensor> rows;
+  for (const auto& [row, piece] : by_row) {
+    if (!rows.empty() && piece.dtype() != rows[0].dtype()) {
+      throw ModelError("[" + store.path().string() + "] expected one dtype in all pieces of " + rules[0].ours +
+                       ", got " + std::string(rows[0].dtype().name()) + " and " + std::string(piece.dtype().name()));
+    }
+    rows.push_back(piece);
+  }
+  return rows.size() == 1 ? rows[0] : torch::cat(rows, 0);
 }
 
 TensorMap export_weights(const TensorMap& ours, const WeightRules& rules) {

@@ -64,6 +64,11 @@ void load_weights(torch::nn::Module& module, const WeightStore& store, const Wei
 TensorMap import_weights(const std::string& what, const ShapeMap& ours, const WeightStore& store,
                          const WeightRules& rules, const IgnorableNames& ignorable = {});
 
+// The same for one of our tensors at a time, where not all of them fit or are wanted: its rules alone, of a store that
+// check_weights() has passed.
+std::map<std::string, WeightRules> rules_by_parameter(const WeightRules& rules);
+torch::Tensor import_tensor(const WeightStore& store, const WeightRules& rules);
+
 // Our tensors (weights, or gradients) under their names: the exact inverse. What `ours` lacks is left out, so that
 // frozen parameters need no gradients. Results share memory with `ours` where they can.
 TensorMap export_weights(const TensorMap& ours, const WeightRules& rules);

@@ -1,40 +1,60 @@
 // Layers on ATen's own operations, for models that are used as they were trained: their weights come from a file, so
-// the constructors allocate and do not initialise. `options` says dtype and device; on the meta device a layer has
-// shapes but no memory.
+// the constructors allocate and do not initialise.
 #pragma once
 
 #include <torch/nn/module.h>
 #include <torch/types.h>
 
+#include <optional>
+
 namespace millrace {
+
+// Where a layer's parameters get their memory: at once, in that dtype on that device (on the meta device they have
+// shapes alone), or, kUnplaced, from FlatParameters later.
+using LayerMemory = std::optional<torch::TensorOptions>;
+inline constexpr std::nullopt_t kUnplaced = std::nullopt;
+
+// x [..., K] times weight_NK^T, plus bias_N where defined. Without a graph, products on a CPU go where they are fastest
+// (nn/gemm.h).
+torch::Tensor linear_rows(const torch::Tensor& x, const torch::Tensor& weight_NK, const torch::Tensor& bias_N = {});
+
+// Tensors that lie one after the other in one buffer, as FlatParameters places a unit's, as one along dimension 0;
+// undefined where they do not.
+torch::Tensor stacked(std::initializer_list<torch::Tensor> parts);
 
 struct PlainLinear : torch::nn::Module {
   // weight [out, in], bias [out] or none
-  PlainLinear(int64_t in, int64_t out, bool with_bias, const torch::TensorOptions& options);
-  torch::Tensor forward(const torch::Tensor& x) const { return torch::linear(x, weight, bias); }
+  PlainLinear(int64_t in, int64_t out, bool with_bias, const LayerMemory& memory);
+  torch::Tensor forward(const torch::Tensor& x) const { return linear_rows(x, weight, bias); }
   torch::Tensor weight, bias;
 };
 
 struct PlainEmbedding : torch::nn::Module {
   // weight [count, dim]
-  PlainEmbedding(int64_t count, int64_t dim, const torch::TensorOptions& options);
+  PlainEmbedding(int64_t count, int64_t dim, const LayerMemory& memory);
   torch::Tensor forward(const torch::Tensor& ids) const { return torch::embedding(weight, ids); }
   torch::Tensor weight;
 };
 
 struct PlainConv2d : torch::nn::Module {
   // weight [out, in, kernel, kernel], bias [out]; zero padding on all sides
-  PlainConv2d(int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t padding,
-              const torch::TensorOptions& options);
+  PlainConv2d(int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t padding, const LayerMemory& memory);
   torch::Tensor forward(const torch::Tensor& x_BCHW) const;
+  // 3 x 3, stride 1, padding 1, and enough channels for kernels/winograd to pay.
+  bool suits_winograd() const;
+  // The weights as that wants them, made at the first call and again when the weights have changed.
+  const torch::Tensor& winograd_filters() const;
   torch::Tensor weight, bias;
 
  private:
   int64_t stride_, padding_;
+  mutable torch::Tensor winograd_filters_;
+  mutable const void* filters_of_ = nullptr;
+  mutable int64_t filters_version_ = -1;
 };
 
 struct PlainLayerNorm : torch::nn::Module {
-  PlainLayerNorm(int64_t dim, double eps, const torch::TensorOptions& options);
+  PlainLayerNorm(int64_t dim, double eps, const LayerMemory& memory);
   torch::Tensor forward(const torch::Tensor& x) const;
   torch::Tensor weight, bias;
 
@@ -43,7 +63,7 @@ struct PlainLayerNorm : torch::nn::Module {
 };
 
 struct PlainRmsNorm : torch::nn::Module {
-  PlainRmsNorm(int64_t dim, double eps, const torch::TensorOptions& options);
+  PlainRmsNorm(int64_t dim, double eps, const LayerMemory& memory);
   torch::Tensor forward(const torch::Tensor& x) const;
   torch::Tensor weight;
 
@@ -52,14 +72,24 @@ struct PlainRmsNorm : torch::nn::Module {
 };
 
 struct PlainGroupNorm : torch::nn::Module {
-  PlainGroupNorm(int64_t groups, int64_t channels, double eps, const torch::TensorOptions& options);
+  PlainGroupNorm(int64_t groups, int64_t channels, double eps, const LayerMemory& memory);
   torch::Tensor forward(const torch::Tensor& x_BCHW) const;
+  int64_t groups() const { return groups_; }
+  double eps() const { return eps_; }
   torch::Tensor weight, bias;
 
  private:
   int64_t groups_;
   double eps_;
 };
+
+// A picture that the fast convolutions for frozen models take: fp32 on a CPU, channels last, and no graph is made.
+bool takes_fast_convolutions(const torch::Tensor& x_BCHW);
+
+// conv(silu(norm(x))) + residual (which may be undefined): the step that autoencoders are made of, in one pass over the
+// picture where that is possible. A picture's result does not depend on the others in its batch.
+torch::Tensor norm_silu_conv(const PlainGroupNorm& norm, const PlainConv2d& conv, const torch::Tensor& x_BCHW,
+                             const torch::Tensor& residual_BCHW = {});
 
 // Random values for runs without trained weights: matrices, kernels and embeddings N(0, std), norm weights 1, biases 0.
 // The same seed gives the same values on every device.

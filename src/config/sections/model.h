@@ -110,6 +110,7 @@ struct EncoderConfig {
   int64_t max_t5_encoding_len = 256;
   std::string empty_encodings_path;
   std::string cache_encodings = "none";
+  std::string shard = "auto";
 
   template <typename Visitor>
   void describe(Visitor& visit) {
@@ -151,6 +152,10 @@ struct EncoderConfig {
     visit(cache_encodings, {.name = "cache_encodings",
                             .meaning = "keep text encodings of captions seen before",
                             .choices = {"none", "memory", "disk"}});
+    visit(shard, {.name = "shard",
+                  .meaning = "split the weights of T5 and CLIP over the ranks of the shard axis; auto: T5 alone, on "
+                             "GPUs and where it takes more than 4 GiB",
+                  .choices = {"auto", "true", "false"}});
   }
   bool operator==(const EncoderConfig&) const = default;
 };

@@ -30,6 +30,39 @@ TEST(Autoencoder, ShapesOfBothDirections) {
   EXPECT_EQ(model.decode(moments.mean_BZhw).sizes(), (std::vector<int64_t>{2, 3, 12, 20}));
 }
 
+TEST(Autoencoder, APicturesResultDoesNotDependOnItsBatch) {
+  AutoencoderConfig config = small();
+  config.block_out_channels = {16, 16, 32};
+  Autoencoder model(config, torch::kFloat32);
+  init_normal(model, 0.1, 1);
+  const torch::NoGradGuard no_grad;
+  for (const int64_t side : {12, 44}) {
+    const torch::Tensor images = torch::rand({3, 3, side, side}) * 2 - 1;
+    const Moments together = model.encode(images), alone = model.encode(images.narrow(0, 1, 1));
+    EXPECT_TRUE(torch::equal(together.mean_BZhw[1], alone.mean_BZhw[0])) << side;
+    EXPECT_TRUE(torch::equal(together.logvar_BZhw[1], alone.logvar_BZhw[0])) << side;
+    const torch::Tensor decoded = model.decode(together.mean_BZhw);
+    EXPECT_TRUE(torch::equal(decoded[1], model.decode(alone.mean_BZhw)[0])) << side;
+  }
+}
+
+TEST(Autoencoder, WinogradAndDirectConvolutionsAgree) {
+  AutoencoderConfig config = small();
+  config.block_out_channels = {16, 16, 32};
+  Autoencoder model(config, torch::kFloat32);
+  init_normal(model, 0.1, 1);
+  const torch::Tensor image = torch::rand({1, 3, 60, 44}) * 2 - 1;
+  const torch::Tensor direct = model.encode(image).mean_BZhw.detach();  // with a graph: ATen's convolutions
+  const torch::NoGradGuard no_grad;
+  const auto distance = [&] {
+    return ((model.encode(image).mean_BZhw - direct).norm() / direct.norm()).item<double>();
+  };
+  EXPECT_LT(distance(), 1e-5);
+  // Filters are made anew when the weights change.
+  for (torch::Tensor& parameter : model.parameters()) parameter.mul_(0.5);
+  EXPECT_GT(distance(), 1e-2);
+}
+
 TEST(Autoencoder, PicturesThatDoNotDivideAreRefused) {
   Autoencoder model(small(), torch::kFloat32);
   EXPECT_THROW(model.encode(torch::zeros({1, 3, 12, 18})), ModelError);

@@ -21,9 +21,8 @@ ResidualBlock::ResidualBlock(int64_t in, int64_t out, int64_t groups, const torc
 }
 
 torch::Tensor ResidualBlock::forward(const torch::Tensor& x_BCHW) const {
-  torch::Tensor h = conv1_->forward(torch::silu(norm1_->forward(x_BCHW)));
-  h = conv2_->forward(torch::silu(norm2_->forward(h)));
-  return (nin_shortcut_ ? nin_shortcut_->forward(x_BCHW) : x_BCHW) + h;
+  const torch::Tensor h_BCHW = norm_silu_conv(*norm1_, *conv1_, x_BCHW);
+  return norm_silu_conv(*norm2_, *conv2_, h_BCHW, nin_shortcut_ ? nin_shortcut_->forward(x_BCHW) : x_BCHW);
 }
 
 AttentionBlock::AttentionBlock(int64_t channels, int64_t groups, const torch::TensorOptions& options) {
@@ -43,7 +42,8 @@ torch::Tensor AttentionBlock::forward(const torch::Tensor& x_BCHW) const {
     return projection.forward(normed_BCHW).flatten(2).transpose(1, 2).unsqueeze(1);
   };
   const torch::Tensor attended_B1LC = at::scaled_dot_product_attention(as_tokens(*q_), as_tokens(*k_), as_tokens(*v_));
-  const torch::Tensor attended_BCHW = attended_B1LC.squeeze(1).transpose(1, 2).reshape(x_BCHW.sizes());
+  torch::Tensor attended_BCHW = attended_B1LC.squeeze(1).transpose(1, 2).reshape(x_BCHW.sizes());
+  attended_BCHW = attended_BCHW.contiguous(x_BCHW.suggest_memory_format());
   return x_BCHW + proj_out_->forward(attended_BCHW);
 }
 

@@ -21,8 +21,10 @@ class Description : public ModelDescription {
  public:
   explicit Description(AutoencoderConfig config) : config_(std::move(config)) {}
 
-  std::shared_ptr<torch::nn::Module> build(const torch::TensorOptions& options) const override {
-    return std::make_shared<Autoencoder>(config_, options);
+  // Whole on every rank: 84 million weights are not worth the gathers.
+  std::shared_ptr<torch::nn::Module> build(const FlatParametersOptions& placement) const override {
+    return std::make_shared<Autoencoder>(
+        config_, torch::TensorOptions().dtype(placement.compute_dtype).device(placement.device));
   }
   WeightRules weight_rules(Naming naming, const ShapeMap&) const override {
     return autoencoder::weight_rules(config_, naming);

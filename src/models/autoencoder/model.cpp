@@ -32,6 +32,17 @@ void check_input(const char* name, const torch::Tensor& x, int64_t channels, int
                    ", H, W] with H and W multiples of " + std::to_string(multiple) + ", got " + c10::str(x.sizes()));
 }
 
+// On a CPU pictures go through one at a time: that needs a batch's fraction of the memory, much of which then stays in
+// the cache, and what comes out does not depend on a picture's neighbours.
+template <typename Network>
+torch::Tensor run_network(const Network& network, const torch::Tensor& x_BCHW) {
+  if (!x_BCHW.is_cpu() || at::GradMode::is_enabled()) return network.forward(x_BCHW);
+  const torch::Tensor x = x_BCHW.contiguous(torch::MemoryFormat::ChannelsLast);
+  std::vector<torch::Tensor> rows;
+  for (int64_t b = 0; b < x.size(0); ++b) rows.push_back(network.forward(x.narrow(0, b, 1)).contiguous());
+  return at::cat(rows, 0);
+}
+
 }  // namespace
 
 Encoder::Encoder(const AutoencoderConfig& config, const torch::TensorOptions& options) {
@@ -61,7 +72,7 @@ torch::Tensor Encoder::forward(const torch::Tensor& image_BCHW) const {
     // Padded on the right and at the bottom only, as the authors' framework of the time did.
     if (level->resample) h = level->resample->forward(torch::constant_pad_nd(h, {0, 1, 0, 1}));
   }
-  return conv_out_->forward(torch::silu(norm_out_->forward(mid_->forward(h))));
+  return norm_silu_conv(*norm_out_, *conv_out_, mid_->forward(h));
 }
 
 Decoder::Decoder(const AutoencoderConfig& config, const torch::TensorOptions& options) {
@@ -91,7 +102,7 @@ torch::Tensor Decoder::forward(const torch::Tensor& latent_BZhw) const {
       h = (*level)->resample->forward(torch::upsample_nearest2d(h, {2 * h.size(2), 2 * h.size(3)}));
     }
   }
-  return conv_out_->forward(torch::silu(norm_out_->forward(h)));
+  return norm_silu_conv(*norm_out_, *conv_out_, h);
 }
 
 Autoencoder::Autoencoder(const AutoencoderConfig& config, const torch::TensorOptions& options)
@@ -102,13 +113,13 @@ Autoencoder::Autoencoder(const AutoencoderConfig& config, const torch::TensorOpt
 
 Moments Autoencoder::encode(const torch::Tensor& image_BCHW) const {
   check_input("image", image_BCHW, config_.in_channels, config_.downscale());
-  const std::vector<torch::Tensor> halves = encoder_->forward(image_BCHW).chunk(2, 1);
+  const std::vector<torch::Tensor> halves = run_network(*encoder_, image_BCHW).chunk(2, 1);
   return {halves[0], halves[1]};
 }
 
 torch::Tensor Autoencoder::decode(const torch::Tensor& latent_BZhw) const {
   check_input("latent", latent_BZhw, config_.latent_channels, 1);
-  return decoder_->forward(latent_BZhw);
+  return run_network(*decoder_, latent_BZhw);
 }
 
 }  // namespace millrace::autoencoder

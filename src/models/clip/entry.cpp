@@ -12,8 +12,8 @@ class Description : public ModelDescription {
  public:
   explicit Description(ClipConfig config) : config_(std::move(config)) {}
 
-  std::shared_ptr<torch::nn::Module> build(const torch::TensorOptions& options) const override {
-    return std::make_shared<Clip>(config_, options);
+  std::shared_ptr<torch::nn::Module> build(const FlatParametersOptions& placement) const override {
+    return std::make_shared<Clip>(config_, placement);
   }
   WeightRules weight_rules(Naming, const ShapeMap& theirs) const override {
     return clip::weight_rules(config_, theirs);

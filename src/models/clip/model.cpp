@@ -11,30 +11,39 @@ struct Group : torch::nn::Module {};
 
 }  // namespace
 
-ClipAttention::ClipAttention(const ClipConfig& config, const torch::TensorOptions& options)
-    : num_heads_(config.num_attention_heads) {
+ClipAttention::ClipAttention(const ClipConfig& config) : num_heads_(config.num_attention_heads) {
   const int64_t dim = config.hidden_size;
-  q_proj_ = register_module("q_proj", std::make_shared<PlainLinear>(dim, dim, true, options));
-  k_proj_ = register_module("k_proj", std::make_shared<PlainLinear>(dim, dim, true, options));
-  v_proj_ = register_module("v_proj", std::make_shared<PlainLinear>(dim, dim, true, options));
-  out_proj_ = register_module("out_proj", std::make_shared<PlainLinear>(dim, dim, true, options));
+  q_proj_ = register_module("q_proj", std::make_shared<PlainLinear>(dim, dim, true, kUnplaced));
+  k_proj_ = register_module("k_proj", std::make_shared<PlainLinear>(dim, dim, true, kUnplaced));
+  v_proj_ = register_module("v_proj", std::make_shared<PlainLinear>(dim, dim, true, kUnplaced));
+  out_proj_ = register_module("out_proj", std::make_shared<PlainLinear>(dim, dim, true, kUnplaced));
 }
 
 torch::Tensor ClipAttention::forward(const torch::Tensor& x_BLD) const {
-  const auto heads = [&](const PlainLinear& projection) {  // [B, H, L, K]
-    return projection.forward(x_BLD).unflatten(-1, {num_heads_, -1}).transpose(1, 2);
+  const auto heads = [&](const torch::Tensor& projected_BLD) {  // [B, H, L, K]
+    return projected_BLD.unflatten(-1, {num_heads_, -1}).transpose(1, 2);
   };
-  const torch::Tensor attended_BHLK = at::scaled_dot_product_attention(
-      heads(*q_proj_), heads(*k_proj_), heads(*v_proj_), {}, /*dropout_p=*/0.0, /*is_causal=*/true);
+  torch::Tensor q, k, v, weights_NK, biases_N;
+  if (!at::GradMode::is_enabled()) {
+    weights_NK = stacked({q_proj_->weight, k_proj_->weight, v_proj_->weight});
+    biases_N = stacked({q_proj_->bias, k_proj_->bias, v_proj_->bias});
+  }
+  if (weights_NK.defined() && biases_N.defined()) {
+    const std::vector<torch::Tensor> parts = linear_rows(x_BLD, weights_NK, biases_N).chunk(3, -1);
+    q = heads(parts[0]), k = heads(parts[1]), v = heads(parts[2]);
+  } else {
+    q = heads(q_proj_->forward(x_BLD)), k = heads(k_proj_->forward(x_BLD)), v = heads(v_proj_->forward(x_BLD));
+  }
+  const torch::Tensor attended_BHLK =
+      at::scaled_dot_product_attention(q, k, v, {}, /*dropout_p=*/0.0, /*is_causal=*/true);
   return out_proj_->forward(attended_BHLK.transpose(1, 2).flatten(2));
 }
 
-ClipMlp::ClipMlp(const ClipConfig& config, const torch::TensorOptions& options)
-    : quick_gelu_(config.hidden_act == "quick_gelu") {
+ClipMlp::ClipMlp(const ClipConfig& config) : quick_gelu_(config.hidden_act == "quick_gelu") {
   fc1_ = register_module("fc1",
-                         std::make_shared<PlainLinear>(config.hidden_size, config.intermediate_size, true, options));
+                         std::make_shared<PlainLinear>(config.hidden_size, config.intermediate_size, true, kUnplaced));
   fc2_ = register_module("fc2",
-                         std::make_shared<PlainLinear>(config.intermediate_size, config.hidden_size, true, options));
+                         std::make_shared<PlainLinear>(config.intermediate_size, config.hidden_size, true, kUnplaced));
 }
 
 torch::Tensor ClipMlp::forward(const torch::Tensor& x_BLD) const {
@@ -43,13 +52,13 @@ torch::Tensor ClipMlp::forward(const torch::Tensor& x_BLD) const {
   return fc2_->forward(quick_gelu_ ? hidden * torch::sigmoid(1.702 * hidden) : torch::gelu(hidden));
 }
 
-ClipLayer::ClipLayer(const ClipConfig& config, const torch::TensorOptions& options) {
+ClipLayer::ClipLayer(const ClipConfig& config) {
   const auto norm = [&] {
-    return std::make_shared<PlainLayerNorm>(config.hidden_size, config.layer_norm_eps, options);
+    return std::make_shared<PlainLayerNorm>(config.hidden_size, config.layer_norm_eps, kUnplaced);
   };
-  self_attn_ = register_module("self_attn", std::make_shared<ClipAttention>(config, options));
+  self_attn_ = register_module("self_attn", std::make_shared<ClipAttention>(config));
   layer_norm1_ = register_module("layer_norm1", norm());
-  mlp_ = register_module("mlp", std::make_shared<ClipMlp>(config, options));
+  mlp_ = register_module("mlp", std::make_shared<ClipMlp>(config));
   layer_norm2_ = register_module("layer_norm2", norm());
 }
 
@@ -58,33 +67,47 @@ torch::Tensor ClipLayer::forward(torch::Tensor x_BLD) const {
   return x_BLD + mlp_->forward(layer_norm2_->forward(x_BLD));
 }
 
-Clip::Clip(const ClipConfig& config, const torch::TensorOptions& options) : Module("CLIP"), config_(config) {
+Clip::Clip(const ClipConfig& config, const FlatParametersOptions& placement) : FlatModel("CLIP"), config_(config) {
   const auto text_model = register_module("text_model", std::make_shared<Group>());
   const auto embeddings = text_model->register_module("embeddings", std::make_shared<Group>());
   token_embedding_ = embeddings->register_module(
-      "token_embedding", std::make_shared<PlainEmbedding>(config.vocab_size, config.hidden_size, options));
+      "token_embedding", std::make_shared<PlainEmbedding>(config.vocab_size, config.hidden_size, kUnplaced));
   position_embedding_ = embeddings->register_module(
       "position_embedding",
-      std::make_shared<PlainEmbedding>(config.max_position_embeddings, config.hidden_size, options));
+      std::make_shared<PlainEmbedding>(config.max_position_embeddings, config.hidden_size, kUnplaced));
+  std::vector<UnitSpec> units = {packed_unit("embeddings", "text_model.embeddings.", *embeddings)};
   const auto encoder = text_model->register_module("encoder", std::make_shared<Group>());
   const auto layers = encoder->register_module("layers", std::make_shared<Group>());
   for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
-    layers_.push_back(layers->register_module(std::to_string(i), std::make_shared<ClipLayer>(config, options)));
+    const std::string name = std::to_string(i);
+    layers_.push_back(layers->register_module(name, std::make_shared<ClipLayer>(config)));
+    units.push_back(packed_unit("layer " + name, "text_model.encoder.layers." + name + ".", *layers_.back()));
   }
   final_layer_norm_ = text_model->register_module(
-      "final_layer_norm", std::make_shared<PlainLayerNorm>(config.hidden_size, config.layer_norm_eps, options));
+      "final_layer_norm", std::make_shared<PlainLayerNorm>(config.hidden_size, config.layer_norm_eps, kUnplaced));
+  for (const auto& item : final_layer_norm_->named_parameters()) {
+    units.back().parameters.emplace_back("text_model.final_layer_norm." + item.key(), item.value());
+  }
+  flat_ = std::make_unique<FlatParameters>(std::move(units), placement);
 }
 
-ClipOutput Clip::forward(const torch::Tensor& input_ids_BL) const {
+ClipOutput Clip::forward(const torch::Tensor& input_ids_BL) {
   check_token_ids("CLIP", input_ids_BL, config_.vocab_size);
   const int64_t length = input_ids_BL.size(1);
   if (length > config_.max_position_embeddings) {
     throw ModelError("[CLIP: input_ids] expected at most " + std::to_string(config_.max_position_embeddings) +
                      " tokens, got " + std::to_string(length));
   }
-  torch::Tensor x_BLD = token_embedding_->forward(input_ids_BL) + position_embedding_->weight.narrow(0, 0, length);
-  for (const auto& layer : layers_) x_BLD = layer->forward(x_BLD);
-  x_BLD = final_layer_norm_->forward(x_BLD);
+  torch::Tensor x_BLD;
+  {
+    const UnitUse use = flat_->forward_unit(0, /*keep=*/false);
+    x_BLD = token_embedding_->forward(input_ids_BL) + position_embedding_->weight.narrow(0, 0, length);
+  }
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    const UnitUse use = flat_->forward_unit(i + 1, /*keep=*/false);
+    x_BLD = layers_[i]->forward(x_BLD);
+    if (i + 1 == layers_.size()) x_BLD = final_layer_norm_->forward(x_BLD);
+  }
 
   // The first of several equal ids wins in both rules; a text without end-of-text token is described by its first
   // token, as in transformers.

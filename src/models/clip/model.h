@@ -12,6 +12,7 @@
 
 #include "models/clip/config.h"
 #include "nn/plain_layers.h"
+#include "parallel/flat_model.h"
 
 namespace millrace::clip {
 
@@ -21,7 +22,7 @@ struct ClipOutput {
 };
 
 struct ClipAttention : torch::nn::Module {
-  ClipAttention(const ClipConfig& config, const torch::TensorOptions& options);
+  explicit ClipAttention(const ClipConfig& config);
   torch::Tensor forward(const torch::Tensor& x_BLD) const;
 
  private:
@@ -30,7 +31,7 @@ struct ClipAttention : torch::nn::Module {
 };
 
 struct ClipMlp : torch::nn::Module {
-  ClipMlp(const ClipConfig& config, const torch::TensorOptions& options);
+  explicit ClipMlp(const ClipConfig& config);
   torch::Tensor forward(const torch::Tensor& x_BLD) const;
 
  private:
@@ -39,7 +40,7 @@ struct ClipMlp : torch::nn::Module {
 };
 
 struct ClipLayer : torch::nn::Module {
-  ClipLayer(const ClipConfig& config, const torch::TensorOptions& options);
+  explicit ClipLayer(const ClipConfig& config);
   torch::Tensor forward(torch::Tensor x_BLD) const;
 
  private:
@@ -48,12 +49,14 @@ struct ClipLayer : torch::nn::Module {
   std::shared_ptr<ClipMlp> mlp_;
 };
 
-class Clip : public torch::nn::Module {
+class Clip : public FlatModel {
  public:
-  Clip(const ClipConfig& config, const torch::TensorOptions& options);
+  // Sharded over placement.mesh, all ranks of the shard axis must call forward() equally often.
+  Clip(const ClipConfig& config, const FlatParametersOptions& placement);
+  Clip(const ClipConfig& config, const torch::TensorOptions& options) : Clip(config, on_one_device(options)) {}
 
   // input_ids_BL int64 in [0, vocab_size), L <= max_position_embeddings; ModelError otherwise.
-  ClipOutput forward(const torch::Tensor& input_ids_BL) const;
+  ClipOutput forward(const torch::Tensor& input_ids_BL);
   const ClipConfig& config() const { return config_; }
 
  private:

@@ -49,10 +49,8 @@ class Description : public ModelDescription {
  public:
   explicit Description(FluxConfig config) : config_(std::move(config)) {}
 
-  std::shared_ptr<torch::nn::Module> build(const torch::TensorOptions& options) const override {
-    return std::make_shared<Flux>(
-        config_,
-        FlatParametersOptions{.compute_dtype = c10::typeMetaToScalarType(options.dtype()), .device = options.device()});
+  std::shared_ptr<torch::nn::Module> build(const FlatParametersOptions& placement) const override {
+    return std::make_shared<Flux>(config_, placement);
   }
   WeightRules weight_rules(Naming naming, const ShapeMap&) const override {
     return flux::weight_rules(config_, naming);

@@ -20,7 +20,7 @@
 #include "models/flux/double_block.h"
 #include "models/flux/layers.h"
 #include "models/flux/single_block.h"
-#include "parallel/flat_parameters.h"
+#include "parallel/flat_model.h"
 
 namespace millrace::flux {
 
@@ -39,12 +39,11 @@ struct FluxInputGradients {
   torch::Tensor img_BIC, img_ids_BIA, txt_BTX, txt_ids_BTA, timesteps_B, y_BV, guidance_B;
 };
 
-class Flux : public torch::nn::Module {
+class Flux : public FlatModel {
  public:
   Flux(const FluxConfig& config, const FlatParametersOptions& options);
 
   const FluxConfig& config() const { return config_; }
-  FlatParameters& flat_parameters() { return *flat_; }
   // backward() needs them; a model made for training has them already.
   void allocate_gradients() { flat_->allocate_gradients(); }
 
@@ -70,7 +69,6 @@ class Flux : public torch::nn::Module {
   std::vector<std::shared_ptr<SingleBlock>> single_blocks_;
   struct FinalLayer;
   std::shared_ptr<FinalLayer> final_layer_;
-  std::unique_ptr<FlatParameters> flat_;
 
   // The modulations of consecutive blocks as one matrix: a unit of their weights, then of their biases. On one rank
   // there is one such unit; in sharded models none is larger than a block, as it is gathered whole.

@@ -12,8 +12,8 @@ class Description : public ModelDescription {
  public:
   explicit Description(T5Config config) : config_(std::move(config)) {}
 
-  std::shared_ptr<torch::nn::Module> build(const torch::TensorOptions& options) const override {
-    return std::make_shared<T5Encoder>(config_, options);
+  std::shared_ptr<torch::nn::Module> build(const FlatParametersOptions& placement) const override {
+    return std::make_shared<T5Encoder>(config_, placement);
   }
   WeightRules weight_rules(Naming, const ShapeMap& theirs) const override { return t5::weight_rules(config_, theirs); }
   std::vector<ForwardPass> passes() const override {

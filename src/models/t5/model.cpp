@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "kernels/gelu/gelu.h"
+#include "nn/linear.h"
 #include "nn/token_ids.h"
 
 namespace millrace::t5 {
@@ -29,47 +31,54 @@ torch::Tensor relative_position_buckets(int64_t length, int64_t num_buckets, int
   return bucket.unfold(0, length, 1).flip(0).to(device);
 }
 
-T5PositionBias::T5PositionBias(const T5Config& config, const torch::TensorOptions& options)
+T5PositionBias::T5PositionBias(const T5Config& config)
     : num_buckets_(config.relative_attention_num_buckets), max_distance_(config.relative_attention_max_distance) {
-  weight_ = register_parameter("weight", torch::empty({num_buckets_, config.num_heads}, options));
+  weight_ = register_parameter("weight", unplaced_parameter({num_buckets_, config.num_heads}), false);
 }
 
 torch::Tensor T5PositionBias::forward(int64_t length) const {
   const torch::Tensor bucket_LL = relative_position_buckets(length, num_buckets_, max_distance_, weight_.device());
-  return torch::embedding(weight_, bucket_LL).permute({2, 0, 1}).unsqueeze(0);
+  return torch::embedding(weight_, bucket_LL).permute({2, 0, 1}).unsqueeze(0).contiguous();
 }
 
-T5Attention::T5Attention(const T5Config& config, bool with_position_bias, const torch::TensorOptions& options)
-    : num_heads_(config.num_heads) {
+T5Attention::T5Attention(const T5Config& config, bool with_position_bias) : num_heads_(config.num_heads) {
   const int64_t inner = config.num_heads * config.d_kv;
-  q_ = register_module("q", std::make_shared<PlainLinear>(config.d_model, inner, false, options));
-  k_ = register_module("k", std::make_shared<PlainLinear>(config.d_model, inner, false, options));
-  v_ = register_module("v", std::make_shared<PlainLinear>(config.d_model, inner, false, options));
-  o_ = register_module("o", std::make_shared<PlainLinear>(inner, config.d_model, false, options));
+  q_ = register_module("q", std::make_shared<PlainLinear>(config.d_model, inner, false, kUnplaced));
+  k_ = register_module("k", std::make_shared<PlainLinear>(config.d_model, inner, false, kUnplaced));
+  v_ = register_module("v", std::make_shared<PlainLinear>(config.d_model, inner, false, kUnplaced));
+  o_ = register_module("o", std::make_shared<PlainLinear>(inner, config.d_model, false, kUnplaced));
   if (with_position_bias) {
-    position_bias = register_module("relative_attention_bias", std::make_shared<T5PositionBias>(config, options));
+    position_bias = register_module("relative_attention_bias", std::make_shared<T5PositionBias>(config));
   }
 }
 
 torch::Tensor T5Attention::forward(const torch::Tensor& x_BLD, const torch::Tensor& bias_1HLL) const {
-  const auto heads = [&](const PlainLinear& projection) {  // [B, H, L, K]
-    return projection.forward(x_BLD).unflatten(-1, {num_heads_, -1}).transpose(1, 2);
+  const auto heads = [&](const torch::Tensor& projected_BLN) {  // [B, H, L, K]
+    return projected_BLN.unflatten(-1, {num_heads_, -1}).transpose(1, 2);
   };
+  torch::Tensor q, k, v;
+  const torch::Tensor weights_NK =
+      at::GradMode::is_enabled() ? torch::Tensor() : stacked({q_->weight, k_->weight, v_->weight});
+  if (weights_NK.defined()) {
+    const std::vector<torch::Tensor> parts = linear_rows(x_BLD, weights_NK).chunk(3, -1);
+    q = heads(parts[0]), k = heads(parts[1]), v = heads(parts[2]);
+  } else {
+    q = heads(q_->forward(x_BLD)), k = heads(k_->forward(x_BLD)), v = heads(v_->forward(x_BLD));
+  }
   // T5 does not divide by the square root of K: its initialisation did.
-  const torch::Tensor attended_BHLK =
-      at::scaled_dot_product_attention(heads(*q_), heads(*k_), heads(*v_), bias_1HLL, /*dropout_p=*/0.0,
-                                       /*is_causal=*/false, /*scale=*/1.0);
+  const torch::Tensor attended_BHLK = at::scaled_dot_product_attention(q, k, v, bias_1HLL, /*dropout_p=*/0.0,
+                                                                       /*is_causal=*/false, /*scale=*/1.0);
   return o_->forward(attended_BHLK.transpose(1, 2).flatten(2));
 }
 
-T5FeedForward::T5FeedForward(const T5Config& config, const torch::TensorOptions& options) {
+T5FeedForward::T5FeedForward(const T5Config& config) {
   const std::string& kind = config.feed_forward_proj;
   activation_ = kind == "relu"         ? Activation::kRelu
                 : kind == "gated-gelu" ? Activation::kGeluTanh
                 : kind == "gelu"       ? Activation::kGelu
                                        : Activation::kSilu;
   const auto linear = [&](const char* name, int64_t in, int64_t out) {
-    return register_module(name, std::make_shared<PlainLinear>(in, out, false, options));
+    return register_module(name, std::make_shared<PlainLinear>(in, out, false, kUnplaced));
   };
   if (config.is_gated()) {
     in_ = linear("wi_0", config.d_model, config.d_ff);
@@ -94,20 +103,33 @@ torch::Tensor T5FeedForward::activate(const torch::Tensor& x) const {
   return x;
 }
 
+// Both halves of the gate from one product, the activation written over its own half.
+torch::Tensor T5FeedForward::gated_gelu_at_once(const torch::Tensor& x_BLD, const torch::Tensor& weights_NK) const {
+  const std::vector<torch::Tensor> halves = linear_rows(x_BLD, weights_NK).chunk(2, -1);
+  gelu_forward(halves[0], {}, halves[0]);
+  halves[0].mul_(halves[1]);
+  return out_->forward(halves[0]);
+}
+
 torch::Tensor T5FeedForward::forward(const torch::Tensor& x_BLD) const {
+  if (gated_in_ && activation_ == Activation::kGeluTanh && !at::GradMode::is_enabled()) {
+    const torch::Tensor weights_NK = stacked({in_->weight, gated_in_->weight});
+    if (weights_NK.defined()) return gated_gelu_at_once(x_BLD, weights_NK);
+  }
   const torch::Tensor hidden = activate(in_->forward(x_BLD));
   return out_->forward(gated_in_ ? hidden * gated_in_->forward(x_BLD) : hidden);
 }
 
-T5Block::T5Block(const T5Config& config, bool with_position_bias, const torch::TensorOptions& options) {
-  const auto norm = [&] { return std::make_shared<PlainRmsNorm>(config.d_model, config.layer_norm_epsilon, options); };
+T5Block::T5Block(const T5Config& config, bool with_position_bias) {
+  const auto norm = [&] {
+    return std::make_shared<PlainRmsNorm>(config.d_model, config.layer_norm_epsilon, kUnplaced);
+  };
   const auto layers = register_module("layer", std::make_shared<Group>());
   const auto first = layers->register_module("0", std::make_shared<Group>());
-  attention =
-      first->register_module("SelfAttention", std::make_shared<T5Attention>(config, with_position_bias, options));
+  attention = first->register_module("SelfAttention", std::make_shared<T5Attention>(config, with_position_bias));
   attention_norm_ = first->register_module("layer_norm", norm());
   const auto second = layers->register_module("1", std::make_shared<Group>());
-  feed_forward_ = second->register_module("DenseReluDense", std::make_shared<T5FeedForward>(config, options));
+  feed_forward_ = second->register_module("DenseReluDense", std::make_shared<T5FeedForward>(config));
   feed_forward_norm_ = second->register_module("layer_norm", norm());
 }
 
@@ -116,23 +138,37 @@ torch::Tensor T5Block::forward(torch::Tensor x_BLD, const torch::Tensor& bias_1H
   return x_BLD + feed_forward_->forward(feed_forward_norm_->forward(x_BLD));
 }
 
-T5Encoder::T5Encoder(const T5Config& config, const torch::TensorOptions& options) : Module("T5"), config_(config) {
-  shared_ = register_module("shared", std::make_shared<PlainEmbedding>(config.vocab_size, config.d_model, options));
+T5Encoder::T5Encoder(const T5Config& config, const FlatParametersOptions& placement)
+    : FlatModel("T5"), config_(config) {
+  shared_ = register_module("shared", std::make_shared<PlainEmbedding>(config.vocab_size, config.d_model, kUnplaced));
+  std::vector<UnitSpec> units = {packed_unit("embedding", "shared.", *shared_)};
   const auto encoder = register_module("encoder", std::make_shared<Group>());
   const auto block = encoder->register_module("block", std::make_shared<Group>());
   for (int64_t i = 0; i < config.num_layers; ++i) {
-    blocks_.push_back(block->register_module(std::to_string(i), std::make_shared<T5Block>(config, i == 0, options)));
+    const std::string name = std::to_string(i);
+    blocks_.push_back(block->register_module(name, std::make_shared<T5Block>(config, i == 0)));
+    units.push_back(packed_unit("block " + name, "encoder.block." + name + ".", *blocks_.back()));
   }
   final_layer_norm_ = encoder->register_module(
-      "final_layer_norm", std::make_shared<PlainRmsNorm>(config.d_model, config.layer_norm_epsilon, options));
+      "final_layer_norm", std::make_shared<PlainRmsNorm>(config.d_model, config.layer_norm_epsilon, kUnplaced));
+  units.back().parameters.emplace_back("encoder.final_layer_norm.weight", final_layer_norm_->weight);
+  flat_ = std::make_unique<FlatParameters>(std::move(units), placement);
 }
 
-torch::Tensor T5Encoder::forward(const torch::Tensor& input_ids_BL) const {
+torch::Tensor T5Encoder::forward(const torch::Tensor& input_ids_BL) {
   check_token_ids("T5", input_ids_BL, config_.vocab_size);
-  torch::Tensor x_BLD = shared_->forward(input_ids_BL);
-  const torch::Tensor bias_1HLL = blocks_[0]->attention->position_bias->forward(input_ids_BL.size(1));
-  for (const auto& block : blocks_) x_BLD = block->forward(x_BLD, bias_1HLL);
-  return final_layer_norm_->forward(x_BLD);
+  torch::Tensor x_BLD, bias_1HLL;
+  {
+    const UnitUse use = flat_->forward_unit(0, /*keep=*/false);
+    x_BLD = shared_->forward(input_ids_BL);
+  }
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    const UnitUse use = flat_->forward_unit(i + 1, /*keep=*/false);
+    if (i == 0) bias_1HLL = blocks_[0]->attention->position_bias->forward(input_ids_BL.size(1));
+    x_BLD = blocks_[i]->forward(x_BLD, bias_1HLL);
+    if (i + 1 == blocks_.size()) x_BLD = final_layer_norm_->forward(x_BLD);
+  }
+  return x_BLD;
 }
 
 }  // namespace millrace::t5

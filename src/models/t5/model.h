@@ -13,12 +13,13 @@
 
 #include "models/t5/config.h"
 #include "nn/plain_layers.h"
+#include "parallel/flat_model.h"
 
 namespace millrace::t5 {
 
 // The learnt bias per head for every bucket of distances.
 struct T5PositionBias : torch::nn::Module {
-  T5PositionBias(const T5Config& config, const torch::TensorOptions& options);
+  explicit T5PositionBias(const T5Config& config);
   torch::Tensor forward(int64_t length) const;  // [1, H, L, L]
 
  private:
@@ -27,7 +28,7 @@ struct T5PositionBias : torch::nn::Module {
 };
 
 struct T5Attention : torch::nn::Module {
-  T5Attention(const T5Config& config, bool with_position_bias, const torch::TensorOptions& options);
+  T5Attention(const T5Config& config, bool with_position_bias);
   torch::Tensor forward(const torch::Tensor& x_BLD, const torch::Tensor& bias_1HLL) const;
   std::shared_ptr<T5PositionBias> position_bias;  // in the first block only
 
@@ -37,19 +38,20 @@ struct T5Attention : torch::nn::Module {
 };
 
 struct T5FeedForward : torch::nn::Module {
-  T5FeedForward(const T5Config& config, const torch::TensorOptions& options);
+  explicit T5FeedForward(const T5Config& config);
   torch::Tensor forward(const torch::Tensor& x_BLD) const;
 
  private:
   enum class Activation { kRelu, kGelu, kGeluTanh, kSilu };
   torch::Tensor activate(const torch::Tensor& x) const;
+  torch::Tensor gated_gelu_at_once(const torch::Tensor& x_BLD, const torch::Tensor& weights_NK) const;
 
   Activation activation_;
   std::shared_ptr<PlainLinear> in_, gated_in_, out_;
 };
 
 struct T5Block : torch::nn::Module {
-  T5Block(const T5Config& config, bool with_position_bias, const torch::TensorOptions& options);
+  T5Block(const T5Config& config, bool with_position_bias);
   torch::Tensor forward(torch::Tensor x_BLD, const torch::Tensor& bias_1HLL) const;
   std::shared_ptr<T5Attention> attention;
 
@@ -58,13 +60,16 @@ struct T5Block : torch::nn::Module {
   std::shared_ptr<T5FeedForward> feed_forward_;
 };
 
-class T5Encoder : public torch::nn::Module {
+class T5Encoder : public FlatModel {
  public:
-  T5Encoder(const T5Config& config, const torch::TensorOptions& options);
+  // Sharded over placement.mesh, a rank holds its part of the embedding and of every block; all ranks of the shard axis
+  // must then call forward() equally often, each with a batch of its own.
+  T5Encoder(const T5Config& config, const FlatParametersOptions& placement);
+  T5Encoder(const T5Config& config, const torch::TensorOptions& options) : T5Encoder(config, on_one_device(options)) {}
 
   // input_ids_BL int64 in [0, vocab_size), of any length. Every token attends to every token: FLUX masks no padding.
   // Returns the last hidden state [B, L, D] after the final norm.
-  torch::Tensor forward(const torch::Tensor& input_ids_BL) const;
+  torch::Tensor forward(const torch::Tensor& input_ids_BL);
   const T5Config& config() const { return config_; }
 
  private:

@@ -14,6 +14,7 @@
 #include "models/clip/model.h"
 #include "models/model_table.h"
 #include "models/t5/model.h"
+#include "parallel/flat_model.h"
 
 namespace millrace {
 namespace {
@@ -28,7 +29,8 @@ template <typename Model, typename Config>
 std::shared_ptr<Model> shapes_of_network(const char* name, const std::string& path, const char* published,
                                          std::vector<std::string>& notes) {
   if (std::filesystem::exists(path)) {
-    const auto model = std::dynamic_pointer_cast<Model>(ModelWeights(find_model(name), path).model().build(kShapes));
+    const auto model =
+        std::dynamic_pointer_cast<Model>(ModelWeights(find_model(name), path).model().build(on_one_device(kShapes)));
     MILLRACE_CHECK(model != nullptr);
     return model;
   }
@@ -40,6 +42,14 @@ int64_t count_parameters(const torch::nn::Module& module) {
   int64_t count = 0;
   for (const torch::Tensor& parameter : module.parameters()) count += parameter.numel();
   return count;
+}
+
+SharableWeights sharable_weights(const FlatModel& model) {
+  SharableWeights weights{count_parameters(model), 0};
+  for (const ParameterUnit& unit : model.flat_parameters().units()) {
+    weights.largest_block = std::max(weights.largest_block, unit.size);
+  }
+  return weights;
 }
 
 // Weights that every token is multiplied with: all matrices but tables.
@@ -60,7 +70,8 @@ void add_t5(const RunConfig& config, EncodersPlan& plan) {
   const t5::T5Config& sizes = model->config();
   const int64_t tokens = config.encoder.max_t5_encoding_len;
   const auto length = static_cast<double>(tokens);
-  plan.parameters += count_parameters(*model);
+  plan.t5 = sharable_weights(*model);
+  plan.parameters += plan.t5.parameters;
   plan.flops_per_sample +=
       2 * matrix_parameters(*model) * length +
       4 * length * length * static_cast<double>(sizes.num_heads * sizes.d_kv) * static_cast<double>(sizes.num_layers);
@@ -71,7 +82,8 @@ void add_t5(const RunConfig& config, EncodersPlan& plan) {
 void add_clip(const RunConfig& config, EncodersPlan& plan) {
   const auto model = shapes_of_network<clip::Clip, clip::ClipConfig>("clip", config.encoder.clip_encoder,
                                                                      "CLIP ViT-L/14's text model", plan.notes);
-  plan.parameters += count_parameters(*model);
+  plan.clip = sharable_weights(*model);
+  plan.parameters += plan.clip.parameters;
   plan.flops_per_sample += 2 * matrix_parameters(*model) * static_cast<double>(kClipTokens);
 }
 

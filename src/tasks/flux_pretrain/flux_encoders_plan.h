@@ -9,8 +9,17 @@
 
 namespace millrace {
 
-struct EncodersPlan {
+// An encoder whose weights the ranks may share out, block by block.
+struct SharableWeights {
   int64_t parameters = 0;
+  int64_t largest_block = 0;  // gathered whole; the next one as well
+  // Elements that a rank holds where `ranks` share them.
+  int64_t held(int64_t ranks) const { return ranks == 1 ? parameters : parameters / ranks + 2 * largest_block; }
+};
+
+struct EncodersPlan {
+  int64_t parameters = 0;  // of all of them
+  SharableWeights t5, clip;
   int64_t activations_per_sample = 0;  // elements alive at once in the hungriest of them
   double flops_per_sample = 0;         // forward
   int64_t latent_channels = 3;

@@ -85,7 +85,9 @@ class Planner {
     }
     plan.notes = encoders_.notes;
     if (encoders_.parameters > 0 && options_.gpus > 1) {
-      plan.notes.emplace_back("every rank holds the encoders whole; preprocessed data needs none");
+      plan.notes.emplace_back(t5_ranks() > 1 ? str("T5's weights are shared out over the ", t5_ranks(),
+                                                   " ranks of dp_shard (encoder.shard)")
+                                             : "every rank holds the encoders whole; preprocessed data needs none");
     }
     return plan;
   }
@@ -137,7 +139,16 @@ class Planner {
 
   // The encoders run before the model: their activations and the model's are never alive together.
   int64_t encoder_activations(int64_t batch) const { return encoders_.activations_per_sample * element_size() * batch; }
-  int64_t encoder_weights() const { return encoders_.parameters * element_size(); }
+  // Ranks that share out T5's weights, and CLIP's.
+  int64_t t5_ranks() const {
+    const std::string& shard = config_.encoder.shard;
+    return shards_t5(shard, !options_.on_cpu, encoders_.t5.parameters * element_size()) ? step_.mesh.dp_shard : 1;
+  }
+  int64_t clip_ranks() const { return config_.encoder.shard == "true" ? step_.mesh.dp_shard : 1; }
+  int64_t encoder_weights() const {
+    const int64_t whole = encoders_.parameters - encoders_.t5.parameters - encoders_.clip.parameters;
+    return (whole + encoders_.t5.held(t5_ranks()) + encoders_.clip.held(clip_ranks())) * element_size();
+  }
   int64_t total_peak(const StepMemory& memory, int64_t batch) const {
     const int64_t kept = memory.parameters + memory.gradients + memory.optimizer;
     return encoder_weights() + kept + std::max(memory.peak - kept, encoder_activations(batch));

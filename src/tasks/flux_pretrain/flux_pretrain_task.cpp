@@ -62,7 +62,7 @@ class FluxPretrainTask : public Task {
                             " (patch_size x the autoencoder's ", downscale(), "), got ", config_.training.img_size));
     }
     if (training_data_) training_ = std::make_unique<FluxBatches>(training_options(), front_end_);
-    if (networks) front_end_.encoders = make_caption_encoders(config_, sizes_, dtype_, device_);
+    if (networks) front_end_.encoders = make_caption_encoders(config_, sizes_, dtype_, device_, &mesh_);
     if (training_data_ && training_data_->shapes && config_.training.classifier_free_guidance_prob > 0) {
       load_empty_prompt(front_end_, config_, sizes_, device_);
     } else if (!config_.encoder.empty_encodings_path.empty() && training_data_ && !training_data_->shapes) {

@@ -72,7 +72,7 @@ std::unique_ptr<PictureCodec> make_picture_codec(const RunConfig& config, torch:
 }
 
 CaptionEncoders make_caption_encoders(const RunConfig& config, const flux::FluxConfig& sizes, torch::Dtype dtype,
-                                      torch::Device device) {
+                                      torch::Device device, Mesh* mesh) {
   const EncoderConfig& encoder = config.encoder;
   for (const auto& [key, path] :
        {std::pair{"t5_encoder", encoder.t5_encoder}, {"clip_encoder", encoder.clip_encoder}}) {
@@ -80,14 +80,15 @@ CaptionEncoders make_caption_encoders(const RunConfig& config, const flux::FluxC
       throw ConfigError(str("[encoder.", key, "] expected a folder or \"random\" to encode captions, got nothing"));
     }
   }
+  const EncoderPlacement placement{dtype, device, mesh, encoder.shard};
   CaptionEncoders encoders;
   encoders.tokens = encoder.t5_encoder == kRandom
                         ? random_word_encoder(encoder.max_t5_encoding_len, sizes.context_in_dim, device)
                         : t5_caption_encoder(encoder.t5_encoder, encoder.t5_tokenizer, encoder.max_t5_encoding_len,
-                                             sizes.context_in_dim, dtype, device);
+                                             sizes.context_in_dim, placement);
   encoders.pooled = encoder.clip_encoder == kRandom ? random_pooled_encoder(sizes.vec_in_dim, device)
                                                     : clip_caption_encoder(encoder.clip_encoder, encoder.clip_tokenizer,
-                                                                           sizes.vec_in_dim, dtype, device);
+                                                                           sizes.vec_in_dim, placement);
   if (encoder.cache_encodings != "none") {
     const std::filesystem::path folder = encoder.cache_encodings == "disk"
                                              ? std::filesystem::path(config.job.dump_folder) / "encodings"

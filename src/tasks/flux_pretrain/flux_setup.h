@@ -26,7 +26,8 @@ struct CaptionEncoders {
   std::unique_ptr<CaptionEncoder> tokens;  // [B, T, X]
   std::unique_ptr<CaptionEncoder> pooled;  // [B, V]
 };
+// mesh: over its shard axis T5 and CLIP are sharded, as encoder.shard says; null: one rank.
 CaptionEncoders make_caption_encoders(const RunConfig& config, const flux::FluxConfig& sizes, torch::Dtype dtype,
-                                      torch::Device device);
+                                      torch::Device device, Mesh* mesh = nullptr);
 
 }  // namespace millrace

@@ -1,0 +1,22 @@
+#include "parallel/flat_model.h"
+
+namespace millrace {
+
+FlatParametersOptions on_one_device(const torch::TensorOptions& options) {
+  FlatParametersOptions placement;
+  placement.compute_dtype = c10::typeMetaToScalarType(options.dtype());
+  placement.device = options.device();
+  return placement;
+}
+
+UnitSpec packed_unit(const std::string& name, const std::string& prefix, const torch::nn::Module& module) {
+  UnitSpec unit{.name = name, .parameters = {}, .packed = true};
+  for (const bool matrices : {true, false}) {
+    for (const auto& item : module.named_parameters()) {
+      if ((item.value().dim() >= 2) == matrices) unit.parameters.emplace_back(prefix + item.key(), item.value());
+    }
+  }
+  return unit;
+}
+
+}  // namespace millrace

@@ -1,0 +1,31 @@
+// A model whose parameters all lie in FlatParameters: on one device, or sharded over ranks.
+#pragma once
+
+#include <torch/nn/module.h>
+
+#include <memory>
+#include <string>
+
+#include "parallel/flat_parameters.h"
+
+namespace millrace {
+
+class FlatModel : public torch::nn::Module {
+ public:
+  using Module::Module;
+  FlatParameters& flat_parameters() { return *flat_; }
+  const FlatParameters& flat_parameters() const { return *flat_; }
+
+ protected:
+  std::unique_ptr<FlatParameters> flat_;  // made at the end of the model's constructor
+};
+
+// Weights for use alone, in that dtype, on one device.
+FlatParametersOptions on_one_device(const torch::TensorOptions& options);
+
+// A unit with all parameters below `module`, whose qualified name begins with prefix ("encoder.block.3."), back to
+// back: matrices first, in the order of the modules, then vectors. So neighbours (q, k, v) and their biases each form
+// one tensor.
+UnitSpec packed_unit(const std::string& name, const std::string& prefix, const torch::nn::Module& module);
+
+}  // namespace millrace
