@@ -1,4 +1,5 @@
 // millrace evaluate: the validation loss of a checkpoint, or of FLUX weights in any naming.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
@@ -100,6 +101,9 @@ int run_evaluate(const std::vector<std::string>& args) {
   } else {
     const fs::path run = run_folder_of(arguments);
     config = load_run_config(run / "config.toml", arguments.overrides);
+    const auto names_mesh = [](const std::string& text) { return text.starts_with("--parallelism."); };
+    if (std::none_of(arguments.overrides.begin(), arguments.overrides.end(), names_mesh)) fit_mesh(config, world.size);
+    config.training.global_batch_size = -1;  // nothing is trained
     config.checkpoint.initial_load_path.clear();
     weights = CheckpointWeights{run / config.checkpoint.folder, arguments.step,
                                 takes_average(run, config, parse_which_weights(arguments.use))};

@@ -119,7 +119,9 @@ void check_trainable(const RunConfig& config) {
   problems.throw_if_any();
 }
 
-MeshDegrees mesh_degrees(const RunConfig& config, int64_t world_size) {
+namespace {
+
+Problems mesh_problems(const RunConfig& config, int64_t world_size) {
   const int64_t replicate = config.parallelism.data_parallel_replicate_degree;
   const int64_t shard = config.parallelism.data_parallel_shard_degree;
   const int64_t tp = config.parallelism.tensor_parallel_degree;
@@ -143,10 +145,26 @@ MeshDegrees mesh_degrees(const RunConfig& config, int64_t world_size) {
       problems.add("parallelism.data_parallel_replicate_degree", str("expected ", product, ranks, ", got ", replicate));
     }
   }
-  problems.throw_if_any();
+  return problems;
+}
+
+}  // namespace
+
+MeshDegrees mesh_degrees(const RunConfig& config, int64_t world_size) {
+  mesh_problems(config, world_size).throw_if_any();
+  const int64_t replicate = config.parallelism.data_parallel_replicate_degree;
+  const int64_t shard = config.parallelism.data_parallel_shard_degree;
+  const int64_t tp = config.parallelism.tensor_parallel_degree;
   const int64_t sharing = shard == -1 ? world_size / tp / replicate : shard;
   return {
       .dp_replicate = static_cast<int>(replicate), .dp_shard = static_cast<int>(sharing), .tp = static_cast<int>(tp)};
+}
+
+void fit_mesh(RunConfig& config, int64_t world_size) {
+  if (mesh_problems(config, world_size).empty()) return;
+  config.parallelism.data_parallel_replicate_degree = 1;
+  config.parallelism.data_parallel_shard_degree = -1;
+  config.parallelism.tensor_parallel_degree = 1;
 }
 
 void check_ranks(const RunConfig& config, int64_t world_size) {

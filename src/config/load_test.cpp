@@ -207,6 +207,19 @@ TEST_F(ConfigTest, TheMeshIsResolvedFromTheDegrees) {
   EXPECT_THROW(degrees(1, -1, 4, 8), ConfigError);  // nor 4 the heads
 }
 
+TEST_F(ConfigTest, OtherRanksThanTheRunsShareTheWeights) {
+  RunConfig config;
+  config.model.num_heads = 6;
+  config.parallelism.data_parallel_replicate_degree = 2;
+  config.parallelism.tensor_parallel_degree = 3;
+  const RunConfig own = config;
+  fit_mesh(config, 12);
+  EXPECT_EQ(config.parallelism, own.parallelism);
+  fit_mesh(config, 4);
+  const MeshDegrees degrees = mesh_degrees(config, 4);
+  EXPECT_EQ((std::array{degrees.dp_replicate, degrees.dp_shard, degrees.tp}), (std::array{1, 4, 1}));
+}
+
 TEST_F(ConfigTest, TensorParallelRanksShareTheirBatch) {
   const RunConfig config = load(
       "[training]\nglobal_batch_size = 8\nlocal_batch_size = 4\n[parallelism]\ntensor_parallel_degree = 2\n[model]\n"

@@ -78,6 +78,10 @@ struct MeshDegrees {
 // Throws ConfigError when the degrees do not divide the ranks.
 MeshDegrees mesh_degrees(const RunConfig& config, int64_t world_size);
 
+// For looking at a run's result on other ranks than its own: where its degrees do not divide them, all share the
+// weights.
+void fit_mesh(RunConfig& config, int64_t world_size);
+
 // The checks that need the number of ranks; load_run_config has done the others. Throws ConfigError.
 void check_ranks(const RunConfig& config, int64_t world_size);
 
