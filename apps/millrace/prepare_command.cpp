@@ -16,6 +16,8 @@ constexpr std::array kPrepareCommands = std::to_array<PrepareCommand>({
     {"find-problematic", "list the samples of a set that cannot be decoded", run_prepare_find_problematic},
     {"clean", "leave out unusable and small pictures, add square ones to the rest", run_prepare_clean},
     {"coco", "the captioned pictures on which FLUX is validated, as WebDataset shards", run_prepare_coco},
+    {"encode", "T5, CLIP and autoencoder encodings of a data set, for training from them", run_prepare_encode},
+    {"empty-encodings", "the encodings of the empty prompt", run_prepare_empty_encodings},
 });
 
 std::vector<std::string> names() {

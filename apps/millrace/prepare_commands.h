@@ -20,5 +20,7 @@ int run_prepare_emoji(const std::vector<std::string>& args);
 int run_prepare_find_problematic(const std::vector<std::string>& args);
 int run_prepare_clean(const std::vector<std::string>& args);
 int run_prepare_coco(const std::vector<std::string>& args);
+int run_prepare_encode(const std::vector<std::string>& args);
+int run_prepare_empty_encodings(const std::vector<std::string>& args);
 
 }  // namespace millrace

@@ -176,10 +176,7 @@ NpyArray parse_npy(std::span<const std::byte> bytes, std::string_view place) {
   return array;
 }
 
-void write_npy(const std::filesystem::path& path, DType dtype, std::span<const int64_t> shape,
-               std::span<const std::byte> bytes) {
-  const auto wanted = byte_count(dtype, shape);
-  MILLRACE_CHECK(wanted && *wanted == bytes.size());
+std::string npy_header(DType dtype, std::span<const int64_t> shape) {
   std::string header = str("{'descr': '", descr_of(dtype), "', 'fortran_order': False, 'shape': (");
   for (size_t i = 0; i < shape.size(); ++i) header += (i ? ", " : "") + std::to_string(shape[i]);
   header += shape.size() == 1 ? ",), }" : "), }";
@@ -196,8 +193,15 @@ void write_npy(const std::filesystem::path& path, DType dtype, std::span<const i
   start += needs_version_2 ? '\x02' : '\x01';
   start += '\0';
   start.append(reinterpret_cast<const char*>(&header_bytes), needs_version_2 ? 4 : 2);
+  return start + header;
+}
+
+void write_npy(const std::filesystem::path& path, DType dtype, std::span<const int64_t> shape,
+               std::span<const std::byte> bytes) {
+  const auto wanted = byte_count(dtype, shape);
+  MILLRACE_CHECK(wanted && *wanted == bytes.size());
   AtomicFile file(path);
-  file.writer().write(start + header);
+  file.writer().write(npy_header(dtype, shape));
   if (!bytes.empty()) file.writer().write(bytes.data(), bytes.size());
   file.commit();
 }

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -37,6 +38,9 @@ class NpyFile {
   MappedFile map_;
   NpyArray array_;
 };
+
+// All that comes before the data in such a file, as numpy.save writes it: version 1 (2 when it needs it).
+std::string npy_header(DType dtype, std::span<const int64_t> shape);
 
 // Writes version 1 (2 when the header needs it) atomically, as numpy.save does byte for byte. bytes: row-major, of the
 // shape's size. F8_E4M3 and F8_E5M2 are written as uint8, BF16 as uint16.

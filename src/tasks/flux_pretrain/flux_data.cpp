@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "data/dataset_files.h"
+#include "tasks/flux_pretrain/encoder_identity.h"
 #include "tasks/flux_pretrain/flux_setup.h"
 
 namespace millrace {
@@ -32,6 +33,7 @@ FluxDataset validation_dataset(const RunConfig& config) {
 
 void check_encodings(const FluxDataset& dataset, const RunConfig& config, const flux::FluxConfig& sizes,
                      int64_t downscale) {
+  check_encoded_with(dataset.shards.front().path, config.encoder);
   const EncodingShapes& shapes = *dataset.shapes;
   const auto fail = [&](const std::string& expected, const std::string& option) {
     throw ModelError(str("[", dataset.name, "] expected ", expected, ", got ", describe(shapes), " (see ", option,

@@ -1,0 +1,92 @@
+// Encodes a batch for each line on stdin and says how long that took; see run.py.
+//   encode_dataset_worker CONFIG.toml OUTPUT      lines: t5, clip, autoencoder or whole
+// "whole" is what `millrace prepare encode` does with a batch: read, decode, tokenize, encode, write.
+#include <sys/resource.h>
+
+#include <cstdio>
+#include <iostream>
+#include <string>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "data/dataset_files.h"
+#include "nn/cpu_allocator.h"
+#include "tasks/encode_dataset/encode_networks.h"
+#include "tasks/encode_dataset/unit_encoder.h"
+
+namespace millrace {
+namespace {
+
+double cpu_seconds() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  const auto seconds = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
+  };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+int64_t peak_bytes() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return int64_t{usage.ru_maxrss} * 1024;
+}
+
+void run(const std::string& config_file, const std::string& output) {
+  install_caching_cpu_allocator();
+  const RunConfig config = load_run_config(config_file, {});
+  const DatasetKind& kind = find_dataset_kind(config.training.dataset);
+  ShardCache cache(list_dataset(kind, config.training.dataset_path, "training.dataset_path"));
+  const SampleTable table({cache.sample_count(0)});
+  EncodeNetworks networks;
+  load_autoencoder(networks, config);
+  load_caption_encoders(networks, config, nullptr);
+  UnitEncoderOptions options;
+  options.batch_size = config.training.local_batch_size;
+  options.img_size = config.training.img_size;
+  options.num_workers = 2;
+  UnitEncoder encoder(options, kind, cache, table, networks);
+
+  const int64_t batch = options.batch_size;
+  std::vector<std::string> captions;
+  for (int64_t i = 0; i < batch; ++i) captions.push_back(str("a photograph of the number ", i, " on a wooden table"));
+  const torch::Tensor image_BCHW = torch::rand({batch, 3, options.img_size, options.img_size}) * 2 - 1;
+  std::printf("{\"ready\": true}\n");
+  std::fflush(stdout);
+  int64_t begin = 0;
+  for (std::string line; std::getline(std::cin, line);) {
+    const torch::NoGradGuard no_grad;
+    const double wall = now_seconds(), cpu = cpu_seconds();
+    if (line == "t5") networks.encoders.tokens->encode(captions);
+    if (line == "clip") networks.encoders.pooled->encode(captions);
+    if (line == "autoencoder") networks.codec->moments(image_BCHW);
+    if (line == "whole") {
+      if (begin + batch > table.size()) begin = 0;
+      encoder.encode(
+          {begin, begin + batch}, output, 0, [](const UnitReport&) {}, [](int64_t) {});
+      encoder.wait_for_files();
+      begin += batch;
+    }
+    std::printf("{\"seconds\": %.6f, \"cpu\": %.6f, \"peak\": %lld}\n", now_seconds() - wall, cpu_seconds() - cpu,
+                static_cast<long long>(peak_bytes()));
+    std::fflush(stdout);
+  }
+}
+
+}  // namespace
+}  // namespace millrace
+
+int main(int argc, char** argv) {
+  if (argc != 3) {
+    std::fputs("usage: encode_dataset_worker CONFIG.toml OUTPUT\n", stderr);
+    return 2;
+  }
+  try {
+    millrace::run(argv[1], argv[2]);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return 1;
+  }
+  return 0;
+}
