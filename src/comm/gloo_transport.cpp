@@ -21,20 +21,24 @@ namespace {
 
 using C10dPointer = c10::intrusive_ptr<c10d::Work>;
 
+// c10d's process groups are used by one thread at a time, all of them: they write down what is posted in one flight
+// recorder of the process, whose table of groups has no lock (torch 2.11; its trees broke when two groups' threads
+// met).
+std::mutex post_mutex;
+
 // Sends and receives of one collective, which may be posted and waited for by different threads.
 class Exchange {
  public:
-  Exchange(c10::intrusive_ptr<c10d::ProcessGroupGloo> group, std::mutex& post, int tag)
-      : group_(std::move(group)), post_(post), tag_(tag) {}
+  Exchange(c10::intrusive_ptr<c10d::ProcessGroupGloo> group, int tag) : group_(std::move(group)), tag_(tag) {}
 
   void send(const torch::Tensor& part, int to) {
     std::vector<at::Tensor> tensors = {part};
-    const std::lock_guard lock(post_);
+    const std::lock_guard lock(post_mutex);
     sends_.push_back(group_->send(tensors, to, tag_));
   }
   C10dPointer receive(const torch::Tensor& part, int from) {
     std::vector<at::Tensor> tensors = {part};
-    const std::lock_guard lock(post_);
+    const std::lock_guard lock(post_mutex);
     receives_.push_back(group_->recv(tensors, from, tag_));
     return receives_.back();
   }
@@ -42,7 +46,7 @@ class Exchange {
   void wait_for_receives() { wait(receives_); }
   void wait_for_sends() { wait(sends_); }
   void abort() {
-    const std::lock_guard lock(post_);
+    const std::lock_guard lock(post_mutex);
     for (const C10dPointer& work : sends_) work->abort();
     for (const C10dPointer& work : receives_) work->abort();
   }
@@ -53,7 +57,6 @@ class Exchange {
   }
 
   c10::intrusive_ptr<c10d::ProcessGroupGloo> group_;
-  std::mutex& post_;
   int tag_;
   std::deque<C10dPointer> sends_;
   std::deque<C10dPointer> receives_;
@@ -273,14 +276,14 @@ class GlooTransport : public Transport {
     return guarded(collective, [&] {
       std::vector<at::Tensor> tensors;
       if (tensor.defined()) tensors.push_back(tensor.view({-1}));
-      const std::lock_guard lock(post_);
+      const std::lock_guard lock(post_mutex);
       return std::make_shared<C10dWork>(start(tensors), tensors, collective, on_failure_);
     });
   }
 
   std::unique_ptr<Exchange> next_exchange() {
     tag_ = (tag_ + 1) & 0x3fffffff;
-    return std::make_unique<Exchange>(group_, post_, tag_);
+    return std::make_unique<Exchange>(group_, tag_);
   }
 
   std::shared_ptr<GlooWork> keep(std::shared_ptr<GlooWork> work) {
@@ -304,7 +307,6 @@ class GlooTransport : public Transport {
     }
   }
 
-  std::mutex post_;  // c10d's process groups are used by one thread at a time
   c10::intrusive_ptr<c10d::ProcessGroupGloo> group_;
   FailureHandler on_failure_;
   int tag_ = 0;
