@@ -12,6 +12,7 @@ import time
 import datasets
 import numpy
 import pytest
+import raw_sets
 import torch
 from PIL import Image
 from rank_processes import quiet_environment
@@ -33,9 +34,7 @@ def picture(i):
 
 
 def png(i):
-    buffer = io.BytesIO()
-    picture(i).save(buffer, format="PNG")
-    return buffer.getvalue()
+    return raw_sets.encode(picture(i), "PNG")
 
 
 def write_coco(folder, pictures=png, count=SAMPLES):
@@ -46,9 +45,7 @@ def write_coco(folder, pictures=png, count=SAMPLES):
             for i in range(begin, min(count, begin + 10)):
                 meta = {"id": str(7000 + i), "caption": caption(i), "timestep": i % 8}
                 for extension, content in (("png", pictures(i)), ("txt", caption(i).encode()), ("json", json.dumps(meta).encode())):
-                    member = tarfile.TarInfo(f"{i:012d}.{extension}")
-                    member.size = len(content)
-                    tar.addfile(member, io.BytesIO(content))
+                    raw_sets.add(tar, f"{i:012d}.{extension}", content)
     return folder
 
 
@@ -235,6 +232,15 @@ def test_training_takes_the_encodings_of_its_own_encoders_alone(millrace, settin
     error = train(f"--encoder.t5_encoder={setting.folder / 'other_t5'}", status=4).stderr
     assert "millrace.json] t5.weights: expected" in error and "encode them again" in error
     train("--encoder.t5_encoder=", "--encoder.clip_encoder=", "--encoder.autoencoder_path=")  # names none: nothing to compare
+    train("--encoder.t5_encoder=/nowhere/t5")  # nor where they are not on this machine
+
+
+def test_ranks_train_from_encodings_without_the_encoders(millrace, setting, whole, tmp_path):
+    millrace(
+        "launch", "-n", 2, "train", setting.config, f"--job.dump_folder={tmp_path / 'run'}", "--training.dataset=coco_preprocessed",
+        f"--training.dataset_path={whole}", "--model.hidden_size=32", "--model.num_heads=2", "--model.depth=1", "--model.depth_single_blocks=1",
+        "--training.steps=1", "--report.no_enable", "--checkpoint.no_enable", *(f"--encoder.{name}_encoder=/nowhere/{name}" for name in ("t5", "clip")),
+        "--encoder.autoencoder_path=/nowhere/ae", env={"OMP_NUM_THREADS": 1, "OMP_WAIT_POLICY": "passive"})  # fmt: skip
 
 
 def test_weights_that_cannot_be_used_are_named(encode, setting, tmp_path):

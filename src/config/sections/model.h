@@ -99,6 +99,9 @@ struct ModelConfig {
   bool operator==(const ModelConfig&) const = default;
 };
 
+// What t5_encoder, clip_encoder and autoencoder_path may say instead of a path: random weights.
+inline constexpr const char* kRandomNetwork = "random";
+
 struct EncoderConfig {
   std::string t5_encoder;
   std::string t5_tokenizer;

@@ -3,7 +3,6 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "base/log.h"
-#include "formats/json.h"
 #include "formats/npy.h"
 #include "formats/safetensors.h"
 #include "nn/device.h"
@@ -14,8 +13,6 @@ namespace millrace {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr uint64_t kMaxManifestBytes = 16 << 20;
 
 std::vector<int64_t> shape_in(const fs::path& file) {
   return NpyFile(file).array().shape;
@@ -45,9 +42,7 @@ bool write_empty_encodings(const RunConfig& config, const fs::path& folder) {
 
   if (fs::exists(t5) && fs::exists(clip)) {
     if (fs::exists(manifest)) {
-      const nlohmann::ordered_json found =
-          parse_json<DataError>(read_file(manifest, kMaxManifestBytes), manifest.string());
-      const std::string difference = describe_difference(wanted, found);
+      const std::string difference = describe_difference(wanted, read_encodings_manifest(manifest));
       if (!difference.empty()) {
         throw ConfigError(str("[", manifest.string(), "] ", difference,
                               " (the folder holds the empty prompt of another encoder: take another folder)"));

@@ -15,14 +15,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr uint64_t kMaxJsonBytes = 16 << 20;
 constexpr const char* kResult = "result";  // of the manifest, once there is one
 constexpr const char* kNotes = ".units";   // a folder; goes when the work is done
 constexpr size_t kMaxProblems = 20;
-
-nlohmann::ordered_json read_json(const fs::path& file) {
-  return parse_json<DataError>(read_file(file, kMaxJsonBytes), file.string());
-}
 
 nlohmann::ordered_json to_json(const UnitReport& report) {
   return {{"rows", report.rows}, {"bad", report.bad}, {"small", report.small}, {"problems", report.problems}};
@@ -69,7 +64,7 @@ void EncodingsFolder::claim(const nlohmann::ordered_json& manifest) const {
     throw ConfigError(str("[", folder_.string(), "] expected a folder to write to, got a file"));
   }
   if (fs::exists(file)) {
-    nlohmann::ordered_json found = read_json(file);
+    nlohmann::ordered_json found = read_encodings_manifest(file);
     found.erase(kResult);
     std::string difference = describe_difference(manifest, found);
     const bool same = nlohmann::json(manifest) == nlohmann::json(found);  // whatever the order of the keys
@@ -101,12 +96,14 @@ void EncodingsFolder::note(int64_t unit, const UnitReport& report) const {
 }
 
 UnitReport EncodingsFolder::report_of(int64_t unit) const {
-  return from_json(read_json(note_of(unit)), note_of(unit));
+  constexpr uint64_t kMaxBytes = 16 << 20;
+  const fs::path file = note_of(unit);
+  return from_json(parse_json<DataError>(read_file(file, kMaxBytes), file.string()), file);
 }
 
 UnitReport EncodingsFolder::finish(const nlohmann::ordered_json& manifest) const {
   if (is_complete())
-    return from_json(read_json(folder_ / kEncodingsManifest).at(kResult), folder_ / kEncodingsManifest);
+    return from_json(read_encodings_manifest(folder_ / kEncodingsManifest).at(kResult), folder_ / kEncodingsManifest);
   UnitReport total;
   std::vector<HfDataFile> files;
   for (int64_t unit = 0; unit < num_units_; ++unit) {

@@ -14,17 +14,15 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kRandom = "random";
 constexpr uint64_t kMaxTokenizerBytes = uint64_t{256} << 20;
-constexpr uint64_t kMaxManifestBytes = 16 << 20;
 
 std::string weights_hash(const std::string& path) {
-  return path == kRandom ? kRandom : checksum_text(weight_fingerprint(WeightStore(path)));
+  return path == kRandomNetwork ? kRandomNetwork : checksum_text(weight_fingerprint(WeightStore(path)));
 }
 
 // Of the files that say how text becomes tokens.
 std::string tokenizer_hash(const std::string& folder_or_file, const std::string& encoder) {
-  if (encoder == kRandom) return kRandom;
+  if (encoder == kRandomNetwork) return kRandomNetwork;
   const fs::path path = folder_or_file.empty() ? encoder : folder_or_file;
   std::vector<fs::path> files;
   if (fs::is_directory(path)) {
@@ -43,6 +41,11 @@ std::string tokenizer_hash(const std::string& folder_or_file, const std::string&
 }
 
 }  // namespace
+
+nlohmann::ordered_json read_encodings_manifest(const fs::path& file) {
+  constexpr uint64_t kMaxBytes = 16 << 20;
+  return parse_json<DataError>(read_file(file, kMaxBytes), file.string());
+}
 
 nlohmann::ordered_json encoder_identity(const EncoderConfig& encoder) {
   nlohmann::ordered_json identity = nlohmann::ordered_json::object();
@@ -79,11 +82,11 @@ void check_encoded_with(const fs::path& dataset, const EncoderConfig& encoder) {
   const fs::path folder = fs::is_directory(dataset) ? dataset : dataset.parent_path();
   const fs::path file = folder / kEncodingsManifest;
   if (!fs::exists(file)) return;
-  const nlohmann::ordered_json found = parse_json<DataError>(read_file(file, kMaxManifestBytes), file.string());
+  const nlohmann::ordered_json found = read_encodings_manifest(file);
   // A run from encodings does not load the networks that its configuration names; they need not be on its machine.
   EncoderConfig present = encoder;
   for (std::string* path : {&present.t5_encoder, &present.clip_encoder, &present.autoencoder_path}) {
-    if (*path != kRandom && !fs::exists(*path)) path->clear();
+    if (*path != kRandomNetwork && !fs::exists(*path)) path->clear();
   }
   const std::string difference = describe_difference(encoder_identity(present), found);
   if (difference.empty()) return;

@@ -14,6 +14,9 @@ namespace millrace {
 // The name of the file that says so, in the data set's folder.
 inline constexpr const char* kEncodingsManifest = "millrace.json";
 
+// Throws DataError for what is no JSON.
+nlohmann::ordered_json read_encodings_manifest(const std::filesystem::path& file);
+
 // {"t5": {"weights": hash, "tokenizer": hash, "tokens": 256}, "clip": {"weights", "tokenizer"}, "autoencoder":
 // {"weights"}}, of those that the configuration names. Hashes are of the files' contents (train/weight_fingerprint.h),
 // not of where they lie.

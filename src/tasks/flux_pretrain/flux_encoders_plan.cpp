@@ -20,7 +20,6 @@ namespace millrace {
 namespace {
 
 constexpr int64_t kClipTokens = 77;
-constexpr const char* kRandom = "random";
 
 const auto kShapes = torch::TensorOptions().device(torch::kMeta);
 
@@ -34,7 +33,7 @@ std::shared_ptr<Model> shapes_of_network(const char* name, const std::string& pa
     MILLRACE_CHECK(model != nullptr);
     return model;
   }
-  notes.push_back(str(path.empty() || path == kRandom ? str(name) : path, " is taken for ", published));
+  notes.push_back(str(path.empty() || path == kRandomNetwork ? str(name) : path, " is taken for ", published));
   return std::make_shared<Model>(Config{}, kShapes);
 }
 
@@ -117,8 +116,8 @@ void add_autoencoder(const RunConfig& config, EncodersPlan& plan) {
 EncodersPlan plan_encoders(const RunConfig& config) {
   EncodersPlan plan;
   const EncoderConfig& encoder = config.encoder;
-  if (!encoder.t5_encoder.empty() && encoder.t5_encoder != kRandom) add_t5(config, plan);
-  if (!encoder.clip_encoder.empty() && encoder.clip_encoder != kRandom) add_clip(config, plan);
+  if (!encoder.t5_encoder.empty() && encoder.t5_encoder != kRandomNetwork) add_t5(config, plan);
+  if (!encoder.clip_encoder.empty() && encoder.clip_encoder != kRandomNetwork) add_clip(config, plan);
   if (encoder.autoencoder_path.empty()) {
     const autoencoder::AutoencoderConfig published;
     plan.latent_channels = published.latent_channels;

@@ -166,11 +166,14 @@ class FluxPretrainTask : public Task {
   }
 
   uint64_t weights_fingerprint() const override {
+    const EncoderConfig& encoder = config_.encoder;
+    std::vector<std::string> paths = {config_.checkpoint.initial_load_path};
+    // A run from encodings loads no networks: those that its configuration names need not be there.
+    if (front_end_.codec)
+      paths.insert(paths.end(), {encoder.t5_encoder, encoder.clip_encoder, encoder.autoencoder_path});
     std::vector<uint64_t> sums;
-    for (const std::string& path :
-         {config_.checkpoint.initial_load_path, config_.encoder.t5_encoder, config_.encoder.clip_encoder,
-          config_.encoder.autoencoder_path == "none" ? std::string() : config_.encoder.autoencoder_path}) {
-      const bool is_file = !path.empty() && path != "random";
+    for (const std::string& path : paths) {
+      const bool is_file = !path.empty() && path != "none" && path != kRandomNetwork;
       sums.push_back(is_file ? weight_fingerprint(WeightStore(path)) : 0);
     }
     return checksum64(sums.data(), sums.size() * sizeof(uint64_t));

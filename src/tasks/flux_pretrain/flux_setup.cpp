@@ -7,7 +7,6 @@ namespace millrace {
 namespace {
 
 constexpr uint64_t kMaxCachedBytes = uint64_t{4} << 30;  // of text encodings, per encoder
-constexpr const char* kRandom = "random";
 
 template <typename T>
 void replace_if_set(T& target, const T& value) {
@@ -67,7 +66,7 @@ std::unique_ptr<PictureCodec> make_picture_codec(const RunConfig& config, torch:
     throw ConfigError(
         "[encoder.autoencoder_path] expected a file, \"random\" or \"none\" to train on pictures, got nothing");
   }
-  return autoencoder_codec({path == kRandom ? std::string() : path, config.encoder.autoencoder_shift,
+  return autoencoder_codec({path == kRandomNetwork ? std::string() : path, config.encoder.autoencoder_shift,
                             config.encoder.autoencoder_scale, dtype, device});
 }
 
@@ -82,13 +81,14 @@ CaptionEncoders make_caption_encoders(const RunConfig& config, const flux::FluxC
   }
   const EncoderPlacement placement{dtype, device, mesh, encoder.shard};
   CaptionEncoders encoders;
-  encoders.tokens = encoder.t5_encoder == kRandom
+  encoders.tokens = encoder.t5_encoder == kRandomNetwork
                         ? random_word_encoder(encoder.max_t5_encoding_len, sizes.context_in_dim, device)
                         : t5_caption_encoder(encoder.t5_encoder, encoder.t5_tokenizer, encoder.max_t5_encoding_len,
                                              sizes.context_in_dim, placement);
-  encoders.pooled = encoder.clip_encoder == kRandom ? random_pooled_encoder(sizes.vec_in_dim, device)
-                                                    : clip_caption_encoder(encoder.clip_encoder, encoder.clip_tokenizer,
-                                                                           sizes.vec_in_dim, placement);
+  encoders.pooled =
+      encoder.clip_encoder == kRandomNetwork
+          ? random_pooled_encoder(sizes.vec_in_dim, device)
+          : clip_caption_encoder(encoder.clip_encoder, encoder.clip_tokenizer, sizes.vec_in_dim, placement);
   if (encoder.cache_encodings != "none") {
     const std::filesystem::path folder = encoder.cache_encodings == "disk"
                                              ? std::filesystem::path(config.job.dump_folder) / "encodings"
