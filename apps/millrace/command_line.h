@@ -2,38 +2,15 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
-#include <iostream>
 #include <string>
 #include <vector>
-
-#include "base/error.h"
 
 namespace millrace {
 
 // False when --help was asked for and printed. Throws ConfigError for arguments that do not fit.
-inline bool parse_command_line(CLI::App& app, const std::vector<std::string>& args) {
-  std::vector<std::string> reversed(args.rbegin(), args.rend());  // the order CLI11 wants
-  try {
-    app.parse(reversed);
-  } catch (const CLI::CallForHelp&) {
-    std::cout << app.help();
-    return false;
-  } catch (const CLI::ParseError& error) {
-    throw ConfigError("[" + app.get_name() + "] " + error.what() + " (try " + app.get_name() + " --help)");
-  }
-  return true;
-}
+bool parse_command_line(CLI::App& app, const std::vector<std::string>& args);
 
 // The same arguments with "-" for "_" in the names of options: --num_workers means --num-workers.
-inline std::vector<std::string> with_dashes(std::vector<std::string> args) {
-  for (std::string& arg : args) {
-    if (arg.rfind("--", 0) != 0) continue;
-    for (char& c : arg) {
-      if (c == '=') break;
-      if (c == '_') c = '-';
-    }
-  }
-  return args;
-}
+std::vector<std::string> with_dashes(std::vector<std::string> args);
 
 }  // namespace millrace

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "base/error.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"

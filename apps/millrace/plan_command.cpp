@@ -2,6 +2,7 @@
 #include <iostream>
 #include <thread>
 
+#include "base/error.h"
 #include "base/text.h"
 #include "command_line.h"
 #include "commands.h"

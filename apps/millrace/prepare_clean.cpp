@@ -2,6 +2,7 @@
 #include <iostream>
 
 #include "base/clock.h"
+#include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "command_line.h"
@@ -42,12 +43,9 @@ void add_clean_options(CLI::App& app, CleanOptions& options, int& num_workers, i
 int run_prepare_clean(const std::vector<std::string>& args) {
   CLI::App app(
       "Leaves out samples that are listed, damaged or smaller than wanted, and gives each of the first --subset-size "
-      "others a "
-      "square picture: shorter side scaled to --output-size (bicubic), the middle cut out, in a new column png. All "
-      "other "
-      "columns are kept. The MLPerf reference's clean_cc12m.py. A run that was stopped goes on when the command is "
-      "given "
-      "again, and the same command on several ranks shares the work.",
+      "others a square picture: shorter side scaled to --output-size (bicubic), the middle cut out, in a new column "
+      "png. All other columns are kept. The MLPerf reference's clean_cc12m.py. A run that was stopped goes on when "
+      "the command is given again, and the same command on several ranks shares the work.",
       "millrace prepare clean");
   CleanOptions options;
   int num_workers = 0;

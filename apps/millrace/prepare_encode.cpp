@@ -1,5 +1,4 @@
 // millrace prepare encode, and millrace prepare empty-encodings
-#include <algorithm>
 #include <csignal>
 #include <iostream>
 #include <optional>
@@ -9,6 +8,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "comm/world.h"
+#include "command_line.h"
 #include "config/arguments.h"
 #include "config/run_config.h"
 #include "prepare_commands.h"
@@ -20,97 +20,59 @@
 namespace millrace {
 namespace {
 
-constexpr const char* kEncodeUsage =
-    "usage: millrace prepare encode CONFIG.toml --output DIR [--section.key=value ...]\n"
-    "\n"
-    "Sends every sample of training.dataset_path through T5, CLIP and the autoencoder once, and writes what comes out "
-    "as\n"
-    "a Hugging Face data set that `millrace train` and MLPerf's reference train from. The configuration is that of a\n"
-    "training run; encoder.*, model.*_in_dim and training.{dataset, dataset_path, img_size, batch_size, subset_size,\n"
-    "device, mixed_precision_param, max_bad_samples, num_workers} matter here. Under srun, torchrun or `millrace "
-    "launch`\n"
-    "the ranks share out the files. Killed and started again, the same command goes on.\n"
-    "\n"
-    "  --output DIR          where to write; --preprocessing.output_dataset_path=DIR is the same\n"
-    "  --rows-per-file N     samples in one Arrow file; by default as many as fill about 500 MB, at most 10,000\n"
-    "  --section.key=value   set an option of the configuration (see millrace train --help)\n"
-    "  --help                this text\n";
-
-constexpr const char* kEmptyUsage =
-    "usage: millrace prepare empty-encodings CONFIG.toml --output DIR [--section.key=value ...]\n"
-    "\n"
-    "Writes t5_empty.npy and clip_empty.npy, the encodings of the empty prompt, for encoder.empty_encodings_path.\n"
-    "Does nothing when they are there.\n"
-    "\n"
-    "  --output DIR          where to write\n"
-    "  --section.key=value   set an option of the configuration (see millrace train --help)\n"
-    "  --help                this text\n";
-
 struct PrepareArguments {
-  bool help = false;
   std::string config_file, output;
-  std::optional<int64_t> rows_per_file;
   std::vector<std::string> overrides;
 };
 
-int64_t positive_number(const std::string& option, const std::string& text) {
-  const bool digits = !text.empty() && text.size() <= 9 && text.find_first_not_of("0123456789") == std::string::npos;
-  const int64_t value = digits ? std::stoll(text) : 0;
-  if (value < 1) throw ConfigError("[" + option + "] expected a number of at least 1, got " + text);
-  return value;
-}
-
-PrepareArguments read_arguments(const std::string& command, const std::vector<std::string>& args) {
-  PrepareArguments result;
-  std::vector<std::string> rest;
-  // This command's own options; the others are the configuration's.
-  for (size_t i = 0; i < args.size(); ++i) {
-    const size_t equals = args[i].find('=');
-    std::string name = args[i].substr(0, equals);
-    std::replace(name.begin(), name.end(), '_', '-');
-    const bool is_output = name == "--output" || name == "-o" || name == "--preprocessing.output-dataset-path";
-    const bool is_rows = name == "--rows-per-file";
-    if (!is_output && !is_rows) {
-      rest.push_back(args[i]);
-      continue;
-    }
-    if (equals == std::string::npos && i + 1 == args.size()) {
-      throw ConfigError("[" + args[i] + "] expected a value, got nothing");
-    }
-    const std::string value = equals == std::string::npos ? args[++i] : args[i].substr(equals + 1);
-    if (is_output) result.output = value;
-    if (is_rows) result.rows_per_file = positive_number(name, value);
+// False when --help was asked for and printed.
+bool read_arguments(CLI::App& app, const std::vector<std::string>& args, PrepareArguments& arguments) {
+  app.add_option("-o,--output,--preprocessing.output-dataset-path", arguments.output, "Where to write")
+      ->type_name("DIR")
+      ->take_last();
+  app.footer(
+      app.get_name() +
+      " CONFIG.toml --output DIR [--section.key=value ...]\nOptions of the configuration: millrace train --help");
+  app.allow_extras();
+  if (!parse_command_line(app, with_dashes(args))) return false;
+  // What is left is the configuration's.
+  const Arguments split = split_arguments(app.remaining());
+  const std::string hint = " (try " + app.get_name() + " --help)";
+  if (!split.others.empty()) {
+    throw ConfigError("[" + split.others[0] + "] expected an option of this command" + hint);
   }
-  const Arguments split = split_arguments(rest);
-  result.config_file = split.config_file;
-  result.overrides = split.overrides;
-  const std::string hint = " (try millrace prepare " + command + " --help)";
-  for (const std::string& flag : split.others) {
-    if (flag != "--help" && flag != "-h") throw ConfigError("[" + flag + "] expected an option of this command" + hint);
-    result.help = true;
-  }
-  if (result.help) return result;
+  arguments.config_file = split.config_file;
+  arguments.overrides = split.overrides;
   for (const std::string& file : split.positional) {
-    if (!result.config_file.empty()) {
-      throw ConfigError("[" + file + "] expected one configuration file, got " + result.config_file + " as well");
+    if (!arguments.config_file.empty()) {
+      throw ConfigError("[" + file + "] expected one configuration file, got " + arguments.config_file + " as well");
     }
-    result.config_file = file;
+    arguments.config_file = file;
   }
-  if (result.config_file.empty()) {
-    throw ConfigError("[millrace prepare " + command + "] expected a configuration file, got none" + hint);
+  if (arguments.config_file.empty()) {
+    throw ConfigError("[" + app.get_name() + "] expected a configuration file, got none" + hint);
   }
-  if (result.output.empty()) throw ConfigError("[--output] expected a folder, got nothing" + hint);
-  return result;
+  if (arguments.output.empty()) throw ConfigError("[--output] expected a folder, got nothing" + hint);
+  return true;
 }
 
 }  // namespace
 
 int run_prepare_encode(const std::vector<std::string>& args) {
-  const PrepareArguments arguments = read_arguments("encode", args);
-  if (arguments.help) {
-    std::cout << kEncodeUsage;
-    return static_cast<int>(ExitCode::kDone);
-  }
+  CLI::App app(
+      "Sends every sample of training.dataset_path through T5, CLIP and the autoencoder once, and writes what comes "
+      "out as a Hugging Face data set that `millrace train` and MLPerf's reference train from. The configuration is "
+      "that of a training run; encoder.*, model.*_in_dim and training.{dataset, dataset_path, img_size, batch_size, "
+      "subset_size, device, mixed_precision_param, max_bad_samples, num_workers} matter here. Under srun, torchrun or "
+      "`millrace launch` the ranks share out the files. Killed and started again, the same command goes on.",
+      "millrace prepare encode");
+  PrepareArguments arguments;
+  EncodeOptions options;
+  app.add_option("--rows-per-file", options.rows_per_file,
+                 "Samples in one Arrow file; by default as many as fill about 500 MB, at most 10,000")
+      ->check(CLI::Range(1, 999'999'999))
+      ->type_name("N");
+  if (!read_arguments(app, args, arguments)) return static_cast<int>(ExitCode::kDone);
   const World world = detect_world();
   // What all ranks would say alike, the first says.
   if (world.rank > 0) set_console_log_level(LogLevel::kError);
@@ -119,9 +81,7 @@ int run_prepare_encode(const std::vector<std::string>& args) {
   if (world.rank > 0) set_console_log_level(LogLevel::kWarning);
   std::signal(SIGPIPE, SIG_IGN);  // a closed terminal must not end the work of days
 
-  EncodeOptions options;
   options.output = arguments.output;
-  options.rows_per_file = arguments.rows_per_file.value_or(0);
   std::optional<ProgressBar> bar;
   options.progress = [&](int64_t done, int64_t total) {
     const bool is_first = !bar;  // then `done` is what an earlier run has done
@@ -144,12 +104,12 @@ int run_prepare_encode(const std::vector<std::string>& args) {
 }
 
 int run_prepare_empty_encodings(const std::vector<std::string>& args) {
-  const PrepareArguments arguments = read_arguments("empty-encodings", args);
-  if (arguments.help) {
-    std::cout << kEmptyUsage;
-    return static_cast<int>(ExitCode::kDone);
-  }
-  if (arguments.rows_per_file) throw ConfigError("[--rows-per-file] expected an option of this command");
+  CLI::App app(
+      "Writes t5_empty.npy and clip_empty.npy, the encodings of the empty prompt, for encoder.empty_encodings_path. "
+      "Does nothing when they are there.",
+      "millrace prepare empty-encodings");
+  PrepareArguments arguments;
+  if (!read_arguments(app, args, arguments)) return static_cast<int>(ExitCode::kDone);
   if (detect_world().rank > 0) return static_cast<int>(ExitCode::kDone);
   const RunConfig config = load_run_config(arguments.config_file, arguments.overrides);
   const bool written = write_empty_encodings(config, arguments.output);

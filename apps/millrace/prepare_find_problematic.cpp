@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "base/clock.h"
+#include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "command_line.h"
@@ -16,9 +17,8 @@ namespace millrace {
 int run_prepare_find_problematic(const std::vector<std::string>& args) {
   CLI::App app(
       "Lists the samples whose picture, text or JSON cannot be decoded: their indices over the whole set, one a line, "
-      "as the "
-      "MLPerf reference's find_problematic_indices.py does. A run that was stopped goes on when the command is given "
-      "again.",
+      "as the MLPerf reference's find_problematic_indices.py does. A run that was stopped goes on when the command is "
+      "given again.",
       "millrace prepare find-problematic");
   FindProblematicOptions options;
   int num_workers = 0;

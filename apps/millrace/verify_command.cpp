@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <string>
 
+#include "base/error.h"
 #include "comm/self_check.h"
 #include "command_line.h"
 #include "commands.h"

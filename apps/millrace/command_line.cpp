@@ -1,0 +1,33 @@
+#include "command_line.h"
+
+#include <iostream>
+
+#include "base/error.h"
+
+namespace millrace {
+
+bool parse_command_line(CLI::App& app, const std::vector<std::string>& args) {
+  std::vector<std::string> reversed(args.rbegin(), args.rend());  // the order CLI11 wants
+  try {
+    app.parse(reversed);
+  } catch (const CLI::CallForHelp&) {
+    std::cout << app.help();
+    return false;
+  } catch (const CLI::ParseError& error) {
+    throw ConfigError("[" + app.get_name() + "] " + error.what() + " (try " + app.get_name() + " --help)");
+  }
+  return true;
+}
+
+std::vector<std::string> with_dashes(std::vector<std::string> args) {
+  for (std::string& arg : args) {
+    if (arg.rfind("--", 0) != 0) continue;
+    for (char& c : arg) {
+      if (c == '=') break;
+      if (c == '_') c = '-';
+    }
+  }
+  return args;
+}
+
+}  // namespace millrace
