@@ -78,6 +78,20 @@ std::string read_file(const fs::path& path, uint64_t max_bytes) {
   return content;
 }
 
+void read_at(int descriptor, uint64_t offset, std::span<char> bytes, const fs::path& path) {
+  size_t done = 0;
+  while (done < bytes.size()) {
+    const ssize_t count =
+        ::pread(descriptor, bytes.data() + done, bytes.size() - done, static_cast<off_t>(offset + done));
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) {
+      throw DataError("[" + path.string() + "] expected " + std::to_string(bytes.size()) + " bytes at " +
+                      std::to_string(offset) + ", got " + (count < 0 ? std::strerror(errno) : "fewer"));
+    }
+    done += static_cast<size_t>(count);
+  }
+}
+
 void write_file_atomically(const fs::path& path, std::string_view content) {
   const fs::path temporary = temporary_name(path);
   try {

@@ -1,5 +1,5 @@
-// Files: whole reads, memory maps and writes that are complete or absent. All failures throw StorageError naming the
-// path.
+// Files: whole reads, memory maps and writes that are complete or absent. Failures throw StorageError naming the
+// path, unless another error is named.
 #pragma once
 
 #include <cstddef>
@@ -14,6 +14,9 @@ namespace millrace {
 
 // Reads at most max_bytes; a longer file is an error, so that no input can exhaust memory.
 std::string read_file(const std::filesystem::path& path, uint64_t max_bytes = uint64_t{1} << 30);
+
+// Fills `bytes` from an open file's offset, from any thread. Throws DataError naming path where the file ends before.
+void read_at(int descriptor, uint64_t offset, std::span<char> bytes, const std::filesystem::path& path);
 
 // Writes to a temporary name in the same folder, fsyncs, renames: path holds the old content or all of the new.
 void write_file_atomically(const std::filesystem::path& path, std::string_view content);

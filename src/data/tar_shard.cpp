@@ -104,17 +104,7 @@ std::span<const std::byte> TarShard::view(size_t sample, SampleField field, uint
   MILLRACE_CHECK(piece.exists());
   if (piece.size > cap) throw_above_cap(sample, piece.size, cap);
   scratch.resize(std::min(piece.size, max_bytes));
-  size_t done = 0;
-  while (done < scratch.size()) {
-    const ssize_t count =
-        ::pread(descriptor_, scratch.data() + done, scratch.size() - done, static_cast<off_t>(piece.offset + done));
-    if (count < 0 && errno == EINTR) continue;
-    if (count <= 0) {
-      throw DataError("[" + path_.string() + "] expected " + std::to_string(scratch.size()) + " bytes at " +
-                      std::to_string(piece.offset) + ", got " + (count < 0 ? std::strerror(errno) : "fewer"));
-    }
-    done += static_cast<size_t>(count);
-  }
+  read_at(descriptor_, piece.offset, scratch, path_);
   return std::as_bytes(std::span(scratch.data(), scratch.size()));
 }
 

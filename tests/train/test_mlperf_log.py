@@ -6,11 +6,11 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from mlperf_log import checker, events
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "mlperf_small.toml"
 RULESETS = ["5.1.0", "6.0.0", "6.1.0"]
@@ -51,11 +51,6 @@ def closed_log(program, emoji, tmp_path_factory):
     return folder
 
 
-def events(text):
-    lines = [line.removeprefix(":::MLLOG ") for line in text.splitlines() if line.startswith(":::MLLOG ")]
-    return [json.loads(line) for line in lines]
-
-
 def keys(log):
     return [event["key"] for event in log]
 
@@ -63,17 +58,6 @@ def keys(log):
 def value(log, key):
     (event,) = [event for event in log if event["key"] == key]
     return event["value"]
-
-
-def checker(path, ruleset, *options):
-    """Whether mlperf_logging's checker accepts the log, and what it says."""
-    command = [sys.executable, "-m", "mlperf_logging.compliance_checker", "--usage", "training", "--ruleset", ruleset]
-    result = subprocess.run(
-        [*command, *options, path], capture_output=True, text=True, timeout=60, cwd=path.parent
-    )
-    said = result.stdout + result.stderr
-    assert ("SUCCESS" in said) == (result.returncode == 0), said
-    return result.returncode == 0, said
 
 
 # What is logged

@@ -1,12 +1,12 @@
 // Encodes a batch for each line on stdin and says how long that took; see run.py.
 //   encode_dataset_worker CONFIG.toml OUTPUT      lines: t5, clip, autoencoder or whole
 // "whole" is what `millrace prepare encode` does with a batch: read, decode, tokenize, encode, write.
-#include <sys/resource.h>
 
 #include <cstdio>
 #include <iostream>
 #include <string>
 
+#include "../process_usage.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -17,21 +17,6 @@
 
 namespace millrace {
 namespace {
-
-double cpu_seconds() {
-  rusage usage{};
-  ::getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& time) {
-    return static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
-  };
-  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-}
-
-int64_t peak_bytes() {
-  rusage usage{};
-  ::getrusage(RUSAGE_SELF, &usage);
-  return int64_t{usage.ru_maxrss} * 1024;
-}
 
 void run(const std::string& config_file, const std::string& output) {
   install_caching_cpu_allocator();
@@ -57,7 +42,7 @@ void run(const std::string& config_file, const std::string& output) {
   int64_t begin = 0;
   for (std::string line; std::getline(std::cin, line);) {
     const torch::NoGradGuard no_grad;
-    const double wall = now_seconds(), cpu = cpu_seconds();
+    const double wall = now_seconds(), cpu = process_cpu_seconds();
     if (line == "t5") networks.encoders.tokens->encode(captions);
     if (line == "clip") networks.encoders.pooled->encode(captions);
     if (line == "autoencoder") networks.codec->moments(image_BCHW);
@@ -68,8 +53,8 @@ void run(const std::string& config_file, const std::string& output) {
       encoder.wait_for_files();
       begin += batch;
     }
-    std::printf("{\"seconds\": %.6f, \"cpu\": %.6f, \"peak\": %lld}\n", now_seconds() - wall, cpu_seconds() - cpu,
-                static_cast<long long>(peak_bytes()));
+    std::printf("{\"seconds\": %.6f, \"cpu\": %.6f, \"peak\": %lld}\n", now_seconds() - wall,
+                process_cpu_seconds() - cpu, static_cast<long long>(process_peak_bytes()));
     std::fflush(stdout);
   }
 }

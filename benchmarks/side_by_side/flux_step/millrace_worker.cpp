@@ -1,6 +1,5 @@
 // One FLUX training step after another, on request: worker.py's counterpart on this program's own parts. As one of
 // several ranks (RANK, WORLD_SIZE, ... in the environment) it takes its rows of the batch and its part of the weights.
-#include <sys/resource.h>
 #include <torch/types.h>
 
 #include <CLI/CLI.hpp>
@@ -9,6 +8,7 @@
 #include <memory>
 #include <string>
 
+#include "../process_usage.h"
 #include "base/clock.h"
 #include "comm/communicator.h"
 #include "diffusion/flow_matching.h"
@@ -26,12 +26,6 @@
 
 namespace millrace {
 namespace {
-
-int64_t peak_memory_bytes() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return int64_t{1024} * usage.ru_maxrss;
-}
 
 flux::Keep parse_keep(const std::string& mode) {
   return mode == "none" ? flux::Keep::kAll : mode == "full" ? flux::Keep::kInputs : flux::Keep::kOutputs;
@@ -113,7 +107,7 @@ int run(int argc, char** argv) {
     optimizer.step(1e-4, grad_norm_of_sum(totals.squares_1, 1.0).coefficient_1);
     profiler.step(++step);
     std::printf("{\"loss\": %.9g, \"seconds\": %.6f, \"peak\": %lld}\n", totals.loss, now_seconds() - begin,
-                static_cast<long long>(peak_memory_bytes()));
+                static_cast<long long>(process_peak_bytes()));
     std::fflush(stdout);
   }
   return 0;

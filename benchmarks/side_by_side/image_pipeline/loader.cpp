@@ -4,7 +4,6 @@
 //
 // Prints JSON: images, wall seconds and CPU seconds of the process from the first batch's request to the last batch's
 // arrival, after one batch to warm up.
-#include <sys/resource.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
@@ -12,23 +11,11 @@
 #include <cstdlib>
 #include <string>
 
+#include "../process_usage.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "data/picture_decoder.h"
 #include "data/sample_loader.h"
-
-namespace {
-
-double cpu_seconds() {
-  rusage usage{};
-  ::getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& time) {
-    return static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
-  };
-  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-}
-
-}  // namespace
 
 int main(int argc, char** argv) {
   if (argc < 6) {
@@ -48,12 +35,12 @@ int main(int argc, char** argv) {
     torch::set_num_threads(1);
     millrace::SampleLoader loader(options, std::make_unique<millrace::PictureDecoder>(pictures));
     loader.next();
-    const double wall = millrace::now_seconds(), cpu = cpu_seconds();
+    const double wall = millrace::now_seconds(), cpu = process_cpu_seconds();
     double sum = 0;
     for (int i = 0; i < batches; ++i) sum += loader.next().fields[0][0][0][0][0].item<float>();
     std::printf("{\"images\": %lld, \"wall\": %.6f, \"cpu\": %.6f, \"check\": %.6f}\n",
                 static_cast<long long>(batches * options.batch_size), millrace::now_seconds() - wall,
-                cpu_seconds() - cpu, sum);
+                process_cpu_seconds() - cpu, sum);
   } catch (const millrace::Error& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return static_cast<int>(error.code());

@@ -1,7 +1,6 @@
 #include "data/prepare/clean.h"
 
 #include <algorithm>
-#include <cstdio>
 
 #include "base/error.h"
 #include "base/files.h"
@@ -10,9 +9,9 @@
 #include "data/hf_dataset.h"
 #include "data/prepare/centre_square.h"
 #include "data/prepare/index_file.h"
+#include "data/prepare/prepare_report.h"
 #include "data/prepare/sample_source.h"
 #include "formats/arrow_file.h"
-#include "formats/json.h"
 #include "images/encode.h"
 
 namespace millrace {
@@ -22,14 +21,6 @@ namespace fs = std::filesystem;
 
 constexpr const char* kCommand = "prepare clean";
 constexpr const char* kSquareColumn = "png";
-constexpr const char* kReportName = ".prepare.json";  // hidden: what reads the folder's files passes it over
-constexpr uint64_t kMaxReportBytes = uint64_t{1} << 30;
-
-std::string unit_file_name(int64_t unit) {
-  char name[40];
-  std::snprintf(name, sizeof name, "unit-%07lld.arrow", static_cast<long long>(unit));
-  return name;
-}
 
 class Cleaner {
  public:
@@ -141,7 +132,7 @@ class Cleaner {
   UnitResult clean_unit(int64_t unit) {
     const int64_t begin = unit * options_.samples_per_file;
     const int64_t end = std::min(source_->count(begin + options_.samples_per_file), begin + options_.samples_per_file);
-    ArrowStreamWriter writer(folder_ / unit_file_name(unit), columns_);
+    ArrowStreamWriter writer(unit_path(folder_, unit, ".arrow"), columns_);
     UnitResult result = {
         {"rows", 0}, {"seen", end - begin}, {"filtered", 0}, {"small", 0}, {"bad", BadSampleList::array()}};
     const auto count_up = [&](const char* what) { result[what] = result[what].get<int64_t>() + 1; };
@@ -187,10 +178,9 @@ class Cleaner {
       has_files = has_files || entry.path().extension() == ".arrow" || entry.path().extension() == ".json";
     }
     if (!has_files) return false;
-    if (fs::exists(output / "state.json") && fs::exists(output / kReportName)) {
-      report_ = parse_ordered_json<DataError>(read_file(output / kReportName, kMaxReportBytes),
-                                              (output / kReportName).string());
-      if (report_.is_object() && report_.value("options", UnitResult()) == identity_) return true;
+    if (fs::exists(output / "state.json")) {
+      report_ = read_prepare_report(output, identity_);
+      if (!report_.is_null()) return true;
     }
     throw ConfigError(str("[", output.string(),
                           "] expected a folder of its own for the cleaned set, got one that holds ",
@@ -249,7 +239,7 @@ class Cleaner {
     summary.rows -= surplus;
     std::vector<HfDataFile> files;
     for (const int64_t unit : units) {
-      const fs::path made = folder_ / unit_file_name(unit);
+      const fs::path made = unit_path(folder_, unit, ".arrow");
       const std::string name = hf_data_file_name(static_cast<int64_t>(files.size()), summary.files);
       int64_t rows = results[static_cast<size_t>(unit)]["rows"].get<int64_t>();
       // An earlier run may have been stopped here: then some files have their final name already.
@@ -261,10 +251,14 @@ class Cleaner {
       files.push_back({name, rows, fs::file_size(options_.output / name)});
     }
     fsync_folder(options_.output);
-    const UnitResult report = {
-        {"command", kCommand},          {"options", identity_},   {"rows", summary.rows},   {"seen", summary.seen},
-        {"filtered", summary.filtered}, {"small", summary.small}, {"files", summary.files}, {"bad", summary.bad}};
-    write_file_atomically(options_.output / kReportName, report.dump(1) + "\n");
+    write_prepare_report(options_.output, {{"command", kCommand},
+                                           {"options", identity_},
+                                           {"rows", summary.rows},
+                                           {"seen", summary.seen},
+                                           {"filtered", summary.filtered},
+                                           {"small", summary.small},
+                                           {"files", summary.files},
+                                           {"bad", summary.bad}});
     finish_hf_dataset(options_.output, columns_, files, "train");
     remove_unit_folder(folder_);
     return summary;

@@ -7,7 +7,7 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "formats/json.h"
+#include "data/prepare/prepare_report.h"
 #include "formats/tar.h"
 #include "images/decode.h"
 #include "images/encode.h"
@@ -21,8 +21,6 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 constexpr const char* kCommand = "prepare coco";
-constexpr const char* kReportName = ".prepare.json";  // hidden: `datasets` takes every other file for a shard
-constexpr uint64_t kMaxReportBytes = uint64_t{1} << 30;
 constexpr uint64_t kMaxPictureBytes = uint64_t{1} << 28;
 
 std::string shard_name(int64_t shard) {
@@ -137,11 +135,8 @@ class CocoWriter {
     bool has_shards = false;
     for (const auto& entry : fs::directory_iterator(output)) has_shards |= entry.path().extension() == ".tar";
     if (!has_shards) return false;
-    if (fs::exists(output / kReportName)) {
-      report_ = parse_ordered_json<DataError>(read_file(output / kReportName, kMaxReportBytes),
-                                              (output / kReportName).string());
-      if (report_.is_object() && report_.value("options", UnitResult()) == identity_) return fs::exists(options_.tsv);
-    }
+    report_ = read_prepare_report(output, identity_);
+    if (!report_.is_null()) return fs::exists(options_.tsv);
     throw ConfigError(str("[", output.string(),
                           "] expected a folder of its own for the shards, got one that holds others ",
                           "(try another --output-dir, or remove it)"));
@@ -164,9 +159,9 @@ class CocoWriter {
     }
     fsync_folder(options_.output);
     write_file_atomically(options_.tsv, tsv_);
-    const UnitResult report = {
-        {"command", kCommand}, {"options", identity_}, {"samples", summary.samples}, {"bad", summary.bad}};
-    write_file_atomically(options_.output / kReportName, report.dump(1) + "\n");
+    write_prepare_report(
+        options_.output,
+        {{"command", kCommand}, {"options", identity_}, {"samples", summary.samples}, {"bad", summary.bad}});
     remove_unit_folder(folder_);
     return summary;
   }

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "data/prepare/webdataset_fields.h"
@@ -56,17 +57,7 @@ void RawShard::read(const RawFile& file, std::string& content) const {
                         human_bytes(file.size)));
   }
   content.resize(file.size);
-  size_t done = 0;
-  while (done < content.size()) {
-    const ssize_t count =
-        ::pread(descriptor_, content.data() + done, content.size() - done, static_cast<off_t>(file.offset + done));
-    if (count < 0 && errno == EINTR) continue;
-    if (count <= 0) {
-      throw DataError(str("[", path_.string(), "] expected ", file.size, " bytes at ", file.offset, ", got ",
-                          count < 0 ? std::strerror(errno) : "fewer"));
-    }
-    done += static_cast<size_t>(count);
-  }
+  read_at(descriptor_, file.offset, content, path_);
 }
 
 }  // namespace millrace

@@ -27,14 +27,10 @@ constexpr uint64_t kMaxResultBytes = uint64_t{256} << 20;
 constexpr double kBeginSeconds = 30;                  // within which ranks that are launched together start
 constexpr uint64_t kSpareBytes = uint64_t{64} << 20;  // left free on the disk
 
-fs::path result_path(const fs::path& folder, int64_t unit) {
-  char name[40];
-  std::snprintf(name, sizeof name, "unit-%07lld.json", static_cast<long long>(unit));
-  return folder / name;
-}
+constexpr const char* kResultExtension = ".json";
 
 std::optional<UnitResult> read_result(const fs::path& folder, int64_t unit) {
-  const fs::path path = result_path(folder, unit);
+  const fs::path path = unit_path(folder, unit, kResultExtension);
   std::error_code ignored;
   if (!fs::exists(path, ignored)) return std::nullopt;
   return parse_ordered_json<DataError>(read_file(path, kMaxResultBytes), path.string());
@@ -46,9 +42,9 @@ class Runner {
       : folder_(folder), share_(share), job_(job) {}
 
   std::vector<UnitResult> run() {
-    // The first rank's threads take the others' units too, from the last one back: the others count upwards.
     work_off([this] { return next_of_own(); });
     if (share_.rank != 0) return {};
+    // The first rank does what the others have not, from the last unit back: the others count upwards.
     std::vector<int64_t> missing;
     for (int64_t unit = 0; job_.exists(unit) && !is_enough(); ++unit) {
       if (!known(unit)) missing.push_back(unit);
@@ -90,7 +86,7 @@ class Runner {
         }
         try {
           const UnitResult result = job_.work(unit);
-          write_file_atomically(result_path(folder_, unit), result.dump());
+          write_file_atomically(unit_path(folder_, unit, kResultExtension), result.dump());
           const std::lock_guard lock(mutex_);
           add(unit, result, true);
         } catch (...) {
@@ -207,6 +203,12 @@ bool open_unit_folder(const fs::path& folder, const UnitResult& identity, const 
   return true;
 }
 
+fs::path unit_path(const fs::path& folder, int64_t unit, const std::string& extension) {
+  char number[32];
+  std::snprintf(number, sizeof number, "unit-%07lld", static_cast<long long>(unit));
+  return folder / (number + extension);
+}
+
 void move_unit_file(const fs::path& from, const fs::path& to) {
   std::error_code error;
   if (!fs::exists(from, error) && fs::exists(to, error)) return;
@@ -215,9 +217,13 @@ void move_unit_file(const fs::path& from, const fs::path& to) {
 }
 
 void remove_unit_folder(const fs::path& folder) {
-  std::error_code ignored;
-  fs::remove(folder / kIdentityName, ignored);  // first: it tells other ranks that the job is over
-  fs::remove_all(folder, ignored);
+  // Under another name first: that tells other ranks that the job is over, and one that is still at a unit cannot put
+  // files into what is being removed.
+  const fs::path gone = folder.parent_path() / (folder.filename().string() + ".done");
+  std::error_code error, ignored;
+  fs::remove_all(gone, ignored);  // what a run left that was killed here
+  fs::rename(folder, gone, error);
+  fs::remove_all(error ? folder : gone, ignored);
 }
 
 std::vector<UnitResult> run_units(const fs::path& folder, const UnitShare& share, const UnitJob& job) {

@@ -47,6 +47,9 @@ struct UnitJob {
 bool open_unit_folder(const std::filesystem::path& folder, const UnitResult& identity, const std::string& command,
                       const UnitShare& share = {}, const std::function<bool()>& is_over = {});
 
+// "unit-0000042.arrow" in the job's folder: the name of a unit's file.
+std::filesystem::path unit_path(const std::filesystem::path& folder, int64_t unit, const std::string& extension);
+
 // Renames a unit's file to its final name, unless an earlier run has done so. Throws StorageError.
 void move_unit_file(const std::filesystem::path& from, const std::filesystem::path& to);
 
