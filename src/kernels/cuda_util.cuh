@@ -5,7 +5,9 @@
 // and size allows them. Indexes are 64-bit throughout.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <cstring>
 
 #include "kernels/gpu_portability.cuh"
 #include "kernels/raw.h"
@@ -45,11 +47,23 @@ __device__ __forceinline__ void load(const T* p, float (&x)[N]) {
   for (int j = 0; j < N; ++j) x[j] = to_float(pack.values[j]);
 }
 template <int N, typename T>
-__device__ __forceinline__ void store(T* p, const float (&x)[N]) {
+__device__ __forceinline__ Pack<T, N> packed(const float (&x)[N]) {
   Pack<T, N> pack;
 #pragma unroll
   for (int j = 0; j < N; ++j) pack.values[j] = from_float<T>(x[j]);
-  *reinterpret_cast<Pack<T, N>*>(p) = pack;
+  return pack;
+}
+// p: in global memory.
+template <int N, typename T>
+__device__ __forceinline__ void store(T* p, const float (&x)[N]) {
+  const Pack<T, N> pack = packed<N, T>(x);
+  if constexpr (sizeof(pack) == 16) {
+    uint4 words;
+    memcpy(&words, &pack, sizeof words);
+    store_16_bytes(p, words);
+  } else {
+    *reinterpret_cast<Pack<T, N>*>(p) = pack;
+  }
 }
 // fp32 in steps of at most 16 bytes.
 template <int N>
@@ -67,14 +81,15 @@ __device__ __forceinline__ void load_fp32(const float* p, float (&x)[N]) {
     load<N>(p, x);
   }
 }
+// p: in global or shared memory.
 template <int N>
 __device__ __forceinline__ void store_fp32(float* p, const float (&x)[N]) {
   if constexpr (N == 8) {
     const float low[4] = {x[0], x[1], x[2], x[3]}, high[4] = {x[4], x[5], x[6], x[7]};
-    store<4>(p, low);
-    store<4>(p + 4, high);
+    *reinterpret_cast<Pack<float, 4>*>(p) = packed<4, float>(low);
+    *reinterpret_cast<Pack<float, 4>*>(p + 4) = packed<4, float>(high);
   } else {
-    store<N>(p, x);
+    *reinterpret_cast<Pack<float, N>*>(p) = packed<N, float>(x);
   }
 }
 template <int N>
@@ -204,7 +219,9 @@ size_t shared_sums_bytes(Kernel kernel, int64_t bytes, const char* op) {
     int limit = 0;
     check_gpu(shared_memory_limit(&limit), op);
     if (bytes + 2048 > limit) return 0;
-    check_gpu(allow_shared_memory(kernel, static_cast<int>(bytes)), op);
+    // The kernel's setting, whoever else launches it: always the same number.
+    const int64_t most = std::min<int64_t>(shared_memory_budget(), limit - 2048);
+    check_gpu(allow_shared_memory(kernel, static_cast<int>(most)), op);
   }
   return static_cast<size_t>(bytes);
 }

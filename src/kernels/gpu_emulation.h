@@ -32,6 +32,9 @@ struct dim3 {
 struct alignas(16) float4 {
   float x, y, z, w;
 };
+struct alignas(16) uint4 {
+  uint32_t x, y, z, w;
+};
 
 inline thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
 

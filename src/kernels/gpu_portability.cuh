@@ -71,6 +71,13 @@ __device__ __forceinline__ float lane_xor(float x, int mask) {
   return __shfl_xor_sync(0xFFFFFFFFu, x, mask);
 }
 
+// To global memory, in one instruction: nvcc makes four of an assignment whose operands come from several branches.
+__device__ __forceinline__ void store_16_bytes(void* p, const uint4& words) {
+  asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(p)), "r"(words.x),
+               "r"(words.y), "r"(words.z), "r"(words.w)
+               : "memory");
+}
+
 #else
 
 #if defined(__HIPCC__)
@@ -134,6 +141,10 @@ inline float lane_xor(float x, int mask) {
 
 #endif
 
+__device__ __forceinline__ void store_16_bytes(void* p, const uint4& words) {
+  *static_cast<uint4*>(p) = words;
+}
+
 struct bf16 {
   uint16_t bits;
 };
@@ -155,14 +166,21 @@ inline void check_gpu(GpuStatus status, const char* op) {
                            "] expected a GPU kernel to start, got: " + gpu_error_text(status));
 }
 
-// Starts kernel<<<blocks, threads, shared_bytes, stream>>>(arguments...). Blocks lie along x, which holds 2^31 - 1.
+// Starts kernel<<<blocks, threads, shared_bytes, stream>>>(arguments...). Blocks lie along x, which holds 2^31 - 1; HIP
+// counts threads in 32 bits besides.
 template <typename... Parameters, typename... Arguments>
 void launch(const char* op, void (*kernel)(Parameters...), int64_t blocks, dim3 threads, size_t shared_bytes,
             GpuStream stream, const Arguments&... arguments) {
-  if (blocks < 1 || blocks > 2147483647 || threads.x * threads.y > static_cast<unsigned>(kMaxThreads)) {
-    throw std::runtime_error(std::string("[kernels/") + op + "] expected 1 to 2^31 - 1 blocks of at most " +
-                             std::to_string(kMaxThreads) + " threads, got " + std::to_string(blocks) + " of " +
-                             std::to_string(threads.x * threads.y));
+  const int64_t block_size = int64_t{threads.x} * threads.y;
+#if defined(__HIPCC__)
+  const int64_t max_blocks = int64_t{4294967295} / (block_size > 0 ? block_size : 1);
+#else
+  const int64_t max_blocks = 2147483647;
+#endif
+  if (blocks < 1 || blocks > max_blocks || block_size > kMaxThreads) {
+    throw std::runtime_error(std::string("[kernels/") + op + "] expected 1 to " + std::to_string(max_blocks) +
+                             " blocks of at most " + std::to_string(kMaxThreads) + " threads, got " +
+                             std::to_string(blocks) + " of " + std::to_string(block_size));
   }
 #if defined(__CUDACC__) || defined(__HIPCC__)
   kernel<<<static_cast<unsigned>(blocks), threads, shared_bytes, stream>>>(static_cast<Parameters>(arguments)...);

@@ -80,7 +80,7 @@ TEST(Emulator, WhatAGpuWouldHangAtIsAnError) {
   EXPECT_THAT(error_of(64, Order::kForward, 64u, some_exchange_kernel, out),
               testing::HasSubstr("thread 0 wants the number of thread 16, which is elsewhere"));
   EXPECT_THAT(error_of(32, Order::kForward, 257u, too_many_threads_kernel),
-              testing::HasSubstr("expected 1 to 2^31 - 1 blocks of at most 256 threads, got 1 of 257"));
+              testing::HasSubstr("expected 1 to 2147483647 blocks of at most 256 threads, got 1 of 257"));
 }
 
 // Rounding by bits, where a compiler has no bf16 of its own, against torch's.

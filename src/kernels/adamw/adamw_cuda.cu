@@ -41,6 +41,7 @@ __device__ __forceinline__ void load_group(const T* p, bool whole, int begin, in
       load<kGroup>(p, x);
     }
   } else {
+#pragma unroll
     for (int j = 0; j < kGroup; ++j) x[j] = j >= begin && j < end ? to_float(p[j]) : 0.0f;
   }
 }
@@ -53,7 +54,11 @@ __device__ __forceinline__ void store_group(T* p, bool whole, int begin, int end
       store<kGroup>(p, x);
     }
   } else {
-    for (int j = begin; j < end; ++j) p[j] = from_float<T>(x[j]);
+    // Over all of them, so that x stays in registers.
+#pragma unroll
+    for (int j = 0; j < kGroup; ++j) {
+      if (j >= begin && j < end) p[j] = from_float<T>(x[j]);
+    }
   }
 }
 

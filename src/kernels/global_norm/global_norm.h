@@ -1,8 +1,8 @@
 // Sums of squares over flat buffers for gradient clipping, and the search for what is not finite.
 //
-// Sums are fp64 in an order that depends on the length alone: the same number for any count of threads, and on a CPU
-// for any CPU level. Squares of fp32 numbers are exact in fp64 and cannot overflow, so that the sum is finite exactly
-// when all elements are.
+// Sums are fp64 in an order that depends on the length and, on a GPU, on the alignment: the same number for any count
+// of threads, and on a CPU for any CPU level. Squares of fp32 numbers are exact in fp64 and cannot overflow, so that
+// the sum is finite exactly when all elements are.
 #pragma once
 
 #include <torch/types.h>

@@ -182,25 +182,6 @@ __global__ void backward_kernel(QkNormRopeBackwardArgs args, RowChunks chunks, f
   }
 }
 
-// dscale[i] (+)= sum over chunks and heads of partials[c * stride + h * D + i]; blocks as in sum_partials_kernel.
-__global__ void sum_dscale_kernel(const float* partials, int64_t count, int64_t stride, int64_t heads, int64_t dim,
-                                  FloatRows dscale, bool accumulate) {
-  __shared__ float groups[kSumGroups][kSumColumns];
-  const int64_t i = static_cast<int64_t>(blockIdx.x) * kSumColumns + threadIdx.x;
-  float sum = 0;
-  if (i < dim) {
-    for (int64_t c = threadIdx.y; c < count * heads; c += kSumGroups) {
-      sum += partials[c / heads * stride + c % heads * dim + i];
-    }
-  }
-  groups[threadIdx.y][threadIdx.x] = sum;
-  __syncthreads();
-  if (threadIdx.y != 0 || i >= dim) return;
-  sum = 0;
-  for (int g = 0; g < kSumGroups; ++g) sum += groups[g][threadIdx.x];
-  store_sum(dscale, 0, i, sum, accumulate);
-}
-
 RowChunks chunks_of(const QkNormRopeBackwardArgs& args) {
   return RowChunks::make(args.batch * args.length, 32, 256);
 }
@@ -241,7 +222,8 @@ void qk_norm_rope_forward_cuda(const QkNormRopeForwardArgs& args, void* stream) 
 }
 
 int64_t qk_norm_rope_partials_size(const QkNormRopeBackwardArgs& args) {
-  return chunks_of(args).count * 5 * args.heads * args.head_dim;
+  // Last, dscale of every head: [2, H, D].
+  return (chunks_of(args).count * 5 + 2) * args.heads * args.head_dim;
 }
 
 void qk_norm_rope_backward_cuda(const QkNormRopeBackwardArgs& args, float* partials, void* stream) {
@@ -254,12 +236,13 @@ void qk_norm_rope_backward_cuda(const QkNormRopeBackwardArgs& args, float* parti
   if (args.dbias.data != nullptr) {
     sum_partials(partials, 1, count, 5 * width, 3 * width, args.dbias, args.accumulate, gpu_stream, kOp);
   }
-  const int64_t blocks = (args.head_dim + kSumColumns - 1) / kSumColumns;
-  for (const bool is_key : {false, true}) {
-    launch(kOp, sum_dscale_kernel, blocks, dim3(kSumColumns, kSumGroups), 0, gpu_stream,
-           partials + (is_key ? 4 : 3) * width, count, 5 * width, args.heads, args.head_dim,
-           is_key ? args.dk_scale : args.dq_scale, args.accumulate);
-  }
+  // Over chunks, which are many, for all heads at once; then over heads.
+  float* const head_sums = partials + count * 5 * width;
+  sum_partials(partials + 3 * width, 1, count, 5 * width, 2 * width, FloatRows{head_sums, 0, ElementType::kF32},
+               /*accumulate=*/false, gpu_stream, kOp);
+  sum_partials(head_sums, 1, args.heads, args.head_dim, args.head_dim, args.dq_scale, args.accumulate, gpu_stream, kOp);
+  sum_partials(head_sums + width, 1, args.heads, args.head_dim, args.head_dim, args.dk_scale, args.accumulate,
+               gpu_stream, kOp);
 }
 
 }  // namespace millrace
