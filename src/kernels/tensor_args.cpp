@@ -33,8 +33,9 @@ void check_rows(const torch::Tensor& x_BLD, const RowsShape& shape, const torch:
   MILLRACE_CHECK(x_BLD.device() == like.device());
 }
 
-FloatRows float_rows_of(const torch::Tensor& x, int64_t batch, int64_t dim) {
+FloatRows float_rows_of(const torch::Tensor& x, int64_t batch, int64_t dim, const torch::Tensor& like) {
   if (!x.defined()) return {};
+  MILLRACE_CHECK(x.device() == like.device());
   MILLRACE_CHECK(x.dim() == (batch == 0 ? 1 : 2));
   MILLRACE_CHECK(x.size(-1) == dim && (batch == 0 || x.size(0) == batch));
   MILLRACE_CHECK(x.stride(-1) == 1 || dim <= 1);
@@ -45,8 +46,9 @@ std::optional<torch::Tensor> if_defined(const torch::Tensor& x) {
   return x.defined() ? std::optional<torch::Tensor>(x) : std::nullopt;
 }
 
-float* stats_of(const torch::Tensor& x, int64_t count) {
+float* stats_of(const torch::Tensor& x, int64_t count, const torch::Tensor& like) {
   if (!x.defined()) return nullptr;
+  MILLRACE_CHECK(x.device() == like.device());
   MILLRACE_CHECK(x.scalar_type() == torch::kFloat32 && x.is_contiguous() && x.numel() == count);
   return static_cast<float*>(data_of(x));
 }

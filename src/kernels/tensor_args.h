@@ -28,10 +28,11 @@ Rows rows_of(const torch::Tensor& x_BLD);
 // Checks that x has this shape, the type of `like`, and its device.
 void check_rows(const torch::Tensor& x_BLD, const RowsShape& shape, const torch::Tensor& like);
 
-// x: [B, D] or [D], undefined gives null. Checks the sizes; batch 0 asks for [D].
-FloatRows float_rows_of(const torch::Tensor& x, int64_t batch, int64_t dim);
-// A modulation, bias or scale as the kernels of its device want it: on a CPU in fp32, elsewhere as it is. Undefined
-// stays undefined.
+// x: [B, D] or [D], undefined gives null. Checks the sizes, and that x is on the device of `like`; batch 0 asks for
+// [D].
+FloatRows float_rows_of(const torch::Tensor& x, int64_t batch, int64_t dim, const torch::Tensor& like);
+// A modulation, bias or scale as the kernels of its device want it: rows whose last dimension is contiguous, on a CPU
+// in fp32. Undefined stays undefined.
 torch::Tensor kernel_floats(const torch::Tensor& x);
 
 // Where a kernel puts sums that belong into `target` ([B, D], [D] or undefined, fp32 or bf16): on CUDA the target
@@ -49,8 +50,8 @@ class SumsTarget {
 // Undefined to nullopt: autograd functions take no undefined tensors.
 std::optional<torch::Tensor> if_defined(const torch::Tensor& x);
 
-// mean_BL and the like: fp32 contiguous of this many elements; undefined gives null.
-float* stats_of(const torch::Tensor& x, int64_t count);
+// mean_BL and the like: fp32 contiguous of this many elements, on the device of `like`; undefined gives null.
+float* stats_of(const torch::Tensor& x, int64_t count, const torch::Tensor& like);
 
 // The current stream of x's device, as a cudaStream_t.
 void* cuda_stream(const torch::Tensor& x);

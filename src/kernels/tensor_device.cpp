@@ -11,8 +11,8 @@ bool on_cuda(const torch::Tensor& x) {
 }
 
 torch::Tensor kernel_floats(const torch::Tensor& x) {
-  if (!x.defined() || !x.is_cpu()) return x;
-  const torch::Tensor y = x.detach().to(torch::kFloat32);
+  if (!x.defined()) return x;
+  const torch::Tensor y = x.is_cpu() ? x.detach().to(torch::kFloat32) : x.detach();
   return y.stride(-1) == 1 || y.size(-1) <= 1 ? y : y.contiguous();
 }
 

@@ -47,8 +47,8 @@ void gate_residual_forward(const Tensor& x_BLD, const Tensor& y_BLD, const Tenso
                .x = rows_of(x_BLD),
                .y = rows_of(y_BLD),
                .out = rows_of(out_BLD),
-               .gate = float_rows_of(gate, shape.batch, shape.dim),
-               .bias = float_rows_of(bias, 0, shape.dim)},
+               .gate = float_rows_of(gate, shape.batch, shape.dim, x_BLD),
+               .bias = float_rows_of(bias, 0, shape.dim, x_BLD)},
               /*with_norm=*/false);
 }
 
@@ -65,14 +65,14 @@ void gate_residual_norm_forward(const GateResidualNormForward& args) {
                .x = rows_of(args.x_BLD),
                .y = rows_of(args.y_BLD),
                .out = rows_of(args.out_BLD),
-               .gate = float_rows_of(gate, shape.batch, shape.dim),
-               .bias = float_rows_of(bias, 0, shape.dim),
+               .gate = float_rows_of(gate, shape.batch, shape.dim, args.x_BLD),
+               .bias = float_rows_of(bias, 0, shape.dim, args.x_BLD),
                .eps = static_cast<float>(args.eps),
                .n = rows_of(args.n_BLD),
-               .shift = float_rows_of(shift, shape.batch, shape.dim),
-               .scale = float_rows_of(scale, shape.batch, shape.dim),
-               .mean = stats_of(args.mean_BL, shape.batch * shape.length),
-               .rstd = stats_of(args.rstd_BL, shape.batch * shape.length)},
+               .shift = float_rows_of(shift, shape.batch, shape.dim, args.x_BLD),
+               .scale = float_rows_of(scale, shape.batch, shape.dim, args.x_BLD),
+               .mean = stats_of(args.mean_BL, shape.batch * shape.length, args.x_BLD),
+               .rstd = stats_of(args.rstd_BL, shape.batch * shape.length, args.x_BLD)},
               /*with_norm=*/true);
 }
 
@@ -93,10 +93,10 @@ void gate_residual_backward(const Tensor& dout_BLD, const Tensor& y_BLD, const T
                 .dout = rows_of(dout_BLD),
                 .y = rows_of(y_BLD),
                 .dy = rows_of(dy_BLD),
-                .gate = float_rows_of(gate, shape.batch, shape.dim),
-                .bias = float_rows_of(bias, 0, shape.dim),
-                .dgate = float_rows_of(dgate.sums(), shape.batch, shape.dim),
-                .dbias = float_rows_of(dbias.sums(), 0, shape.dim),
+                .gate = float_rows_of(gate, shape.batch, shape.dim, dout_BLD),
+                .bias = float_rows_of(bias, 0, shape.dim, dout_BLD),
+                .dgate = float_rows_of(dgate.sums(), shape.batch, shape.dim, dout_BLD),
+                .dbias = float_rows_of(dbias.sums(), 0, shape.dim, dout_BLD),
                 .accumulate_dbias = accumulate_dbias},
                /*with_norm=*/false);
   dgate.finish(false);
@@ -121,18 +121,18 @@ void gate_residual_norm_backward(const GateResidualNormBackward& args) {
                 .dout = rows_of(args.dout_BLD),
                 .y = rows_of(args.y_BLD),
                 .dy = rows_of(args.dy_BLD),
-                .gate = float_rows_of(gate, shape.batch, shape.dim),
-                .bias = float_rows_of(bias, 0, shape.dim),
-                .dgate = float_rows_of(dgate.sums(), shape.batch, shape.dim),
-                .dbias = float_rows_of(dbias.sums(), 0, shape.dim),
+                .gate = float_rows_of(gate, shape.batch, shape.dim, args.dout_BLD),
+                .bias = float_rows_of(bias, 0, shape.dim, args.dout_BLD),
+                .dgate = float_rows_of(dgate.sums(), shape.batch, shape.dim, args.dout_BLD),
+                .dbias = float_rows_of(dbias.sums(), 0, shape.dim, args.dout_BLD),
                 .accumulate_dbias = args.accumulate_dbias,
                 .dn = rows_of(args.dn_BLD),
                 .out = rows_of(args.out_BLD),
-                .scale = float_rows_of(scale, shape.batch, shape.dim),
-                .dshift = float_rows_of(dshift.sums(), shape.batch, shape.dim),
-                .dscale = float_rows_of(dscale.sums(), shape.batch, shape.dim),
-                .mean = stats_of(args.mean_BL, shape.batch * shape.length),
-                .rstd = stats_of(args.rstd_BL, shape.batch * shape.length)},
+                .scale = float_rows_of(scale, shape.batch, shape.dim, args.dout_BLD),
+                .dshift = float_rows_of(dshift.sums(), shape.batch, shape.dim, args.dout_BLD),
+                .dscale = float_rows_of(dscale.sums(), shape.batch, shape.dim, args.dout_BLD),
+                .mean = stats_of(args.mean_BL, shape.batch * shape.length, args.dout_BLD),
+                .rstd = stats_of(args.rstd_BL, shape.batch * shape.length, args.dout_BLD)},
                /*with_norm=*/true);
   dgate.finish(false);
   dshift.finish(false);

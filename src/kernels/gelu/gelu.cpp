@@ -40,7 +40,7 @@ void gelu_forward(const Tensor& x_BLM, const Tensor& bias_M, const Tensor& y_BLM
                              .type = element_type(x_BLM),
                              .x = rows_of(x_BLM),
                              .y = rows_of(y_BLM),
-                             .bias = float_rows_of(bias, 0, shape.dim)};
+                             .bias = float_rows_of(bias, 0, shape.dim, x_BLM)};
   if (nothing_to_compute(x_BLM)) return;
   if (on_cuda(x_BLM)) {
     const DeviceScope scope(x_BLM);
@@ -64,8 +64,8 @@ void gelu_backward(const Tensor& dy_BLM, const Tensor& x_BLM, const Tensor& bias
                               .dy = rows_of(dy_BLM),
                               .x = rows_of(x_BLM),
                               .dx = rows_of(dx_BLM),
-                              .bias = float_rows_of(bias, 0, shape.dim),
-                              .dbias = float_rows_of(dbias.sums(), 0, shape.dim),
+                              .bias = float_rows_of(bias, 0, shape.dim, x_BLM),
+                              .dbias = float_rows_of(dbias.sums(), 0, shape.dim, x_BLM),
                               .accumulate_dbias = accumulate_dbias};
   if (x_BLM.is_meta()) return;
   if (on_cuda(x_BLM)) {

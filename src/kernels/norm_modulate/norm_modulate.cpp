@@ -48,10 +48,10 @@ void norm_modulate_forward(const Tensor& x_BLD, const Tensor& shift_BD, const Te
                                      .eps = static_cast<float>(eps),
                                      .x = rows_of(x_BLD),
                                      .y = rows_of(y_BLD),
-                                     .shift = float_rows_of(shift, shape.batch, shape.dim),
-                                     .scale = float_rows_of(scale, shape.batch, shape.dim),
-                                     .mean = stats_of(mean_BL, shape.batch * shape.length),
-                                     .rstd = stats_of(rstd_BL, shape.batch * shape.length)};
+                                     .shift = float_rows_of(shift, shape.batch, shape.dim, x_BLD),
+                                     .scale = float_rows_of(scale, shape.batch, shape.dim, x_BLD),
+                                     .mean = stats_of(mean_BL, shape.batch * shape.length, x_BLD),
+                                     .rstd = stats_of(rstd_BL, shape.batch * shape.length, x_BLD)};
   if (nothing_to_compute(x_BLD)) return;
   if (on_cuda(x_BLD)) {
     const DeviceScope scope(x_BLD);
@@ -78,11 +78,11 @@ void norm_modulate_backward(const Tensor& dy_BLD, const Tensor& x_BLD, const Ten
                                       .x = rows_of(x_BLD),
                                       .dx = rows_of(dx_BLD),
                                       .accumulate_dx = accumulate_dx,
-                                      .scale = float_rows_of(scale, shape.batch, shape.dim),
-                                      .mean = stats_of(mean_BL, shape.batch * shape.length),
-                                      .rstd = stats_of(rstd_BL, shape.batch * shape.length),
-                                      .dshift = float_rows_of(dshift.sums(), shape.batch, shape.dim),
-                                      .dscale = float_rows_of(dscale.sums(), shape.batch, shape.dim)};
+                                      .scale = float_rows_of(scale, shape.batch, shape.dim, x_BLD),
+                                      .mean = stats_of(mean_BL, shape.batch * shape.length, x_BLD),
+                                      .rstd = stats_of(rstd_BL, shape.batch * shape.length, x_BLD),
+                                      .dshift = float_rows_of(dshift.sums(), shape.batch, shape.dim, x_BLD),
+                                      .dscale = float_rows_of(dscale.sums(), shape.batch, shape.dim, x_BLD)};
   if (x_BLD.is_meta()) return;
   if (on_cuda(x_BLD)) {
     const DeviceScope scope(x_BLD);
