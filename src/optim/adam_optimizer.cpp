@@ -1,7 +1,6 @@
 #include "optim/adam_optimizer.h"
 
 #include "base/error.h"
-#include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "kernels/adamw/adamw.h"
@@ -10,9 +9,21 @@
 namespace millrace {
 namespace {
 
-// Groups' random numbers must not depend on how many groups there are.
-uint64_t rounding_stream(const FlatGroup& group) {
-  return checksum64(group.name.data(), group.name.size()) >> 2;
+// What is rounded stochastically: pieces with streams of their own. Otherwise the whole buffer, in one pass.
+std::vector<RoundingRange> rounding_ranges(const FlatGroup& group, bool stochastic) {
+  if (stochastic && group.master.scalar_type() != torch::kFloat32 && !group.rounding.empty()) return group.rounding;
+  return {{rounding_stream(group.name), 0, group.master.numel(), 0}};
+}
+
+AdamWBuffers part_of(const AdamWBuffers& whole, const RoundingRange& range) {
+  AdamWBuffers part = whole;
+  for (torch::Tensor* buffer :
+       {&part.param, &part.grad, &part.exp_avg, &part.exp_avg_sq, &part.model_copy, &part.ema}) {
+    if (buffer->defined()) *buffer = buffer->narrow(0, range.begin, range.size);
+  }
+  part.stream = range.stream;
+  part.first_element = static_cast<uint64_t>(range.offset);
+  return part;
 }
 
 // The gradient with clipping and L2 decay in it, in fp32.
@@ -88,8 +99,9 @@ void AdamOptimizer::step(double lr, const torch::Tensor& coefficient_1) {
     buffers.exp_avg_sq = exp_avg_sqs_[i];
     buffers.model_copy = group.model_copy;
     if (!averages_.empty()) buffers.ema = averages_[i];
-    buffers.stream = rounding_stream(group);
-    adamw_step(buffers, update, l2 ? torch::Tensor() : coefficient_1);
+    for (const RoundingRange& range : rounding_ranges(group, options_.stochastic_rounding)) {
+      adamw_step(part_of(buffers, range), update, l2 ? torch::Tensor() : coefficient_1);
+    }
     if (!buffers.grad.is_same(group.grad)) group.grad.zero_();
   }
 }

@@ -142,6 +142,37 @@ TEST_F(AdamOptimizerTest, StochasticRoundingKeepsSmallUpdates) {
   }
 }
 
+// Weights that are cut over ranks at any place round as they do in one piece, and each piece differently.
+TEST_F(AdamOptimizerTest, StochasticRoundingDoesNotDependOnTheSharding) {
+  constexpr int64_t kSize = 3001, kCut = 1013, kPadding = 7;
+  const uint64_t first = rounding_stream("a"), second = rounding_stream("b");
+  EXPECT_NE(first, second);
+  FlatGroup whole = make_group("parameters", 2 * kSize + kPadding, torch::kBFloat16);
+  whole.master.fill_(1);
+  whole.rounding = {{first, 0, kSize, 0}, {second, kSize + kPadding, kSize, 0}};
+  FlatGroup left = make_group("parameters", kCut, torch::kBFloat16);
+  left.rounding = {{first, 0, kCut, 0}};
+  FlatGroup right = make_group("parameters", 2 * kSize - kCut, torch::kBFloat16);
+  right.rounding = {{first, 0, kSize - kCut, kCut}, {second, kSize - kCut, kSize, 0}};
+  for (FlatGroup* group : {&left, &right}) group->master.fill_(1);
+  AdamOptimizerOptions options;
+  options.seed = 5;
+  AdamOptimizer together({whole}, options), a({left}, options), b({right}, options);
+  for (int i = 0; i < 3; ++i) {
+    for (AdamOptimizer* optimizer : {&together, &a, &b}) {
+      optimizer->groups()[0].grad.fill_(1);
+      optimizer->step(1e-3);
+    }
+  }
+  const auto part = [&](int64_t begin, int64_t size) { return whole.master.narrow(0, begin, size); };
+  EXPECT_TRUE(torch::equal(part(0, kCut), left.master));
+  EXPECT_TRUE(torch::equal(part(kCut, kSize - kCut), right.master.narrow(0, 0, kSize - kCut)));
+  EXPECT_TRUE(torch::equal(part(kSize + kPadding, kSize), right.master.narrow(0, kSize - kCut, kSize)));
+  EXPECT_FALSE(torch::equal(part(0, kSize), part(kSize + kPadding, kSize)));
+  EXPECT_FALSE(torch::equal(part(0, kCut), part(kCut, kCut)));
+  EXPECT_TRUE(part(kSize, kPadding).eq(1).all().item<bool>());
+}
+
 TEST_F(AdamOptimizerTest, TheAverageFollowsTheWeightsWithAWarmUp) {
   EXPECT_DOUBLE_EQ(ema_decay_at(0.999, 1), 2.0 / 11);
   EXPECT_DOUBLE_EQ(ema_decay_at(0.999, 1000000), 0.999);

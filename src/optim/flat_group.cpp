@@ -1,6 +1,7 @@
 #include "optim/flat_group.h"
 
 #include "base/error.h"
+#include "base/files.h"
 
 namespace millrace {
 namespace {
@@ -25,7 +26,15 @@ void check_groups(const std::vector<FlatGroup>& groups) {
     for (const ParameterRange& range : group.parameters) {
       MILLRACE_CHECK(range.begin >= 0 && range.size >= 0 && range.begin + range.size <= group.master.numel());
     }
+    for (const RoundingRange& range : group.rounding) {
+      MILLRACE_CHECK(range.begin >= 0 && range.size >= 0 && range.begin + range.size <= group.master.numel());
+      MILLRACE_CHECK(range.offset >= 0);
+    }
   }
+}
+
+uint64_t rounding_stream(std::string_view name) {
+  return checksum64(name.data(), name.size()) >> 2;
 }
 
 std::string describe_element(const FlatGroup& group, int64_t index) {

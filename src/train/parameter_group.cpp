@@ -1,5 +1,7 @@
 #include "train/parameter_group.h"
 
+#include "base/log.h"
+
 namespace millrace {
 
 FlatGroup parameter_group(const FlatParameters& parameters) {
@@ -11,6 +13,13 @@ FlatGroup parameter_group(const FlatParameters& parameters) {
     } else {
       group.parameters.push_back({piece.name, piece.begin, piece.size, piece.offset});
     }
+  }
+  for (const ParameterSlice& slice : parameters.slices()) {
+    const OwnRange own = parameters.layout().own_range(slice);
+    if (own.begin == own.end) continue;
+    // Ranks that hold the same round alike, whatever the sharding; parts on the tp axis have streams of their own.
+    const std::string name = slice.part.is_whole() ? slice.name : str(slice.name, "/", slice.part.index);
+    group.rounding.push_back({rounding_stream(name), own.local, own.end - own.begin, own.begin});
   }
   return group;
 }
