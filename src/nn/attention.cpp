@@ -25,6 +25,28 @@ Backend choose_backend(const torch::Tensor& q_BHLD) {
                                                                              : Backend::kCudaEfficient;
 }
 
+// While it lives, kernels that could add up in any order add up in one: a resumed run must repeat every bit. Not for a
+// whole program: cuBLAS then wants a variable in the environment, and every new tensor is filled with NaNs.
+class DeterministicScope {
+ public:
+  DeterministicScope() {
+    context_.setDeterministicFillUninitializedMemory(false);
+    context_.setDeterministicAlgorithms(true, /*warn_only=*/false);
+  }
+  ~DeterministicScope() {
+    context_.setDeterministicAlgorithms(was_deterministic_, warned_only_);
+    context_.setDeterministicFillUninitializedMemory(filled_memory_);
+  }
+  DeterministicScope(const DeterministicScope&) = delete;
+  DeterministicScope& operator=(const DeterministicScope&) = delete;
+
+ private:
+  at::Context& context_ = at::globalContext();
+  const bool was_deterministic_ = context_.deterministicAlgorithms();
+  const bool warned_only_ = context_.deterministicAlgorithmsWarnOnly();
+  const bool filled_memory_ = context_.deterministicFillUninitializedMemory();
+};
+
 }  // namespace
 
 Attention attention_forward(const torch::Tensor& q_BHLD, const torch::Tensor& k_BHLD, const torch::Tensor& v_BHLD) {
@@ -69,6 +91,7 @@ AttentionGradients attention_backward(const torch::Tensor& dout_BHLD, const torc
                                       const torch::Tensor& k_BHLD, const torch::Tensor& v_BHLD,
                                       const Attention& forward) {
   const torch::NoGradGuard no_grad;
+  const DeterministicScope deterministic;
   AttentionGradients grads;
   switch (choose_backend(q_BHLD)) {
     case Backend::kShapesOnly: {
