@@ -13,8 +13,9 @@ namespace fs = std::filesystem;
 
 class CachedCaptionEncoder : public CaptionEncoder {
  public:
-  CachedCaptionEncoder(std::unique_ptr<CaptionEncoder> encoder, uint64_t max_bytes, fs::path folder)
-      : encoder_(std::move(encoder)), max_bytes_(max_bytes) {
+  CachedCaptionEncoder(std::unique_ptr<CaptionEncoder> encoder, torch::Device device, uint64_t max_bytes,
+                       fs::path folder)
+      : encoder_(std::move(encoder)), device_(device), max_bytes_(max_bytes) {
     if (folder.empty()) return;
     const std::string identity = encoder_->identity();
     folder_ = folder / checksum_text(checksum64(identity.data(), identity.size()));
@@ -37,7 +38,7 @@ class CachedCaptionEncoder : public CaptionEncoder {
       }
     }
     std::vector<torch::Tensor> batch;
-    for (const std::string& caption : captions) batch.push_back(rows[caption]);
+    for (const std::string& caption : captions) batch.push_back(rows[caption].to(device_));
     return torch::stack(batch);
   }
   bool is_sharded() const override { return encoder_->is_sharded(); }
@@ -67,19 +68,24 @@ class CachedCaptionEncoder : public CaptionEncoder {
     }
   }
 
+  // In the host's memory: a GPU's is for the model.
   void keep(const std::string& caption, const torch::Tensor& row, bool is_new) {
-    if (used_bytes_ + row.nbytes() <= max_bytes_) {
-      memory_[caption] = row;
-      used_bytes_ += row.nbytes();
+    const bool fits = used_bytes_ + row.nbytes() <= max_bytes_, writes = is_new && !folder_.empty();
+    if (!fits && !writes) return;
+    const torch::Tensor host = row.cpu();
+    if (fits) {
+      memory_[caption] = host;
+      used_bytes_ += host.nbytes();
     }
-    if (is_new && !folder_.empty()) {
+    if (writes) {
       torch::Tensor text = torch::empty({static_cast<int64_t>(caption.size())}, torch::kUInt8);
       std::copy(caption.begin(), caption.end(), text.data_ptr<uint8_t>());
-      save_tensors(file_of(caption), {{"encoding", row.cpu()}, {"caption", text}});
+      save_tensors(file_of(caption), {{"encoding", host}, {"caption", text}});
     }
   }
 
   std::unique_ptr<CaptionEncoder> encoder_;
+  torch::Device device_;
   uint64_t max_bytes_, used_bytes_ = 0;
   fs::path folder_;
   std::unordered_map<std::string, torch::Tensor> memory_;
@@ -87,9 +93,9 @@ class CachedCaptionEncoder : public CaptionEncoder {
 
 }  // namespace
 
-std::unique_ptr<CaptionEncoder> cached_caption_encoder(std::unique_ptr<CaptionEncoder> encoder, uint64_t max_bytes,
-                                                       const fs::path& folder) {
-  return std::make_unique<CachedCaptionEncoder>(std::move(encoder), max_bytes, folder);
+std::unique_ptr<CaptionEncoder> cached_caption_encoder(std::unique_ptr<CaptionEncoder> encoder, torch::Device device,
+                                                       uint64_t max_bytes, const fs::path& folder) {
+  return std::make_unique<CachedCaptionEncoder>(std::move(encoder), device, max_bytes, folder);
 }
 
 }  // namespace millrace

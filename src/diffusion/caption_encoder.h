@@ -59,9 +59,10 @@ std::unique_ptr<CaptionEncoder> clip_caption_encoder(const std::filesystem::path
                                                      const std::filesystem::path& tokenizer, int64_t expected_width,
                                                      const EncoderPlacement& placement);
 
-// Keeps encodings in memory, up to max_bytes, and, when a folder is given, in files there that later runs find again.
-// Ranks that share an encoder's weights agree on each call whether one of them lacks an encoding.
-std::unique_ptr<CaptionEncoder> cached_caption_encoder(std::unique_ptr<CaptionEncoder> encoder, uint64_t max_bytes,
-                                                       const std::filesystem::path& folder = {});
+// Keeps encodings in the host's memory, up to max_bytes, and, when a folder is given, in files there that later runs
+// find again. device: where encode() leaves its result. Ranks that share an encoder's weights agree on each call
+// whether one of them lacks an encoding.
+std::unique_ptr<CaptionEncoder> cached_caption_encoder(std::unique_ptr<CaptionEncoder> encoder, torch::Device device,
+                                                       uint64_t max_bytes, const std::filesystem::path& folder = {});
 
 }  // namespace millrace

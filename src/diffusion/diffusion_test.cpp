@@ -123,14 +123,15 @@ TEST(CachedCaptionEncoder, EncodesEachCaptionOnceAndFindsItAgainOnDisk) {
   std::filesystem::remove_all(folder);
   int count = 0;
   for (int run = 0; run < 2; ++run) {
-    const auto encoder = cached_caption_encoder(std::make_unique<CountingEncoder>(&count), 1 << 20, folder);
+    const auto encoder =
+        cached_caption_encoder(std::make_unique<CountingEncoder>(&count), torch::kCPU, 1 << 20, folder);
     const torch::Tensor got = encoder->encode({"a", "bbb", "a", ""});
     EXPECT_EQ(got[1][0].item<float>(), 3);
     EXPECT_EQ(got[2][0].item<float>(), 1);
     EXPECT_EQ(got[3][1].item<float>(), 0);
     EXPECT_EQ(count, 3);
   }
-  const auto forgetful = cached_caption_encoder(std::make_unique<CountingEncoder>(&count), 0);
+  const auto forgetful = cached_caption_encoder(std::make_unique<CountingEncoder>(&count), torch::kCPU, 0);
   forgetful->encode({"a"});
   forgetful->encode({"a"});
   EXPECT_EQ(count, 5);

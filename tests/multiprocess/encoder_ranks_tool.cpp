@@ -43,8 +43,10 @@ int run(const std::filesystem::path& folder, const std::string& output, const st
   EncoderPlacement placement;
   placement.mesh = &ranks->mesh();
   placement.shard = shard;
-  const auto t5 = cached_caption_encoder(t5_caption_encoder(folder / "t5", {}, kTokens, 0, placement), kCacheBytes);
-  const auto clip = cached_caption_encoder(clip_caption_encoder(folder / "clip", {}, 0, placement), kCacheBytes);
+  const auto t5 =
+      cached_caption_encoder(t5_caption_encoder(folder / "t5", {}, kTokens, 0, placement), torch::kCPU, kCacheBytes);
+  const auto clip =
+      cached_caption_encoder(clip_caption_encoder(folder / "clip", {}, 0, placement), torch::kCPU, kCacheBytes);
   TensorMap results;
   for (int round = 0; round < 3; ++round) {
     results[str("t5.", round)] = t5->encode(captions_of(world.rank, round));

@@ -37,7 +37,7 @@ void load_caption_encoders(EncodeNetworks& networks, const RunConfig& config, Me
   if (config.encoder.cache_encodings != "none") return;
   // Captions that a batch holds twice are encoded once.
   for (std::unique_ptr<CaptionEncoder>* encoder : {&networks.encoders.tokens, &networks.encoders.pooled}) {
-    *encoder = cached_caption_encoder(std::move(*encoder), /*max_bytes=*/0);
+    *encoder = cached_caption_encoder(std::move(*encoder), networks.device, /*max_bytes=*/0);
   }
 }
 

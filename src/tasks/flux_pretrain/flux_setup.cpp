@@ -93,8 +93,8 @@ CaptionEncoders make_caption_encoders(const RunConfig& config, const flux::FluxC
     const std::filesystem::path folder = encoder.cache_encodings == "disk"
                                              ? std::filesystem::path(config.job.dump_folder) / "encodings"
                                              : std::filesystem::path();
-    encoders.tokens = cached_caption_encoder(std::move(encoders.tokens), kMaxCachedBytes, folder);
-    encoders.pooled = cached_caption_encoder(std::move(encoders.pooled), kMaxCachedBytes, folder);
+    encoders.tokens = cached_caption_encoder(std::move(encoders.tokens), device, kMaxCachedBytes, folder);
+    encoders.pooled = cached_caption_encoder(std::move(encoders.pooled), device, kMaxCachedBytes, folder);
   }
   return encoders;
 }
