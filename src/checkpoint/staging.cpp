@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <new>
 
@@ -14,6 +15,7 @@ namespace {
 
 constexpr int64_t kAlignment = 64;
 constexpr int64_t kHugePage = int64_t{2} << 20;
+constexpr int64_t kPinnedSlab = int64_t{1} << 30;
 
 void wait_for_copies_from(const std::vector<torch::Device>& devices) {
   for (const torch::Device& device : devices) {
@@ -45,11 +47,12 @@ class ParallelCopy {
                          std::min(kChunk, size - done)});
     }
   }
+  // Every thread takes the next chunk when it has done one, so that a core that others use as well holds nobody up.
   void run() const {
-    at::parallel_for(0, static_cast<int64_t>(chunks_.size()), 1, [this](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const Chunk& chunk = chunks_[static_cast<size_t>(i)];
-        std::memcpy(chunk.target, chunk.source, chunk.size);
+    std::atomic<size_t> next = 0;
+    at::parallel_for(0, at::get_num_threads(), 1, [&](int64_t /*begin*/, int64_t /*end*/) {
+      for (size_t i = next++; i < chunks_.size(); i = next++) {
+        std::memcpy(chunks_[i].target, chunks_[i].source, chunks_[i].size);
       }
     });
   }
@@ -68,48 +71,85 @@ bool is_in_place(const torch::Tensor& data) {
   return data.is_cpu() && data.is_contiguous();
 }
 
+// Of the memory that holds pieces of these sizes. torch rounds pinned memory up to a power of two: it is taken in
+// slabs, of which a piece fills one alone when it is larger.
+std::vector<int64_t> slab_sizes(const std::vector<int64_t>& sizes, bool pinned) {
+  std::vector<int64_t> slabs;
+  for (const int64_t size : sizes) {
+    const int64_t room = aligned(size, kAlignment);
+    if (slabs.empty() || (pinned && slabs.back() + room > kPinnedSlab)) slabs.push_back(0);
+    slabs.back() += room;
+  }
+  return slabs;
+}
+
+// Has something to write. Of what another rank saves nobody reads more than its size.
+bool is_staged(const NamedPiece& piece) {
+  return piece.saved && piece.data.numel() > 0;
+}
+
+template <typename Predicate>
+std::vector<int64_t> sizes_of(const std::vector<NamedPiece>& pieces, Predicate is_copied) {
+  std::vector<int64_t> sizes;
+  for (const NamedPiece& piece : pieces) {
+    if (is_staged(piece) && is_copied(piece)) sizes.push_back(static_cast<int64_t>(piece.data.nbytes()));
+  }
+  return sizes;
+}
+
 bool any_on_gpu(const std::vector<NamedPiece>& pieces) {
   return std::any_of(pieces.begin(), pieces.end(), [](const NamedPiece& piece) { return !piece.data.is_cpu(); });
 }
 
 }  // namespace
 
-void HostStaging::reserve_bytes(int64_t num_bytes, bool pinned) {
-  if (memory_.defined() && memory_.numel() >= num_bytes && memory_.is_pinned() == pinned) return;
-  memory_ = torch::Tensor();  // before the new one is taken
-  memory_ =
-      pinned ? torch::empty({num_bytes}, torch::dtype(torch::kUInt8).pinned_memory(true)) : host_memory(num_bytes);
+void HostStaging::prepare(const std::vector<int64_t>& sizes, bool pinned) {
+  slab_ = 0;
+  taken_ = 0;
+  const std::vector<int64_t> wanted = slab_sizes(sizes, pinned);
+  const auto fits = [&](const torch::Tensor& slab, int64_t size) {
+    return pinned ? slab.numel() == size && slab.is_pinned() : slab.numel() >= size && !slab.is_pinned();
+  };
+  if (std::equal(slabs_.begin(), slabs_.end(), wanted.begin(), wanted.end(), fits)) return;
+  slabs_.clear();  // before the new memory is taken
+  for (const int64_t size : wanted) {
+    slabs_.push_back(pinned ? torch::empty({size}, torch::dtype(torch::kUInt8).pinned_memory(true))
+                            : host_memory(size));
+  }
+}
+
+torch::Tensor HostStaging::take(int64_t num_bytes) {
+  const int64_t room = aligned(num_bytes, kAlignment);
+  if (taken_ > 0 && taken_ + room > slabs_.at(slab_).numel()) {
+    ++slab_;
+    taken_ = 0;
+  }
+  const torch::Tensor memory = slabs_.at(slab_).narrow(0, taken_, num_bytes);
+  taken_ += room;
+  return memory;
 }
 
 void HostStaging::reserve(const std::vector<NamedPiece>& pieces) {
-  int64_t num_bytes = 0;
-  for (const NamedPiece& piece : pieces) num_bytes += aligned(static_cast<int64_t>(piece.data.nbytes()), kAlignment);
-  if (num_bytes == 0) return;
-  reserve_bytes(num_bytes, any_on_gpu(pieces));
-  memory_.zero_();
+  prepare(sizes_of(pieces, [](const NamedPiece&) { return true; }), any_on_gpu(pieces));
+  for (torch::Tensor& slab : slabs_) slab.zero_();
 }
 
 std::vector<NamedPiece> HostStaging::copy(const std::vector<NamedPiece>& pieces, bool keep_in_place) {
   const torch::NoGradGuard no_grad;
   std::vector<NamedPiece> copies = pieces;
-  const auto stays = [&](const NamedPiece& piece) { return keep_in_place && is_in_place(piece.data); };
-  int64_t num_bytes = 0;
-  for (const NamedPiece& piece : pieces) {
-    if (!stays(piece)) num_bytes += aligned(static_cast<int64_t>(piece.data.nbytes()), kAlignment);
-  }
-  if (num_bytes > 0) reserve_bytes(num_bytes, any_on_gpu(pieces));
+  const auto is_copied = [&](const NamedPiece& piece) { return !(keep_in_place && is_in_place(piece.data)); };
+  prepare(sizes_of(pieces, is_copied), any_on_gpu(pieces));
   ParallelCopy plain_copies;
   std::vector<torch::Device> devices;
-  int64_t offset = 0;
   for (NamedPiece& piece : copies) {
+    if (!is_staged(piece)) continue;
     const torch::Tensor source = piece.data.detach();
-    const auto size = static_cast<int64_t>(source.nbytes());
-    if (stays(piece) || size == 0) {
-      piece.data = source.contiguous();
+    if (!is_copied(piece)) {
+      piece.data = source;
       continue;
     }
-    piece.data = memory_.narrow(0, offset, size).view(source.scalar_type()).view(source.sizes());
-    offset += aligned(size, kAlignment);
+    const auto size = static_cast<int64_t>(source.nbytes());
+    piece.data = take(size).view(source.scalar_type()).view(source.sizes());
     if (is_in_place(source)) {
       plain_copies.add(piece.data.data_ptr(), source.data_ptr(), static_cast<size_t>(size));
       continue;

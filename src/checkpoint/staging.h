@@ -12,18 +12,22 @@ namespace millrace {
 
 class HostStaging {
  public:
-  // Copies the data of all pieces and returns them with the copies, which stay valid until the next call. The memory is
-  // kept and reused, pinned for tensors of a GPU. Data that `keep_in_place` allows, contiguous on the CPU, is passed on
-  // as it is.
+  // Copies the data of all pieces that are saved and returns them with the copies, which stay valid until the next
+  // call. The memory is kept and reused, pinned for tensors of a GPU. Data that `keep_in_place` allows, contiguous on
+  // the CPU, is passed on as it is.
   std::vector<NamedPiece> copy(const std::vector<NamedPiece>& pieces, bool keep_in_place = false);
 
   // Takes the memory that copy() of these pieces will need, so that the first copy is as fast as the others.
   void reserve(const std::vector<NamedPiece>& pieces);
 
  private:
-  void reserve_bytes(int64_t num_bytes, bool pinned);
+  // Makes take() give out memory for pieces of these sizes, in this order.
+  void prepare(const std::vector<int64_t>& sizes, bool pinned);
+  torch::Tensor take(int64_t num_bytes);
 
-  torch::Tensor memory_;  // uint8
+  std::vector<torch::Tensor> slabs_;  // uint8
+  size_t slab_ = 0;                   // from which take() takes
+  int64_t taken_ = 0;                 // of that slab
 };
 
 }  // namespace millrace

@@ -9,6 +9,7 @@ forced to the disk and named. Loading is from files that the system still has in
 
 import argparse
 import json
+import os
 import pathlib
 import statistics
 import subprocess
@@ -67,6 +68,7 @@ def main():
             worker.first = worker.do("save")
         for _ in range(options.rounds):
             for worker in workers:
+                os.sync()  # nobody pays for what the other has left to write
                 copies.append(ours.do("copy"))  # just before, as the machine is now
                 worker.copies.append(min(copies[-1].values()))
                 worker.saves.append(worker.do("save"))
