@@ -39,8 +39,12 @@ Group::Group(std::string name, int rank, std::vector<int> ranks, std::shared_ptr
 
 Group::~Group() = default;
 
-void Group::record(Collective kind, int64_t payload_bytes) {
+void Group::check() const {
   if (check_) check_();
+}
+
+void Group::record(Collective kind, int64_t payload_bytes) {
+  check();
   const int64_t once = payload_bytes * (size() - 1) / size();
   TrafficCount& count = traffic_.kinds[static_cast<size_t>(kind)];
   ++count.calls;

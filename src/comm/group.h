@@ -77,6 +77,10 @@ class Group {
   Work broadcast(torch::Tensor inout, int root);  // root: rank in this group; any dtype and shape, contiguous
   void barrier();
 
+  // Throws when the run has failed elsewhere. What a GPU's collective left is to be believed only after this: wait()
+  // does not wait for the device, and a collective that was given up ends without an error.
+  void check() const;
+
   const Traffic& traffic() const { return traffic_; }
   void reset_traffic() { traffic_ = {}; }
   Transport* transport() const { return transport_.get(); }  // null for one rank

@@ -1,10 +1,13 @@
 #include "comm/nccl_transport.h"
 
 #include <dlfcn.h>
+#include <unistd.h>
 
+#include <exception>
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "comm/c10d_work.h"
 #include "comm/nccl_module.h"
 
@@ -16,7 +19,7 @@ class NcclTransport : public Transport {
   NcclTransport(c10::intrusive_ptr<c10d::Backend> backend, torch::Device device, FailureHandler on_failure)
       : backend_(std::move(backend)), device_(device), on_failure_(std::move(on_failure)) {}
   // Waits for nobody: the other ranks may be gone.
-  ~NcclTransport() override { backend_->abort(); }
+  ~NcclTransport() override { NcclTransport::abort(); }
 
   std::string kind() const override { return "nccl"; }
 
@@ -43,7 +46,13 @@ class NcclTransport : public Transport {
     options.device = device_;
     return start("barrier", {}, [&] { return backend_->barrier(options); });
   }
-  void abort() override { backend_->abort(); }
+  void abort() override {
+    try {
+      backend_->abort();
+    } catch (const std::exception& error) {
+      log_warning("NCCL could not be stopped: ", error.what());  // on the way out, whatever it says
+    }
+  }
 
  private:
   template <typename Start>
@@ -76,12 +85,32 @@ MakeNcclBackend load_module() {
   return reinterpret_cast<MakeNcclBackend>(function);
 }
 
+// c10d's watchdog throws on its own thread when a collective fails or is late, which would end the process by SIGABRT.
+void leave_when_the_watchdog_throws() {
+  static const std::terminate_handler previous = std::get_terminate();
+  std::set_terminate([] {
+    std::string what;
+    try {
+      if (const std::exception_ptr error = std::current_exception()) std::rethrow_exception(error);
+    } catch (const std::exception& error) {
+      what = error.what();
+    } catch (...) {
+    }
+    if (what.find("NCCL") == std::string::npos && what.find("Watchdog") == std::string::npos) previous();
+    log_error("[nccl] expected all ranks to take part, got: ", what.substr(0, what.find('\n')));
+    ::_exit(static_cast<int>(ExitCode::kPeerLost));
+  });
+}
+
 }  // namespace
 
 std::shared_ptr<Transport> make_nccl_transport(const c10::intrusive_ptr<c10d::Store>& store, int rank, int size,
                                                torch::Device device, const std::string& name, double timeout,
                                                FailureHandler on_failure) {
-  static const MakeNcclBackend make = load_module();
+  static const MakeNcclBackend make = [] {
+    leave_when_the_watchdog_throws();
+    return load_module();
+  }();
   try {
     auto backend =
         make({.store = store, .rank = rank, .size = size, .device = device, .name = name, .timeout = timeout});

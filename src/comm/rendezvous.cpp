@@ -95,7 +95,12 @@ class RankCommunicator : public Communicator {
       follow(hello);
     }
     store_ = make_shared_store(c10d_store_, *watch_);
-    transport_ = options.backend == "auto" ? (options.device.is_cuda() ? "nccl" : "gloo") : options.backend;
+    const std::string usual = options.device.is_cuda() ? "nccl" : "gloo";
+    transport_ = options.backend == "auto" ? usual : options.backend;
+    if (transport_ != usual) {
+      throw ConfigError(
+          str("[comm.backend] expected ", usual, " for tensors on ", options.device.str(), ", got ", transport_));
+    }
     mesh_ = std::make_unique<Mesh>(
         options.shape, world.rank, world.size,
         [this](const std::vector<int>& ranks, const std::string& name) { return make_transport(ranks, name); },
@@ -112,6 +117,8 @@ class RankCommunicator : public Communicator {
       // Printed by the watch, which also ends the process.
     }
     watch_.reset();  // its thread may use the groups
+    mesh_.reset();   // and those the store, which goes last
+    transports_.clear();
   }
 
   void leave() override {

@@ -68,6 +68,7 @@ StepTotals exchange(const StepShare& share, Mesh& mesh) {
   mesh.world().all_reduce(all).wait();
 
   const torch::Tensor sums = all.cpu();
+  mesh.world().check();
   const double* sum = sums.data_ptr<double>();
   StepTotals totals;
   totals.squares_1 = slot(kSquares);
@@ -90,6 +91,7 @@ int agree_on_stop(int stop_signal, Mesh& mesh, torch::Device device) {
   const torch::Tensor all = host.to(device);
   mesh.world().all_reduce(all).wait();
   const torch::Tensor sums = all.cpu();
+  mesh.world().check();
   return stop_of(sums.data_ptr<double>());
 }
 

@@ -31,6 +31,7 @@ class Totals {
     values_.narrow(0, 2 * kTimesteps, 1).fill_(static_cast<double>(own_timesteps_));
     mesh.data().all_reduce(values_).wait();
     values_ = values_.cpu();
+    mesh.data().check();
   }
   double sum(int64_t step) const { return values_[step].item<double>(); }
   double count(int64_t step) const { return values_[kTimesteps + step].item<double>(); }
