@@ -8,7 +8,7 @@
 #include "commands.h"
 #include "kernels/cpu_level.h"
 #include "kernels/self_check.h"
-#include "nn/device.h"
+#include "tasks/run_device.h"
 
 namespace millrace {
 namespace {
@@ -69,8 +69,7 @@ int run_verify(const std::vector<std::string>& args) {
   if (!parse_command_line(app, args)) return static_cast<int>(ExitCode::kDone);
 
   const World world = detect_world();
-  torch::Device device = resolve_device(device_name);
-  if (device.is_cuda() && world.size > 1) device = resolve_device("cuda:" + std::to_string(world.local_rank));
+  const torch::Device device = device_of_rank(device_name, world);
   const int failures = world.size > 1 ? verify_collectives(world, device, count) : verify_kernels(device);
   const char* what = world.size > 1 ? "collectives" : "kernels";
   if (failures > 0) {

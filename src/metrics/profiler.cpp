@@ -60,6 +60,7 @@ void StepProfiler::step(int64_t step_number) {
   ++position_;
   if (recording_ && position_ == wait_steps_ + config_.warmup_steps + config_.active_steps) {
     recording_ = false;
+    if (torch::cuda::is_available()) torch::cuda::synchronize();  // kernels that still wait belong into the trace
     const auto result = prof::disableProfiler();
     const std::filesystem::path folder = folder_ / str("iteration_", step_number);
     create_folders(folder);

@@ -44,6 +44,8 @@ struct LoadedGpu {
 
 // Loads the GPU half of libtorch.
 LoadedGpu load_gpu() {
+  constexpr std::string_view kKernels = MILLRACE_GPU_KIND;
+  if (kKernels == "none") return {.error = "this build has no GPU kernels"};
   Dl_info info;
   if (dladdr(reinterpret_cast<void*>(&at::globalContext), &info) == 0 || info.dli_fname == nullptr) {
     return {.error = "the libtorch_cpu library cannot be located"};

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "checkpoint/loaded_checkpoint.h"
+#include "nn/tensor_io.h"
 #include "train/rank_peers.h"
 #include "train/train_state.h"
 
@@ -11,11 +12,17 @@ namespace {
 int64_t load_weights(FlatParameters& parameters, Communicator& ranks, const CheckpointWeights& weights) {
   const LoadedCheckpoint checkpoint =
       load_checkpoint(weights.folder, weights.step, make_peers(ranks), "the weights to evaluate");
-  // Averages are kept in fp32, whatever the weights are.
-  const torch::Tensor flat =
-      weights.averaged ? torch::empty_like(parameters.master(), torch::kFloat32) : parameters.master();
-  checkpoint.copy_into(weight_pieces(parameters, weights.averaged ? "ema." : "model.", flat), Surplus::kIgnore);
-  if (!flat.is_same(parameters.master())) parameters.master().copy_(flat);
+  const std::string prefix = weights.averaged ? "ema." : "model.";
+  const torch::Tensor& compute = parameters.compute();
+  // As they were saved: averages and most weights in fp32, which the host has room for.
+  const auto saved = checkpoint.tensors().find(prefix + parameters.slices().front().name);
+  const torch::Dtype dtype =
+      saved == checkpoint.tensors().end() ? compute.scalar_type() : to_scalar_type(saved->second.dtype);
+  const torch::Tensor flat = dtype == compute.scalar_type()
+                                 ? compute
+                                 : torch::zeros({compute.numel()}, torch::dtype(dtype).device(torch::kCPU));
+  checkpoint.copy_into(weight_pieces(parameters, prefix, flat), Surplus::kIgnore);
+  if (!flat.is_same(compute)) compute.copy_(flat);
   parameters.refresh_compute();
   return checkpoint.step();
 }

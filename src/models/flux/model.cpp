@@ -1,5 +1,6 @@
 #include "models/flux/model.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/error.h"
@@ -20,8 +21,13 @@ torch::Tensor cast(const torch::Tensor& x, const torch::Tensor& like) {
   return x.to(like.device(), like.scalar_type()).contiguous();
 }
 
-torch::Tensor expand_ids(const torch::Tensor& ids, int64_t batch) {
-  return ids.size(0) == batch ? ids : ids.expand({batch, ids.size(1), ids.size(2)});
+// One row of positions when all samples share them, else one per sample.
+torch::Tensor join_ids(const torch::Tensor& txt_ids, const torch::Tensor& img_ids) {
+  const int64_t batch = std::max(txt_ids.size(0), img_ids.size(0));
+  const auto expanded = [&](const torch::Tensor& ids) {
+    return ids.to(torch::kFloat32).expand({batch, ids.size(1), ids.size(2)});
+  };
+  return at::cat({expanded(txt_ids), expanded(img_ids)}, 1);
 }
 
 }  // namespace
@@ -99,11 +105,8 @@ torch::Tensor Flux::forward(const FluxInputs& inputs, Saved* saved, Keep keep) {
   context.tp = tp_;
   context.qk_norm_eps = config_.qk_norm_eps;
   context.num_text_tokens = text_tokens;
-  context.rope = rope_table(at::cat({expand_ids(inputs.txt_ids_BTA.to(torch::kFloat32), batch),
-                                     expand_ids(inputs.img_ids_BIA.to(torch::kFloat32), batch)},
-                                    1)
-                                .to(like.device()),
-                            config_.axes_dim, config_.theta);
+  context.rope =
+      rope_table(join_ids(inputs.txt_ids_BTA, inputs.img_ids_BIA).to(like.device()), config_.axes_dim, config_.theta);
   context.modulation_BM = modulate(work.activated_vec_BD, trains);
 
   size_t unit = first_block_unit_;

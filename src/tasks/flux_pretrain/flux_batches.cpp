@@ -16,6 +16,11 @@ std::unique_ptr<const SampleDecoder> make_decoder(const FluxBatchesOptions& opti
   return std::make_unique<PictureDecoder>(pictures);
 }
 
+// A field of a batch there: itself on a CPU. To a GPU it goes by pinned memory, and nobody waits for it.
+torch::Tensor on_device(const torch::Tensor& field, torch::Device device) {
+  return device.is_cpu() ? field : field.pin_memory().to(device, field.scalar_type(), /*non_blocking=*/true);
+}
+
 // A row of zeros, where there is none.
 void add_stand_in(SampleBatch& samples) {
   for (torch::Tensor& field : samples.fields) {
@@ -72,21 +77,23 @@ void FluxBatches::encode_pictures(const SampleBatch& samples, FluxBatch& batch) 
   std::vector<std::string> captions = samples.captions;
   for (const int64_t row : dropped_rows(batch)) captions[static_cast<size_t>(row)].clear();
   batch.latent_BZhw = front_end_.codec->encode(
-      samples.fields[0].to(options_.device),
+      on_device(samples.fields[0], options_.device),
       sample_streams(options_.seed, RandomPurpose::kPosterior, batch.epochs, batch.sample_ids));
   batch.txt_BTX = front_end_.encoders.tokens->encode(captions);
   batch.y_BV = front_end_.encoders.pooled->encode(captions);
 }
 
 void FluxBatches::take_encodings(const SampleBatch& samples, FluxBatch& batch) {
-  const auto on_device = [&](size_t field) { return samples.fields[field].to(options_.device); };
-  batch.latent_BZhw =
-      sample_posterior(on_device(2), on_device(3),
-                       sample_streams(options_.seed, RandomPurpose::kPosterior, batch.epochs, batch.sample_ids),
-                       front_end_.latent_shift, front_end_.latent_scale);
+  const auto field = [&](size_t index) { return on_device(samples.fields[index], options_.device); };
   // A copy: the loader's memory is used again for a later batch.
-  batch.txt_BTX = samples.fields[0].to(options_.device, torch::kBFloat16, /*non_blocking=*/false, /*copy=*/true);
-  batch.y_BV = samples.fields[1].to(options_.device, torch::kBFloat16, /*non_blocking=*/false, /*copy=*/true);
+  const auto bf16_copy = [&](size_t index) {
+    return field(index).to(torch::kBFloat16, /*non_blocking=*/false, /*copy=*/options_.device.is_cpu());
+  };
+  batch.latent_BZhw = sample_posterior(
+      field(2), field(3), sample_streams(options_.seed, RandomPurpose::kPosterior, batch.epochs, batch.sample_ids),
+      front_end_.latent_shift, front_end_.latent_scale);
+  batch.txt_BTX = bf16_copy(0);
+  batch.y_BV = bf16_copy(1);
   for (const int64_t row : dropped_rows(batch)) {
     MILLRACE_CHECK(front_end_.empty_TX.defined() && front_end_.empty_V.defined());
     batch.txt_BTX[row].copy_(front_end_.empty_TX);

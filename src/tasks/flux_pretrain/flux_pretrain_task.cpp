@@ -76,7 +76,7 @@ class FluxPretrainTask : public Task {
     FlatParametersOptions placement;
     placement.compute_dtype = dtype_;
     placement.device = device_;
-    placement.training = true;
+    placement.training = purpose == TaskPurpose::kTrain;
     placement.without_masters = without_masters;
     placement.mesh = &mesh_;
     placement.reduce_dtype = config_.training.mixed_precision_reduce == "bfloat16" ? torch::kBFloat16 : torch::kFloat32;
