@@ -3,6 +3,7 @@
 import copy
 import io
 import json
+import resource
 import shutil
 import signal
 import subprocess
@@ -200,6 +201,22 @@ def test_killed_it_goes_on_where_it_was(encode, program, setting, whole, tmp_pat
     assert {name: time_ for name, time_ in finished().items() if name in before} == before
     assert contents(output) == contents(whole)
     assert "Found 23 samples in 6 files" in encode(output, "--rows-per-file=4").stdout
+    assert contents(output) == contents(whole)
+
+
+def test_a_disk_that_takes_no_more_loses_nothing(encode, program, setting, whole, tmp_path):
+    output = tmp_path / "out"
+    command = [program, "prepare", "encode", setting.config, "--output", output, "--rows-per-file=4"]
+    largest = max(path.stat().st_size for path in whole.glob("*.arrow"))
+
+    def limit_files():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest // 2, largest // 2))
+
+    result = subprocess.run(command, env=quiet_environment(), capture_output=True, text=True, timeout=120, preexec_fn=limit_files)
+    assert result.returncode == 5 and "File too large" in result.stderr, result.stderr
+    assert not list(output.glob("data-*.arrow")) and not (output / "state.json").exists()
+    encode(output, "--rows-per-file=4")
     assert contents(output) == contents(whole)
 
 

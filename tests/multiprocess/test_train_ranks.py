@@ -250,19 +250,30 @@ def test_ranks_killed_at_random_moments(program, pictures, tmp_path):
     assert ours == theirs and len(ours) > 100
 
 
-def test_a_run_goes_on_with_other_ranks(program, pictures, tmp_path):
-    """Stopped on 3 ranks, continued on 1 and on a 2 x 2 mesh: the same samples, the same curve."""
+TP_2 = "--parallelism.tensor_parallel_degree=2"
+
+
+@pytest.mark.parametrize(
+    "size, batch, mesh, others",
+    [
+        (3, 4, [], [(1, 12, []), (4, 3, ["--parallelism.data_parallel_replicate_degree=2"]), (2, 12, [TP_2])]),
+        (4, 6, [TP_2], [(2, 6, [])]),
+    ],
+)
+def test_a_run_goes_on_with_other_ranks(program, pictures, tmp_path, size, batch, mesh, others):
+    """From 3 shards to one rank, to a 2 x 2 mesh and to tensor parallel, and from 2 shards x 2 to 2 shards: the same
+    samples, the same curve."""
     overrides = [f"--training.dataset_path={pictures(40)}", "--training.steps=20", "--training.global_batch_size=12",
                  "--checkpoint.interval=10", *QUIET]  # fmt: skip
-    Ranks(program, 3, tmp_path / "three", "--training.local_batch_size=4", *overrides).finish()
-    for size, batch, mesh in [(1, 12, []), (4, 3, ["--parallelism.data_parallel_replicate_degree=2"])]:
-        folder = tmp_path / f"then-{size}"
-        shutil.copytree(tmp_path / "three", folder)
+    Ranks(program, size, tmp_path / "first", f"--training.local_batch_size={batch}", *mesh, *overrides).finish()
+    for number, (size, batch, mesh) in enumerate(others):
+        folder = tmp_path / f"then-{number}"
+        shutil.copytree(tmp_path / "first", folder)
         shutil.rmtree(folder / "checkpoint" / "step-00000020")
         ranks = Ranks(program, size, folder, f"--training.local_batch_size={batch}", *mesh, *overrides).finish()
         assert "going on from step 10" in ranks.output(0)
-        assert curve(folder, "sample_digest") == curve(tmp_path / "three", "sample_digest")
-        assert curve(folder, "loss") == pytest.approx(curve(tmp_path / "three", "loss"), rel=1e-5)
+        assert curve(folder, "sample_digest") == curve(tmp_path / "first", "sample_digest")
+        assert curve(folder, "loss") == pytest.approx(curve(tmp_path / "first", "loss"), rel=1e-5)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -8,6 +8,7 @@ import pytest
 from slurm.jobs import ROOT, Job
 
 RUN_SUB = ROOT / "scripts" / "slurm" / "run.sub"
+RUN_BAREMETAL = RUN_SUB.with_name("run_baremetal.sub")
 TINY = str(ROOT / "configs" / "tiny.toml")
 THEIR_CONFIG = ROOT / "tests" / "cli" / "mlperf" / "flux_schnell_mlperf.toml"
 
@@ -16,12 +17,12 @@ THEIR_CONFIG = ROOT / "tests" / "cli" / "mlperf" / "flux_schnell_mlperf.toml"
 def dry_run(program, tmp_path):
     """The words of the srun line; the words that name options of `millrace train`; what was said beside it."""
 
-    def run(*arguments, status=0, **variables):
+    def run(*arguments, status=0, script=RUN_SUB, **variables):
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
         environment |= {"DRY_RUN": "1", "MILLRACE": str(program), "LOGDIR": "/logs/run", "SLURM_JOB_NUM_NODES": "2", "NGPU": "8"}
         environment |= {"DATAROOT": "/big data", "MODELROOT": "/models dir"} | variables
         environment = {name: value for name, value in environment.items() if value is not None}
-        result = subprocess.run([RUN_SUB, *arguments], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        result = subprocess.run([script, *arguments], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
         assert result.returncode == status, result.stdout + result.stderr
         return shlex.split(result.stdout) if status == 0 else result.stdout + result.stderr
 
@@ -60,6 +61,16 @@ def test_a_path_in_a_checkout_of_the_reference(dry_run):
         assert str(ROOT / "configs" / "flux_schnell_mlperf_preprocessed.toml") in words
         assert "--training.dataset_path=/big data/cc12m_preprocessed" in words
     assert "[CONFIG_FILE] expected a configuration, got nowhere.toml" in dry_run(status=2, CONFIG_FILE="nowhere.toml")
+
+
+def test_the_rocm_forks_script(dry_run):
+    """`sbatch --nodes=4 --gpus-per-node=4 run_baremetal.sub --training.batch_size=32`, which has no MODELROOT."""
+    words = dry_run("--training.batch_size=32", script=RUN_BAREMETAL, MODELROOT=None, NGPU="4")
+    assert str(ROOT / "configs" / "flux_schnell_mlperf_preprocessed.toml") in words
+    assert {"--training.seed=1234", "--training.dataset_path=/big data/cc12m_preprocessed", "--ntasks-per-node=4"} <= set(words)
+    assert words[-1] == "--training.batch_size=32"
+    words = dry_run(script=RUN_BAREMETAL, SEED="7", CONFIG_FILE=str(THEIR_CONFIG))
+    assert {"--training.seed=7", "--training.dataset_path=/big data/cc12m_disk"} <= set(words)
 
 
 def test_their_own_file_names_data_sets_without_paths(dry_run):

@@ -3,6 +3,7 @@
 import json
 from types import SimpleNamespace
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -234,6 +235,16 @@ def test_bad_rows_are_skipped_and_counted_and_bad_sets_refused(millrace, config,
     assert str(file) in millrace("train", config, f"--training.dataset_path={good}", status=3).stderr
     file.write_bytes(b"no arrow file" * 100)
     assert str(file) in millrace("train", config, f"--training.dataset_path={good}", status=3).stderr
+
+
+def test_a_set_without_a_column_is_refused_by_its_name(millrace, config, train_set, tmp_path):
+    rows = datasets.load_from_disk(train_set)
+    rows.remove_columns("logvar").save_to_disk(tmp_path / "cut")
+    error = millrace("train", config, f"--training.dataset_path={tmp_path / 'cut'}", status=3).stderr
+    assert "logvar" in error and str(tmp_path / "cut") in error
+    rows.select_columns(["__key__"]).save_to_disk(tmp_path / "keys")
+    error = millrace("train", config, f"--training.dataset_path={tmp_path / 'keys'}", status=3).stderr
+    assert "(t5_encodings, clip_encodings, mean, logvar), got __key__" in error
 
 
 def test_timesteps_must_be_there_where_the_set_promises_them(millrace, config, train_set, tmp_path):
