@@ -27,7 +27,7 @@ struct TrainingConfig {
   std::string mixed_precision_reduce = "float32";
   double max_bad_samples = 0.01;
   int64_t shuffle_buffer_size = 1000;
-  int64_t num_workers = 0;  // 0: one per CPU core
+  int64_t num_workers = 0;  // 0: one per CPU core, at most 8
 
   template <typename Visitor>
   void describe(Visitor& visit) {
@@ -102,7 +102,7 @@ struct TrainingConfig {
                                 .at_most = 1 << 24});
     visit(num_workers, {.name = "num_workers",
                         .unit = "threads",
-                        .meaning = "threads that decode pictures ahead of the step; 0: one per CPU core",
+                        .meaning = "threads that decode pictures ahead of the step; 0: one per CPU core, at most 8",
                         .at_least = 0,
                         .at_most = 4096,
                         .aliases = {"training.dataloader.num_workers"}});
