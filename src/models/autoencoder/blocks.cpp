@@ -38,9 +38,10 @@ AttentionBlock::AttentionBlock(int64_t channels, int64_t groups, const torch::Te
 
 torch::Tensor AttentionBlock::forward(const torch::Tensor& x_BCHW) const {
   const torch::Tensor normed_BCHW = norm_->forward(x_BCHW);
-  // [B, 1, HW, C]; fused attention wants the last dimension contiguous, and without it takes HW x HW scores.
-  const auto as_tokens = [&](const PlainConv2d& projection) {
-    return projection.forward(normed_BCHW).flatten(2).transpose(1, 2).contiguous().unsqueeze(1);
+  const auto as_tokens = [&](const PlainConv2d& projection) {  // [B, 1, HW, C]
+    const torch::Tensor tokens_BLC = projection.forward(normed_BCHW).flatten(2).transpose(1, 2);
+    // A GPU's fused attention wants the last dimension contiguous; without it, HW x HW scores are made.
+    return (tokens_BLC.is_cpu() ? tokens_BLC : tokens_BLC.contiguous()).unsqueeze(1);
   };
   const torch::Tensor attended_B1LC = at::scaled_dot_product_attention(as_tokens(*q_), as_tokens(*k_), as_tokens(*v_));
   torch::Tensor attended_BCHW = attended_B1LC.squeeze(1).transpose(1, 2).reshape(x_BCHW.sizes());
