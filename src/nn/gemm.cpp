@@ -17,7 +17,14 @@ constexpr int64_t kMinWork = int64_t{1} << 20;
 bool prefers_onednn() {
   static const bool answer = [] {
     __builtin_cpu_init();
-    return __builtin_cpu_is("amd") && detected_cpu_level() == CpuLevel::kV4;
+    if (!__builtin_cpu_is("amd") || detected_cpu_level() != CpuLevel::kV4) return false;
+    try {  // libtorch refuses where oneDNN was told to do without AVX-512 (ONEDNN_MAX_CPU_ISA)
+      const torch::Tensor one_11 = torch::ones({1, 1}), product_11 = torch::empty({1, 1});
+      at::native::mkldnn_matmul(one_11, one_11, product_11, 0.0f, 1.0f);
+      return true;
+    } catch (const c10::Error&) {
+      return false;
+    }
   }();
   return answer;
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy
 import pytest
 from PIL import Image
+from resume.runs import LAST_STEP
 
 CONFIG = """
 [job]
@@ -34,7 +35,7 @@ dataset = "webdataset"
 dataset_path = "{pictures}"
 img_size = 16
 local_batch_size = 3
-steps = 120
+steps = {steps}
 max_norm = 1.0
 classifier_free_guidance_prob = 0.2
 shuffle_buffer_size = 11
@@ -90,7 +91,7 @@ def write_config(pictures):
     def write(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "config.in.toml"
-        path.write_text(CONFIG.format(folder=folder / "run", pictures=pictures))
+        path.write_text(CONFIG.format(folder=folder / "run", pictures=pictures, steps=LAST_STEP))
         return path
 
     return write

@@ -8,7 +8,7 @@ import pytest
 from slurm.cluster import wait_until
 from slurm.jobs import assert_same_end, ranks_of
 
-STEPS = 240
+STEPS = 480  # some seconds: a signal by way of Slurm takes a part of one
 # Sharded over both nodes, with checkpoints of which each rank writes its part.
 OVERRIDES = (
     "--parallelism.data_parallel_replicate_degree=1",
