@@ -7,6 +7,12 @@
 namespace millrace {
 
 bool parse_command_line(CLI::App& app, const std::vector<std::string>& args) {
+  for (const std::string& arg : args) {
+    // CLI11 would take the next word for the value.
+    if (arg.rfind("--", 0) == 0 && arg.back() == '=' && app.get_option_no_throw(arg.substr(0, arg.size() - 1))) {
+      throw ConfigError("[" + arg.substr(0, arg.size() - 1) + "] expected a value, got nothing");
+    }
+  }
   std::vector<std::string> reversed(args.rbegin(), args.rend());  // the order CLI11 wants
   try {
     app.parse(reversed);

@@ -33,10 +33,18 @@ bool read_arguments(CLI::App& app, const std::vector<std::string>& args, Prepare
   app.footer(
       app.get_name() +
       " CONFIG.toml --output DIR [--section.key=value ...]\nOptions of the configuration: millrace train --help");
-  app.allow_extras();
-  if (!parse_command_line(app, with_dashes(args))) return false;
-  // What is left is the configuration's.
-  const Arguments split = split_arguments(app.remaining());
+  // What is no option of this command is the configuration's.
+  std::vector<std::string> own, others;
+  for (size_t i = 0; i < args.size(); ++i) {
+    const size_t equals = args[i].find('=');
+    const std::string name = with_dashes({args[i].substr(0, equals)}).front();
+    const CLI::Option* option = starts_with(name, "-") ? app.get_option_no_throw(name) : nullptr;
+    (option ? own : others).push_back(args[i]);
+    const bool wants_next = option && equals == std::string::npos && option->get_items_expected_max() > 0;
+    if (wants_next && i + 1 < args.size()) own.push_back(args[++i]);
+  }
+  if (!parse_command_line(app, with_dashes(own))) return false;
+  const Arguments split = split_arguments(others);
   const std::string hint = " (try " + app.get_name() + " --help)";
   if (!split.others.empty()) {
     throw ConfigError("[" + split.others[0] + "] expected an option of this command" + hint);

@@ -26,7 +26,8 @@ Backend choose_backend(const torch::Tensor& q_BHLD) {
 }
 
 // While it lives, kernels that could add up in any order add up in one: a resumed run must repeat every bit. Not for a
-// whole program: cuBLAS then wants a variable in the environment, and every new tensor is filled with NaNs.
+// whole program: cuBLAS then wants a variable in the environment, and every new tensor is filled with NaNs. One thread
+// at a time, as the setting is the process's.
 class DeterministicScope {
  public:
   DeterministicScope() {
@@ -95,7 +96,8 @@ AttentionGradients attention_backward(const torch::Tensor& dout_BHLD, const torc
   AttentionGradients grads;
   switch (choose_backend(q_BHLD)) {
     case Backend::kShapesOnly: {
-      // The half-precision kernels sum dq in fp32.
+      // The half-precision kernels sum dq in fp32; where heads x samples are fewer than a GPU's multiprocessors, in
+      // several such sums, which are not counted here.
       const torch::Tensor sums = is_half(q_BHLD) ? torch::empty_like(q_BHLD, torch::kFloat32) : torch::Tensor();
       grads = {empty_heads(q_BHLD), empty_heads(k_BHLD), empty_heads(v_BHLD)};
       break;

@@ -342,6 +342,17 @@ def test_the_empty_prompt_as_the_reference_stores_it(millrace, setting, tmp_path
     assert "expected shape [1, 25, 24]" in run("--encoder.max_t5_encoding_len=25", status=2).stderr
 
 
+def test_options_of_the_command_and_of_the_configuration_are_told_apart(millrace, setting, tmp_path):
+    def error(*arguments):
+        return millrace("prepare", "empty-encodings", setting.config, *arguments, status=2).stderr
+
+    assert "[--output] expected a value, got nothing" in error("--output=", "--training.seed=3")
+    assert "[--output] expected a folder, got nothing" in error("--training.seed=3")
+    assert "-help.toml" in error("--output", tmp_path / "a", "--job.config_file", "-help.toml")  # a value, whatever it looks like
+    assert "[--outptu] expected an option of this command" in error("--outptu", tmp_path / "b")
+    assert not list(tmp_path.iterdir())
+
+
 def test_help_says_what_there_is(millrace):
     for command in ("encode", "empty-encodings"):
         assert "--output DIR" in millrace("prepare", command, "--help").stdout

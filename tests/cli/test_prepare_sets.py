@@ -78,9 +78,11 @@ def kill_after(count, output, command, folder):
     units = output / ".prepare"
     for _ in range(10):
         shutil.rmtree(output, ignore_errors=True)
+        output.with_suffix(".tsv").unlink(missing_ok=True)
         process = subprocess.Popen(list(map(str, command)), cwd=folder, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 60
-        while len(list(units.glob("unit-*.json"))) < count and process.poll() is None and time.monotonic() < deadline:
+        while len(list(units.glob("unit-*.json"))) < count and process.poll() is None:
+            assert time.monotonic() < deadline, f"expected {count} units of {command} within a minute"
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
         if process.wait() == -signal.SIGKILL and units.is_dir():
@@ -382,7 +384,9 @@ def test_coco_is_the_same_for_any_workers_and_ranks_and_after_a_kill(program, mi
     assert not list((tmp_path / "killed").glob("*.tar")) and not (tmp_path / "killed.tsv").exists()
     millrace(*command)
     assert digest(tmp_path / "one") == digest(tmp_path / "two") == digest(tmp_path / "killed")
+    (tmp_path / "killed" / ".prepare.done").mkdir()  # killed at the very end
     assert "complete already" in millrace(*command).stdout
+    assert not (tmp_path / "killed" / ".prepare.done").exists()
 
 
 def test_coco_takes_several_captions_of_a_picture(millrace, tmp_path):

@@ -40,8 +40,11 @@ class Cleaner {
   }
 
   CleanSummary run() {
-    if (is_complete()) return earlier_summary();
     folder_ = options_.output / ".prepare";
+    if (is_complete()) {
+      remove_unit_folder(folder_);  // of which a run that was killed at its end may have left a part
+      return earlier_summary();
+    }
     create_folders(options_.output);
     if (!open_unit_folder(folder_, identity_, kCommand, options_.share, [this] { return is_complete(); })) return {};
     UnitJob job;

@@ -78,6 +78,7 @@ class CocoWriter {
     if (!fs::is_directory(options_.images))
       throw DataError(str("[", options_.images.string(), "] expected a folder of pictures, got none"));
     if (is_complete()) {
+      remove_unit_folder(folder_);  // of which a run that was killed at its end may have left a part
       return {count(), num_shards(), report_.value("bad", BadSampleList::array()), true};
     }
     if (!open_unit_folder(folder_, identity_, kCommand, options_.share, [this] { return is_complete(); })) return {};

@@ -223,6 +223,7 @@ void remove_unit_folder(const fs::path& folder) {
   std::error_code error, ignored;
   fs::remove_all(gone, ignored);  // what a run left that was killed here
   fs::rename(folder, gone, error);
+  if (error) fs::remove(folder / kIdentityName, ignored);
   fs::remove_all(error ? folder : gone, ignored);
 }
 
