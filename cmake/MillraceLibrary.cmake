@@ -101,7 +101,7 @@ endfunction()
 
 # libtorch's headers take 20 s to compile; every torch-using target shares one precompiled copy. torch/torch.h, which brings
 # all modules, optimizers and data loaders, would add 2 to 5 s to each file even when precompiled: nobody includes it.
-# nlohmann's and CLI11's headers are in it because they take 1 and 4 s for each of the many files that include them.
+# Nor are other headers worth a place in it: with CLI11's, every file took 4 s longer, as if it had included them.
 function(millrace_use_torch_pch target)
   if(NOT TARGET millrace_torch_pch)
     file(WRITE ${CMAKE_BINARY_DIR}/torch_pch/torch_pch.cpp "// Holds the precompiled torch headers.\n")
@@ -110,9 +110,7 @@ function(millrace_use_torch_pch target)
     target_precompile_headers(millrace_torch_pch PRIVATE
       $<$<COMPILE_LANGUAGE:CXX>:<torch/types.h$<ANGLE-R>>
       $<$<COMPILE_LANGUAGE:CXX>:<torch/utils.h$<ANGLE-R>>
-      $<$<COMPILE_LANGUAGE:CXX>:<torch/csrc/autograd/custom_function.h$<ANGLE-R>>
-      $<$<COMPILE_LANGUAGE:CXX>:<nlohmann/json.hpp$<ANGLE-R>>
-      $<$<COMPILE_LANGUAGE:CXX>:<CLI/CLI.hpp$<ANGLE-R>>)
+      $<$<COMPILE_LANGUAGE:CXX>:<torch/csrc/autograd/custom_function.h$<ANGLE-R>>)
   endif()
   target_precompile_headers(${target} REUSE_FROM millrace_torch_pch)
   get_target_property(type ${target} TYPE)
