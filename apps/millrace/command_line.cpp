@@ -3,15 +3,16 @@
 #include <iostream>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace millrace {
 
 bool parse_command_line(CLI::App& app, const std::vector<std::string>& args) {
   for (const std::string& arg : args) {
+    if (!starts_with(arg, "--") || arg.back() != '=') continue;
+    const std::string name = arg.substr(0, arg.size() - 1);
     // CLI11 would take the next word for the value.
-    if (arg.rfind("--", 0) == 0 && arg.back() == '=' && app.get_option_no_throw(arg.substr(0, arg.size() - 1))) {
-      throw ConfigError("[" + arg.substr(0, arg.size() - 1) + "] expected a value, got nothing");
-    }
+    if (app.get_option_no_throw(name)) throw ConfigError("[" + name + "] expected a value, got nothing");
   }
   std::vector<std::string> reversed(args.rbegin(), args.rend());  // the order CLI11 wants
   try {
@@ -27,7 +28,7 @@ bool parse_command_line(CLI::App& app, const std::vector<std::string>& args) {
 
 std::vector<std::string> with_dashes(std::vector<std::string> args) {
   for (std::string& arg : args) {
-    if (arg.rfind("--", 0) != 0) continue;
+    if (!starts_with(arg, "--")) continue;
     for (char& c : arg) {
       if (c == '=') break;
       if (c == '_') c = '-';
