@@ -36,6 +36,8 @@ target_include_directories(millrace_torch SYSTEM INTERFACE
   ${MILLRACE_TORCH}/include
   ${MILLRACE_TORCH}/include/torch/csrc/api/include)
 target_compile_definitions(millrace_torch INTERFACE _GLIBCXX_USE_CXX11_ABI=1)
+# at::parallel_for() is inline: in a file that is compiled without OpenMP it uses one thread, and says nothing.
+target_compile_options(millrace_torch INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fopenmp>)
 target_link_libraries(millrace_torch INTERFACE
   ${MILLRACE_TORCH}/lib/libtorch_cpu.so
   ${MILLRACE_TORCH}/lib/libc10.so)
