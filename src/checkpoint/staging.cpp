@@ -5,10 +5,9 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstring>
 #include <new>
 
-#include "base/error.h"
+#include "base/stream_copy.h"
 
 namespace millrace {
 namespace {
@@ -52,7 +51,7 @@ class ParallelCopy {
     std::atomic<size_t> next = 0;
     at::parallel_for(0, at::get_num_threads(), 1, [&](int64_t /*begin*/, int64_t /*end*/) {
       for (size_t i = next++; i < chunks_.size(); i = next++) {
-        std::memcpy(chunks_[i].target, chunks_[i].source, chunks_[i].size);
+        stream_copy(chunks_[i].target, chunks_[i].source, chunks_[i].size);
       }
     });
   }
