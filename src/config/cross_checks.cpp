@@ -67,6 +67,10 @@ void check_sample(const RunConfig& config, Problems& problems) {
     problems.add("sample.prompts_file", "expected prompts or prompts_file, got both");
   }
   if (sample.every_steps == 0) return;
+  if (config.validation.save_img_folder == "samples") {
+    problems.add("validation.save_img_folder",
+                 "expected another folder than \"samples\", where sample.every_steps puts its grids");
+  }
   const bool has_prompts = !sample.prompts.empty() || !sample.prompts_file.empty();
   const EncoderConfig& encoder = config.encoder;
   bool can_draw = true;  // a run on preprocessed data may load none of these

@@ -35,7 +35,6 @@ constexpr const char* kNoRandomBlocks = "recomputed blocks draw no random number
 constexpr const char* kSampleCommand = "`millrace sample --output` says where";
 constexpr const char* kPrepareCommand = "it belongs to preparing data, not to training";
 constexpr const char* kLeftover = "torchtitan does not use it either";
-constexpr const char* kPictures = "[sample] draws the pictures, into job.dump_folder/samples";
 constexpr const char* kGuidance = "false: sample.guidance_scale is 1; true: it is 5, or what is given";
 constexpr const char* kDeterministic = "training is always deterministic";
 
@@ -82,9 +81,6 @@ constexpr std::array kOptions = std::to_array<ForeignOption>({
      "the sequence follows from training.img_size and encoder.max_t5_encoding_len"},
     {"validation.eval_freq", Type::kInteger, "None", kWarn, "validation.freq decides, in torchtitan too"},
     {"validation.dataloader.*", Type::kAny, "None", kWarn, kLoader},
-    {"validation.save_img_count", Type::kInteger, "None", kWarn, kPictures},
-    {"validation.save_img_folder", Type::kText, "None", kWarn, kPictures},
-    {"eval.save_img_folder", Type::kText, "None", kWarn, kPictures},
     {"validation.enable_classifier_free_guidance", Type::kFlag, "None", kGuidanceSwitch, kGuidance},
     {"validation.enable_classifer_free_guidance", Type::kFlag, "None", kGuidanceSwitch, kGuidance},
     {"eval.enable_classifier_free_guidance", Type::kFlag, "None", kGuidanceSwitch, kGuidance},

@@ -49,9 +49,11 @@ class Task {
   // The loss over the whole validation set, on all ranks together, with the weights as they are now; nothing when the
   // task has no such set.
   virtual std::optional<ValidationResult> validate() = 0;
-  // Draws samples with the weights as they are now into folder/step-%08d.png; false when the configuration asks for
-  // none. All ranks draw, the first writes.
-  virtual bool sample(int64_t step, const std::filesystem::path& folder) = 0;
+  // Draws the configuration's prompts, or the first captions of the validation data, with the weights as they are now
+  // into folder/step-%08d.png. All ranks draw, the first writes. Where that cannot be, a line of the log says why,
+  // once.
+  virtual void sample(int64_t step, const std::filesystem::path& folder) = 0;
+  virtual void sample_validation_captions(int64_t step, const std::filesystem::path& folder) = 0;
 
   // Where the data stands after the last microbatch, as JSON, and the way back there. The same on every rank.
   virtual std::string data_position() const = 0;

@@ -288,11 +288,8 @@ class Trainer {
   std::optional<double> validate(MetricLogger& logger) {
     if (events_) events_->evaluation_starts(progress_.step);
     const double start = now_seconds();
-    std::optional<ValidationResult> result;
-    {
-      const auto averaged = use_averages();
-      result = task_.validate();
-    }
+    const auto averaged = use_averages();
+    const std::optional<ValidationResult> result = task_.validate();
     if (!result) return std::nullopt;
     if (events_) events_->evaluation_ends(progress_.step, result->loss);
     ValidationMetrics metrics;
@@ -303,6 +300,8 @@ class Trainer {
     metrics.seconds = now_seconds() - start;
     metrics.per_timestep = result->per_timestep;
     logger.log_validation(metrics);
+    const std::string& pictures = config_.validation.save_img_folder;
+    if (!pictures.empty()) task_.sample_validation_captions(progress_.step, folder_ / pictures);
     return result->loss;
   }
 

@@ -174,7 +174,9 @@ def test_the_loss_is_torchtitans(millrace, config, train_set, tmp_path, monkeypa
     keys = [f"{1000 + number}" for number in range(24)]
     val = write_set(tmp_path / "val", rows, steps, keys, files=2)
     validation = ("--eval.dataset=coco_preprocessed", f"--eval.dataset_path={val}", "--eval.batch_size=5")
-    millrace("train", config, f"--training.dataset_path={train_set}", *validation, "--eval.eval_freq=9", "--job.dump_folder=run")
+    result = millrace("train", config, f"--training.dataset_path={train_set}", *validation, "--eval.eval_freq=9",
+                      "--eval.save_img_folder=img", "--job.dump_folder=run")  # fmt: skip
+    assert result.stderr.count("[validation.save_img_folder] has no effect") == 1
     millrace("export", "run", "titan.safetensors", "--naming", "torchtitan")
     ours = evaluate(millrace, "run")
     assert ours["num_samples"] == 24 and ours["step"] == 6

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import tarfile
 from pathlib import Path
 
 import numpy
@@ -132,6 +133,33 @@ def test_previews_obey_the_settings_of_eval(program, emoji16, tmp_path):
     five = ["--eval.enable_classifer_free_guidance", "--eval.classifier_free_guidance_scale=5"]
     assert (guided == preview("five", "--eval.denoising_steps=2", *five)).all()
     assert (guided != preview("three", "--eval.denoising_steps=2", five[0], "--eval.classifier_free_guidance_scale=3")).any()
+
+
+def test_validation_draws_its_first_captions(program, millrace, emoji16, tmp_path):
+    arguments = ["--optimizer.lr=0.05", "--training.steps=4", "--checkpoint.interval=4", "--sample.every_steps=0",
+                 "--report.no_enable", "--validation.enable", f"--validation.dataset_path={emoji16}", "--validation.freq=2",
+                 "--eval.save_img_folder=img", "--validation.save_img_count=5", "--eval.denoising_steps=2",
+                 "--training.local_batch_size=2", "--training.global_batch_size=4"]  # fmt: skip
+    run = tmp_path / "run"
+    millrace(*train_arguments(run, emoji16, *arguments), env=QUIET)
+    assert sorted(os.listdir(run / "img")) == ["step-00000002.png", "step-00000004.png"]
+
+    captions = []
+    with tarfile.open(sorted(emoji16.glob("*.tar"))[0]) as shard:
+        texts = [name for name in shard.getnames() if name.endswith(".txt")]
+        captions = [shard.extractfile(name).read().decode().strip() for name in texts[:5]]
+    (tmp_path / "captions.txt").write_text("\n".join(captions) + "\n")
+    millrace("sample", run, "--prompts-file", tmp_path / "captions.txt", "--steps", 2, "--output", tmp_path / "same", env=QUIET)
+    assert (pixels(run / "img" / "step-00000004.png") == pixels(tmp_path / "same" / "grid.png")).all()
+    assert (pixels(run / "img" / "step-00000004.png") != pixels(run / "img" / "step-00000002.png")).any()
+
+    two = [program, "launch", "-n", "2", program, *train_arguments(tmp_path / "two", emoji16, *arguments)]
+    subprocess.run(list(map(str, two)), check=True, timeout=120, env=os.environ | QUIET, capture_output=True)
+    for name in os.listdir(run / "img"):
+        assert abs(pixels(run / "img" / name) - pixels(tmp_path / "two" / "img" / name)).max() <= 1, name
+
+    result = millrace(*train_arguments(run, emoji16, "--eval.save_img_folder=samples", "--sample.every_steps=1"), status=2)
+    assert "validation.save_img_folder" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ struct ValidationConfig {
   int64_t steps = -1;
   double target_loss = 0;  // 0: train to the end
   bool all_timesteps = false;
+  std::string save_img_folder;
+  int64_t save_img_count = 16;
 
   template <typename Visitor>
   void describe(Visitor& visit) {
@@ -56,6 +58,19 @@ struct ValidationConfig {
                         .aliases = {"eval.target_eval_loss"},
                         .torchtitan_default = "0.586 in the MLPerf branch"});
     visit(all_timesteps, {.name = "all_timesteps", .meaning = "every sample at all 8 timesteps, not at one of them"});
+    visit(save_img_folder,
+          {.name = "save_img_folder",
+           .meaning = "folder in job.dump_folder for a grid of pictures at each validation, drawn as [sample] says "
+                      "from the first captions of the validation data; empty: none",
+           .none_is_empty = true,
+           .aliases = {"eval.save_img_folder"},
+           .torchtitan_default = "img"});
+    visit(save_img_count, {.name = "save_img_count",
+                           .unit = "pictures",
+                           .meaning = "how many captions validation.save_img_folder gets a picture of",
+                           .at_least = 0,
+                           .at_most = 1024,
+                           .torchtitan_default = "1; of the MLPerf branch a batch of each rank"});
   }
   bool operator==(const ValidationConfig&) const = default;
 };

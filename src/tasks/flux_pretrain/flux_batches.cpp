@@ -8,14 +8,6 @@
 namespace millrace {
 namespace {
 
-std::unique_ptr<const SampleDecoder> make_decoder(const FluxBatchesOptions& options) {
-  if (options.shapes) return std::make_unique<EncodingDecoder>(*options.shapes, options.wants_timesteps);
-  PictureDecoderOptions pictures = options.pictures;
-  pictures.wants_timesteps = options.wants_timesteps;
-  pictures.seed = options.seed;
-  return std::make_unique<PictureDecoder>(pictures);
-}
-
 // A field of a batch there: itself on a CPU. To a GPU it goes by pinned memory, and nobody waits for it.
 torch::Tensor on_device(const torch::Tensor& field, torch::Device device) {
   return device.is_cpu() ? field : field.pin_memory().to(device, field.scalar_type(), /*non_blocking=*/true);
@@ -37,6 +29,14 @@ void add_stand_in(SampleBatch& samples) {
 }
 
 }  // namespace
+
+std::unique_ptr<const SampleDecoder> make_decoder(const FluxBatchesOptions& options) {
+  if (options.shapes) return std::make_unique<EncodingDecoder>(*options.shapes, options.wants_timesteps);
+  PictureDecoderOptions pictures = options.pictures;
+  pictures.wants_timesteps = options.wants_timesteps;
+  pictures.seed = options.seed;
+  return std::make_unique<PictureDecoder>(pictures);
+}
 
 FluxBatches::FluxBatches(const FluxBatchesOptions& options, FluxFrontEnd& front_end)
     : options_(options), front_end_(front_end), loader_(options.loader, make_decoder(options)) {}

@@ -44,6 +44,9 @@ struct FluxBatchesOptions {
   torch::Device device = torch::kCPU;
 };
 
+// Of pictures or of encodings.
+std::unique_ptr<const SampleDecoder> make_decoder(const FluxBatchesOptions& options);
+
 class FluxBatches {
  public:
   // front_end must outlive the batches.

@@ -116,11 +116,8 @@ class FluxPretrainTask : public Task {
   std::optional<ValidationResult> validate() override {
     const ValidationConfig& validation = config_.validation;
     if (!validation.enable) return std::nullopt;
-    FluxBatchesOptions data = batches_options(*validation_data_);
+    FluxBatchesOptions data = validation_options();
     data.loader.batch_size = validation.local_batch_size * mesh_.data_size();
-    data.loader.shuffle = false;
-    data.loader.epochs = 1;
-    data.wants_timesteps = true;
     FluxBatches batches(data, front_end_);
     FluxValidationOptions options;
     options.seed = seed_;
@@ -132,28 +129,20 @@ class FluxPretrainTask : public Task {
     return validate_flux(*model_, batches, mesh_, options);
   }
 
-  bool sample(int64_t step, const std::filesystem::path& folder) override {
-    if (const std::string missing = missing_for_drawing(config_); !missing.empty()) {
-      if (!std::exchange(said_what_is_missing_, true)) {
-        log_info("no sample pictures are drawn: that needs ", missing, ", which is not set");
+  void sample(int64_t step, const std::filesystem::path& folder) override {
+    if (can_draw()) draw_grid(prompts_, step, folder);
+  }
+
+  void sample_validation_captions(int64_t step, const std::filesystem::path& folder) override {
+    if (validation_data_->shapes) {
+      if (!std::exchange(said_there_are_no_captions_, true)) {
+        log_warning("[validation.save_img_folder] has no effect: encoded validation data has no captions");
       }
-      return false;
+      return;
     }
-    MILLRACE_CHECK(prompts_.empty() || front_end_.can_draw());
-    if (prompts_.empty()) return false;
-    const DrawOptions options = draw_options(config_, sizes_);
-    std::vector<Image> own;
-    draw_pictures(*model_, front_end_.encoders, *front_end_.codec, prompts_, options, mesh_.data(),
-                  [&](int64_t, Image picture) { own.push_back(std::move(picture)); });
-    const std::vector<Image> pictures =
-        gather_pictures(own, static_cast<int64_t>(prompts_.size()), options, mesh_.data(), device_);
-    if (mesh_.world().rank() != 0) return true;
-    const Image grid = picture_grid(pictures, prompts_, config_.sample.grid_columns);
-    create_folders(folder);
-    char name[32];
-    std::snprintf(name, sizeof name, "step-%08lld.png", static_cast<long long>(step));
-    write_file_atomically(folder / name, encode_picture(grid, join(prompts_, "\n"), {config_.model.flavor, ""}));
-    return true;
+    if (!can_draw()) return;
+    if (validation_captions_.empty()) validation_captions_ = first_validation_captions();
+    draw_grid(validation_captions_, step, folder);
   }
 
   std::string data_position() const override { return training_->loader().position(); }
@@ -228,6 +217,13 @@ class FluxPretrainTask : public Task {
     options.device = device_;
     return options;
   }
+  FluxBatchesOptions validation_options() const {
+    FluxBatchesOptions options = batches_options(*validation_data_);
+    options.loader.shuffle = false;
+    options.loader.epochs = 1;
+    options.wants_timesteps = true;
+    return options;
+  }
   FluxBatchesOptions training_options() const {
     FluxBatchesOptions options = batches_options(*training_data_);
     const TrainingConfig& training = config_.training;
@@ -237,6 +233,44 @@ class FluxPretrainTask : public Task {
     options.loader.shuffle_buffer_size = std::max<int64_t>(training.shuffle_buffer_size, 1);
     options.prompt_dropout = training.classifier_free_guidance_prob;
     return options;
+  }
+
+  bool can_draw() {
+    const std::string missing = missing_for_drawing(config_);
+    if (missing.empty()) return true;
+    if (!std::exchange(said_what_is_missing_, true)) {
+      log_info("no sample pictures are drawn: that needs ", missing, ", which is not set");
+    }
+    return false;
+  }
+
+  // The same on every rank, which reads them by itself.
+  std::vector<std::string> first_validation_captions() const {
+    FluxBatchesOptions data = validation_options();
+    data.loader.batch_size = config_.validation.save_img_count;
+    data.loader.rank = 0;
+    data.loader.world_size = 1;
+    data.loader.prefetch_batches = 1;
+    if (data.loader.batch_size == 0) return {};
+    SampleLoader loader(data.loader, make_decoder(data));
+    return loader.next().captions;
+  }
+
+  void draw_grid(const std::vector<std::string>& prompts, int64_t step, const std::filesystem::path& folder) {
+    if (prompts.empty()) return;
+    MILLRACE_CHECK(front_end_.can_draw());
+    const DrawOptions options = draw_options(config_, sizes_);
+    std::vector<Image> own;
+    draw_pictures(*model_, front_end_.encoders, *front_end_.codec, prompts, options, mesh_.data(),
+                  [&](int64_t, Image picture) { own.push_back(std::move(picture)); });
+    const std::vector<Image> pictures =
+        gather_pictures(own, static_cast<int64_t>(prompts.size()), options, mesh_.data(), device_);
+    if (mesh_.world().rank() != 0) return;
+    const Image grid = picture_grid(pictures, prompts, config_.sample.grid_columns);
+    create_folders(folder);
+    char name[32];
+    std::snprintf(name, sizeof name, "step-%08lld.png", static_cast<long long>(step));
+    write_file_atomically(folder / name, encode_picture(grid, join(prompts, "\n"), {config_.model.flavor, ""}));
   }
 
   void load_initial_weights() {
@@ -258,7 +292,8 @@ class FluxPretrainTask : public Task {
   FluxFrontEnd front_end_;
   flux::FluxConfig sizes_;
   std::unique_ptr<FluxBatches> training_;
-  bool said_what_is_missing_ = false;
+  bool said_what_is_missing_ = false, said_there_are_no_captions_ = false;
+  std::vector<std::string> validation_captions_;  // of its pictures; empty: not read yet
   std::shared_ptr<flux::Flux> model_;
 };
 
