@@ -7,6 +7,9 @@
 
 namespace millrace {
 
+ArgumentParser::ArgumentParser(const std::string& description, const std::string& name) : CLI::App(description, name) {}
+ArgumentParser::~ArgumentParser() = default;
+
 bool parse_command_line(CLI::App& app, const std::vector<std::string>& args) {
   for (const std::string& arg : args) {
     if (!starts_with(arg, "--") || arg.back() != '=') continue;

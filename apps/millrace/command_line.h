@@ -7,6 +7,14 @@
 
 namespace millrace {
 
+// CLI11's parser. What its constructor and destructor bring along, all of CLI11, is compiled once, not with every
+// command.
+class ArgumentParser : public CLI::App {
+ public:
+  ArgumentParser(const std::string& description, const std::string& name);
+  ~ArgumentParser() override;
+};
+
 // False when --help was asked for and printed. Throws ConfigError for arguments that do not fit.
 bool parse_command_line(CLI::App& app, const std::vector<std::string>& args);
 

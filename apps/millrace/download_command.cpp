@@ -257,7 +257,7 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 int run_download(const std::vector<std::string>& args) {
-  CLI::App app{
+  ArgumentParser app{
       "Fetches models and data sets: goes on where it stopped, compares every checksum, and leaves what is complete "
       "alone.\n"
       "A token for Hugging Face comes from HF_TOKEN or from the file of `hf auth login`.",

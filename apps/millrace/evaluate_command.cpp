@@ -70,7 +70,7 @@ void print(const Evaluation& evaluation, const std::string& origin) {
 
 int run_evaluate(const std::vector<std::string>& args) {
   EvaluateArguments arguments;
-  CLI::App app{
+  ArgumentParser app{
       "Computes the validation loss of a run's checkpoint, as training does; under launch, srun or torchrun by all "
       "ranks together. Options of the run's configuration may follow: --validation.dataset_path=...",
       "millrace evaluate"};

@@ -112,8 +112,8 @@ bool read_arguments(CLI::App& app, ConvertArguments& arguments, const std::vecto
 
 int run_export(const std::vector<std::string>& args) {
   ConvertArguments arguments;
-  CLI::App app{"Writes a run's checkpoint, or weights in any naming, as safetensors in another naming.",
-               "millrace export"};
+  ArgumentParser app{"Writes a run's checkpoint, or weights in any naming, as safetensors in another naming.",
+                     "millrace export"};
   app.add_option("source", arguments.source, "A run's folder, or weights: a file, an index json or a folder")
       ->required();
   app.add_option("--step", arguments.step, "Of a run: the checkpoint to use; -1: the newest")->capture_default_str();
@@ -132,7 +132,7 @@ int run_export(const std::vector<std::string>& args) {
 
 int run_import(const std::vector<std::string>& args) {
   ConvertArguments arguments;
-  CLI::App app{
+  ArgumentParser app{
       "Reads weights in any naming, checks them, and writes them under our own names (BFL's; Hugging Face's for "
       "text encoders).",
       "millrace import"};

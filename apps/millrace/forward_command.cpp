@@ -32,7 +32,8 @@ std::vector<std::string> pass_names() {
 // What each model takes and gives is in the table in docs/forward.md.
 ForwardArguments read_arguments(const std::vector<std::string>& args) {
   ForwardArguments result;
-  CLI::App app{"One forward of a model on tensors from a file, and with --gradients one backward.", "millrace forward"};
+  ArgumentParser app{"One forward of a model on tensors from a file, and with --gradients one backward.",
+                     "millrace forward"};
   const std::map<std::string, torch::ScalarType> dtypes = {{"fp32", torch::kFloat32}, {"bf16", torch::kBFloat16}};
   app.add_option("model", result.model, "One of " + join(pass_names(), ", "))->required();
   app.add_option(

@@ -1,5 +1,4 @@
 // millrace inspect: what is in a file.
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <iostream>
 #include <string>
@@ -7,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "command_line.h"
 #include "commands.h"
 #include "data/hf_dataset.h"
 #include "formats/inspect/inspect.h"
@@ -42,7 +42,7 @@ Report inspect(const std::string& path, const InspectOptions& options) {
 }  // namespace
 
 int run_inspect(const std::vector<std::string>& args) {
-  CLI::App app{
+  ArgumentParser app{
       "What is in a file. It may be a safetensors file, the index of several or a folder of them; a checkpoint, "
       "whose checksums are verified; a tar shard or a folder of shards; an Arrow file or a folder saved by `datasets`; "
       "a profiler trace; TensorBoard events; an .npy array.",
@@ -60,15 +60,7 @@ int run_inspect(const std::vector<std::string>& args) {
       "such as 'double_blocks.*.bias'");
   app.add_flag("--stats", options.stats, "Read the tensors: minimum, maximum, mean, standard deviation, NaN, infinity");
   app.add_option("--rows", rows, "Samples or operators to list without --json; 0: all")->capture_default_str();
-  std::vector<std::string> reversed(args.rbegin(), args.rend());  // the order CLI11 wants
-  try {
-    app.parse(reversed);
-  } catch (const CLI::CallForHelp&) {
-    std::cout << app.help();
-    return static_cast<int>(ExitCode::kDone);
-  } catch (const CLI::ParseError& error) {
-    throw ConfigError(str("[inspect] ", error.what(), " (try millrace inspect --help)"));
-  }
+  if (!parse_command_line(app, args)) return static_cast<int>(ExitCode::kDone);
   options.max_listed = as_json ? 0 : rows;
   const Report report = inspect(path, options);
   if (as_json) {

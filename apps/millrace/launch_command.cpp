@@ -35,7 +35,7 @@ bool is_own_command(const std::string& name) {
 
 int run_launch(const std::vector<std::string>& args) {
   const size_t split = first_of_command(args);
-  CLI::App app{
+  ArgumentParser app{
       "Runs COMMAND as N ranks on this machine: `millrace launch -n 2 train CONFIG.toml`. A command of millrace needs "
       "no\n"
       "program name before it. Lines of the ranks but the first begin with [rank N]; when one rank fails, the others "

@@ -49,7 +49,7 @@ void print_table() {
 
 int run_plan(const std::vector<std::string>& args) {
   PlanArguments arguments;
-  CLI::App app{
+  ArgumentParser app{
       "Says what a run would take before anybody books a cluster: memory, traffic, work and time of a step.\n"
       "Options of the configuration (--section.key=value) may follow, as for train.",
       "millrace plan"};

@@ -41,7 +41,7 @@ void add_clean_options(CLI::App& app, CleanOptions& options, int& num_workers, i
 }  // namespace
 
 int run_prepare_clean(const std::vector<std::string>& args) {
-  CLI::App app(
+  ArgumentParser app(
       "Leaves out samples that are listed, damaged or smaller than wanted, and gives each of the first --subset-size "
       "others a square picture: shorter side scaled to --output-size (bicubic), the middle cut out, in a new column "
       "png. All other columns are kept. The MLPerf reference's clean_cc12m.py. A run that was stopped goes on when "

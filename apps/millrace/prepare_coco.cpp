@@ -42,7 +42,7 @@ void add_coco_options(CLI::App& app, CocoOptions& options, int& num_workers) {
 }  // namespace
 
 int run_prepare_coco(const std::vector<std::string>& args) {
-  CLI::App app(
+  ArgumentParser app(
       "Writes the set that FLUX is validated on: COCO's pictures scaled to one size, one caption each, a timestep "
       "with each caption. The MLPerf reference's coco_to_webdataset.py, with its options; the same captions are "
       "chosen. A run that was stopped goes on when the command is given again, and the same command on several ranks "

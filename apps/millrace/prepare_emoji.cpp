@@ -34,7 +34,7 @@ void add_emoji_options(CLI::App& emoji, EmojiDatasetOptions& options, std::strin
 }  // namespace
 
 int run_prepare_emoji(const std::vector<std::string>& args) {
-  CLI::App app("Captioned emoji as WebDataset shards, from an installed font.", "millrace prepare emoji");
+  ArgumentParser app("Captioned emoji as WebDataset shards, from an installed font.", "millrace prepare emoji");
   EmojiDatasetOptions options;
   std::string background = "white";
   add_emoji_options(app, options, background);

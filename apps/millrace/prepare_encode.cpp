@@ -67,7 +67,7 @@ bool read_arguments(CLI::App& app, const std::vector<std::string>& args, Prepare
 }  // namespace
 
 int run_prepare_encode(const std::vector<std::string>& args) {
-  CLI::App app(
+  ArgumentParser app(
       "Sends every sample of training.dataset_path through T5, CLIP and the autoencoder once, and writes what comes "
       "out as a Hugging Face data set that `millrace train` and MLPerf's reference train from. The configuration is "
       "that of a training run; encoder.*, model.*_in_dim and training.{dataset, dataset_path, img_size, batch_size, "
@@ -112,7 +112,7 @@ int run_prepare_encode(const std::vector<std::string>& args) {
 }
 
 int run_prepare_empty_encodings(const std::vector<std::string>& args) {
-  CLI::App app(
+  ArgumentParser app(
       "Writes t5_empty.npy and clip_empty.npy, the encodings of the empty prompt, for encoder.empty_encodings_path. "
       "Does nothing when they are there.",
       "millrace prepare empty-encodings");

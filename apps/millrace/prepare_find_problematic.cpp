@@ -15,7 +15,7 @@
 namespace millrace {
 
 int run_prepare_find_problematic(const std::vector<std::string>& args) {
-  CLI::App app(
+  ArgumentParser app(
       "Lists the samples whose picture, text or JSON cannot be decoded: their indices over the whole set, one a line, "
       "as the MLPerf reference's find_problematic_indices.py does. A run that was stopped goes on when the command is "
       "given again.",

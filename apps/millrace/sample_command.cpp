@@ -41,7 +41,7 @@ struct SampleArguments {
 };
 
 bool read_arguments(SampleArguments& arguments, const std::vector<std::string>& args) {
-  CLI::App app{
+  ArgumentParser app{
       "Draws pictures for prompts, from a run's newest checkpoint or from FLUX weights. As one of several ranks\n"
       "(`millrace launch -n 4 sample ...`, srun, torchrun) it draws a part of them.",
       "millrace sample"};

@@ -72,8 +72,8 @@ std::vector<int32_t> ids_of_json_line(const std::string& line, int64_t number) {
 }  // namespace
 
 int run_tokenize(const std::vector<std::string>& args) {
-  CLI::App app{"Ids for lines of text: JSON lines on standard input, JSON lines on standard output.",
-               "millrace tokenize"};
+  ArgumentParser app{"Ids for lines of text: JSON lines on standard input, JSON lines on standard output.",
+                     "millrace tokenize"};
   std::string path;
   TokenizerKind kind = TokenizerKind::kAuto;
   int64_t max_length = 0;

@@ -55,7 +55,7 @@ int verify_collectives(const World& world, torch::Device device, int64_t count) 
 }  // namespace
 
 int run_verify(const std::vector<std::string>& args) {
-  CLI::App app{
+  ArgumentParser app{
       "Runs every kernel forward and backward on this machine and compares it with the fp32 reference. As one of "
       "several\n"
       "ranks (`millrace launch -n 4 verify`, srun, torchrun) it checks the collectives between them instead.",

@@ -1,4 +1,7 @@
 #include "kernels/gate_residual/gate_residual.h"
+
+#include <torch/csrc/autograd/custom_function.h>
+
 #include "kernels/tensor_args.h"
 
 namespace millrace {

@@ -1,5 +1,7 @@
 #include "kernels/gelu/gelu.h"
 
+#include <torch/csrc/autograd/custom_function.h>
+
 #include "kernels/gelu/gelu_cpu.h"
 
 namespace millrace {

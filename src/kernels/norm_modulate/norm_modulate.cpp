@@ -1,5 +1,7 @@
 #include "kernels/norm_modulate/norm_modulate.h"
 
+#include <torch/csrc/autograd/custom_function.h>
+
 #include "kernels/norm_modulate/norm_modulate_cpu.h"
 
 namespace millrace {

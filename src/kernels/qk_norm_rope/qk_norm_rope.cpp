@@ -1,5 +1,7 @@
 #include "kernels/qk_norm_rope/qk_norm_rope.h"
 
+#include <torch/csrc/autograd/custom_function.h>
+
 #include "kernels/qk_norm_rope/qk_norm_rope_cpu.h"
 
 namespace millrace {
