@@ -1,8 +1,7 @@
 // A caching allocator for large CPU tensors.
 //
 // glibc gives every block above 32 MiB back to the system when it is freed, so that each step faults the same pages in
-// again: a tenth of a training step on a CPU. This one keeps them, rounded up so that the buffers of one block serve
-// the next, and asks for huge pages.
+// again: a tenth of a training step on a CPU. This one keeps what it has (block_arena.h), and asks for huge pages.
 #pragma once
 
 #include <cstddef>
@@ -22,8 +21,5 @@ CpuAllocatorStats cpu_allocator_stats();
 
 // What cpu_allocator_stats() counts for a request: rounded up when the block is a large one.
 size_t counted_cpu_bytes(size_t bytes);
-
-// Gives cached blocks back to the system.
-void release_cached_cpu_memory();
 
 }  // namespace millrace

@@ -1,0 +1,51 @@
+// Memory for large blocks, taken from the system in long segments and never given back: what was one buffer is part of
+// another, larger or smaller one later.
+//
+// Best fit with coalescing: a request gets the smallest free block that holds it, at the lowest address, and leaves the
+// rest free; neighbours that are free are one block. Memory that has not been handed out before is taken last, so that
+// a training step, which asks for the same blocks each time, touches hardly more than it has in use at its peak.
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <set>
+#include <utility>
+#include <vector>
+
+namespace millrace {
+
+// Sizes are multiples of kGranule. Not thread-safe.
+class BlockArena {
+ public:
+  static constexpr size_t kGranule = 4096;
+
+  BlockArena() = default;
+  BlockArena(const BlockArena&) = delete;
+  BlockArena& operator=(const BlockArena&) = delete;
+  ~BlockArena();
+
+  // nullptr when the system has no more.
+  std::byte* take(size_t size);
+  void give_back(std::byte* block, size_t size);
+
+  size_t bytes_free() const { return bytes_free_; }  // of what has been handed out before
+
+ private:
+  struct Segment {
+    std::byte* begin;
+    size_t size;
+    size_t used;  // handed out at some time: the first so many bytes
+  };
+  using Free = std::map<std::byte*, size_t>;
+
+  std::byte* grow(Segment& segment, size_t size);
+  void insert(std::byte* block, size_t size);
+  Free::iterator erase(Free::iterator block);
+
+  std::vector<Segment> segments_;
+  Free free_;
+  std::set<std::pair<size_t, std::byte*>> by_size_;  // the same blocks
+  size_t bytes_free_ = 0;
+};
+
+}  // namespace millrace
