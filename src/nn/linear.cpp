@@ -48,12 +48,12 @@ torch::Tensor linear(const Linear& layer, const torch::Tensor& x_MK) {
   return matrix_product(x_MK, layer.weight.t(), layer.bias);
 }
 
-torch::Tensor linear_backward(Linear& layer, const torch::Tensor& dy_MN, const torch::Tensor& x_MK) {
+torch::Tensor linear_backward(Linear& layer, const torch::Tensor& dy_MN, const torch::Tensor& x_MK, bool wants_dx) {
   if (layer.weight.grad().defined()) {
     linear_backward_weight(layer.weight.grad(), dy_MN, x_MK);
     if (layer.bias.defined()) linear_backward_bias(layer.bias.grad(), dy_MN);
   }
-  return matrix_product(dy_MN, layer.weight);
+  return wants_dx ? matrix_product(dy_MN, layer.weight) : torch::Tensor();
 }
 
 }  // namespace millrace

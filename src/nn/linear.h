@@ -48,7 +48,8 @@ void linear_backward_bias(torch::Tensor dbias_N, const torch::Tensor& dy_MN);
 
 // The whole layer, bias included, for places too small to schedule by hand.
 torch::Tensor linear(const Linear& layer, const torch::Tensor& x_MK);
-// Adds the layer's gradients and returns dx_MK.
-torch::Tensor linear_backward(Linear& layer, const torch::Tensor& dy_MN, const torch::Tensor& x_MK);
+// Adds the layer's gradients and returns dx_MK, or nothing when nobody wants it.
+torch::Tensor linear_backward(Linear& layer, const torch::Tensor& dy_MN, const torch::Tensor& x_MK,
+                              bool wants_dx = true);
 
 }  // namespace millrace

@@ -180,10 +180,11 @@ void Flux::backward(Saved& saved, const torch::Tensor& doutput_BIC, FluxInputGra
 
   const torch::Tensor dvec_BD = backward_modulation(saved);
   const UnitUse use = flat_->backward_unit(0);
+  const bool wants_inputs = input_gradients != nullptr;
   const torch::Tensor dimg_BIC =
-      linear_backward(*img_in_, dstreams.img_BID.flatten(0, 1), saved.inputs.img_BIC.flatten(0, 1));
+      linear_backward(*img_in_, dstreams.img_BID.flatten(0, 1), saved.inputs.img_BIC.flatten(0, 1), wants_inputs);
   const torch::Tensor dtxt_BTX =
-      linear_backward(*txt_in_, dstreams.txt_BTD.flatten(0, 1), saved.inputs.txt_BTX.flatten(0, 1));
+      linear_backward(*txt_in_, dstreams.txt_BTD.flatten(0, 1), saved.inputs.txt_BTX.flatten(0, 1), wants_inputs);
   const torch::Tensor dtime_BF = time_in_->backward(dvec_BD, saved.time);
   const torch::Tensor dy_BV = vector_in_->backward(dvec_BD, saved.vector);
   torch::Tensor dguidance_BF;
