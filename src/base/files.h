@@ -58,6 +58,9 @@ class MappedFile {
   size_t size_ = 0;
 };
 
+// Takes mapped bytes out of this process's memory until they are read again: a file may be larger than it.
+void release_mapped(std::span<const std::byte> bytes);
+
 void fsync_folder(const std::filesystem::path& folder);
 void create_folders(const std::filesystem::path& folder);
 

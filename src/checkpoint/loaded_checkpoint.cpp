@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/files.h"
 #include "base/log.h"
 #include "base/thread_pool.h"
 #include "checkpoint/wanted_tensors.h"
@@ -127,7 +128,7 @@ void LoadedCheckpoint::fill(const NamedPiece& piece) const {
       begin = std::min(begin, static_cast<size_t>(run.from_b * element_size));
       end = static_cast<size_t>((run.from_b + run.length) * element_size);
     });
-    ShardFiles::release(bytes.subspan(begin, end - begin));
+    release_mapped(bytes.subspan(begin, end - begin));
   }
   if (!in_place) piece.data.copy_(host);
 }

@@ -1,8 +1,5 @@
 #include "checkpoint/shard_files.h"
 
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <system_error>
 #include <utility>
 
@@ -58,17 +55,10 @@ const TensorView& ShardFiles::open(const std::string& name, const CheckpointTens
 void ShardFiles::verify(const std::string& name, const CheckpointTensor& tensor, const CheckpointPiece& piece) {
   const std::span<const std::byte> bytes = open(name, tensor, piece).bytes;
   const uint64_t found = checksum64(bytes.data(), bytes.size());
-  release(bytes);
+  release_mapped(bytes);
   if (found == piece.checksum) return;
   throw StorageError(str("[", (folder_ / piece.file).string(), "] expected tensor ", name, " with checksum ",
                          checksum_text(piece.checksum), ", got ", checksum_text(found)));
-}
-
-void ShardFiles::release(std::span<const std::byte> bytes) {
-  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const auto begin = (reinterpret_cast<uintptr_t>(bytes.data()) + page - 1) / page * page;
-  const auto end = (reinterpret_cast<uintptr_t>(bytes.data()) + bytes.size()) / page * page;
-  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
 }  // namespace millrace

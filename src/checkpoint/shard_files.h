@@ -25,9 +25,6 @@ class ShardFiles {
   // Throws unless the piece's bytes have its checksum.
   void verify(const std::string& name, const CheckpointTensor& tensor, const CheckpointPiece& piece);
 
-  // Takes mapped bytes out of this process's memory until they are read again: a checkpoint may be larger than it.
-  static void release(std::span<const std::byte> bytes);
-
  private:
   std::filesystem::path folder_;
   std::map<std::string, CheckpointFile> expected_;

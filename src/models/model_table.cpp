@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/files.h"
 #include "base/text.h"
 #include "models/autoencoder/entry.h"
 #include "models/clip/entry.h"
@@ -86,7 +87,10 @@ std::shared_ptr<torch::nn::Module> ModelWeights::load(const FlatParametersOption
     FlatParameters& flat = flat_model->flat_parameters();
     const std::map<std::string, WeightRules> rules = rules_by_parameter(rules_);
     for (const ParameterSlice& slice : flat.slices()) {
-      if (flat.owns(slice)) flat.assign(slice, import_tensor(store_, rules.at(slice.name)));
+      if (!flat.owns(slice)) continue;
+      flat.assign(slice, import_tensor(store_, rules.at(slice.name)));
+      // Two copies of an encoder should not count as this process's memory.
+      for (const WeightRule& rule : rules.at(slice.name)) release_mapped(store_.find(rule.theirs)->bytes);
     }
     flat.refresh_compute();
   } else {
