@@ -29,7 +29,13 @@ T5_SIZES = {
     "small": dict(d_model=512, d_ff=1024, num_layers=8, num_heads=6),
     "base": dict(d_model=768, d_ff=2048, num_layers=12, num_heads=12),
     "large": dict(d_model=1024, d_ff=2816, num_layers=24, num_heads=16),
+    "xxl": dict(d_model=4096, d_ff=10240, num_layers=24, num_heads=64),
 }
+
+
+def t5_sizes(options):
+    layers = {"num_layers": options.t5_layers} if options.t5_layers else {}
+    return T5_SIZES[options.t5] | layers
 
 
 def prepare(folder, options):
@@ -37,11 +43,18 @@ def prepare(folder, options):
     import torch
     from diffusers import AutoencoderKL
     from PIL import Image
-    from tiny_encoders import WORDS, make_clip, make_t5
+    from tiny_encoders import WORDS, write_clip_tokenizer, write_t5_tokenizer
+    from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
     torch.manual_seed(0)
-    make_t5(folder / "t5", vocab_size=32128, d_kv=64, **T5_SIZES[options.t5])
-    make_clip(folder / "clip", hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
+    torch.set_default_dtype(getattr(torch, options.dtype))
+    t5 = T5Config(vocab_size=32128, d_kv=64, feed_forward_proj="gated-gelu", **t5_sizes(options))
+    T5EncoderModel(t5).save_pretrained(folder / "t5")
+    write_t5_tokenizer(folder / "t5")
+    clip = CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12,
+                          bos_token_id=0, pad_token_id=1, eos_token_id=2)  # fmt: skip
+    CLIPTextModel(clip).save_pretrained(folder / "clip")
+    write_clip_tokenizer(folder / "clip")
     AutoencoderKL(
         block_out_channels=[128, 256, 512, 512], layers_per_block=2, latent_channels=16, norm_num_groups=32,
         down_block_types=["DownEncoderBlock2D"] * 4, up_block_types=["UpDecoderBlock2D"] * 4, use_quant_conv=False,
@@ -71,7 +84,7 @@ dataset_path = "{folder / 'data.tar'}"
 batch_size = {options.batch}
 img_size = 256
 device = "cpu"
-mixed_precision_param = "float32"
+mixed_precision_param = "{options.dtype}"
 """)
 
 
@@ -99,7 +112,7 @@ class Worker:
             self.cpu[part].append(answer["cpu"])
 
 
-def check_equal(folder):
+def check_equal(folder, dtype):
     """Both have written the same samples."""
     import datasets
     import numpy
@@ -111,7 +124,7 @@ def check_equal(folder):
         values = [[torch.from_numpy(numpy.load(io.BytesIO(cell)).view(numpy.int16)).view(torch.bfloat16).float() for cell in rows[name]] for rows in (ours, theirs)]
         for got, expected in zip(*values):
             error = ((got - expected).norm() / expected.norm()).item()
-            assert error < 1e-3, f"{name}: relative difference {error}: not the same computation"
+            assert error < (1e-3 if dtype == "float32" else 3e-2), f"{name}: relative difference {error}: not the same computation"
 
 
 def main():
@@ -119,6 +132,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--t5", choices=T5_SIZES, default="base")
+    parser.add_argument("--t5-layers", type=int, default=0, help="fewer than it has, where both do not fit in memory")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary)
@@ -129,13 +144,13 @@ def main():
         ]
         for worker in workers:
             worker.step("whole", counted=False)
-        check_equal(folder)
+        check_equal(folder, options.dtype)
         for part in PARTS:
             for _ in range(options.rounds):
                 for worker in workers:
                     worker.step(part)
     peer, ours = workers
-    print(f"T5 v1.1 {options.t5}, batch {options.batch}, medians of {options.rounds}\n")
+    print(f"T5 v1.1 {options.t5}, {t5_sizes(options)['num_layers']} layers, {options.dtype}, batch {options.batch}, medians of {options.rounds}\n")
     print("| seconds per sample | transformers + diffusers | millrace | ratio | of CPU time: peer | millrace | ratio |")
     print("|---|---|---|---|---|---|---|")
     for part in PARTS:

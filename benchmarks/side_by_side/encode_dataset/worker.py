@@ -26,9 +26,10 @@ def main():
     encoder, training = config["encoder"], config["training"]
     t5_tokenizer = T5Tokenizer.from_pretrained(encoder["t5_encoder"])
     clip_tokenizer = CLIPTokenizer.from_pretrained(encoder["clip_encoder"])
-    t5 = T5EncoderModel.from_pretrained(encoder["t5_encoder"], dtype=torch.float32).eval()
-    clip = CLIPTextModel.from_pretrained(encoder["clip_encoder"], dtype=torch.float32).eval()
-    autoencoder = AutoencoderKL.from_pretrained(encoder["autoencoder_path"], torch_dtype=torch.float32).eval()
+    dtype = getattr(torch, training["mixed_precision_param"])
+    t5 = T5EncoderModel.from_pretrained(encoder["t5_encoder"], dtype=dtype).eval()
+    clip = CLIPTextModel.from_pretrained(encoder["clip_encoder"], dtype=dtype).eval()
+    autoencoder = AutoencoderKL.from_pretrained(encoder["autoencoder_path"], torch_dtype=dtype).eval()
     autoencoder.decoder = None
     batch, size = training["batch_size"], training["img_size"]
     samples = []
@@ -52,7 +53,7 @@ def main():
         return clip(input_ids=ids.input_ids).pooler_output
 
     def moments(pictures):
-        return autoencoder.encoder(pictures).chunk(2, dim=1)
+        return autoencoder.encoder(pictures.to(dtype)).chunk(2, dim=1)
 
     def blob(tensor):
         buffer = io.BytesIO()
