@@ -48,6 +48,8 @@ if(_gomp)
   list(GET _gomp 0 _gomp)
   millrace_link_soname(${_gomp})
   target_link_libraries(millrace_torch INTERFACE ${_gomp})
+else()
+  message(FATAL_ERROR "libtorch: expected libgomp in ${MILLRACE_TORCH}/lib, got none; kernels would run on one thread")
 endif()
 get_filename_component(_site_packages ${MILLRACE_TORCH} DIRECTORY)
 target_link_options(millrace_torch INTERFACE

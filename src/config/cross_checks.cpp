@@ -1,5 +1,6 @@
 #include "config/cross_checks.h"
 
+#include <filesystem>
 #include <numeric>
 
 #include "base/error.h"
@@ -67,7 +68,8 @@ void check_sample(const RunConfig& config, Problems& problems) {
     problems.add("sample.prompts_file", "expected prompts or prompts_file, got both");
   }
   if (sample.every_steps == 0) return;
-  if (config.validation.save_img_folder == "samples") {
+  const std::filesystem::path validation_folder = config.validation.save_img_folder;
+  if ((validation_folder / "").lexically_normal() == "samples/") {
     problems.add("validation.save_img_folder",
                  "expected another folder than \"samples\", where sample.every_steps puts its grids");
   }

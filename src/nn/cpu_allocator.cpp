@@ -9,7 +9,7 @@
 #include <new>
 #include <unordered_map>
 
-#include "nn/block_arena.h"
+#include "base/block_arena.h"
 
 namespace millrace {
 namespace {

@@ -1,7 +1,7 @@
 // A caching allocator for large CPU tensors.
 //
 // glibc gives every block above 32 MiB back to the system when it is freed, so that each step faults the same pages in
-// again: a tenth of a training step on a CPU. This one keeps what it has (block_arena.h), and asks for huge pages.
+// again: a tenth of a training step on a CPU. This one keeps what it has (base/block_arena.h), and asks for huge pages.
 #pragma once
 
 #include <cstddef>

@@ -99,12 +99,16 @@ class Trainer {
         log_info("validation loss ", *progress_.validation_loss, " reached the target ",
                  config_.validation.target_loss);
       }
-      if (events_ && (last || reached)) events_->run_stops(reached);
-      const bool draws = config_.sample.every_steps > 0 && (last || reached || due(config_.sample.every_steps));
+      const bool ends = last || reached;
+      if (events_ && ends) events_->run_stops(reached);
+      if (ends) save(/*wait=*/true);  // before pictures, which might fail
+      const bool draws = config_.sample.every_steps > 0 && (ends || due(config_.sample.every_steps));
       if (draws) draw_samples();
+      if (validates) draw_validation_captions();
+      if (ends) break;
       // These may take minutes: a request that came meanwhile should not wait for another step.
       if (validates || draws) stop_signal = agree_on_stop(std::max(stop_signal, stop.requested()), mesh_, device());
-      if (stop_signal != 0 && !last) {
+      if (stop_signal != 0) {
         abort_events();
         save(/*wait=*/true);
         logger.finish();
@@ -112,10 +116,6 @@ class Trainer {
         throw Preempted(str("[signal ", stop_signal, "] stopped after step ", progress_.step,
                             checkpointer_ ? " with a checkpoint; the same command goes on from there"
                                           : " without a checkpoint (checkpoint.enable is false)"));
-      }
-      if (last || reached) {
-        save(/*wait=*/true);
-        break;
       }
       if (due(config_.checkpoint.interval)) {
         save(/*wait=*/false);
@@ -288,8 +288,11 @@ class Trainer {
   std::optional<double> validate(MetricLogger& logger) {
     if (events_) events_->evaluation_starts(progress_.step);
     const double start = now_seconds();
-    const auto averaged = use_averages();
-    const std::optional<ValidationResult> result = task_.validate();
+    std::optional<ValidationResult> result;
+    {
+      const auto averaged = use_averages();
+      result = task_.validate();
+    }
     if (!result) return std::nullopt;
     if (events_) events_->evaluation_ends(progress_.step, result->loss);
     ValidationMetrics metrics;
@@ -300,8 +303,6 @@ class Trainer {
     metrics.seconds = now_seconds() - start;
     metrics.per_timestep = result->per_timestep;
     logger.log_validation(metrics);
-    const std::string& pictures = config_.validation.save_img_folder;
-    if (!pictures.empty()) task_.sample_validation_captions(progress_.step, folder_ / pictures);
     return result->loss;
   }
 
@@ -314,6 +315,12 @@ class Trainer {
     if (config_.sample.every_steps <= 0) return;
     const auto averaged = use_averages();
     task_.sample(progress_.step, folder_ / "samples");
+  }
+
+  void draw_validation_captions() {
+    if (config_.validation.save_img_folder.empty()) return;
+    const auto averaged = use_averages();
+    task_.sample_validation_captions(progress_.step, folder_ / config_.validation.save_img_folder);
   }
 
   std::unique_ptr<UseAveragedWeights> use_averages() {

@@ -158,8 +158,9 @@ def test_validation_draws_its_first_captions(program, millrace, emoji16, tmp_pat
     for name in os.listdir(run / "img"):
         assert abs(pixels(run / "img" / name) - pixels(tmp_path / "two" / "img" / name)).max() <= 1, name
 
-    result = millrace(*train_arguments(run, emoji16, "--eval.save_img_folder=samples", "--sample.every_steps=1"), status=2)
-    assert "validation.save_img_folder" in result.stderr
+    for folder in ("samples", "./samples/"):
+        clash = [f"--eval.save_img_folder={folder}", "--sample.every_steps=1"]
+        assert "validation.save_img_folder" in millrace(*train_arguments(run, emoji16, *clash), status=2).stderr
 
 
 @pytest.mark.parametrize(

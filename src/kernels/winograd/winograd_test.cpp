@@ -96,7 +96,7 @@ TEST_P(WinogradAtLevel, ExtremeActivationsStayFinite) {
   EXPECT_NEAR(y[4][4][12].item<double>(), 3e4, 1);
 }
 
-// The same bits whether the threads share out blocks, or the planes of a small picture.
+// The same to rounding, whether the threads share out blocks, or the planes of a small picture.
 TEST_P(WinogradAtLevel, ThreadsDoNotChangeTheResult) {
   const Layer layer(30, 34, 32, 24, 8);
   const int threads = at::get_num_threads();

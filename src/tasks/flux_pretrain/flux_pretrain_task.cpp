@@ -247,13 +247,18 @@ class FluxPretrainTask : public Task {
   // The same on every rank, which reads them by itself.
   std::vector<std::string> first_validation_captions() const {
     FluxBatchesOptions data = validation_options();
-    data.loader.batch_size = config_.validation.save_img_count;
+    data.loader.batch_size = 1;  // their pictures are decoded, too, and should not take much memory
     data.loader.rank = 0;
     data.loader.world_size = 1;
-    data.loader.prefetch_batches = 1;
-    if (data.loader.batch_size == 0) return {};
+    data.loader.prefetch_batches = 0;
     SampleLoader loader(data.loader, make_decoder(data));
-    return loader.next().captions;
+    std::vector<std::string> captions;
+    while (static_cast<int64_t>(captions.size()) < config_.validation.save_img_count) {
+      const SampleBatch sample = loader.next();
+      if (sample.end_of_data) break;
+      captions.insert(captions.end(), sample.captions.begin(), sample.captions.end());
+    }
+    return captions;
   }
 
   void draw_grid(const std::vector<std::string>& prompts, int64_t step, const std::filesystem::path& folder) {

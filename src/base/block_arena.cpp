@@ -1,4 +1,4 @@
-#include "nn/block_arena.h"
+#include "base/block_arena.h"
 
 #include <sys/mman.h>
 
@@ -22,12 +22,12 @@ size_t aligned(size_t size) {
 // In huge pages where the system has them: taking 4 KiB at a time costs a tenth of a training step.
 std::byte* map_memory(size_t size) {
   const size_t with_slack = size + kHugePage;
-  void* memory =
-      ::mmap(nullptr, with_slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* memory = ::mmap(nullptr, with_slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) return nullptr;
   auto* begin = static_cast<std::byte*>(memory);
-  auto* first = begin + (aligned(reinterpret_cast<uintptr_t>(begin)) - reinterpret_cast<uintptr_t>(begin));
-  if (first > begin) ::munmap(begin, static_cast<size_t>(first - begin));
+  // The last huge page boundary that leaves room: the system maps below what it mapped before, and so neighbours touch.
+  auto* first = begin + kHugePage - reinterpret_cast<uintptr_t>(begin) % kHugePage;
+  ::munmap(begin, static_cast<size_t>(first - begin));
   if (first + size < begin + with_slack) ::munmap(first + size, static_cast<size_t>(begin + with_slack - first) - size);
   ::madvise(first, size, MADV_HUGEPAGE);
   return first;
@@ -41,6 +41,13 @@ BlockArena::~BlockArena() {
 
 std::byte* BlockArena::take(size_t size) {
   MILLRACE_CHECK(size > 0 && size % kGranule == 0);
+  if (std::byte* block = take_known(size)) return block;
+  if (std::byte* block = take_new_segment(size)) return block;
+  unmap_free_segments();
+  return take_new_segment(size);
+}
+
+std::byte* BlockArena::take_known(size_t size) {
   if (const auto best = by_size_.lower_bound({size, nullptr}); best != by_size_.end()) {
     const auto [found, block] = *best;
     erase(free_.find(block));
@@ -50,12 +57,36 @@ std::byte* BlockArena::take(size_t size) {
   for (Segment& segment : segments_) {
     if (std::byte* block = grow(segment, size)) return block;
   }
+  return nullptr;
+}
+
+std::byte* BlockArena::take_new_segment(size_t size) {
   size_t length = size > kSegment / 2 ? aligned(size) : kSegment;
   std::byte* begin = map_memory(length);
   if (begin == nullptr) begin = map_memory(length = aligned(size));  // address space may be limited
   if (begin == nullptr) return nullptr;
   segments_.push_back({begin, length, 0});
   return grow(segments_.back(), size);
+}
+
+void BlockArena::unmap_free_segments() {
+  const auto is_unmapped = [&](const Segment& segment) {
+    std::byte* end = segment.begin + segment.used;
+    if (segment.used > 0) {
+      auto block = free_.upper_bound(segment.begin);
+      if (block == free_.begin()) return false;
+      --block;
+      const auto [block_begin, size] = *block;
+      if (block_begin + size < end) return false;
+      erase(block);
+      // It may reach into the neighbours.
+      if (block_begin < segment.begin) insert(block_begin, static_cast<size_t>(segment.begin - block_begin));
+      if (block_begin + size > end) insert(end, static_cast<size_t>(block_begin + size - end));
+    }
+    ::munmap(segment.begin, segment.size);
+    return true;
+  };
+  segments_.erase(std::remove_if(segments_.begin(), segments_.end(), is_unmapped), segments_.end());
 }
 
 // From what was never handed out, together with a free block before it. nullptr when there is not enough.

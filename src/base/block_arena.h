@@ -1,5 +1,5 @@
-// Memory for large blocks, taken from the system in long segments and never given back: what was one buffer is part of
-// another, larger or smaller one later.
+// Memory for large blocks, taken from the system in long segments, which it gets back only when it has no more: what
+// was one buffer is part of another, larger or smaller one later.
 //
 // Best fit with coalescing: a request gets the smallest free block that holds it, at the lowest address, and leaves the
 // rest free; neighbours that are free are one block. Memory that has not been handed out before is taken last, so that
@@ -38,7 +38,10 @@ class BlockArena {
   };
   using Free = std::map<std::byte*, size_t>;
 
+  std::byte* take_known(size_t size);
+  std::byte* take_new_segment(size_t size);
   std::byte* grow(Segment& segment, size_t size);
+  void unmap_free_segments();
   void insert(std::byte* block, size_t size);
   Free::iterator erase(Free::iterator block);
 

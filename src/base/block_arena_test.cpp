@@ -1,4 +1,4 @@
-#include "nn/block_arena.h"
+#include "base/block_arena.h"
 
 #include <gtest/gtest.h>
 
@@ -84,6 +84,22 @@ TEST(BlockArena, BlocksNeverOverlapAndSegmentsMayBeFull) {
     }
   }
   EXPECT_LT(in_use + arena.bytes_free(), peak + peak / 2);
+}
+
+TEST(BlockArena, GivesFreeSegmentsBackWhenTheSystemHasNoMore) {
+  BlockArena arena;
+  std::byte* large = arena.take(700 * kMiB);
+  std::byte* small = arena.take(kMiB);
+  std::byte* other = arena.take(900 * kMiB);
+  arena.give_back(large, 700 * kMiB);
+  EXPECT_EQ(arena.take(size_t{1} << 47), nullptr);  // more than there is
+  EXPECT_EQ(arena.bytes_free(), 0u);
+  std::memset(small, 1, kMiB);
+  other[0] = std::byte{1};
+  other[900 * kMiB - 1] = std::byte{1};
+  arena.give_back(small, kMiB);
+  arena.give_back(other, 900 * kMiB);
+  EXPECT_NE(arena.take(700 * kMiB), nullptr);
 }
 
 TEST(BlockArena, LargeBlocksHaveTheirOwnSegments) {
