@@ -127,10 +127,10 @@ void BlockArena::insert(std::byte* block, size_t size) {
   bytes_free_ += size;
 }
 
-BlockArena::Free::iterator BlockArena::erase(Free::iterator block) {
+void BlockArena::erase(Free::iterator block) {
   by_size_.erase({block->second, block->first});
   bytes_free_ -= block->second;
-  return free_.erase(block);
+  free_.erase(block);
 }
 
 }  // namespace millrace

@@ -43,7 +43,7 @@ class BlockArena {
   std::byte* grow(Segment& segment, size_t size);
   void unmap_free_segments();
   void insert(std::byte* block, size_t size);
-  Free::iterator erase(Free::iterator block);
+  void erase(Free::iterator block);
 
   std::vector<Segment> segments_;
   Free free_;
