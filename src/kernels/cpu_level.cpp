@@ -67,6 +67,16 @@ void force_cpu_level(std::optional<CpuLevel> level) {
   forced_level.store(level ? static_cast<int>(*level) : kNotForced, std::memory_order_relaxed);
 }
 
+bool is_amd_processor() {
+  __builtin_cpu_init();
+  return __builtin_cpu_is("amd") != 0;
+}
+
+bool has_bf16_dot_products() {
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("avx512bf16") != 0 && cpu_level() == CpuLevel::kV4;
+}
+
 std::string cpu_level_report() {
   const CpuLevel level = cpu_level();
   const char* what = level == CpuLevel::kV4 ? "AVX-512" : level == CpuLevel::kV3 ? "AVX2" : "SSE 4.2";

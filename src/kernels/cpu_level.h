@@ -30,6 +30,11 @@ std::vector<CpuLevel> supported_cpu_levels();
 // Uses `level` from now on in this process; nullopt goes back to the default. For tests and comparisons.
 void force_cpu_level(std::optional<CpuLevel> level);
 
+bool is_amd_processor();
+
+// Whether this processor has AVX-512's dot products of bf16 pairs, and the level in use is v4.
+bool has_bf16_dot_products();
+
 // One line for people: "x86-64-v4 (AVX-512; bf16 dot products: yes)".
 std::string cpu_level_report();
 

@@ -1,10 +1,14 @@
 #include "kernels/self_check.h"
 
+#include <functional>
 #include <limits>
 
 #include "base/error.h"
 #include "kernels/adamw/adamw.h"
+#include "kernels/attention_bf16/attention_bf16.h"
+#include "kernels/cpu_level.h"
 #include "kernels/global_norm/global_norm.h"
+#include "kernels/linear_bf16/linear_bf16.h"
 #include "kernels/op_check.h"
 #include "kernels/philox_fill/philox_fill.h"
 #include "kernels/winograd/winograd.h"
@@ -97,11 +101,62 @@ KernelCheckResult check_winograd(torch::Device device) {
           4 * relative_error(reference(torch::kFloat32), exact) + kFp32Epsilon};
 }
 
+// Against the composed path in bf16, for which `reference` gets a dtype.
+KernelCheckResult check_against_bf16(const Tensor& got, const std::function<Tensor(torch::ScalarType)>& reference) {
+  const Tensor exact = reference(torch::kFloat64);
+  const double composed = relative_error(reference(torch::kBFloat16).to(torch::kFloat64), exact);
+  return {relative_error(got.to(torch::kFloat64), exact), 2 * composed + kFp32Epsilon};
+}
+
+KernelCheckResult check_linear_bf16(torch::Device device) {
+  MILLRACE_CHECK(device.is_cpu());
+  constexpr int64_t kRows = 61, kDepth = 2211, kColumns = 83;
+  const auto numbers = [](int64_t rows, int64_t columns, uint64_t id) {
+    return random_numbers(rows * columns, id).view({rows, columns}).to(torch::kBFloat16);
+  };
+  const Tensor x = numbers(kRows, kDepth, 11), weight = numbers(kColumns, kDepth, 12) * 0.02;
+  const LinearBf16 added{
+      .weight_NK = weight, .bias_N = numbers(1, kColumns, 13)[0], .residual_MN = numbers(kRows, kColumns, 14)};
+  const LinearBf16 gated{.weight_NK = weight, .gate_weight_NK = numbers(kColumns, kDepth, 15) * 0.02};
+  KernelCheckResult worst{0, 1};
+  for (const LinearBf16& layer : {added, gated}) {
+    const Tensor y = torch::empty({kRows, kColumns}, torch::kBFloat16);
+    linear_bf16(y, x, layer);
+    const KernelCheckResult result = check_against_bf16(y, [&](torch::ScalarType type) {
+      const auto as = [&](const Tensor& part) { return part.defined() ? part.to(type) : part; };
+      return linear_bf16_reference(
+          as(x), {as(layer.weight_NK), as(layer.gate_weight_NK), as(layer.bias_N), as(layer.residual_MN)});
+    });
+    if (!result.passed()) return result;
+    if (result.error / result.tolerance >= worst.error / worst.tolerance) worst = result;
+  }
+  return worst;
+}
+
+KernelCheckResult check_attention_bf16(torch::Device device) {
+  MILLRACE_CHECK(device.is_cpu());
+  constexpr int64_t kHeads = 3, kTokens = 77, kSize = 40;
+  const auto numbers = [](at::IntArrayRef shape, uint64_t id) {
+    return random_numbers(c10::multiply_integers(shape), id).view(shape).to(torch::kBFloat16);
+  };
+  const std::vector<int64_t> shape = {2, kHeads, kTokens, kSize};
+  const Tensor q = numbers(shape, 16), k = numbers(shape, 17), v = numbers(shape, 18);
+  const Tensor bias = numbers({kHeads, kTokens, kTokens}, 19), out = torch::empty_like(q);
+  attention_bf16(out, q, k, v, bias, 0.2);
+  return check_against_bf16(out, [&](torch::ScalarType type) {
+    return attention_bf16_reference(q.to(type), k.to(type), v.to(type), bias.to(type), 0.2);
+  });
+}
+
 }  // namespace
 
 std::vector<KernelCheck> kernel_checks() {
   std::vector<KernelCheck> checks;
   checks.push_back({"winograd fp32", check_winograd, /*cpu_only=*/true});
+  if (has_bf16_dot_products()) {
+    checks.push_back({"linear_bf16", check_linear_bf16, /*cpu_only=*/true});
+    checks.push_back({"attention_bf16", check_attention_bf16, /*cpu_only=*/true});
+  }
   for (const auto& [type, type_name] : {std::pair{torch::kFloat32, "fp32"}, {torch::kBFloat16, "bf16"}}) {
     const std::string suffix = std::string(" ") + type_name;
     const auto add = [&, type = type](const std::string& name, auto check) {

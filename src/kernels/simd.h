@@ -1,4 +1,4 @@
-// Vectors of as many floats as the CPU level holds, for *_isa.cpp files only.
+// Vectors of as many floats as the CPU level holds, for *_isa.cpp and *_bf16dot.cpp files only.
 //
 // An *_isa.cpp file is compiled once per level with MILLRACE_ISA set to v2, v3 or v4 (cmake/MillraceLibrary.cmake).
 // Everything here lives in an anonymous namespace, and those files include nothing with inline functions of external

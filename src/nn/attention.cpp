@@ -1,6 +1,7 @@
 #include "nn/attention.h"
 
 #include "base/error.h"
+#include "kernels/attention_bf16/attention_bf16.h"
 
 namespace millrace {
 namespace {
@@ -119,6 +120,20 @@ AttentionGradients attention_backward(const torch::Tensor& dout_BHLD, const torc
       break;
   }
   return grads;
+}
+
+torch::Tensor biased_attention(const torch::Tensor& q_BHLD, const torch::Tensor& k_BHLD, const torch::Tensor& v_BHLD,
+                               const torch::Tensor& bias_1HLL, double scale) {
+  torch::Tensor out_BHLD;
+  if (const torch::Tensor bias_HLL = bias_1HLL.squeeze(0);
+      !at::GradMode::is_enabled() && suits_attention_bf16(q_BHLD, k_BHLD, v_BHLD, bias_HLL)) {
+    out_BHLD = empty_heads(q_BHLD);
+    attention_bf16(out_BHLD, q_BHLD, k_BHLD, v_BHLD, bias_HLL, scale);
+  } else {
+    out_BHLD = at::scaled_dot_product_attention(q_BHLD, k_BHLD, v_BHLD, bias_1HLL, /*dropout_p=*/0.0,
+                                                /*is_causal=*/false, scale);
+  }
+  return out_BHLD.transpose(1, 2).flatten(2);
 }
 
 }  // namespace millrace

@@ -1,6 +1,6 @@
-// Softmax attention without a mask, forward and backward, on ATen's flash kernels.
+// Softmax attention, forward and backward, on ATen's flash kernels; and, forward alone, with a bias of the scores.
 //
-// Shape letters: B batch, H heads, L tokens, D head_dim. Scale is 1/sqrt(D).
+// Shape letters: B batch, H heads, L tokens, D head_dim. Scale is 1/sqrt(D) where none is given.
 #pragma once
 
 #include <torch/types.h>
@@ -23,5 +23,10 @@ struct AttentionGradients {
 AttentionGradients attention_backward(const torch::Tensor& dout_BHLD, const torch::Tensor& q_BHLD,
                                       const torch::Tensor& k_BHLD, const torch::Tensor& v_BHLD,
                                       const Attention& forward);
+
+// softmax(scale * q k^T + bias) v with heads beside each other in a token: [B, L, H * D]. Where no graph is made, by
+// kernels/attention_bf16 if the processor has what that needs.
+torch::Tensor biased_attention(const torch::Tensor& q_BHLD, const torch::Tensor& k_BHLD, const torch::Tensor& v_BHLD,
+                               const torch::Tensor& bias_1HLL, double scale);
 
 }  // namespace millrace

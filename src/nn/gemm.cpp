@@ -1,6 +1,7 @@
 #include "nn/gemm.h"
 
 #include "kernels/cpu_level.h"
+#include "kernels/linear_bf16/linear_bf16.h"
 
 // Exported by libtorch_cpu, but in no header that the wheel ships (aten/src/ATen/native/mkldnn/Matmul.h):
 // result = alpha * mat1 * mat2 + beta * result.
@@ -16,8 +17,7 @@ constexpr int64_t kMinWork = int64_t{1} << 20;
 
 bool prefers_onednn() {
   static const bool answer = [] {
-    __builtin_cpu_init();
-    if (!__builtin_cpu_is("amd") || detected_cpu_level() != CpuLevel::kV4) return false;
+    if (!is_amd_processor() || detected_cpu_level() != CpuLevel::kV4) return false;
     try {  // libtorch refuses where oneDNN was told to do without AVX-512 (ONEDNN_MAX_CPU_ISA)
       const torch::Tensor one_11 = torch::ones({1, 1}), product_11 = torch::empty({1, 1});
       at::native::mkldnn_matmul(one_11, one_11, product_11, 0.0f, 1.0f);
@@ -34,11 +34,18 @@ bool goes_to_onednn(const torch::Tensor& a_MK, const torch::Tensor& b_KN) {
          prefers_onednn();
 }
 
+bool is_bf16_on_cpu(const torch::Tensor& x) {
+  return x.is_cpu() && x.scalar_type() == torch::kBFloat16;
+}
+
 }  // namespace
 
 void gemm(torch::Tensor& out_MN, const torch::Tensor& a_MK, const torch::Tensor& b_KN, bool accumulate) {
   if (out_MN.is_contiguous() && goes_to_onednn(a_MK, b_KN)) {
     at::native::mkldnn_matmul(a_MK, b_KN, out_MN, accumulate ? 1.0f : 0.0f, 1.0f);
+  } else if (!accumulate && is_bf16_on_cpu(a_MK) && is_bf16_on_cpu(out_MN) && out_MN.stride(1) == 1 &&
+             suits_linear_bf16(a_MK, {.weight_NK = b_KN.t()})) {
+    linear_bf16(out_MN, a_MK, {.weight_NK = b_KN.t()});
   } else if (accumulate) {
     out_MN.addmm_(a_MK, b_KN);
   } else {
@@ -47,6 +54,14 @@ void gemm(torch::Tensor& out_MN, const torch::Tensor& a_MK, const torch::Tensor&
 }
 
 torch::Tensor matrix_product(const torch::Tensor& a_MK, const torch::Tensor& b_KN, const torch::Tensor& bias_N) {
+  if (is_bf16_on_cpu(a_MK)) {
+    const LinearBf16 layer{.weight_NK = b_KN.t(), .bias_N = bias_N};
+    if (suits_linear_bf16(a_MK, layer)) {
+      torch::Tensor out_MN = torch::empty({a_MK.size(0), b_KN.size(1)}, a_MK.options());
+      linear_bf16(out_MN, a_MK, layer);
+      return out_MN;
+    }
+  }
   if (!goes_to_onednn(a_MK, b_KN)) return bias_N.defined() ? at::addmm(bias_N, a_MK, b_KN) : at::mm(a_MK, b_KN);
   torch::Tensor out_MN = torch::empty({a_MK.size(0), b_KN.size(1)}, a_MK.options());
   if (bias_N.defined()) out_MN.copy_(bias_N.expand_as(out_MN));

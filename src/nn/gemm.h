@@ -2,7 +2,8 @@
 //
 // ATen sends fp32 products on a CPU to MKL, which takes its generic path on AMD processors; oneDNN, which libtorch
 // carries too, uses AVX-512 there and is 5 to 15 % faster on a transformer's shapes, three times on a product of two
-// rows (benchmarks/results/flux_step_cpu.md).
+// rows (benchmarks/results/flux_step_cpu.md). In bf16 a product with a matrix that lies transposed, as weights do, goes
+// to kernels/linear_bf16 where the processor has what that needs.
 #pragma once
 
 #include <torch/types.h>

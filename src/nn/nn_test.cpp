@@ -6,6 +6,7 @@
 #include "nn/cpu_allocator.h"
 #include "nn/gemm.h"
 #include "nn/linear.h"
+#include "nn/plain_layers.h"
 #include "nn/rope.h"
 #include "nn/timestep_embedding.h"
 
@@ -35,6 +36,46 @@ TEST(Attention, BackwardMatchesAutograd) {
   }
 }
 
+TEST(Attention, ABiasIsAddedToTheScores) {
+  torch::manual_seed(2);
+  const torch::NoGradGuard no_grad;
+  for (const auto type : {torch::kFloat32, torch::kBFloat16}) {
+    const auto heads = [&] { return torch::randn({2, 33, 3, 20}).to(type).transpose(1, 2); };
+    const torch::Tensor q = heads(), k = heads(), v = heads(), bias = torch::randn({1, 3, 33, 33}).to(type);
+    const auto exact = [](const torch::Tensor& x) { return x.to(torch::kFloat64); };
+    const torch::Tensor p = torch::softmax(torch::matmul(exact(q), exact(k).transpose(2, 3)) * 0.3 + exact(bias), 3);
+    const torch::Tensor expected = torch::matmul(p, exact(v)).transpose(1, 2).flatten(2);
+    const torch::Tensor got = biased_attention(q, k, v, bias, 0.3);
+    EXPECT_EQ(got.scalar_type(), type);
+    EXPECT_LT(relative_error(got, expected), type == torch::kFloat32 ? 1e-5 : 5e-3);
+  }
+}
+
+// A layer's rows, with or without a graph, below and above the size from which products in bf16 have a kernel.
+TEST(LinearRows, AddTheResidualAndGateAlike) {
+  torch::manual_seed(4);
+  for (const auto type : {torch::kFloat32, torch::kBFloat16}) {
+    const double tolerance = type == torch::kFloat32 ? 2e-6 : 6e-3;
+    for (const int64_t size : {12, 140}) {
+      const auto random = [&](at::IntArrayRef shape, double scale) { return (torch::randn(shape) * scale).to(type); };
+      const auto exact = [](const torch::Tensor& x) { return x.to(torch::kFloat64); };
+      const double scale = 1 / std::sqrt(static_cast<double>(size));
+      const torch::Tensor x = random({2, 41, size}, 1), both = random({2 * size + 2, size}, scale);
+      const torch::Tensor weight = both.narrow(0, 0, size + 1), gate = both.narrow(0, size + 1, size + 1);
+      const torch::Tensor bias = random({size + 1}, 1), residual = random({2, 41, size + 1}, 1);
+      const torch::Tensor sum = torch::linear(exact(x), exact(weight), exact(bias)) + exact(residual);
+      const torch::Tensor gated =
+          torch::gelu(torch::linear(exact(x), exact(weight)), "tanh") * torch::linear(exact(x), exact(gate));
+      for (const bool with_graph : {false, true}) {
+        const at::AutoGradMode mode(with_graph);
+        EXPECT_LT(relative_error(linear_rows(x, weight, bias, residual), sum), tolerance) << size;
+        EXPECT_LT(relative_error(gated_gelu_rows(x, weight, gate), gated), 2 * tolerance) << size;
+        EXPECT_LT(relative_error(gated_gelu_rows(x, weight, gate.clone()), gated), 2 * tolerance) << size;
+      }
+    }
+  }
+}
+
 TEST(Gemm, AgreesWithDoublePrecisionForEveryLayout) {
   torch::manual_seed(3);
   // Sizes on both sides of the one at which another library takes over; rows of a wider matrix; transposed operands.
@@ -52,6 +93,28 @@ TEST(Gemm, AgreesWithDoublePrecisionForEveryLayout) {
       EXPECT_LT(relative_error(out, 2 * expected), 2e-6);
       EXPECT_LT(relative_error(matrix_product(left, b, bias), expected + bias), 2e-6);
       EXPECT_TRUE(matrix_product(left, b).equal(matrix_product(left, b)));
+    }
+  }
+}
+
+// As above for bf16, whose products with transposed matrices have a kernel where the processor has what it needs.
+TEST(Gemm, RoundsToBf16ForEveryLayout) {
+  torch::manual_seed(5);
+  for (const auto& [m, k, n] : {std::array{1, 3, 2}, {20, 700, 90}, {130, 77, 251}}) {
+    const auto random = [](at::IntArrayRef shape) { return torch::randn(shape).to(torch::kBFloat16); };
+    const torch::Tensor a = random({m, k + 5}).narrow(1, 2, k), at = random({k, m}).t();
+    const torch::Tensor b = random({k, n}), bt = random({n, k}).t(), bias = random({n});
+    for (const auto& [left, right] : {std::pair{a, bt}, {a, b}, {at, bt}}) {
+      const torch::Tensor expected = torch::mm(left.to(torch::kFloat64), right.to(torch::kFloat64));
+      torch::Tensor out = torch::full({m, n}, NAN, torch::kBFloat16);
+      torch::Tensor strided = torch::full({m, n + 3}, NAN, torch::kBFloat16).narrow(1, 1, n);
+      gemm(out, left, right);
+      gemm(strided, left, right);
+      EXPECT_LT(relative_error(out, expected), 4e-3);
+      EXPECT_LT(relative_error(strided, expected), 4e-3);
+      gemm(out, left, right, /*accumulate=*/true);
+      EXPECT_LT(relative_error(out, 2 * expected), 6e-3);
+      EXPECT_LT(relative_error(matrix_product(left, right, bias), expected + bias.to(torch::kFloat64)), 6e-3);
     }
   }
 }

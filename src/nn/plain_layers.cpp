@@ -3,6 +3,8 @@
 #include <ATen/CPUGeneratorImpl.h>
 
 #include "base/text.h"
+#include "kernels/gelu/gelu.h"
+#include "kernels/linear_bf16/linear_bf16.h"
 #include "kernels/winograd/winograd.h"
 #include "nn/gemm.h"
 #include "nn/linear.h"
@@ -45,11 +47,50 @@ torch::Tensor winograd_each(const PlainGroupNorm* norm, const PlainConv2d& conv,
 
 }  // namespace
 
-torch::Tensor linear_rows(const torch::Tensor& x, const torch::Tensor& weight_NK, const torch::Tensor& bias_N) {
-  if (at::GradMode::is_enabled() || !x.is_cpu() || x.dim() < 2) return torch::linear(x, weight_NK, bias_N);
-  std::vector<int64_t> shape = x.sizes().vec();
-  shape.back() = weight_NK.size(0);
-  return matrix_product(x.flatten(0, -2), weight_NK.t(), bias_N).view(shape);
+torch::Tensor linear_rows(const torch::Tensor& x, const torch::Tensor& weight_NK, const torch::Tensor& bias_N,
+                          const torch::Tensor& residual) {
+  torch::Tensor y;
+  if (at::GradMode::is_enabled() || !x.is_cpu() || x.dim() < 2) {
+    y = torch::linear(x, weight_NK, bias_N);
+  } else {
+    const torch::Tensor x_MK = x.flatten(0, -2);
+    std::vector<int64_t> shape = x.sizes().vec();
+    shape.back() = weight_NK.size(0);
+    if (residual.defined()) {
+      const LinearBf16 layer{
+          .weight_NK = weight_NK, .bias_N = bias_N, .residual_MN = residual.contiguous().flatten(0, -2)};
+      if (suits_linear_bf16(x_MK, layer)) {
+        y = torch::empty(shape, x.options());
+        linear_bf16(y.flatten(0, -2), x_MK, layer);
+        return y;
+      }
+    }
+    y = matrix_product(x_MK, weight_NK.t(), bias_N).view(shape);
+  }
+  return residual.defined() ? residual + y : y;
+}
+
+torch::Tensor gated_gelu_rows(const torch::Tensor& x, const torch::Tensor& weight_NK,
+                              const torch::Tensor& gate_weight_NK) {
+  if (!at::GradMode::is_enabled()) {
+    const torch::Tensor x_MK = x.flatten(0, -2);
+    std::vector<int64_t> shape = x.sizes().vec();
+    shape.back() = weight_NK.size(0);
+    const LinearBf16 layer{.weight_NK = weight_NK, .gate_weight_NK = gate_weight_NK};
+    if (suits_linear_bf16(x_MK, layer)) {
+      const torch::Tensor y = torch::empty(shape, x.options());
+      linear_bf16(y.flatten(0, -2), x_MK, layer);
+      return y;
+    }
+    // Both halves from one product, the activation written over its own half.
+    if (const torch::Tensor both_NK = stacked({weight_NK, gate_weight_NK}); both_NK.defined()) {
+      const std::vector<torch::Tensor> halves = linear_rows(x_MK, both_NK).chunk(2, -1);
+      gelu_forward(halves[0], {}, halves[0]);
+      return halves[0].mul_(halves[1]).unflatten(0, x.sizes().slice(0, x.dim() - 1));
+    }
+  }
+  const torch::Tensor active = torch::gelu(linear_rows(x, weight_NK), "tanh");
+  return active * linear_rows(x, gate_weight_NK);
 }
 
 torch::Tensor stacked(std::initializer_list<torch::Tensor> parts) {

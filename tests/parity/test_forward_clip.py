@@ -16,6 +16,9 @@ SIZES = {
     # the published file's eos_token_id, which stands for "the highest id"
     "openai": dict(hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=1, vocab_size=80,
                    max_position_embeddings=30, hidden_act="quick_gelu", eos_token_id=2),
+    # large enough for products without gradients to go their own way in bf16
+    "wide": dict(hidden_size=132, intermediate_size=300, num_hidden_layers=2, num_attention_heads=4, vocab_size=70,
+                 max_position_embeddings=77, hidden_act="quick_gelu", eos_token_id=69),
 }  # fmt: skip
 
 
@@ -41,7 +44,7 @@ def ids(name, batch, length, seed=1):
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
-@pytest.mark.parametrize("name, batch, length", [("odd", 3, 21), ("odd", 1, 1), ("gelu", 2, 77), ("gelu", 1, 13), ("openai", 3, 29)])
+@pytest.mark.parametrize("name, batch, length", [("odd", 3, 21), ("odd", 1, 1), ("gelu", 2, 77), ("gelu", 1, 13), ("openai", 3, 29), ("wide", 2, 77)])
 def test_outputs_and_gradients_agree(millrace, tmp_path, name, batch, length, dtype):
     module = peer(name)
     module.save_pretrained(tmp_path / "clip")

@@ -1,22 +1,8 @@
 #include "kernels/gelu/gelu_raw.h"
-#include "kernels/simd.h"
-#include "kernels/simd_exp.h"
+#include "kernels/gelu/gelu_simd.h"
 
 namespace millrace {
 namespace {
-
-constexpr float kTwoRootTwoOverPi = 1.5957691216057308f;
-constexpr float kCubic = 0.044715f;
-
-// Beyond +-10 the sigmoid is 0 or 1 in fp32 anyway; there |z| is 87.31, just inside what exp_bounded() takes.
-constexpr float kBound = 10.0f;
-
-MILLRACE_INLINE VecF gelu_tanh(VecF x) {
-  const VecF bounded = at_least(x, -kBound);
-  const VecF c = at_most(bounded, kBound);
-  const VecF z = kTwoRootTwoOverPi * c * (1.0f + kCubic * (c * c));
-  return bounded / (1.0f + exp_bounded(-z));
-}
 
 // s + x * s * (1 - s) * z', with s = sigmoid(z) and 1 - s = s * exp(-z), which keeps its digits where s is near 1.
 MILLRACE_INLINE VecF gelu_tanh_derivative(VecF x) {

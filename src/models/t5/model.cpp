@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "kernels/gelu/gelu.h"
+#include "nn/attention.h"
 #include "nn/linear.h"
 #include "nn/token_ids.h"
 
@@ -52,7 +52,8 @@ T5Attention::T5Attention(const T5Config& config, bool with_position_bias) : num_
   }
 }
 
-torch::Tensor T5Attention::forward(const torch::Tensor& x_BLD, const torch::Tensor& bias_1HLL) const {
+torch::Tensor T5Attention::forward(const torch::Tensor& x_BLD, const torch::Tensor& bias_1HLL,
+                                   const torch::Tensor& residual_BLD) const {
   const auto heads = [&](const torch::Tensor& projected_BLN) {  // [B, H, L, K]
     return projected_BLN.unflatten(-1, {num_heads_, -1}).transpose(1, 2);
   };
@@ -66,9 +67,7 @@ torch::Tensor T5Attention::forward(const torch::Tensor& x_BLD, const torch::Tens
     q = heads(q_->forward(x_BLD)), k = heads(k_->forward(x_BLD)), v = heads(v_->forward(x_BLD));
   }
   // T5 does not divide by the square root of K: its initialisation did.
-  const torch::Tensor attended_BHLK = at::scaled_dot_product_attention(q, k, v, bias_1HLL, /*dropout_p=*/0.0,
-                                                                       /*is_causal=*/false, /*scale=*/1.0);
-  return o_->forward(attended_BHLK.transpose(1, 2).flatten(2));
+  return o_->forward(biased_attention(q, k, v, bias_1HLL, /*scale=*/1.0), residual_BLD);
 }
 
 T5FeedForward::T5FeedForward(const T5Config& config) {
@@ -103,21 +102,12 @@ torch::Tensor T5FeedForward::activate(const torch::Tensor& x) const {
   return x;
 }
 
-// Both halves of the gate from one product, the activation written over its own half.
-torch::Tensor T5FeedForward::gated_gelu_at_once(const torch::Tensor& x_BLD, const torch::Tensor& weights_NK) const {
-  const std::vector<torch::Tensor> halves = linear_rows(x_BLD, weights_NK).chunk(2, -1);
-  gelu_forward(halves[0], {}, halves[0]);
-  halves[0].mul_(halves[1]);
-  return out_->forward(halves[0]);
-}
-
-torch::Tensor T5FeedForward::forward(const torch::Tensor& x_BLD) const {
-  if (gated_in_ && activation_ == Activation::kGeluTanh && !at::GradMode::is_enabled()) {
-    const torch::Tensor weights_NK = stacked({in_->weight, gated_in_->weight});
-    if (weights_NK.defined()) return gated_gelu_at_once(x_BLD, weights_NK);
+torch::Tensor T5FeedForward::forward(const torch::Tensor& x_BLD, const torch::Tensor& residual_BLD) const {
+  if (gated_in_ && activation_ == Activation::kGeluTanh) {
+    return out_->forward(gated_gelu_rows(x_BLD, in_->weight, gated_in_->weight), residual_BLD);
   }
   const torch::Tensor hidden = activate(in_->forward(x_BLD));
-  return out_->forward(gated_in_ ? hidden * gated_in_->forward(x_BLD) : hidden);
+  return out_->forward(gated_in_ ? hidden * gated_in_->forward(x_BLD) : hidden, residual_BLD);
 }
 
 T5Block::T5Block(const T5Config& config, bool with_position_bias) {
@@ -134,8 +124,8 @@ T5Block::T5Block(const T5Config& config, bool with_position_bias) {
 }
 
 torch::Tensor T5Block::forward(torch::Tensor x_BLD, const torch::Tensor& bias_1HLL) const {
-  x_BLD = x_BLD + attention->forward(attention_norm_->forward(x_BLD), bias_1HLL);
-  return x_BLD + feed_forward_->forward(feed_forward_norm_->forward(x_BLD));
+  x_BLD = attention->forward(attention_norm_->forward(x_BLD), bias_1HLL, x_BLD);
+  return feed_forward_->forward(feed_forward_norm_->forward(x_BLD), x_BLD);
 }
 
 T5Encoder::T5Encoder(const T5Config& config, const FlatParametersOptions& placement)

@@ -29,7 +29,9 @@ struct T5PositionBias : torch::nn::Module {
 
 struct T5Attention : torch::nn::Module {
   T5Attention(const T5Config& config, bool with_position_bias);
-  torch::Tensor forward(const torch::Tensor& x_BLD, const torch::Tensor& bias_1HLL) const;
+  // residual_BLD plus the attention's result, as the feed-forward layer adds its own.
+  torch::Tensor forward(const torch::Tensor& x_BLD, const torch::Tensor& bias_1HLL,
+                        const torch::Tensor& residual_BLD) const;
   std::shared_ptr<T5PositionBias> position_bias;  // in the first block only
 
  private:
@@ -39,12 +41,11 @@ struct T5Attention : torch::nn::Module {
 
 struct T5FeedForward : torch::nn::Module {
   explicit T5FeedForward(const T5Config& config);
-  torch::Tensor forward(const torch::Tensor& x_BLD) const;
+  torch::Tensor forward(const torch::Tensor& x_BLD, const torch::Tensor& residual_BLD) const;
 
  private:
   enum class Activation { kRelu, kGelu, kGeluTanh, kSilu };
   torch::Tensor activate(const torch::Tensor& x) const;
-  torch::Tensor gated_gelu_at_once(const torch::Tensor& x_BLD, const torch::Tensor& weights_NK) const;
 
   Activation activation_;
   std::shared_ptr<PlainLinear> in_, gated_in_, out_;
