@@ -48,17 +48,18 @@ relocated() {
 # default_dataset_paths FOLDER: where the benchmark's data sets are when the configuration, like the benchmark's own, gives
 # their names alone. Extends `overrides`; the configuration is in `resolved`.
 default_dataset_paths() {
-  local section name
+  local section name folder
   for section in training validation; do
     # shellcheck disable=SC2154 # whoever sources this sets it
     name=$(config_value "$section" dataset <<< "$resolved")
     if [[ $section == validation && $(config_value validation enable <<< "$resolved") == false ]]; then continue; fi
     case $name in
-      cc12m_disk | cc12m_preprocessed | coco | coco_preprocessed) ;;
+      cc12m_disk | cc12m_preprocessed | coco | coco_preprocessed) folder=$name ;;
+      cc12m_wds | cc12m-wds | cc12m_wds_30k) folder=cc12m-wds ;; # as its download is named
       *) continue ;;
     esac
     if [[ -n $(config_value "$section" dataset_path <<< "$resolved") ]]; then continue; fi
-    overrides+=("--$section.dataset_path=$1/$name")
+    overrides+=("--$section.dataset_path=$1/$folder")
     if [[ $name == *_preprocessed && -z $(config_value encoder empty_encodings_path <<< "$resolved") ]]; then
       overrides+=("--encoder.empty_encodings_path=$1/empty_encodings")
     fi

@@ -17,8 +17,8 @@
 #
 # Hardware
 #   --cuda, --rocm, --cpu build for NVIDIA's GPUs, for AMD's, for none; default: what the machine has
-#   --rocm-version X.Y    of the libtorch to install; default: that of the installed ROCm
-#   --torch-index URL     where pip finds it; default: the index of that ROCm on download.pytorch.org; CUDA and CPU: PyPI
+#   --rocm-version X.Y    of the libtorch to install, and so --rocm; default: that of the installed ROCm
+#   --torch-index URL     with --rocm: where pip finds it; default: the index of that ROCm on download.pytorch.org
 #
 #   --env-file FILE       default: env.sh beside this script
 #   --skip-build          leave wheels and program as they are
@@ -102,6 +102,10 @@ done
 # Sets `kind` and says why.
 find_hardware() {
   local why="asked for"
+  if [[ -n $rocm_version ]]; then
+    [[ -z $kind || $kind == rocm ]] || fail "[--rocm-version] expected --rocm with it, got --$kind"
+    kind=rocm
+  fi
   if [[ -z $kind ]]; then
     if [[ -e $devices/nvidia0 ]] || { command -v nvidia-smi && nvidia-smi --list-gpus; } &> /dev/null; then
       kind=cuda why="an NVIDIA driver is there"
@@ -112,6 +116,7 @@ find_hardware() {
     fi
   fi
   say "building for ${kind/cpu/CPUs alone} ($why)"
+  [[ -z $torch_index || $kind == rocm ]] || fail "[--torch-index] expected a build for ROCm, got one for $kind ($why), whose wheels come from PyPI (try --rocm)"
 }
 
 # "6.4" of "6.4.1-83"; nothing without ROCm.
@@ -140,17 +145,9 @@ check_cuda() {
   say "CUDA compiler: $compiler"
 }
 
-check_rocm() {
-  local installed compiler version
-  installed=$(installed_rocm) || installed=""
-  say "ROCm: ${installed:-not found in ${ROCM_PATH:-/opt/rocm}}"
-  compiler=$(PATH=$PATH:${ROCM_PATH:-/opt/rocm}/bin command -v hipcc) || fail "[hipcc] expected ROCm's compiler for the kernels, got none (try installing ROCm ${rocm_versions[0]}, or --cpu)"
-  say "HIP compiler: $compiler"
-  if [[ -e $devices/kfd && ! -w $devices/kfd ]]; then
-    say "$devices/kfd cannot be opened by $(id -un): add this user to the groups render and video"
-  fi
-  rocm_version=${rocm_version:-$installed}
-  [[ -n $rocm_version ]] || fail "[--rocm-version] expected a version, as no ROCm says its own (try --rocm-version ${rocm_versions[0]})"
+# Sets `torch_index`, unless it is given.
+check_rocm_version() {
+  local version
   [[ $rocm_version =~ ^[0-9]+\.[0-9]+(\.[0-9]+)?$ ]] || fail "[--rocm-version] expected a version such as ${rocm_versions[0]}, got $rocm_version"
   if [[ -n $torch_index ]]; then return; fi
   torch_index=https://download.pytorch.org/whl/rocm$rocm_version
@@ -158,6 +155,21 @@ check_rocm() {
     if [[ $rocm_version == "$version" ]]; then return; fi
   done
   fail "[--rocm-version] expected one of ${rocm_versions[*]}, for which libtorch $torch_version is published, got $rocm_version (try another version, or --torch-index)"
+}
+
+check_rocm() {
+  local installed compiler
+  installed=$(installed_rocm) || installed=""
+  say "ROCm: ${installed:-not found in ${ROCM_PATH:-/opt/rocm}}"
+  rocm_version=${rocm_version:-$installed}
+  # Before the compiler: a version that is refused needs no installation.
+  if [[ -n $rocm_version ]]; then check_rocm_version; fi
+  compiler=$(PATH=$PATH:${ROCM_PATH:-/opt/rocm}/bin command -v hipcc) || fail "[hipcc] expected ROCm's compiler for the kernels, got none (try installing ROCm ${rocm_versions[0]}, or --cpu)"
+  [[ -n $rocm_version ]] || fail "[--rocm-version] expected a version, as no ROCm says its own (try --rocm-version ${rocm_versions[0]})"
+  say "HIP compiler: $compiler"
+  if [[ -e $devices/kfd && ! -w $devices/kfd ]]; then
+    say "$devices/kfd cannot be opened by $(id -un): add this user to the groups render and video"
+  fi
 }
 
 # Sets dataroot, modelroot and logdir: option, variable, what the last env.sh said, a folder of the checkout.

@@ -1,4 +1,4 @@
-"""scripts/baremetal/: what setup.sh would do on which machine, what it does, and how run_train.sh starts a run.
+"""scripts/baremetal/: what setup.sh would do on which machine, what it does, and how run_train.sh and run_preprocessing.sh start a run.
 
 The programs that setup.sh asks about hardware, and those that it starts, are stand-ins that write down how they were called.
 """
@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import tomllib
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,21 @@ def test_amd_by_version_and_index(machine):
     assert called == ["setup.sh --rocm https://download.pytorch.org/whl/rocm7.2", "setup.sh --rocm https://mirror.example/whl"]
 
 
+def test_a_version_of_rocm_means_rocm(machine):
+    """Without a driver, and where another one is: what is asked for counts."""
+    machine.tool("hipcc")
+    (machine.devices / "nvidia0").touch()
+    for options in (("--rocm-version", "7.1"), ("--rocm-version=7.1", "--rocm")):
+        said = machine.setup("--dry-run", "--skip-data", *options)
+        assert "building for rocm (asked for)" in said
+        assert "scripts/setup.sh --rocm https://download.pytorch.org/whl/rocm7.1\n" in said
+    said = machine.setup("--dry-run", "--rocm-version", "6.2", "--torch-index", "https://mirror.example/whl")
+    assert "scripts/setup.sh --rocm https://mirror.example/whl\n" in said
+    # No compiler is asked for on the way to a version that there is not.
+    (machine.tools / "hipcc").unlink()
+    assert "[--rocm-version] expected one of 7.2 7.1" in machine.setup("--rocm-version", "6.2", "--dataroot", "/data", status=2)
+
+
 @pytest.mark.parametrize(
     "version, options, message",
     [
@@ -208,6 +224,10 @@ def test_a_download_that_fails_ends_it(machine):
         (("--datarot", "x"), "[--datarot] expected an option"),
         (("--hf-token",), "[--hf-token] expected a token, got nothing"),
         (("--cuda", "--rocm"), "[--rocm] expected one of --cuda, --rocm and --cpu, got --cuda too"),
+        (("--cpu", "--rocm-version", "7.2"), "[--rocm-version] expected --rocm with it, got --cpu"),
+        (("--rocm-version", "7.2", "--cuda"), "[--rocm-version] expected --rocm with it, got --cuda"),
+        (("--torch-index", "https://mirror.example/whl"), "[--torch-index] expected a build for ROCm, got one for cpu (no driver"),
+        (("--cpu", "--torch-index", "https://mirror.example/whl"), "[--torch-index] expected a build for ROCm, got one for cpu (asked for)"),
     ],
 )
 def test_wrong_options_are_named(machine, arguments, message):
@@ -224,17 +244,22 @@ def test_help_names_every_option(machine):
 
 
 @pytest.fixture
-def run_train(program, tmp_path):
-    def run(*arguments, status=0, **variables):
+def start(program, tmp_path):
+    def run(script_name, *arguments, status=0, **variables):
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "CONFIG"))}
         environment |= {"DRY_RUN": "1", "MILLRACE": str(program), "DATAROOT": "/my data", "MODELROOT": "/m", "NGPU": "8", **variables}
         environment = {name: value for name, value in environment.items() if value is not None}
-        command = [ROOT / "scripts" / "baremetal" / "run_train.sh", *arguments]
+        command = [ROOT / "scripts" / "baremetal" / script_name, *arguments]
         result = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120)
         assert result.returncode == status, result.stdout + result.stderr
         return result
 
     return run
+
+
+@pytest.fixture
+def run_train(start):
+    return partial(start, "run_train.sh")
 
 
 def test_the_command_of_the_readme(run_train, program):
@@ -252,6 +277,12 @@ def test_both_names_of_the_configuration(run_train):
         words = shlex.split(run_train(**{name: reference}).stdout)
         assert str(ROOT / "configs" / "flux_schnell_mlperf.toml") in words
         assert {"--training.dataset_path=/my data/cc12m_disk", "--encoder.clip_encoder=/m/clip"} <= set(words)
+
+
+def test_every_data_set_has_its_place(run_train):
+    for name, folder in (("cc12m_wds", "cc12m-wds"), ("cc12m-wds", "cc12m-wds"), ("cc12m_wds_30k", "cc12m-wds"), ("coco", "coco")):
+        words = shlex.split(run_train(f"--training.dataset={name}", "--training.dataset_path=").stdout)
+        assert f"--training.dataset_path=/my data/{folder}" in words
 
 
 def test_help_is_that_of_train(run_train):
@@ -276,3 +307,62 @@ def test_a_run(run_train, program, tmp_path):
         config = tomllib.load(file)
     assert config["training"]["seed"] == 3 and config["training"]["steps"] == 4
     assert (tmp_path / "run" / "checkpoint" / "step-00000004" / "index.json").exists()
+
+
+# run_preprocessing.sh
+
+
+@pytest.fixture
+def run_preprocessing(start):
+    return partial(start, "run_preprocessing.sh")
+
+
+def both_commands(result):
+    return [shlex.split(line) for line in result.stdout.splitlines()]
+
+
+def last(words, option):
+    """The value that counts: the last of equal options."""
+    return [word.split("=", 1)[1] for word in words if word.startswith(f"{option}=")][-1]
+
+
+def test_the_preprocessing_of_the_readme(run_preprocessing, program):
+    own = ("--training.dataset_path=/my data/cc12m_disk", "--training.dataset=cc12m_disk", "--eval.dataset=", "--training.batch_size=128")
+    empty, encode = both_commands(run_preprocessing(*own, "--preprocessing.output_dataset_path=/out put/cc12m"))
+    config = str(ROOT / "configs" / "flux_schnell_mlperf.toml")
+    assert empty[:5] == [str(program), "prepare", "empty-encodings", config, "--output=/my data/empty_encodings"]
+    assert encode[:8] == [str(program), "launch", "-n", "8", "prepare", "encode", config, "--output=/out put/cc12m"]
+    for words in (empty, encode):
+        assert words[-4:] == list(own)  # last, and so what counts
+        assert {"--encoder.t5_encoder=/m/t5", "--encoder.clip_encoder=/m/clip", "--training.batch_size=256"} <= set(words)
+        assert not any(word.startswith("--preprocessing") for word in words)
+
+
+def test_where_preprocessing_reads_and_writes(run_preprocessing):
+    for name in ("cc12m_disk", "coco"):
+        encode = both_commands(run_preprocessing(f"--training.dataset={name}"))[1]
+        assert last(encode, "--training.dataset_path") == f"/my data/{name}"
+        assert last(encode, "--output") == f"/my data/{name.removesuffix('_disk')}_preprocessed"
+    encode = both_commands(run_preprocessing("--training.dataset", "cc12m_wds", "-o", "here", "--rows_per_file", "7"))[1]
+    assert last(encode, "--training.dataset_path") == "/my data/cc12m-wds"
+    assert (last(encode, "--output"), last(encode, "--rows-per-file")) == ("here", "7")
+
+
+def test_what_preprocessing_misses_is_named(run_preprocessing):
+    assert "[DATAROOT] expected the folder of the data sets" in run_preprocessing(status=2, DATAROOT=None).stderr
+    assert "[MODELROOT] expected the folder of the models" in run_preprocessing(status=2, MODELROOT=None).stderr
+    assert "[NGPU] expected a whole number" in run_preprocessing(status=2, NGPU="0").stderr
+    assert "--training.dataset" in run_preprocessing("--training.datset=coco", status=2).stderr
+    assert "[--output] expected a value, got nothing" in run_preprocessing("--output", status=2).stderr
+    assert "[--preprocessing.output_dataset_path] expected a folder" in run_preprocessing("--training.dataset=cc12m_wds", status=2).stderr
+    assert "millrace prepare encode" in run_preprocessing("--help").stdout
+
+
+def test_a_preprocessing(run_preprocessing, program, tmp_path):
+    command = [str(program), "prepare", "emoji", "--output", "data/emoji64", "--size", "64", "--count", "8"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=120)
+    small = str(ROOT / "configs" / "flux_schnell_mlperf_laptop.toml")
+    variables = {"DRY_RUN": None, "NGPU": "2", "CONFIG_FILE": small, "DATAROOT": str(tmp_path / "data"), "OMP_NUM_THREADS": "1"}
+    said = run_preprocessing("--preprocessing.output_dataset_path=encoded", "--rows-per-file=4", "--training.batch_size=4", **variables).stdout
+    assert "Wrote 8 samples in 2 files in encoded" in said
+    assert (tmp_path / "encoded" / "state.json").exists() and (tmp_path / "data" / "empty_encodings" / "t5_empty.npy").exists()

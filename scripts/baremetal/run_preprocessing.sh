@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# Encodes a data set on the GPUs of this machine, started as the MLPerf benchmark's script of this name is (docs/encoding.md):
+#
+#   source scripts/baremetal/env.sh
+#   NGPU=8 scripts/baremetal/run_preprocessing.sh --training.dataset=cc12m_disk --eval.dataset= --training.batch_size=256
+#   NGPU=4 scripts/baremetal/run_preprocessing.sh --training.dataset=coco --eval.dataset= --training.batch_size=128
+#
+# The same as `millrace prepare empty-encodings $CONFIG_FILE ...` into DATAROOT/empty_encodings, which does nothing when they are
+# there, and `millrace launch -n $NGPU prepare encode $CONFIG_FILE ...`, after it has put DATAROOT and MODELROOT in the place of
+# /dataset and /models in the configuration. Everything after the script's name goes to both.
+#
+#   --preprocessing.output_dataset_path=DIR   default: DATAROOT/cc12m_preprocessed of cc12m_disk, and so on
+#   --training.batch_size=N                   default: 256
+#   --training.dataset_path=PATH              default: where the data set lies in DATAROOT
+#
+# DRY_RUN=1 prints the two commands and stops. --help is that of `millrace prepare encode`.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+MILLRACE_ROOT=${MILLRACE_ROOT:-$(cd "$here/../.." && pwd)}
+
+fail() {
+  echo "run_preprocessing: $1" >&2
+  exit 2
+}
+# shellcheck source=scripts/baremetal/common.sh
+source "$here/common.sh"
+
+find_run "$MILLRACE_ROOT/configs/flux_schnell_mlperf.toml"
+
+# --output and --rows-per-file are options of `prepare encode`, all others those of the configuration.
+output="" names_path=no
+encode=() options=()
+while (($# > 0)); do
+  name=${1%%=*}
+  name=${name//-/_}
+  case $name in
+    _h | __help) exec "$program" prepare encode --help ;;
+    __preprocessing.output_dataset_path | __output | _o | __rows_per_file)
+      value=${1#*=}
+      if [[ $1 != *=* ]]; then
+        (($# > 1)) || fail "[$1] expected a value, got nothing"
+        value=$2
+        shift
+      fi
+      if [[ $name == __rows_per_file ]]; then encode+=(--rows-per-file="$value"); else output=$value; fi
+      shift
+      continue
+      ;;
+    __training.dataset_path) names_path=yes ;;
+  esac
+  options+=("$1")
+  shift
+done
+
+# Only the training data is read, in batches that need no room for a training step.
+overrides=(--eval.dataset= --eval.dataset_path= --training.batch_size=256)
+resolved=$(resolved_config "${overrides[@]}" "${options[@]}") || exit $?
+dataset=$(config_value training dataset <<< "$resolved")
+# Another data set than the configuration's does not lie where that one does.
+if [[ $names_path == no && $dataset != "$(resolved_config 2> /dev/null | config_value training dataset)" ]]; then
+  overrides+=(--training.dataset_path=)
+  resolved=$(resolved_config "${overrides[@]}" "${options[@]}" 2> /dev/null)
+fi
+data=${DATAROOT:-/dataset}
+[[ -n ${DATAROOT:-} || -d $data ]] || fail "[DATAROOT] expected the folder of the data sets, got nothing"
+if [[ -z $output ]]; then
+  case $dataset in
+    cc12m_disk | coco) output=$data/${dataset%_disk}_preprocessed ;;
+    *) fail "[--preprocessing.output_dataset_path] expected a folder for what becomes of '$dataset', got nothing" ;;
+  esac
+fi
+default_dataset_paths "$data"
+relocate DATAROOT /dataset "data sets"
+relocate MODELROOT /models "models"
+
+# The empty prompt first: in seconds it shows that the encoders load, and nothing is left to do when the long part ends.
+empty=("$program" prepare empty-encodings "$CONFIG_FILE" --output="$data/empty_encodings" "${overrides[@]}" "${options[@]}")
+encode=("$program" launch -n "$NGPU" prepare encode "$CONFIG_FILE" --output="$output" "${encode[@]}" "${overrides[@]}" "${options[@]}")
+if [[ -n ${DRY_RUN:-} ]]; then
+  print_command "${empty[@]}"
+  print_command "${encode[@]}"
+  exit
+fi
+export_gpu_defaults
+"${empty[@]}"
+exec "${encode[@]}"
