@@ -80,6 +80,7 @@ int run_prepare_encode(const std::vector<std::string>& args) {
                  "Samples in one Arrow file; by default as many as fill about 500 MB, at most 10,000")
       ->check(CLI::Range(1, 999'999'999))
       ->type_name("N");
+  app.add_flag("--allow-damaged-shards", options.allow_damaged_shards, "Take what is there of files that end early");
   if (!read_arguments(app, args, arguments)) return static_cast<int>(ExitCode::kDone);
   const World world = detect_world();
   // What all ranks would say alike, the first says.

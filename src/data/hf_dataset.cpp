@@ -1,6 +1,7 @@
 #include "data/hf_dataset.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstdio>
 
 #include "base/error.h"
@@ -49,6 +50,25 @@ std::vector<fs::path> files_of_state(const fs::path& folder) {
   return paths;
 }
 
+// Without state.json the names say how many there should be: data-00003-of-00017.arrow.
+void check_numbering(const fs::path& folder, const std::vector<fs::path>& files) {
+  for (const fs::path& file : files) {
+    const std::string name = file.stem().string();
+    const size_t of = name.rfind("-of-");
+    if (of == std::string::npos) continue;
+    int64_t count = 0;
+    const char *const first = name.data() + of + 4, *const last = name.data() + name.size();
+    if (std::from_chars(first, last, count).ptr != last) continue;
+    const std::string like = name.substr(0, name.find_last_of('-', of - 1) + 1);
+    const auto alike = std::count_if(files.begin(), files.end(), [&](const fs::path& other) {
+      return starts_with(other.stem().string(), like) && ends_with(other.stem().string(), name.substr(of));
+    });
+    if (alike == count) continue;
+    throw DataError(str("[", folder.string(), "] expected ", count, " files named ", like, "*", name.substr(of),
+                        ".arrow, got ", alike, " (try downloading the rest, or a pattern that matches what is there)"));
+  }
+}
+
 std::vector<fs::path> files_of_folder(const fs::path& folder) {
   if (fs::exists(folder / "dataset_dict.json")) {
     std::vector<std::string> splits;
@@ -64,6 +84,7 @@ std::vector<fs::path> files_of_folder(const fs::path& folder) {
     if (entry.path().extension() == ".arrow" && entry.is_regular_file()) paths.push_back(entry.path());
   }
   std::sort(paths.begin(), paths.end());
+  check_numbering(folder, paths);
   return paths;
 }
 
@@ -81,6 +102,8 @@ std::vector<fs::path> list_hf_dataset(const std::string& path) {
         files.insert(files.end(), inside.begin(), inside.end());
       } else if (match.extension() == ".arrow") {
         files.push_back(match);
+      } else if (match.filename() == "state.json") {
+        files_of_state(match.parent_path());  // "folder/*" means all of the folder: throws where a file is missing
       }
     }
   } catch (const fs::filesystem_error& error) {

@@ -182,6 +182,11 @@ void SampleLoader::Impl::plan_item(StreamItem item) {
       batch.events.push_back({Kind::kSmall, {}, {}});
       return;
     case CheckedSample::Verdict::kBad:
+      if (!options_.allow_damaged_shards && item.shard->is_damage(item.sample)) {
+        batch.complete = true;
+        batch.failure = std::make_exception_ptr(DataError(checked.problem + " (try downloading it again)"));
+        return;
+      }
       batch.events.push_back({Kind::kBad, item.shard->describe(item.sample), std::move(checked.problem)});
       return;
     case CheckedSample::Verdict::kUsable:

@@ -30,6 +30,8 @@ struct SampleLoaderOptions {
   int64_t epochs = 0;                  // 0: without end, and batches straddle epochs; else the last batch may be short
 
   BadSampleLimit bad_samples;  // how many may be skipped before the run stops
+  // What is lost behind the end of a file that was cut short counts as one bad sample; false: it is an error.
+  bool allow_damaged_shards = true;
 
   int num_workers = 0;       // threads that decode; 0: one per CPU core, at most 8
   int prefetch_batches = 2;  // batches prepared ahead of the one being used

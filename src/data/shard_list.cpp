@@ -78,8 +78,11 @@ std::vector<fs::path> match(const std::string& text) {
   std::vector<fs::path> found = glob_paths(text);
   found.erase(std::remove_if(found.begin(), found.end(), [](const fs::path& path) { return fs::is_directory(path); }),
               found.end());
-  // "data_set/*" matches dataset_info.json and state.json as well.
+  // "data_set/*" matches dataset_info.json and state.json as well, which says what files there should be.
   if (std::any_of(found.begin(), found.end(), is_arrow)) {
+    for (const fs::path& path : found) {
+      if (path.filename() == "state.json") list_hf_dataset(path.parent_path().string());
+    }
     found.erase(std::remove_if(found.begin(), found.end(), std::not_fn(is_arrow)), found.end());
   }
   return found;

@@ -57,9 +57,26 @@ std::optional<std::span<const std::byte>> ArrowColumnReader::bytes_of(const arro
     case arrow::Type::STRING_VIEW:
     case arrow::Type::BINARY_VIEW:
       return view(data, row);
+    case arrow::Type::LIST:
+      return first_of_list<int32_t>(data, row);
+    case arrow::Type::LARGE_LIST:
+      return first_of_list<int64_t>(data, row);
     default:
-      fail(row, "string or binary, or a struct with such a field \"bytes\"", data_->type->ToString());
+      fail(row, "string or binary, a struct with such a field \"bytes\", or a list of these", data_->type->ToString());
   }
+}
+
+// Of several captions torchtitan's data sets take the first, too.
+template <typename Offset>
+std::optional<std::span<const std::byte>> ArrowColumnReader::first_of_list(const arrow::ArrayData& data,
+                                                                           int64_t row) const {
+  const int64_t begin = load<Offset>(data, 1, data.offset + row), end = load<Offset>(data, 1, data.offset + row + 1);
+  const arrow::ArrayData& elements = *data.child_data.at(0);
+  if (begin < 0 || begin > end || end > elements.length) {
+    fail(row, str("a list within ", elements.length, " elements"), str("elements ", begin, " to ", end));
+  }
+  if (begin == end) return std::nullopt;
+  return bytes_of(elements, begin);
 }
 
 template <typename T>

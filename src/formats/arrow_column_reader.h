@@ -30,6 +30,8 @@ class ArrowColumnReader {
   T load(const arrow::ArrayData& data, int buffer, int64_t index) const;
   template <typename Offset>
   std::span<const std::byte> between_offsets(const arrow::ArrayData& data, int64_t row) const;
+  template <typename Offset>
+  std::optional<std::span<const std::byte>> first_of_list(const arrow::ArrayData& data, int64_t row) const;
   [[noreturn]] void fail(int64_t row, const std::string& expected, const std::string& got) const;
 
   std::shared_ptr<arrow::ArrayData> data_;

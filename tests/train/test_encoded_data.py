@@ -256,11 +256,38 @@ def test_timesteps_must_be_there_where_the_set_promises_them(millrace, config, t
         folder = write_set(tmp_path / name, rows, steps)
         for kind in ("coco_preprocessed",) + (("preprocessed",) if name == "mixed" else ()):
             result = millrace("evaluate", "run", f"--eval.dataset={kind}", f"--eval.dataset_path={folder}", status=3)
-            assert f"{name}] expected a timestep of 0 to 7 with every sample" in result.stderr
+            # The first sample is looked at before anything is loaded, all are counted in the end.
+            at_once = f"{name}/data-00000-of-00001.arrow: 000000000] expected a timestep of 0 to 7, got none"
+            assert (at_once if name == "absent" else f"{name}] expected a timestep of 0 to 7 with every sample") in result.stderr
     assert evaluate(millrace, "run", "--eval.dataset=preprocessed", f"--eval.dataset_path={tmp_path / 'absent'}")["num_samples"] == 8
     result = millrace("evaluate", "run", "--eval.dataset=coco_preprocessed", status=3,
                       *[f"--eval.dataset_path={write_set(tmp_path / 'wrong', rows, [9] + [0] * 7)}"])
     assert "expected a timestep of 0 to 7, got 9" in result.stderr
+
+
+def test_a_validation_file_that_was_cut_is_refused(millrace, config, tmp_path):
+    """Its loss would be that of some of the samples; training goes on with what is there."""
+    whole = write_set(tmp_path / "set", random_rows(40), files=2)
+    cut = sorted(whole.glob("*.arrow"))[1]
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    train = ["train", config, f"--training.dataset_path={whole}", "--training.max_bad_samples=0.5", "--training.steps=1"]
+    millrace(*train, "--job.dump_folder=trained")
+    result = millrace(*train, "--validation.enable", "--validation.dataset=cc12m_preprocessed", f"--validation.dataset_path={whole}",
+                      "--job.dump_folder=validated", status=3)  # fmt: skip
+    assert f"{cut}] expected a whole file" in result.stderr
+
+
+def test_a_folder_that_lacks_files_is_refused(millrace, config, tmp_path):
+    whole = write_set(tmp_path / "set", random_rows(10), files=3)
+    files = sorted(whole.glob("*.arrow"))
+    files[1].unlink()
+    train = ["train", config, "--training.steps=1"]
+    for path in (whole, f"{whole}/*"):
+        assert "expected the file" in millrace(*train, f"--training.dataset_path={path}", status=3).stderr
+    millrace(*train, f"--training.dataset_path={whole}/*.arrow")  # what is there, said so
+    (whole / "state.json").unlink()
+    error = millrace(*train, f"--training.dataset_path={whole}", status=3).stderr
+    assert "expected 3 files named" in error and "got 2" in error
 
 
 def test_the_dummy_set_needs_no_files(millrace, config, tmp_path):

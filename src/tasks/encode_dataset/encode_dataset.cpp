@@ -49,12 +49,18 @@ nlohmann::ordered_json make_manifest(const RunConfig& config, const EncodeNetwor
   return manifest;
 }
 
-// Samples of every file; the ranks share out the reading.
-std::vector<int64_t> count_samples(ShardCache& cache, Group& ranks, torch::Device device) {
+// Samples of every file; the ranks share out the reading. DataError for a file that was cut short, unless it is
+// allowed.
+std::vector<int64_t> count_samples(ShardCache& cache, bool allow_damaged, Group& ranks, torch::Device device) {
   const auto num_files = static_cast<int64_t>(cache.shards().size());
   torch::Tensor counts = torch::zeros({num_files}, torch::kInt64);
   for (int64_t i = ranks.rank(); i < num_files; i += ranks.size()) {
-    counts[i] = cache.sample_count(static_cast<size_t>(i));
+    const auto shard = cache.get(static_cast<size_t>(i));
+    if (!shard->damage().empty() && !allow_damaged) {
+      throw DataError(str("[", shard->path().string(), "] expected a whole file, got ", shard->damage(),
+                          " (try downloading it again, or --allow-damaged-shards to take what is there)"));
+    }
+    counts[i] = static_cast<int64_t>(shard->size());
   }
   counts = counts.to(device);
   ranks.all_reduce(counts).wait();
@@ -155,7 +161,7 @@ class DatasetEncoding {
   EncodeSummary run() {
     load_autoencoder(networks_, config_);
     const EncodingShapes shapes = encoding_shapes(networks_, config_);
-    const SampleTable table(count_samples(cache_, world_, networks_.device),
+    const SampleTable table(count_samples(cache_, options_.allow_damaged_shards, world_, networks_.device),
                             config_.training.subset_size.value_or(kind_.subset_size));
     if (table.size() == 0) {
       throw DataError(str("[", config_.training.dataset_path, "] expected samples to encode, got none"));

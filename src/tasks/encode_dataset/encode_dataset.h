@@ -17,7 +17,8 @@ namespace millrace {
 
 struct EncodeOptions {
   std::filesystem::path output;
-  int64_t rows_per_file = 0;  // samples that make one file; 0: as many as fill about 500 MB, at most 10,000
+  bool allow_damaged_shards = false;  // take what is there of files that were cut short
+  int64_t rows_per_file = 0;          // samples that make one file; 0: as many as fill about 500 MB, at most 10,000
   // Samples finished, those of earlier runs included, by all ranks; called on rank 0.
   std::function<void(int64_t done, int64_t total)> progress;
 };

@@ -140,6 +140,10 @@ std::vector<UnitEncoder::Row> UnitEncoder::check(const SampleRange& unit, UnitRe
     Checked checked = future.get();
     switch (checked.check.verdict) {
       case CheckedSample::Verdict::kUsable:
+        if (kind_.needs_timesteps && checked.row.timestep < 0) {
+          throw DataError("[" + checked.row.shard->describe(checked.row.sample) +
+                          "] expected a timestep of 0 to 7, got " + "none (`millrace prepare coco` numbers samples)");
+        }
         counter_.add_usable();
         rows.push_back(std::move(checked.row));
         break;

@@ -26,6 +26,10 @@ nlohmann::ordered_json encoder_identity(const EncoderConfig& encoder);
 // configuration does. What either leaves open, or is not there, is not judged.
 void check_encoded_with(const std::filesystem::path& dataset, const EncoderConfig& encoder);
 
+// Throws ModelError where the manifests of two places, as above, name different encoders. A place without one is not
+// judged.
+void check_encoded_alike(const std::filesystem::path& first, const std::filesystem::path& second);
+
 // The first difference as "expected X, got Y", with the keys that lead there; empty: wanted and found are equal as far
 // as both have a key.
 std::string describe_difference(const nlohmann::ordered_json& wanted, const nlohmann::ordered_json& found,

@@ -13,6 +13,7 @@
 #include "metrics/flops.h"
 #include "models/flux/weight_names.h"
 #include "models/model_table.h"
+#include "tasks/flux_pretrain/encoder_identity.h"
 #include "tasks/flux_pretrain/flux_batches.h"
 #include "tasks/flux_pretrain/flux_data.h"
 #include "tasks/flux_pretrain/flux_drawing.h"
@@ -56,6 +57,7 @@ class FluxPretrainTask : public Task {
         check_encodings(*data, config_, sizes_, front_end_.codec ? front_end_.codec->downscale() : 0);
       }
     }
+    check_encoded_by_the_same();
     const int64_t multiple = downscale() * patch_size(config_);
     if (config_.training.img_size % multiple != 0) {
       throw ConfigError(str("[training.img_size] expected a multiple of ", multiple,
@@ -194,6 +196,17 @@ class FluxPretrainTask : public Task {
     return !prompts_.empty() && missing_for_drawing(config_).empty();
   }
 
+  // Training and validation data, and the empty prompt that takes the place of captions.
+  void check_encoded_by_the_same() const {
+    if (!training_data_ || !training_data_->shapes) return;
+    const std::filesystem::path training = training_data_->shards.front().path;
+    if (validation_data_ && validation_data_->shapes) {
+      check_encoded_alike(training, validation_data_->shards.front().path);
+    }
+    const std::string& empty = config_.encoder.empty_encodings_path;
+    if (!empty.empty() && config_.training.classifier_free_guidance_prob > 0) check_encoded_alike(training, empty);
+  }
+
   int64_t downscale() const {
     return front_end_.codec ? front_end_.codec->downscale() : config_.training.img_size / shapes()->latent_rows;
   }
@@ -213,6 +226,7 @@ class FluxPretrainTask : public Task {
     options.loader.num_workers = static_cast<int>(config_.training.num_workers);
     options.shapes = data.shapes;
     options.pictures.transform.size = static_cast<int>(config_.training.img_size);
+    options.pictures.skip_small = !data.kind->needs_timesteps;  // as the reference, which counts on every one of COCO's
     options.seed = seed_;
     options.device = device_;
     return options;
@@ -221,6 +235,7 @@ class FluxPretrainTask : public Task {
     FluxBatchesOptions options = batches_options(*validation_data_);
     options.loader.shuffle = false;
     options.loader.epochs = 1;
+    options.loader.allow_damaged_shards = false;  // the loss would be that of some of the samples
     options.wants_timesteps = true;
     return options;
   }
