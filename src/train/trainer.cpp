@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "checkpoint/checkpointer.h"
 #include "metrics/device_memory.h"
 #include "metrics/flops.h"
@@ -100,7 +101,7 @@ class Trainer {
                  config_.validation.target_loss);
       }
       const bool ends = last || reached;
-      if (events_ && ends) events_->run_stops(reached);
+      if (events_ && ends) events_->run_stops(reached && validated_as_logged_);
       if (ends) save(/*wait=*/true);  // before pictures, which might fail
       const bool draws = config_.sample.every_steps > 0 && (ends || due(config_.sample.every_steps));
       if (draws) draw_samples();
@@ -295,6 +296,7 @@ class Trainer {
     }
     if (!result) return std::nullopt;
     if (events_) events_->evaluation_ends(progress_.step, result->loss);
+    check_logged_samples(result->num_samples);
     ValidationMetrics metrics;
     metrics.step = progress_.step;
     metrics.loss = result->loss;
@@ -304,6 +306,18 @@ class Trainer {
     metrics.per_timestep = result->per_timestep;
     logger.log_validation(metrics);
     return result->loss;
+  }
+
+  // The log states a number of samples; a run that validated on others did not do what it says.
+  void check_logged_samples(int64_t num_samples) {
+    if (!events_ || num_samples == config_.mlperf.eval_samples) return;
+    if (validated_as_logged_) {
+      log_warning("[mlperf.eval_samples] expected the ", with_thousands(num_samples),
+                  " samples of the validation, got ", with_thousands(config_.mlperf.eval_samples),
+                  ": the MLPerf log will not say \"success\" (try --mlperf.eval_samples=", num_samples,
+                  ", if that is the whole set)");
+    }
+    validated_as_logged_ = false;
   }
 
   bool reached_target() const {
@@ -368,6 +382,7 @@ class Trainer {
   std::shared_ptr<Peers> peers_;
   std::unique_ptr<Checkpointer> checkpointer_;
   std::unique_ptr<MlperfEvents> events_;  // the first rank's, where they are wanted
+  bool validated_as_logged_ = true;       // on as many samples as that log states
   double tokens_per_sample_ = 0;
   Progress progress_;
 };

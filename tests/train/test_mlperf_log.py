@@ -168,6 +168,12 @@ def test_many_ranks_write_one_log(program, emoji, tmp_path):
 # What has no log, or none that counts
 
 
+def test_a_log_that_states_other_samples_than_were_validated_is_no_success(train):
+    log, result = train("--mlperf.eval_samples=63")
+    assert log[-1]["key"] == "run_stop" and log[-1]["metadata"]["status"] == "aborted"
+    assert "[mlperf.eval_samples] expected the 64 samples of the validation, got 63" in result.stderr
+
+
 SHORT = ["--training.steps=3", "--validation.freq_samples=16"]
 
 
