@@ -32,7 +32,7 @@ namespace fs = std::filesystem;
 struct SampleArguments {
   std::string run, weights, config, output = "samples";
   std::string prompts_file, make;
-  std::vector<std::string> prompts;
+  std::vector<std::string> prompts, overrides;
   int64_t step = -1, denoising_steps = 0, img_size = 0, width = 0, height = 0, batch_size = 0, seed = 0;
   double guidance_scale = -1, distilled_guidance = 3.5;
   std::string use = "best", device;
@@ -43,7 +43,8 @@ struct SampleArguments {
 bool read_arguments(SampleArguments& arguments, const std::vector<std::string>& args) {
   ArgumentParser app{
       "Draws pictures for prompts, from a run's newest checkpoint or from FLUX weights. As one of several ranks\n"
-      "(`millrace launch -n 4 sample ...`, srun, torchrun) it draws a part of them.",
+      "(`millrace launch -n 4 sample ...`, srun, torchrun) it draws a part of them. Options of the configuration may\n"
+      "follow: --encoder.t5_encoder=..., say, for a run that was trained on encodings and names none.",
       "millrace sample"};
   app.add_option("run", arguments.run, "The run's folder (job.dump_folder)");
   app.add_option("--weights", arguments.weights,
@@ -80,10 +81,17 @@ bool read_arguments(SampleArguments& arguments, const std::vector<std::string>& 
   app.add_flag("--shard", arguments.shards_weights,
                "Several ranks: each holds a part of FLUX's weights, for models larger than one GPU");
   app.add_flag("--no-grid", arguments.no_grid, "Single pictures only, without grid.png");
+  app.allow_extras();
   if (!parse_command_line(app, args)) return false;
+  arguments.overrides = app.remaining();
   if (arguments.run.empty() == arguments.weights.empty()) {
     throw ConfigError("[sample] expected a run's folder or --weights, got " +
                       std::string(arguments.run.empty() ? "neither" : "both"));
+  }
+  if (!arguments.run.empty() && !arguments.config.empty()) {
+    throw ConfigError(
+        "[--config] expected only with --weights: a run has a configuration of its own (try its options "
+        "one by one, such as --encoder.t5_encoder=...)");
   }
   return true;
 }
@@ -129,7 +137,7 @@ struct Source {
 Source open_source(const SampleArguments& arguments) {
   Source source;
   if (arguments.run.empty()) {
-    source.config = load_run_config(arguments.config, {});
+    source.config = load_run_config(arguments.config, arguments.overrides);
     source.weights.emplace(find_model("flux"), arguments.weights);
     source.description = arguments.weights;
     return source;
@@ -138,7 +146,7 @@ Source open_source(const SampleArguments& arguments) {
     throw ConfigError("[" + arguments.run + "] expected a run's folder with config.toml, got none");
   }
   source.run = open_run_weights(arguments.run, arguments.step, parse_which_weights(arguments.use));
-  source.config = source.run->config;
+  source.config = load_run_config(fs::path(arguments.run) / "config.toml", arguments.overrides);
   source.description =
       str(arguments.run, ", step ", source.run->step, source.run->averaged ? ", averaged weights" : "");
   return source;
@@ -184,7 +192,8 @@ PictureOrigin origin_of(const SampleArguments& arguments, const Source& source, 
 void draw(const SampleArguments& arguments, const Source& source, torch::Device device, Communicator& ranks) {
   const RunConfig& config = source.config;
   if (const std::string missing = missing_for_drawing(config); !missing.empty()) {
-    throw ConfigError("[" + missing + "] expected a path to draw pictures with, got nothing (try --config with it)");
+    throw ConfigError("[" + missing + "] expected a path to draw pictures with, got nothing (try --" + missing +
+                      "=...)");
   }
   const std::vector<std::string> prompts = read_prompts(arguments, config);
   const auto total = static_cast<int64_t>(prompts.size());

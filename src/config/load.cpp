@@ -176,7 +176,7 @@ class Loader {
 
 RunConfig load_run_config(const std::filesystem::path& path, const std::vector<std::string>& overrides) {
   const Arguments arguments = split_arguments(overrides);
-  for (const std::vector<std::string>& surplus : {arguments.positional, arguments.others}) {
+  for (const std::vector<std::string>& surplus : {arguments.others, arguments.positional}) {
     if (!surplus.empty()) throw ConfigError("[" + surplus.front() + "] expected --section.key=value");
   }
   if (!path.empty() && !arguments.config_file.empty()) {

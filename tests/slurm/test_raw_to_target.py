@@ -140,7 +140,7 @@ def test_from_raw_pictures_to_an_accepted_log(place, nodes, program):
         "MILLRACE": str(program), "CONFIG_FILE": str(config), "DATAROOT": str(place.data), "LOGDIR": str(run), "NGPU": "1", "SEED": "3",
         "STEP_WAIT": "3", "ENABLE_CHECKPOINTING": "True", "ENABLE_TB": "True",
     }  # fmt: skip
-    command = ("sbatch", "--parsable", "-N", "2", "-t", "10", RUN_SUB, *SIZES, *RUN, *place.encoders)
+    command = ("sbatch", "--parsable", "-N", "2", "-t", "10", RUN_SUB, *SIZES, *RUN)  # encodings alone: it names no encoders
     job = Job(nodes, nodes.command(*command, environment=environment, cwd=place.folder), run)
     output = job.wait_for_end(seconds=240)
     assert "rank 0 of 2 (slurm, host n1), dp_replicate 2 x dp_shard 1" in output
@@ -160,6 +160,6 @@ def test_from_raw_pictures_to_an_accepted_log(place, nodes, program):
     evaluation = json.loads(place.millrace("evaluate", run, "--json"))  # on one rank
     assert (evaluation["loss"], evaluation["num_samples"]) == (pytest.approx(reached, rel=1e-5), VALIDATED)
     (place.folder / "prompts.txt").write_text("grinning face\nred apple\n")
-    place.millrace("sample", run, "--prompts-file", "prompts.txt", "--steps", 8, "--output", "pictures")
+    place.millrace("sample", run, "--prompts-file", "prompts.txt", "--steps", 8, "--output", "pictures", *place.encoders)
     pictures = [Image.open(path) for path in sorted((place.folder / "pictures").glob("*.png"))]
     assert sorted(image.size for image in pictures)[:2] == [(256, 256)] * 2

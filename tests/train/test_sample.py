@@ -172,6 +172,10 @@ def test_validation_draws_its_first_captions(program, millrace, emoji16, tmp_pat
         (["--prompts-file", "nowhere.txt"], 5, "nowhere.txt"),
         (["--step", "3"], 5, "step"),
         (["--weights", "x.safetensors"], 2, "both"),
+        (["--config", "x.toml"], 2, "only with --weights"),
+        (["--encoder.t5_encoder="], 2, "--encoder.t5_encoder=..."),
+        (["--encoder.t5_encodr=x"], 2, "t5_encodr"),
+        (["--promt", "b"], 2, "--promt"),
     ],
 )
 def test_what_cannot_be_drawn_is_said(millrace, run_folder, options, status, says):
