@@ -32,7 +32,8 @@ void add_coco_options(CLI::App& app, CocoOptions& options, int& num_workers) {
   app.add_option("--allow-duplicate-images", options.table.allow_duplicate_images,
                  "Take several captions of one picture (alone, or with true or false)")
       ->expected(0, 1)
-      ->default_str("true");
+      ->default_str("true")  // alone
+      ->option_text("[true|false]");
   app.add_option("--max-bad-samples", options.max_bad_fraction,
                  "Stop when more than this fraction of the pictures is missing or damaged")
       ->check(CLI::Range(0.0, 1.0))

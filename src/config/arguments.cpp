@@ -37,7 +37,7 @@ Arguments split_arguments(const std::vector<std::string>& args) {
       const bool has_next = i + 1 < args.size() && !starts_with(args[i + 1], "--");
       if (target.is_flag() ? has_next && !target.negated && is_truth_value(args[i + 1]) : has_next) {
         option += "=" + args[++i];
-      } else if (target.is_known() && !target.is_flag()) {
+      } else if (target.is_known() && !target.may_stand_alone()) {
         throw ConfigError(str("[", name, "] expected a value, got nothing (try ", name, "=VALUE)"));
       }
     }

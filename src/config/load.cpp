@@ -48,7 +48,7 @@ class Loader {
         problems_.add_line(error.what());
         return;
       }
-    } else if (!target.is_flag()) {
+    } else if (!target.may_stand_alone()) {
       problems_.add(place, "expected a value, got nothing (try " + place + "=VALUE)");
       return;
     }

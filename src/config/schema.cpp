@@ -11,6 +11,10 @@ bool OptionTarget::is_flag() const {
   return foreign != nullptr && foreign->type == ForeignOption::Type::kFlag;
 }
 
+bool OptionTarget::may_stand_alone() const {
+  return is_flag() || (foreign != nullptr && foreign->type == ForeignOption::Type::kAny);
+}
+
 SplitName split_name(std::string_view name) {
   const size_t dot = name.find('.');
   if (dot == std::string_view::npos) return {std::string(name), ""};

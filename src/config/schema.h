@@ -20,6 +20,8 @@ struct OptionTarget {
 
   bool is_known() const { return option != nullptr || foreign != nullptr; }
   bool is_flag() const;
+  // On a command line without a value: flags, and torchtitan's options of which we know neither name nor type.
+  bool may_stand_alone() const;
 };
 
 class Schema {

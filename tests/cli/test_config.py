@@ -220,6 +220,10 @@ def test_options_without_effect_are_named_once_with_the_reason(millrace, tmp_pat
     lines = millrace("train", path, "--show-config").stderr.splitlines()
     assert len(lines) == 1
     assert f"[{path}:2:10] compile.enable has no effect: nothing is compiled" in lines[0]
+    # Of which neither name nor type is known: alone, before another option, and with a value.
+    for words in (["--float8.enable_fsdp_float8_all_gather"], ["--mx.recipe", "mxfp8", "--training.steps=7"]):
+        (line,) = millrace("train", *words, "--show-config").stderr.splitlines()
+        assert f"[{words[0]}] {words[0][2:]} has no effect" in line
 
 
 def test_what_cannot_be_honoured_is_refused(millrace, tmp_path):
