@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "config/arguments.h"
 
 namespace millrace {
 
@@ -27,6 +28,34 @@ bool parse_command_line(CLI::App& app, const std::vector<std::string>& args) {
     throw ConfigError("[" + app.get_name() + "] " + error.what() + " (try " + app.get_name() + " --help)");
   }
   return true;
+}
+
+bool parse_with_overrides(CLI::App& app, const std::vector<std::string>& args, std::vector<std::string>& overrides) {
+  std::vector<std::string> own, others;
+  for (size_t i = 0; i < args.size(); ++i) {
+    const size_t equals = args[i].find('=');
+    const bool is_long = starts_with(args[i], "--");
+    const CLI::Option* option = is_long ? app.get_option_no_throw(args[i].substr(0, equals)) : nullptr;
+    if (is_long && option == nullptr) {
+      others.push_back(args[i]);
+      if (equals == std::string::npos && i + 1 < args.size() && !starts_with(args[i + 1], "-")) {
+        others.push_back(args[++i]);  // its value, or a word of the command's
+      }
+      continue;
+    }
+    own.push_back(args[i]);
+    const bool wants_next = option != nullptr && equals == std::string::npos && option->get_items_expected_max() > 0;
+    if (wants_next && i + 1 < args.size()) own.push_back(args[++i]);
+  }
+  const Arguments split = split_arguments(others);
+  if (!split.others.empty()) {
+    throw ConfigError("[" + split.others[0] + "] expected an option of this command (try " + app.get_name() +
+                      " --help)");
+  }
+  own.insert(own.end(), split.positional.begin(), split.positional.end());
+  overrides = split.overrides;
+  if (!split.config_file.empty()) overrides.push_back("--job.config_file=" + split.config_file);
+  return parse_command_line(app, own);
 }
 
 std::vector<std::string> with_dashes(std::vector<std::string> args) {

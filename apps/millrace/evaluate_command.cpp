@@ -82,9 +82,7 @@ int run_evaluate(const std::vector<std::string>& args) {
       ->check(CLI::IsMember({"best", "average", "last"}))
       ->capture_default_str();
   app.add_flag("--json", arguments.json, "Print one JSON object");
-  app.allow_extras();
-  if (!parse_command_line(app, args)) return static_cast<int>(ExitCode::kDone);
-  arguments.overrides = app.remaining();
+  if (!parse_with_overrides(app, args, arguments.overrides)) return static_cast<int>(ExitCode::kDone);
   if (arguments.checkpoint.empty() == arguments.weights.empty()) {
     throw ConfigError("[evaluate] expected a checkpoint or --weights, got " +
                       std::string(arguments.checkpoint.empty() ? "neither" : "both"));

@@ -28,7 +28,7 @@ Report inspect(const std::string& path, const InspectOptions& options) {
     case FileKind::kArrow:
       return inspect_arrow_file(path, options);
     case FileKind::kArrowDataSet:
-      return inspect_arrow_files(path, list_hf_dataset(path), options);
+      return inspect_arrow_files(path, list_hf_dataset(path, /*must_be_whole=*/false), options);
     case FileKind::kEvents:
       return inspect_events(path, options);
     case FileKind::kTrace:

@@ -81,9 +81,7 @@ bool read_arguments(SampleArguments& arguments, const std::vector<std::string>& 
   app.add_flag("--shard", arguments.shards_weights,
                "Several ranks: each holds a part of FLUX's weights, for models larger than one GPU");
   app.add_flag("--no-grid", arguments.no_grid, "Single pictures only, without grid.png");
-  app.allow_extras();
-  if (!parse_command_line(app, args)) return false;
-  arguments.overrides = app.remaining();
+  if (!parse_with_overrides(app, args, arguments.overrides)) return false;
   if (arguments.run.empty() == arguments.weights.empty()) {
     throw ConfigError("[sample] expected a run's folder or --weights, got " +
                       std::string(arguments.run.empty() ? "neither" : "both"));

@@ -184,6 +184,13 @@ def test_what_cannot_be_drawn_is_said(millrace, run_folder, options, status, say
     assert says in result.stderr and result.stdout == ""
 
 
+def test_options_of_the_configuration_may_stand_anywhere(millrace, run_folder, tmp_path):
+    options = ["--prompt", "a", "--steps", "1", "--no-grid", "--output", tmp_path / "out"]
+    for words in ([run_folder, "--sample.guidance_scale", "3"], ["--sample.guidance_scale", "3", run_folder], ["--training.seed=7", run_folder]):
+        millrace("sample", *words, *options, env=QUIET)
+    assert sorted(os.listdir(tmp_path / "out")) == ["0-a.png"]
+
+
 def test_no_prompts_in_the_file(millrace, run_folder, tmp_path):
     (tmp_path / "empty.txt").write_text("\n \n")
     assert "expected a prompt" in millrace("sample", run_folder, "--prompts", tmp_path / "empty.txt", status=2).stderr
