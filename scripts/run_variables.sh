@@ -59,6 +59,7 @@ default_dataset_paths() {
       *) continue ;;
     esac
     if [[ -n $(config_value "$section" dataset_path <<< "$resolved") ]]; then continue; fi
+    [[ -n ${DATAROOT:-}${CONT:-} || -d $1 ]] || fail "[DATAROOT] expected the folder of the data sets, in which $name is, got nothing"
     overrides+=("--$section.dataset_path=$1/$folder")
     if [[ $name == *_preprocessed && -z $(config_value encoder empty_encodings_path <<< "$resolved") ]]; then
       overrides+=("--encoder.empty_encodings_path=$1/empty_encodings")

@@ -7,7 +7,8 @@
 #
 # The same as `millrace prepare empty-encodings $CONFIG_FILE ...` into DATAROOT/empty_encodings, which does nothing when they are
 # there, and `millrace launch -n $NGPU prepare encode $CONFIG_FILE ...`, after it has put DATAROOT and MODELROOT in the place of
-# /dataset and /models in the configuration. Everything after the script's name goes to both.
+# /dataset and /models in the configuration. Everything after the script's name goes to both, but --allow-damaged-shards and
+# --rows-per-file to the second alone.
 #
 #   --preprocessing.output_dataset_path=DIR   default: DATAROOT/cc12m_preprocessed of cc12m_disk, and so on
 #   --training.batch_size=N                   default: 256
@@ -28,14 +29,19 @@ source "$here/common.sh"
 
 find_run "$MILLRACE_ROOT/configs/flux_schnell_mlperf.toml"
 
-# --output and --rows-per-file are options of `prepare encode`, all others those of the configuration.
-output="" names_path=no
+# Three options are `prepare encode`'s own, all others those of the configuration.
+output="" names_set=no names_path=no
 encode=() options=()
 while (($# > 0)); do
   name=${1%%=*}
   name=${name//-/_}
   case $name in
     _h | __help) exec "$program" prepare encode --help ;;
+    __allow_damaged_shards)
+      encode+=(--allow-damaged-shards)
+      shift
+      continue
+      ;;
     __preprocessing.output_dataset_path | __output | _o | __rows_per_file)
       value=${1#*=}
       if [[ $1 != *=* ]]; then
@@ -47,6 +53,7 @@ while (($# > 0)); do
       shift
       continue
       ;;
+    __training.dataset) names_set=yes ;;
     __training.dataset_path) names_path=yes ;;
   esac
   options+=("$1")
@@ -54,23 +61,22 @@ while (($# > 0)); do
 done
 
 # Only the training data is read, in batches that need no room for a training step.
-overrides=(--eval.dataset= --eval.dataset_path= --training.batch_size=256)
+overrides=(--eval.dataset= --eval.dataset_path= --training.batch_size=256 --training.global_batch_size=-1)
 resolved=$(resolved_config "${overrides[@]}" "${options[@]}") || exit $?
 dataset=$(config_value training dataset <<< "$resolved")
 # Another data set than the configuration's does not lie where that one does.
-if [[ $names_path == no && $dataset != "$(resolved_config 2> /dev/null | config_value training dataset)" ]]; then
+if [[ $names_set == yes && $names_path == no && $dataset != "$(resolved_config 2> /dev/null | config_value training dataset)" ]]; then
   overrides+=(--training.dataset_path=)
   resolved=$(resolved_config "${overrides[@]}" "${options[@]}" 2> /dev/null)
 fi
 data=${DATAROOT:-/dataset}
-[[ -n ${DATAROOT:-} || -d $data ]] || fail "[DATAROOT] expected the folder of the data sets, got nothing"
+default_dataset_paths "$data"
 if [[ -z $output ]]; then
   case $dataset in
     cc12m_disk | coco) output=$data/${dataset%_disk}_preprocessed ;;
     *) fail "[--preprocessing.output_dataset_path] expected a folder for what becomes of '$dataset', got nothing" ;;
   esac
 fi
-default_dataset_paths "$data"
 relocate DATAROOT /dataset "data sets"
 relocate MODELROOT /models "models"
 

@@ -291,7 +291,9 @@ def test_help_is_that_of_train(run_train):
 
 
 def test_what_is_missing_is_named(run_train):
-    assert "[DATAROOT] expected the folder of the data sets" in run_train(status=2, DATAROOT=None).stderr
+    for config in ("flux_schnell_mlperf.toml", "flux_schnell_mlperf_preprocessed.toml"):
+        said = run_train(status=2, DATAROOT=None, CONFIG_FILE=str(ROOT / "configs" / config)).stderr
+        assert "[DATAROOT] expected the folder of the data sets" in said
     assert "[NGPU] expected a whole number of at least 1, got x" in run_train(status=2, NGPU="x").stderr
     assert "--training.steps" in run_train("--trainnig.steps=4", status=2).stderr
 
@@ -346,6 +348,8 @@ def test_where_preprocessing_reads_and_writes(run_preprocessing):
     encode = both_commands(run_preprocessing("--training.dataset", "cc12m_wds", "-o", "here", "--rows_per_file", "7"))[1]
     assert last(encode, "--training.dataset_path") == "/my data/cc12m-wds"
     assert (last(encode, "--output"), last(encode, "--rows-per-file")) == ("here", "7")
+    empty, encode = both_commands(run_preprocessing("--allow-damaged-shards", "--training.subset_size=9"))
+    assert "--allow-damaged-shards" in encode and "--allow-damaged-shards" not in empty and "--training.subset_size=9" in empty
 
 
 def test_what_preprocessing_misses_is_named(run_preprocessing):
