@@ -1,8 +1,10 @@
 #include "data/hf_dataset.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cstdio>
+#include <map>
+#include <regex>
+#include <set>
 
 #include "base/error.h"
 #include "base/files.h"
@@ -52,24 +54,25 @@ std::vector<fs::path> files_of_state(const fs::path& folder) {
 
 // Without state.json the names say how many there should be: data-00003-of-00017.arrow.
 void check_numbering(const fs::path& folder, const std::vector<fs::path>& files) {
+  static const std::regex numbered("(.*)-([0-9]{1,9})-of-([0-9]{1,9})[.]arrow");
+  std::map<std::pair<std::string, std::string>, std::set<int64_t>> found;  // by prefix and total
   for (const fs::path& file : files) {
-    const std::string name = file.stem().string();
-    const size_t of = name.rfind("-of-");
-    if (of == std::string::npos) continue;
-    int64_t count = 0;
-    const char *const first = name.data() + of + 4, *const last = name.data() + name.size();
-    if (std::from_chars(first, last, count).ptr != last) continue;
-    const std::string like = name.substr(0, name.find_last_of('-', of - 1) + 1);
-    const auto alike = std::count_if(files.begin(), files.end(), [&](const fs::path& other) {
-      return starts_with(other.stem().string(), like) && ends_with(other.stem().string(), name.substr(of));
-    });
-    if (alike == count) continue;
-    throw DataError(str("[", folder.string(), "] expected ", count, " files named ", like, "*", name.substr(of),
-                        ".arrow, got ", alike, " (try downloading the rest, or a pattern that matches what is there)"));
+    const std::string name = file.filename().string();
+    std::smatch parts;
+    if (std::regex_match(name, parts, numbered)) found[{parts[1], parts[3]}].insert(std::stoll(parts[2]));
+  }
+  for (const auto& [alike, numbers] : found) {
+    const auto& [prefix, total] = alike;
+    for (int64_t number = 0; number < std::stoll(total); ++number) {
+      if (numbers.contains(number)) continue;
+      throw DataError(str("[", folder.string(), "] expected ", total, " files named ", prefix, "-*-of-", total,
+                          ".arrow, got none with the number ", number,
+                          " (try downloading it, or a pattern that matches what is there)"));
+    }
   }
 }
 
-std::vector<fs::path> files_of_folder(const fs::path& folder) {
+std::vector<fs::path> files_of_folder(const fs::path& folder, bool must_be_whole) {
   if (fs::exists(folder / "dataset_dict.json")) {
     std::vector<std::string> splits;
     const nlohmann::json listing = read_json(folder / "dataset_dict.json");
@@ -84,13 +87,17 @@ std::vector<fs::path> files_of_folder(const fs::path& folder) {
     if (entry.path().extension() == ".arrow" && entry.is_regular_file()) paths.push_back(entry.path());
   }
   std::sort(paths.begin(), paths.end());
-  check_numbering(folder, paths);
+  if (must_be_whole) check_numbering(folder, paths);
   return paths;
 }
 
 }  // namespace
 
-std::vector<fs::path> list_hf_dataset(const std::string& path) {
+void check_hf_files(const fs::path& state) {
+  files_of_state(state.parent_path());
+}
+
+std::vector<fs::path> list_hf_dataset(const std::string& path, bool must_be_whole) {
   std::error_code ignored;
   std::vector<fs::path> files;
   const bool is_there = fs::exists(path, ignored);
@@ -98,12 +105,12 @@ std::vector<fs::path> list_hf_dataset(const std::string& path) {
   try {
     for (const fs::path& match : is_there ? std::vector<fs::path>{path} : glob_paths(path)) {
       if (fs::is_directory(match)) {
-        const std::vector<fs::path> inside = files_of_folder(match);
+        const std::vector<fs::path> inside = files_of_folder(match, must_be_whole);
         files.insert(files.end(), inside.begin(), inside.end());
       } else if (match.extension() == ".arrow") {
         files.push_back(match);
       } else if (match.filename() == "state.json") {
-        files_of_state(match.parent_path());  // "folder/*" means all of the folder: throws where a file is missing
+        check_hf_files(match);
       }
     }
   } catch (const fs::filesystem_error& error) {

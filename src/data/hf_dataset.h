@@ -13,8 +13,12 @@ namespace millrace {
 // The Arrow files, in order: of a folder saved with save_to_disk (the order of state.json's _data_files; without
 // state.json its *.arrow by name), one .arrow file, or what a glob matches ("/dataset/cc12m_preprocessed/*", as the
 // MLPerf README writes it; of a folder among the matches, its files). Throws DataError when there is none, and for a
-// DatasetDict, whose splits are named.
-std::vector<std::filesystem::path> list_hf_dataset(const std::string& path);
+// DatasetDict, whose splits are named; and, if it must be whole, for a folder that lacks a file which state.json names
+// or, without it, the numbers in the names call for.
+std::vector<std::filesystem::path> list_hf_dataset(const std::string& path, bool must_be_whole = true);
+
+// Throws DataError where a file that this state.json names is not beside it.
+void check_hf_files(const std::filesystem::path& state);
 
 struct HfDataFile {
   std::string name;  // in the folder: "data-00000-of-00002.arrow"

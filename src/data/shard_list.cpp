@@ -81,7 +81,7 @@ std::vector<fs::path> match(const std::string& text) {
   // "data_set/*" matches dataset_info.json and state.json as well, which says what files there should be.
   if (std::any_of(found.begin(), found.end(), is_arrow)) {
     for (const fs::path& path : found) {
-      if (path.filename() == "state.json") list_hf_dataset(path.parent_path().string());
+      if (path.filename() == "state.json") check_hf_files(path);
     }
     found.erase(std::remove_if(found.begin(), found.end(), std::not_fn(is_arrow)), found.end());
   }

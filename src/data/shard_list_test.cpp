@@ -9,7 +9,10 @@
 namespace millrace {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::ThrowsMessage;
 
 std::vector<std::string> names(const std::vector<ShardFile>& shards) {
   std::vector<std::string> result;
@@ -49,6 +52,41 @@ TEST(ListShards, WhatIsMissingIsNamed) {
   EXPECT_THROW(list_shards({folder.string() + "/*.tar"}), DataError);
   write_file_atomically(folder / "empty.tar", "");
   EXPECT_THROW(list_shards({folder.string()}), DataError);
+}
+
+// Empty Arrow files would be refused for that.
+void write_named(const TestFolder& folder, std::initializer_list<const char*> names) {
+  for (const char* name : names) write_file_atomically(folder / name, "x");
+}
+
+TEST(ListShards, FilesThatTheNumbersCallForMustBeThere) {
+  const TestFolder whole, holed, without_the_last, alone;
+  write_named(whole, {"data-00000-of-00002.arrow", "data-00001-of-00002.arrow", "data-val-0-of-1.arrow",
+                      "best-of-5.arrow", "cache-1.arrow", "x-1-of-.arrow"});
+  EXPECT_EQ(list_shards({whole.string()}).size(), 6);
+  write_named(holed, {"train-00000-of-00003.arrow", "train-00002-of-00003.arrow"});
+  EXPECT_THAT([&] { list_shards({holed.string()}); },
+              ThrowsMessage<DataError>(AllOf(HasSubstr(holed.string()), HasSubstr("3 files named train-*-of-00003"),
+                                             HasSubstr("the number 1 "))));
+  write_named(without_the_last, {"a-0-of-2.arrow", "b-0-of-1.arrow"});
+  EXPECT_THAT([&] { list_shards({without_the_last.string()}); }, ThrowsMessage<DataError>(HasSubstr("named a-*-of-2")));
+  EXPECT_EQ(list_shards({holed.string() + "/*"}).size(), 2);  // a pattern means what is there
+}
+
+TEST(ListShards, FilesThatStateJsonNamesMustBeThereForAPatternToo) {
+  const TestFolder folder;
+  write_named(folder, {"data-00000-of-00001.arrow"});
+  write_file_atomically(folder / "state.json", R"({"_data_files": [{"filename": "data-00000-of-00001.arrow"}]})");
+  const std::filesystem::path before = std::filesystem::current_path();
+  std::filesystem::current_path(folder.string());
+  for (const std::string& place : {folder.string(), folder.string() + "/*", std::string("*"), std::string("./*")}) {
+    EXPECT_EQ(list_shards({place}).size(), 1) << place;
+  }
+  std::filesystem::current_path(before);
+  write_file_atomically(folder / "state.json", R"({"_data_files": [{"filename": "b.arrow"}]})");
+  for (const char* pattern : {"", "/*"}) {
+    EXPECT_THAT([&] { list_shards({folder.string() + pattern}); }, ThrowsMessage<DataError>(HasSubstr("b.arrow")));
+  }
 }
 
 TEST(ListShards, TheFingerprintIsOfNamesAndSizesNotOfThePlace) {

@@ -62,7 +62,8 @@ std::optional<std::span<const std::byte>> ArrowColumnReader::bytes_of(const arro
     case arrow::Type::LARGE_LIST:
       return first_of_list<int64_t>(data, row);
     default:
-      fail(row, "string or binary, a struct with such a field \"bytes\", or a list of these", data_->type->ToString());
+      fail(row, "string or binary, a struct with such a field \"bytes\", or a list of strings or binaries",
+           data_->type->ToString());
   }
 }
 

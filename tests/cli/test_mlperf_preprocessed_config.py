@@ -1,5 +1,6 @@
 """Our configuration for MLPerf's preprocessed data beside the reference's own file of that name."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def test_ours_leaves_out_what_its_first_lines_name():
     head = OURS.read_text().split("[job]")[0]
     snapshots = {"enable_memory_snapshot", "save_memory_snapshot_folder"}
     assert snapshots < left_out and "the memory snapshots" in head
-    assert [key for key in left_out - snapshots if key not in head] == []
+    assert [key for key in left_out - snapshots if not re.search(rf"\b{key}\b", head)] == []
     for section, values in ours.items():
         for key, value in values.items():
             assert theirs.get(section, {}).get(key, value) == value, f"{section}.{key}"

@@ -81,6 +81,17 @@ std::shared_ptr<arrow::RecordBatch> every_type() {
   arrays.push_back(
       value_of(arrow::StructArray::Make({arrays[1], arrays[0]}, std::vector<std::string>{"bytes", "path"})));
   fields.push_back(arrow::field("png", arrays.back()->type()));
+  const auto add_list = [&](const std::string& name, auto&& list, auto& values) {
+    if (!list.Append().ok() || !values.Append("first").ok() || !values.Append("second").ok() ||
+        !list.AppendNull().ok() || !list.Append().ok()) {
+      std::abort();
+    }
+    arrays.push_back(value_of(list.Finish()));
+    fields.push_back(arrow::field(name, arrays.back()->type()));
+  };
+  const auto texts = std::make_shared<arrow::StringBuilder>(), more = std::make_shared<arrow::StringBuilder>();
+  add_list("texts", arrow::ListBuilder(arrow::default_memory_pool(), texts), *texts);
+  add_list("large_texts", arrow::LargeListBuilder(arrow::default_memory_pool(), more), *more);
   arrays.push_back(std::make_shared<arrow::NullArray>(3));
   fields.push_back(arrow::field("none", arrow::null()));
   return arrow::RecordBatch::Make(arrow::schema(fields), 3, arrays);

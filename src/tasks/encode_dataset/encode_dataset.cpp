@@ -9,11 +9,14 @@
 #include "base/text.h"
 #include "config/dataset_kind.h"
 #include "data/dataset_files.h"
+#include "data/picture_decoder.h"
 #include "tasks/encode_dataset/encode_networks.h"
 #include "tasks/encode_dataset/output_folder.h"
 #include "tasks/encode_dataset/sample_table.h"
 #include "tasks/encode_dataset/unit_encoder.h"
+#include "tasks/flux_pretrain/dataset_survey.h"
 #include "tasks/flux_pretrain/encoder_identity.h"
+#include "tasks/flux_pretrain/flux_setup.h"
 #include "tasks/rank_session.h"
 
 namespace millrace {
@@ -38,6 +41,8 @@ nlohmann::ordered_json make_manifest(const RunConfig& config, const EncodeNetwor
   manifest["t5"]["shape"] = {shapes.num_tokens, shapes.token_width};
   manifest["clip"]["shape"] = {shapes.pooled_width};
   manifest["autoencoder"]["shape"] = {shapes.latent_channels, shapes.latent_rows, shapes.latent_columns};
+  manifest["autoencoder"]["arithmetic"] =
+      autoencoder_dtype(networks.dtype, networks.device) == torch::kBFloat16 ? "bfloat16" : "float32";
   manifest["arithmetic"] = networks.dtype == torch::kBFloat16 ? "bfloat16" : "float32";
   manifest["dataset"] = {{"kind", config.training.dataset},
                          {"files", files.size()},
@@ -47,25 +52,6 @@ nlohmann::ordered_json make_manifest(const RunConfig& config, const EncodeNetwor
                          {"seed", config.training.seed.value_or(0)}};
   manifest["rows_per_file"] = rows_per_file;
   return manifest;
-}
-
-// Samples of every file; the ranks share out the reading. DataError for a file that was cut short, unless it is
-// allowed.
-std::vector<int64_t> count_samples(ShardCache& cache, bool allow_damaged, Group& ranks, torch::Device device) {
-  const auto num_files = static_cast<int64_t>(cache.shards().size());
-  torch::Tensor counts = torch::zeros({num_files}, torch::kInt64);
-  for (int64_t i = ranks.rank(); i < num_files; i += ranks.size()) {
-    const auto shard = cache.get(static_cast<size_t>(i));
-    if (!shard->damage().empty() && !allow_damaged) {
-      throw DataError(str("[", shard->path().string(), "] expected a whole file, got ", shard->damage(),
-                          " (try downloading it again, or --allow-damaged-shards to take what is there)"));
-    }
-    counts[i] = static_cast<int64_t>(shard->size());
-  }
-  counts = counts.to(device);
-  ranks.all_reduce(counts).wait();
-  counts = counts.cpu();
-  return {counts.const_data_ptr<int64_t>(), counts.const_data_ptr<int64_t>() + num_files};
 }
 
 // Which units are left, as rank 0 sees it: ranks might see the folder at different times.
@@ -154,6 +140,7 @@ class DatasetEncoding {
         ranks_(ranks),
         world_(ranks.mesh().world()),
         kind_(kind_of_pictures(config.training.dataset)),
+        place_(config.training.dataset_path.empty() ? kind_.usual_path : config.training.dataset_path),
         cache_(list_dataset(kind_, config.training.dataset_path, "training.dataset_path")) {
     networks_.device = device;
   }
@@ -161,10 +148,18 @@ class DatasetEncoding {
   EncodeSummary run() {
     load_autoencoder(networks_, config_);
     const EncodingShapes shapes = encoding_shapes(networks_, config_);
-    const SampleTable table(count_samples(cache_, options_.allow_damaged_shards, world_, networks_.device),
-                            config_.training.subset_size.value_or(kind_.subset_size));
-    if (table.size() == 0) {
-      throw DataError(str("[", config_.training.dataset_path, "] expected samples to encode, got none"));
+    const int64_t limit = config_.training.subset_size.value_or(kind_.subset_size);
+    const DatasetSurvey survey = survey_dataset(cache_, world_, networks_.device);
+    if (!options_.allow_damaged_shards) {
+      check_files_are_whole(survey, cache_.shards(), limit,
+                            "downloading it again, or --allow-damaged-shards to take what is there");
+    }
+    const SampleTable table(survey.samples, limit);
+    if (table.size() == 0) throw DataError(str("[", place_, "] expected samples to encode, got none"));
+    if (kind_.needs_timesteps) {
+      PictureDecoderOptions pictures{.skip_small = false, .wants_timesteps = true};
+      pictures.transform.size = static_cast<int>(config_.training.img_size);
+      check_first_timestep(cache_, PictureDecoder(pictures));
     }
     const int64_t rows_per_file =
         options_.rows_per_file > 0
@@ -263,7 +258,7 @@ class DatasetEncoding {
     }
     const double limit = config_.training.max_bad_samples;
     if (static_cast<double>(bad) <= limit * static_cast<double>(seen)) return;
-    throw DataError(str("[", config_.training.dataset_path, "] expected at most ", format_double("%g", 100 * limit),
+    throw DataError(str("[", place_, "] expected at most ", format_double("%g", 100 * limit),
                         " % bad samples (training.max_bad_samples), got ", bad, " of ", seen,
                         ", the first: ", example));
   }
@@ -273,6 +268,7 @@ class DatasetEncoding {
   Communicator& ranks_;
   Group& world_;
   const DatasetKind& kind_;
+  const std::string place_;
   ShardCache cache_;
   EncodeNetworks networks_;
 };

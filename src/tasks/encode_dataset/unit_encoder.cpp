@@ -9,6 +9,7 @@
 #include "data/picture_decoder.h"
 #include "formats/json.h"
 #include "formats/npy.h"
+#include "tasks/flux_pretrain/dataset_survey.h"
 
 namespace millrace {
 namespace {
@@ -141,8 +142,7 @@ std::vector<UnitEncoder::Row> UnitEncoder::check(const SampleRange& unit, UnitRe
     switch (checked.check.verdict) {
       case CheckedSample::Verdict::kUsable:
         if (kind_.needs_timesteps && checked.row.timestep < 0) {
-          throw DataError("[" + checked.row.shard->describe(checked.row.sample) +
-                          "] expected a timestep of 0 to 7, got " + "none (`millrace prepare coco` numbers samples)");
+          throw_without_timestep(checked.row.shard->describe(checked.row.sample));
         }
         counter_.add_usable();
         rows.push_back(std::move(checked.row));

@@ -40,21 +40,16 @@ std::string tokenizer_hash(const std::string& folder_or_file, const std::string&
   return checksum_text(checksum64(sums.data(), sums.size() * sizeof(uint64_t)));
 }
 
-// In a data set's folder, or beside a file of it.
-fs::path manifest_of(const fs::path& dataset) {
-  return (fs::is_directory(dataset) ? dataset : dataset.parent_path()) / kEncodingsManifest;
-}
-
-// What encoder_identity() wrote into a manifest.
-nlohmann::ordered_json identity_in(const nlohmann::ordered_json& manifest) {
-  nlohmann::ordered_json identity = nlohmann::ordered_json::object();
+// Of what encoder_identity() wrote into a manifest.
+nlohmann::ordered_json networks_in(const nlohmann::ordered_json& manifest) {
+  nlohmann::ordered_json networks = nlohmann::ordered_json::object();
   for (const char* encoder : {"t5", "clip", "autoencoder"}) {
-    for (const char* key : {"weights", "tokenizer", "tokens"}) {
+    for (const char* key : {"weights", "tokens"}) {
       const auto part = manifest.find(encoder);
-      if (part != manifest.end() && part->is_object() && part->contains(key)) identity[encoder][key] = part->at(key);
+      if (part != manifest.end() && part->is_object() && part->contains(key)) networks[encoder][key] = part->at(key);
     }
   }
-  return identity;
+  return networks;
 }
 
 }  // namespace
@@ -95,18 +90,24 @@ std::string describe_difference(const nlohmann::ordered_json& wanted, const nloh
   return "";
 }
 
-void check_encoded_alike(const fs::path& first, const fs::path& second) {
-  const fs::path one = manifest_of(first), other = manifest_of(second);
-  if (!fs::exists(one) || !fs::exists(other)) return;
-  const std::string difference =
-      describe_difference(identity_in(read_encodings_manifest(one)), identity_in(read_encodings_manifest(other)));
-  if (difference.empty()) return;
-  throw ModelError(str("[", other.string(), "] ", difference, " (", one.parent_path().string(),
-                       " was encoded with another network: encode one of them again)"));
+void check_encoded_alike(const std::vector<fs::path>& folders) {
+  fs::path first;
+  nlohmann::ordered_json wanted;
+  for (const fs::path& folder : folders) {
+    const fs::path file = folder / kEncodingsManifest;
+    if (!fs::exists(file)) continue;
+    const nlohmann::ordered_json found = networks_in(read_encodings_manifest(file));
+    if (first.empty()) first = folder, wanted = found;
+    const std::string difference = describe_difference(wanted, found);
+    if (difference.empty()) continue;
+    throw ModelError(str("[", file.string(), "] ", difference, " (as in ", first.string(),
+                         ": they were encoded with different networks, encode one of them again)"));
+  }
 }
 
 void check_encoded_with(const fs::path& dataset, const EncoderConfig& encoder) {
-  const fs::path file = manifest_of(dataset);
+  const fs::path folder = fs::is_directory(dataset) ? dataset : dataset.parent_path();
+  const fs::path file = folder / kEncodingsManifest;
   if (!fs::exists(file)) return;
   const nlohmann::ordered_json found = read_encodings_manifest(file);
   // A run from encodings does not load the networks that its configuration names; they need not be on its machine.

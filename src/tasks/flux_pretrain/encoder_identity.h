@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -26,9 +27,9 @@ nlohmann::ordered_json encoder_identity(const EncoderConfig& encoder);
 // configuration does. What either leaves open, or is not there, is not judged.
 void check_encoded_with(const std::filesystem::path& dataset, const EncoderConfig& encoder);
 
-// Throws ModelError where the manifests of two places, as above, name different encoders. A place without one is not
-// judged.
-void check_encoded_alike(const std::filesystem::path& first, const std::filesystem::path& second);
+// Throws ModelError where the manifests in these folders name different networks, or numbers of tokens. A folder
+// without one is not judged; nor are tokenizers, which come as different files that do the same.
+void check_encoded_alike(const std::vector<std::filesystem::path>& folders);
 
 // The first difference as "expected X, got Y", with the keys that lead there; empty: wanted and found are equal as far
 // as both have a key.

@@ -3,7 +3,6 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "data/dataset_files.h"
-#include "data/sample_shard.h"
 #include "tasks/flux_pretrain/encoder_identity.h"
 #include "tasks/flux_pretrain/flux_setup.h"
 
@@ -19,15 +18,6 @@ FluxDataset open_dataset(const std::string& kind, const std::string& path, const
   return dataset;
 }
 
-// Validation finds every sample without a timestep, but hours after the start.
-void probe_timesteps(const ShardFile& file) {
-  const std::shared_ptr<const SampleShard> shard = open_shard(file);
-  if (shard->size() == 0 || shard->is_damage(0) || shard->timestep(0)) return;
-  throw DataError("[" + shard->describe(0) +
-                  "] expected a timestep of 0 to 7, got none (`millrace prepare coco` writes " +
-                  "them; validation.dataset = \"webdataset\" or \"preprocessed\" numbers samples in their order)");
-}
-
 }  // namespace
 
 FluxDataset training_dataset(const RunConfig& config) {
@@ -37,10 +27,8 @@ FluxDataset training_dataset(const RunConfig& config) {
 FluxDataset validation_dataset(const RunConfig& config) {
   const ValidationConfig& validation = config.validation;
   // A data set without a kind is of the training data's.
-  FluxDataset dataset = open_dataset(validation.dataset.empty() ? config.training.dataset : validation.dataset,
-                                     validation.dataset_path, "validation.dataset_path");
-  if (dataset.kind->needs_timesteps) probe_timesteps(dataset.shards.front());
-  return dataset;
+  return open_dataset(validation.dataset.empty() ? config.training.dataset : validation.dataset,
+                      validation.dataset_path, "validation.dataset_path");
 }
 
 void check_encodings(const FluxDataset& dataset, const RunConfig& config, const flux::FluxConfig& sizes,

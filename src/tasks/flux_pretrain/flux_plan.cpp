@@ -138,7 +138,9 @@ class Planner {
   }
 
   // The encoders run before the model: their activations and the model's are never alive together.
-  int64_t encoder_activations(int64_t batch) const { return encoders_.activations_per_sample * element_size() * batch; }
+  int64_t encoder_activations(int64_t batch) const { return encoders_.activations_per_sample * picture_size() * batch; }
+  // Bytes of an autoencoder's number, whose activations are the largest.
+  int64_t picture_size() const { return options_.on_cpu ? 4 : element_size(); }
   // Ranks that share out T5's weights, and CLIP's.
   int64_t t5_ranks() const {
     const std::string& shard = config_.encoder.shard;
@@ -146,8 +148,9 @@ class Planner {
   }
   int64_t clip_ranks() const { return config_.encoder.shard == "true" ? step_.mesh.dp_shard : 1; }
   int64_t encoder_weights() const {
-    const int64_t whole = encoders_.parameters - encoders_.t5.parameters - encoders_.clip.parameters;
-    return (whole + encoders_.t5.held(t5_ranks()) + encoders_.clip.held(clip_ranks())) * element_size();
+    const int64_t autoencoder = encoders_.parameters - encoders_.t5.parameters - encoders_.clip.parameters;
+    return autoencoder * picture_size() +
+           (encoders_.t5.held(t5_ranks()) + encoders_.clip.held(clip_ranks())) * element_size();
   }
   int64_t total_peak(const StepMemory& memory, int64_t batch) const {
     const int64_t kept = memory.parameters + memory.gradients + memory.optimizer;

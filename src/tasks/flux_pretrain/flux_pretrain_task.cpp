@@ -2,17 +2,20 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <set>
 #include <utility>
 
 #include "base/error.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "data/shard_cache.h"
 #include "diffusion/flow_matching.h"
 #include "diffusion/pictures.h"
 #include "metrics/flops.h"
 #include "models/flux/weight_names.h"
 #include "models/model_table.h"
+#include "tasks/flux_pretrain/dataset_survey.h"
 #include "tasks/flux_pretrain/encoder_identity.h"
 #include "tasks/flux_pretrain/flux_batches.h"
 #include "tasks/flux_pretrain/flux_data.h"
@@ -58,6 +61,7 @@ class FluxPretrainTask : public Task {
       }
     }
     check_encoded_by_the_same();
+    if (validation_data_ && !validation_data_->kind->is_made_up) check_validation_data();
     const int64_t multiple = downscale() * patch_size(config_);
     if (config_.training.img_size % multiple != 0) {
       throw ConfigError(str("[training.img_size] expected a multiple of ", multiple,
@@ -199,12 +203,25 @@ class FluxPretrainTask : public Task {
   // Training and validation data, and the empty prompt that takes the place of captions.
   void check_encoded_by_the_same() const {
     if (!training_data_ || !training_data_->shapes) return;
-    const std::filesystem::path training = training_data_->shards.front().path;
-    if (validation_data_ && validation_data_->shapes) {
-      check_encoded_alike(training, validation_data_->shards.front().path);
+    std::set<std::filesystem::path> folders;
+    for (const auto& data : {training_data_, validation_data_}) {
+      if (!data || !data->shapes) continue;
+      for (const ShardFile& file : data->shards) folders.insert(file.path.parent_path());
     }
     const std::string& empty = config_.encoder.empty_encodings_path;
-    if (!empty.empty() && config_.training.classifier_free_guidance_prob > 0) check_encoded_alike(training, empty);
+    if (!empty.empty() && config_.training.classifier_free_guidance_prob > 0) folders.insert(empty);
+    check_encoded_alike({folders.begin(), folders.end()});
+  }
+
+  // At the start rather than at the first validation, which may be hours later.
+  void check_validation_data() const {
+    ShardCache cache(validation_data_->shards);
+    check_files_are_whole(survey_dataset(cache, mesh_.world(), device_), validation_data_->shards,
+                          validation_data_->kind->subset_size,
+                          "downloading it again: the loss would be that of some of the samples");
+    if (validation_data_->kind->needs_timesteps && !config_.validation.all_timesteps) {
+      check_first_timestep(cache, *make_decoder(validation_options()));
+    }
   }
 
   int64_t downscale() const {

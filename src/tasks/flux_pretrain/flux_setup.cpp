@@ -59,6 +59,11 @@ torch::Dtype compute_dtype(const RunConfig& config, torch::Device device) {
   return __builtin_cpu_supports("avx512bf16") ? torch::kBFloat16 : torch::kFloat32;
 }
 
+// A CPU's fp32 convolutions are faster than those in bf16 (kernels/winograd), and more exact.
+torch::Dtype autoencoder_dtype(torch::Dtype dtype, torch::Device device) {
+  return device.is_cpu() ? torch::kFloat32 : dtype;
+}
+
 std::unique_ptr<PictureCodec> make_picture_codec(const RunConfig& config, torch::Dtype dtype, torch::Device device) {
   const std::string& path = config.encoder.autoencoder_path;
   if (path == "none") return pixel_codec();
@@ -66,10 +71,8 @@ std::unique_ptr<PictureCodec> make_picture_codec(const RunConfig& config, torch:
     throw ConfigError(
         "[encoder.autoencoder_path] expected a file, \"random\" or \"none\" to train on pictures, got nothing");
   }
-  // A CPU's fp32 convolutions are faster than those in bf16 (kernels/winograd), and more exact.
-  const torch::Dtype arithmetic = device.is_cpu() ? torch::kFloat32 : dtype;
   return autoencoder_codec({path == kRandomNetwork ? std::string() : path, config.encoder.autoencoder_shift,
-                            config.encoder.autoencoder_scale, arithmetic, device});
+                            config.encoder.autoencoder_scale, autoencoder_dtype(dtype, device), device});
 }
 
 CaptionEncoders make_caption_encoders(const RunConfig& config, const flux::FluxConfig& sizes, torch::Dtype dtype,

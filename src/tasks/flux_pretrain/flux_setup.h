@@ -19,6 +19,8 @@ int64_t patch_size(const RunConfig& config);  // 2 unless set
 // training.mixed_precision_param; auto: bfloat16 on GPUs and on CPUs with bfloat16 instructions.
 torch::Dtype compute_dtype(const RunConfig& config, torch::Device device);
 
+// What the autoencoder computes in where the rest computes in dtype.
+torch::Dtype autoencoder_dtype(torch::Dtype dtype, torch::Device device);
 std::unique_ptr<PictureCodec> make_picture_codec(const RunConfig& config, torch::Dtype dtype, torch::Device device);
 
 // The two encodings that FLUX takes, cached as the configuration says.
