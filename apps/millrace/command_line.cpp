@@ -52,7 +52,8 @@ bool parse_with_overrides(CLI::App& app, const std::vector<std::string>& args, s
     throw ConfigError("[" + split.others[0] + "] expected an option of this command (try " + app.get_name() +
                       " --help)");
   }
-  own.insert(own.end(), split.positional.begin(), split.positional.end());
+  // In front: an option that takes several values would take what stands behind it.
+  own.insert(own.begin(), split.positional.begin(), split.positional.end());
   overrides = split.overrides;
   if (!split.config_file.empty()) overrides.push_back("--job.config_file=" + split.config_file);
   return parse_command_line(app, own);

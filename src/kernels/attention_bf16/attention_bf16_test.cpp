@@ -18,6 +18,7 @@ class AttentionBf16 : public testing::TestWithParam<bool> {
  protected:
   void SetUp() override { torch::manual_seed(6); }
 };
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(AttentionBf16);
 INSTANTIATE_TEST_SUITE_P(WhereSupported, AttentionBf16,
                          testing::ValuesIn(std::vector<bool>(has_bf16_dot_products() ? 1 : 0, true)));
 

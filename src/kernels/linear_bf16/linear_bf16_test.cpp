@@ -37,6 +37,7 @@ class LinearBf16Test : public testing::TestWithParam<bool> {
  protected:
   void SetUp() override { torch::manual_seed(5); }
 };
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(LinearBf16Test);
 INSTANTIATE_TEST_SUITE_P(WhereSupported, LinearBf16Test,
                          testing::ValuesIn(std::vector<bool>(has_bf16_dot_products() ? 1 : 0, true)));
 
