@@ -28,8 +28,15 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+def is_running(pid):
+    try:
+        return b") Z " not in Path(f"/proc/{pid}/stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):  # the latter where it ends between opening and reading
+        return False
+
+
 def running(pids):
-    return [pid for pid in pids if Path(f"/proc/{pid}").exists() and b") Z " not in Path(f"/proc/{pid}/stat").read_bytes()]
+    return [pid for pid in pids if is_running(pid)]
 
 
 def test_killed_tests_leave_no_process():
