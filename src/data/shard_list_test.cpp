@@ -60,7 +60,7 @@ void write_named(const TestFolder& folder, std::initializer_list<const char*> na
 }
 
 TEST(ListShards, FilesThatTheNumbersCallForMustBeThere) {
-  const TestFolder whole, holed, without_the_last, alone;
+  const TestFolder whole, holed, without_the_last;
   write_named(whole, {"data-00000-of-00002.arrow", "data-00001-of-00002.arrow", "data-val-0-of-1.arrow",
                       "best-of-5.arrow", "cache-1.arrow", "x-1-of-.arrow"});
   EXPECT_EQ(list_shards({whole.string()}).size(), 6);

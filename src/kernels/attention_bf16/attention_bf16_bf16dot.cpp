@@ -15,9 +15,8 @@ void pack_keys(const AttentionBf16Args& args) {
   for (int64_t key = 0; key < args.keys; key += kPanelColumns, panel += kPanelColumns * padded(args.size) / 2) {
     for (int64_t half = 0; half < 2; ++half) {
       const int64_t first = key + 16 * half;
-      const int64_t count = first < args.keys ? smaller(16, args.keys - first) : 0;
-      pack_pairs({args.k.rows + first * args.k.stride, args.k.stride, count, args.size}, padded(args.size),
-                 panel + 16 * half, kPanelColumns, 16);
+      pack_pairs({args.k.rows + first * args.k.stride, args.k.stride, smaller(16, args.keys - first), args.size},
+                 padded(args.size), panel + 16 * half, kPanelColumns, 16);
     }
   }
 }

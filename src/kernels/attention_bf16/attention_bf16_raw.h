@@ -30,7 +30,7 @@ struct AttentionBf16Args {
   uint16_t* weights;       // kTileRows rows of the keys' padded number
 };
 
-// Whatever that memory holds.
+// Writes out. What the memory held before does not matter.
 void attention_bf16_head(const AttentionBf16Args& args);
 
 }  // namespace millrace
