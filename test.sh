@@ -2,7 +2,7 @@
 # Runs every check of the project, in the order of the list below, and stops at the first that fails.
 #
 #   ./test.sh                everything
-#   ./test.sh --fast         without the further builds (no-cuda, hip, sanitizers)
+#   ./test.sh --fast         for while you work: without the slow tests and the further builds
 #   ./test.sh STAGE...       only these
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -12,7 +12,15 @@ stage_format() { scripts/check_format.sh; }                   # clang-format
 stage_layers() { .venv/bin/python tools/check_layers.py; }    # who may include whom, file lengths
 stage_build() { scripts/build.sh release; }                   # warnings are errors
 stage_unit() { ctest --preset release -j "$(nproc)"; }        # *_test.cpp
-stage_python() { .venv/bin/python -m pytest; }                # tests/: what crosses folders, and parity with the peers
+stage_python() {                                              # tests/: what crosses folders, and parity with the peers
+  local part parts commands=()
+  parts=$(($(nproc) < 8 ? $(nproc) : 8))
+  for ((part = 1; part <= parts; ++part)); do commands+=("quick_tests --part $part/$parts"); done
+  at_once "${commands[@]}"
+}
+stage_slow() {                                                # many ranks, kills, time-outs; jobs on a Slurm cluster
+  at_once "slow_tests --part 1/2" "slow_tests --part 2/2" cluster_tests # each of them waits now and then
+}
 stage_docs() { .venv/bin/python tools/check_docs.py; }        # the commands and the paths in the docs
 stage_no_cuda() { scripts/build.sh no-cuda millrace_kernels; } # a machine without a CUDA toolkit
 stage_hip() {                                                 # every GPU kernel for AMD: 64 lanes in a wave, and 32
@@ -24,7 +32,37 @@ stage_sanitizers() {                                          # address and unde
   ctest --preset asan -L torch_free -j "$(nproc)"
 }
 
-all_stages=(setup format layers build unit python docs no_cuda hip sanitizers)
+# Importing a file of tests takes seconds where it imports a peer: only files that have tests of the kind are read.
+quick_tests() {
+  grep -rLZ '^pytestmark = pytest.mark.slow$' tests --include='test_*.py' | xargs -0 .venv/bin/python -m pytest -m "not slow" "$@"
+}
+slow_tests() {
+  grep -rlZ 'pytest.mark.slow' tests --include='test_*.py' --exclude-dir=slurm | xargs -0 .venv/bin/python -m pytest -m slow "$@"
+}
+cluster_tests() { .venv/bin/python -m pytest -m slow tests/slurm; }
+
+# at_once COMMAND...: runs all of them at the same time. The first prints as it goes; then comes what the others printed.
+at_once() {
+  local command logs pids=() failed=no i
+  logs=$(mktemp -d)
+  trap 'kill 0' INT # which bash keeps from what it starts in the background
+  export OMP_WAIT_POLICY=passive # threads that wait by spinning would take the cores from the other commands
+  for command in "${@:2}"; do
+    # shellcheck disable=SC2086 # its words
+    $command > "$logs/${#pids[@]}" 2>&1 &
+    pids+=($!)
+  done
+  # shellcheck disable=SC2086
+  $1 || failed=yes
+  for i in "${!pids[@]}"; do
+    wait "${pids[i]}" || failed=yes
+    cat "$logs/$i"
+  done
+  rm -r "$logs"
+  [[ $failed == no ]]
+}
+
+all_stages=(setup format layers build unit python slow docs no_cuda hip sanitizers)
 stages=("${all_stages[@]}")
 if [[ ${1:-} == --fast ]]; then
   stages=(setup format layers build unit python docs)

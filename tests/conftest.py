@@ -10,6 +10,27 @@ ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = Path(os.environ.get("MILLRACE", ROOT / "build" / "millrace"))
 
 
+def pytest_addoption(parser):
+    parser.addoption("--part", metavar="K/N", help="run the K-th of N parts of the named files of tests")
+
+
+def pytest_configure(config):
+    if config.getoption("--part"):
+        part, parts = map(int, config.getoption("--part").split("/"))
+        config.args = list(map(str, files_of_part([Path(name) for name in config.args], part, parts)))
+
+
+def files_of_part(files: list[Path], part: int, parts: int) -> list[Path]:
+    """Neighbours stay together, as far as parts of about as much text allow: they import the same peers, which takes seconds."""
+    total = sum(file.stat().st_size for file in files)
+    chosen, before = [], 0
+    for file in sorted(files):
+        if before * parts // total == part - 1:
+            chosen.append(file)
+        before += file.stat().st_size
+    return chosen
+
+
 def pytest_collection_modifyitems(config, items):
     """Tests marked `gpu` run where a GPU is; elsewhere they are deselected, which pytest's summary counts."""
     if Path("/dev/nvidia0").exists() or Path("/dev/kfd").exists():
@@ -57,7 +78,7 @@ def emoji_set(program, tmp_path_factory):
         path = folder / f"{count}-{size}"
         if not path.exists():
             command = [program, "prepare", "emoji", "--output", path, "--size", str(size), "--count", str(count)]
-            subprocess.run(command, check=True, timeout=120, capture_output=True)
+            subprocess.run(command, check=True, timeout=300, capture_output=True)
         return path
 
     return make

@@ -13,8 +13,8 @@ import subprocess
 import threading
 import time
 import urllib.parse
+from collections.abc import Callable
 from dataclasses import dataclass, field
-
 
 TOKEN = "hf_test0123456789SECRET"
 STATE = ".millrace-download"  # the folder inside the output folder
@@ -56,7 +56,8 @@ class Fault:
     """How one answer goes wrong."""
 
     status: int = 0  # instead of 200 or 206
-    headers: dict = field(default_factory=dict)
+    headers: dict | Callable[[], dict] = field(default_factory=dict)  # a function: those of the moment of the answer
+    wait_for: Callable[[], object] | None = None  # called before the answer, in the connection's own thread
     break_after: int = -1  # close the connection after so many bytes of the body
     stall_after: int = -1  # send so many bytes of the body and then nothing
     silent: bool = False  # take the request and answer nothing
@@ -84,6 +85,8 @@ class Request:
     path: str
     host: str
     headers: dict
+    received_at: float  # time.monotonic()
+    answered_at: float = 0  # when the head was sent
     sent: int = 0  # bytes of the body that were sent
 
 
@@ -217,7 +220,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def answer(self):
         state = self.server_state
-        request = Request(self.command, self.path, self.headers.get("Host", ""), dict(self.headers.items()))
+        request = Request(self.command, self.path, self.headers.get("Host", ""), dict(self.headers.items()), time.monotonic())
         with state.lock:
             state.requests.append(request)
             resource = state.resources.get(self.path) or state.resources.get(self.path.split("?")[0])
@@ -228,19 +231,23 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 resource.content = fault.content
             if fault.etag is not None:
                 resource.etag = fault.etag
+        if fault.wait_for:
+            fault.wait_for()
         if fault.silent:
-            state.stopping.wait(60)
+            state.stopping.wait()
             self.close_connection = True
             return
+        headers = fault.headers() if callable(fault.headers) else fault.headers
+        request.answered_at = time.monotonic()
         if resource is None:
             return self.plain(404, {"X-Error-Code": "EntryNotFound"})
         if resource.needs_token and self.headers.get("Authorization") != f"Bearer {resource.needs_token}":
             return self.plain(401, {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access to this is restricted"})
         if fault.status:
-            return self.plain(fault.status, fault.headers)
+            return self.plain(fault.status, headers)
         if resource.redirect:
             return self.plain(302, resource.headers | {"Location": resource.redirect})
-        self.content(request, resource, fault)
+        self.content(request, resource, fault, headers)
 
     def plain(self, status, headers):
         body = f"status {status}".encode()
@@ -252,7 +259,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    def content(self, request, resource, fault):
+    def content(self, request, resource, fault, headers):
         content, first = resource.content, 0
         wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         condition = self.headers.get("If-Range")
@@ -266,7 +273,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
         if resource.etag:
             self.send_header("ETag", resource.etag)
-        for name, value in (resource.headers | fault.headers).items():
+        for name, value in (resource.headers | headers).items():
             self.send_header(name, value)
         body = content[first:]
         self.send_header("Content-Length", str(len(body) + fault.declare))
@@ -283,7 +290,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if resource.bytes_per_second and self.server_state.stopping.wait(len(piece) / resource.bytes_per_second):
                 break
         if fault.stall_after >= 0:
-            self.server_state.stopping.wait(60)
+            self.server_state.stopping.wait()
         if limit < len(body) or fault.declare > 0:
             self.close_connection = True
 
@@ -293,7 +300,7 @@ def make_certificate(folder, names=("localhost",)):
     folder.mkdir(parents=True, exist_ok=True)
 
     def openssl(*arguments):
-        subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True, timeout=60)
+        subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True, timeout=300)
 
     ca, ca_key, key, request, certificate = (folder / n for n in ("ca.pem", "ca.key", "key.pem", "req.pem", "cert.pem"))
     curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
@@ -307,10 +314,10 @@ def make_certificate(folder, names=("localhost",)):
     return ca, (certificate, key)
 
 
-def wait_until(condition, seconds=20):
+def wait_until(condition, what, seconds=120):
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "expected it to happen in time"
+        assert time.monotonic() < deadline, f"expected {what} within {seconds} s"
         time.sleep(0.02)
 
 
@@ -322,6 +329,19 @@ def tree(folder):
 
 def parts(folder):
     return sorted((folder / STATE).glob("*.part"))
+
+
+def wait_for_part(folder, size):
+    """Until only one file is unfinished and that much of it is on the disk. (What a server has sent may be on its way.)"""
+
+    def is_there():
+        unfinished = parts(folder)
+        try:
+            return len(unfinished) == 1 and unfinished[0].stat().st_size >= size
+        except FileNotFoundError:  # finished in between
+            return False
+
+    wait_until(is_there, f"{size:,} bytes of one unfinished file")
 
 
 def add_big(server, **options):

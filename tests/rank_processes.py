@@ -64,14 +64,15 @@ class Ranks:
         """What the program itself said on stderr."""
         return [line for line in self.errors(rank).splitlines() if line.startswith("millrace: ")]
 
-    def wait_for_step(self, rank, step, seconds=60):
+    def wait_for_step(self, rank, step, seconds=300):
         end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        while True:
+            ended = self.processes[rank].poll() is not None  # before looking, so that its last words are seen
             if re.search(rf"^step {step} ", self.out(rank).read_text(), re.MULTILINE):
                 return
-            assert self.processes[rank].poll() is None, self.errors(rank)
+            assert not ended, f"rank {rank} left before step {step}\n{self.errors(rank)}"
+            assert time.monotonic() < end, f"rank {rank} did not reach step {step} within {seconds} s\n{self.errors(rank)}"
             time.sleep(0.02)
-        raise AssertionError(f"rank {rank} did not reach step {step} within {seconds} s\n{self.errors(rank)}")
 
     def kill(self, rank):
         self.processes[rank].kill()
@@ -79,7 +80,7 @@ class Ranks:
     def stop(self, rank):
         self.processes[rank].send_signal(signal.SIGSTOP)
 
-    def statuses(self, seconds, without=()) -> dict[int, int]:
+    def statuses(self, seconds=120, without=()) -> dict[int, int]:
         """Exit status by rank; fails when one has not left within seconds from now."""
         end = time.monotonic() + seconds
         result = {}
@@ -89,5 +90,5 @@ class Ranks:
             try:
                 result[rank] = process.wait(max(0.01, end - time.monotonic()))
             except subprocess.TimeoutExpired:
-                raise AssertionError(f"rank {rank} was still there after {seconds} s\n{self.errors(rank)}") from None
+                raise AssertionError(f"expected rank {rank} to leave within {seconds} s\n{self.errors(rank)}") from None
         return result

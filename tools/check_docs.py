@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Runs what the documentation tells its readers to run.
 
-Every fenced ```sh block of README.md and docs/*.md is run with bash, page by page and from top to bottom, each page in a
-folder of its own that holds copies of configs/ and tests/, with build/millrace on the PATH as `millrace`. A block after the line
-`<!-- not run: why -->` is left out. In every Markdown file of the project the paths and links that lead into the project must
-exist.
+Every fenced ```sh block of README.md and docs/*.md is run with bash: a page from top to bottom, as many pages at once as there
+are cores, each page in a folder of its own that holds copies of configs/ and tests/, with build/millrace on the PATH as
+`millrace`. A block after the line `<!-- not run: why -->` is left out. In every Markdown file of the project the paths and
+links that lead into the project must exist.
 
     tools/check_docs.py [PAGE...]      all pages, or these
 """
@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,7 +93,8 @@ def run_page(page: Path) -> list[str]:
         path = f"{ROOT / 'build'}:{ROOT / '.venv/bin'}:{os.environ['PATH']}"
         for block in blocks:
             started = time.monotonic()
-            problem = run_block(block, folder, os.environ | {"PATH": path})
+            # Threads that wait by spinning would take the cores from the other pages.
+            problem = run_block(block, folder, os.environ | {"PATH": path, "OMP_WAIT_POLICY": "passive"})
             place = f"{page.relative_to(ROOT)}:{block.line}"
             if problem:
                 return [f"[{place}] {problem}"]
@@ -162,7 +164,8 @@ def main() -> int:
         breaches.append("[build/millrace] expected the built program (try scripts/build.sh)")
     if not breaches:
         run = [p for p in pages if p.parent == ROOT / "docs" or p == ROOT / "README.md"]
-        breaches = [breach for page in run for breach in run_page(page)]
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            breaches = [breach for found in pool.map(run_page, run) for breach in found]
     for breach in breaches:
         print(breach)
     if breaches:

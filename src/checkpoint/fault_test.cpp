@@ -10,7 +10,7 @@
 
 #include "base/files.h"
 #include "checkpoint/test_support.h"
-#include "checkpoint/traced_process.h"
+#include "checkpoint/traced_process_test_support.h"
 
 namespace millrace {
 namespace {

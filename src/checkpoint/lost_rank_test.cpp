@@ -6,7 +6,7 @@
 
 #include "base/clock.h"
 #include "base/files.h"
-#include "checkpoint/ranks_support.h"
+#include "checkpoint/ranks_test_support.h"
 
 namespace millrace {
 namespace {

@@ -5,7 +5,7 @@
 #include <fstream>
 
 #include "base/files.h"
-#include "checkpoint/ranks_support.h"
+#include "checkpoint/ranks_test_support.h"
 
 namespace millrace {
 namespace {

@@ -16,7 +16,7 @@ namespace {
 std::mutex printed_mutex;
 std::vector<std::string> printed;
 
-// One write to stderr, past every lock and buffer: the main thread may hold them, and nobody may be reading the pipe.
+// One write to stderr, past every lock and buffer: the main thread may hold them, and the pipe may have no reader.
 void print_line(const std::string& message) {
   const std::string line = (::isatty(STDERR_FILENO) ? "\r\033[K" : "") + message + "\n";
   pollfd entry = {.fd = STDERR_FILENO, .events = POLLOUT, .revents = 0};

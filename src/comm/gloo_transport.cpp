@@ -120,7 +120,7 @@ class AllGather : public GlooWork {
   torch::Tensor shard_;
 };
 
-// What others send is summed by the transport's own thread while training goes on.
+// What others send is summed by the transport's own thread while training continues.
 class ReduceScatter : public GlooWork {
  public:
   ReduceScatter(std::unique_ptr<Exchange> exchange, const FailureHandler& on_failure, torch::Tensor shard,

@@ -18,7 +18,7 @@ class LineSocket {
   LineSocket(const LineSocket&) = delete;
   LineSocket& operator=(const LineSocket&) = delete;
 
-  // nullopt when nobody answers within seconds.
+  // nullopt when no process answers within seconds.
   static std::optional<LineSocket> connect(const std::string& host, int port, double seconds);
 
   // False when the line could not be sent within seconds; closed() tells whether the connection is gone.

@@ -18,7 +18,7 @@ class NcclTransport : public Transport {
  public:
   NcclTransport(c10::intrusive_ptr<c10d::Backend> backend, torch::Device device, FailureHandler on_failure)
       : backend_(std::move(backend)), device_(device), on_failure_(std::move(on_failure)) {}
-  // Waits for nobody: the other ranks may be gone.
+  // Waits for no other rank: they may be gone.
   ~NcclTransport() override { NcclTransport::abort(); }
 
   std::string kind() const override { return "nccl"; }
@@ -86,7 +86,7 @@ MakeNcclBackend load_module() {
 }
 
 // c10d's watchdog throws on its own thread when a collective fails or is late, which would end the process by SIGABRT.
-// A fault of this rank's own GPU ends it so, as everything else does that nobody catches.
+// A fault of this rank's own GPU ends it so, as any exception that is not caught does.
 void leave_when_the_watchdog_throws() {
   static const std::terminate_handler previous = std::get_terminate();
   std::set_terminate([] {

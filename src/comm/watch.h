@@ -1,4 +1,4 @@
-// Is everybody still there? Every rank keeps a connection to rank 0 and a thread that sends its step once a second.
+// Whether every rank is still there. Each keeps a connection to rank 0 and a thread that sends its step once a second.
 //
 //   connection lost without goodbye      that rank died
 //   no sign of life for train_timeout    that rank is stopped, or its machine is gone
@@ -25,11 +25,11 @@ class Watch {
   // Throws PeerLostError (or Error with the announced exit code) when another rank has failed. Cheap: call it anywhere.
   virtual void check() = 0;
 
-  // True when message (the what() of an exception of check()) is already on stderr, so that nobody prints it again.
+  // True when message (the what() of an exception of check()) is already on stderr, so that it is not printed again.
   static bool was_printed(const std::string& message);
 };
 
-// For one process: nobody to watch.
+// For one process, which has no other to watch.
 class NoWatch : public Watch {
  public:
   void set_step(int64_t) override {}

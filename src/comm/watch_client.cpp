@@ -22,7 +22,7 @@ constexpr double kWasAsleep = 3;       // seconds: this process itself was stopp
 std::optional<LineSocket> try_port(const std::string& host, int port, const Hello& hello, std::string& why_not) {
   auto socket = LineSocket::connect(host, port, kConnectSeconds);
   if (!socket) {
-    why_not = str("nobody listens on ", host, ":", port);
+    why_not = str("no process listens on ", host, ":", port);
     return std::nullopt;
   }
   socket->send(to_line(hello), kSendSeconds);
@@ -41,7 +41,7 @@ std::optional<LineSocket> try_port(const std::string& host, int port, const Hell
 Go join(const std::string& host, int first_port, int port_count, const Hello& hello, double seconds) {
   const double started = now_seconds();
   std::optional<LineSocket> socket;
-  std::string why_not = "nobody";
+  std::string why_not = "no process";
   for (int attempt = 0; !socket; ++attempt) {
     if (now_seconds() - started > seconds) {
       throw PeerLostError(str(rank_label(hello.rank, hello.host, -1), " expected rank 0 on ", host, " within ", seconds,

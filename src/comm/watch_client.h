@@ -22,8 +22,8 @@ struct Go {
   std::string address;  // that this rank's Gloo listens on
 };
 
-// Finds rank 0 behind one of the ports (tried in turn until somebody of the same job answers), says hello and waits for
-// all ranks. Throws PeerLostError or ConfigError, the same as all other ranks, or that rank 0 is not there after
+// Finds rank 0 behind one of the ports (tried in turn until a process of the same job answers), says hello and waits
+// for all ranks. Throws PeerLostError or ConfigError, the same as all other ranks, or that rank 0 is not there after
 // seconds.
 Go join(const std::string& host, int first_port, int port_count, const Hello& hello, double seconds);
 

@@ -81,8 +81,8 @@ void WatchServer::run() {
     for (size_t i = 0; i < count; ++i) {
       if (entries[i + 1].revents != 0) read(*peers_[i]);
     }
-    look_after_ranks(now);
-    if (phase_ == Phase::kGathering) look_after_gathering(now);
+    check_heartbeats(now);
+    if (phase_ == Phase::kGathering) check_rendezvous(now);
 
     std::erase_if(peers_, [](const auto& peer) { return peer->socket.closed() && (peer->gone || !peer->known); });
     bool announced = false;
@@ -164,7 +164,7 @@ void WatchServer::take_hello(Peer& peer, const std::string& line) {
   }
 }
 
-void WatchServer::look_after_ranks(double now) {
+void WatchServer::check_heartbeats(double now) {
   const bool beat = now - last_beat_ >= kBeatEvery;
   if (beat) last_beat_ = now;
   for (const auto& peer : peers_) {
@@ -195,7 +195,7 @@ std::string WatchServer::missing_ranks() const {
   return join(missing, ", ");
 }
 
-void WatchServer::look_after_gathering(double now) {
+void WatchServer::check_rendezvous(double now) {
   const auto there = std::count_if(peers_.begin(), peers_.end(), [](const auto& peer) { return peer->known; }) + 1;
   if (there == rank_0_.size && problem_.empty()) {
     send_go();

@@ -1,4 +1,5 @@
-// Rank 0's half of the watch: gathers the ranks, then listens to their beats and tells everybody what happened to one.
+// Rank 0's half of the watch: gathers the ranks, then listens to their heartbeats and tells every rank what happened to
+// one.
 #pragma once
 
 #include <atomic>
@@ -52,8 +53,8 @@ class WatchServer : public Watch {
   void accept_new();
   void read(Peer& peer);
   void take_hello(Peer& peer, const std::string& line);
-  void look_after_ranks(double now);
-  void look_after_gathering(double now);
+  void check_heartbeats(double now);
+  void check_rendezvous(double now);
   void send_go();
   Peer* rank(int number);
   std::string missing_ranks() const;

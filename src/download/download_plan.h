@@ -18,7 +18,7 @@ enum class FileStatus {
   kMissing,
   kPartial,   // an earlier try left some of it
   kStale,     // there, but not the listed content: replaced when the right one is complete
-  kTrusted,   // there, with the right size; nobody has compared the checksum
+  kTrusted,   // there, with the right size; the checksum has not been compared
   kVerified,  // there, and its checksum was right, now or in an earlier run
 };
 const char* name_of(FileStatus status);

@@ -14,7 +14,7 @@ namespace {
 
 // Between two looks at the clock and at the wish to stop.
 constexpr double kTick = 0.1;
-// So many files that fail one after another, and there is no use in going on.
+// After this many files in a row have failed, the rest are not tried.
 constexpr size_t kMaxFailuresInARow = 8;
 
 class Downloader {

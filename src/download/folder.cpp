@@ -127,7 +127,7 @@ std::string file_name_of(std::string_view relative) {
   return std::string(relative.substr(relative.rfind('/') + 1));
 }
 
-FolderLock::FolderLock(const Folder& state_folder, const fs::path& shown)
+DownloadLock::DownloadLock(const Folder& state_folder, const fs::path& shown)
     : descriptor_(state_folder.open_file("lock", O_RDWR | O_CREAT)) {
   if (::flock(descriptor_.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno == EWOULDBLOCK) {

@@ -66,10 +66,10 @@ class Folder {
 std::string file_name_of(std::string_view relative);
 
 // One process at a time works in a folder. Held as long as the object lives; gone with the process.
-class FolderLock {
+class DownloadLock {
  public:
   // Throws, naming the holder's process id, when another process has it.
-  explicit FolderLock(const Folder& state_folder, const std::filesystem::path& shown);
+  explicit DownloadLock(const Folder& state_folder, const std::filesystem::path& shown);
 
  private:
   Descriptor descriptor_;

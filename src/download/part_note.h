@@ -1,4 +1,4 @@
-// What is remembered beside an unfinished file, so that going on with it is safe.
+// What is remembered beside an unfinished file, so that it is safe to continue it.
 #pragma once
 
 #include <optional>

@@ -18,7 +18,7 @@ constexpr uint64_t kMaxIgnoredBytes = 64 << 10;
 }  // namespace
 
 void DownloadContext::check_stop() const {
-  if (stop()) throw Preempted("[millrace download] stopped on request (try the same command to go on)");
+  if (stop()) throw Preempted("[millrace download] stopped on request (try the same command to resume)");
 }
 
 Query::Query(const DownloadContext& context, Url url, Options options)

@@ -16,7 +16,7 @@ struct Source {
   AccessToken token;  // of Hugging Face; may be empty
 };
 
-// What an answer that is no success means.
+// What an answer other than success means.
 struct Refusal {
   enum class Reach {
     kTemporary,   // ask again

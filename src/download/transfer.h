@@ -1,4 +1,4 @@
-// One file from its server to its name: goes on where an earlier try stopped, follows redirects, tries again, starts
+// One file from its server to its name: continues where an earlier try stopped, follows redirects, tries again, starts
 // over when the server's file has changed or its answer cannot be continued, and ends with a verified file or a reason.
 #pragma once
 
@@ -36,7 +36,7 @@ class Transfer : private HttpReceiver {
   const RemoteFile& file() const { return file_; }
   uint64_t bytes_present() const { return part_ ? part_->size() : 0; }
   uint64_t bytes_received() const { return received_; }  // over the network, thrown-away ones included
-  // Until when the server asked everybody to wait, in its last answer; 0: it did not.
+  // Until when the server asked its clients to wait, in its last answer; 0: it did not.
   double server_wait_until() const { return server_wait_until_; }
   // With kDone.
   const FileState& result() const { return result_; }

@@ -15,12 +15,12 @@ struct CurvePoint {
 };
 using Curve = std::vector<CurvePoint>;
 
-// The key under which a validation's mean losses at t = 0, 1/n, ... (n - 1)/n stand as a list, null where t had no
+// The key of a diffusion model's mean validation losses at t = 0, 1/n, ... (n - 1)/n: a list, null where t had no
 // sample.
 inline constexpr const char* kTimestepLosses = "validation_loss_per_timestep";
 
-// One curve per key, steps ascending; of a list, one per item: "key.0", "key.1". Lines that are no JSON object with a
-// step and values that are no finite numbers are passed over: a report must be possible for a run that died while it
+// One curve per key, steps ascending; of a list, one per item: "key.0", "key.1". Lines other than a JSON object with a
+// step, and values other than finite numbers, are skipped: a report must be possible for a run that died while it
 // wrote.
 std::map<std::string, Curve> read_curves(const std::filesystem::path& metrics_jsonl);
 

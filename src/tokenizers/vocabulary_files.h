@@ -1,4 +1,4 @@
-// Reading vocabulary files that nobody has vetted: sizes are capped, faults name the file and the line.
+// Reading untrusted vocabulary files: sizes are capped, faults name the file and the line.
 #pragma once
 
 #include <cstdint>

@@ -44,7 +44,7 @@ def environment(server, certificate, tmp_path):
 @pytest.fixture
 def download(millrace, environment):
     def run(*arguments, status=0, env=None, **options):
-        return millrace("download", *arguments, status=status, env=environment | (env or {}), timeout=60, **options)
+        return millrace("download", *arguments, status=status, env=environment | (env or {}), timeout=300, **options)
 
     return run
 

@@ -16,27 +16,29 @@ from download_server import BIG, FLUX_REPOSITORY, TOKEN, Fault, Server, add_big,
 # Refusals
 
 
-@pytest.mark.parametrize("status", [500, 502, 503, 504, 429, 408])
-def test_a_server_in_trouble_is_asked_again(download, server, tmp_path, status):
-    add_big(server).faults = [Fault(status=status), Fault(break_after=100_000), Fault(status=status)]
-    server.resources["/metadata/flux-1-coco.md5"].faults = [Fault(status=status)]
-    assert f"status {status}" in download("coco").stderr
-    assert_big(tmp_path)
+def test_a_server_in_trouble_is_asked_again(download, server, tmp_path):
+    statuses = (500, 502, 503, 504, 429, 408)
+    files = {f"shard_{status}.tar": noise(300_000, status) for status in statuses}
+    server.add_mlcommons("flux-1-coco", "coco", files)
+    for status in statuses:
+        server.resources[f"/coco/shard_{status}.tar"].faults = [Fault(status=status), Fault(break_after=100_000), Fault(status=status)]
+    server.resources["/metadata/flux-1-coco.md5"].faults = [Fault(status=503)]
+    said = download("coco", "--jobs", len(statuses)).stderr
+    assert all(f"status {status}" in said for status in statuses)
+    assert tree(tmp_path / "coco") == files
 
 
-@pytest.mark.parametrize("form", ["seconds", "date", "ratelimit"])
-def test_retry_after_is_obeyed(download, server, form):
-    add_big(server)
-    headers = {
-        "seconds": {"Retry-After": "2"},
-        "date": {"Retry-After": time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 3))},
-        "ratelimit": {"RateLimit": '"api";r=0;t=1'},
-    }[form]
-    server.resources["/coco/shard_00000.tar"].faults = [Fault(status=429, headers=headers)]
-    server.resources["/coco/shard_00001.tar"].faults = [Fault(status=429, headers=headers)]
-    started = time.monotonic()
-    download("coco", "--jobs", 1)
-    assert 1.5 < time.monotonic() - started < 15
+def test_retry_after_is_obeyed(download, server):
+    """In each of its three forms a second at least; by its own schedule the program would ask again after half a second."""
+    date = lambda: time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 2))  # noqa: E731
+    forms = {"seconds": {"Retry-After": "1"}, "date": lambda: {"Retry-After": date()}, "ratelimit": {"RateLimit": '"api";r=0;t=0'}}
+    server.add_mlcommons("flux-1-coco", "coco", {f"{form}.tar": form.encode() for form in forms})
+    for form, headers in forms.items():
+        server.resources[f"/coco/{form}.tar"].faults = [Fault(status=429, headers=headers)]
+    download("coco", "--jobs", len(forms))
+    for form in forms:
+        refused, served = server.of(f"/coco/{form}.tar")
+        assert served.received_at - refused.answered_at >= 1, form
 
 
 def test_a_wait_of_hours_is_reported_instead(download, server):
@@ -98,12 +100,16 @@ def test_an_expired_signature_is_fetched_anew(download, server, cdn, tmp_path):
 def test_the_token_goes_to_the_hub_alone(start, server, cdn, tmp_path):
     files = {f"w{i}.safetensors": noise(300_000, i) for i in range(3)} | {"config.json": b"{}"}
     server.add_repository("owner/name", files, cdn=cdn, bytes_per_second=400_000)
+    looked = threading.Event()
+    for resource in cdn.resources.values():
+        resource.faults = [Fault(wait_for=lambda: looked.wait(120))]
     process = start("hf:owner/name", "--progress-every", "0.2", env={"HF_TOKEN": TOKEN + "\n"})
-    wait_until(lambda: cdn.requests)
+    wait_until(lambda: cdn.requests, "a request for a file")
     command_line = open(f"/proc/{process.pid}/cmdline").read()
-    stdout, stderr = process.communicate(timeout=60)
+    looked.set()
+    stdout, stderr = process.communicate(timeout=300)
     assert process.returncode == 0, stderr
-    assert TOKEN not in command_line + stdout + stderr
+    assert "hf:owner/name" in command_line and TOKEN not in command_line + stdout + stderr
     assert server.requests and all(r.headers.get("Authorization") == f"Bearer {TOKEN}" for r in server.requests)
     assert cdn.requests and not any("Authorization" in r.headers or TOKEN in str(r) for r in cdn.requests)
     for path in tmp_path.rglob("*"):
@@ -324,9 +330,10 @@ def test_proxies_of_the_environment_are_used(download, server):
 
 
 def test_progress_in_a_log_is_a_line_now_and_then(download, server):
-    add_big(server, bytes_per_second=2_000_000)
+    add_big(server, bytes_per_second=3_000_000)  # twenty pieces a second
+    started = time.monotonic()
     lines = [line for line in download("coco", "--progress-every", "0.3").stderr.splitlines() if "ETA" in line]
-    assert 2 <= len(lines) <= 8
+    assert 2 <= len(lines) <= 1 + (time.monotonic() - started) / 0.3
     assert re.fullmatch(r"[\d.]+ \w+ of 2\.86 MiB \(\d+\.\d%\)  [\d.]+ \w+/s  ETA \d+:\d\d  \d of 2 files", lines[-1])
 
 
@@ -344,7 +351,7 @@ def test_progress_on_a_terminal_is_a_bar(start, server):
         if not piece:
             break
         text += piece
-    process.wait(timeout=20)
+    process.wait(timeout=300)
     os.close(terminal)
     bars = re.findall(rb"\r\x1b\[2K(\[[#-]{6,24}\] [^\r\n]*)", text)
     assert len(bars) > 2 and all(len(bar) < 80 for bar in bars)
@@ -352,10 +359,13 @@ def test_progress_on_a_terminal_is_a_bar(start, server):
 
 
 def test_several_files_come_at_once(download, server):
-    server.add_mlcommons("flux-1-coco", "coco", {f"{i}.tar": noise(100_000, i) for i in range(8)}, bytes_per_second=100_000)
-    started = time.monotonic()
+    """None of them is answered before all have been asked for."""
+    all_asked_for = threading.Barrier(8, timeout=300)
+    server.add_mlcommons("flux-1-coco", "coco", {f"{i}.tar": noise(1000, i) for i in range(8)})
+    for i in range(8):
+        server.resources[f"/coco/{i}.tar"].faults = [Fault(wait_for=all_asked_for.wait)]
     download("coco", "--jobs", 8)
-    assert time.monotonic() - started < 5, "eight times a second, side by side"
+    assert not all_asked_for.broken
 
 
 def test_list_names_everything(download):

@@ -6,10 +6,9 @@ import re
 import resource
 import signal
 import socket
-import time
 
 import pytest
-from download_server import BIG, FLUX_REPOSITORY, Fault, add_big, assert_big, noise, parts, tree, wait_until
+from download_server import BIG, FLUX_REPOSITORY, Fault, add_big, assert_big, noise, parts, tree, wait_for_part, wait_until
 
 # Both kinds of source
 
@@ -117,9 +116,9 @@ def test_a_server_that_ignores_ranges_starts_from_the_beginning(download, server
 
 def test_a_server_that_never_gets_further_is_given_up(download, server):
     add_big(server).always = Fault(break_after=1_000_000, ignore_range=True)
-    message = download("coco", "--retries", 3, status=3).stderr
+    message = download("coco", "--retries", 2, status=3).stderr
     assert "/coco/shard_00000.tar] expected a connection that holds" in message
-    assert len(server.of("/coco/shard_00000.tar")) == 4
+    assert len(server.of("/coco/shard_00000.tar")) == 3
 
 
 @pytest.mark.parametrize("lie", [-1000, 1000])
@@ -135,6 +134,7 @@ def test_a_wrong_content_length_is_not_believed(download, server, tmp_path, lie,
     assert_big(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_server_that_always_lies_about_the_length_is_named(download, server, tmp_path):
     server.add_repository("owner/coco", {"x.tar": BIG})
     server.resources[f"/owner/coco/resolve/{'c' * 40}/x.tar"].always = Fault(declare=-7)
@@ -163,6 +163,7 @@ def test_a_change_that_the_server_does_not_tell_is_found_by_the_checksum(downloa
     assert_big(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_file_that_changes_again_and_again_is_given_up(download, server):
     resource = add_big(server)
     resource.faults = [Fault(break_after=500_000 + i, etag=f'"{i}"') for i in range(40)]
@@ -182,11 +183,10 @@ def test_a_wrong_file_is_fetched_twice_and_removed(download, server, tmp_path):
     assert parts(tmp_path / "coco") == []
 
 
+@pytest.mark.slow
 def test_a_silent_server_is_not_waited_for(download, server, tmp_path):
     add_big(server).faults = [Fault(silent=True), Fault(stall_after=300_000)]
-    started = time.monotonic()
     result = download("coco", "--timeout", 1)
-    assert time.monotonic() - started < 30
     assert result.stderr.count("expected an answer in time") == 2
     assert_big(tmp_path)
 
@@ -194,10 +194,8 @@ def test_a_silent_server_is_not_waited_for(download, server, tmp_path):
 def test_a_server_that_never_shakes_hands_is_not_waited_for(download):
     with socket.create_server(("127.0.0.1", 0)) as mute:
         url = f"https://127.0.0.1:{mute.getsockname()[1]}/metadata/x.uri"
-        started = time.monotonic()
         message = download(url, "--connect-timeout", 1, "--retries", 1, status=3).stderr
         assert "expected an answer in time" in message
-        assert time.monotonic() - started < 15
 
 
 # Stopping and going on
@@ -205,27 +203,26 @@ def test_a_server_that_never_shakes_hands_is_not_waited_for(download):
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_download_goes_on_where_it_was(start, download, server, tmp_path, how):
-    resource = add_big(server, bytes_per_second=3_000_000)
+    add_big(server).faults = [Fault(stall_after=1_000_000)]
     process = start("coco")
-    wait_until(lambda: server.served("/coco/shard_00000.tar") > 1_000_000)
+    wait_for_part(tmp_path / "coco", 600_000)
     process.send_signal(how)
-    _, stderr = process.communicate(timeout=20)
+    _, stderr = process.communicate(timeout=300)
     assert process.returncode == (-9 if how == signal.SIGKILL else 75), stderr
     assert "shard_00000.tar" not in tree(tmp_path / "coco")
     (part,) = parts(tmp_path / "coco")
     present = part.stat().st_size
-    assert present > 500_000
+    assert 600_000 <= present <= 1_000_000
     server.forget()
-    resource.bytes_per_second = 0
     download("coco")
     assert_big(tmp_path)
     assert server.served("/coco/shard_00000.tar") == len(BIG) - present
 
 
 def test_a_part_of_another_content_is_not_continued(start, download, server, tmp_path):
-    add_big(server, bytes_per_second=2_000_000)
+    add_big(server).faults = [Fault(stall_after=1_000_000)]
     process = start("coco")
-    wait_until(lambda: server.served("/coco/shard_00000.tar") > 500_000)
+    wait_for_part(tmp_path / "coco", 500_000)
     process.kill()
     process.wait()
     newer = noise(len(BIG), 5)
@@ -235,15 +232,14 @@ def test_a_part_of_another_content_is_not_continued(start, download, server, tmp
 
 
 def test_damage_to_a_part_is_found(start, download, server, tmp_path):
-    resource = add_big(server, bytes_per_second=2_000_000)
+    add_big(server).faults = [Fault(stall_after=1_000_000)]
     process = start("coco")
-    wait_until(lambda: server.served("/coco/shard_00000.tar") > 500_000)
+    wait_for_part(tmp_path / "coco", 500_000)
     process.kill()
     process.wait()
     (part,) = parts(tmp_path / "coco")
     with part.open("r+b") as file:
         file.write(b"damage")
-    resource.bytes_per_second = 0
     assert "downloading it once more" in download("coco").stderr
     assert_big(tmp_path)
 
@@ -256,7 +252,7 @@ def test_a_full_disk_is_said_and_gone_on_from(start, download, server, tmp_path)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
 
     process = start("coco", preexec_fn=limit_files)
-    _, stderr = process.communicate(timeout=30)
+    _, stderr = process.communicate(timeout=300)
     assert process.returncode == 5
     assert re.search(r"\.part\] expected room for [\d,]+ more bytes, got: File too large", stderr)
     assert parts(tmp_path / "coco")[0].stat().st_size == 1_000_000
@@ -274,9 +270,9 @@ def test_free_space_is_looked_at_first(download, server, tmp_path):
 
 
 def test_one_download_at_a_time_into_a_folder(start, download, server, tmp_path):
-    add_big(server, bytes_per_second=1_000_000)
+    add_big(server).faults = [Fault(stall_after=1_000_000)]
     process = start("coco")
-    wait_until(lambda: server.served("/coco/shard_00000.tar") > 0)
+    wait_until(lambda: server.served("/coco/shard_00000.tar") > 0, "the first bytes")
     message = download("coco", status=5).stderr
     assert f"[coco] expected to be alone in this folder, got another download into it (process {process.pid})" in message
     assert process.poll() is None

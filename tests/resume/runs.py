@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -9,11 +10,12 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
-LAST_STEP = 400  # a second or so: whoever stops a run at an early step may be late
+LAST_STEP = 400  # a second or so, in which a test stops a run at an early step
 
 
-# Threads that wait by spinning take minutes where other tests share the cores.
-ENVIRONMENT = os.environ | {"OMP_WAIT_POLICY": "passive"}
+# One thread: those of such small runs wait for each other more than they compute, most of all where other tests share the
+# cores. OMP_NUM_THREADS from outside goes before it.
+ENVIRONMENT = {"OMP_NUM_THREADS": "1"} | os.environ | {"OMP_WAIT_POLICY": "passive"}
 
 
 def start(program, config: Path, *overrides, **popen_options) -> subprocess.Popen:
@@ -46,17 +48,32 @@ def metrics(config: Path) -> str:
     return path.read_text() if path.exists() else ""
 
 
-def wait_for_step(process: subprocess.Popen, config: Path, step: int, before: str = "", timeout: float = 120) -> None:
+def wait_for_step(process: subprocess.Popen, config: Path, step: int, before: str = "", timeout: float = 300) -> None:
     """Until the step is logged. `before`: metrics() from before the start, of which a resumed run repeats a part."""
     deadline = time.monotonic() + timeout
     while True:
+        ended = process.poll() is not None  # before looking, so that its last step is seen
         now = metrics(config)
         complete = now[: now.rfind("\n") + 1].splitlines()
         if now != before and complete and json.loads(complete[-1])["step"] >= step:
             return
-        assert process.poll() is None, f"ended before step {step}\n{output(config)[-4000:]}"
-        assert time.monotonic() < deadline, f"no step {step} within {timeout} s\n{output(config)[-4000:]}"
+        assert not ended, f"ended before step {step}\n{output(config)[-4000:]}"
+        assert time.monotonic() < deadline, f"expected step {step} within {timeout} s\n{output(config)[-4000:]}"
         time.sleep(0.002)
+
+
+def stop_midway(program, config: Path, step: int, signals, *overrides) -> int:
+    """Starts the run and sends it signals after the step; its exit status. Once more where the run ended before they came."""
+    for _ in range(5):
+        process = start(program, config, *overrides)
+        wait_for_step(process, config, step)
+        for number in signals:
+            process.send_signal(number)
+        status = process.wait(timeout=300)
+        if status != 0:
+            return status
+        shutil.rmtree(config.parent / "run")
+    raise AssertionError(f"expected the signals to stop the run, got its end five times\n{output(config)[-4000:]}")
 
 
 def contents(checkpoint: Path) -> dict:
@@ -71,10 +88,10 @@ def contents(checkpoint: Path) -> dict:
     return tensors
 
 
-def assert_same_end(config: Path, reference: Path) -> None:
+def assert_same_end(config: Path, reference: Path, last_step: int = LAST_STEP) -> None:
     """The last checkpoint equals the reference's to the last bit: weights, moments, averages and state."""
     ours, theirs = checkpoints(config)[-1], checkpoints(reference)[-1]
-    assert step_of(ours) == step_of(theirs) == LAST_STEP
+    assert step_of(ours) == step_of(theirs) == last_step
     got, expected = contents(ours), contents(theirs)
     assert got.keys() == expected.keys() and expected
     assert [name for name in expected if got[name] != expected[name]] == []

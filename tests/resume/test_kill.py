@@ -19,14 +19,19 @@ from resume.runs import (
     output,
     start,
     step_of,
+    stop_midway,
     wait_for_step,
 )
 
-NUM_KILLS = int(os.environ.get("MILLRACE_KILLS", 12))  # more for long tests
+pytestmark = pytest.mark.slow
+
+NUM_KILLS = int(os.environ.get("MILLRACE_KILLS", 3))  # more for long tests
 SEED = int(os.environ.get("MILLRACE_KILL_SEED", 1))  # of the moments; other ones for long tests
 
 
-BFLOAT16 = ["--training.dtype=bfloat16", "--training.mixed_precision_param=bfloat16", "--optimizer.stochastic_rounding"]
+ROUNDED_STEPS = 120  # slow ones
+BFLOAT16 = ["--training.dtype=bfloat16", "--training.mixed_precision_param=bfloat16", "--optimizer.stochastic_rounding",
+            f"--training.steps={ROUNDED_STEPS}"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -66,17 +71,14 @@ def test_killed_with_stochastic_rounding(program, write_config, tmp_path):
     process.kill()
     process.wait()
     finish(start(program, config, *BFLOAT16), config)
-    assert_same_end(config, undisturbed)
+    assert_same_end(config, undisturbed, ROUNDED_STEPS)
 
 
 @pytest.mark.parametrize("which", [signal.SIGTERM, signal.SIGINT])
 def test_stopped_by_a_signal(program, write_config, tmp_path, reference, which):
     """A checkpoint of the step that was under way, exit status 75; then the same command ends the run."""
     config = write_config(tmp_path)
-    process = start(program, config, "--checkpoint.interval=1000")
-    wait_for_step(process, config, 17)
-    process.send_signal(which)
-    finish(process, config, status=75)
+    assert stop_midway(program, config, 17, [which], "--checkpoint.interval=1000") == 75, output(config)[-4000:]
     assert len(checkpoints(config)) == 1
     assert 17 <= step_of(checkpoints(config)[0]) < LAST_STEP
     finish(start(program, config, "--checkpoint.interval=1000"), config)
@@ -85,11 +87,7 @@ def test_stopped_by_a_signal(program, write_config, tmp_path, reference, which):
 
 def test_a_second_signal_leaves_at_once(program, write_config, tmp_path, reference):
     config = write_config(tmp_path)
-    process = start(program, config)
-    wait_for_step(process, config, 25)
-    process.send_signal(signal.SIGTERM)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) != 0
+    stop_midway(program, config, 25, [signal.SIGTERM, signal.SIGINT])
     finish(start(program, config), config)
     assert_same_end(config, reference)
 

@@ -63,7 +63,7 @@ class Machine:
     def setup(self, *arguments, status=0, **variables):
         environment = {"PATH": f"{self.tools}:{TOOLS}", "HOME": str(self.root), "ROCM_PATH": str(self.rocm), "MILLRACE_DEVICES": str(self.devices), **variables}
         command = [self.root / "scripts" / "baremetal" / "setup.sh", *arguments]
-        result = subprocess.run(command, cwd=self.tools, env=environment, capture_output=True, text=True, timeout=60)
+        result = subprocess.run(command, cwd=self.tools, env=environment, capture_output=True, text=True, timeout=300)
         assert result.returncode == status, result.stdout + result.stderr
         return result.stdout + result.stderr
 
@@ -250,7 +250,7 @@ def start(program, tmp_path):
         environment |= {"DRY_RUN": "1", "MILLRACE": str(program), "DATAROOT": "/my data", "MODELROOT": "/m", "NGPU": "8", **variables}
         environment = {name: value for name, value in environment.items() if value is not None}
         command = [ROOT / "scripts" / "baremetal" / script_name, *arguments]
-        result = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        result = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300)
         assert result.returncode == status, result.stdout + result.stderr
         return result
 
@@ -301,7 +301,7 @@ def test_what_is_missing_is_named(run_train):
 def test_a_run(run_train, program, tmp_path):
     """Two ranks of this machine, by the environment that setup.sh would have written."""
     command = [str(program), "prepare", "emoji", "--output", "data/emoji", "--size", "16", "--count", "40"]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=120)
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=300)
     tiny = str(ROOT / "configs" / "tiny.toml")
     options = ("--training.steps=4", "--sample.every_steps=0", "--job.dump_folder=run")
     run_train(*options, DRY_RUN=None, NGPU="2", SEED="3", CONFIG_FILE=tiny, OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive")
@@ -364,7 +364,7 @@ def test_what_preprocessing_misses_is_named(run_preprocessing):
 
 def test_a_preprocessing(run_preprocessing, program, tmp_path):
     command = [str(program), "prepare", "emoji", "--output", "data/emoji64", "--size", "64", "--count", "8"]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=120)
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=300)
     small = str(ROOT / "configs" / "flux_schnell_mlperf_laptop.toml")
     variables = {"DRY_RUN": None, "NGPU": "2", "CONFIG_FILE": small, "DATAROOT": str(tmp_path / "data"), "OMP_NUM_THREADS": "1"}
     said = run_preprocessing("--preprocessing.output_dataset_path=encoded", "--rows-per-file=4", "--training.batch_size=4", **variables).stdout

@@ -15,7 +15,7 @@ SCRIPTS = sorted(
 def test_shellcheck_has_nothing_to_say():
     assert len(SCRIPTS) >= 10
     command = ["shellcheck", "--external-sources", "--severity=style", *map(str, SCRIPTS)]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stdout + result.stderr
 
 

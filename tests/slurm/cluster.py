@@ -48,9 +48,10 @@ SelectTypeParameters=CR_Core
 SchedulerParameters=bf_interval=1,sched_interval=1,requeue_delay=0
 SlurmdParameters=config_overrides
 ReturnToService=2
-SlurmdTimeout=5
-MessageTimeout=5
-KillWait=8
+# A slurmd that other processes keep from the processor for some seconds is not dead.
+SlurmdTimeout=15
+MessageTimeout=20
+KillWait=30
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=2 State=UNKNOWN
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=2 State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
@@ -67,7 +68,7 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def wait_until(condition, what: str, seconds: float, details=lambda: ""):
+def wait_until(condition, what: str, seconds: float = 180, details=lambda: ""):
     """The condition's first true value. `details` explains a failure."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
@@ -91,7 +92,7 @@ class Daemon:
     def kill(self) -> None:
         """The daemon and all that it has started end at once."""
         self.reaper.stdin.close()
-        self.reaper.wait(timeout=60)
+        self.reaper.wait(timeout=300)
 
 
 class Cluster:
@@ -126,11 +127,11 @@ class Cluster:
         files = {"key-file": "munge.key", "socket": "munge.socket", "pid-file": "munge.pid", "log-file": "munged.log",
                  "seed-file": "munge.seed"}  # fmt: skip
         self._run("munged", "--foreground", "--force", *(f"--{name}={self.folder / file}" for name, file in files.items()))
-        wait_until((self.folder / "munge.socket").exists, "munged", 20, self.logs)
+        wait_until((self.folder / "munge.socket").exists, "munged", details=self.logs)
         self._run("slurmctld", "-D", "-c", "-f", str(self.folder / "slurm.conf"))
         for node in NODES:
             self.start_node(node)
-        wait_until(lambda: self.idle_nodes() == len(NODES), "two idle nodes", 30, self.logs)
+        wait_until(lambda: self.idle_nodes() == len(NODES), "two idle nodes", details=self.logs)
 
     def _run(self, name: str, *arguments: str, program: str = "") -> None:
         self.daemons[name] = Daemon(name, self.folder, [program or name, *arguments], self.environment)
@@ -151,7 +152,7 @@ class Cluster:
         """Runs one of Slurm's commands and returns what it prints."""
         result = subprocess.run(
             [str(argument) for argument in arguments], env=self.environment | (environment or {}), cwd=cwd or self.folder,
-            capture_output=True, text=True, timeout=60,
+            capture_output=True, text=True, timeout=300,
         )  # fmt: skip
         assert not check or result.returncode == 0, f"{arguments}\n{result.stdout}{result.stderr}\n{self.logs()}"
         return result.stdout.strip()

@@ -30,7 +30,7 @@ def workplace(program, tmp_path_factory):
     """The folder from which jobs are submitted, with the pictures of configs/tiny.toml."""
     folder = tmp_path_factory.mktemp("workplace")
     command = [str(program), "prepare", "emoji", "--output", "data/emoji", "--size", "16", "--count", "40"]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=120)
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=300)
     return folder
 
 
@@ -42,7 +42,7 @@ def nodes(cluster):
     for node in NODES:
         if node not in cluster.daemons:
             cluster.start_node(node)
-    wait_until(lambda: cluster.idle_nodes() == len(NODES), "two idle nodes", 60, cluster.logs)
+    wait_until(lambda: cluster.idle_nodes() == len(NODES), "two idle nodes", details=cluster.logs)
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +55,7 @@ def submit_from(cluster, program, workplace):
             "CONFIG_FILE": str(ROOT / "configs" / "tiny.toml"),
             "LOGDIR": str(folder),
             "NGPU": "1",
-            "STEP_WAIT": "3",
+            "STEP_WAIT": "5",  # less than SlurmdTimeout: the job script finds a dead node before Slurm does
             **{name: str(value) for name, value in variables.items()},
         }
         number = cluster.command("sbatch", "--parsable", *options, SCRIPT, *overrides, environment=environment, cwd=workplace)

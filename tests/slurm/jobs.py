@@ -39,11 +39,11 @@ class Job:
         description = self.cluster.command("scontrol", "show", "job", self.number, check=False)
         return f"{description}\n-- {self.log}\n{self.output()[-6000:]}\n{self.cluster.logs()}"
 
-    def wait_for(self, text: str, seconds: float = 60, count: int = 1) -> None:
-        wait_until(lambda: self.output().count(text) >= count, f"{count} times '{text}'", seconds, self.details)
+    def wait_for(self, text: str) -> None:
+        wait_until(lambda: text in self.output(), f"'{text}'", details=self.details)
 
-    def wait_for_step(self, step: int, seconds: float = 60) -> None:
-        wait_until(lambda: self.last_step() >= step, f"step {step}", seconds, self.details)
+    def wait_for_step(self, step: int) -> None:
+        wait_until(lambda: self.last_step() >= step, f"step {step}", details=self.details)
 
     def last_step(self) -> int:
         metrics = self.folder / "metrics.jsonl"
@@ -51,7 +51,7 @@ class Job:
         lines = text[: text.rfind("\n") + 1].splitlines()
         return json.loads(lines[-1])["step"] if lines else 0
 
-    def wait_for_end(self, state: str = "COMPLETED", seconds: float = 90) -> str:
+    def wait_for_end(self, state: str = "COMPLETED", seconds: float = 300) -> str:
         """Returns the job's log. A job that is being put back into the queue has not ended."""
         ended = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY")
         wait_until(lambda: self.state() in ended, "the end of the job", seconds, self.details)
@@ -79,9 +79,9 @@ def ranks_of(cluster: Cluster, number: str) -> dict[int, str]:
 
 
 def assert_no_ranks(cluster: Cluster, number: str) -> None:
-    deadline = time.monotonic() + 5  # Slurm calls a job ended a moment before its processes are
+    deadline = time.monotonic() + 60  # Slurm calls a job ended a moment before its processes are
     while left := ranks_of(cluster, number):
-        assert time.monotonic() < deadline, f"expected no process of job {number}, got {left}"
+        assert time.monotonic() < deadline, f"expected no process of job {number} after a minute, got {left}"
         time.sleep(0.05)
 
 

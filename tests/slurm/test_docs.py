@@ -4,7 +4,10 @@ import re
 import shutil
 import subprocess
 
+import pytest
 from slurm.jobs import ROOT
+
+pytestmark = pytest.mark.slow
 
 BLOCK = re.compile(r"<!-- not run: tests/slurm runs it[^\n]*-->\n```sh\n(.*?)```", re.DOTALL)
 
@@ -19,6 +22,6 @@ def test_the_commands_of_the_page(nodes, program, tmp_path):
     environment = nodes.environment | {"MILLRACE": str(program), "PATH": f"{tmp_path}/bin:{nodes.environment['PATH']}"}
     for block in blocks:
         result = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", block], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+            ["bash", "-euo", "pipefail", "-c", block], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
         )
         assert result.returncode == 0, f"{block}\n{result.stdout}{result.stderr}"

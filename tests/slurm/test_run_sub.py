@@ -22,7 +22,7 @@ def dry_run(program, tmp_path):
         environment |= {"DRY_RUN": "1", "MILLRACE": str(program), "LOGDIR": "/logs/run", "SLURM_JOB_NUM_NODES": "2", "NGPU": "8"}
         environment |= {"DATAROOT": "/big data", "MODELROOT": "/models dir"} | variables
         environment = {name: value for name, value in environment.items() if value is not None}
-        result = subprocess.run([script, *arguments], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        result = subprocess.run([script, *arguments], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300)
         assert result.returncode == status, result.stdout + result.stderr
         return shlex.split(result.stdout) if status == 0 else result.stdout + result.stderr
 
@@ -89,10 +89,11 @@ def test_a_container_and_the_current_folder(dry_run, tmp_path):
     assert "--job.dump_folder=/logdir" in words
 
 
+@pytest.mark.slow
 def test_a_job(nodes, program, workplace, tmp_path):
     """`sbatch -N 2 -t 10 run.sub --checkpoint.interval=5`, with checkpoints switched on by the variable."""
     environment = {
-        "MILLRACE": str(program), "CONFIG_FILE": TINY, "LOGDIR": str(tmp_path / "run"), "NGPU": "1", "STEP_WAIT": "3", "SEED": "9",
+        "MILLRACE": str(program), "CONFIG_FILE": TINY, "LOGDIR": str(tmp_path / "run"), "NGPU": "1", "STEP_WAIT": "5", "SEED": "9",
         "ENABLE_CHECKPOINTING": "True",
     }  # fmt: skip
     words = ("--checkpoint.interval=5", "--training.steps=10", "--sample.every_steps=0")

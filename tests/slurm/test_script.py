@@ -14,7 +14,7 @@ def dry_run(program, tmp_path):
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
         environment |= {"DRY_RUN": "1", "MILLRACE": str(program), "LOGDIR": "/logs/run", **variables}
         environment = {name: value for name, value in environment.items() if value is not None}
-        result = subprocess.run([SCRIPT, *arguments], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        result = subprocess.run([SCRIPT, *arguments], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300)
         assert result.returncode == status, result.stdout + result.stderr
         return shlex.split(result.stdout) if status == 0 else result.stdout + result.stderr
 

@@ -8,6 +8,8 @@ import pytest
 from slurm.cluster import wait_until
 from slurm.jobs import assert_same_end, ranks_of
 
+pytestmark = pytest.mark.slow
+
 STEPS = 480  # some seconds: a signal by way of Slurm takes a part of one
 # Sharded over both nodes, with checkpoints of which each rank writes its part.
 OVERRIDES = (
@@ -93,11 +95,11 @@ def test_a_node_that_dies(submit, reference, node):
     job = submit()
     job.wait_for_step(45)
     job.cluster.kill_node(node)
-    wait_until(lambda: ranks_of(job.cluster, job.number) == {}, "the end of the other rank", 15, job.details)
+    wait_until(lambda: ranks_of(job.cluster, job.number) == {}, "the end of the other rank", details=job.details)
     if node == "n2":
-        job.wait_for("a rank was lost or killed (status 7)", 30)
+        job.wait_for("a rank was lost or killed (status 7)")
         assert re.search(r"\[rank 1 on n2, step \d+\] lost", job.output())
-    wait_until(lambda: job.field("Restarts") == "1", "a requeued job", 60, job.details)
+    wait_until(lambda: job.field("Restarts") == "1", "a requeued job", details=job.details)
     job.cluster.start_node(node)
     assert assert_resumed(job, reference) >= 40
 
@@ -107,7 +109,7 @@ def test_a_killed_rank_without_requeue(submit):
     job.wait_for_step(20)
     ((pid, _),) = [(pid, rank) for pid, rank in ranks_of(job.cluster, job.number).items() if rank == "1"]
     os.kill(pid, signal.SIGKILL)
-    output = job.wait_for_end("FAILED", seconds=30)
+    output = job.wait_for_end("FAILED")
     assert re.search(r"\[rank 1 on n2, step \d+\] lost", output)
     assert "a rank was lost or killed" in output and "Submitted without --requeue" in output
 
@@ -115,11 +117,11 @@ def test_a_killed_rank_without_requeue(submit):
 def test_the_time_limit_then_scancel(submit):
     """The shortest limit there is, one minute: Slurm looks at limits every half minute, and signals in time for the next look."""
     job = submit("--training.steps=1000000", "--checkpoint.interval=1000000", options=("--time=1", "--signal=USR1@20"))
-    job.wait_for("stopped in time", 50)
+    job.wait_for("stopped in time")
     (step,) = re.findall(r"newest checkpoint: step (\d+): requeued", job.output())
-    wait_until(lambda: job.state() and f"restart 1, newest checkpoint: step {step}" in job.output(), "a restart", 30, job.details)
+    wait_until(lambda: job.state() and f"restart 1, newest checkpoint: step {step}" in job.output(), "a restart", details=job.details)
     job.wait_for_step(int(step) + 5)
     job.cluster.command("scancel", job.number)
-    output = job.wait_for_end("CANCELLED", seconds=30)
+    output = job.wait_for_end("CANCELLED")
     assert "cancelled or requeued, newest checkpoint" in output
     assert job.checkpoints()[-1] > int(step)
