@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "base/log.h"
+#include "formats/python_json.h"
 
 namespace millrace {
 namespace {
@@ -33,19 +34,6 @@ const char* name_of(MlperfEventType type) {
 std::string within_project(std::string_view file) {
   const size_t folder = file.rfind("/src/");
   return std::string(folder == std::string_view::npos ? file.substr(file.rfind('/') + 1) : file.substr(folder + 1));
-}
-
-// As Python's json.dumps() spaces it: people search these logs for '"key": "run_start"'.
-std::string to_text(const Json& value) {
-  // The checker reads Latin-1; bytes of options that are no UTF-8 must not end a run.
-  if (!value.is_structured()) return value.dump(-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace);
-  std::string text;
-  for (const auto& item : value.items()) {
-    if (!text.empty()) text += ", ";
-    if (value.is_object()) text += to_text(item.key()) + ": ";
-    text += to_text(item.value());
-  }
-  return value.is_object() ? "{" + text + "}" : "[" + text + "]";
 }
 
 // Past stdio, which would fail once more at the end of the program.
@@ -76,7 +64,7 @@ std::string mlperf_line(const MlperfEvent& event, const std::source_location& so
   metadata.update(event.metadata);
   const Json line{{"namespace", ""},  {"time_ms", event.time_ms}, {"event_type", name_of(event.type)},
                   {"key", event.key}, {"value", event.value},     {"metadata", metadata}};
-  return ":::MLLOG " + to_text(line);
+  return ":::MLLOG " + python_json(line);  // the checker reads Latin-1, and people search for '"key": "run_start"'
 }
 
 MlperfLog::MlperfLog(const fs::path& path, bool append) : path_(path) {

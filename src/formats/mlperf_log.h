@@ -20,8 +20,9 @@ struct MlperfEvent {
   int64_t time_ms = 0;                                                 // since 1970, UTC
 };
 
-// The line without its end, pure ASCII: namespace, time_ms, event_type, key, value and metadata in this order, metadata
-// with the source's file (from "src/" on) and line first. Numbers that are not finite become null.
+// The line without its end, in Python's form (formats/python_json.h), pure ASCII: namespace, time_ms, event_type, key,
+// value and metadata in this order, metadata with the source's file (from "src/" on) and line first. Numbers that are
+// not finite become null.
 std::string mlperf_line(const MlperfEvent& event, const std::source_location& source = std::source_location::current());
 
 // Writes lines to stdout and to a file, each at once.

@@ -44,7 +44,7 @@ def closed_log(program, emoji, tmp_path_factory):
     """The log of a run that reached the closed division's target, with nothing in it but the truth."""
     folder = tmp_path_factory.mktemp("closed") / "run"
     command = [program, *arguments(folder, emoji)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | QUIET)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, env=os.environ | QUIET)
     assert result.returncode == 0, result.stderr
     text = (folder / "mlperf_compliance.log").read_text()
     assert result.stdout == text  # rank 0's stdout is the log, for those who collect it from there
@@ -80,7 +80,7 @@ def test_the_log_tells_the_run(closed_log):
     assert all(list(event) == ["namespace", "time_ms", "event_type", "key", "value", "metadata"] for event in log)
     assert all(list(event["metadata"])[:2] == ["file", "lineno"] and event["namespace"] == "" for event in log)
     assert all(before["time_ms"] <= after["time_ms"] for before, after in itertools.pairwise(log))
-    assert abs(log[0]["time_ms"] - 1000 * closed_log.stat().st_mtime) < 60_000
+    assert abs(log[0]["time_ms"] - 1000 * closed_log.stat().st_mtime) < 24 * 3600 * 1000  # milliseconds since 1970
 
     block = ["block_start", "tracked_stats", "block_stop"]
     assert keys(log) == SETUP + block * 15 + ["eval_start", "eval_accuracy", "eval_stop", "run_stop"]
@@ -154,7 +154,7 @@ def test_an_interval_that_is_no_whole_number_of_steps(train, tmp_path):
 
 def test_many_ranks_write_one_log(program, emoji, tmp_path):
     command = [program, "launch", "-n", "2", program, *arguments(tmp_path / "run", emoji, "--training.local_batch_size=8")]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | QUIET)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, env=os.environ | QUIET)
     assert result.returncode == 0, result.stderr
     log = events((tmp_path / "run" / "mlperf_compliance.log").read_text())
     assert keys(log).count("run_start") == keys(log).count("run_stop") == 1
@@ -210,11 +210,12 @@ def test_a_stopped_run_is_aborted_and_its_continuation_appended(program, emoji, 
     command = [program, *arguments(tmp_path / "run", emoji, *endless)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | QUIET)
     try:
-        end = time.monotonic() + 60
-        while not (log_path.exists() and "block_stop" in log_path.read_text()) and time.monotonic() < end:
+        end = time.monotonic() + 300
+        while not (log_path.exists() and "block_stop" in log_path.read_text()):
+            assert process.poll() is None and time.monotonic() < end, "expected a first block of steps within 300 s"
             time.sleep(0.02)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 75
+        assert process.wait(300) == 75
     finally:
         if process.poll() is None:
             process.kill()
@@ -237,11 +238,11 @@ def test_a_full_disk_ends_the_run_and_a_lost_stdout_does_not(program, emoji, tmp
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "mlperf_compliance.log").symlink_to("/dev/full")
     command = [program, *arguments(tmp_path / "run", emoji, *SHORT)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60, env=os.environ | QUIET)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, env=os.environ | QUIET)
     assert result.returncode == 5 and "mlperf_compliance.log] expected room" in result.stderr
     with open("/dev/full", "w") as full:
         command = [program, *arguments(tmp_path / "other", emoji, *SHORT)]
-        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, env=os.environ | QUIET)
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=300, env=os.environ | QUIET)
     assert result.returncode == 0 and "standard output takes no more" in result.stderr
     assert stops(events((tmp_path / "other" / "mlperf_compliance.log").read_text())) == ["aborted"]
 
