@@ -17,6 +17,15 @@ using Kind = JsonType::Kind;
   throw DataError(str("[", place, "] expected ", expected, ", got ", got));
 }
 
+// What a message shows of a value. Text that is not UTF-8 is shown with replacement characters.
+std::string shown(const Json& value) {
+  return in_quotes(value.dump(-1, ' ', false, Json::error_handler_t::replace), 60);
+}
+
+void check_text(const std::string& text, std::string_view place) {
+  if (!is_valid_utf8(text)) fail(place, "text in UTF-8", "half a surrogate pair");
+}
+
 std::string field_place(std::string_view place, const std::string& name) {
   return str(place, ".", in_quotes(name, 60));
 }
@@ -43,13 +52,14 @@ JsonType json_type_of(const Json& value, std::string_view place) {
       return {Kind::kBool, {}, {}};
     case Json::value_t::number_unsigned:
       if (value.get<uint64_t>() > static_cast<uint64_t>(INT64_MAX))
-        fail(place, "whole numbers below 2^63", value.dump());
+        fail(place, "whole numbers below 2^63", shown(value));
       return {Kind::kInt64, {}, {}};
     case Json::value_t::number_integer:
       return {Kind::kInt64, {}, {}};
     case Json::value_t::number_float:
       return {Kind::kFloat64, {}, {}};
     case Json::value_t::string:
+      check_text(value.get_ref<const std::string&>(), place);
       return {Kind::kString, {}, {}};
     case Json::value_t::array: {
       JsonType item;
@@ -59,11 +69,14 @@ JsonType json_type_of(const Json& value, std::string_view place) {
     case Json::value_t::object: {
       JsonType type{Kind::kStruct, {}, {}};
       for (const auto& [name, entry] : value.items()) {
+        check_text(name, place);
         type.names.push_back(name);
         type.children.push_back(json_type_of(entry, field_place(place, name)));
       }
       return type;
     }
+    case Json::value_t::binary:
+      fail(place, "whole numbers below 2^63", "a larger one");
     default:
       fail(place, "JSON", value.type_name());
   }
@@ -88,6 +101,12 @@ JsonType common_json_type(const JsonType& a, const JsonType& b, std::string_view
   return type;
 }
 
+size_t json_type_depth(const JsonType& type) {
+  size_t deepest = 0;
+  for (const JsonType& child : type.children) deepest = std::max(deepest, json_type_depth(child));
+  return deepest + (type.children.empty() && type.kind != Kind::kStruct ? 0 : 1);
+}
+
 void check_json_fits(const Json& value, const JsonType& type, std::string_view place) {
   if (value.is_null()) return;
   const bool fits = [&] {
@@ -110,7 +129,8 @@ void check_json_fits(const Json& value, const JsonType& type, std::string_view p
     }
     return false;
   }();
-  if (!fits) fail(place, str(json_kind_name(type.kind), " as in the first samples"), in_quotes(value.dump(), 60));
+  if (!fits) fail(place, str(json_kind_name(type.kind), " as in the first samples"), shown(value));
+  if (value.is_string()) check_text(value.get_ref<const std::string&>(), place);
   if (type.kind == Kind::kList) {
     for (const Json& item : value) check_json_fits(item, type.children[0], place);
   } else if (type.kind == Kind::kStruct) {

@@ -19,12 +19,17 @@ struct JsonType {
   bool operator==(const JsonType&) const = default;
 };
 
-// Throws DataError naming place for lists whose items have no common type and for numbers beyond int64 and double.
+// Throws DataError naming place for lists whose items have no common type, whole numbers beyond int64 and text that is
+// not UTF-8 (half a surrogate pair).
 JsonType json_type_of(const nlohmann::ordered_json& value, std::string_view place);
 
 // A type for both: null gives way to any type, structs get the fields of both. Throws DataError where there is none:
 // an int64 and a float64 have none, as in pyarrow.
 JsonType common_json_type(const JsonType& a, const JsonType& b, std::string_view place);
+
+// Lists and structs within each other; 0: a plain value.
+size_t json_type_depth(const JsonType& type);
+constexpr size_t kMaxJsonTypeDepth = 63;  // what an Arrow file holds
 
 // Throws DataError when value cannot be stored in a column of this type. Fields of a struct that the type lacks are
 // left out, whole numbers fit float64.

@@ -45,6 +45,28 @@ const TensorView* WeightStore::find(std::string_view name) const {
   return found == index_by_name_.end() ? nullptr : &tensors_[found->second];
 }
 
+void WeightStore::narrow_to(std::string_view prefix) {
+  std::vector<TensorView> kept;
+  std::map<std::string, size_t, std::less<>> index;
+  std::map<std::string, fs::path, std::less<>> files;
+  for (const TensorView& tensor : tensors_) {
+    if (!starts_with(tensor.name, prefix)) continue;
+    std::string name = tensor.name.substr(prefix.size());
+    if (find(name)) {
+      throw ModelError(str("[", path_.string(), "] expected each tensor once, got ", in_quotes(name),
+                           " with and without ", in_quotes(prefix), " before it"));
+    }
+    index.emplace(name, kept.size());
+    files.emplace(name, file_by_name_.at(tensor.name));
+    kept.push_back(tensor);
+    kept.back().name = std::move(name);
+  }
+  if (kept.empty()) return;
+  tensors_ = std::move(kept);
+  index_by_name_ = std::move(index);
+  file_by_name_ = std::move(files);
+}
+
 std::vector<fs::path> WeightStore::files() const {
   std::vector<fs::path> paths;
   for (const SafetensorsFile& file : *files_) paths.push_back(file.path());

@@ -17,11 +17,19 @@
 
 namespace millrace {
 
+// Before the names of an image model's transformer in the files of ComfyUI and others, which may hold its text encoders
+// and autoencoder too.
+constexpr const char* kTransformerPrefix = "model.diffusion_model.";
+
 class WeightStore {
  public:
   // Throws ModelError for what is not there, is damaged, claims what it does not hold, or is a pickle (.pt, .pth,
   // .ckpt, .bin, or by its first bytes: such files run code when read, so nothing here opens them).
   explicit WeightStore(const std::filesystem::path& path);
+
+  // For files that hold several models: where names begin with prefix, keeps these tensors alone and takes the prefix
+  // off; where none does, nothing changes. Throws ModelError when a tensor is there with and without it.
+  void narrow_to(std::string_view prefix);
 
   const std::vector<TensorView>& tensors() const { return tensors_; }  // file after file, each in file order
   const TensorView* find(std::string_view name) const;                 // nullptr when there is none

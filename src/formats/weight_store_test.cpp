@@ -145,5 +145,26 @@ TEST(Pickle, DoesNotMistakeSafetensorsForOne) {
   EXPECT_FALSE(has_pickle_content(std::string_view("\x80\x02\x00\x00\x00\x00\x00\x00", 8)));
 }
 
+TEST_F(WeightStoreTest, NarrowsToOneModelOfSeveral) {
+  write_weights("all.safetensors", {"vae.a", "model.x.a", "model.x.b", "text.a"});
+  WeightStore store(path("all.safetensors"));
+  store.narrow_to("model.x.");
+  ASSERT_EQ(store.tensors().size(), 2u);
+  EXPECT_NE(store.find("a"), nullptr);
+  EXPECT_NE(store.find("b"), nullptr);
+  EXPECT_EQ(store.find("vae.a"), nullptr);
+  EXPECT_EQ(store.find("model.x.a"), nullptr);
+
+  WeightStore other(path("all.safetensors"));
+  other.narrow_to("model.y.");
+  EXPECT_EQ(other.tensors().size(), 4u) << "nothing has that prefix";
+}
+
+TEST_F(WeightStoreTest, ATensorWithAndWithoutThePrefixIsRefused) {
+  write_weights("m.safetensors", {"a", "b", "model.x.b"});
+  WeightStore store(path("m.safetensors"));
+  EXPECT_THAT(message_of<ModelError>([&] { store.narrow_to("model.x."); }), HasSubstr("\"b\" with and without"));
+}
+
 }  // namespace
 }  // namespace millrace

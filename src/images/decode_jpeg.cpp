@@ -48,8 +48,8 @@ std::optional<ImageInfo> probe_jpeg(std::span<const std::byte> bytes, const std:
     if (marker == 0x00 || marker == 0x01 || (marker >= 0xD0 && marker <= 0xD8)) continue;  // no length
     if (marker == 0xD9 || marker == 0xDA) fail(name, "a JPEG frame header", "picture data without one");
     if (at + 2 > bytes.size()) return std::nullopt;
-    const size_t length = data[at] << 8 | data[at + 1];
-    if (length < 2) fail(name, "a JPEG segment", "a length of " + std::to_string(length));
+    // It counts its own two bytes; less is taken for no content, as in libjpeg.
+    const size_t length = std::max(data[at] << 8 | data[at + 1], 2);
     const bool frame = marker >= 0xC0 && marker <= 0xCF && marker != 0xC4 && marker != 0xC8 && marker != 0xCC;
     if (frame) {
       if (at + 8 > bytes.size()) return std::nullopt;

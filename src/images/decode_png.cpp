@@ -1,25 +1,90 @@
+// libpng gets a file made up of what the pixels need alone: header, palette and picture data. So no text, profile or
+// checksum that Pillow does not look at can stop it, and what ends early ends where it ends.
 #include <png.h>
 
 #include <algorithm>
+#include <array>
 #include <csetjmp>
 #include <cstring>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/error.h"
 #include "images/codecs.h"
+#include "images/png_chunks.h"
 
 namespace millrace::codecs {
 namespace {
 
-constexpr size_t kHeaderBytes = 8 + 4 + 4 + 13;         // signature, length, "IHDR", the chunk
-constexpr png_alloc_size_t kMaxChunkBytes = 16u << 20;  // palette, profile and texts; picture data is not counted
+constexpr size_t kHeaderBytes = 8 + 4 + 4 + 13;  // signature, length, "IHDR", the chunk
+constexpr char kSignature[] = "\x89PNG\r\n\x1A\n";
+
+void append_length(std::string& out, size_t length) {
+  for (int shift = 24; shift >= 0; shift -= 8) out += static_cast<char>(length >> shift & 0xFF);
+}
+
+void append_chunk(std::string& out, const char* type, std::string_view content) {
+  append_length(out, content.size());
+  out.append(type).append(content).append(4, '\0');  // a checksum, which is not looked at
+}
+
+// All colours that the pixels can name. Those that the file lacks are black, as in Pillow.
+std::string full_palette(const PngPixelData& data) {
+  const size_t colours = size_t{1} << data.bits_per_pixel();
+  std::string palette(data.palette.substr(0, data.palette.size() / 3 * 3).substr(0, 3 * colours));
+  palette.resize(3 * colours, '\0');
+  return palette;
+}
+
+// The file that libpng is given, in pieces: those of the picture data lie in the file itself.
+struct PngSource {
+  explicit PngSource(const PngPixelData& data) {
+    std::string header;
+    for (const uint32_t side : {data.frame.width, data.frame.height}) append_length(header, side);
+    header.append(data.header.substr(8, 2)).append(2, '\0').append(1, data.is_interlaced() ? '\1' : '\0');
+    begin_.assign(kSignature, kPngSignatureBytes);
+    append_chunk(begin_, "IHDR", header);
+    if (data.header[9] == 3) append_chunk(begin_, "PLTE", full_palette(data));
+    heads_.reserve(data.pieces.size());
+    pieces_.push_back(begin_);
+    for (size_t i = 0; i < data.pieces.size(); ++i) {
+      std::string& head = heads_.emplace_back(i == 0 ? "" : std::string(4, '\0'));  // the checksum before
+      append_length(head, data.pieces[i].size());
+      head.append("IDAT");
+      pieces_.insert(pieces_.end(), {head, data.pieces[i]});
+    }
+    end_.assign(4, '\0');
+    if (!data.is_cut) append_chunk(end_, "IEND", "");
+    pieces_.push_back(end_);
+  }
+  PngSource(const PngSource&) = delete;
+  PngSource& operator=(const PngSource&) = delete;
+
+  bool read(unsigned char* out, size_t size) {
+    while (size > 0) {
+      while (next_ < pieces_.size() && position_ == pieces_[next_].size()) ++next_, position_ = 0;
+      if (next_ == pieces_.size()) return false;
+      const std::string_view rest = pieces_[next_].substr(position_, size);
+      std::memcpy(out, rest.data(), rest.size());
+      out += rest.size();
+      size -= rest.size();
+      position_ += rest.size();
+    }
+    return true;
+  }
+
+ private:
+  std::string begin_, end_;
+  std::vector<std::string> heads_;
+  std::vector<std::string_view> pieces_;
+  size_t next_ = 0, position_ = 0;
+};
 
 // What libpng's callbacks and longjmp need; nothing in it has a destructor that a jump could skip.
 struct Reader {
   std::jmp_buf jump;
-  const unsigned char* data;
-  size_t size;
-  size_t position;
+  PngSource* source;
   bool out_of_data;
   int rows_done;
   char message[128];
@@ -34,19 +99,16 @@ void on_warning(png_structp, png_const_charp) {}
 
 void read(png_structp png, png_bytep out, png_size_t size) {
   auto* reader = static_cast<Reader*>(png_get_io_ptr(png));
-  if (size > reader->size - reader->position) {
+  if (!reader->source->read(out, size)) {
     reader->out_of_data = true;
     png_error(png, "the file ends early");
   }
-  std::memcpy(out, reader->data + reader->position, size);
-  reader->position += size;
 }
 
 bool read_header(png_structp png, png_infop info, Reader& reader) {
   if (setjmp(reader.jump)) return false;
   png_set_user_limits(png, 0x7FFFFFFF, 0x7FFFFFFF);  // the caller's cap counts pixels
-  png_set_chunk_malloc_max(png, kMaxChunkBytes);
-  png_set_chunk_cache_max(png, 64);
+  png_set_crc_action(png, PNG_CRC_QUIET_USE, PNG_CRC_QUIET_USE);
   png_set_read_fn(png, &reader, read);
   png_read_info(png, info);
   // To RGB as PIL: palette and grey are expanded, 16 bits keep the high byte, alpha is dropped.
@@ -72,27 +134,6 @@ bool read_rows(png_structp png, Reader& reader, png_bytepp rows, int height, boo
   return true;
 }
 
-// libpng asks for a chunk's data in pieces of kilobytes and gets nothing from a chunk that the file ends in. Where that
-// is picture data, a copy whose last chunk is as long as the file lets it have the rows that are there. Empty: not
-// needed.
-std::vector<unsigned char> shorten_last_chunk(const unsigned char* data, size_t size) {
-  size_t at = 8;
-  while (at + 8 <= size) {
-    const uint64_t length = png_get_uint_32(data + at);
-    if (at + 12 + length <= size) {
-      at += 12 + length;
-      continue;
-    }
-    if (std::memcmp(data + at + 4, "IDAT", 4) != 0) return {};
-    const auto rest = static_cast<uint32_t>(std::min<uint64_t>(length, size - at - 8));
-    std::vector<unsigned char> copy(data, data + at + 8 + rest);
-    png_save_uint_32(copy.data() + at, rest);
-    copy.resize(copy.size() + 4);  // a checksum, which is not looked at
-    return copy;
-  }
-  return {};
-}
-
 struct PngHandle {
   png_structp png = nullptr;
   png_infop info = nullptr;
@@ -112,39 +153,46 @@ std::optional<ImageInfo> probe_png(std::span<const std::byte> bytes, const std::
 
 void decode_png(std::span<const std::byte> bytes, const std::string& name, const DecodeOptions& options,
                 DecodedImage& out) {
-  Reader reader{};
-  reader.data = reinterpret_cast<const unsigned char*>(bytes.data());
-  reader.size = bytes.size();
-  const std::vector<unsigned char> shortened = shorten_last_chunk(reader.data, reader.size);
-  if (!shortened.empty()) {
-    reader.data = shortened.data();
-    reader.size = shortened.size();
+  const char* problem = nullptr;
+  const PngPixelData data = find_png_pixel_data({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, problem);
+  if (problem) fail(name, "a PNG that can be decoded", problem);
+  // A second header would make the size that was checked another.
+  if (data.width() != static_cast<uint32_t>(out.source_width) ||
+      data.height() != static_cast<uint32_t>(out.source_height)) {
+    fail(name, "one size in the PNG's headers", std::to_string(data.width()) + " x " + std::to_string(data.height()));
   }
+  PngSource source(data);
+  Reader reader{};
+  reader.source = &source;
   PngHandle handle;
   handle.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &reader, on_error, on_warning);
   MILLRACE_CHECK(handle.png != nullptr);
   handle.info = png_create_info_struct(handle.png);
   MILLRACE_CHECK(handle.info != nullptr);
-  if (!shortened.empty()) png_set_crc_action(handle.png, PNG_CRC_QUIET_USE, PNG_CRC_QUIET_USE);
   if (!read_header(handle.png, handle.info, reader)) fail(name, "a PNG that can be decoded", reader.message);
 
   out.image.reshape(out.source_width, out.source_height, 3);
-  if (png_get_rowbytes(handle.png, handle.info) != out.image.row_bytes()) {
+  const PngFrame& frame = data.frame;
+  const auto height = static_cast<int>(frame.height);
+  if (png_get_rowbytes(handle.png, handle.info) != size_t{3} * frame.width) {
     fail(name, "a PNG that becomes RGB", std::to_string(png_get_channels(handle.png, handle.info)) + " channels");
   }
-  std::vector<png_bytep> rows(out.source_height);
-  for (int y = 0; y < out.source_height; ++y) rows[y] = out.image.row(y);
-  const bool interlaced = png_get_interlace_type(handle.png, handle.info) != PNG_INTERLACE_NONE;
-  if (interlaced) std::fill(out.image.pixels.begin(), out.image.pixels.end(), uint8_t{0});
-  if (read_rows(handle.png, reader, rows.data(), out.source_height, interlaced)) return;
+  std::vector<png_bytep> rows(frame.height);
+  for (int y = 0; y < height; ++y) {
+    rows[y] = out.image.row(y + static_cast<int>(frame.y)) + size_t{3} * frame.x;
+  }
+  const bool is_part = frame.width < data.width() || frame.height < data.height();
+  if (data.is_interlaced() || is_part) std::fill(out.image.pixels.begin(), out.image.pixels.end(), uint8_t{0});
+  if (read_rows(handle.png, reader, rows.data(), height, data.is_interlaced())) return;
 
-  const bool usable = reader.out_of_data && (reader.rows_done > 0 || interlaced);
+  // Data that end before all rows are there end early too, whatever follows them in the file.
+  const bool ends_early = reader.out_of_data || std::string_view(reader.message) == "Not enough image data";
+  const bool usable = ends_early && (reader.rows_done > 0 || data.is_interlaced());
   if (!usable) fail(name, "a PNG that can be decoded", reader.message);
   if (!options.allow_truncated) fail(name, "a whole PNG", "one cut short");
   out.truncated = true;
-  if (!interlaced) {
-    std::fill(out.image.pixels.begin() + static_cast<std::ptrdiff_t>(reader.rows_done * out.image.row_bytes()),
-              out.image.pixels.end(), uint8_t{0});
+  for (int y = reader.rows_done; y < height && !data.is_interlaced(); ++y) {
+    std::fill_n(rows[y], size_t{3} * frame.width, uint8_t{0});
   }
 }
 

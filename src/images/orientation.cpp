@@ -1,130 +1,16 @@
 #include "images/orientation.h"
 
-#include <cstdint>
 #include <cstring>
 #include <optional>
 #include <string_view>
 
+#include "images/exif_orientation.h"
+#include "images/picture_info.h"
+
 namespace millrace {
 namespace {
 
-constexpr int kOrientationTag = 0x0112;
-
-std::string_view text_of(std::span<const std::byte> bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
-
-uint32_t big_endian(std::string_view text, size_t at, int bytes) {
-  uint32_t value = 0;
-  for (int i = 0; i < bytes; ++i) value = value << 8 | static_cast<unsigned char>(text[at + static_cast<size_t>(i)]);
-  return value;
-}
-
-struct Metadata {
-  std::string exif;
-  std::string xmp;
-  bool has_density = false;  // in a JPEG's JFIF segment
-};
-
-// The segments before the picture data (JPEG: ITU-T T.81 annex B). Several EXIF segments are one, cut at 64 KiB.
-Metadata jpeg_metadata(std::string_view file) {
-  Metadata found;
-  constexpr std::string_view kExif("Exif\0\0", 6), kXmp("http://ns.adobe.com/xap/1.0/\0", 29);
-  size_t at = 2;
-  while (at + 4 <= file.size()) {
-    if (file[at] != '\xFF') {
-      ++at;
-      continue;
-    }
-    const auto marker = static_cast<unsigned char>(file[at + 1]);
-    if (marker == 0xFF) {
-      ++at;
-      continue;
-    }
-    if (marker == 0xDA) break;
-    at += 2;
-    if (marker == 0x00 || marker == 0x01 || (marker >= 0xD0 && marker <= 0xD9)) continue;
-    const size_t length = big_endian(file, at, 2);
-    if (length < 2 || length > file.size() - at) break;
-    const std::string_view content = file.substr(at + 2, length - 2);
-    if (marker == 0xE1 && content.starts_with(kExif)) {
-      found.exif += found.exif.empty() ? content : content.substr(kExif.size());
-    } else if (marker == 0xE1 && content.starts_with(kXmp)) {
-      found.xmp = content.substr(kXmp.size());
-    } else if (marker == 0xE0 && content.starts_with("JFIF") && content.size() >= 12) {
-      found.has_density = content[7] == 1 || content[7] == 2;
-    }
-    at += length;
-  }
-  return found;
-}
-
-Metadata png_metadata(std::string_view file) {
-  Metadata found;
-  for (size_t at = 8; at + 12 <= file.size();) {
-    const uint32_t length = big_endian(file, at, 4);
-    if (length > file.size() - at - 12) break;
-    if (file.substr(at + 4, 4) == "eXIf") found.exif = file.substr(at + 8, length);
-    at += size_t{length} + 12;
-  }
-  return found;
-}
-
-// The first image file directory of a TIFF structure (TIFF 6.0, section 2).
-class Directory {
- public:
-  explicit Directory(std::string_view data) : data_(data), little_endian_(data.starts_with("II")) {}
-
-  uint32_t number(size_t at, int bytes) const {
-    if (!little_endian_) return big_endian(data_, at, bytes);
-    uint32_t value = 0;
-    for (int i = bytes; i > 0; --i)
-      value = value << 8 | static_cast<unsigned char>(data_[at + static_cast<size_t>(i) - 1]);
-    return value;
-  }
-
-  // PIL reads the directory from its start and stops at the first entry whose data lies outside.
-  std::optional<int> orientation() const {
-    size_t at = number(4, 4);
-    if (at + 2 > data_.size()) return std::nullopt;
-    const uint32_t entries = number(at, 2);
-    at += 2;
-    uint64_t outside = 0;
-    for (uint32_t i = 0; i < entries && at + 12 <= data_.size(); ++i, at += 12) {
-      const int unit = unit_bytes(number(at + 2, 2));
-      const uint64_t size = uint64_t{number(at + 4, 4)} * static_cast<uint64_t>(unit);
-      if (size > 4) {
-        if (outside + size > data_.size()) continue;
-        outside += size;
-        if (number(at + 8, 4) + size > data_.size()) return std::nullopt;
-      } else if (size > 0 && number(at, 2) == kOrientationTag) {
-        return value(at);
-      }
-    }
-    return std::nullopt;
-  }
-
- private:
-  // By the entry's type; 0: unknown, passed over.
-  static int unit_bytes(uint32_t type) {
-    constexpr int kBytes[] = {0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4};
-    if (type == 16) return 8;
-    return type < std::size(kBytes) ? kBytes[type] : 0;
-  }
-  // One whole number of 16 or 32 bits; 1 for what is no orientation.
-  int value(size_t at) const {
-    const uint32_t type = number(at + 2, 2), count = number(at + 4, 4);
-    const bool is_short = type == 3 || type == 8, is_long = type == 4 || type == 9 || type == 13;
-    if (count != 1 || !(is_short || is_long)) return 1;
-    const uint32_t number_there = number(at + 8, is_short ? 2 : 4);
-    return number_there >= 1 && number_there <= 8 ? static_cast<int>(number_there) : 1;
-  }
-
-  std::string_view data_;
-  bool little_endian_;
-};
-
-// tiff:Orientation="6" or <tiff:Orientation>6</tiff:Orientation>
+// tiff:Orientation="6" or <tiff:Orientation>6</tiff:Orientation>, the first that is a digit.
 int xmp_orientation(std::string_view xmp) {
   constexpr std::string_view kName = "tiff:Orientation";
   for (size_t at = xmp.find(kName); at != std::string_view::npos; at = xmp.find(kName, at + 1)) {
@@ -142,35 +28,78 @@ int xmp_orientation(std::string_view xmp) {
   return 1;
 }
 
-bool is_tiff(std::string_view data) {
-  for (const char* order : {"MM", "II"}) {
-    for (const std::string_view magic : {std::string_view("\0\x2A", 2), std::string_view("\x2A\0", 2)}) {
-      if (data.starts_with(order) && data.substr(2).starts_with(magic)) return data.size() >= 8;
-    }
+// Pairs of hexadecimal digits from the fourth line on, with white space between them; nullopt: something else.
+std::optional<std::string> unpack_profile(std::string_view text) {
+  for (int line = 0; line < 3; ++line) {
+    const size_t end = text.find('\n');
+    if (end == std::string_view::npos) return "";
+    text.remove_prefix(end + 1);
   }
-  return false;
+  const auto digit = [](char c) {
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+  };
+  std::string bytes;
+  int first = -1;
+  for (const char c : text) {
+    if (c == '\n' || (first < 0 && (c == ' ' || (c >= '\t' && c <= '\r')))) continue;
+    const int value = digit(c);
+    if (value < 0) return std::nullopt;
+    if (first >= 0) bytes += static_cast<char>(first << 4 | value);
+    first = first < 0 ? value : -1;
+  }
+  return first < 0 ? std::optional(bytes) : std::nullopt;
+}
+
+// Image.getexif() and what ImageOps.exif_transpose() makes of it.
+int orientation_of(const PictureInfo& info, std::string& problem) {
+  ExifOrientation found;
+  if (info.exif) {
+    if (info.exif->is_text) {
+      problem = "text in place of EXIF data";
+      return 1;
+    }
+    found = read_exif_orientation(info.exif->content);
+  } else if (info.raw_profile) {
+    const std::optional<std::string> profile = unpack_profile(*info.raw_profile);
+    if (!profile) {
+      problem = "an EXIF profile that is not hexadecimal";
+      return 1;
+    }
+    found = read_exif_orientation(*profile);
+  }
+  if (found.is_refused) {
+    if (!info.forgives_exif) problem = "EXIF data that is no TIFF structure";
+    return 1;
+  }
+  if (found.value) return *found.value;
+  if (info.xmp_text && !info.xmp_text->empty()) return xmp_orientation(*info.xmp_text);
+  if (!info.xmp || info.xmp->content.empty()) return 1;
+  if (info.xmp->is_text) problem = "text in place of XMP data";
+  return xmp_orientation(info.xmp->content);
 }
 
 }  // namespace
 
+PictureInfo read_picture_info(std::string_view file, bool checks_pixels) {
+  if (file.starts_with("\xFF\xD8\xFF")) return read_jpeg_info(file);
+  if (file.starts_with("\x89PNG\r\n\x1A\n")) return read_png_info(file, checks_pixels);
+  if (file.starts_with("RIFF") && file.substr(0, 12).ends_with("WEBP")) return read_webp_info(file);
+  return {};
+}
+
 int read_orientation(std::span<const std::byte> bytes, std::string* problem) {
-  const std::string_view file = text_of(bytes);
-  Metadata found;
-  if (file.starts_with("\xFF\xD8\xFF")) found = jpeg_metadata(file);
-  if (file.starts_with("\x89PNG")) found = png_metadata(file);
-  std::string_view exif = found.exif;
-  for (int i = 0; i < 2 && exif.starts_with(std::string_view("Exif\0\0", 6)); ++i) exif.remove_prefix(6);
-  if (!exif.empty()) {
-    if (is_tiff(exif)) {
-      if (const auto orientation = Directory(exif).orientation()) return *orientation;
-    } else {
-      // PIL looks for a density there when it opens the file, and has then forgiven the damage.
-      const bool is_forgiven = file.starts_with("\xFF") && !found.has_density;
-      if (problem && !is_forgiven) *problem = "EXIF data that is no TIFF structure";
-      return 1;
-    }
+  const PictureInfo info = read_picture_info({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, false);
+  std::string exif_problem;
+  const int orientation = orientation_of(info, exif_problem);
+  if (problem) {
+    *problem = info.problem;
+    if (problem->empty() && !exif_problem.empty())
+      *problem = "expected EXIF data that can be read, got " + exif_problem;
   }
-  return xmp_orientation(found.xmp);
+  return orientation;
 }
 
 Image turn_upright(const Image& image, int orientation) {

@@ -1,4 +1,4 @@
-// How a camera was held: the EXIF (or XMP) orientation of a JPEG or PNG, and turning a picture upright.
+// How a camera was held: the orientation that a picture's EXIF or XMP data tells, and turning the picture upright.
 //
 // The training pipeline ignores it, as PIL's Image.open does; Hugging Face `datasets` turns every picture it decodes,
 // and so does what is built from it.
@@ -12,8 +12,9 @@
 
 namespace millrace {
 
-// 1 to 8 as in EXIF, or 1 where there is none; read as PIL's Image.getexif() reads it. problem: set when EXIF data is
-// there but no TIFF structure, which PIL refuses.
+// 1 to 8 as in EXIF, or 1 where there is none; found where PIL's Image.getexif() finds it: in JPEG, PNG (chunks eXIf,
+// tEXt, zTXt and iTXt) and WebP. problem: what of the file beside its pixels PIL refuses, "expected ..., got ...";
+// empty: nothing.
 int read_orientation(std::span<const std::byte> file, std::string* problem = nullptr);
 
 // PIL's ImageOps.exif_transpose for this orientation.

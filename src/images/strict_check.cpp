@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "images/decode.h"
 #include "images/orientation.h"
+#include "images/picture_info.h"
 
 namespace millrace {
 namespace {
@@ -61,7 +62,8 @@ const char* decode_all(jpeg_decompress_struct& codec, ErrorManager& errors, std:
   while (codec.output_scanline < codec.output_height) {
     if (jpeg_read_scanlines(&codec, rows, 1) != 1) return kCut;
   }
-  return "";  // a missing end mark is nothing to PIL once all rows are there
+  jpeg_finish_decompress(&codec);  // a missing end mark is nothing to PIL once all rows are there
+  return "";
 }
 
 std::string find_jpeg_problem(std::span<const std::byte> file) {
@@ -99,24 +101,28 @@ std::string bare_message(const Error& error) {
 }  // namespace
 
 std::string find_picture_problem(std::span<const std::byte> file, const std::string& name) {
+  const std::string_view text(reinterpret_cast<const char*>(file.data()), file.size());
   try {
     const ImageInfo info = *probe_image(file, name);
-    check_pixel_count(info, name, {});
+    DecodeOptions strict;
+    strict.max_pixels = kMaxDefaultPixels;
+    strict.allow_truncated = false;
+    check_pixel_count(info, name, strict);
+    std::string problem = read_picture_info(text, /*checks_pixels=*/true).problem;
+    if (!problem.empty()) return problem;
     if (info.format == ImageFormat::kJpeg) {
-      const std::string problem = find_jpeg_problem(file);
+      problem = find_jpeg_problem(file);
       if (!problem.empty()) return "expected a whole JPEG, got: " + problem;
-    } else {
+    } else if (info.format == ImageFormat::kWebp) {
       DecodedImage unused;
-      DecodeOptions strict;
-      strict.allow_truncated = false;
       decode_image_into(file, name, strict, unused);
     }
   } catch (const DataError& error) {
     return bare_message(error);
   }
-  std::string exif_problem;
-  read_orientation(file, &exif_problem);
-  return exif_problem.empty() ? "" : "expected EXIF data that can be read, got " + exif_problem;
+  std::string problem;
+  read_orientation(file, &problem);
+  return problem;
 }
 
 }  // namespace millrace

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/files.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "models/autoencoder/entry.h"
 #include "models/clip/entry.h"
@@ -68,7 +69,15 @@ SaveWeightsOptions save_options(Naming naming) {
 
 ModelWeights::ModelWeights(const ModelEntry& entry, const std::filesystem::path& path,
                            const std::optional<std::filesystem::path>& config)
-    : entry_(entry), store_(path), theirs_(shapes_of(store_)), naming_(entry.detect_naming(theirs_, path.string())) {
+    : entry_(entry), store_(path) {
+  const size_t num_tensors = store_.tensors().size();
+  if (*entry.prefix) store_.narrow_to(entry.prefix);
+  if (const size_t others = num_tensors - store_.tensors().size(); others > 0) {
+    log_info(path.string(), ": takes the ", store_.tensors().size(), " tensors named ", entry.prefix,
+             "*, and none of the ", others, " others");
+  }
+  theirs_ = shapes_of(store_);
+  naming_ = entry.detect_naming(theirs_, path.string());
   const std::optional<std::filesystem::path> config_path = config ? config : config_beside(path);
   model_ = config_path ? entry.from_json(read_config_file(*config_path), config_path->string())
                        : entry.from_shapes(theirs_, naming_, path.string());

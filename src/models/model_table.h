@@ -76,6 +76,8 @@ struct ModelEntry {
   std::vector<std::string> passes;  // what `forward` calls it
   std::vector<Naming> namings;      // what it can be read and written as
   IgnorableNames ignorable;         // tensors of its files that it does not need
+  // Before all of its names in files that hold other models too, whose tensors are passed over; "": no such files.
+  const char* prefix;
   Naming (*detect_naming)(const ShapeMap& theirs, const std::string& place);
   // place: the file the sizes come from, for messages
   std::unique_ptr<ModelDescription> (*from_json)(const nlohmann::json& json, const std::string& place);

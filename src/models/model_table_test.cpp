@@ -121,6 +121,50 @@ TEST_P(ModelTableTest, PassesAreThoseOfTheRow) {
   EXPECT_EQ(names, entry.passes);
 }
 
+// As in the files of ComfyUI: every naming, in one file and in shards, alone and beside other models.
+TEST_P(ModelTableTest, WeightsUnderAPrefixAreThoseWithoutIt) {
+  const std::string prefix = entry.prefix;
+  if (GetParam() != "flux") {
+    EXPECT_EQ(prefix, "");
+    return;
+  }
+  EXPECT_EQ(prefix, "model.diffusion_model.");
+  for (Naming naming : entry.namings) {
+    for (const bool has_others : {false, true}) {
+      for (const char* file : {"all.safetensors", "shards"}) {
+        TensorMap prefixed;
+        for (const auto& [name, tensor] : export_weights(weights, model->weight_rules(naming, {})))
+          prefixed[prefix + name] = tensor;
+        if (has_others) {
+          prefixed["vae.decoder.conv_in.weight"] = torch::zeros({2});
+          prefixed["text_encoders.clip_l.logit_scale"] = torch::zeros({1}, torch::kInt32);
+        }
+        const fs::path path = folder / (std::string(naming_name(naming)) + (has_others ? "others" : "") + file);
+        save_weights(path, prefixed, {.max_shard_bytes = 2000});
+        const ModelWeights opened(entry, path, config_path());
+        EXPECT_EQ(opened.naming(), naming);
+        const TensorMap back = opened.import();
+        ASSERT_EQ(back.size(), weights.size());
+        for (const auto& [name, tensor] : weights) EXPECT_TRUE(torch::equal(back.at(name), tensor)) << name;
+        EXPECT_EQ(parameters_of(*opened.load(torch::kFloat32, torch::kCPU)).size(), weights.size());
+      }
+    }
+  }
+}
+
+TEST_P(ModelTableTest, NamesWithAndWithoutAPrefixAreRefused) {
+  const std::string prefix = "model.diffusion_model.";
+  const TensorMap theirs = export_weights(weights, model->weight_rules(entry.namings.front(), {}));
+  TensorMap twice = theirs, half, misspelled;
+  twice[prefix + theirs.begin()->first] = theirs.begin()->second;
+  for (const auto& [name, tensor] : theirs) half[(half.size() % 2 == 0 ? prefix : "") + name] = tensor;
+  for (const auto& [name, tensor] : theirs) misspelled["diffusion_model." + name] = tensor;
+  for (const TensorMap& mixed : {twice, half, misspelled}) {
+    save_weights(folder / "mixed.safetensors", mixed);
+    EXPECT_THROW(ModelWeights(entry, folder / "mixed.safetensors", config_path()), ModelError);
+  }
+}
+
 std::vector<std::string> model_names() {
   std::vector<std::string> names;
   for (const ModelEntry& entry : model_table()) names.emplace_back(entry.name);

@@ -13,7 +13,9 @@
 #include "formats/crc32c.h"
 #include "formats/inspect/inspect.h"
 #include "formats/inspect/trace_events.h"
+#include "formats/json_cast.h"
 #include "formats/npy.h"
+#include "formats/read_python_json.h"
 #include "formats/safetensors.h"
 #include "formats/tar.h"
 #include "formats/tensorboard.h"
@@ -171,6 +173,20 @@ std::vector<std::string> trace_samples() {
       R"([{"ph":"X","name":"a","pid":1,"tid":1,"ts":0,"dur":1}])"};
 }
 
+// Values that a column may have, and a type found from each.
+void read_sidecar(const std::string& text) {
+  nlohmann::ordered_json value = parse_python_json(text, "fuzz");
+  python_json_member(text, "caption", "fuzz");
+  const JsonType type = json_type_of(value, "fuzz");
+  cast_json(value, type);
+  check_json_fits(value, type, "fuzz");
+}
+
+std::vector<std::string> sidecar_samples() {
+  return {R"({"caption": "a \ud83d\ude00", "size": [640, 480.5, -1e-3], "exif": {"a": null, "b": true}, "p": NaN})",
+          "\xEF\xBB\xBF[1, 18446744, -Infinity]", std::string("\xFF\xFE[\0001\0]\0", 8)};
+}
+
 class Damaged : public testing::TestWithParam<FuzzTarget> {};
 
 TEST_P(Damaged, FilesAreReadOrRefusedInBoundedMemory) {
@@ -188,6 +204,7 @@ INSTANTIATE_TEST_SUITE_P(Formats, Damaged,
                                          FuzzTarget{"trace", 20000, trace_samples, read_trace},
                                          FuzzTarget{"events", 20000, event_samples, read_events},
                                          FuzzTarget{"event_message", 20000, event_message_samples, read_event_message},
+                                         FuzzTarget{"sidecar", 20000, sidecar_samples, read_sidecar},
                                          FuzzTarget{"tar", 10000, tar_samples, read_tar}),
                          [](const auto& parameter) { return parameter.param.name; });
 

@@ -6,6 +6,10 @@
 //   millrace_formats_tool list-tar FILE              name, size and checksum of each member
 //   millrace_formats_tool write-tar OUT FILE...      the files as members
 //   millrace_formats_tool write-events FOLDER PNG    one of each kind, and a second session
+//   millrace_formats_tool read-python-json           documents on standard input, each with its length (4 bytes,
+//                                                    little-endian) before it; a line for each, see test_json.py
+#include <bit>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -13,11 +17,13 @@
 #include <iostream>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
 #include "base/files.h"
 #include "formats/npy.h"
+#include "formats/read_python_json.h"
 #include "formats/safetensors.h"
 #include "formats/tar.h"
 #include "formats/tensorboard.h"
@@ -78,6 +84,59 @@ void write_events(const Args& args) {
   second.close();
 }
 
+void print_json(const nlohmann::ordered_json& value) {
+  const auto print_hex = [](const std::string& text) {
+    for (const char c : text) std::printf("%02x", static_cast<unsigned char>(c));
+  };
+  const char* separator = "";
+  if (value.is_object()) {
+    std::printf("{");
+    for (const auto& [key, item] : value.items()) {
+      std::printf("%ss", std::exchange(separator, ","));
+      print_hex(key);
+      std::printf(":");
+      print_json(item);
+    }
+    std::printf("}");
+  } else if (value.is_array()) {
+    std::printf("[");
+    for (const auto& item : value) {
+      std::printf("%s", std::exchange(separator, ","));
+      print_json(item);
+    }
+    std::printf("]");
+  } else if (value.is_string()) {
+    std::printf("s");
+    print_hex(value.get<std::string>());
+  } else if (value.is_binary()) {
+    const auto& digits = value.get_binary();
+    std::printf("i%s", std::string(digits.begin(), digits.end()).c_str());
+  } else if (value.is_number_float()) {
+    const double number = value.get<double>();
+    if (std::isnan(number)) {
+      std::printf("nan");
+    } else {
+      std::printf("d%016llx", std::bit_cast<unsigned long long>(number));
+    }
+  } else {
+    std::printf("%s%s", value.is_number() ? "i" : "", value.dump().c_str());
+  }
+}
+
+void read_python_json(const Args&) {
+  uint32_t length = 0;
+  while (std::cin.read(reinterpret_cast<char*>(&length), sizeof length)) {
+    std::string text(length, '\0');
+    std::cin.read(text.data(), length);
+    try {
+      print_json(parse_python_json(text, "document"));
+    } catch (const Error&) {
+      std::printf("refused");
+    }
+    std::printf("\n");
+  }
+}
+
 int run(const Args& args) {
   static const std::map<std::string, std::function<void(const Args&)>> kCommands = {
       {"check-safetensors", check_safetensors},
@@ -85,7 +144,8 @@ int run(const Args& args) {
       {"copy-npy", copy_npy},
       {"list-tar", list_tar},
       {"write-tar", write_tar},
-      {"write-events", write_events}};
+      {"write-events", write_events},
+      {"read-python-json", read_python_json}};
   kCommands.at(args.at(0))({args.begin() + 1, args.end()});
   return 0;
 }

@@ -2,32 +2,12 @@
 
 import io
 import math
-import os
 import struct
-import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from pictures import resize_rows_first
-
-ROOT = Path(__file__).resolve().parent.parent.parent
-BUILD = Path(os.environ.get("MILLRACE", ROOT / "build" / "millrace")).parent
-TOOL = BUILD / "tests" / "parity" / "millrace_images_tool"
-
-
-def run_tool(*arguments):
-    command = [str(TOOL), *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert result.returncode == 0, f"{' '.join(command)}\n{result.stderr}"
-    return result.stdout
-
-
-def read_pixels(path):
-    content = path.read_bytes()
-    width, height = struct.unpack("<ii", content[:8])
-    return np.frombuffer(content, np.uint8, offset=8).reshape(height, width, 3)
+from pictures import read_pixels, resize_rows_first, run_images_tool as run_tool
 
 
 def photo(width, height, seed=0, mode="RGB"):

@@ -2,11 +2,11 @@
 
 #include <fnmatch.h>
 
-#include <algorithm>
 #include <array>
 #include <fstream>
 
 #include "base/error.h"
+#include "base/folder_walk.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "formats/pickle.h"
@@ -17,11 +17,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr size_t kHeadBytes = 1 << 16;
-
-bool has_tar_name(const std::string& name) {
-  return ends_with(name, ".tar") || ends_with(name, ".tar.gz") || ends_with(name, ".tgz") ||
-         ends_with(name, ".tar.zst");
-}
 
 bool has_events_name(const std::string& name) {
   return starts_with(name, "events.out.tfevents.");
@@ -68,30 +63,34 @@ FileKind kind_of_content(const fs::path& path, const std::string& head) {
 }
 
 FileKind kind_of_folder(const fs::path& path) {
-  bool has_weights = false, has_events = false, has_shards = false, has_steps = false, has_arrow = false;
+  bool has_weights = false, has_events = false, has_steps = false, has_arrow = false;
   std::error_code error;
-  for (fs::recursive_directory_iterator entry(path, error), end; !error && entry != end; entry.increment(error)) {
+  for (fs::directory_iterator entry(path, error), end; !error && entry != end; entry.increment(error)) {
     const std::string name = entry->path().filename().string();
-    if (entry.depth() > 0) {
-      has_shards = has_shards || has_tar_name(name);
-      continue;
-    }
+    if (starts_with(name, ".")) continue;
     if (name == "index.json" || name == "checkpoint") return FileKind::kCheckpoint;
     has_steps = has_steps || starts_with(name, "step-");
     has_weights = has_weights || ends_with(name, ".safetensors") || ends_with(name, ".safetensors.index.json");
     has_events = has_events || has_events_name(name);
     has_arrow = has_arrow || ends_with(name, ".arrow") || name == "dataset_dict.json";
-    has_shards = has_shards || has_tar_name(name);
   }
   if (has_steps) return FileKind::kCheckpoint;
   if (has_weights) return FileKind::kWeights;
   if (has_events) return FileKind::kEvents;
   if (has_arrow) return FileKind::kArrowDataSet;
-  if (has_shards) return FileKind::kDataSet;
+  const FolderWalk walk = walk_folder(
+      path, [](std::string_view name) { return has_tar_name(name) ? NameKind::kWanted : NameKind::kOther; });
+  if (!walk.files.empty()) return FileKind::kDataSet;
+  if (walk.passed_over.count() > 0) fail(path, "a folder without any; passed over: " + walk.passed_over.text());
   fail(path, "a folder without any");
 }
 
 }  // namespace
+
+bool has_tar_name(std::string_view name) {
+  return ends_with(name, ".tar") || ends_with(name, ".tar.gz") || ends_with(name, ".tgz") ||
+         ends_with(name, ".tar.zst");
+}
 
 bool InspectOptions::is_wanted(const std::string& name) const {
   return names.empty() || ::fnmatch(names.c_str(), name.c_str(), 0) == 0;
@@ -101,7 +100,7 @@ FileKind detect_file_kind(const fs::path& path) {
   std::error_code error;
   if (!fs::exists(path, error)) fail(path, "nothing of that name");
   if (fs::is_directory(path)) return kind_of_folder(path);
-  if (!fs::is_regular_file(path)) fail(path, "something that is no regular file");
+  if (!fs::is_regular_file(path)) fail(path, "something other than a regular file");
   if (std::ifstream(path).fail())
     throw StorageError(str("[", path.string(), "] expected a file that can be read, got none"));
   const std::string name = path.filename().string();

@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -30,10 +31,13 @@ enum class FileKind { kWeights, kNpy, kTar, kDataSet, kArrow, kArrowDataSet, kEv
 // pickle.
 FileKind detect_file_kind(const std::filesystem::path& path);
 
+// "a.tar", "a.tar.gz", "a.tgz", "a.tar.zst"
+bool has_tar_name(std::string_view name);
+
 Report inspect_weights(const std::filesystem::path& path, const InspectOptions& options);
 Report inspect_npy(const std::filesystem::path& path, const InspectOptions& options);
 Report inspect_tar(const std::filesystem::path& path, const InspectOptions& options);
-// A folder of tar shards.
+// A folder of tar shards, found by walk_folder().
 Report inspect_data_set(const std::filesystem::path& path, const InspectOptions& options);
 Report inspect_arrow_file(const std::filesystem::path& path, const InspectOptions& options);
 // Files of one data set of Hugging Face `datasets`, in order; path: the folder or pattern that names them.

@@ -3,7 +3,9 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/folder_walk.h"
 #include "base/log.h"
+#include "base/printable.h"
 #include "base/text.h"
 #include "formats/inspect/inspect.h"
 #include "formats/quote.h"
@@ -89,17 +91,13 @@ bool read_shard(const fs::path& path, ShardSummary& summary) {
 }
 
 std::vector<fs::path> shards_below(const fs::path& folder) {
-  std::vector<fs::path> shards;
-  std::error_code error;
-  for (fs::recursive_directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
-    const std::string name = entry->path().filename().string();
-    for (const char* extension : {".tar", ".tar.gz", ".tgz", ".tar.zst"}) {
-      if (ends_with(name, extension) && entry->is_regular_file()) shards.push_back(entry->path());
-    }
-  }
-  if (error) throw DataError(str("[", folder.string(), "] expected a folder that can be read, got: ", error.message()));
-  std::sort(shards.begin(), shards.end());
-  return shards;
+  const FolderWalk walk = walk_folder(folder, [](std::string_view name) {
+    if (has_tar_name(name)) return NameKind::kWanted;
+    return name.find(".tar") == std::string_view::npos ? NameKind::kOther : NameKind::kDoubtful;
+  });
+  if (walk.passed_over.count() > 0)
+    log_warning("[", printable(folder.string()), "] passed over ", walk.passed_over.text());
+  return walk.files;
 }
 
 }  // namespace
@@ -127,7 +125,7 @@ Report inspect_data_set(const fs::path& path, const InspectOptions& options) {
       const bool has_end_mark = read_shard(shard, summary);
       entry["has_end_mark"] = has_end_mark;
       damaged += has_end_mark ? 0 : 1;
-    } catch (const DataError& error) {
+    } catch (const Error& error) {
       entry["damage"] = as_utf8(error.what());
       ++damaged;
     }

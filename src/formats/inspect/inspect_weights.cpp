@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "formats/inspect/inspect.h"
 #include "formats/inspect/stats_report.h"
 #include "formats/npy.h"
@@ -29,8 +30,13 @@ Report inspect_weights(const std::filesystem::path& path, const InspectOptions& 
   Report files = Report::array(), tensors = Report::array(), dtypes = Report::object();
   for (const auto& file : store.files()) files.push_back(file.filename().string());
   uint64_t bytes = 0, elements = 0, listed = 0, nan_count = 0, infinity_count = 0;
+  bool has_prefix = false;
   for (const TensorView& tensor : store.tensors()) {
-    if (!options.is_wanted(tensor.name)) continue;
+    const bool is_prefixed = starts_with(tensor.name, kTransformerPrefix);
+    has_prefix = has_prefix || is_prefixed;
+    const std::string bare =
+        is_prefixed ? tensor.name.substr(std::string_view(kTransformerPrefix).size()) : tensor.name;
+    if (!options.is_wanted(tensor.name) && !options.is_wanted(bare)) continue;
     const uint64_t count = tensor.bytes.size() / size_of(tensor.dtype);
     const std::string dtype(dtype_name(tensor.dtype));
     ++listed;
@@ -54,6 +60,7 @@ Report inspect_weights(const std::filesystem::path& path, const InspectOptions& 
                    {"parameter_count", elements},
                    {"parameters_by_dtype", std::move(dtypes)},
                    {"bytes", bytes}};
+  if (has_prefix) report["prefix"] = kTransformerPrefix;  // which readers of the transformer take off
   if (options.stats) {
     report["nan"] = nan_count;
     report["infinite"] = infinity_count;

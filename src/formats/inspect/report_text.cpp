@@ -69,6 +69,10 @@ std::string weights_text(const Report& report) {
   text += ", " + some(report["parameter_count"], "parameter") + (parts.empty() ? "" : " (" + parts + ")") + ", " +
           bytes(report["bytes"]);
   if (has_stats) text += ", " + count(report["nan"]) + " NaN, " + count(report["infinite"]) + " infinite";
+  if (report.contains("prefix")) {
+    text += "\nnames that begin with " + report["prefix"].get<std::string>() +
+            " are a transformer's; forward, sample, train, export and import take the prefix off";
+  }
   return text + "\n";
 }
 

@@ -52,6 +52,7 @@ ModelEntry entry() {
           {"autoencoder-encode", "autoencoder-decode"},
           {Naming::kBfl, Naming::kDiffusers, Naming::kTorchtitan},
           {},
+          "",
           detect_naming,
           [](const nlohmann::json& json, const std::string& place) -> std::unique_ptr<ModelDescription> {
             return std::make_unique<Description>(config_from_json(json, place));

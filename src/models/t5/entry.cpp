@@ -37,6 +37,7 @@ ModelEntry entry() {
           {"t5"},
           {Naming::kHuggingFace},
           ignorable_names(),
+          "",
           [](const ShapeMap&, const std::string&) { return Naming::kHuggingFace; },
           [](const nlohmann::json& json, const std::string& place) -> std::unique_ptr<ModelDescription> {
             return std::make_unique<Description>(config_from_json(json, place));

@@ -1,0 +1,18 @@
+// The orientation in EXIF data (internal to images/).
+#pragma once
+
+#include <optional>
+#include <string_view>
+
+namespace millrace {
+
+struct ExifOrientation {
+  bool is_refused = false;   // no TIFF structure: Pillow throws
+  std::optional<int> value;  // 1 to 8; 1 also for a value that is no orientation; nullopt: there is none
+};
+
+// exif: a TIFF structure, with "Exif\0\0" before it at most twice. Read as Pillow's Image.Exif reads it: the first
+// directory from its start on, up to the first entry whose data is not there (TIFF 6.0, section 2).
+ExifOrientation read_exif_orientation(std::string_view exif);
+
+}  // namespace millrace

@@ -1,0 +1,21 @@
+// A WebP file taken apart by libwebpdemux (internal to images/).
+#pragma once
+
+#include <webp/demux.h>
+
+#include <memory>
+#include <string_view>
+
+namespace millrace {
+
+struct DeleteDemuxer {
+  void operator()(WebPDemuxer* demuxer) const { WebPDemuxDelete(demuxer); }
+};
+
+// nullptr for a file that is damaged or ends early. It looks into file, which must stay.
+inline std::unique_ptr<WebPDemuxer, DeleteDemuxer> open_webp(std::string_view file) {
+  const WebPData data = {reinterpret_cast<const uint8_t*>(file.data()), file.size()};
+  return std::unique_ptr<WebPDemuxer, DeleteDemuxer>(WebPDemux(&data));
+}
+
+}  // namespace millrace
