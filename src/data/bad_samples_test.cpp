@@ -172,7 +172,7 @@ TEST(BadSamples, AFileThatIsNoTarStopsTheRunAtItsTurn) {
   PictureLoader loader(options_for(folder, 2, 1.0));
   EXPECT_EQ(loader.next().keys.size(), 2u);
   EXPECT_EQ(loader.next().keys.size(), 2u);
-  EXPECT_THAT(message_of([&] { loader.next(); }), HasSubstr("b.tar] expected a tar file"));
+  EXPECT_THAT(message_of([&] { loader.next(); }), HasSubstr("b.tar] expected a tar archive"));
 }
 
 }  // namespace

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "config/dataset_kind.h"
+#include "data/dataset_kind.h"
 #include "data/shard_list.h"
 
 namespace millrace {

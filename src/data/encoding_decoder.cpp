@@ -74,8 +74,7 @@ std::string describe(const EncodingShapes& shapes) {
              shapes.latent_channels, ", ", shapes.latent_rows, ", ", shapes.latent_columns, "]");
 }
 
-EncodingDecoder::EncodingDecoder(const EncodingShapes& shapes, bool wants_timesteps)
-    : wants_timesteps_(wants_timesteps) {
+EncodingDecoder::EncodingDecoder(const EncodingShapes& shapes, TimestepUse timesteps) : timesteps_(timesteps) {
   const std::vector<int64_t> latent = {shapes.latent_channels, shapes.latent_rows, shapes.latent_columns};
   for (std::vector<int64_t> sizes :
        {std::vector{shapes.num_tokens, shapes.token_width}, std::vector{shapes.pooled_width}, latent, latent}) {
@@ -86,9 +85,7 @@ EncodingDecoder::EncodingDecoder(const EncodingShapes& shapes, bool wants_timest
 CheckedSample EncodingDecoder::check(const SampleShard& shard, size_t sample) const {
   CheckedSample result;
   try {
-    if (shard.is_damage(sample)) {
-      throw DataError("[" + shard.path().string() + "] expected a whole file, got " + shard.damage());
-    }
+    shard.check_usable(sample);
     for (size_t field = 0; field < kFields; ++field) {
       const std::optional<uint64_t> size = shard.field_size(sample, kInOrder[field]);
       const uint64_t payload = payload_bytes(fields_[field]);
@@ -99,7 +96,7 @@ CheckedSample EncodingDecoder::check(const SampleShard& shard, size_t sample) co
                             " bytes"));
       }
     }
-    if (wants_timesteps_) result.timestep = read_timestep(shard, sample);
+    result.timestep = read_timestep(shard, sample, timesteps_);
   } catch (const DataError& error) {
     result.verdict = CheckedSample::Verdict::kBad;
     result.problem = error.what();

@@ -26,7 +26,7 @@ std::string describe(const EncodingShapes& shapes);
 // of other shapes is a bad one.
 class EncodingDecoder : public SampleDecoder {
  public:
-  EncodingDecoder(const EncodingShapes& shapes, bool wants_timesteps);
+  EncodingDecoder(const EncodingShapes& shapes, TimestepUse timesteps);
 
   const std::vector<BatchField>& fields() const override { return fields_; }
   // Looks at sizes alone: every rank checks every sample, and the encodings themselves are read by one rank each.
@@ -35,7 +35,7 @@ class EncodingDecoder : public SampleDecoder {
                        std::span<void* const> out) const override;
 
  private:
-  bool wants_timesteps_;
+  TimestepUse timesteps_;
   std::vector<BatchField> fields_;
 };
 

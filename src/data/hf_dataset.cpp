@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "base/log.h"
+#include "base/printable.h"
 #include "base/text.h"
 #include "data/glob_paths.h"
 #include "formats/json.h"
@@ -72,6 +73,10 @@ void check_numbering(const fs::path& folder, const std::vector<fs::path>& files)
   }
 }
 
+NameKind arrow_name_rule(std::string_view name) {
+  return ends_with(name, ".arrow") ? NameKind::kWanted : NameKind::kOther;
+}
+
 std::vector<fs::path> files_of_folder(const fs::path& folder, bool must_be_whole) {
   if (fs::exists(folder / "dataset_dict.json")) {
     std::vector<std::string> splits;
@@ -82,16 +87,24 @@ std::vector<fs::path> files_of_folder(const fs::path& folder, bool must_be_whole
     fail(folder.string(), str("a folder of splits (try ", splits.empty() ? "one of them" : join(splits, " or "), ")"));
   }
   if (fs::exists(folder / "state.json")) return files_of_state(folder);
-  std::vector<fs::path> paths;
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    if (entry.path().extension() == ".arrow" && entry.is_regular_file()) paths.push_back(entry.path());
-  }
-  std::sort(paths.begin(), paths.end());
-  if (must_be_whole) check_numbering(folder, paths);
-  return paths;
+  const FolderWalk walk = walk_folder(folder, arrow_name_rule, /*is_deep=*/false);
+  if (must_be_whole) check_numbering(folder, walk.files);
+  if (walk.passed_over.count() > 0)
+    log_warning("[", printable(folder.string()), "] passed over ", walk.passed_over.text());
+  return walk.files;
 }
 
 }  // namespace
+
+bool holds_hf_dataset(const fs::path& folder) {
+  std::error_code error;
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    if (arrow_name_rule(name) == NameKind::kWanted && !name.starts_with('.')) return true;
+    if (name == "state.json" || name == "dataset_dict.json") return true;
+  }
+  return false;
+}
 
 void check_hf_files(const fs::path& state) {
   files_of_state(state.parent_path());
@@ -103,7 +116,8 @@ std::vector<fs::path> list_hf_dataset(const std::string& path, bool must_be_whol
   const bool is_there = fs::exists(path, ignored);
   if (!is_there && path.find_first_of("*?[") == std::string::npos) fail(path, "nothing of that name");
   try {
-    for (const fs::path& match : is_there ? std::vector<fs::path>{path} : glob_paths(path)) {
+    PassedOver passed_over;
+    for (const fs::path& match : is_there ? std::vector<fs::path>{path} : glob_paths(path, passed_over)) {
       if (fs::is_directory(match)) {
         const std::vector<fs::path> inside = files_of_folder(match, must_be_whole);
         files.insert(files.end(), inside.begin(), inside.end());
@@ -113,6 +127,7 @@ std::vector<fs::path> list_hf_dataset(const std::string& path, bool must_be_whol
         check_hf_files(match);
       }
     }
+    if (passed_over.count() > 0) log_warning("[", printable(path), "] passed over ", passed_over.text());
   } catch (const fs::filesystem_error& error) {
     throw StorageError(str("[", path, "] expected a folder that can be read, got: ", error.code().message()));
   }

@@ -17,6 +17,10 @@ namespace millrace {
 // or, without it, the numbers in the names call for.
 std::vector<std::filesystem::path> list_hf_dataset(const std::string& path, bool must_be_whole = true);
 
+// Whether a folder is such a data set, or one of splits: it holds *.arrow (hidden ones do not count), state.json or
+// dataset_dict.json. False for what is no folder, or cannot be read.
+bool holds_hf_dataset(const std::filesystem::path& folder);
+
 // Throws DataError where a file that this state.json names is not beside it.
 void check_hf_files(const std::filesystem::path& state);
 

@@ -5,6 +5,8 @@
 
 #include "base/error.h"
 #include "base/files.h"
+#include "base/printable.h"
+#include "base/text.h"
 
 namespace millrace {
 namespace {
@@ -22,6 +24,9 @@ const FieldColumns kColumns[] = {
     {SampleField::kMean, {"mean"}},
     {SampleField::kLogvar, {"logvar"}},
 };
+
+constexpr const char* kPathAlone =
+    "expected the picture itself, got its path alone (try saving the set with the pictures in it)";
 
 std::string to_text(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
@@ -58,18 +63,44 @@ size_t HfShard::size() const {
   return static_cast<size_t>(file_.num_rows()) + (damage_.empty() ? 0 : 1);
 }
 
+// Without one where it cannot be read: problem() says so.
+std::optional<std::span<const std::byte>> HfShard::key_cell(size_t sample) const {
+  if (key_column_ < 0 || is_damage(sample)) return std::nullopt;
+  try {
+    return file_.bytes(key_column_, static_cast<int64_t>(sample));
+  } catch (const DataError&) {
+    return std::nullopt;
+  }
+}
+
 std::string HfShard::key(size_t sample) const {
   if (is_damage(sample)) return "(the rest)";
-  const auto key = key_column_ < 0 ? std::nullopt : file_.bytes(key_column_, static_cast<int64_t>(sample));
-  return key ? to_text(*key) : "row " + std::to_string(sample);
+  const auto key = key_cell(sample);
+  return key && !key->empty() ? to_text(*key) : "row " + std::to_string(sample);
 }
 
 uint64_t HfShard::sample_id(size_t sample) const {
-  const auto key =
-      key_column_ < 0 || is_damage(sample) ? std::nullopt : file_.bytes(key_column_, static_cast<int64_t>(sample));
-  if (key) return checksum64(key->data(), key->size());
+  if (const auto key = key_cell(sample)) return checksum64(key->data(), key->size());
   const std::string text = name_ + '\0' + std::to_string(sample);
   return checksum64(text.data(), text.size());
+}
+
+std::string HfShard::problem(size_t sample) const {
+  const auto row = static_cast<int64_t>(sample);
+  try {
+    const auto key = key_column_ < 0 ? std::nullopt : file_.bytes(key_column_, row);
+    if (key && key->empty()) return "expected a name in __key__, got an empty one";
+    if (key && !is_valid_utf8(to_text(*key)))
+      return "expected a name in UTF-8 in __key__, got " + printable(to_text(*key));
+    const std::vector<int>& pictures = columns_[static_cast<size_t>(SampleField::kPicture)];
+    if (cell(sample, SampleField::kPicture)) return "";
+    for (const int column : pictures) {
+      if (!file_.is_null(column, row)) return kPathAlone;
+    }
+  } catch (const DataError& error) {
+    return without_place(error.what());
+  }
+  return "";
 }
 
 std::optional<std::span<const std::byte>> HfShard::cell(size_t sample, SampleField field) const {

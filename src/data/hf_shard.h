@@ -18,7 +18,10 @@ class HfShard : public SampleShard {
   explicit HfShard(const ShardFile& file);
 
   size_t size() const override;
+  int64_t num_rows() const { return file_.num_rows(); }
   std::string key(size_t sample) const override;
+  // A key that cannot be read, is empty or not UTF-8; a picture that is not in the file but named by its path.
+  std::string problem(size_t sample) const override;
   // Of the key, which is unique in the whole data set; so that a sample keeps its noise when it is encoded beforehand.
   // Without keys, of the file's name and the row.
   uint64_t sample_id(size_t sample) const override;
@@ -28,6 +31,7 @@ class HfShard : public SampleShard {
   std::optional<int64_t> timestep(size_t sample) const override;
 
  private:
+  std::optional<std::span<const std::byte>> key_cell(size_t sample) const;
   std::optional<std::span<const std::byte>> cell(size_t sample, SampleField field) const;
 
   ArrowFile file_;

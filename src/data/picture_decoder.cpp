@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
-#include "formats/json.h"
+#include "data/json_sidecar.h"
 
 namespace millrace {
 namespace {
@@ -13,23 +13,22 @@ constexpr uint64_t kMaxPictureBytes = uint64_t{512} << 20;
 constexpr uint64_t kMaxTextBytes = 1 << 20;
 constexpr size_t kMaxKeptBytes = 64 << 20;  // by a thread between pictures
 
-std::string read_text(const SampleShard& shard, size_t sample, SampleField field) {
-  std::string scratch;
-  const std::span<const std::byte> bytes = shard.view(sample, field, kMaxTextBytes, kMaxTextBytes, scratch);
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
-
 std::string read_caption(const SampleShard& shard, size_t sample, const std::string& name) {
   std::string text;
   if (shard.field_size(sample, SampleField::kCaption)) {
-    text = read_text(shard, sample, SampleField::kCaption);
+    std::string scratch;
+    const auto bytes = shard.view(sample, SampleField::kCaption, kMaxTextBytes, kMaxTextBytes, scratch);
+    text.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   } else if (shard.field_size(sample, SampleField::kJson)) {
-    const nlohmann::json json = parse_json<DataError>(read_text(shard, sample, SampleField::kJson), name);
-    const auto caption = json.is_object() ? json.find("caption") : json.end();
-    if (caption == json.end() || !caption->is_string()) {
+    const auto caption = sidecar_member(shard, sample, "caption");
+    if (!caption || !caption->is_string()) {
       throw DataError("[" + name + "] expected a txt or a json with a \"caption\", got a json without");
     }
     text = caption->get<std::string>();
+    if (text.size() > kMaxTextBytes) {
+      throw DataError("[" + name + "] expected a caption of at most " + human_bytes(kMaxTextBytes) + ", got " +
+                      human_bytes(text.size()));
+    }
   } else {
     throw DataError("[" + name + "] expected a caption (txt, or json with \"caption\"), got none");
   }
@@ -63,13 +62,12 @@ CheckedSample PictureDecoder::check(const SampleShard& shard, size_t sample) con
   const std::string name = shard.describe(sample);
   CheckedSample result;
   try {
-    if (shard.is_damage(sample))
-      throw DataError("[" + shard.path().string() + "] expected a whole file, got " + shard.damage());
+    shard.check_usable(sample);
     if (!shard.field_size(sample, SampleField::kPicture)) {
       throw DataError("[" + name + "] expected a picture (jpg, png or webp), got none");
     }
     result.caption = read_caption(shard, sample, name);
-    if (options_.wants_timesteps) result.timestep = read_timestep(shard, sample);
+    result.timestep = read_timestep(shard, sample, options_.timesteps);
     const ImageInfo info = read_picture_header(shard, sample, name);
     check_pixel_count(info, name, options_.transform.decode);
     if (options_.skip_small && std::min(info.width, info.height) < options_.transform.size) {

@@ -8,9 +8,9 @@ namespace millrace {
 
 struct PictureDecoderOptions {
   SquareTransform transform;
-  bool skip_small = true;        // pictures with a side below transform.size; false: they are scaled up
-  bool wants_timesteps = false;  // validation
-  uint64_t seed = 0;             // of the place of a random crop
+  bool skip_small = true;  // pictures with a side below transform.size; false: they are scaled up
+  TimestepUse timesteps = TimestepUse::kUnused;
+  uint64_t seed = 0;  // of the place of a random crop
 };
 
 class PictureDecoder : public SampleDecoder {

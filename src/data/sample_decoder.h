@@ -47,7 +47,13 @@ class SampleDecoder {
 
 constexpr int64_t kValidationTimesteps = 8;  // MLPerf's: t = 0, 1/8 ... 7/8
 
-// The validation timestep for CheckedSample. Throws DataError when it is none of 0..7.
-int64_t read_timestep(const SampleShard& shard, size_t sample);
+enum class TimestepUse {
+  kUnused,
+  kIfThere,   // one that cannot be read is as none
+  kRequired,  // a sample whose timestep cannot be read is bad; one that has none has -1
+};
+
+// The validation timestep for CheckedSample. Throws DataError for one that is required and none of 0..7.
+int64_t read_timestep(const SampleShard& shard, size_t sample, TimestepUse use);
 
 }  // namespace millrace

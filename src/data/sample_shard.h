@@ -32,12 +32,18 @@ class SampleShard {
   virtual std::string key(size_t sample) const = 0;
   // The same on every rank and in every epoch, wherever the data set lies.
   virtual uint64_t sample_id(size_t sample) const = 0;
-  // "folder/shard-000.tar: key", for messages.
-  std::string describe(size_t sample) const { return path_.string() + ": " + key(sample); }
+  // "folder/shard-000.tar: key", for messages: printable().
+  std::string describe(size_t sample) const;
+  // What makes a sample unusable whatever its fields hold, as "expected X, got Y"; empty: nothing.
+  virtual std::string problem(size_t) const { return {}; }
 
   // A file whose tail is damaged ends with one more sample that stands for what is lost, so that it is counted.
   const std::string& damage() const { return damage_; }  // empty: the file is whole
   bool is_damage(size_t sample) const { return !damage_.empty() && sample + 1 == size(); }
+  // "[file] expected a whole file, got X"
+  virtual std::string damage_message() const;
+  // Throws DataError for the sample that stands for damage and for one with a problem.
+  void check_usable(size_t sample) const;
 
   // Bytes of a field; nullopt: the sample has none.
   virtual std::optional<uint64_t> field_size(size_t sample, SampleField field) const = 0;
@@ -58,7 +64,12 @@ class SampleShard {
   std::string damage_;
 };
 
-// Opens a file and reads where its samples lie. Throws DataError when it is not what its kind says.
+// Opens a file and reads where its samples lie. Throws DataError when it is not what its kind says, unless the list
+// says so already: then it is a shard of which all is lost, one sample that stands for damage.
 std::shared_ptr<const SampleShard> open_shard(const ShardFile& file);
+
+// Looks at the beginning of a file: what is wrong with one that is no shard, or damaged before its first sample, as
+// "expected X, got Y"; empty: nothing.
+std::string find_lost(const ShardFile& file);
 
 }  // namespace millrace

@@ -1,14 +1,21 @@
+// From patterns to files in three steps: what each text means (a folder, a file, a pattern), what of it is a shard, and
+// what the file system says of each shard. Whatever falls away in the first two is counted and named.
 #include "data/shard_list.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
-#include <charconv>
-#include <functional>
-#include <optional>
+#include <cerrno>
+#include <cstring>
 #include <set>
 
 #include "base/error.h"
 #include "base/files.h"
+#include "base/log.h"
+#include "base/printable.h"
 #include "base/text.h"
+#include "data/expand_braces.h"
 #include "data/glob_paths.h"
 #include "data/hf_dataset.h"
 
@@ -17,76 +24,118 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kMaxTexts = 1'000'000;
-
-std::optional<int64_t> parse_number(std::string_view text) {
-  int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (text.empty() || error != std::errc() || end != text.data() + text.size() || value < 0) return std::nullopt;
-  return value;
-}
-
-// What stands between one pair of braces.
-std::vector<std::string> alternatives(const std::string& inside, const std::string& pattern) {
-  const size_t dots = inside.find("..");
-  if (dots == std::string::npos) {
-    if (inside.find(',') != std::string::npos) return split(inside, ',');
-    throw DataError("[" + pattern + "] expected {first..last} or {a,b}, got {" + inside + "}");
-  }
-  const std::string first_text = inside.substr(0, dots), last_text = inside.substr(dots + 2);
-  const auto first = parse_number(first_text), last = parse_number(last_text);
-  if (!first || !last || *first > *last || static_cast<uint64_t>(*last - *first) >= kMaxTexts) {
-    throw DataError("[" + pattern + "] expected a rising range of numbers, got {" + inside + "}");
-  }
-  std::vector<std::string> texts;
-  for (int64_t number = *first; number <= *last; ++number) {
-    std::string digits = std::to_string(number);
-    if (digits.size() < first_text.size()) digits.insert(0, first_text.size() - digits.size(), '0');
-    texts.push_back(std::move(digits));
-  }
-  return texts;
-}
-
-std::vector<fs::path> tars_below(const fs::path& folder) {
-  std::vector<fs::path> found;
-  try {
-    for (const auto& entry : fs::recursive_directory_iterator(folder)) {
-      if (entry.is_regular_file() && entry.path().extension() == ".tar") found.push_back(entry.path());
-    }
-  } catch (const fs::filesystem_error& error) {
-    throw DataError("[" + folder.string() + "] expected a readable folder, got: " + error.code().message());
-  }
-  std::sort(found.begin(), found.end());
-  return found;
-}
-
 bool is_arrow(const fs::path& path) {
   return path.extension() == ".arrow";
 }
-
-bool holds_arrow_files(const fs::path& folder) {
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(folder, error)) {
-    if (is_arrow(entry.path())) return true;
-  }
-  return fs::exists(folder / "state.json") || fs::exists(folder / "dataset_dict.json");
+bool is_tar(const fs::path& path) {
+  return path.extension() == ".tar";
 }
 
-std::vector<fs::path> match(const std::string& text) {
-  if (fs::is_directory(text)) return holds_arrow_files(text) ? list_hf_dataset(text) : tars_below(text);
-  if (fs::exists(text)) return {text};
-  std::vector<fs::path> found = glob_paths(text);
-  found.erase(std::remove_if(found.begin(), found.end(), [](const fs::path& path) { return fs::is_directory(path); }),
-              found.end());
-  // "data_set/*" matches dataset_info.json and state.json as well, which says what files there should be.
-  if (std::any_of(found.begin(), found.end(), is_arrow)) {
-    for (const fs::path& path : found) {
-      if (path.filename() == "state.json") check_hf_files(path);
+template <typename Predicate>
+std::vector<fs::path> take_out(std::vector<fs::path>& paths, Predicate&& is_wanted) {
+  std::vector<fs::path> kept, rest;
+  for (fs::path& path : paths) (is_wanted(path) ? kept : rest).push_back(std::move(path));
+  paths = std::move(rest);
+  return kept;
+}
+
+// What one text stands for, without what the file system says of the files.
+class Finder {
+ public:
+  std::vector<fs::path> find(const std::string& text) {
+    passed_over_ = others_ = {};
+    std::error_code error;
+    const fs::file_status status = fs::status(text, error);
+    std::vector<fs::path> found;
+    if (status.type() == fs::file_type::directory) {
+      found = folder(text);
+    } else if (status.type() != fs::file_type::not_found) {
+      if (error) fail(text, error.message());
+      found = {text};  // a file that is named is taken, whatever its name
+    } else if (text.find_first_of("*?[~") != std::string::npos) {
+      found = pattern(text);
+    } else {
+      fail(text, fs::is_symlink(text, error) ? "a link to nothing" : "no such file");
     }
-    found.erase(std::remove_if(found.begin(), found.end(), std::not_fn(is_arrow)), found.end());
+    if (found.empty()) {
+      std::string got = is_folder_ ? "a folder without any *.tar or *.arrow" : "no such file";
+      if (others_.count() > 0) got += ", but " + others_.text();
+      if (passed_over_.count() > 0) got += "; passed over: " + passed_over_.text();
+      fail(text, got);
+    }
+    if (passed_over_.count() > 0) log_warning("[", printable(text), "] passed over ", passed_over_.text());
+    if (others_.count() > 0) log_info("[", printable(text), "] no shards by their names: ", others_.text());
+    return found;
   }
-  return found;
-}
+
+ private:
+  [[noreturn]] static void fail(const std::string& text, const std::string& got) {
+    throw DataError("[" + printable(text) + "] expected tar shards or Arrow files, got " + got);
+  }
+
+  std::vector<fs::path> folder(const fs::path& path) {
+    is_folder_ = true;
+    FolderWalk walk = walk_folder(path, tar_name_rule);
+    if (holds_hf_dataset(path)) {
+      for (const fs::path& tar : walk.files)
+        passed_over_.add(tar, "beside Arrow files, which are taken; a pattern takes the tar shards");
+      return list_hf_dataset(path);
+    }
+    passed_over_.add(walk.passed_over);
+    others_.add(walk.others);
+    return std::move(walk.files);
+  }
+
+  std::vector<fs::path> pattern(const std::string& text) {
+    is_folder_ = false;
+    std::vector<fs::path> found = glob_paths(text, passed_over_);
+    std::error_code ignored;
+    for (const fs::path& path : take_out(found, [&](const fs::path& p) { return !fs::exists(p, ignored); }))
+      passed_over_.add(path, "a link to nothing");
+    const std::vector<fs::path> folders =
+        take_out(found, [&](const fs::path& path) { return fs::is_directory(path, ignored); });
+    for (const fs::path& path : take_out(found, [&](const fs::path& p) { return !fs::is_regular_file(p, ignored); }))
+      passed_over_.add(path, "no regular file");
+    if (found.empty()) {
+      std::vector<fs::path> files;
+      for (const fs::path& path : folders) add_folder(path, files);
+      is_folder_ = !folders.empty();
+      return files;
+    }
+    for (const fs::path& path : folders) passed_over_.add(path, "a folder beside files");
+
+    // "data_set/*" matches dataset_info.json and state.json as well, which says what files there should be.
+    std::vector<fs::path> shards = take_out(found, is_arrow);
+    if (!shards.empty()) {
+      for (const fs::path& path : found) {
+        if (path.filename() == "state.json") check_hf_files(path);
+        if (is_tar(path)) passed_over_.add(path, "beside Arrow files, which are taken");
+      }
+    } else {
+      shards = take_out(found, is_tar);
+    }
+    if (shards.empty()) return found;
+    for (const fs::path& path : found) {
+      const NameKind kind = tar_name_rule(path.filename().string());
+      if (kind == NameKind::kDoubtful) passed_over_.add(path, "by its name");
+      if (kind == NameKind::kOther) others_.add(path, "");
+    }
+    return shards;
+  }
+
+  void add_folder(const fs::path& path, std::vector<fs::path>& files) {
+    try {
+      const std::vector<fs::path> inside = folder(path);
+      files.insert(files.end(), inside.begin(), inside.end());
+    } catch (const Error& error) {
+      if (holds_hf_dataset(path)) throw;  // a data set with a hole
+      passed_over_.add(path, "not readable");
+    }
+  }
+
+  bool is_folder_ = false;
+  PassedOver passed_over_, others_;
+};
 
 fs::path common_folder(const std::vector<fs::path>& paths) {
   fs::path common = paths.front().parent_path();
@@ -100,37 +149,48 @@ fs::path common_folder(const std::vector<fs::path>& paths) {
   return common;
 }
 
+ShardFile describe(const fs::path& path, const fs::path& base) {
+  ShardFile shard{path, path.lexically_relative(base).generic_string(), 0,
+                  is_arrow(path) ? ShardKind::kArrow : ShardKind::kTar};
+  std::error_code error;
+  const bool is_regular = fs::is_regular_file(path, error);
+  shard.size = is_regular ? fs::file_size(path, error) : 0;
+  std::string got;
+  if (error) {
+    got = error.message();
+  } else if (!is_regular) {
+    got = "something that is no regular file";
+  } else if (shard.size == 0) {
+    got = "an empty file";
+  } else if (::faccessat(AT_FDCWD, path.c_str(), R_OK, AT_EACCESS) != 0) {
+    got = std::strerror(errno);
+  }
+  if (!got.empty())
+    shard.problem =
+        str("expected ", shard.kind == ShardKind::kArrow ? "an Arrow file" : "a tar archive", ", got ", got);
+  return shard;
+}
+
 }  // namespace
 
-std::vector<std::string> expand_braces(const std::string& pattern) {
-  const size_t open = pattern.find('{');
-  if (open == std::string::npos) return {pattern};
-  const size_t close = pattern.find('}', open);
-  if (close == std::string::npos) throw DataError("[" + pattern + "] expected } after {, got none");
-  std::vector<std::string> texts;
-  const std::vector<std::string> tails = expand_braces(pattern.substr(close + 1));
-  for (const std::string& middle : alternatives(pattern.substr(open + 1, close - open - 1), pattern)) {
-    for (const std::string& tail : tails) {
-      if (texts.size() >= kMaxTexts) throw DataError("[" + pattern + "] expected at most a million files, got more");
-      texts.push_back(pattern.substr(0, open) + middle + tail);
-    }
-  }
-  return texts;
+NameKind tar_name_rule(std::string_view name) {
+  if (is_tar(name)) return NameKind::kWanted;
+  const std::string lower = to_lower(name);
+  const bool may_hold_samples =
+      lower.find(".tar") != std::string::npos || ends_with(lower, ".tgz") || ends_with(lower, ".arrow");
+  return may_hold_samples ? NameKind::kDoubtful : NameKind::kOther;
 }
 
 std::vector<ShardFile> list_shards(const std::vector<std::string>& patterns) {
   std::vector<fs::path> paths;
   std::set<fs::path> seen;
+  Finder finder;
   for (const std::string& pattern : patterns) {
     // A file may have braces in its name.
-    const std::vector<std::string> texts = fs::exists(pattern) ? std::vector{pattern} : expand_braces(pattern);
-    for (const std::string& text : texts) {
-      const std::vector<fs::path> found = match(text);
-      if (found.empty()) {
-        throw DataError("[" + text + "] expected tar shards or Arrow files, got " +
-                        (fs::is_directory(text) ? "a folder without any *.tar or *.arrow" : "no such file"));
-      }
-      for (const fs::path& path : found) {
+    std::error_code ignored;
+    const bool is_there = fs::status(pattern, ignored).type() != fs::file_type::not_found;
+    for (const std::string& text : is_there ? std::vector{pattern} : expand_braces(pattern)) {
+      for (const fs::path& path : finder.find(text)) {
         const fs::path whole = fs::absolute(path).lexically_normal();
         if (seen.insert(whole).second) paths.push_back(whole);
       }
@@ -140,14 +200,14 @@ std::vector<ShardFile> list_shards(const std::vector<std::string>& patterns) {
 
   const fs::path base = common_folder(paths);
   std::vector<ShardFile> shards;
+  PassedOver odd_names;
   for (const fs::path& path : paths) {
-    std::error_code error;
-    const uint64_t size = fs::file_size(path, error);
-    if (error) throw DataError("[" + path.string() + "] expected a readable file, got: " + error.message());
-    if (size == 0) throw DataError("[" + path.string() + "] expected a tar or Arrow file, got an empty one");
-    shards.push_back({path, path.lexically_relative(base).generic_string(), size,
-                      is_arrow(path) ? ShardKind::kArrow : ShardKind::kTar});
+    shards.push_back(describe(path, base));
+    if (!is_valid_utf8(path.string())) odd_names.add(path, "");
   }
+  if (odd_names.count() > 0)
+    log_warning("[", printable(base.string()),
+                "] expected names in UTF-8, got others, whose files are taken: ", odd_names.text());
   return shards;
 }
 

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "data/expand_braces.h"
 #include "data/test_shards.h"
 
 namespace millrace {
@@ -50,8 +51,74 @@ TEST(ListShards, WhatIsMissingIsNamed) {
   EXPECT_THROW(list_shards({folder.string()}), DataError);
   EXPECT_THROW(list_shards({(folder / "no.tar").string()}), DataError);
   EXPECT_THROW(list_shards({folder.string() + "/*.tar"}), DataError);
-  write_file_atomically(folder / "empty.tar", "");
-  EXPECT_THROW(list_shards({folder.string()}), DataError);
+  EXPECT_THAT([&] { list_shards({folder.string() + "/a-{0..1}.tar"}); },
+              ThrowsMessage<DataError>(HasSubstr("a-0.tar] expected tar shards or Arrow files, got no such file")));
+  EXPECT_THAT([&] { list_shards({folder.string() + "/file/below"}); }, ThrowsMessage<DataError>(HasSubstr("below]")));
+  std::filesystem::create_symlink("gone", folder / "link.tar");
+  EXPECT_THAT(
+      [&] { list_shards({(folder / "link.tar").string()}); },
+      ThrowsMessage<DataError>(HasSubstr("link.tar] expected tar shards or Arrow files, got a link to nothing")));
+  EXPECT_THAT([&] { list_shards({folder.string()}); },
+              ThrowsMessage<DataError>(HasSubstr("link.tar (a link to nothing)")));
+  write_file_atomically(folder / "a.parquet", "x");
+  EXPECT_THAT([&] { list_shards({folder.string()}); }, ThrowsMessage<DataError>(HasSubstr("a.parquet")));
+}
+
+TEST(ListShards, FilesThatAreNoneAreListedWithTheirProblem) {
+  const TestFolder folder;
+  write_tar(folder / "a.tar", {});
+  write_file_atomically(folder / "b.tar", "");
+  const std::vector<ShardFile> shards = list_shards({folder.string()});
+  ASSERT_EQ(shards.size(), 2u);
+  EXPECT_EQ(shards[0].problem, "");
+  EXPECT_EQ(shards[1].problem, "expected a tar archive, got an empty file");
+}
+
+// What a text finds in one folder that has everything in it, links and foreign files included.
+TEST(ListShards, PatternsAndFoldersFindTheSame) {
+  const TestFolder folder, disk;
+  for (const char* name : {"data/a.tar", "data/x/b.tar", "data/x/y/c.tar", "data/.hidden.tar", "data/.h/d.tar",
+                           "data/x/._b.tar", "data/e.tar.gz", "data/readme.md", "data/x/part-0"}) {
+    create_folders((folder / name).parent_path());
+    write_file_atomically(folder / name, "x");
+  }
+  write_file_atomically(disk / "z.tar", "x");
+  std::filesystem::create_symlink(disk.string(), folder / "data/linked");
+  std::filesystem::create_symlink("..", folder / "data/x/up");
+  std::filesystem::create_symlink("gone", folder / "data/gone.tar");
+  const std::pair<const char*, std::vector<std::string>> cases[] = {
+      {"data", {"a.tar", "linked/z.tar", "x/b.tar", "x/y/c.tar"}},
+      {"data/**", {"a.tar", "linked/z.tar", "x/b.tar", "x/y/c.tar"}},
+      {"data/**/*.tar", {"a.tar", "linked/z.tar", "x/b.tar", "x/y/c.tar"}},
+      {"**/x/**/*.tar", {"b.tar", "y/c.tar"}},
+      {"data/**/y/*.tar", {"c.tar"}},
+      {"data/*/*.tar", {"linked/z.tar", "x/b.tar"}},
+      {"data/*.tar", {"a.tar"}},
+      {"data/*", {"a.tar"}},          // and not the folders beside it
+      {"data/x/*", {"b.tar"}},        // nor part-0
+      {"data/x/part-*", {"part-0"}},  // unless nothing else is meant
+      {"dat*", {"a.tar", "linked/z.tar", "x/b.tar", "x/y/c.tar"}},
+      {"data/.hidden.tar", {".hidden.tar"}},
+      {"data/.h", {"d.tar"}},
+      {"data/.h/*", {"d.tar"}},
+      {"data/.h*.tar", {".hidden.tar"}},
+      {"data/linked", {"z.tar"}},
+      {"data/{a,x/b}.tar", {"a.tar", "x/b.tar"}},
+  };
+  for (const auto& [text, found] : cases) {
+    SCOPED_TRACE(text);
+    EXPECT_EQ(names(list_shards({folder.string() + "/" + text})), found);
+  }
+}
+
+TEST(ListShards, ArrowFilesGoBeforeTarsBesideThem) {
+  const TestFolder folder;
+  for (const char* name : {"a.tar", "b.arrow", "._c.arrow"}) write_file_atomically(folder / name, "x");
+  EXPECT_THAT(names(list_shards({folder.string()})), ElementsAre("b.arrow"));
+  EXPECT_THAT(names(list_shards({folder.string() + "/*"})), ElementsAre("b.arrow"));
+  EXPECT_THAT(names(list_shards({folder.string() + "/*.tar"})), ElementsAre("a.tar"));
+  std::filesystem::remove(folder / "b.arrow");
+  EXPECT_THAT(names(list_shards({folder.string()})), ElementsAre("a.tar"));
 }
 
 // Empty Arrow files would be refused for that.

@@ -1,11 +1,10 @@
-// A WebDataset shard: members of a tar file with the same key that stand together are a sample.
-//
-// As in webdataset, the key is the member's path up to the first dot of its file name, and what follows is the
-// extension. Wanted are a picture (png, else jpg, jpeg, webp), a caption (txt, else caption), a json, and what an
-// encoded sample has (t5.bytes, clip.bytes, mean.bytes, logvar.bytes).
+// A WebDataset shard: members of a tar file with the same key that stand together are a sample (tar_samples.h). Wanted
+// are a picture (png, else jpg, jpeg, webp), a caption (txt, else caption), a json, and what an encoded sample has
+// (t5.bytes, clip.bytes, mean.bytes, logvar.bytes).
 #pragma once
 
 #include <array>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -24,10 +23,12 @@ class TarShard : public SampleShard {
 
   // Opens the file and reads its headers. Throws DataError when it is no tar file.
   explicit TarShard(const ShardFile& file);
-  ~TarShard() override;
+  // What find_lost() says of a tar file; throws what the constructor throws.
+  static std::string find_early_damage(const ShardFile& file);
 
   size_t size() const override { return samples_.size(); }
   std::string key(size_t sample) const override { return samples_[sample].key; }
+  std::string problem(size_t sample) const override;
   // Of the file's name and the key: keys may start anew in each file.
   uint64_t sample_id(size_t sample) const override;
   std::optional<uint64_t> field_size(size_t sample, SampleField field) const override;
@@ -45,10 +46,23 @@ class TarShard : public SampleShard {
     std::string key;
     std::array<Extent, kNumSampleFields> fields;
   };
-  static std::vector<Sample> group(const std::vector<struct TarMember>& members);
+  void take_samples(const std::vector<struct TarMember>& members);
 
-  int descriptor_;
+  class Descriptor {
+   public:
+    explicit Descriptor(const std::filesystem::path& path);
+    ~Descriptor();
+    Descriptor(const Descriptor&) = delete;
+    Descriptor& operator=(const Descriptor&) = delete;
+    int get() const { return descriptor_; }
+
+   private:
+    int descriptor_;
+  };
+
+  Descriptor descriptor_;
   std::vector<Sample> samples_;
+  std::map<size_t, std::string> problems_;  // of the few samples that have one
 };
 
 }  // namespace millrace

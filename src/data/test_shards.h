@@ -92,8 +92,9 @@ struct PictureLoaderOptions : SampleLoaderOptions {
 class PictureLoader : public SampleLoader {
  public:
   explicit PictureLoader(const PictureLoaderOptions& options)
-      : SampleLoader(with_shards(options), std::make_unique<PictureDecoder>(PictureDecoderOptions{
-                                               options.transform, options.skip_small, false, options.seed})) {}
+      : SampleLoader(with_shards(options),
+                     std::make_unique<PictureDecoder>(PictureDecoderOptions{options.transform, options.skip_small,
+                                                                            TimestepUse::kUnused, options.seed})) {}
 
  private:
   static SampleLoaderOptions with_shards(SampleLoaderOptions options, const std::string& folder) {

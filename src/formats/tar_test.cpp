@@ -80,7 +80,7 @@ TEST_F(Tar, ContentThatIsNotReadIsSkipped) {
 }
 
 TEST_F(Tar, OnlyRegularFilesAreMembers) {
-  // Made by GNU tar, whose folders, links and devices nobody may follow.
+  // Made by GNU tar, whose folders, links and devices must not be followed.
   const std::string make = "cd '" + folder_.string() +
                            "' && mkdir d && echo hi > d/f.txt && ln -s /etc/passwd d/s.txt && ln d/f.txt d/h.txt && "
                            "mkfifo d/p.txt && tar --sort=name -cf a.tar d";

@@ -80,9 +80,9 @@ def kill_after(count, output, command, folder):
         shutil.rmtree(output, ignore_errors=True)
         output.with_suffix(".tsv").unlink(missing_ok=True)
         process = subprocess.Popen(list(map(str, command)), cwd=folder, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while len(list(units.glob("unit-*.json"))) < count and process.poll() is None:
-            assert time.monotonic() < deadline, f"expected {count} units of {command} within a minute"
+            assert time.monotonic() < deadline, f"expected {count} units of {command} within 300 s"
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
         if process.wait() == -signal.SIGKILL and units.is_dir():
@@ -244,7 +244,7 @@ def test_ranks_share_the_work(millrace, raw, tmp_path, ranks):
     [
         (["--input", "none"], 3, "none"),
         (["--input", "raw", "--filter-file", "none.txt"], 3, "none.txt"),
-        (["--input", "raw", "--filter-file", "words.txt"], 3, "words.txt line 2"),
+        (["--input", "raw", "--filter-file", "words.txt"], 3, "words.txt:2"),
         (["--input", "raw", "--output-size", 4], 2, "output-size"),
         (["--input", "raw", "--output-size", 1024, "--max-bad-samples", 0.2], 3, "at least one picture"),
         (["--input", "raw", "--image-column", "gif"], 3, "expected a column of pictures, gif, got jpg"),

@@ -1,0 +1,13 @@
+// Brace ranges and lists, as a shell writes them.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace millrace {
+
+// "a-{00..02}-{x,y}" -> six texts. Ranges keep leading zeros. Throws DataError for a range that is none or for more
+// than a million texts.
+std::vector<std::string> expand_braces(const std::string& pattern);
+
+}  // namespace millrace
