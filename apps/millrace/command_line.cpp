@@ -1,73 +1,150 @@
 #include "command_line.h"
 
+#include <algorithm>
 #include <iostream>
 
 #include "base/error.h"
 #include "base/text.h"
 #include "config/arguments.h"
+#include "config/schema.h"
+#include "tasks/task_table.h"
 
 namespace millrace {
+namespace {
+
+bool is_long(const std::string& word) {
+  return word.size() > 2 && starts_with(word, "--");
+}
+bool is_short(const std::string& word) {
+  return word.size() > 1 && word[0] == '-' && word[1] != '-';
+}
+
+// "--name" of "--name=value", "-n" of "-nvalue".
+std::string name_in(const std::string& word) {
+  return is_long(word) ? word.substr(0, word.find('=')) : word.substr(0, 2);
+}
+
+bool has_value_attached(const std::string& word) {
+  return is_long(word) ? word.find('=') != std::string::npos : word.size() > 2;
+}
+
+}  // namespace
 
 ArgumentParser::ArgumentParser(const std::string& description, const std::string& name) : CLI::App(description, name) {}
 ArgumentParser::~ArgumentParser() = default;
 
-bool parse_command_line(CLI::App& app, const std::vector<std::string>& args) {
-  for (const std::string& arg : args) {
-    if (!starts_with(arg, "--") || arg.back() != '=') continue;
-    const std::string name = arg.substr(0, arg.size() - 1);
-    // CLI11 would take the next word for the value.
-    if (app.get_option_no_throw(name)) throw ConfigError("[" + name + "] expected a value, got nothing");
+CLI::Option* ArgumentParser::add_texts(const std::string& names, std::vector<std::string>& texts,
+                                       const std::string& description) {
+  CLI::Option* option = add_option(names, CLI::callback_t(), description)->type_name("TEXT");
+  option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  texts_.emplace_back(option, &texts);
+  return option;
+}
+
+void ArgumentParser::take_texts() const {
+  for (const auto& [option, texts] : texts_) *texts = option->results();
+}
+
+const CLI::Option* ArgumentParser::find(const std::string& word) const {
+  if (!is_long(word) && !is_short(word)) return nullptr;
+  const std::string name = name_in(word);
+  for (const CLI::Option* option : get_options()) {
+    const auto is_this = [&](const std::string& known) {
+      return is_long(word) ? with_underscores("--" + known) == with_underscores(name) : "-" + known == name;
+    };
+    const std::vector<std::string>& names = is_long(word) ? option->get_lnames() : option->get_snames();
+    if (std::any_of(names.begin(), names.end(), is_this)) return option;
   }
-  std::vector<std::string> reversed(args.rbegin(), args.rend());  // the order CLI11 wants
+  return nullptr;
+}
+
+bool ArgumentParser::takes_any_text(const CLI::Option* option) const {
+  return std::any_of(texts_.begin(), texts_.end(), [&](const auto& entry) { return entry.first == option; });
+}
+
+size_t ArgumentParser::words_of_option(const std::vector<std::string>& args, size_t i) const {
+  const CLI::Option* option = find(args[i]);
+  if (option == nullptr) return 0;
+  const bool has_next = i + 1 < args.size();
+  return option->get_items_expected_min() > 0 && !has_value_attached(args[i]) && has_next ? 2 : 1;
+}
+
+std::vector<std::string> ArgumentParser::unambiguous(const std::vector<std::string>& args) const {
+  std::vector<std::string> words;
+  for (size_t i = 0; i < args.size(); ++i) {
+    const CLI::Option* option = find(args[i]);
+    if (args[i] == "--" || option == nullptr) {
+      // Behind "--", or for CLI11 to call a word unknown or to take it for what has no name.
+      const size_t count = args[i] == "--" ? args.size() - i : 1;
+      words.insert(words.end(), args.begin() + static_cast<ptrdiff_t>(i),
+                   args.begin() + static_cast<ptrdiff_t>(i + count));
+      i += count - 1;
+      continue;
+    }
+    const std::string shown = name_in(args[i]);
+    const std::string name =
+        is_long(args[i]) ? "--" + *std::find_if(option->get_lnames().begin(), option->get_lnames().end(),
+                                                [&](const std::string& known) {
+                                                  return with_underscores("--" + known) == with_underscores(shown);
+                                                })
+                         : shown;
+    const bool attached = has_value_attached(args[i]);
+    std::string value = attached ? args[i].substr(shown.size() + (is_long(args[i]) ? 1 : 0)) : "";
+    if (attached && value.empty() && !takes_any_text(option)) {
+      throw ConfigError("[" + shown + "] expected a value, got nothing");
+    }
+    if (option->get_items_expected_min() == 0) {  // a flag, or a value that may be left out
+      words.push_back(attached && is_long(args[i]) ? name + "=" + value : attached ? args[i] : name);
+      continue;
+    }
+    if (!attached) {
+      if (i + 1 == args.size() || args[i + 1] == "--") {
+        throw ConfigError("[" + shown + "] expected a value, got nothing");
+      }
+      value = args[++i];
+      if ((is_long(value) || value.size() == 2) && find(value) != nullptr) {
+        throw ConfigError("[" + shown + "] expected a value, got the option " + value + " (try " + shown + "=" + value +
+                          ", if that is the value)");
+      }
+      if (value.empty() && !takes_any_text(option)) throw ConfigError("[" + shown + "] expected a value, got nothing");
+    }
+    words.insert(words.end(), {name, value});
+  }
+  return words;
+}
+
+bool parse_command_line(ArgumentParser& app, const std::vector<std::string>& args) {
+  std::vector<std::string> words = app.unambiguous(args);
+  std::reverse(words.begin(), words.end());  // the order CLI11 wants
   try {
-    app.parse(reversed);
+    app.parse(words);
   } catch (const CLI::CallForHelp&) {
     std::cout << app.help();
     return false;
   } catch (const CLI::ParseError& error) {
     throw ConfigError("[" + app.get_name() + "] " + error.what() + " (try " + app.get_name() + " --help)");
   }
+  app.take_texts();
   return true;
 }
 
-bool parse_with_overrides(CLI::App& app, const std::vector<std::string>& args, std::vector<std::string>& overrides) {
-  std::vector<std::string> own, others;
-  for (size_t i = 0; i < args.size(); ++i) {
-    const size_t equals = args[i].find('=');
-    const bool is_long = starts_with(args[i], "--");
-    const CLI::Option* option = is_long ? app.get_option_no_throw(args[i].substr(0, equals)) : nullptr;
-    if (is_long && option == nullptr) {
-      others.push_back(args[i]);
-      if (equals == std::string::npos && i + 1 < args.size() && !starts_with(args[i + 1], "-")) {
-        others.push_back(args[++i]);  // its value, or a word of the command's
-      }
-      continue;
-    }
-    own.push_back(args[i]);
-    const bool wants_next = option != nullptr && equals == std::string::npos && option->get_items_expected_max() > 0;
-    if (wants_next && i + 1 < args.size()) own.push_back(args[++i]);
-  }
-  const Arguments split = split_arguments(others);
+bool parse_with_overrides(ArgumentParser& app, const std::vector<std::string>& args,
+                          std::vector<std::string>& overrides, std::string* config_file) {
+  const Arguments split = split_arguments(task_kinds(), args, [&](size_t i) { return app.words_of_option(args, i); });
   if (!split.others.empty()) {
     throw ConfigError("[" + split.others[0] + "] expected an option of this command (try " + app.get_name() +
                       " --help)");
   }
-  // In front: an option that takes several values would take what stands behind it.
-  own.insert(own.begin(), split.positional.begin(), split.positional.end());
+  std::vector<std::string> own = split.own;
+  own.emplace_back("--");
+  own.insert(own.end(), split.positional.begin(), split.positional.end());
   overrides = split.overrides;
-  if (!split.config_file.empty()) overrides.push_back("--job.config_file=" + split.config_file);
-  return parse_command_line(app, own);
-}
-
-std::vector<std::string> with_dashes(std::vector<std::string> args) {
-  for (std::string& arg : args) {
-    if (!starts_with(arg, "--")) continue;
-    for (char& c : arg) {
-      if (c == '=') break;
-      if (c == '_') c = '-';
-    }
+  if (config_file != nullptr) {
+    *config_file = split.config_file;
+  } else if (!split.config_file.empty()) {
+    overrides.push_back("--job.config_file=" + split.config_file);
   }
-  return args;
+  return parse_command_line(app, own);
 }
 
 }  // namespace millrace

@@ -7,9 +7,16 @@
 
 namespace millrace {
 
+// What a command does when what it prints has no reader any more: the terminal was closed, `| head` has seen enough.
+enum class WithoutReader {
+  kEnds,    // what it prints is all that it does
+  kWorksOn  // its work is elsewhere: in files, or with other ranks
+};
+
 struct Command {
   const char* name;
   const char* summary;
+  WithoutReader without_reader;
   // Returns the exit status, or throws one of the exceptions of base/error.h.
   int (*run)(const std::vector<std::string>& args);
 };

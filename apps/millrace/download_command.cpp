@@ -35,19 +35,17 @@ struct Arguments {
   double progress_every = 10;
 };
 
-void add_options(CLI::App& app, Arguments& arguments) {
+void add_options(ArgumentParser& app, Arguments& arguments) {
   app.add_option("what", arguments.what,
                  "A name from --list, hf:OWNER/NAME, hf:datasets/OWNER/NAME (either with @REVISION), or the URL of an "
                  "MLCommons .uri file");
   app.add_option("-o,--output", arguments.output, "Folder for the files; by default named as the source names it");
   app.add_option("-j,--jobs", arguments.jobs, "Files at once")->check(CLI::Range(1, 64))->capture_default_str();
-  app.add_option(
-         "--include", arguments.filter.include,
-         "Take only files that match this pattern (*, ?, [abc]; a * matches slashes too); may be given several times")
-      ->allow_extra_args(false);
-  app.add_option("--exclude", arguments.filter.exclude,
-                 "Leave out files that match this pattern; may be given several times")
-      ->allow_extra_args(false);
+  app.add_texts(
+      "--include", arguments.filter.include,
+      "Take only files that match this pattern (*, ?, [abc]; a * matches slashes too); may be given several times");
+  app.add_texts("--exclude", arguments.filter.exclude,
+                "Leave out files that match this pattern; may be given several times");
   app.add_flag("--dry-run", arguments.dry_run, "Say what would be fetched, and write nothing");
   app.add_flag("--verify", arguments.verify, "Compare the checksum of every file that is there already");
   app.add_flag("--list", arguments.list, "The names, their sizes and licences, and stop");
@@ -213,7 +211,7 @@ int run(const Arguments& arguments) {
   }
   if (wanted.entry != nullptr) source.licence = wanted.entry->licence;
 
-  const StopSignals signals("stopping; the same command goes on", "second signal, leaving at once");
+  const StopSignals signals("stopping; the same command resumes", "second signal, leaving at once");
   HttpClientOptions http = arguments.http;
   http.user_agent = str("millrace/", program_version());
   HttpClient client(http);
@@ -244,7 +242,7 @@ int run(const Arguments& arguments) {
   const double start = now_seconds();
   const Folder root = Folder::open(output, true);
   const Folder state_folder = *open_state_folder(root, true);
-  const FolderLock lock(state_folder, output);
+  const DownloadLock lock(state_folder, output);
   const DownloadPlan plan = make_plan(context, listing.files, output, plan_options, say);
   announce(plan, source, output);
   if (!arguments.no_space_check) check_free_space(plan, output);
@@ -258,7 +256,7 @@ int run(const Arguments& arguments) {
 
 int run_download(const std::vector<std::string>& args) {
   ArgumentParser app{
-      "Fetches models and data sets: goes on where it stopped, compares every checksum, and leaves what is complete "
+      "Fetches models and data sets: continues where it stopped, compares every checksum, and leaves what is complete "
       "alone.\n"
       "A token for Hugging Face comes from HF_TOKEN or from the file of `hf auth login`.",
       "millrace download"};

@@ -14,26 +14,32 @@ namespace fs = std::filesystem;
 
 struct Chosen {
   fs::path folder;             // of one step
-  std::vector<int64_t> steps;  // all complete ones, when there was a choice
+  std::vector<int64_t> steps;  // all with an index, when there was a choice
+  LoadedCheckpoint checkpoint;
 };
 
-Chosen choose_step(const fs::path& path) {
-  if (fs::is_regular_file(path)) return {path.parent_path().empty() ? "." : path.parent_path(), {}};
-  if (fs::exists(path / kCheckpointIndexName)) return {path, {}};
+Chosen open_step(const fs::path& path) {
+  const auto one = [](const fs::path& folder) { return Chosen{folder, {}, LoadedCheckpoint(folder)}; };
+  if (fs::is_regular_file(path)) return one(path.parent_path().empty() ? "." : path.parent_path());
+  if (is_step_folder(path) || fs::exists(path / kCheckpointIndexName)) return one(path);
   const fs::path folder = fs::is_directory(path / "checkpoint") ? path / "checkpoint" : path;
-  const std::vector<int64_t> steps = checkpoint_steps(folder);
-  if (steps.empty()) {
-    throw StorageError(
-        str("[", folder.string(), "] expected a complete checkpoint, got no step-* folder with an index"));
+  if (step_folders(folder).empty()) {
+    throw StorageError(str("[", folder.string(), "] expected a checkpoint, got no step-* folder"));
   }
-  return {folder / step_folder_name(steps.back()), steps};
+  LoadedCheckpoint newest = load_checkpoint(folder, -1, AskForStep::kByPath);
+  return {folder / step_folder_name(newest.step()), checkpoint_steps(folder), std::move(newest)};
 }
 
 }  // namespace
 
+bool is_step_folder(const fs::path& path) {
+  const fs::path named = fs::absolute(path / "").lexically_normal().parent_path();
+  return fs::is_directory(path) && parse_step_folder(named.filename().string()) >= 0;
+}
+
 Report inspect_checkpoint(const fs::path& path, const InspectOptions& options) {
-  const Chosen chosen = choose_step(path);
-  const LoadedCheckpoint checkpoint(chosen.folder);
+  const Chosen chosen = open_step(path);
+  const LoadedCheckpoint& checkpoint = chosen.checkpoint;
   const auto pool = stats_pool(options);
   Report tensors = Report::array();
   uint64_t elements = 0, bytes = 0;

@@ -16,6 +16,7 @@ namespace millrace {
 namespace {
 
 Report inspect(const std::string& path, const InspectOptions& options) {
+  if (is_step_folder(path)) return inspect_checkpoint(path, options);  // also one that lacks its index
   switch (detect_file_kind(path)) {
     case FileKind::kWeights:
       return inspect_weights(path, options);

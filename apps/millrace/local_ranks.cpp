@@ -127,6 +127,8 @@ class LocalRanks {
         ::dup2(err[1], STDERR_FILENO);
       }
       ::sigprocmask(SIG_SETMASK, &old_mask_, nullptr);
+      // What this program ignores for itself, others need not.
+      for (const int signal : {SIGPIPE, SIGXFSZ}) ::signal(signal, SIG_DFL);
       ::execvpe(argv[0], argv.data(), envp.data());
       const int why = errno;
       [[maybe_unused]] const ssize_t count = ::write(started[1], &why, sizeof why);

@@ -1,5 +1,8 @@
 // The program: finds the command, runs it, turns exceptions into one message and an exit status.
+#include <unistd.h>
+
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <iostream>
@@ -11,10 +14,13 @@
 #include "commands.h"
 #include "failure.h"
 #include "help_text.h"
+#include "process.h"
 #include "version.h"
 
 namespace millrace {
 namespace {
+
+bool works_on_without_reader = false;
 
 const Command& find_command(const std::string& name) {
   std::vector<std::string> names;
@@ -42,21 +48,27 @@ int run(const std::vector<std::string>& args) {
     return 0;
   }
   if (first == "help") return find_command(args[1]).run({"--help"});
-  return find_command(first).run({args.begin() + 1, args.end()});
+  const Command& command = find_command(first);
+  works_on_without_reader = command.without_reader == WithoutReader::kWorksOn;
+  std::signal(SIGPIPE, works_on_without_reader ? SIG_IGN : SIG_DFL);
+  return command.run({args.begin() + 1, args.end()});
 }
 
-// Output that could not be written is a failure: nobody may take half a result for the whole.
+// Output that could not be written is a failure: half a result must not be taken for the whole. A reader that has left
+// takes none.
 void flush_output() {
   std::cout.flush();
-  if (std::cout.fail() || std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
-    throw StorageError(std::string("[standard output] expected to write everything, got: ") + std::strerror(errno));
-  }
+  const bool failed = std::cout.fail() || std::fflush(stdout) != 0 || std::ferror(stdout) != 0;
+  const int error = errno;
+  if (!failed || (works_on_without_reader && has_no_reader(STDOUT_FILENO))) return;
+  throw StorageError(std::string("[standard output] expected to write everything, got: ") + std::strerror(error));
 }
 
 }  // namespace
 }  // namespace millrace
 
 int main(int argc, char** argv) {
+  millrace::prepare_process();
   try {
     const int status = millrace::run({argv + 1, argv + argc});
     millrace::flush_output();

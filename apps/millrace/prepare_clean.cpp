@@ -6,7 +6,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "command_line.h"
-#include "data/prepare/clean.h"
+#include "prepare/clean.h"
 #include "prepare_commands.h"
 #include "prepare_share.h"
 #include "progress_bar.h"
@@ -44,14 +44,14 @@ int run_prepare_clean(const std::vector<std::string>& args) {
   ArgumentParser app(
       "Leaves out samples that are listed, damaged or smaller than wanted, and gives each of the first --subset-size "
       "others a square picture: shorter side scaled to --output-size (bicubic), the middle cut out, in a new column "
-      "png. All other columns are kept. The MLPerf reference's clean_cc12m.py. A run that was stopped goes on when "
+      "png. All other columns are kept. The MLPerf reference's clean_cc12m.py. A run that was stopped continues when "
       "the command is given again, and the same command on several ranks shares the work.",
       "millrace prepare clean");
   CleanOptions options;
   int num_workers = 0;
   int64_t batch_size = 0;
   add_clean_options(app, options, num_workers, batch_size);
-  if (!parse_command_line(app, with_dashes(args))) return static_cast<int>(ExitCode::kDone);
+  if (!parse_command_line(app, args)) return static_cast<int>(ExitCode::kDone);
 
   options.share = prepare_share(num_workers);
   const double start = now_seconds();

@@ -6,7 +6,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "command_line.h"
-#include "data/prepare/coco.h"
+#include "prepare/coco.h"
 #include "prepare_commands.h"
 #include "prepare_share.h"
 #include "progress_bar.h"
@@ -46,13 +46,13 @@ int run_prepare_coco(const std::vector<std::string>& args) {
   ArgumentParser app(
       "Writes the set that FLUX is validated on: COCO's pictures scaled to one size, one caption each, a timestep "
       "with each caption. The MLPerf reference's coco_to_webdataset.py, with its options; the same captions are "
-      "chosen. A run that was stopped goes on when the command is given again, and the same command on several ranks "
+      "chosen. A run that was stopped continues when the command is given again, and the same command on several ranks "
       "shares the work.",
       "millrace prepare coco");
   CocoOptions options;
   int num_workers = 0;
   add_coco_options(app, options, num_workers);
-  if (!parse_command_line(app, with_dashes(args))) return static_cast<int>(ExitCode::kDone);
+  if (!parse_command_line(app, args)) return static_cast<int>(ExitCode::kDone);
 
   options.share = prepare_share(num_workers);
   const double start = now_seconds();

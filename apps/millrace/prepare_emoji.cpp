@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "command_line.h"
-#include "data/emoji/emoji_dataset.h"
+#include "prepare/emoji/emoji_dataset.h"
 #include "prepare_commands.h"
 #include "progress_bar.h"
 

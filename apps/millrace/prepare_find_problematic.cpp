@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "command_line.h"
-#include "data/prepare/find_problematic.h"
+#include "prepare/find_problematic.h"
 #include "prepare_commands.h"
 #include "prepare_share.h"
 #include "progress_bar.h"
@@ -17,8 +17,8 @@ namespace millrace {
 int run_prepare_find_problematic(const std::vector<std::string>& args) {
   ArgumentParser app(
       "Lists the samples whose picture, text or JSON cannot be decoded: their indices over the whole set, one a line, "
-      "as the MLPerf reference's find_problematic_indices.py does. A run that was stopped goes on when the command is "
-      "given again.",
+      "as the MLPerf reference's find_problematic_indices.py does. A run that was stopped continues when the command "
+      "is given again.",
       "millrace prepare find-problematic");
   FindProblematicOptions options;
   int num_workers = 0;
@@ -32,7 +32,7 @@ int run_prepare_find_problematic(const std::vector<std::string>& args) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   app.add_flag("--allow-damaged-shards", options.allow_damaged_shards, "Take what is there of shards that end early");
-  if (!parse_command_line(app, with_dashes(args))) return static_cast<int>(ExitCode::kDone);
+  if (!parse_command_line(app, args)) return static_cast<int>(ExitCode::kDone);
 
   options.share = prepare_share(num_workers);
   const double start = now_seconds();

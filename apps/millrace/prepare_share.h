@@ -1,7 +1,7 @@
 // Who does which part of a prepare command: threads here, and other ranks where several were launched.
 #pragma once
 
-#include "data/prepare/unit_run.h"
+#include "prepare/unit_run.h"
 #include "progress_bar.h"
 
 namespace millrace {

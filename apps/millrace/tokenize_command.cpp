@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "command_line.h"
 #include "commands.h"
 #include "tokenizers/tokenizer.h"
@@ -30,6 +31,9 @@ bool read_line(std::istream& input, int64_t number, std::string& line) {
     }
     line.push_back(static_cast<char>(c));
   }
+  // What editors add: Windows' line ends, and a byte order mark at the start.
+  if (!line.empty() && line.back() == '\r') line.pop_back();
+  if (number == 1 && starts_with(line, "\xEF\xBB\xBF")) line.erase(0, 3);
   return true;
 }
 

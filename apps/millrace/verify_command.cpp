@@ -8,7 +8,7 @@
 #include "commands.h"
 #include "kernels/cpu_level.h"
 #include "kernels/self_check.h"
-#include "tasks/run_device.h"
+#include "parallel/run_device.h"
 
 namespace millrace {
 namespace {

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/temporary_files.h"
 
 namespace millrace {
 namespace {
@@ -94,6 +95,7 @@ void read_at(int descriptor, uint64_t offset, std::span<char> bytes, const fs::p
 
 void write_file_atomically(const fs::path& path, std::string_view content) {
   const fs::path temporary = temporary_name(path);
+  const TemporaryFile named(temporary);
   try {
     FileWriter writer(temporary);
     writer.write(content);

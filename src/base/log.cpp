@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <memory>
 #include <mutex>
+#include <utility>
 
 #include "base/error.h"
 
@@ -85,10 +86,18 @@ void set_console_log_level(LogLevel level) {
 
 void log_to_file(const std::filesystem::path& path) {
   try {
-    auto file = spdlog::basic_logger_mt("file:" + path.string(), path.string());
+    // Not registered by name: a process may log to the same file again.
+    auto file =
+        std::make_shared<spdlog::logger>("file", std::make_shared<spdlog::sinks::basic_file_sink_mt>(path.string()));
     file->set_pattern("%Y-%m-%d %H:%M:%S.%e %l %v");
     file->set_level(spdlog::level::debug);
     file->flush_on(spdlog::level::info);
+    // A full disk, say. The file that counts is another, and its writer says so.
+    file->set_error_handler([shown = path.string(), said = false](const std::string& problem) mutable {
+      if (!std::exchange(said, true)) {
+        std::fprintf(stderr, "warning: [%s] expected room for a line, got: %s\n", shown.c_str(), problem.c_str());
+      }
+    });
     const std::lock_guard lock(state().mutex);
     state().file = std::move(file);
   } catch (const spdlog::spdlog_ex& error) {

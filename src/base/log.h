@@ -14,7 +14,7 @@ void log_message(LogLevel level, const std::string& message);
 void set_log_level(LogLevel level);
 // What goes to stderr, when that is to be less than what goes to the file: ranks other than the first show warnings.
 void set_console_log_level(LogLevel level);
-// Appends to path; call once per run. Throws StorageError when the file cannot be opened.
+// Appends to path from now on, instead of the file before. Throws StorageError when the file cannot be opened.
 void log_to_file(const std::filesystem::path& path);
 // A line for the log file only: what the terminal shows through a progress bar.
 void log_to_file_only(const std::string& message);

@@ -2,18 +2,14 @@
 
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <chrono>
 #include <cstring>
 #include <system_error>
-#include <thread>
 
-#include "base/clock.h"
 #include "base/error.h"
 #include "base/files.h"
 #include "base/log.h"
@@ -56,6 +52,20 @@ void delete_folder(const fs::path& path) {
   if (error) log_warning("[", path.string(), "] could not be deleted: ", error.message());
 }
 
+// What is no checkpoint may be all that is left of one: its name is needed, its files stay.
+void set_aside_if_incomplete(const fs::path& step_folder) {
+  std::error_code ignored;
+  if (!fs::exists(fs::symlink_status(step_folder, ignored))) return;
+  const std::string problem = missing_part(step_folder);
+  if (problem.empty()) return;
+  fs::path aside = step_folder.string() + ".incomplete";
+  for (int number = 2; fs::exists(fs::symlink_status(aside, ignored)); ++number) {
+    aside = str(step_folder.string(), ".incomplete-", number);
+  }
+  rename_or_fail(step_folder, aside);
+  log_warning(problem, ": what had the name of the new checkpoint is kept as ", aside.filename().string());
+}
+
 }  // namespace
 
 std::string step_folder_name(int64_t step) {
@@ -81,15 +91,38 @@ fs::path temporary_path(const fs::path& folder, const std::string& purpose) {
   return folder / str(kTemporaryPrefix, purpose, "-", ::getpid(), "-", counter++);
 }
 
-std::vector<int64_t> checkpoint_steps(const fs::path& folder) {
-  std::vector<int64_t> steps;
+std::vector<StepFolder> step_folders(const fs::path& folder) {
+  std::vector<StepFolder> found;
   for (const fs::path& path : entries(folder)) {
     const int64_t step = parse_step_folder(path.filename().string());
     std::error_code ignored;
-    if (step >= 0 && fs::is_regular_file(path / kCheckpointIndexName, ignored)) steps.push_back(step);
+    if (step >= 0) found.push_back({step, fs::is_regular_file(path / kCheckpointIndexName, ignored)});
   }
-  std::sort(steps.begin(), steps.end());
+  std::sort(found.begin(), found.end(), [](const StepFolder& a, const StepFolder& b) { return a.step < b.step; });
+  return found;
+}
+
+std::vector<int64_t> checkpoint_steps(const fs::path& folder) {
+  std::vector<int64_t> steps;
+  for (const StepFolder& found : step_folders(folder)) {
+    if (found.has_index) steps.push_back(found.step);
+  }
   return steps;
+}
+
+std::string missing_part(const fs::path& step_folder) {
+  try {
+    for (const auto& [name, file] : read_checkpoint_index(step_folder / kCheckpointIndexName).files) {
+      const fs::path path = step_folder / name;
+      std::error_code error;
+      const uint64_t size = fs::file_size(path, error);
+      if (error) return str("[", path.string(), "] expected a file, got: ", error.message());
+      if (size != file.size) return str("[", path.string(), "] expected ", file.size, " bytes, got ", size);
+    }
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
 }
 
 void remove_leftovers(const fs::path& folder) {
@@ -100,6 +133,7 @@ void remove_leftovers(const fs::path& folder) {
 
 void commit_step(const fs::path& folder, const fs::path& complete, int64_t step) {
   const fs::path final_path = folder / step_folder_name(step);
+  set_aside_if_incomplete(final_path);
   std::error_code ignored;
   if (!fs::exists(fs::symlink_status(final_path, ignored))) {
     rename_or_fail(complete, final_path);
@@ -123,7 +157,8 @@ void remove_old_checkpoints(const fs::path& folder, int64_t step, int keep_lates
   if (keep_latest_k <= 0) return;
   try {
     std::vector<int64_t> steps = checkpoint_steps(folder);
-    std::erase_if(steps, [step](int64_t other) { return other > step; });
+    std::erase_if(
+        steps, [&](int64_t other) { return other > step || !missing_part(folder / step_folder_name(other)).empty(); });
     const auto keep = static_cast<size_t>(keep_latest_k);
     if (steps.size() <= keep) return;
     for (size_t i = 0; i < steps.size() - keep; ++i) {
@@ -136,29 +171,6 @@ void remove_old_checkpoints(const fs::path& folder, int64_t step, int keep_lates
   } catch (const Error& error) {
     log_warning(error.what(), "; an old checkpoint stays");
   }
-}
-
-FolderLock::FolderLock(const fs::path& folder, double timeout_seconds) {
-  const fs::path path = folder / ".lock";
-  descriptor_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (descriptor_ < 0) {
-    throw StorageError(str("[", path.string(), "] expected a file that can be written, got: ", std::strerror(errno)));
-  }
-  const double deadline = now_seconds() + timeout_seconds;
-  while (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK && errno != EINTR) break;  // no locks on this file system
-    if (now_seconds() > deadline) {
-      ::close(descriptor_);
-      throw StorageError(str("[", folder.string(),
-                             "] expected to be the only one that saves here, got another running process (try another "
-                             "--job.dump_folder, or stop that process)"));
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  }
-}
-
-FolderLock::~FolderLock() {
-  if (descriptor_ >= 0) ::close(descriptor_);
 }
 
 }  // namespace millrace

@@ -11,6 +11,7 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "checkpoint/piece_cover.h"
+#include "formats/python_json.h"
 #include "formats/safetensors.h"
 
 namespace millrace {
@@ -38,8 +39,9 @@ Json tensor_to_json(const CheckpointTensor& tensor) {
   return {{"dtype", dtype_name(tensor.dtype)}, {"shape", tensor.shape}, {"pieces", std::move(pieces)}};
 }
 
+// In Python's form, which has one text for each number: whoever else writes an index gets the same checksum.
 uint64_t content_checksum(const Json& without_checksum) {
-  const std::string text = without_checksum.dump();
+  const std::string text = python_json(without_checksum, {.compact = true, .ensure_ascii = false});
   return checksum64(text.data(), text.size());
 }
 

@@ -13,7 +13,7 @@
 namespace millrace {
 namespace {
 
-constexpr double kPatienceAtTheEnd = 30;  // seconds
+constexpr double kShutdownTimeout = 30;  // seconds
 
 }  // namespace
 
@@ -30,7 +30,7 @@ Checkpointer::Checkpointer(CheckpointerOptions options) : options_(std::move(opt
 
 Checkpointer::~Checkpointer() {
   try {
-    options_.peers->wait_at_most(kPatienceAtTheEnd);
+    options_.peers->wait_at_most(kShutdownTimeout);
     wait();
   } catch (const std::exception& error) {
     log_error(error.what());

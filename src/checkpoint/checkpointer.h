@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "base/folder_lock.h"
 #include "base/thread_pool.h"
 #include "checkpoint/checkpoint_folder.h"
 #include "checkpoint/loaded_checkpoint.h"
@@ -62,6 +63,8 @@ class Checkpointer {
 
   // See checkpoint_steps(), which readers without a Checkpointer call.
   std::vector<int64_t> steps() const { return checkpoint_steps(options_.folder); }
+  // Whether anything in the folder is named as a step, complete or not: then the run is not new.
+  bool has_steps() const { return !step_folders(options_.folder).empty(); }
   // See load_checkpoint(); by all ranks together.
   LoadedCheckpoint load(int64_t step = -1);
 

@@ -140,7 +140,7 @@ TEST_F(CheckpointerTest, IgnoresFoldersThatAreNotSteps) {
 
 TEST_F(CheckpointerTest, OnlyOneProcessSaves) {
   const Checkpointer first({path_, 10, false});
-  const std::string message = message_of<StorageError>([&] { const FolderLock second(path_, 0.05); });
+  const std::string message = message_of<StorageError>([&] { const FolderLock second(path_); });
   EXPECT_THAT(message, HasSubstr("another running process"));
 }
 

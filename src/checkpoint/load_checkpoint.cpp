@@ -32,21 +32,50 @@ std::string list_steps(const std::vector<int64_t>& steps) {
   return text;
 }
 
-int64_t choose_step(const fs::path& folder, int64_t step) {
-  const std::vector<int64_t> steps = checkpoint_steps(folder);
-  if (steps.empty()) throw StorageError(str("[", folder.string(), "] expected a checkpoint, got none"));
-  if (step < 0) step = steps.back();
-  if (!std::binary_search(steps.begin(), steps.end(), step)) {
+std::string name_of_step(const fs::path& folder, int64_t step, AskForStep ask) {
+  switch (ask) {
+    case AskForStep::kByLoadStep:
+      return str("--checkpoint.load_step=", step);
+    case AskForStep::kByStep:
+      return str("--step=", step);
+    case AskForStep::kByPath:
+      return (folder / step_folder_name(step)).string();
+  }
+  MILLRACE_CHECK(false);
+}
+
+// A folder that lacks its index counts: what looks like the newest checkpoint is not passed over for an older one.
+int64_t choose_step(const fs::path& folder, int64_t step, AskForStep ask) {
+  const std::vector<StepFolder> found = step_folders(folder);
+  if (found.empty()) throw StorageError(str("[", folder.string(), "] expected a checkpoint, got none"));
+  if (step < 0) step = found.back().step;
+  const bool exists = std::any_of(found.begin(), found.end(), [&](const StepFolder& f) { return f.step == step; });
+  if (!exists) {
+    const std::vector<int64_t> steps = checkpoint_steps(folder);
     throw StorageError(str("[", folder.string(), "] expected a checkpoint of step ", step, ", got steps ",
-                           list_steps(steps), " (try --checkpoint.load_step=", steps.back(), ")"));
+                           list_steps(steps),
+                           steps.empty() ? "" : " (try " + name_of_step(folder, steps.back(), ask) + ")"));
   }
   return step;
 }
 
-std::string way_out(const fs::path& folder, int64_t step) {
+void warn_of_incomplete(const fs::path& folder, int64_t chosen) {
+  for (const StepFolder& found : step_folders(folder)) {
+    if (found.has_index || found.step == chosen) continue;
+    log_warning("[", (folder / step_folder_name(found.step)).string(), "] expected ", kCheckpointIndexName,
+                ", got none: not a complete checkpoint; it is neither loaded nor deleted (remove or rename it)");
+  }
+}
+
+std::string way_out(const fs::path& folder, int64_t step, AskForStep ask) {
   const int64_t other = newest_complete_below(folder, step);
-  if (other < 0) return "there is no complete one before it; remove the folder to start anew";
-  return str("try --checkpoint.load_step=", other, ", the newest complete one before it");
+  const std::string remove = "remove or rename " + (folder / step_folder_name(step)).string();
+  if (other < 0) return "there is no complete one before it; " + remove + " to start anew";
+  return str("try ", name_of_step(folder, other, ask), ", the newest complete one before it, or ", remove);
+}
+
+[[noreturn]] void throw_damaged(const std::string& what, int64_t step, const std::string& offer) {
+  throw StorageError(str(what, ": the checkpoint of step ", step, " is damaged (", offer, ")"));
 }
 
 // What rank 0 finds out, on every rank.
@@ -58,13 +87,17 @@ std::string from_rank_0(Peers& peers, const std::string& topic, const std::funct
 
 }  // namespace
 
-LoadedCheckpoint load_checkpoint(const fs::path& folder, int64_t step) {
-  return load_checkpoint(folder, step, std::make_shared<Peers>(), "");
+LoadedCheckpoint load_checkpoint(const fs::path& folder, int64_t step, AskForStep ask) {
+  return load_checkpoint(folder, step, std::make_shared<Peers>(), "", ask);
 }
 
 LoadedCheckpoint load_checkpoint(const fs::path& folder, int64_t step, std::shared_ptr<Peers> peers,
-                                 const std::string& topic) {
-  step = std::stoll(from_rank_0(*peers, topic + "/step", [&] { return std::to_string(choose_step(folder, step)); }));
+                                 const std::string& topic, AskForStep ask) {
+  step = std::stoll(from_rank_0(*peers, topic + "/step", [&] {
+    const int64_t chosen = choose_step(folder, step, ask);
+    warn_of_incomplete(folder, chosen);
+    return std::to_string(chosen);
+  }));
   const fs::path step_folder = folder / step_folder_name(step);
   try {
     LoadedCheckpoint loaded(step_folder, peers, topic);
@@ -74,9 +107,17 @@ LoadedCheckpoint load_checkpoint(const fs::path& folder, int64_t step, std::shar
   } catch (const SilentRankError&) {
     throw;
   } catch (const Error& error) {
-    const std::string offer = from_rank_0(*peers, topic + "/offer", [&] { return way_out(folder, step); });
-    throw StorageError(str(error.what(), ": the checkpoint of step ", step, " is damaged (", offer, ")"));
+    throw_damaged(error.what(), step,
+                  from_rank_0(*peers, topic + "/offer", [&] { return way_out(folder, step, ask); }));
   }
+}
+
+CheckpointIndex look_into_checkpoint(const fs::path& folder, int64_t step, AskForStep ask) {
+  step = choose_step(folder, step, ask);
+  const fs::path step_folder = folder / step_folder_name(step);
+  const std::string problem = missing_part(step_folder);
+  if (!problem.empty()) throw_damaged(problem, step, way_out(folder, step, ask));
+  return read_checkpoint_index(step_folder / kCheckpointIndexName);
 }
 
 }  // namespace millrace

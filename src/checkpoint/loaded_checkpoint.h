@@ -59,12 +59,20 @@ class LoadedCheckpoint {
   mutable int num_copies_ = 0;
 };
 
+// How the reader of a message can ask for another step than the damaged one.
+enum class AskForStep { kByLoadStep, kByStep, kByPath };  // --checkpoint.load_step=N, --step=N, FOLDER/step-N
+
 // Loads and verifies a step from the folder that holds a run's checkpoints; -1 is the latest. Reading needs no lock and
-// changes nothing. Throws StorageError when there is none, and when it is damaged: then the message names the newest
-// complete one before it.
-LoadedCheckpoint load_checkpoint(const std::filesystem::path& folder, int64_t step = -1);
+// changes nothing. Throws StorageError when there is none, and when it is damaged or lacks a file: then the message
+// names the newest complete one before it. Of other steps' folders without an index it warns.
+LoadedCheckpoint load_checkpoint(const std::filesystem::path& folder, int64_t step = -1,
+                                 AskForStep ask = AskForStep::kByLoadStep);
 // By all ranks together; rank 0 finds the step.
 LoadedCheckpoint load_checkpoint(const std::filesystem::path& folder, int64_t step, std::shared_ptr<Peers> peers,
-                                 const std::string& topic);
+                                 const std::string& topic, AskForStep ask = AskForStep::kByLoadStep);
+// The index of the step that load_checkpoint() would load, on this rank alone; the files are there in their sizes, but
+// not read. Throws as load_checkpoint() does.
+CheckpointIndex look_into_checkpoint(const std::filesystem::path& folder, int64_t step = -1,
+                                     AskForStep ask = AskForStep::kByLoadStep);
 
 }  // namespace millrace

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "base/files.h"
+#include "base/temporary_files.h"
 
 namespace millrace {
 
@@ -23,6 +24,7 @@ class AtomicFile {
  private:
   std::filesystem::path path_;
   std::filesystem::path temporary_;
+  TemporaryFile named_{temporary_};
   std::optional<FileWriter> writer_;
 };
 

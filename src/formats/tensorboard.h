@@ -19,8 +19,9 @@ namespace millrace {
 // Failures are StorageErrors.
 class EventWriter {
  public:
-  // Makes folder/events.out.tfevents.<seconds>.<host>.<process>.<n>; TensorBoard shows all of a folder's files
-  // together.
+  // Makes folder/events.out.tfevents.<seconds>.<host>.<process>.<n>. TensorBoard shows all of a folder's files together
+  // and reads them in the order of their names: the seconds are those since 1970 or, where the clock has gone back or
+  // not yet on, one more than in the last name there.
   explicit EventWriter(const std::filesystem::path& folder);
 
   // Tells TensorBoard to forget what earlier files of the folder hold at this step and later: for a resumed run.

@@ -46,6 +46,22 @@ TEST_F(TensorBoard, TwoWritersOfOneFolderDoNotCollide) {
   EXPECT_NE(a.path(), b.path());
 }
 
+// TensorBoard reads the files in the order of their names, and a resumed run's must come last.
+TEST_F(TensorBoard, ANewFileStandsBehindTheOthersWhateverTheClockSays) {
+  for (const char* older : {
+           "events.out.tfevents.9999999990.a.1.0",  // written while the clock was wrong
+           "events.out.tfevents.1500000000.b.1.0",
+           "events.out.tfevents.no-number.c.1.0",
+           "zzz",
+       }) {
+    write(std::string("tb/") + older, "");
+  }
+  const std::string first = EventWriter(folder_ / "tb").path().filename().string();
+  EXPECT_THAT(first, testing::StartsWith("events.out.tfevents.9999999991."));
+  const std::string second = EventWriter(folder_ / "tb").path().filename().string();
+  EXPECT_THAT(second, testing::StartsWith("events.out.tfevents.9999999992."));
+}
+
 TEST_F(TensorBoard, EveryCutIsACutAndEveryFlippedBitIsFound) {
   std::string text;
   {

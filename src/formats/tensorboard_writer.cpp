@@ -1,7 +1,10 @@
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <charconv>
 #include <chrono>
+#include <system_error>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -17,13 +20,31 @@ double seconds_since_1970() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
+constexpr std::string_view kNameStart = "events.out.tfevents.";
+
+// Of the event files in the folder, the largest time in a name; 0 when there are none.
+int64_t last_seconds_in(const std::filesystem::path& folder) {
+  int64_t last = 0;
+  std::error_code error;
+  for (std::filesystem::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    if (!starts_with(name, kNameStart)) continue;
+    int64_t seconds = 0;
+    std::from_chars(name.data() + kNameStart.size(), name.data() + name.size(), seconds);
+    // A name of another length would not be in the order of its number.
+    if (std::to_string(seconds).size() <= 10) last = std::max(last, seconds);
+  }
+  return last;
+}
+
 std::filesystem::path new_event_file(const std::filesystem::path& folder) {
   static std::atomic<int> counter{0};
   create_folders(folder);
   char host[256] = "localhost";
   ::gethostname(host, sizeof host - 1);
-  return folder / str("events.out.tfevents.", static_cast<int64_t>(seconds_since_1970()), ".", host, ".", ::getpid(),
-                      ".", counter++);
+  // Within one second the process, too, decides the order, and 9999 stands behind 10000.
+  const int64_t seconds = std::max(static_cast<int64_t>(seconds_since_1970()), last_seconds_in(folder) + 1);
+  return folder / str(kNameStart, seconds, ".", host, ".", ::getpid(), ".", counter++);
 }
 
 uint32_t big_endian32(std::string_view bytes) {

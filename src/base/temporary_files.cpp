@@ -1,0 +1,67 @@
+#include "base/temporary_files.h"
+
+#include <signal.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cstring>
+
+namespace millrace {
+namespace {
+
+// A signal handler may neither lock nor allocate: the names lie in an array of their own.
+enum SlotState : int { kFree, kBeingWritten, kInUse };
+struct Slot {
+  std::atomic<int> state{kFree};
+  char path[1024];
+};
+std::array<Slot, 64> slots;
+static_assert(std::atomic<int>::is_always_lock_free);
+
+// Only async-signal-safe calls here.
+void on_signal(int signal) {
+  for (Slot& slot : slots) {
+    if (slot.state.load() == kInUse) ::unlink(slot.path);
+  }
+  const char* name = signal == SIGINT ? "SIGINT" : signal == SIGTERM ? "SIGTERM" : "SIGHUP";
+  const auto part = [](const char* text) { return iovec{const_cast<char*>(text), std::strlen(text)}; };
+  const iovec parts[] = {part("\nmillrace: ["), part(name),
+                         part("] stopped before the end; half-written files are removed\n")};
+  [[maybe_unused]] const auto written = ::writev(STDERR_FILENO, parts, 3);
+  ::signal(signal, SIG_DFL);
+  ::raise(signal);  // takes effect when this returns
+}
+
+}  // namespace
+
+TemporaryFile::TemporaryFile(const std::filesystem::path& path) : slot_(-1) {
+  const std::string& name = path.native();
+  if (name.size() >= sizeof(Slot::path)) return;
+  for (size_t i = 0; i < slots.size(); ++i) {
+    int expected = kFree;
+    if (!slots[i].state.compare_exchange_strong(expected, kBeingWritten)) continue;
+    std::memcpy(slots[i].path, name.c_str(), name.size() + 1);
+    slots[i].state = kInUse;
+    slot_ = static_cast<int>(i);
+    return;
+  }
+}
+
+TemporaryFile::~TemporaryFile() {
+  if (slot_ >= 0) slots[static_cast<size_t>(slot_)].state = kFree;
+}
+
+void remove_temporary_files_on_signals() {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    struct sigaction now {};
+    if (::sigaction(signal, nullptr, &now) != 0 || now.sa_handler != SIG_DFL) continue;
+    struct sigaction ours {};
+    ours.sa_handler = on_signal;
+    sigemptyset(&ours.sa_mask);
+    ::sigaction(signal, &ours, nullptr);
+  }
+}
+
+}  // namespace millrace

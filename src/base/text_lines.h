@@ -1,0 +1,36 @@
+// Lists that people write, one item a line: prompts, sample indices, emoji. Every command reads them alike, whatever
+// editor has saved them.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+
+namespace millrace {
+
+struct TextLine {
+  int64_t number = 0;  // in the file, from 1
+  std::string text;    // UTF-8, without blanks at either end; never empty
+};
+
+struct TextLinesOptions {
+  ExitCode code = ExitCode::kData;  // of what is thrown for a list that is no text
+  bool comments = false;            // leave out lines that begin with #
+  uint64_t max_bytes = uint64_t{16} << 20;
+};
+
+// The lines that hold something. Lines end with LF, CRLF or CR, the last one with or without; byte order marks are left
+// out. Throws, naming place and line, what is not UTF-8 (UTF-16 is recognised and named) or holds zero bytes.
+std::vector<TextLine> parse_text_lines(std::string_view content, const std::string& place,
+                                       const TextLinesOptions& options = {});
+// The same of a file. Throws StorageError for one that cannot be read, or is longer than max_bytes.
+std::vector<TextLine> read_text_lines(const std::filesystem::path& path, const TextLinesOptions& options = {});
+
+// What keeps `text` from being text, as "expected ..., got ... (try ...)"; "" when it is UTF-8 without zero bytes.
+std::string text_problem(std::string_view text);
+
+}  // namespace millrace

@@ -1,0 +1,37 @@
+// The weights of a run of this program, from its folder.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+
+#include "checkpoint/loaded_checkpoint.h"
+#include "config/run_config.h"
+#include "nn/tensor_io.h"
+
+namespace millrace {
+
+enum class WhichWeights { kBest, kAverage, kLast };         // kBest: the average where the run keeps one
+WhichWeights parse_which_weights(const std::string& name);  // "best", "average" or "last"
+// Whether that is the average in this run. Throws ConfigError where kAverage is wanted and none is kept.
+bool takes_average(const std::filesystem::path& run_folder, const RunConfig& config, WhichWeights which);
+
+// Read from the disk one at a time: a checkpoint may be larger than memory.
+struct OpenRunWeights {
+  int64_t step = 0;
+  bool averaged = false;
+  TensorMap shapes;  // our names; meta tensors, which tell shapes and dtypes
+  LoadedCheckpoint checkpoint;
+  std::string prefix;  // of our names in the checkpoint
+
+  torch::Tensor read(const std::string& name) const { return checkpoint.read(prefix + name); }
+};
+
+// True when the path is a run's folder (config.toml and checkpoints).
+bool is_run_folder(const std::filesystem::path& path);
+// config: of the run's config.toml. step: -1 for the latest checkpoint. Throws ConfigError or StorageError when
+// something is missing.
+OpenRunWeights open_run_weights(const std::filesystem::path& run_folder, const RunConfig& config, int64_t step,
+                                WhichWeights which);
+
+}  // namespace millrace
