@@ -5,8 +5,10 @@
 
 #include "base/error.h"
 #include "kernels/adamw/adamw.h"
+#include "kernels/adamw8bit/adamw8bit_cases.h"
 #include "kernels/attention_bf16/attention_bf16.h"
 #include "kernels/cpu_level.h"
+#include "kernels/flat_update/flat_update_cases.h"
 #include "kernels/global_norm/global_norm.h"
 #include "kernels/linear_bf16/linear_bf16.h"
 #include "kernels/op_check.h"
@@ -59,6 +61,59 @@ KernelCheckResult check_adamw(torch::ScalarType type, torch::Device device) {
   options.stochastic_rounding = true;
   adamw_step(fused, options);
   return {worst_error(fused, exact), 2 * worst_error(plain, exact) + kFp32Epsilon};
+}
+
+// The largest relative error among weights, states and sums, of the worst rule.
+KernelCheckResult check_flat_update(torch::ScalarType type, torch::Device device) {
+  constexpr int64_t kSize = 10007;
+  FlatUpdateOptions options{.step = 3, .stochastic_rounding = false, .seed = kSeed};
+  KernelCheckResult worst{0, 1};
+  for (const FlatUpdateCase& rule : flat_update_cases()) {
+    FlatUpdateBuffers exact = rule.buffers(kSize, type);
+    exact.param = exact.param.to(torch::kFloat32);
+    const Tensor exact_sums = rule.new_sums();
+    flat_update_reference(rule.rule, rule.numbers, exact, options, {}, exact_sums);
+    const auto error_of = [&](const FlatUpdateBuffers& got, const Tensor& sums) {
+      double error = 0;
+      const auto compare = [&](const Tensor& x, const Tensor& y) {
+        const double e = relative_error(x.to(torch::kCPU).to(torch::kFloat64), y.to(torch::kFloat64));
+        if (!(e <= error)) error = e;
+      };
+      compare(got.param, exact.param);
+      for (size_t i = 0; i < got.states.size(); ++i) compare(got.states[i], exact.states[i]);
+      if (sums.defined()) compare(sums, exact_sums);
+      return error;
+    };
+    options.stochastic_rounding = false;
+    const FlatUpdateBuffers plain = rule.buffers(kSize, type, device);
+    const Tensor plain_sums = rule.new_sums(device);
+    flat_update_reference(rule.rule, rule.numbers, plain, options, {}, plain_sums);
+    options.stochastic_rounding = true;
+    const FlatUpdateBuffers fused = rule.buffers(kSize, type, device);
+    const Tensor fused_sums = rule.new_sums(device);
+    flat_update(rule.rule, rule.numbers, fused, options, {}, fused_sums);
+    // Sums of fp32 products in tiles: a few more roundings than the plain path, which has fp64 products.
+    const KernelCheckResult result{error_of(fused, fused_sums), 2 * error_of(plain, plain_sums) + 4 * kFp32Epsilon};
+    if (!result.passed()) return result;
+    if (result.error / result.tolerance >= worst.error / worst.tolerance) worst = result;
+  }
+  return worst;
+}
+
+// Weights alone: a code may fall on the other side of a tie. `type` is the gradients'.
+KernelCheckResult check_adamw8bit(torch::ScalarType type, torch::Device device) {
+  const CodeTables tables(device), cpu_tables(torch::kCPU);
+  const AdamW8bitOptions options{.lr = 1e-2, .step = 3};
+  const auto weights_after = [&](const CodeTables& on, auto step) {
+    const AdamW8bitBuffers buffers = adamw8bit_case(5003, 77, on, type);
+    step(buffers);
+    step(buffers);
+    return buffers.param.to(torch::kCPU).to(torch::kFloat64);
+  };
+  const Tensor exact =
+      weights_after(cpu_tables, [&](const AdamW8bitBuffers& buffers) { adamw8bit_step_reference(buffers, options); });
+  const Tensor got = weights_after(tables, [&](const AdamW8bitBuffers& buffers) { adamw8bit_step(buffers, options); });
+  return {relative_error(got, exact), 1e-5};
 }
 
 KernelCheckResult check_global_norm(torch::ScalarType type, torch::Device device) {
@@ -167,6 +222,8 @@ std::vector<KernelCheck> kernel_checks() {
           [op_case](torch::ScalarType dtype, torch::Device device) { return check_op(op_case, dtype, device); });
     }
     add("adamw", check_adamw);
+    add("adamw8bit", check_adamw8bit);
+    add("flat_update", check_flat_update);
     add("global_norm", check_global_norm);
     add("philox_fill", check_philox);
   }

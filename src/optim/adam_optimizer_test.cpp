@@ -7,28 +7,12 @@
 #include <limits>
 
 #include "base/error.h"
-#include "optim/clip.h"
-#include "optim/ema.h"
+#include "optim/optim_test_support.h"
 
 namespace millrace {
 namespace {
 
 using ::testing::HasSubstr;
-
-FlatGroup make_group(const std::string& name, int64_t size, torch::Dtype dtype = torch::kFloat32, bool copy = false) {
-  FlatGroup group;
-  group.name = name;
-  group.master = torch::randn({size}).to(dtype);
-  group.grad = torch::zeros({size}, copy ? torch::kBFloat16 : dtype);
-  if (copy) group.model_copy = group.master.to(torch::kBFloat16);
-  return group;
-}
-
-AdamOptimizerOptions with_ema(double decay) {
-  AdamOptimizerOptions options;
-  options.ema_decay = decay;
-  return options;
-}
 
 class AdamOptimizerTest : public ::testing::Test {
  protected:
@@ -82,7 +66,7 @@ TEST_F(AdamOptimizerTest, StateAndStepCountAreAllThereIsToRestore) {
   const auto check = [](torch::Dtype dtype, bool copy) {
     const FlatGroup group = make_group("all", 301, dtype, copy);
     const torch::Tensor grads = torch::randn({8, 301}).to(group.grad.scalar_type());
-    AdamOptimizer optimizer({group}, with_ema(0.99));
+    AdamOptimizer optimizer({group}, {});
     const auto step = [&](AdamOptimizer& which, int64_t i) {
       which.groups()[0].grad.copy_(grads[i]);
       which.step(1e-2);
@@ -93,12 +77,12 @@ TEST_F(AdamOptimizerTest, StateAndStepCountAreAllThereIsToRestore) {
     again.master = group.master.clone();
     again.grad = group.grad.clone();
     if (copy) again.model_copy = group.model_copy.clone();
-    AdamOptimizer restored({again}, with_ema(0.99));
+    AdamOptimizer restored({again}, {});
     const auto from = optimizer.state(), to = restored.state();
-    ASSERT_EQ(from.size(), 3u);
+    ASSERT_EQ(from.size(), 2u);
     for (size_t i = 0; i < from.size(); ++i) {
-      EXPECT_EQ(from[i].first, to[i].first);
-      to[i].second.copy_(from[i].second);
+      EXPECT_EQ(from[i].name, to[i].name);
+      to[i].tensor.copy_(from[i].tensor);
     }
     restored.set_step_count(optimizer.step_count());
     for (int64_t i = 4; i < 8; ++i) {
@@ -106,7 +90,6 @@ TEST_F(AdamOptimizerTest, StateAndStepCountAreAllThereIsToRestore) {
       step(restored, i);
     }
     EXPECT_TRUE(torch::equal(group.master, again.master));
-    EXPECT_TRUE(torch::equal(optimizer.averages()[0], restored.averages()[0]));
     if (copy) {
       EXPECT_TRUE(torch::equal(group.model_copy, again.model_copy));
     }
@@ -116,12 +99,36 @@ TEST_F(AdamOptimizerTest, StateAndStepCountAreAllThereIsToRestore) {
   check(torch::kBFloat16, false);
 }
 
-TEST_F(AdamOptimizerTest, NamesItsStateAfterTheGroups) {
+TEST_F(AdamOptimizerTest, KeepsTwoMomentsPerElementOfEachGroup) {
   AdamOptimizer optimizer({make_group("double_blocks.0", 5), make_group("final_layer", 3)}, {});
   std::vector<std::string> names;
-  for (const auto& [name, tensor] : optimizer.state()) names.push_back(name);
+  for (const StateTensor& state : optimizer.state()) {
+    names.push_back(optimizer.groups()[state.group].name + "." + state.name);
+    EXPECT_EQ(state.extent, StateTensor::Extent::kElements);
+    EXPECT_EQ(state.tensor.numel(), optimizer.groups()[state.group].master.numel());
+  }
   EXPECT_THAT(names, ::testing::ElementsAre("double_blocks.0.exp_avg", "double_blocks.0.exp_avg_sq",
                                             "final_layer.exp_avg", "final_layer.exp_avg_sq"));
+}
+
+TEST_F(AdamOptimizerTest, AGroupsFactorScalesItsLearningRate) {
+  const FlatGroup plain = make_group("plain", 33);
+  FlatGroup faster = plain;
+  faster.master = plain.master.clone();
+  faster.grad = plain.grad.clone();
+  faster.lr_factor = 16;
+  AdamOptimizer together({plain, faster}, {}), alone({make_group("alone", 33)}, {});
+  alone.groups()[0].master.copy_(plain.master);
+  for (int i = 0; i < 3; ++i) {
+    const torch::Tensor grad = torch::randn({33});
+    for (const FlatGroup* group : {&together.groups()[0], &together.groups()[1], &alone.groups()[0]}) {
+      group->grad.copy_(grad);
+    }
+    together.step(1e-3);
+    alone.step(16e-3);
+  }
+  EXPECT_TRUE(torch::equal(faster.master, alone.groups()[0].master));
+  EXPECT_FALSE(torch::equal(plain.master, faster.master));
 }
 
 // Steps far below bf16's resolution move bf16 weights on average when rounding is stochastic, and never otherwise.
@@ -173,51 +180,6 @@ TEST_F(AdamOptimizerTest, StochasticRoundingDoesNotDependOnTheSharding) {
   EXPECT_TRUE(part(kSize, kPadding).eq(1).all().item<bool>());
 }
 
-TEST_F(AdamOptimizerTest, TheAverageFollowsTheWeightsWithAWarmUp) {
-  EXPECT_DOUBLE_EQ(ema_decay_at(0.999, 1), 2.0 / 11);
-  EXPECT_DOUBLE_EQ(ema_decay_at(0.999, 1000000), 0.999);
-  const FlatGroup group = make_group("all", 97);
-  torch::Tensor expected = group.master.to(torch::kFloat64);
-  AdamOptimizer optimizer({group}, with_ema(0.9));
-  for (int64_t step = 1; step <= 200; ++step) {
-    group.grad.copy_(torch::randn({97}));
-    optimizer.step(1e-2);
-    const double decay = ema_decay_at(0.9, step);
-    expected = decay * expected + (1 - decay) * group.master.to(torch::kFloat64);
-  }
-  EXPECT_TRUE(torch::allclose(optimizer.averages()[0].to(torch::kFloat64), expected, 1e-5, 1e-6));
-}
-
-TEST_F(AdamOptimizerTest, AveragedWeightsAreLentAndGivenBackBitForBit) {
-  const std::vector<FlatGroup> groups = {make_group("plain", 101), make_group("mixed", 203, torch::kFloat32, true),
-                                         make_group("narrow", 307, torch::kBFloat16)};
-  AdamOptimizer optimizer(groups, with_ema(0.9));
-  for (int step = 0; step < 3; ++step) {
-    for (const FlatGroup& group : groups) group.grad.copy_(torch::randn({group.grad.numel()}));
-    optimizer.step(0.1);
-  }
-  const auto snapshot = [&] {
-    std::vector<torch::Tensor> tensors;
-    for (const FlatGroup& group : groups) {
-      tensors.push_back(group.master.clone());
-      if (group.model_copy.defined()) tensors.push_back(group.model_copy.clone());
-    }
-    for (const torch::Tensor& average : optimizer.averages()) tensors.push_back(average.clone());
-    return tensors;
-  };
-  const std::vector<torch::Tensor> before = snapshot();
-  const std::vector<torch::Tensor> averages = {before[4], before[5], before[6]};
-  {
-    const UseAveragedWeights guard(groups, optimizer.averages());
-    EXPECT_TRUE(torch::equal(groups[0].master, averages[0]));
-    EXPECT_TRUE(torch::equal(groups[1].model_copy, averages[1].to(torch::kBFloat16)));
-    EXPECT_TRUE(torch::equal(groups[2].master, averages[2].to(torch::kBFloat16)));
-    EXPECT_FALSE(torch::equal(groups[0].master, before[0]));
-  }
-  const std::vector<torch::Tensor> after = snapshot();
-  for (size_t i = 0; i < before.size(); ++i) EXPECT_TRUE(torch::equal(before[i], after[i])) << i;
-}
-
 TEST_F(AdamOptimizerTest, RefusesOptionsThatMakeNoSense) {
   const auto with = [](auto set) {
     AdamOptimizerOptions options;
@@ -227,56 +189,6 @@ TEST_F(AdamOptimizerTest, RefusesOptionsThatMakeNoSense) {
   EXPECT_THROW(with([](auto& options) { options.beta1 = 1; }), ConfigError);
   EXPECT_THROW(with([](auto& options) { options.beta2 = -0.1; }), ConfigError);
   EXPECT_THROW(with([](auto& options) { options.eps = std::nan(""); }), ConfigError);
-  EXPECT_THROW(with([](auto& options) { options.ema_decay = 1; }), ConfigError);
-  EXPECT_THROW(parse_optimizer_name("SGD"), ConfigError);
-}
-
-class ClipTest : public ::testing::Test {
- protected:
-  ClipTest() : groups_({make_group("first", 35), make_group("second", 70)}) {
-    torch::manual_seed(2);
-    groups_[1].parameters = {{"block.weight", 0, 60}, {"block.bias", 64, 6}};
-    for (const FlatGroup& group : groups_) group.grad.copy_(torch::randn({group.grad.numel()}));
-  }
-  std::string complaint() {
-    try {
-      finite_norm(global_grad_norm(groups_, 1.0), groups_);
-    } catch (const NumericsError& error) {
-      return error.what();
-    }
-    ADD_FAILURE() << "nothing was thrown";
-    return "";
-  }
-  std::vector<FlatGroup> groups_;
-};
-
-TEST_F(ClipTest, TakesTheNormOverAllGroups) {
-  const double expected = torch::cat({groups_[0].grad, groups_[1].grad}).to(torch::kFloat64).norm().item<double>();
-  const GradNorm norm = global_grad_norm(groups_, 0.5);
-  EXPECT_NEAR(finite_norm(norm, groups_), expected, 1e-6 * expected);
-  EXPECT_NEAR(norm.coefficient_1.item<double>(), 0.5 / (expected + 1e-6), 1e-7);
-}
-
-TEST_F(ClipTest, LeavesSmallGradientsAlone) {
-  for (const double max_norm : {1e6, 0.0, -1.0}) {
-    EXPECT_EQ(global_grad_norm(groups_, max_norm).coefficient_1.item<double>(), 1.0);
-  }
-}
-
-TEST_F(ClipTest, NamesTheFirstParameterThatIsNotFinite) {
-  groups_[1].grad[66] = std::numeric_limits<float>::quiet_NaN();
-  EXPECT_THAT(complaint(), HasSubstr("block.bias[2]"));
-  EXPECT_THAT(complaint(), HasSubstr("nan"));
-  groups_[1].grad[17] = -std::numeric_limits<float>::infinity();
-  EXPECT_THAT(complaint(), HasSubstr("block.weight[17]"));
-  EXPECT_THAT(complaint(), HasSubstr("-inf"));
-  groups_[0].grad[3] = std::numeric_limits<float>::infinity();
-  EXPECT_THAT(complaint(), HasSubstr("first[3]"));
-}
-
-TEST_F(ClipTest, TellsANormThatOverflows) {
-  for (const FlatGroup& group : groups_) group.grad.fill_(3e38f);
-  EXPECT_THAT(complaint(), HasSubstr("norm"));
 }
 
 }  // namespace

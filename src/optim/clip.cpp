@@ -15,10 +15,15 @@ torch::Tensor sum_of_squared_gradients(const std::vector<FlatGroup>& groups) {
   return sum_1;
 }
 
-GradNorm grad_norm_of_sum(const torch::Tensor& sum_1, double max_norm) {
+GradNorm grad_norm_of_sum(const torch::Tensor& sum_1, double max_norm, double scale) {
   const auto fp32 = torch::dtype(torch::kFloat32).device(sum_1.device());
   const GradNorm result = {torch::empty({1}, fp32), torch::empty({1}, fp32)};
-  clip_coefficient(sum_1, max_norm, result.norm_1, result.coefficient_1);
+  if (scale == 1) {
+    clip_coefficient(sum_1, max_norm, result.norm_1, result.coefficient_1);
+  } else {
+    clip_coefficient(sum_1 * (scale * scale), max_norm, result.norm_1, result.coefficient_1);
+    result.coefficient_1.mul_(scale);
+  }
   return result;
 }
 

@@ -15,7 +15,9 @@ struct GradNorm {
 // The sum of all squared gradients: fp64, one element, on the groups' device. Where ranks hold different parts, their
 // sums add up.
 torch::Tensor sum_of_squared_gradients(const std::vector<FlatGroup>& groups);
-GradNorm grad_norm_of_sum(const torch::Tensor& sum_1, double max_norm);
+// scale: what the gradients are to be multiplied with before they are clipped. norm_1 is that of the scaled gradients;
+// coefficient_1 contains the scale.
+GradNorm grad_norm_of_sum(const torch::Tensor& sum_1, double max_norm, double scale = 1);
 
 // torch.nn.utils.clip_grad_norm_'s norm and min(1, max_norm / (norm + 1e-6)) over all groups together; the optimizer
 // applies the coefficient. A max_norm of 0 or less clips nothing. Does not wait for the device.

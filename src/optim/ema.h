@@ -1,11 +1,14 @@
 // An exponential moving average of the weights: samples and exports drawn from it are smoother than from the last
-// step's weights. The optimizer keeps it up to date in the pass that steps the weights.
+// step's weights. It stands beside the optimizer, which brings it up to date in the pass that steps the weights where
+// its kernel can.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "optim/flat_group.h"
+#include "optim/optimizer.h"
 
 namespace millrace {
 
@@ -13,20 +16,25 @@ namespace millrace {
 // weights are soon forgotten.
 double ema_decay_at(double decay, int64_t step);
 
-// While it lives, the model computes with the averaged weights; afterwards weights and averages are bit for bit what
-// they were. No optimizer step and no save may happen in between.
-class UseAveragedWeights {
+class MovingAverage {
  public:
-  // averages: one fp32 buffer per group (AdamOptimizer::averages()).
-  UseAveragedWeights(std::vector<FlatGroup> groups, std::vector<torch::Tensor> averages);
-  ~UseAveragedWeights();
-  UseAveragedWeights(const UseAveragedWeights&) = delete;
-  UseAveragedWeights& operator=(const UseAveragedWeights&) = delete;
+  // Starts at the present weights. Throws ConfigError unless the decay is in [0, 1).
+  MovingAverage(std::vector<FlatGroup> groups, double decay);
+
+  // average = d * average + (1 - d) * weights, d = decay_at(step).
+  void update(int64_t step);
+  double decay_at(int64_t step) const { return ema_decay_at(decay_, step); }
+  // Sets the average to the present weights: for weights that are loaded after construction.
+  void restart();
+
+  const std::vector<torch::Tensor>& buffers() const { return buffers_; }  // one per group, fp32
+  // Lends the averaged weights to the model.
+  std::unique_ptr<EvaluationWeights> evaluation_weights() const;
 
  private:
   std::vector<FlatGroup> groups_;
-  std::vector<torch::Tensor> averages_;
-  std::vector<torch::Tensor> saved_;  // bf16 weights without a master, which nothing else can restore
+  double decay_;
+  std::vector<torch::Tensor> buffers_;
 };
 
 }  // namespace millrace

@@ -13,12 +13,27 @@
 
 namespace millrace {
 
-// Which elements of a flat buffer are which parameter; for messages.
+// Elements of a flat buffer that are a parameter, or the part of one that the buffer holds: either a run of the
+// flattened parameter (shape is empty) or a box of a matrix.
 struct ParameterRange {
   std::string name;
-  int64_t begin = 0;
-  int64_t size = 0;
-  int64_t offset = 0;  // of its first element within the whole parameter, of which the buffer may hold a part
+  int64_t begin = 0;                            // the first element in the buffer
+  int64_t size = 0;                             // elements
+  int64_t offset = 0;                           // run: its first element within the whole parameter
+  std::vector<int64_t> global_shape = {};       // of the whole parameter
+  std::vector<int64_t> start = {}, shape = {};  // box: its corner and size in the whole parameter
+  int64_t row_stride = 0;                       // box: elements from one of its rows to the next in the buffer
+  bool primary = true;  // false where another rank holds the same elements and speaks for them in sums and saves
+
+  bool is_box() const { return !shape.empty(); }
+  // The range within a buffer of its group: [size], or the box's shape with rows row_stride apart.
+  torch::Tensor view(const torch::Tensor& flat) const;
+};
+
+// A parameter of which some rank's group holds a part.
+struct WholeParameter {
+  std::string name;
+  std::vector<int64_t> shape;
 };
 
 // Elements of a buffer whose stochastic rounding draws from a stream of its own: the same numbers wherever they lie.
@@ -35,16 +50,28 @@ struct FlatGroup {
   torch::Tensor master;      // float32, or bfloat16 without a master copy
   torch::Tensor grad;        // float32 or bfloat16
   torch::Tensor model_copy;  // bfloat16 weights that the model computes with, or undefined: it computes with master
-  std::vector<ParameterRange> parameters = {};  // ascending; may be empty
+  std::vector<ParameterRange> parameters = {};  // this rank's, ascending; may be empty for rules that ask for none
+  std::vector<WholeParameter> whole_parameters = {};  // all ranks', in the same order on every rank
   // Empty: one stream for the whole buffer. Otherwise what lies outside of all ranges is padding.
   std::vector<RoundingRange> rounding = {};
+  double lr_factor = 1;  // of this group's learning rate
 };
 
 // Throws LogicError unless the groups keep the promises above.
 void check_groups(const std::vector<FlatGroup>& groups);
 
+// The group's parameters, or where it names none, all of it as one.
+std::vector<ParameterRange> parameters_or_whole(const FlatGroup& group);
+
+// Every rank's parameters; of a group that names none, this rank's.
+std::vector<WholeParameter> whole_parameters_of(const FlatGroup& group);
+
 // The stream of a thing with this name.
 uint64_t rounding_stream(std::string_view name);
+
+// How a rule without stochastic rounding of its own works through a group: pieces that draw from one stream each, which
+// is the whole buffer unless the group says otherwise.
+std::vector<RoundingRange> rounding_ranges(const FlatGroup& group, bool stochastic);
 
 // "double_blocks.0.img_attn.qkv.weight[17]": the parameter that element `index` of the group belongs to and the index
 // within it; the group's own name where no range holds the element.

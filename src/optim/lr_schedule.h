@@ -1,44 +1,24 @@
-// The learning rate through a run: linear warm-up, a stable stretch, then decay.
-//
-// The same numbers as torchtitan's build_lr_schedulers under torch's LambdaLR (torchtitan/components/lr_scheduler.py),
-// so that a run moved here keeps its curve.
+// The learning rate through a run: what the base rate is multiplied with in every step.
 #pragma once
 
 #include <cstdint>
-#include <optional>
-#include <string_view>
+#include <functional>
+#include <utility>
 
 namespace millrace {
 
-enum class DecayType { kLinear, kSqrt, kCosine };
-DecayType parse_decay_type(std::string_view text);  // "linear", "sqrt", "cosine"; throws ConfigError
-
-struct LrScheduleOptions {
-  int64_t total_steps = 0;
-  int64_t warmup_steps = 0;  // cut to total_steps
-  // The fraction of all steps that decays: 0 never decays, 1 decays after the warm-up; not set: everything after the
-  // warm-up.
-  std::optional<double> decay_ratio = std::nullopt;
-  DecayType decay_type = DecayType::kLinear;
-  double min_lr_factor = 0;  // the factor at the end of the decay
-};
-
 class LrSchedule {
  public:
-  // Throws ConfigError for a negative count, or a ratio or factor outside [0, 1]; warns when stretches are cut.
-  explicit LrSchedule(const LrScheduleOptions& options);
+  // factor: of step number `step`, counted from 0; for steps beyond the run as well.
+  LrSchedule(int64_t warmup_steps, std::function<double(int64_t step)> factor)
+      : warmup_steps_(warmup_steps), factor_(std::move(factor)) {}
 
-  // What the base learning rate is multiplied with in step number `step`, counted from 0.
-  double factor(int64_t step) const;
-
+  double factor(int64_t step) const { return factor_(step); }
   int64_t warmup_steps() const { return warmup_steps_; }
-  int64_t stable_steps() const { return stable_steps_; }
-  int64_t decay_steps() const { return decay_steps_; }
 
  private:
-  DecayType decay_type_;
-  double min_lr_factor_;
-  int64_t warmup_steps_, stable_steps_, decay_steps_;
+  int64_t warmup_steps_;
+  std::function<double(int64_t)> factor_;
 };
 
 }  // namespace millrace

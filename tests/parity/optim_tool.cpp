@@ -1,102 +1,177 @@
-// Schedules and optimizer steps for tests/parity/test_optim.py.
+// Optimizer steps and learning rates for tests/parity/test_optim.py, all cases in one start.
 //
-//   millrace_optim_tool lr STEPS WARMUP DECAY_RATIO|none TYPE MIN_FACTOR
-//     prints the factors of steps 0 to STEPS, one a line.
-//   millrace_optim_tool adam IN.safetensors OUT.safetensors NAME LR BETA1 BETA2 EPS WEIGHT_DECAY MAX_NORM EMA_DECAY
-//   COPY
-//     IN: param [N] fp32 or bf16, grads [steps, N], sizes [groups]. OUT: param, exp_avg, exp_avg_sq, norms [steps],
-//     with EMA_DECAY > 0 also ema, with COPY = 1 also model_copy.
+//   millrace_optim_tool CASES.json IN.safetensors OUT.safetensors
+//
+// CASES: {"schedules": [{"name", "arguments", "count"}], "steps": [{"name", "arguments", "parameters": [names],
+// "source", "steps", "lr": [numbers] or absent, "max_norm", "own_groups", "copy", "record": [steps], "dtype"}]}.
+// Arguments are the command line's (--optimizer.name=Lion). OUT gets, for a schedule, "<name>" with the rates of steps
+// 0 to count - 1; for steps "<name>/<step>.<parameter>" after each recorded step, and after the last
+// "<name>/eval.<parameter>",
+// "<name>/state.<state>" (element-wise ones, of all groups), "<name>/state.<state>.<parameter>", "<name>/ema",
+// "<name>/copy", "<name>/norms", "<name>/grads" and "<name>/effective_lr" (of a rate of 1, after each step).
+// IN holds "<source>p0.<parameter>" and "<source>grad.<step>.<parameter>".
+#include <array>
 #include <cstdio>
-#include <cstdlib>
-#include <stdexcept>
+#include <fstream>
+#include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include <torch/types.h>
+#include <nlohmann/json.hpp>
 
+#include "config/run_config.h"
+#include "config/task_kind.h"
 #include "nn/tensor_io.h"
-#include "optim/adam_optimizer.h"
 #include "optim/clip.h"
-#include "optim/lr_schedule.h"
+#include "optim/ema.h"
+#include "optim/lr_schedule_table.h"
+#include "optim/optimizer_table.h"
 
 namespace millrace {
 namespace {
 
-int print_factors(const std::vector<std::string>& args) {
-  LrScheduleOptions options;
-  options.total_steps = std::stoll(args.at(0));
-  options.warmup_steps = std::stoll(args.at(1));
-  if (args.at(2) != "none") options.decay_ratio = std::stod(args.at(2));
-  options.decay_type = parse_decay_type(args.at(3));
-  options.min_lr_factor = std::stod(args.at(4));
-  const LrSchedule schedule(options);
-  for (int64_t step = 0; step <= options.total_steps; ++step) std::printf("%.17g\n", schedule.factor(step));
-  return 0;
+using nlohmann::json;
+
+RunConfig config_of(const json& test) {
+  static constexpr std::array kTasks = {TaskKind{"plain", "plain", "a task without options of its own", false,
+                                                 [] { return std::make_unique<RunConfig>(); }}};
+  return *load_run_config(kTasks, "", test.at("arguments").get<std::vector<std::string>>());
 }
 
-// Consecutive slices of the buffers as groups of their own.
-std::vector<FlatGroup> make_groups(const torch::Tensor& param, const torch::Tensor& grad, const torch::Tensor& copy,
-                                   const torch::Tensor& sizes) {
-  std::vector<FlatGroup> groups;
-  int64_t begin = 0;
-  for (int64_t i = 0; i < sizes.numel(); ++i) {
-    const int64_t end = begin + sizes[i].item<int64_t>();
-    FlatGroup group;
-    group.name = "group" + std::to_string(i);
-    group.master = param.slice(0, begin, end);
-    group.grad = grad.slice(0, begin, end);
-    if (copy.defined()) group.model_copy = copy.slice(0, begin, end);
-    groups.push_back(group);
-    begin = end;
+torch::Tensor rates_of(const json& test) {
+  const RunConfig config = config_of(test);
+  const double base = config.optimizer.lr.value_or(1);
+  const LrSchedule schedule = make_lr_schedule(config.lr_scheduler, config.training.steps, base);
+  std::vector<double> rates;
+  for (int64_t step = 0; step < test.at("count").get<int64_t>(); ++step) rates.push_back(base * schedule.factor(step));
+  return torch::tensor(rates, torch::kFloat64);
+}
+
+// One buffer for all parameters, cut into one group or into one for each.
+class StepCase {
+ public:
+  StepCase(const json& test, const TensorMap& in)
+      : test_(test), in_(in), name_(test.at("name")), source_(test.value("source", "")), config_(config_of(test)) {
+    const auto names = test.at("parameters").get<std::vector<std::string>>();
+    std::vector<torch::Tensor> flat;
+    for (const std::string& name : names) {
+      const torch::Tensor& initial = in_.at(source_ + "p0." + name);
+      parameters_.push_back({.name = name,
+                             .begin = parameters_.empty() ? 0 : parameters_.back().begin + parameters_.back().size,
+                             .size = initial.numel(),
+                             .global_shape = initial.sizes().vec()});
+      flat.push_back(initial.reshape({-1}));
+    }
+    master_ = torch::cat(flat);
+    grad_ = torch::zeros_like(master_);
+    if (test.value("copy", false)) copy_ = master_.to(torch::kBFloat16);
   }
-  return groups;
-}
 
-int run_adam(const std::vector<std::string>& args) {
-  const TensorMap in = load_tensors(args.at(0));
-  const torch::Tensor param = in.at("param"), grads = in.at("grads"), grad = torch::zeros_like(grads[0]);
-  AdamOptimizerOptions options;
-  options.decay_mode = parse_optimizer_name(args.at(2));
-  const double lr = std::stod(args.at(3));
-  options.beta1 = std::stod(args.at(4));
-  options.beta2 = std::stod(args.at(5));
-  options.eps = std::stod(args.at(6));
-  options.weight_decay = std::stod(args.at(7));
-  const double max_norm = std::stod(args.at(8));
-  options.ema_decay = std::stod(args.at(9));
-  const torch::Tensor copy = args.at(10) == "1" ? param.to(torch::kBFloat16) : torch::Tensor();
-  AdamOptimizer optimizer(make_groups(param, grad, copy, in.at("sizes")), options);
-  std::vector<double> norms;
-  for (int64_t step = 0; step < grads.size(0); ++step) {
-    grad.copy_(grads[step]);
-    const GradNorm norm = global_grad_norm(optimizer.groups(), max_norm);
-    norms.push_back(finite_norm(norm, optimizer.groups()));
-    optimizer.step(lr, norm.coefficient_1);
+  void run(TensorMap& out) {
+    const std::unique_ptr<Optimizer> optimizer =
+        make_optimizer({.groups = groups(), .config = config_.optimizer, .seed = 0});
+    std::unique_ptr<MovingAverage> average;
+    if (const double decay = config_.optimizer.ema_decay.value_or(0); decay > 0) {
+      average = std::make_unique<MovingAverage>(optimizer->groups(), decay);
+      optimizer->set_average(average.get());
+    }
+    const auto recorded = test_.value("record", std::vector<int64_t>{});
+    std::vector<double> norms, effective;
+    const auto steps = test_.at("steps").get<int64_t>();
+    for (int64_t step = 0; step < steps; ++step) {
+      for (const ParameterRange& range : parameters_) {
+        const torch::Tensor& grad = in_.at(source_ + "grad." + std::to_string(step) + "." + range.name);
+        range.view(grad_).copy_(grad.reshape({-1}));
+      }
+      const GradNorm norm = global_grad_norm(optimizer->groups(), test_.value("max_norm", 0.0));
+      norms.push_back(finite_norm(norm, optimizer->groups()));
+      const bool has_rates = test_.contains("lr");
+      optimizer->step(
+          has_rates ? test_["lr"][static_cast<size_t>(step)].get<double>() : config_.optimizer.lr.value_or(1),
+          norm.coefficient_1);
+      effective.push_back(optimizer->effective_lr(1));
+      for (const int64_t wanted : recorded) {
+        if (wanted == step) put(out, std::to_string(step), master_);
+      }
+    }
+    {
+      const auto lent = optimizer->evaluation_weights();
+      put(out, "eval", master_);
+    }
+    put_state(out, *optimizer);
+    if (average) out[name_ + "/ema"] = torch::cat(average->buffers());
+    if (copy_.defined()) out[name_ + "/copy"] = copy_;
+    out[name_ + "/norms"] = torch::tensor(norms, torch::kFloat64);
+    out[name_ + "/effective_lr"] = torch::tensor(effective, torch::kFloat64);
+    out[name_ + "/grads"] = grad_;
   }
-  std::map<std::string, std::vector<torch::Tensor>> parts;
-  for (const auto& [name, tensor] : optimizer.state()) parts[name.substr(name.find('.') + 1)].push_back(tensor);
-  TensorMap out = {{"param", param}, {"norms", torch::tensor(norms, torch::kFloat64)}, {"grad", grad}};
-  if (copy.defined()) out["model_copy"] = copy;
-  for (const auto& [name, tensors] : parts) out[name] = torch::cat(tensors);
-  save_tensors(args.at(1), out);
-  return 0;
-}
 
-int run(const std::vector<std::string>& args) {
-  const std::vector<std::string> rest(args.begin() + 1, args.end());
-  if (args.front() == "lr") return print_factors(rest);
-  if (args.front() == "adam") return run_adam(rest);
-  throw std::invalid_argument("expected lr or adam, got " + args.front());
+ private:
+  std::vector<FlatGroup> groups() const {
+    std::vector<FlatGroup> groups;
+    const bool own = test_.value("own_groups", false);
+    for (const ParameterRange& range : parameters_) {
+      if (own || groups.empty()) {
+        const int64_t size = own ? range.size : master_.numel();
+        const auto part = [&](const torch::Tensor& x) { return x.defined() ? x.narrow(0, range.begin, size) : x; };
+        FlatGroup group{"group" + std::to_string(groups.size()), part(master_), part(grad_), part(copy_)};
+        groups.push_back(group);
+      }
+      ParameterRange inside = range;
+      if (own) inside.begin = 0;
+      groups.back().parameters.push_back(inside);
+    }
+    return groups;
+  }
+
+  void put(TensorMap& out, const std::string& what, const torch::Tensor& flat) const {
+    for (const ParameterRange& range : parameters_) {
+      out[name_ + "/" + what + "." + range.name] = range.view(flat).clone().view(range.global_shape);
+    }
+  }
+
+  void put_state(TensorMap& out, const Optimizer& optimizer) const {
+    std::map<std::string, std::vector<torch::Tensor>> by_name;
+    for (const StateTensor& state : optimizer.state()) {
+      const std::string name = state.parameter.empty() ? state.name : state.name + "." + state.parameter;
+      by_name[name].push_back(state.tensor);
+    }
+    for (const auto& [name, tensors] : by_name) out[name_ + "/state." + name] = torch::cat(tensors);
+  }
+
+  const json& test_;
+  const TensorMap& in_;
+  std::string name_, source_;
+  RunConfig config_;
+  std::vector<ParameterRange> parameters_;
+  torch::Tensor master_, grad_, copy_;
+};
+
+void run(const char* cases_path, const char* in_path, const char* out_path) {
+  std::ifstream file(cases_path);
+  const json cases = json::parse(file);
+  const TensorMap in = load_tensors(in_path);
+  TensorMap out;
+  for (const json& test : cases.at("schedules")) out[test.at("name").get<std::string>()] = rates_of(test);
+  for (const json& test : cases.at("steps")) StepCase(test, in).run(out);
+  save_tensors(out_path, out);
 }
 
 }  // namespace
 }  // namespace millrace
 
 int main(int argc, char** argv) {
+  if (argc != 4) {
+    std::fprintf(stderr, "expected CASES.json IN.safetensors OUT.safetensors\n");
+    return 1;
+  }
   try {
-    return millrace::run({argv + 1, argv + argc});
+    millrace::run(argv[1], argv[2], argv[3]);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return 1;
   }
+  return 0;
 }

@@ -22,7 +22,7 @@ TOOL = BUILD / "tests" / "fuzz" / "millrace_formats_tool"
 def events(tmp_path):
     """A folder in which a run was written to step 10 and resumed at step 8, and the picture that is in it."""
     Image.new("RGB", (5, 3), (255, 0, 0)).save(tmp_path / "a.png")
-    subprocess.run([TOOL, "write-events", tmp_path / "tb", tmp_path / "a.png"], check=True, timeout=60)
+    subprocess.run([TOOL, "write-events", tmp_path / "tb", tmp_path / "a.png"], check=True, timeout=300)
     return tmp_path / "tb"
 
 

@@ -1,37 +1,107 @@
 // The optimizer and its learning rate through the run.
+//
+// Which options of [optimizer] a rule has, and with which defaults, says config/optimizer_rules.h; which of
+// [lr_scheduler] a schedule has, config/lr_schedule_rules.h.
 #pragma once
 
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "config/option.h"
+#include "config/steps_or_part.h"
 
 namespace millrace {
 
+std::vector<const char*> optimizer_names();    // of all rules (config/optimizer_rules.cpp)
+std::vector<const char*> lr_schedule_names();  // of all schedules (config/lr_schedule_rules.cpp)
+
+// Every option but the name is a rule's: not set, it has that rule's default.
 struct OptimizerConfig {
   std::string name = "AdamW";
-  double lr = 1e-4;
-  double beta1 = 0.9;
-  double beta2 = 0.95;
-  double eps = 1e-8;
-  double weight_decay = 0.1;
-  double ema_decay = 0;  // 0: no average
-  bool stochastic_rounding = false;
+  std::optional<double> lr;
+  std::optional<double> beta1, beta2, beta3;
+  std::optional<double> eps, eps1, eps2;
+  std::optional<double> weight_decay;
+  std::optional<bool> decoupled_weight_decay, decouple;
+  std::optional<double> momentum, dampening;
+  std::optional<bool> nesterov;
+  std::optional<double> d0, d_coef, growth_rate;
+  std::optional<int64_t> slice_p;
+  std::optional<bool> use_bias_correction, safeguard_warmup;
+  std::optional<int64_t> warmup_steps;
+  std::optional<double> r, weight_lr_power;
+  std::optional<double> clip_threshold, decay_rate;
+  std::optional<bool> scale_parameter, relative_step, warmup_init;
+  std::optional<double> ema_decay;  // 0: no average
+  std::optional<bool> stochastic_rounding;
 
   template <typename Visitor>
   void describe(Visitor& visit) {
     visit(name, {.name = "name",
-                 .meaning = "update rule; Adam adds the weight decay to the gradient, AdamW shrinks the weights by it",
-                 .choices = {"AdamW", "Adam"}});
-    visit(lr, {.name = "lr", .meaning = "base learning rate", .at_least = 0, .torchtitan_default = "8e-4"});
-    visit(beta1, {.name = "beta1", .meaning = "decay of the gradient's average", .at_least = 0, .below = 1});
-    visit(beta2, {.name = "beta2", .meaning = "decay of the squared gradient's average", .at_least = 0, .below = 1});
+                 .meaning = "update rule (docs/optimizers.md); Adam adds the weight decay to the gradient, AdamW "
+                            "shrinks the weights by it",
+                 .choices = optimizer_names()});
+    visit(lr, {.name = "lr",
+               .meaning = "base learning rate; not with Adafactor's relative_step",
+               .at_least = 0,
+               .torchtitan_default = "8e-4"});
+    visit(beta1, {.name = "beta1",
+                  .meaning = "decay of the gradient's average; None with Adafactor: no average",
+                  .at_least = 0,
+                  .below = 1});
+    visit(beta2, {.name = "beta2",
+                  .meaning = "decay of the squared gradient's average; with Lion of the gradient's",
+                  .at_least = 0,
+                  .below = 1});
+    visit(beta3, {.name = "beta3",
+                  .meaning = "decay of the sums that estimate the step size; None: the root of beta2",
+                  .at_least = 0,
+                  .below = 1});
     visit(eps, {.name = "eps", .meaning = "added to the root of the squared average", .above = 0});
+    visit(eps1, {.name = "eps1", .meaning = "added to squared gradients", .at_least = 0});
+    visit(eps2, {.name = "eps2", .meaning = "least scale of a parameter, with scale_parameter", .at_least = 0});
     visit(weight_decay,
           {.name = "weight_decay",
            .meaning = "weight decay, on every parameter: with AdamW each step multiplies it by 1 - lr * weight_decay",
            .at_least = 0});
+    visit(decoupled_weight_decay, {.name = "decoupled_weight_decay",
+                                   .meaning = "do not let the base learning rate scale the weight decay: each step "
+                                              "multiplies by 1 - weight_decay times the schedule's factor"});
+    visit(decouple,
+          {.name = "decouple", .meaning = "shrink the weights by the weight decay; without, it joins the gradient"});
+    visit(momentum, {.name = "momentum", .meaning = "decay of the gradient's sum; 0: none", .at_least = 0, .below = 1});
+    visit(dampening, {.name = "dampening", .meaning = "what of the gradient does not join the momentum"});
+    visit(nesterov, {.name = "nesterov", .meaning = "look one step ahead along the momentum"});
+    visit(d0, {.name = "d0", .meaning = "first estimate of the step size", .above = 0});
+    visit(d_coef, {.name = "d_coef", .meaning = "factor of the estimated step size", .above = 0});
+    visit(growth_rate, {.name = "growth_rate",
+                        .meaning = "limit of the estimate's growth from step to step; None: no limit",
+                        .above = 1});
+    visit(slice_p, {.name = "slice_p",
+                    .meaning = "only every n-th element takes part in the estimate, which saves memory",
+                    .at_least = 1});
+    visit(use_bias_correction, {.name = "use_bias_correction", .meaning = "Adam's correction of young averages"});
+    visit(safeguard_warmup, {.name = "safeguard_warmup",
+                             .meaning = "keep the learning rate out of the estimate's denominator, for warm-ups"});
+    visit(warmup_steps, {.name = "warmup_steps",
+                         .unit = "steps",
+                         .meaning = "linear rise of the learning rate within the rule, in place of a schedule",
+                         .at_least = 0});
+    visit(r, {.name = "r", .meaning = "power of the step number in the average's weights"});
+    visit(weight_lr_power,
+          {.name = "weight_lr_power", .meaning = "power of the learning rate in the average's weights"});
+    visit(clip_threshold, {.name = "clip_threshold",
+                           .meaning = "largest root mean square of a parameter's update, before the learning rate",
+                           .above = 0});
+    visit(decay_rate,
+          {.name = "decay_rate", .meaning = "step t keeps 1 - t^decay_rate of the squared averages", .below = 0});
+    visit(scale_parameter, {.name = "scale_parameter",
+                            .meaning = "multiply the learning rate by the root mean square of the parameter"});
+    visit(relative_step, {.name = "relative_step",
+                          .meaning = "let the rule choose the learning rate: the smaller of 0.01 and 1 / sqrt(step)"});
+    visit(warmup_init, {.name = "warmup_init", .meaning = "with relative_step: 1e-6 times the step in place of 0.01"});
     visit(ema_decay,
           {.name = "ema_decay",
            .meaning = "decay of the exponential moving average of the weights, which then draws the samples; 0: none",
@@ -45,35 +115,65 @@ struct OptimizerConfig {
 };
 
 struct LrSchedulerConfig {
-  int64_t warmup_steps = 200;
-  std::optional<int64_t> total_steps;  // unset: training.steps
-  std::optional<double> decay_ratio;   // unset: everything after the warm-up decays
+  std::string name = "torchtitan";
+  std::optional<StepsOrPart> warmup_steps;  // unset: 200 with torchtitan's schedule, otherwise none
+  std::optional<int64_t> total_steps;       // unset: training.steps
+  std::optional<double> decay_ratio;        // unset: everything after the warm-up decays
+  std::optional<StepsOrPart> decay_steps;   // unset: none
   std::string decay_type = "linear";
   double min_lr_factor = 0;
+  double num_cycles = 1;
+  double power = 1;
+  double lr_end = 1e-7;
+  std::optional<int64_t> timescale;
+  std::string step_rules;
 
   template <typename Visitor>
   void describe(Visitor& visit) {
-    visit(warmup_steps, {.name = "warmup_steps",
-                         .unit = "steps",
-                         .meaning = "linear rise from lr / warmup_steps to lr; cut to the run's length",
-                         .at_least = 0});
+    visit(name, {.name = "name",
+                 .meaning = "schedule (docs/optimizers.md): torchtitan's, or one of transformers' and diffusers'",
+                 .choices = lr_schedule_names()});
+    visit(warmup_steps,
+          {.name = "warmup_steps",
+           .unit = "steps",
+           .meaning = "linear rise to lr: torchtitan's from lr / warmup_steps and cut to the run's length, "
+                      "the others' from 0; a part of all steps as 0.1 or \"10%\"; None: 200 with "
+                      "torchtitan's schedule, otherwise 0",
+           .at_least = 0});
     visit(total_steps, {.name = "total_steps",
                         .unit = "steps",
                         .meaning = "length of the schedule; None: training.steps",
                         .at_least = 1});
     visit(decay_ratio, {.name = "decay_ratio",
-                        .meaning = "part of all steps, at the end, that decays; 0: no decay; None: everything after "
-                                   "the warm-up decays",
+                        .meaning = "torchtitan: part of all steps, at the end, that decays; 0: no decay; None: "
+                                   "everything after the warm-up decays",
                         .at_least = 0,
                         .at_most = 1});
+    visit(decay_steps, {.name = "decay_steps",
+                        .unit = "steps",
+                        .meaning = "warmup_stable_decay: how many steps, at the end, decay; or a part of all steps; "
+                                   "None: 0",
+                        .at_least = 0});
     visit(decay_type, {.name = "decay_type",
-                       .meaning = "shape of the decay: 1 - p, 1 - sqrt(p) or (1 + cos(pi p)) / 2",
+                       .meaning = "torchtitan: shape of the decay: 1 - p, 1 - sqrt(p) or (1 + cos(pi p)) / 2",
                        .choices = {"linear", "sqrt", "cosine"}});
     visit(min_lr_factor, {.name = "min_lr_factor",
                           .meaning = "end of the decay, as a part of lr",
                           .at_least = 0,
                           .at_most = 1,
                           .aliases = {"lr_scheduler.lr_min"}});
+    visit(num_cycles, {.name = "num_cycles", .meaning = "how many times a cosine falls", .above = 0});
+    visit(power, {.name = "power", .meaning = "polynomial: of the part of the steps that remain", .above = 0});
+    visit(lr_end, {.name = "lr_end", .meaning = "polynomial: the learning rate at the end", .at_least = 0});
+    visit(timescale, {.name = "timescale",
+                      .unit = "steps",
+                      .meaning = "inverse_sqrt: steps until the rate has fallen to 1 / sqrt(2); None: the warm-up, or "
+                                 "10000 without one",
+                      .at_least = 1});
+    visit(step_rules,
+          {.name = "step_rules",
+           .meaning = "piecewise_constant: \"1:10,0.1:20,0.005\" is lr before step 10, a tenth of it before "
+                      "step 20, then 0.005 of it"});
   }
   bool operator==(const LrSchedulerConfig&) const = default;
 };

@@ -1,4 +1,4 @@
-#include "optim/lr_schedule.h"
+#include "optim/torchtitan_schedule.h"
 
 #include <algorithm>
 #include <cmath>
@@ -39,7 +39,7 @@ DecayType parse_decay_type(std::string_view text) {
                         near.empty() ? "" : " (try " + near + ")"));
 }
 
-LrSchedule::LrSchedule(const LrScheduleOptions& options)
+TorchtitanSchedule::TorchtitanSchedule(const TorchtitanScheduleOptions& options)
     : decay_type_(options.decay_type), min_lr_factor_(options.min_lr_factor), warmup_steps_(options.warmup_steps) {
   const int64_t steps = options.total_steps;
   require(steps >= 0, "training.steps", "0 or more", static_cast<double>(steps));
@@ -66,7 +66,7 @@ LrSchedule::LrSchedule(const LrScheduleOptions& options)
   stable_steps_ = steps + 1 - warmup_steps_ - decay_steps_;
 }
 
-double LrSchedule::factor(int64_t step) const {
+double TorchtitanSchedule::factor(int64_t step) const {
   if (step < warmup_steps_) return static_cast<double>(step + 1) / static_cast<double>(warmup_steps_);
   const int64_t decay_begin = warmup_steps_ + stable_steps_;
   if (step < decay_begin || decay_steps_ == 0) return 1;

@@ -1,4 +1,4 @@
-#include "optim/lr_schedule.h"
+#include "optim/torchtitan_schedule.h"
 
 #include <gtest/gtest.h>
 
@@ -9,20 +9,20 @@
 namespace millrace {
 namespace {
 
-LrSchedule make(int64_t steps, int64_t warmup, std::optional<double> decay_ratio, DecayType type = DecayType::kLinear,
-                double min_factor = 0) {
-  return LrSchedule({steps, warmup, decay_ratio, type, min_factor});
+TorchtitanSchedule make(int64_t steps, int64_t warmup, std::optional<double> decay_ratio,
+                        DecayType type = DecayType::kLinear, double min_factor = 0) {
+  return TorchtitanSchedule({steps, warmup, decay_ratio, type, min_factor});
 }
 
-TEST(LrScheduleTest, WarmsUpFromOneStepsWorth) {
-  const LrSchedule schedule = make(100, 4, 0.0);
+TEST(TorchtitanScheduleTest, WarmsUpFromOneStepsWorth) {
+  const TorchtitanSchedule schedule = make(100, 4, 0.0);
   EXPECT_EQ(schedule.factor(0), 0.25);
   EXPECT_EQ(schedule.factor(3), 1.0);
   EXPECT_EQ(schedule.factor(4), 1.0);
 }
 
-TEST(LrScheduleTest, WithoutDecayRatioEverythingAfterTheWarmupDecays) {
-  const LrSchedule schedule = make(10, 2, std::nullopt);
+TEST(TorchtitanScheduleTest, WithoutDecayRatioEverythingAfterTheWarmupDecays) {
+  const TorchtitanSchedule schedule = make(10, 2, std::nullopt);
   EXPECT_EQ(schedule.decay_steps(), 8);
   EXPECT_EQ(schedule.stable_steps(), 1);
   EXPECT_EQ(schedule.factor(2), 1.0);
@@ -31,14 +31,14 @@ TEST(LrScheduleTest, WithoutDecayRatioEverythingAfterTheWarmupDecays) {
   EXPECT_EQ(schedule.factor(10), 0);
 }
 
-TEST(LrScheduleTest, ARatioOfZeroNeverDecays) {
-  const LrSchedule schedule = make(10, 0, 0.0);
+TEST(TorchtitanScheduleTest, ARatioOfZeroNeverDecays) {
+  const TorchtitanSchedule schedule = make(10, 0, 0.0);
   for (int64_t step = 0; step < 20; ++step) EXPECT_EQ(schedule.factor(step), 1);
 }
 
-TEST(LrScheduleTest, DecaysToTheMinimumAndStaysThere) {
+TEST(TorchtitanScheduleTest, DecaysToTheMinimumAndStaysThere) {
   for (const DecayType type : {DecayType::kLinear, DecayType::kSqrt, DecayType::kCosine}) {
-    const LrSchedule schedule = make(20, 0, 0.5, type, 0.1);
+    const TorchtitanSchedule schedule = make(20, 0, 0.5, type, 0.1);
     EXPECT_EQ(schedule.factor(10), 1);
     EXPECT_LT(schedule.factor(11), 1);
     EXPECT_NEAR(schedule.factor(20), 0.1, 1e-15);
@@ -46,18 +46,18 @@ TEST(LrScheduleTest, DecaysToTheMinimumAndStaysThere) {
   }
 }
 
-TEST(LrScheduleTest, CutsWhatIsLongerThanTheRun) {
+TEST(TorchtitanScheduleTest, CutsWhatIsLongerThanTheRun) {
   EXPECT_EQ(make(5, 9, std::nullopt).warmup_steps(), 5);
   EXPECT_EQ(make(5, 9, std::nullopt).factor(4), 1);
   EXPECT_EQ(make(10, 8, 0.5).decay_steps(), 2);
 }
 
-TEST(LrScheduleTest, RoundsHalvesToEvenAsPythonDoes) {
+TEST(TorchtitanScheduleTest, RoundsHalvesToEvenAsPythonDoes) {
   EXPECT_EQ(make(5, 0, 0.5).decay_steps(), 2);
   EXPECT_EQ(make(7, 0, 0.5).decay_steps(), 4);
 }
 
-TEST(LrScheduleTest, RefusesWhatMakesNoSense) {
+TEST(TorchtitanScheduleTest, RefusesWhatMakesNoSense) {
   EXPECT_THROW(make(10, -1, 0.0), ConfigError);
   EXPECT_THROW(make(10, 0, 1.5), ConfigError);
   EXPECT_THROW(make(10, 0, std::nan("")), ConfigError);

@@ -1,0 +1,147 @@
+#include "optim/adafactor_parts.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "base/error.h"
+#include "base/log.h"
+
+namespace millrace {
+namespace {
+
+using Part = AdafactorParts::Part;
+
+// A run of a matrix, as at most three rectangles: the end of a row, whole rows, the start of a row.
+std::vector<Part> rectangles_of_run(const ParameterRange& range, int64_t columns) {
+  std::vector<Part> parts;
+  int64_t at = range.offset;
+  const int64_t end = range.offset + range.size;
+  while (at < end) {
+    Part part;
+    part.begin = range.begin + at - range.offset;
+    part.row_stride = columns;
+    part.first_row = at / columns;
+    part.first_column = at % columns;
+    const bool whole_rows = part.first_column == 0 && end - at >= columns;
+    part.rows = whole_rows ? (end - at) / columns : 1;
+    part.columns = whole_rows ? columns : std::min(columns - part.first_column, end - at);
+    at += part.rows * part.columns;
+    parts.push_back(std::move(part));
+  }
+  return parts;
+}
+
+std::vector<Part> parts_of(const ParameterRange& range) {
+  if (range.global_shape.size() < 2) {
+    Part part;
+    part.begin = range.begin;
+    part.row_stride = part.columns = range.size;
+    part.offset = range.offset;
+    return {part};
+  }
+  if (!range.is_box()) return rectangles_of_run(range, range.global_shape[1]);
+  Part part;
+  part.begin = range.begin;
+  part.row_stride = range.row_stride;
+  part.first_row = range.start[0];
+  part.rows = range.shape[0];
+  part.first_column = range.start[1];
+  part.columns = range.shape[1];
+  return {part};
+}
+
+}  // namespace
+
+torch::Tensor AdafactorParts::Part::of(const torch::Tensor& flat) const {
+  return flat.as_strided({rows, columns}, {row_stride, 1}, flat.storage_offset() + begin);
+}
+
+AdafactorParts::AdafactorParts(const std::vector<FlatGroup>& groups) {
+  const auto fp32 = torch::dtype(torch::kFloat32).device(groups.at(0).master.device());
+  std::map<std::string, size_t> index_of;
+  int64_t num_sums = 0;
+  for (size_t i = 0; i < groups.size(); ++i) {
+    for (const WholeParameter& whole : whole_parameters_of(groups[i])) {
+      if (whole.shape.size() > 2) {
+        throw ConfigError(str("[optimizer.name] expected matrices and vectors with Adafactor, got ", whole.name,
+                              " with ", whole.shape.size(), " dimensions"));
+      }
+      Parameter parameter;
+      parameter.name = whole.name;
+      parameter.shape = whole.shape;
+      parameter.group = i;
+      parameter.is_matrix = whole.shape.size() == 2;
+      parameter.numel = c10::multiply_integers(whole.shape);
+      if (parameter.is_matrix) num_sums += whole.shape[0] + whole.shape[1];
+      index_of[whole.name] = parameters.size();
+      parameters.push_back(std::move(parameter));
+    }
+  }
+  const auto count = static_cast<int64_t>(parameters.size());
+  sums = torch::zeros({num_sums + count}, fp32);
+  per_parameter = sums.narrow(0, num_sums, count);
+  int64_t at = 0;
+  for (Parameter& parameter : parameters) {
+    if (!parameter.is_matrix) continue;
+    const int64_t rows = parameter.shape[0], columns = parameter.shape[1];
+    parameter.row_means = torch::zeros({rows}, fp32);
+    parameter.column_means = torch::zeros({columns}, fp32);
+    parameter.row_sums = sums.narrow(0, at, rows);
+    parameter.column_sums = sums.narrow(0, at + rows, columns);
+    at += rows + columns;
+  }
+  for (size_t i = 0; i < groups.size(); ++i) {
+    for (const ParameterRange& range : parameters_or_whole(groups[i])) {
+      for (Part& part : parts_of(range)) {
+        part.group = i;
+        part.parameter = index_of.at(range.name);
+        part.primary = range.primary;
+        if (!parameters[part.parameter].is_matrix) part.exp_avg_sq = torch::zeros({part.rows, part.columns}, fp32);
+        parts.push_back(std::move(part));
+      }
+    }
+  }
+}
+
+void AdafactorParts::restart() {
+  for (const Parameter& parameter : parameters) {
+    if (!parameter.is_matrix) continue;
+    parameter.row_means.zero_();
+    parameter.column_means.zero_();
+  }
+  for (const Part& part : parts) {
+    if (part.exp_avg_sq.defined()) part.exp_avg_sq.zero_();
+  }
+}
+
+std::vector<StateTensor> AdafactorParts::state() const {
+  std::vector<StateTensor> tensors;
+  StateTensor state;
+  state.extent = StateTensor::Extent::kParameter;
+  for (const Parameter& parameter : parameters) {
+    if (!parameter.is_matrix) continue;
+    state.parameter = parameter.name;
+    state.group = parameter.group;
+    state.name = "exp_avg_sq_row";
+    state.tensor = parameter.row_means;
+    tensors.push_back(state);
+    state.name = "exp_avg_sq_col";
+    state.tensor = parameter.column_means;
+    tensors.push_back(state);
+  }
+  state.name = "exp_avg_sq";
+  for (const Part& part : parts) {
+    if (!part.exp_avg_sq.defined()) continue;
+    state.parameter = parameters[part.parameter].name;
+    state.group = part.group;
+    state.tensor = part.exp_avg_sq.view({-1});
+    state.global_shape = parameters[part.parameter].shape;
+    state.offset = part.offset;
+    state.primary = part.primary;
+    tensors.push_back(state);
+  }
+  return tensors;
+}
+
+}  // namespace millrace

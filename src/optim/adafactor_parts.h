@@ -1,0 +1,51 @@
+// How Adafactor's numbers lie: what of each parameter this rank holds, and the sums over rows and columns of matrices
+// to which every rank adds its part.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "optim/flat_group.h"
+#include "optim/optimizer_state.h"
+
+namespace millrace {
+
+class AdafactorParts {
+ public:
+  // A rectangle of a matrix that lies in a group's buffers, or a run of a parameter with one dimension (one row).
+  struct Part {
+    size_t group = 0;
+    size_t parameter = 0;  // index into parameters
+    bool primary = true;   // this rank adds it to sums
+    int64_t begin = 0, row_stride = 0;
+    int64_t first_row = 0, rows = 1, first_column = 0, columns = 0;
+    torch::Tensor exp_avg_sq;  // [rows, columns], of a parameter with one dimension
+    int64_t offset = 0;        // of that run in the parameter
+
+    torch::Tensor of(const torch::Tensor& flat) const;  // [rows, columns], a view
+  };
+  struct Parameter {
+    std::string name;
+    std::vector<int64_t> shape;
+    size_t group = 0;
+    bool is_matrix = false;
+    int64_t numel = 0;
+    torch::Tensor row_means, column_means;  // state: [rows], [columns]
+    torch::Tensor row_sums, column_sums;    // views of sums
+  };
+
+  // Throws ConfigError for a parameter of more than two dimensions.
+  explicit AdafactorParts(const std::vector<FlatGroup>& groups);
+
+  void restart();
+  std::vector<StateTensor> state() const;
+
+  std::vector<Parameter> parameters;  // all ranks', in the same order on every rank
+  std::vector<Part> parts;            // this rank's
+  // fp32: row and column sums of all matrices, then one sum per parameter. To be added up over the ranks.
+  torch::Tensor sums;
+  torch::Tensor per_parameter;  // the last part of sums
+};
+
+}  // namespace millrace

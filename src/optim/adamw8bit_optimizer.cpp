@@ -1,0 +1,222 @@
+#include "optim/adamw8bit_optimizer.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "kernels/adamw/adamw.h"
+#include "optim/option_check.h"
+
+namespace millrace {
+namespace {
+
+constexpr int64_t kSmallest = 4096;  // elements of a parameter that is worth codes
+
+bool is_large(const std::vector<int64_t>& shape) {
+  return c10::multiply_integers(shape) >= kSmallest;
+}
+
+void check_groups_for_codes(const std::vector<FlatGroup>& groups) {
+  for (const FlatGroup& group : groups) {
+    if (group.master.scalar_type() != torch::kFloat32) {
+      throw ConfigError("[training.dtype] expected float32 weights with AdamW8bit, got bfloat16");
+    }
+    for (const ParameterRange& range : group.parameters) {
+      if (!range.is_box()) continue;
+      throw ConfigError(
+          str("[optimizer.name] expected parallelism.tensor_parallel_degree 1 with AdamW8bit, got a part of "
+              "the columns of ",
+              range.name));
+    }
+  }
+}
+
+}  // namespace
+
+AdamW8bitOptimizer::AdamW8bitOptimizer(std::vector<FlatGroup> groups, const AdamW8bitOptimizerOptions& options,
+                                       const RankSums& ranks)
+    : Optimizer(std::move(groups)), options_(options), ranks_(ranks), tables_(this->groups().at(0).master.device()) {
+  require_option(options.beta1 >= 0 && options.beta1 < 1, "beta1", "0 to below 1", options.beta1);
+  require_option(options.beta2 >= 0 && options.beta2 < 1, "beta2", "0 to below 1", options.beta2);
+  require_option(options.eps > 0, "eps", "more than 0", options.eps);
+  require_option(options.weight_decay >= 0, "weight_decay", "0 or more", options.weight_decay);
+  check_groups_for_codes(this->groups());
+  make_scales();
+  for (size_t i = 0; i < this->groups().size(); ++i) make_parts(i);
+  restart();
+}
+
+// One buffer for all scales, so that one all-reduce is enough: per parameter those of m, then those of v.
+void AdamW8bitOptimizer::make_scales() {
+  std::vector<std::pair<std::string, int64_t>> blocks_of;
+  int64_t all = 0;
+  for (const FlatGroup& group : groups()) {
+    for (const WholeParameter& whole : whole_parameters_of(group)) {
+      if (!is_large(whole.shape)) continue;
+      blocks_of.emplace_back(whole.name, quantized_blocks(0, c10::multiply_integers(whole.shape)));
+      all += 2 * blocks_of.back().second;
+    }
+  }
+  scales_ = torch::zeros({all}, groups().front().master.options());
+  if (!ranks_.is_alone()) new_scales_ = torch::zeros_like(scales_);
+  int64_t at = 0;
+  for (const auto& [name, blocks] : blocks_of) {
+    Quantized& quantized = quantized_.emplace_back();
+    quantized.name = name;
+    quantized.m_scales = scales_.narrow(0, at, blocks);
+    quantized.v_scales = scales_.narrow(0, at + blocks, blocks);
+    if (new_scales_.defined()) {
+      quantized.new_m_scales = new_scales_.narrow(0, at, blocks);
+      quantized.new_v_scales = new_scales_.narrow(0, at + blocks, blocks);
+    }
+    at += 2 * blocks;
+  }
+}
+
+void AdamW8bitOptimizer::make_parts(size_t index) {
+  const FlatGroup& group = groups()[index];
+  Group& made = parts_.emplace_back();
+  made.m_codes = torch::empty_like(group.master, torch::kUInt8);
+  made.v_codes = torch::empty_like(group.master, torch::kUInt8);
+  const std::vector<ParameterRange> ranges = parameters_or_whole(group);
+  for (size_t i = 0; i < ranges.size(); ++i) {
+    Part part;
+    part.range = ranges[i];
+    if (is_large(part.range.global_shape)) {
+      const auto found = std::find_if(quantized_.begin(), quantized_.end(),
+                                      [&](const Quantized& of) { return of.name == part.range.name; });
+      MILLRACE_CHECK(found != quantized_.end());
+      part.quantized = &*found;
+      made.large_ranges.push_back(i);
+    } else {
+      part.exp_avg = torch::zeros({part.range.size}, group.master.options());
+      part.exp_avg_sq = torch::zeros_like(part.exp_avg);
+    }
+    made.parts.push_back(std::move(part));
+  }
+}
+
+void AdamW8bitOptimizer::restart() {
+  const torch::NoGradGuard no_grad;
+  scales_.zero_();
+  for (const Group& group : parts_) {
+    group.m_codes.fill_(zero_code(/*is_signed=*/true));
+    group.v_codes.fill_(zero_code(/*is_signed=*/false));
+    for (const Part& part : group.parts) {
+      if (part.quantized != nullptr) continue;
+      part.exp_avg.zero_();
+      part.exp_avg_sq.zero_();
+    }
+  }
+}
+
+std::vector<StateTensor> AdamW8bitOptimizer::state() const {
+  using Extent = StateTensor::Extent;
+  std::vector<StateTensor> tensors;
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    const Group& group = parts_[i];
+    tensors.push_back({.name = "state1", .tensor = group.m_codes, .group = i, .ranges = group.large_ranges});
+    tensors.push_back({.name = "state2", .tensor = group.v_codes, .group = i, .ranges = group.large_ranges});
+    for (const Part& part : group.parts) {
+      if (part.quantized != nullptr) continue;
+      StateTensor state{.name = "exp_avg", .tensor = part.exp_avg, .extent = Extent::kParameter, .group = i};
+      state.parameter = part.range.name;
+      state.global_shape = part.range.global_shape;
+      state.offset = part.range.offset;
+      state.primary = part.range.primary;
+      tensors.push_back(state);
+      state.name = "exp_avg_sq";
+      state.tensor = part.exp_avg_sq;
+      tensors.push_back(state);
+    }
+  }
+  for (const Quantized& of : quantized_) {
+    tensors.push_back({.name = "absmax1", .tensor = of.m_scales, .extent = Extent::kParameter, .parameter = of.name});
+    tensors.push_back({.name = "absmax2", .tensor = of.v_scales, .extent = Extent::kParameter, .parameter = of.name});
+  }
+  return tensors;
+}
+
+void AdamW8bitOptimizer::update(double lr, const torch::Tensor& coefficient_1) {
+  if (ranks_.is_alone()) {
+    run_all_large(Pass::kWhole, lr, coefficient_1);
+  } else {
+    // A block may lie on several ranks: they agree on its scales before anything is coded.
+    new_scales_.zero_();
+    run_all_large(Pass::kGatherScales, lr, coefficient_1);
+    ranks_.take_largest(new_scales_);
+    run_all_large(Pass::kWithScales, lr, coefficient_1);
+    scales_.copy_(new_scales_);
+  }
+  for (size_t i = 0; i < groups().size(); ++i) {
+    for (const Part& part : parts_[i].parts) {
+      if (part.quantized == nullptr) step_small(groups()[i], part, lr * groups()[i].lr_factor, coefficient_1);
+    }
+    groups()[i].grad.zero_();  // padding as well
+  }
+}
+
+void AdamW8bitOptimizer::run_all_large(Pass pass, double lr, const torch::Tensor& coefficient_1) const {
+  for (size_t i = 0; i < groups().size(); ++i) {
+    for (const Part& part : parts_[i].parts) {
+      if (part.quantized != nullptr) run_large(pass, i, part, lr * groups()[i].lr_factor, coefficient_1);
+    }
+  }
+}
+
+void AdamW8bitOptimizer::run_large(Pass pass, size_t index, const Part& part, double lr,
+                                   const torch::Tensor& coefficient_1) const {
+  const FlatGroup& group = groups()[index];
+  const ParameterRange& range = part.range;
+  const int64_t first_block = range.offset / kQuantizedBlock;
+  const int64_t blocks = quantized_blocks(range.offset, range.size);
+  const auto scales = [&](const torch::Tensor& all) { return all.narrow(0, first_block, blocks); };
+  AdamW8bitBuffers buffers;
+  buffers.param = range.view(group.master);
+  buffers.grad = range.view(group.grad);
+  if (group.model_copy.defined()) buffers.model_copy = range.view(group.model_copy);
+  buffers.m_codes = range.view(parts_[index].m_codes);
+  buffers.v_codes = range.view(parts_[index].v_codes);
+  buffers.m_scales = scales(part.quantized->m_scales);
+  buffers.v_scales = scales(part.quantized->v_scales);
+  buffers.tables = &tables_;
+  buffers.first_element = range.offset;
+  const AdamW8bitOptions options = {.lr = lr,
+                                    .beta1 = options_.beta1,
+                                    .beta2 = options_.beta2,
+                                    .eps = options_.eps,
+                                    .weight_decay = options_.weight_decay,
+                                    .step = step_count()};
+  switch (pass) {
+    case Pass::kWhole:
+      return adamw8bit_step(buffers, options, coefficient_1);
+    case Pass::kGatherScales:
+      return adamw8bit_gather_scales(buffers, options, coefficient_1, scales(part.quantized->new_m_scales),
+                                     scales(part.quantized->new_v_scales));
+    case Pass::kWithScales:
+      return adamw8bit_step_with_scales(buffers, options, coefficient_1, scales(part.quantized->new_m_scales),
+                                        scales(part.quantized->new_v_scales));
+  }
+}
+
+void AdamW8bitOptimizer::step_small(const FlatGroup& group, const Part& part, double lr,
+                                    const torch::Tensor& coefficient_1) const {
+  AdamWBuffers buffers;
+  buffers.param = part.range.view(group.master);
+  buffers.grad = part.range.view(group.grad);
+  if (group.model_copy.defined()) buffers.model_copy = part.range.view(group.model_copy);
+  buffers.exp_avg = part.exp_avg;
+  buffers.exp_avg_sq = part.exp_avg_sq;
+  AdamWOptions options;
+  options.lr = lr;
+  options.beta1 = options_.beta1;
+  options.beta2 = options_.beta2;
+  options.eps = options_.eps;
+  options.weight_decay = options_.weight_decay;
+  options.step = step_count();
+  options.stochastic_rounding = false;
+  adamw_step(buffers, options, coefficient_1);
+}
+
+}  // namespace millrace

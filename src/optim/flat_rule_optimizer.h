@@ -1,0 +1,44 @@
+// What rules of kernels/flat_update/ have in common: fp32 states that lie as the weights do, one pass over each group.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "kernels/flat_update/flat_update.h"
+#include "optim/optimizer.h"
+
+namespace millrace {
+
+struct RoundingOptions {
+  bool stochastic = true;  // of bf16 masters
+  uint64_t seed = 0;
+};
+
+class FlatRuleOptimizer : public Optimizer {
+ public:
+  // States of these names, zeros at first.
+  FlatRuleOptimizer(std::vector<FlatGroup> groups, const RoundingOptions& rounding, std::vector<std::string> names);
+
+  std::vector<StateTensor> state() const override;
+  void restart() override;
+
+ protected:
+  bool updates_average() const override { return true; }
+
+  // One pass over a group with these of its states, by their index. sums_2: see flat_update(). Only these elements of
+  // the group, where a range is given.
+  void run(FlatRule rule, const FlatUpdateNumbers& numbers, size_t group, const std::vector<size_t>& states,
+           const torch::Tensor& coefficient_1, const torch::Tensor& sums_2 = {});
+  void run_range(FlatRule rule, const FlatUpdateNumbers& numbers, size_t group, const std::vector<size_t>& states,
+                 const torch::Tensor& coefficient_1, const torch::Tensor& sums_2, const RoundingRange& range);
+
+  const torch::Tensor& state_of(size_t group, size_t state) const { return states_[group][state]; }
+  void set_to_weights(size_t state);  // of every group
+
+ private:
+  RoundingOptions rounding_;
+  std::vector<std::string> names_;
+  std::vector<std::vector<torch::Tensor>> states_;  // [group][state]
+};
+
+}  // namespace millrace

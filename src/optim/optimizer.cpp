@@ -1,0 +1,26 @@
+#include "optim/optimizer.h"
+
+#include <utility>
+
+#include "base/error.h"
+#include "optim/ema.h"
+
+namespace millrace {
+
+Optimizer::Optimizer(std::vector<FlatGroup> groups) : groups_(std::move(groups)) {
+  check_groups(groups_);
+}
+
+void Optimizer::step(double lr, const torch::Tensor& coefficient_1) {
+  const torch::NoGradGuard no_grad;
+  ++step_count_;
+  update(lr, coefficient_1);
+  if (average_ != nullptr && !updates_average()) average_->update(step_count_);
+}
+
+void Optimizer::set_average(MovingAverage* average) {
+  MILLRACE_CHECK(average == nullptr || average->buffers().size() == groups_.size());
+  average_ = average;
+}
+
+}  // namespace millrace

@@ -1,0 +1,144 @@
+#include "optim/optimizer_table.h"
+
+#include <string_view>
+#include <utility>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "config/optimizer_rules.h"
+#include "optim/adafactor.h"
+#include "optim/adam_optimizer.h"
+#include "optim/adamw8bit_optimizer.h"
+#include "optim/lion.h"
+#include "optim/prodigy.h"
+#include "optim/schedule_free.h"
+#include "optim/sgd.h"
+
+namespace millrace {
+namespace {
+
+// In what follows setup.config has every default of its rule.
+
+RoundingOptions rounding_of(const OptimizerSetup& setup) {
+  return {.stochastic = *setup.config.stochastic_rounding, .seed = setup.seed};
+}
+
+std::unique_ptr<Optimizer> make_adam(OptimizerSetup setup, WeightDecay decay_mode) {
+  const OptimizerConfig& config = setup.config;
+  const AdamOptimizerOptions options = {.decay_mode = decay_mode,
+                                        .beta1 = *config.beta1,
+                                        .beta2 = *config.beta2,
+                                        .eps = *config.eps,
+                                        .weight_decay = *config.weight_decay,
+                                        .stochastic_rounding = *config.stochastic_rounding,
+                                        .seed = setup.seed};
+  return std::make_unique<AdamOptimizer>(std::move(setup.groups), options);
+}
+
+std::unique_ptr<Optimizer> make_adamw8bit(OptimizerSetup setup) {
+  const OptimizerConfig& config = setup.config;
+  const AdamW8bitOptimizerOptions options = {
+      .beta1 = *config.beta1, .beta2 = *config.beta2, .eps = *config.eps, .weight_decay = *config.weight_decay};
+  return std::make_unique<AdamW8bitOptimizer>(std::move(setup.groups), options, setup.ranks);
+}
+
+std::unique_ptr<Optimizer> make_lion(OptimizerSetup setup) {
+  const OptimizerConfig& config = setup.config;
+  const LionOptions options = {.beta1 = *config.beta1,
+                               .beta2 = *config.beta2,
+                               .weight_decay = *config.weight_decay,
+                               .decoupled_weight_decay = *config.decoupled_weight_decay,
+                               .base_lr = *config.lr,
+                               .rounding = rounding_of(setup)};
+  return std::make_unique<Lion>(std::move(setup.groups), options);
+}
+
+std::unique_ptr<Optimizer> make_adafactor(OptimizerSetup setup) {
+  const OptimizerConfig& config = setup.config;
+  if (*config.relative_step && config.lr) {
+    throw ConfigError(str("[optimizer.lr] expected none with Adafactor's relative_step, which chooses it, got ",
+                          *config.lr, " (try optimizer.relative_step = false)"));
+  }
+  if (!*config.relative_step && !config.lr) {
+    throw ConfigError("[optimizer.lr] expected a learning rate for Adafactor without relative_step, got none");
+  }
+  const AdafactorOptions options = {.eps1 = *config.eps1,
+                                    .eps2 = *config.eps2,
+                                    .clip_threshold = *config.clip_threshold,
+                                    .decay_rate = *config.decay_rate,
+                                    .beta1 = config.beta1,
+                                    .weight_decay = *config.weight_decay,
+                                    .scale_parameter = *config.scale_parameter,
+                                    .relative_step = *config.relative_step,
+                                    .warmup_init = *config.warmup_init};
+  return std::make_unique<Adafactor>(std::move(setup.groups), options, setup.ranks);
+}
+
+std::unique_ptr<Optimizer> make_prodigy(OptimizerSetup setup) {
+  const OptimizerConfig& config = setup.config;
+  const ProdigyOptions options = {.beta1 = *config.beta1,
+                                  .beta2 = *config.beta2,
+                                  .beta3 = config.beta3,
+                                  .eps = *config.eps,
+                                  .weight_decay = *config.weight_decay,
+                                  .decouple = *config.decouple,
+                                  .use_bias_correction = *config.use_bias_correction,
+                                  .safeguard_warmup = *config.safeguard_warmup,
+                                  .d0 = *config.d0,
+                                  .d_coef = *config.d_coef,
+                                  .growth_rate = config.growth_rate,
+                                  .slice_p = *config.slice_p,
+                                  .rounding = rounding_of(setup)};
+  return std::make_unique<Prodigy>(std::move(setup.groups), options, setup.ranks);
+}
+
+std::unique_ptr<Optimizer> make_schedule_free(OptimizerSetup setup) {
+  const OptimizerConfig& config = setup.config;
+  const ScheduleFreeOptions options = {.beta1 = *config.beta1,
+                                       .beta2 = *config.beta2,
+                                       .eps = *config.eps,
+                                       .weight_decay = *config.weight_decay,
+                                       .warmup_steps = *config.warmup_steps,
+                                       .r = *config.r,
+                                       .weight_lr_power = *config.weight_lr_power,
+                                       .rounding = rounding_of(setup)};
+  return std::make_unique<ScheduleFreeAdamW>(std::move(setup.groups), options);
+}
+
+std::unique_ptr<Optimizer> make_sgd(OptimizerSetup setup) {
+  const OptimizerConfig& config = setup.config;
+  const SgdOptions options = {.momentum = *config.momentum,
+                              .dampening = *config.dampening,
+                              .weight_decay = *config.weight_decay,
+                              .nesterov = *config.nesterov,
+                              .rounding = rounding_of(setup)};
+  return std::make_unique<Sgd>(std::move(setup.groups), options);
+}
+
+struct Row {
+  std::string_view name;
+  std::unique_ptr<Optimizer> (*make)(OptimizerSetup setup);
+};
+
+constexpr Row kTable[] = {
+    {"AdamW", [](OptimizerSetup setup) { return make_adam(std::move(setup), WeightDecay::kDecoupled); }},
+    {"Adam", [](OptimizerSetup setup) { return make_adam(std::move(setup), WeightDecay::kL2); }},
+    {"AdamW8bit", make_adamw8bit},
+    {"Lion", make_lion},
+    {"Adafactor", make_adafactor},
+    {"Prodigy", make_prodigy},
+    {"AdamWScheduleFree", make_schedule_free},
+    {"SGD", make_sgd},
+};
+
+}  // namespace
+
+std::unique_ptr<Optimizer> make_optimizer(OptimizerSetup setup) {
+  setup.config = with_rule_defaults(setup.config);
+  for (const Row& row : kTable) {
+    if (row.name == setup.config.name) return row.make(std::move(setup));
+  }
+  throw LogicError("[optimizer table] expected a row for " + setup.config.name + ", got none");
+}
+
+}  // namespace millrace

@@ -1,0 +1,9 @@
+// The check that every rule makes of its options.
+#pragma once
+
+namespace millrace {
+
+// Throws ConfigError "[optimizer.<key>] expected <expected>, got <got>" unless good.
+void require_option(bool good, const char* key, const char* expected, double got);
+
+}  // namespace millrace

@@ -1,0 +1,36 @@
+// Every n-th element of each parameter, as Prodigy's estimate takes them: their starting points p0 and their s.
+#pragma once
+
+#include <vector>
+
+#include "optim/flat_group.h"
+#include "optim/optimizer_state.h"
+
+namespace millrace {
+
+class ProdigySlices {
+ public:
+  // Throws ConfigError for groups that hold boxes of matrices.
+  ProdigySlices(const std::vector<FlatGroup>& groups, int64_t slice_p);
+
+  void restart();  // s = 0, p0 = p
+  std::vector<StateTensor> state() const;
+
+  // s = beta3 * s + grad_share * g with g = clip * grad + weight_decay * p; adds <g, p0 - p> and |s| to sums_2.
+  void gather(size_t group, double beta3, double grad_share, double weight_decay, const torch::Tensor& coefficient_1,
+              const torch::Tensor& sums_2) const;
+
+ private:
+  struct Slice {
+    ParameterRange range;
+    int64_t first = 0;  // of its elements: which is the first that takes part
+    torch::Tensor s, p0;
+  };
+  torch::Tensor sliced(const torch::Tensor& flat, const Slice& slice) const;
+
+  std::vector<FlatGroup> groups_;
+  int64_t slice_p_;
+  std::vector<std::vector<Slice>> slices_;  // [group]
+};
+
+}  // namespace millrace
