@@ -2,8 +2,12 @@
 //
 // ATen sends fp32 products on a CPU to MKL, which takes its generic path on AMD processors; oneDNN, which libtorch
 // carries too, uses AVX-512 there and is 5 to 15 % faster on a transformer's shapes, three times on a product of two
-// rows (benchmarks/results/flux_step_cpu.md). In bf16 a product with a matrix that lies transposed, as weights do, goes
-// to kernels/linear_bf16 where the processor has what that needs.
+// rows (benchmarks/results/flux_step_cpu.md). Without AVX-512 libtorch's entry to oneDNN refuses to work; the only
+// other one, mkldnn::_linear_pointwise, can neither write into a buffer nor add to one, and with the copy that this
+// takes it ran at 0.9 to 1.2 times MKL's speed on a Zen 3 EPYC (forward products gained, weight gradients lost): MKL
+// keeps those. The choice is by make and instruction set, never by a clock, so that a resumed run chooses alike. In
+// bf16 a product with a matrix that lies transposed, as weights do, goes to kernels/linear_bf16 where the processor has
+// what that needs.
 #pragma once
 
 #include <torch/types.h>

@@ -1,59 +1,67 @@
 #include "nn/linear.h"
 
-#include "nn/gemm.h"
+#include "base/error.h"
+#include "nn/linear_rows.h"
 
 namespace millrace {
 
-namespace {
+Linear::Linear(int64_t in_features, int64_t out_features, bool with_bias)
+    : Linear(std::make_unique<DenseWeight>(in_features, out_features), with_bias) {}
 
-thread_local bool parameters_on_meta = false;
-
-}  // namespace
-
-MetaParameters::MetaParameters() : previous_(parameters_on_meta) {
-  parameters_on_meta = true;
+Linear::Linear(std::unique_ptr<LinearWeight> weight, bool with_bias) : weight_(std::move(weight)) {
+  for (const auto& [name, tensor] : weight_->tensors()) register_parameter(name, tensor, /*requires_grad=*/false);
+  if (!with_bias) return;
+  bias_N_ = register_parameter("bias", unplaced_parameter({out_features()}), /*requires_grad=*/false);
 }
 
-MetaParameters::~MetaParameters() {
-  parameters_on_meta = previous_;
+void Linear::forward(torch::Tensor& out_MN, const torch::Tensor& x_MK, LinearPass* pass) const {
+  weight_->forward(out_MN, x_MK);
+  if (!adapter_) return;
+  LinearPass unkept;
+  adapter_->complete_forward(out_MN, x_MK, pass ? *pass : unkept);
 }
 
-torch::Tensor unplaced_parameter(c10::IntArrayRef shape) {
-  return torch::zeros({1}, parameters_on_meta ? torch::kMeta : torch::kCPU).expand(shape);
+void Linear::backward_input(torch::Tensor& dx_MK, const torch::Tensor& dy_MN, bool accumulate, LinearPass* pass) const {
+  weight_->backward_input(dx_MK, adapter_ ? adapter_->base_gradient(dy_MN) : dy_MN, accumulate);
+  if (!adapter_) return;
+  LinearPass unkept;
+  adapter_->add_input_gradient(dx_MK, dy_MN, pass ? *pass : unkept);
 }
 
-Linear::Linear(int64_t in_features, int64_t out_features, bool with_bias) {
-  weight = register_parameter("weight", unplaced_parameter({out_features, in_features}), /*requires_grad=*/false);
-  if (with_bias) bias = register_parameter("bias", unplaced_parameter({out_features}), /*requires_grad=*/false);
+void Linear::backward_weight(const torch::Tensor& dy_MN, const torch::Tensor& x_MK, LinearPass* pass) {
+  weight_->backward_weight(adapter_ ? adapter_->base_gradient(dy_MN) : dy_MN, x_MK);
+  if (!adapter_) return;
+  LinearPass unkept;
+  adapter_->add_gradients(dy_MN, x_MK, pass ? *pass : unkept);
 }
 
-void linear_forward(torch::Tensor& out_MN, const torch::Tensor& x_MK, const torch::Tensor& weight_NK) {
-  gemm(out_MN, x_MK, weight_NK.t());
-}
-
-void linear_backward_input(torch::Tensor& dx_MK, const torch::Tensor& dy_MN, const torch::Tensor& weight_NK,
-                           bool accumulate) {
-  gemm(dx_MK, dy_MN, weight_NK, accumulate);
-}
-
-void linear_backward_weight(torch::Tensor dweight_NK, const torch::Tensor& dy_MN, const torch::Tensor& x_MK) {
-  gemm(dweight_NK, dy_MN.t(), x_MK, /*accumulate=*/true);
-}
-
-void linear_backward_bias(torch::Tensor dbias_N, const torch::Tensor& dy_MN) {
-  dbias_N.add_(dy_MN.sum(0, /*keepdim=*/false, torch::kFloat32).to(dbias_N.scalar_type()));
-}
-
-torch::Tensor linear(const Linear& layer, const torch::Tensor& x_MK) {
-  return matrix_product(x_MK, layer.weight.t(), layer.bias);
-}
-
-torch::Tensor linear_backward(Linear& layer, const torch::Tensor& dy_MN, const torch::Tensor& x_MK, bool wants_dx) {
-  if (layer.weight.grad().defined()) {
-    linear_backward_weight(layer.weight.grad(), dy_MN, x_MK);
-    if (layer.bias.defined()) linear_backward_bias(layer.bias.grad(), dy_MN);
+torch::Tensor Linear::apply(const torch::Tensor& x, const torch::Tensor& residual) const {
+  if (const torch::Tensor weight_NK = plain_weight(); weight_NK.defined()) {
+    return linear_rows(x, weight_NK, bias_N_, residual);
   }
-  return wants_dx ? matrix_product(dy_MN, layer.weight) : torch::Tensor();
+  MILLRACE_CHECK(!at::GradMode::is_enabled());  // a graph would miss what the verbs compute
+  const torch::Tensor x_MK = x.flatten(0, -2);
+  torch::Tensor out_MN = torch::empty({x_MK.size(0), out_features()}, x.options());
+  forward(out_MN, x_MK);
+  if (bias_N_.defined()) out_MN.add_(bias_N_);
+  std::vector<int64_t> shape = x.sizes().vec();
+  shape.back() = out_features();
+  const torch::Tensor y = out_MN.view(shape);
+  return residual.defined() ? residual + y : y;
+}
+
+torch::Tensor Linear::backward(const torch::Tensor& dy_MN, const torch::Tensor& x_MK, bool wants_dx) {
+  LinearPass pass;
+  backward_weight(dy_MN, x_MK, &pass);
+  if (const torch::Tensor dbias_N = bias_gradient(); dbias_N.defined()) add_bias_gradient(dbias_N, dy_MN);
+  if (!wants_dx) return {};
+  torch::Tensor dx_MK = torch::empty({dy_MN.size(0), in_features()}, dy_MN.options());
+  backward_input(dx_MK, dy_MN, /*accumulate=*/false, &pass);
+  return dx_MK;
+}
+
+void add_bias_gradient(torch::Tensor dbias_N, const torch::Tensor& dy_MN) {
+  dbias_N.add_(dy_MN.sum(0, /*keepdim=*/false, torch::kFloat32).to(dbias_N.scalar_type()));
 }
 
 }  // namespace millrace

@@ -1,55 +1,70 @@
-// A linear layer and its three GEMMs, written so that the caller owns every buffer.
+// A linear layer: y = x W^T + bias, with W in any storage (linear_weight.h) and perhaps an adapter (linear_adapter.h).
 //
-// Shape letters: M rows (tokens), N outputs, K inputs.
+// Models reach a weight through these verbs alone. Whether it is trained or frozen, dense or quantised, adapted or not
+// is the layer's matter: callers schedule the same calls.
+//
+// Shape letters: M rows (tokens), N outputs, K inputs. The caller owns every buffer.
 #pragma once
 
 #include <torch/nn/module.h>
 #include <torch/types.h>
 
+#include <memory>
+
+#include "nn/linear_adapter.h"
+#include "nn/linear_weight.h"
+#include "nn/unplaced.h"
+
 namespace millrace {
 
-// Holds weight [N, K] and, unless told otherwise, bias [N]. Storage comes from FlatParameters; until then the tensors
-// have a shape and no memory of their own. Gradients, when wanted, lie in `.grad()` of each and are added to.
-struct Linear : torch::nn::Module {
-  Linear(int64_t in_features, int64_t out_features, bool with_bias = true);
-
-  torch::Tensor weight;
-  torch::Tensor bias;  // undefined without one
-};
-
-// A tensor of the given shape that has no memory yet, for parameters that FlatParameters will place.
-torch::Tensor unplaced_parameter(c10::IntArrayRef shape);
-
-// While it lives, unplaced_parameter() gives tensors of the meta device on this thread: tensors cannot move there from
-// another device. For models that are planned, not trained.
-class MetaParameters {
+class Linear : public torch::nn::Module {
  public:
-  MetaParameters();
-  ~MetaParameters();
-  MetaParameters(const MetaParameters&) = delete;
-  MetaParameters& operator=(const MetaParameters&) = delete;
+  // A dense weight [N, K] named "weight" and, unless told otherwise, a bias [N] named "bias". Storage comes from
+  // FlatParameters; so does whether they are trained: those that are have a gradient.
+  Linear(int64_t in_features, int64_t out_features, bool with_bias = true);
+  Linear(std::unique_ptr<LinearWeight> weight, bool with_bias);
+
+  int64_t in_features() const { return weight_->in_features(); }
+  int64_t out_features() const { return weight_->out_features(); }
+
+  // out_MN = x_MK W^T, and what an adapter adds. The bias is left to the op that reads out, which adds it in the same
+  // pass over the numbers.
+  //
+  // pass: what an adapter keeps for the backward pass; null: it computes that again there.
+  void forward(torch::Tensor& out_MN, const torch::Tensor& x_MK, LinearPass* pass = nullptr) const;
+  // dx_MK = dy_MN W, or dx_MK += with accumulate.
+  void backward_input(torch::Tensor& dx_MK, const torch::Tensor& dy_MN, bool accumulate = false,
+                      LinearPass* pass = nullptr) const;
+  // Adds dy_MN^T x_MK to the gradient of the weight, and an adapter's gradients. Nothing for what is frozen.
+  void backward_weight(const torch::Tensor& dy_MN, const torch::Tensor& x_MK, LinearPass* pass = nullptr);
+
+  const torch::Tensor& bias() const { return bias_N_; }  // undefined without one
+  // Where the bias's gradient is added; undefined for a frozen bias, and without one.
+  torch::Tensor bias_gradient() const { return bias_N_.defined() ? bias_N_.grad() : torch::Tensor(); }
+
+  // The whole layer, bias included, plus residual [..., N] where defined, for places too small to schedule by hand:
+  // x [..., K] to [..., N]. With a graph where the grad mode is on.
+  torch::Tensor apply(const torch::Tensor& x, const torch::Tensor& residual = {}) const;
+  // Its backward pass without a graph: adds the gradients of what is trained and returns dx_MK, or nothing unless
+  // wants_dx.
+  torch::Tensor backward(const torch::Tensor& dy_MN, const torch::Tensor& x_MK, bool wants_dx = true);
+
+  // Completes every product from now on; null: none.
+  void set_adapter(std::shared_ptr<LinearAdapter> adapter) { adapter_ = std::move(adapter); }
+  LinearAdapter* adapter() const { return adapter_.get(); }
+  // The matrix [N, K], where the layer is nothing but this and a bias: for kernels that take no other. Undefined for
+  // other storages and for adapted layers.
+  torch::Tensor plain_weight() const { return adapter_ ? torch::Tensor() : weight_->dense(); }
+  LinearWeight& weight() { return *weight_; }
+  const LinearWeight& weight() const { return *weight_; }
 
  private:
-  bool previous_;
+  std::unique_ptr<LinearWeight> weight_;
+  std::shared_ptr<LinearAdapter> adapter_;
+  torch::Tensor bias_N_;
 };
 
-// out_MN = x_MK * weight_NK^T. The bias is left to the op that reads out, which adds it in the same pass.
-void linear_forward(torch::Tensor& out_MN, const torch::Tensor& x_MK, const torch::Tensor& weight_NK);
-
-// dx_MK = dy_MN * weight_NK, or dx_MK += with accumulate.
-void linear_backward_input(torch::Tensor& dx_MK, const torch::Tensor& dy_MN, const torch::Tensor& weight_NK,
-                           bool accumulate = false);
-
-// dweight_NK += dy_MN^T * x_MK.
-void linear_backward_weight(torch::Tensor dweight_NK, const torch::Tensor& dy_MN, const torch::Tensor& x_MK);
-
 // dbias_N += the sum of dy_MN over its rows.
-void linear_backward_bias(torch::Tensor dbias_N, const torch::Tensor& dy_MN);
-
-// The whole layer, bias included, for places too small to schedule by hand.
-torch::Tensor linear(const Linear& layer, const torch::Tensor& x_MK);
-// Adds the layer's gradients and returns dx_MK, or nothing when nobody wants it.
-torch::Tensor linear_backward(Linear& layer, const torch::Tensor& dy_MN, const torch::Tensor& x_MK,
-                              bool wants_dx = true);
+void add_bias_gradient(torch::Tensor dbias_N, const torch::Tensor& dy_MN);
 
 }  // namespace millrace

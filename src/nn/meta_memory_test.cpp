@@ -4,8 +4,8 @@
 #include <torch/types.h>
 
 #include "nn/attention.h"
-#include "nn/linear.h"
 #include "nn/rope.h"
+#include "nn/unplaced.h"
 
 namespace millrace {
 namespace {

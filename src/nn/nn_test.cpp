@@ -5,8 +5,7 @@
 #include "nn/attention.h"
 #include "nn/cpu_allocator.h"
 #include "nn/gemm.h"
-#include "nn/linear.h"
-#include "nn/plain_layers.h"
+#include "nn/linear_rows.h"
 #include "nn/rope.h"
 #include "nn/timestep_embedding.h"
 
@@ -162,20 +161,6 @@ TEST(TimestepEmbedding, CosinesComeFirstAndTheGradientIsRight) {
   };
   EXPECT_NEAR(got[1].item<double>(), (loss(0.3 + 1e-5) - loss(0.3 - 1e-5)) / 2e-5,
               2e-2 * std::fabs(got[1].item<double>()) + 2);
-}
-
-TEST(Linear, BackwardAddsToTheGradients) {
-  torch::manual_seed(3);
-  Linear layer(6, 4);
-  layer.weight.set_data(torch::randn({4, 6}));
-  layer.bias.set_data(torch::randn({4}));
-  layer.weight.mutable_grad() = torch::ones({4, 6});
-  layer.bias.mutable_grad() = torch::ones({4});
-  const torch::Tensor x = torch::randn({5, 6}), dy = torch::randn({5, 4});
-  EXPECT_LT(relative_error(linear(layer, x), at::linear(x, layer.weight, layer.bias)), 1e-6);
-  EXPECT_LT(relative_error(linear_backward(layer, dy, x), at::matmul(dy, layer.weight)), 1e-6);
-  EXPECT_LT(relative_error(layer.weight.grad(), 1 + at::matmul(dy.t(), x)), 1e-6);
-  EXPECT_LT(relative_error(layer.bias.grad(), 1 + dy.sum(0)), 1e-6);
 }
 
 TEST(CpuAllocator, ReusesLargeBlocks) {

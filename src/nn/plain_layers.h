@@ -14,28 +14,6 @@ namespace millrace {
 using LayerMemory = std::optional<torch::TensorOptions>;
 inline constexpr std::nullopt_t kUnplaced = std::nullopt;
 
-// x [..., K] times weight_NK^T, plus bias_N and residual [..., N] where defined. Without a graph, products on a CPU go
-// where they are fastest (nn/gemm.h).
-torch::Tensor linear_rows(const torch::Tensor& x, const torch::Tensor& weight_NK, const torch::Tensor& bias_N = {},
-                          const torch::Tensor& residual = {});
-
-// gelu_tanh(x weight_NK^T) * (x gate_weight_NK^T).
-torch::Tensor gated_gelu_rows(const torch::Tensor& x, const torch::Tensor& weight_NK,
-                              const torch::Tensor& gate_weight_NK);
-
-// Tensors that lie one after the other in one buffer, as FlatParameters places a unit's, as one along dimension 0;
-// undefined where they do not.
-torch::Tensor stacked(std::initializer_list<torch::Tensor> parts);
-
-struct PlainLinear : torch::nn::Module {
-  // weight [out, in], bias [out] or none
-  PlainLinear(int64_t in, int64_t out, bool with_bias, const LayerMemory& memory);
-  torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& residual = {}) const {
-    return linear_rows(x, weight, bias, residual);
-  }
-  torch::Tensor weight, bias;
-};
-
 struct PlainEmbedding : torch::nn::Module {
   // weight [count, dim]
   PlainEmbedding(int64_t count, int64_t dim, const LayerMemory& memory);

@@ -20,7 +20,7 @@ class FlatModel : public torch::nn::Module {
   std::unique_ptr<FlatParameters> flat_;  // made at the end of the model's constructor
 };
 
-// Weights for use alone, in that dtype, on one device.
+// Frozen weights in that dtype, on one device.
 FlatParametersOptions on_one_device(const torch::TensorOptions& options);
 
 // A unit with all parameters below `module`, whose qualified name begins with prefix ("encoder.block.3."), back to

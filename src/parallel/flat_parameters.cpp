@@ -14,8 +14,9 @@ FlatLayout make_layout(const std::vector<UnitSpec>& units, Mesh* mesh) {
 
 }  // namespace
 
-FlatParameters::FlatParameters(std::vector<UnitSpec> units, const FlatParametersOptions& options)
-    : options_(options), layout_(make_layout(units, options.mesh)) {
+FlatParameters::FlatParameters(std::vector<UnitSpec> units, const FlatParametersOptions& options,
+                               std::vector<size_t> order)
+    : options_(options), layout_(make_layout(units, options.mesh)), order_(std::move(order), units.size()) {
   const torch::NoGradGuard no_grad;
   for (const UnitSpec& unit : units) {
     for (const auto& [name, tensor] : unit.parameters) parameters_.push_back(tensor);
@@ -73,6 +74,10 @@ bool FlatParameters::writes_checkpoint() const {
   return !options_.mesh || options_.mesh->replicate().rank() == 0;
 }
 
+bool FlatParameters::is_first_rank() const {
+  return !options_.mesh || options_.mesh->world().rank() == 0;
+}
+
 void FlatParameters::finish_backward() {
   const torch::NoGradGuard no_grad;
   if (reducer_) reducer_->finish();
@@ -120,17 +125,16 @@ void FlatParameters::refresh_compute() {
   if (master_.defined() && !master_.is_same(compute_)) compute_.copy_(master_);
 }
 
-void FlatParameters::enter(size_t unit, UnitUse::Pass pass) {
+UseOrder::Use FlatParameters::enter(size_t unit, UnitUse::Pass pass) {
   const torch::NoGradGuard no_grad;
   const bool backward = pass == UnitUse::Pass::kBackward;
-  if (gatherer_) {
-    const size_t next = backward ? unit - 1 : unit + 1;  // below 0 it wraps: out of range too
-    point_parameters(unit, gatherer_->enter(unit, next));
-  }
+  const UseOrder::Use use = backward ? order_.backward(unit) : order_.forward(unit);
+  if (gatherer_) point_parameters(unit, gatherer_->enter(unit, use.next));
   if (backward && reducer_) point_gradients(unit, reducer_->enter(unit));
+  return use;
 }
 
-void FlatParameters::leave(size_t unit, UnitUse::Pass pass, bool keep) {
+void FlatParameters::leave(size_t unit, UnitUse::Pass pass, const UseOrder::Use& use, bool keep) {
   const torch::NoGradGuard no_grad;
   const bool backward = pass == UnitUse::Pass::kBackward;
   if (gatherer_) {
@@ -139,12 +143,12 @@ void FlatParameters::leave(size_t unit, UnitUse::Pass pass, bool keep) {
     if (backward) {
       gatherer_->leave_backward(unit);
     } else {
-      gatherer_->leave_forward(unit, keep);
+      gatherer_->leave_forward(unit, keep, use.ends_pass);
     }
   }
   if (backward && reducer_) {
     point_gradients(unit, {});
-    reducer_->leave(unit, last_microbatch_);
+    reducer_->leave(unit, /*complete=*/last_microbatch_ && use.completes_unit);
   }
 }
 

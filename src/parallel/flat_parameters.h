@@ -22,6 +22,7 @@
 #include "parallel/gradient_reducer.h"
 #include "parallel/parameter_piece.h"
 #include "parallel/unit_gatherer.h"
+#include "parallel/use_order.h"
 
 namespace millrace {
 
@@ -30,7 +31,9 @@ class Mesh;
 struct FlatParametersOptions {
   torch::Dtype compute_dtype = torch::kFloat32;
   torch::Device device = torch::kCPU;
-  bool training = false;         // with gradients, and with fp32 masters when compute_dtype is narrower
+  // With gradients, and with fp32 masters when compute_dtype is narrower. Otherwise frozen: passes in both directions,
+  // and no gradient of these parameters anywhere. Trained tensors beside frozen ones are FlatParameters of their own.
+  bool training = false;
   bool without_masters = false;  // training updates the narrow weights themselves, with stochastic rounding
   Mesh* mesh = nullptr;          // must live as long; null: one rank
   torch::Dtype reduce_dtype = torch::kFloat32;  // in which gradients travel: training.mixed_precision_reduce
@@ -59,6 +62,7 @@ class UnitUse {
   size_t unit_;
   Pass pass_;
   bool keep_;
+  UseOrder::Use use_;
   int exceptions_;
 };
 
@@ -66,7 +70,10 @@ class FlatParameters {
  public:
   // Places every parameter of the units: their tensors become views of compute(), their .grad() views of grad(); in
   // sharded units, views of gathered buffers for the time of use. On the meta device buffers have sizes alone.
-  FlatParameters(std::vector<UnitSpec> units, const FlatParametersOptions& options);
+  //
+  // order: the units as a forward pass uses them, for gathering ahead; empty: each once, as listed. A unit that is used
+  // more than once in a pass is reduced once, after all its gradients have been added.
+  FlatParameters(std::vector<UnitSpec> units, const FlatParametersOptions& options, std::vector<size_t> order = {});
   ~FlatParameters();
 
   // Makes zero gradients for parameters that were placed without.
@@ -90,6 +97,7 @@ class FlatParameters {
   std::vector<ParameterPiece> pieces() const;
   // Other indices of dp_replicate hold the same and save nothing.
   bool writes_checkpoint() const;
+  bool is_first_rank() const;  // of all: it saves what every rank holds alike
 
   // keep: a backward pass follows, so that the last unit may stay.
   UnitUse forward_unit(size_t unit, bool keep) { return {*this, unit, UnitUse::Pass::kForward, keep}; }
@@ -117,8 +125,8 @@ class FlatParameters {
 
  private:
   friend class UnitUse;
-  void enter(size_t unit, UnitUse::Pass pass);
-  void leave(size_t unit, UnitUse::Pass pass, bool keep);
+  UseOrder::Use enter(size_t unit, UnitUse::Pass pass);
+  void leave(size_t unit, UnitUse::Pass pass, const UseOrder::Use& use, bool keep);
   torch::Tensor unit_compute(size_t unit) const;
   torch::Tensor unit_grad(size_t unit) const;
   void point_parameters(size_t unit, const torch::Tensor& buffer);
@@ -126,6 +134,7 @@ class FlatParameters {
 
   FlatParametersOptions options_;
   FlatLayout layout_;
+  UseOrder order_;
   std::vector<torch::Tensor> parameters_;  // the modules' tensors, one per slice
   std::vector<torch::Tensor> absent_;      // sharded: what they are between uses, shapes without memory
   torch::Tensor compute_, master_, grad_;

@@ -9,38 +9,39 @@ namespace {
 
 TEST(FlatParameters, ModulesSeeViewsOfOneBuffer) {
   Linear a(3, 5), b(5, 7);
-  FlatParameters flat({{"first", {{"a.weight", a.weight}, {"a.bias", a.bias}}}, {"second", {{"b.weight", b.weight}}}},
-                      {.training = true});
+  FlatParameters flat(
+      {{"first", {{"a.weight", a.plain_weight()}, {"a.bias", a.bias()}}}, {"second", {{"b.weight", b.plain_weight()}}}},
+      {.training = true});
   EXPECT_EQ(flat.num_parameters(), 15 + 5 + 35);
   EXPECT_EQ(flat.units().size(), 2u);
   flat.compute().fill_(2);
-  EXPECT_EQ(a.weight.sum().item<float>(), 30);
-  EXPECT_EQ(b.weight.sizes(), c10::IntArrayRef({7, 5}));
-  b.weight.grad().fill_(1);
+  EXPECT_EQ(a.plain_weight().sum().item<float>(), 30);
+  EXPECT_EQ(b.plain_weight().sizes(), c10::IntArrayRef({7, 5}));
+  b.plain_weight().grad().fill_(1);
   EXPECT_EQ(flat.grad().sum().item<float>(), 35);
   for (const ParameterSlice& slice : flat.slices()) EXPECT_EQ(slice.begin % 64, 0) << slice.name;
 }
 
 TEST(FlatParameters, PackedUnitsFormOneMatrix) {
   Linear a(3, 5), b(3, 2);
-  FlatParameters flat({{"both", {{"a", a.weight}, {"b", b.weight}}, /*packed=*/true}}, {});
+  FlatParameters flat({{"both", {{"a", a.plain_weight()}, {"b", b.plain_weight()}}, /*packed=*/true}}, {});
   EXPECT_EQ(flat.slices()[1].begin, 15);
 }
 
 TEST(FlatParameters, NarrowModelsKeepExactMasters) {
   Linear a(3, 5);
-  FlatParameters flat({{"unit", {{"w", a.weight}, {"b", a.bias}}}},
+  FlatParameters flat({{"unit", {{"w", a.plain_weight()}, {"b", a.bias()}}}},
                       {.compute_dtype = torch::kBFloat16, .training = true});
   const torch::Tensor exact = torch::full({5, 3}, 1.0009765625f);
   flat.assign({{"w", exact}, {"b", torch::zeros({5})}});
-  EXPECT_EQ(a.weight.scalar_type(), torch::kBFloat16);
+  EXPECT_EQ(a.plain_weight().scalar_type(), torch::kBFloat16);
   EXPECT_TRUE(at::equal(flat.named_views(flat.master()).at("w"), exact));
-  EXPECT_EQ(a.weight[0][0].item<float>(), 1.0f);
+  EXPECT_EQ(a.plain_weight()[0][0].item<float>(), 1.0f);
 }
 
 TEST(FlatParameters, OnTheMetaDeviceThereAreShapesAlone) {
   Linear a(1 << 20, 1 << 20);  // four TiB, were it placed
-  FlatParameters flat({{"unit", {{"w", a.weight}}}}, {.device = torch::kMeta});
+  FlatParameters flat({{"unit", {{"w", a.plain_weight()}}}}, {.device = torch::kMeta});
   EXPECT_EQ(flat.num_parameters(), int64_t{1} << 40);
 }
 

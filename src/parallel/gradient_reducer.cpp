@@ -29,11 +29,11 @@ const torch::Tensor& GradientReducer::enter(size_t unit) {
   return whole;
 }
 
-void GradientReducer::leave(size_t unit, bool last_microbatch) {
+void GradientReducer::leave(size_t unit, bool complete) {
   torch::Tensor& sum = sums_[unit];
-  if (!last_microbatch && whole_[unit].scalar_type() == torch::kFloat32) return;  // enter() adds to it again
+  if (!complete && whole_[unit].scalar_type() == torch::kFloat32) return;  // enter() adds to it again
   torch::Tensor whole = std::move(whole_[unit]);
-  if (!last_microbatch) {
+  if (!complete) {
     if (!sum.defined()) {
       sum = wide_.at(torch::kFloat32).take(whole.numel());
       sum.zero_();

@@ -24,8 +24,9 @@ class GradientReducer {
 
   // The whole unit's gradients, to be added to.
   const torch::Tensor& enter(size_t unit);
-  // last_microbatch: reduce all that was added; otherwise keep it, in fp32, for the next.
-  void leave(size_t unit, bool last_microbatch);
+  // complete: reduce all that was added. Otherwise keep it, in fp32, for what comes: another use of the unit in this
+  // pass, or another microbatch.
+  void leave(size_t unit, bool complete);
   void finish();  // waits for all that was started
   const torch::Tensor& whole(size_t unit) const { return whole_[unit]; }
 
@@ -51,7 +52,7 @@ class GradientReducer {
   std::map<torch::Dtype, BufferPool> wide_;  // whole units in other dtypes
   BufferPool part_pool_;
   std::vector<torch::Tensor> whole_;  // per unit, compute_dtype; undefined when it holds nothing
-  std::vector<torch::Tensor> sums_;   // per unit, fp32: earlier microbatches of a narrower compute_dtype
+  std::vector<torch::Tensor> sums_;   // per unit, fp32: what a narrower compute_dtype has added so far
   std::deque<Reduction> running_;     // the oldest first
 };
 

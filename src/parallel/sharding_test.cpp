@@ -11,9 +11,9 @@ namespace {
 struct Layers {
   Linear a{3, 5}, b{5, 7}, c{7, 2};
   std::vector<UnitSpec> units() {
-    return {{"a", {{"a.weight", a.weight}, {"a.bias", a.bias}}},
-            {"b", {{"b.weight", b.weight}, {"b.bias", b.bias}}},
-            {"c", {{"c.weight", c.weight}, {"c.bias", c.bias}}}};
+    return {{"a", {{"a.weight", a.plain_weight()}, {"a.bias", a.bias()}}},
+            {"b", {{"b.weight", b.plain_weight()}, {"b.bias", b.bias()}}},
+            {"c", {{"c.weight", c.plain_weight()}, {"c.bias", c.bias()}}}};
   }
 };
 
@@ -46,17 +46,17 @@ TEST_F(Sharding, ModulesHaveMemoryWhileTheirUnitIsInUse) {
     // Rank 0's half of the gathered buffer holds its numbers; the other half would be rank 1's.
     EXPECT_EQ(use.compute().numel(), flat.units()[1].size);
     EXPECT_TRUE(at::equal(use.compute().narrow(0, 0, 64), torch::full({64}, 3.0f)));
-    EXPECT_TRUE(layers_.b.weight.is_alias_of(use.compute()));
-    EXPECT_FALSE(layers_.b.bias.grad().defined());
+    EXPECT_TRUE(layers_.b.plain_weight().is_alias_of(use.compute()));
+    EXPECT_FALSE(layers_.b.bias().grad().defined());
   }
-  EXPECT_FALSE(layers_.b.weight.is_alias_of(flat.compute()));
-  EXPECT_EQ(layers_.b.weight.sizes(), c10::IntArrayRef({7, 5}));
+  EXPECT_FALSE(layers_.b.plain_weight().is_alias_of(flat.compute()));
+  EXPECT_EQ(layers_.b.plain_weight().sizes(), c10::IntArrayRef({7, 5}));
   {
     const UnitUse use = flat.backward_unit(1);
-    EXPECT_TRUE(layers_.b.weight.grad().is_alias_of(use.grad()));
+    EXPECT_TRUE(layers_.b.plain_weight().grad().is_alias_of(use.grad()));
     EXPECT_EQ(use.grad().abs().sum().item<float>(), 0);
   }
-  EXPECT_FALSE(layers_.b.weight.grad().defined());
+  EXPECT_FALSE(layers_.b.plain_weight().grad().defined());
 }
 
 TEST_F(Sharding, TheNextUnitIsGatheredAheadAndTheLastIsKept) {
@@ -117,7 +117,7 @@ TEST_F(Sharding, NarrowMicrobatchesAddUpExactly) {
       flat.finish_backward();
       const float expected = reduce == torch::kFloat32 ? 300 : torch::tensor(300.0f).to(reduce).item<float>();
       EXPECT_EQ(flat.grad().scalar_type(), torch::kFloat32);
-      EXPECT_EQ(layers_.a.weight.grad().defined(), false);
+      EXPECT_EQ(layers_.a.plain_weight().grad().defined(), false);
       EXPECT_EQ(flat.grad().min().item<float>(), expected);  // the fake group moves nothing: this rank's own
     }
   }
@@ -125,8 +125,8 @@ TEST_F(Sharding, NarrowMicrobatchesAddUpExactly) {
 
 TEST_F(Sharding, OneRankOfAMeshIsLikeNone) {
   FlatParameters& flat = make({});
-  EXPECT_TRUE(layers_.a.weight.is_alias_of(flat.compute()));
-  EXPECT_TRUE(layers_.a.weight.grad().is_alias_of(flat.grad()));
+  EXPECT_TRUE(layers_.a.plain_weight().is_alias_of(flat.compute()));
+  EXPECT_TRUE(layers_.a.plain_weight().grad().is_alias_of(flat.grad()));
   pass();
   flat.finish_backward();
   EXPECT_EQ(flat.grad().min().item<float>(), 1);

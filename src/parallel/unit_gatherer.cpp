@@ -32,9 +32,8 @@ const torch::Tensor& UnitGatherer::enter(size_t unit, size_t next) {
   return gathered.whole;
 }
 
-void UnitGatherer::leave_forward(size_t unit, bool keep) {
-  const bool last = unit + 1 == gathered_.size();
-  if (keep && (reshard_ == Reshard::kNever || (reshard_ == Reshard::kDefault && last))) return;
+void UnitGatherer::leave_forward(size_t unit, bool keep, bool ends_pass) {
+  if (keep && (reshard_ == Reshard::kNever || (reshard_ == Reshard::kDefault && ends_pass))) return;
   release(unit);
 }
 

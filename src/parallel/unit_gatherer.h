@@ -6,17 +6,11 @@
 #include <torch/types.h>
 
 #include "comm/group.h"
+#include "config/sections/ranks.h"
 #include "parallel/buffer_pool.h"
 #include "parallel/flat_layout.h"
 
 namespace millrace {
-
-// What becomes of a gathered unit when a forward pass with a backward pass to come leaves it.
-enum class Reshard {
-  kDefault,  // released, but for the last unit: the backward pass begins with it
-  kAlways,   // released
-  kNever,    // kept until finish_backward(): one gather a step, memory for all weights
-};
 
 class UnitGatherer {
  public:
@@ -25,7 +19,8 @@ class UnitGatherer {
 
   // The whole unit; waits for it. Then starts gathering `next`, unless it is there or out of range.
   const torch::Tensor& enter(size_t unit, size_t next);
-  void leave_forward(size_t unit, bool keep);
+  // ends_pass: it was the pass's last use.
+  void leave_forward(size_t unit, bool keep, bool ends_pass);
   void leave_backward(size_t unit);
   // The weights are about to change: nothing gathered may be used again.
   void release_all();

@@ -42,7 +42,9 @@ int run(const std::filesystem::path& folder, const std::string& output, const st
   const std::shared_ptr<Communicator> ranks = connect(world, options);
   EncoderPlacement placement;
   placement.mesh = &ranks->mesh();
-  placement.shard = shard;
+  for (const auto& choice : choices_of(EncoderSharding{})) {
+    if (shard == choice.text) placement.shard = choice.value;
+  }
   const auto t5 =
       cached_caption_encoder(t5_caption_encoder(folder / "t5", {}, kTokens, 0, placement), torch::kCPU, kCacheBytes);
   const auto clip =

@@ -141,10 +141,7 @@ int run(int argc, char** argv) {
   flux::Flux model(config, placement);
   FlatParameters& flat = model.flat_parameters();
   randomize(flat);
-  const std::string keep_name = settings.text("keep", "selective");
-  const flux::Keep keep = keep_name == "none"   ? flux::Keep::kAll
-                          : keep_name == "full" ? flux::Keep::kInputs
-                                                : flux::Keep::kOutputs;
+  const Keep keep = keep_of(settings.text("keep", "selective"));
 
   const FlatGroup group = parameter_group(flat);
   AdamOptimizer optimizer({group}, {.weight_decay = 0.1});

@@ -10,6 +10,8 @@ from helpers import load
 from rank_processes import free_port, quiet_environment
 from tiny_encoders import make_clip, make_t5
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = Path(os.environ.get("MILLRACE", ROOT / "build" / "millrace")).parent / "tests" / "multiprocess" / "millrace_encoder_ranks_tool"
 
@@ -30,7 +32,7 @@ def encode(encoders, folder, ranks, shard):
         environment = quiet_environment() | {key: str(value) for key, value in own.items()}
         command = [TOOL, encoders, folder / f"{ranks}-{shard}", shard]
         processes.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
-    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
     for rank, process in enumerate(processes):
         assert process.returncode == 0, f"rank {rank}: {outputs[rank][-2000:]}"
     return [load(folder / f"{ranks}-{shard}-{rank}.safetensors") for rank in range(ranks)]
@@ -57,7 +59,7 @@ def test_small_encoders_stay_whole_on_a_cpu_by_default(encoders, tmp_path):
 def test_training_from_captions_is_the_same_with_sharded_encoders(program, encoders, tmp_path):
     data = tmp_path / "data"
     environment = quiet_environment()
-    subprocess.run([program, "prepare", "emoji", "--output", data, "--size", "16", "--count", "11"], check=True, timeout=120, env=environment)
+    subprocess.run([program, "prepare", "emoji", "--output", data, "--size", "16", "--count", "11"], check=True, timeout=300, env=environment)
     common = [program, "launch", "-n", "2", program, "train", ROOT / "configs" / "tiny.toml", f"--training.dataset_path={data}",
               f"--encoder.t5_encoder={encoders / 't5'}", f"--encoder.clip_encoder={encoders / 'clip'}", "--model.context_in_dim=27",
               "--model.vec_in_dim=16", "--training.steps=5", "--training.local_batch_size=2", "--encoder.max_t5_encoding_len=12",
@@ -66,7 +68,7 @@ def test_training_from_captions_is_the_same_with_sharded_encoders(program, encod
     for name, options in {"whole": ["--encoder.shard=false"], "sharded": ["--encoder.shard=true"],
                           "cached": ["--encoder.shard=true", "--encoder.cache_encodings=memory"]}.items():  # fmt: skip
         command = [*common, f"--job.dump_folder={tmp_path / name}", *options]
-        result = subprocess.run(command, timeout=120, env=environment, capture_output=True, text=True)
+        result = subprocess.run(command, timeout=300, env=environment, capture_output=True, text=True)
         assert result.returncode == 0, result.stderr[-3000:]
         lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
         curves[name] = [json.loads(line)["loss"] for line in lines if "loss" in json.loads(line)]

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("MILLRACE", ROOT / "build" / "millrace")).parent
 TOOL = BUILD / "tests" / "multiprocess" / "millrace_flux_sharded_tool"
@@ -33,7 +35,7 @@ def train(folder, ranks, **settings):
         environment = os.environ | {key: str(value) for key, value in (common | own).items()}
         processes.append(subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
     try:
-        outputs = [process.communicate(timeout=240)[0] for process in processes]
+        outputs = [process.communicate(timeout=300)[0] for process in processes]
     finally:
         for process in processes:
             process.kill()

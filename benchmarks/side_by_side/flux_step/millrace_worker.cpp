@@ -27,10 +27,6 @@
 namespace millrace {
 namespace {
 
-flux::Keep parse_keep(const std::string& mode) {
-  return mode == "none" ? flux::Keep::kAll : mode == "full" ? flux::Keep::kInputs : flux::Keep::kOutputs;
-}
-
 std::unique_ptr<flux::Flux> load_model(const std::string& folder, const FlatParametersOptions& options) {
   const ModelWeights weights(find_model("flux"), folder + "/diffusers.safetensors", folder + "/config.json");
   const flux::FluxConfig config =
@@ -96,7 +92,7 @@ int run(int argc, char** argv) {
   while (std::getline(std::cin, line)) {
     const double begin = now_seconds();
     flux::Flux::Saved saved;
-    const torch::Tensor prediction = model.forward(inputs, &saved, parse_keep(recompute));
+    const torch::Tensor prediction = model.forward(inputs, &saved, keep_of(recompute));
     const VelocityLoss loss = velocity_loss(prediction, target, weight);
     model.backward(saved, loss.dprediction);
     parameters.finish_backward();
@@ -106,7 +102,7 @@ int run(int argc, char** argv) {
     const StepTotals totals = exchange(share, mesh);
     optimizer.step(1e-4, grad_norm_of_sum(totals.squares_1, 1.0).coefficient_1);
     profiler.step(++step);
-    std::printf("{\"loss\": %.9g, \"seconds\": %.6f, \"peak\": %lld}\n", totals.loss, now_seconds() - begin,
+    std::printf("{\"loss\": %.9g, \"seconds\": %.6f, \"peak\": %lld}\n", totals.loss_sum, now_seconds() - begin,
                 static_cast<long long>(process_peak_bytes()));
     std::fflush(stdout);
   }

@@ -35,7 +35,7 @@ struct QkNormRopeBackward {
   double eps = 1e-6;
   int64_t offset = 0;
   torch::Tensor dqkv_BLE;                // out; may be qkv_BLE
-  torch::Tensor dq_scale_D, dk_scale_D;  // out
+  torch::Tensor dq_scale_D, dk_scale_D;  // out, or undefined: not wanted
   torch::Tensor dbias_E;                 // out, or undefined
   bool accumulate = true;                // adds to dq_scale, dk_scale and dbias instead of overwriting them
 };

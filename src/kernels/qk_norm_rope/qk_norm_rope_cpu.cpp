@@ -34,11 +34,12 @@ void qk_norm_rope_backward_cpu(const QkNormRopeBackwardArgs& args) {
              bias_size > 0 ? dscales + 2 * dim : nullptr);
     }
   });
-  sum_partials(sums, chunks.count, size, dim, static_cast<float*>(args.dq_scale.data));
-  sum_partials(sums + dim, chunks.count, size, dim, static_cast<float*>(args.dk_scale.data));
-  if (bias_size > 0) {
-    sum_partials(sums + 2 * dim, chunks.count, size, bias_size, static_cast<float*>(args.dbias.data));
-  }
+  const auto add_up = [&](int64_t begin, int64_t n, const FloatRows& out) {
+    if (out.data != nullptr) sum_partials(sums + begin, chunks.count, size, n, static_cast<float*>(out.data));
+  };
+  add_up(0, dim, args.dq_scale);
+  add_up(dim, dim, args.dk_scale);
+  add_up(2 * dim, bias_size, args.dbias);
 }
 
 }  // namespace millrace

@@ -236,13 +236,19 @@ void qk_norm_rope_backward_cuda(const QkNormRopeBackwardArgs& args, float* parti
   if (args.dbias.data != nullptr) {
     sum_partials(partials, 1, count, 5 * width, 3 * width, args.dbias, args.accumulate, gpu_stream, kOp);
   }
+  if (args.dq_scale.data == nullptr && args.dk_scale.data == nullptr) return;
   // Over chunks, which are many, for all heads at once; then over heads.
   float* const head_sums = partials + count * 5 * width;
   sum_partials(partials + 3 * width, 1, count, 5 * width, 2 * width, FloatRows{head_sums, 0, ElementType::kF32},
                /*accumulate=*/false, gpu_stream, kOp);
-  sum_partials(head_sums, 1, args.heads, args.head_dim, args.head_dim, args.dq_scale, args.accumulate, gpu_stream, kOp);
-  sum_partials(head_sums + width, 1, args.heads, args.head_dim, args.head_dim, args.dk_scale, args.accumulate,
-               gpu_stream, kOp);
+  if (args.dq_scale.data != nullptr) {
+    sum_partials(head_sums, 1, args.heads, args.head_dim, args.head_dim, args.dq_scale, args.accumulate, gpu_stream,
+                 kOp);
+  }
+  if (args.dk_scale.data != nullptr) {
+    sum_partials(head_sums + width, 1, args.heads, args.head_dim, args.head_dim, args.dk_scale, args.accumulate,
+                 gpu_stream, kOp);
+  }
 }
 
 }  // namespace millrace

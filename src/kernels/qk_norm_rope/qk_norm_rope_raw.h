@@ -40,8 +40,7 @@ struct QkNormRopeBackwardArgs {
   FloatRows bias;  // [3*H*D], or absent
   FloatRows q_scale, k_scale;
   RopeRows rope;
-  FloatRows dq_scale, dk_scale;
-  FloatRows dbias;  // or absent
+  FloatRows dq_scale, dk_scale, dbias;  // each may be absent
   bool accumulate;
 };
 

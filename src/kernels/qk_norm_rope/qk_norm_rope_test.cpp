@@ -119,6 +119,26 @@ TEST(QkNormRope, OverwritesSumsWhenAsked) {
   for (const Tensor& x : {dq_scale, dk_scale, dbias, dqkv}) EXPECT_EQ(x.abs().sum().item<float>(), 0);
 }
 
+// A frozen layer wants no gradient of its bias or scales: the input's does not change by a bit.
+TEST(QkNormRope, GradientsOfFrozenParametersMayBeLeftOut) {
+  torch::manual_seed(6);
+  const Problem p(kTotal);
+  const Attention gradients;
+  for (const Tensor* x : {&gradients.q, &gradients.k, &gradients.v}) x->normal_();
+  const auto run = [&](const Tensor& dq_scale, const Tensor& dk_scale, const Tensor& dbias) {
+    const Tensor dqkv = torch::empty_like(p.qkv);
+    qk_norm_rope_backward({gradients.q, gradients.k, gradients.v, p.qkv, p.bias, p.q_scale, p.k_scale, p.cos, p.sin,
+                           1e-6, 0, dqkv, dq_scale, dk_scale, dbias});
+    return dqkv;
+  };
+  const Tensor scales = torch::zeros({3, kHeadDim}), bias = torch::zeros({kWidth});
+  const Tensor all = run(scales[0], scales[1], bias);
+  EXPECT_TRUE(torch::equal(run({}, {}, {}), all));
+  EXPECT_TRUE(torch::equal(run({}, scales[2], {}), all));
+  EXPECT_GT(scales[1].abs().max().item<float>(), 0);
+  EXPECT_TRUE(torch::equal(scales[2], scales[1]));
+}
+
 TEST(QkNormRope, EpsCountsWhereAHeadIsSmall) {
   torch::manual_seed(4);
   Problem p(kImage);

@@ -11,45 +11,34 @@ struct Group : torch::nn::Module {};
 
 }  // namespace
 
-ClipAttention::ClipAttention(const ClipConfig& config) : num_heads_(config.num_attention_heads) {
-  const int64_t dim = config.hidden_size;
-  q_proj_ = register_module("q_proj", std::make_shared<PlainLinear>(dim, dim, true, kUnplaced));
-  k_proj_ = register_module("k_proj", std::make_shared<PlainLinear>(dim, dim, true, kUnplaced));
-  v_proj_ = register_module("v_proj", std::make_shared<PlainLinear>(dim, dim, true, kUnplaced));
-  out_proj_ = register_module("out_proj", std::make_shared<PlainLinear>(dim, dim, true, kUnplaced));
-}
+ClipAttention::ClipAttention(const ClipConfig& config)
+    : num_heads_(config.num_attention_heads),
+      q_proj_(register_module("q_proj", std::make_shared<Linear>(config.hidden_size, config.hidden_size))),
+      k_proj_(register_module("k_proj", std::make_shared<Linear>(config.hidden_size, config.hidden_size))),
+      v_proj_(register_module("v_proj", std::make_shared<Linear>(config.hidden_size, config.hidden_size))),
+      out_proj_(register_module("out_proj", std::make_shared<Linear>(config.hidden_size, config.hidden_size))),
+      qkv_({q_proj_, k_proj_, v_proj_}) {}
 
 torch::Tensor ClipAttention::forward(const torch::Tensor& x_BLD) const {
   const auto heads = [&](const torch::Tensor& projected_BLD) {  // [B, H, L, K]
     return projected_BLD.unflatten(-1, {num_heads_, -1}).transpose(1, 2);
   };
-  torch::Tensor q, k, v, weights_NK, biases_N;
-  if (!at::GradMode::is_enabled()) {
-    weights_NK = stacked({q_proj_->weight, k_proj_->weight, v_proj_->weight});
-    biases_N = stacked({q_proj_->bias, k_proj_->bias, v_proj_->bias});
-  }
-  if (weights_NK.defined() && biases_N.defined()) {
-    const std::vector<torch::Tensor> parts = linear_rows(x_BLD, weights_NK, biases_N).chunk(3, -1);
-    q = heads(parts[0]), k = heads(parts[1]), v = heads(parts[2]);
-  } else {
-    q = heads(q_proj_->forward(x_BLD)), k = heads(k_proj_->forward(x_BLD)), v = heads(v_proj_->forward(x_BLD));
-  }
+  const std::vector<torch::Tensor> parts = qkv_.apply_each(x_BLD);
+  const torch::Tensor q = heads(parts[0]), k = heads(parts[1]), v = heads(parts[2]);
   const torch::Tensor attended_BHLK =
       at::scaled_dot_product_attention(q, k, v, {}, /*dropout_p=*/0.0, /*is_causal=*/true);
-  return out_proj_->forward(attended_BHLK.transpose(1, 2).flatten(2));
+  return out_proj_->apply(attended_BHLK.transpose(1, 2).flatten(2));
 }
 
 ClipMlp::ClipMlp(const ClipConfig& config) : quick_gelu_(config.hidden_act == "quick_gelu") {
-  fc1_ = register_module("fc1",
-                         std::make_shared<PlainLinear>(config.hidden_size, config.intermediate_size, true, kUnplaced));
-  fc2_ = register_module("fc2",
-                         std::make_shared<PlainLinear>(config.intermediate_size, config.hidden_size, true, kUnplaced));
+  fc1_ = register_module("fc1", std::make_shared<Linear>(config.hidden_size, config.intermediate_size));
+  fc2_ = register_module("fc2", std::make_shared<Linear>(config.intermediate_size, config.hidden_size));
 }
 
 torch::Tensor ClipMlp::forward(const torch::Tensor& x_BLD) const {
-  const torch::Tensor hidden = fc1_->forward(x_BLD);
+  const torch::Tensor hidden = fc1_->apply(x_BLD);
   // 1.702: the sigmoid's slope that comes nearest to GELU (Hendrycks and Gimpel 2016, section 2).
-  return fc2_->forward(quick_gelu_ ? hidden * torch::sigmoid(1.702 * hidden) : torch::gelu(hidden));
+  return fc2_->apply(quick_gelu_ ? hidden * torch::sigmoid(1.702 * hidden) : torch::gelu(hidden));
 }
 
 ClipLayer::ClipLayer(const ClipConfig& config) {

@@ -11,6 +11,7 @@
 #include <torch/types.h>
 
 #include "models/clip/config.h"
+#include "nn/joint_linear.h"
 #include "nn/plain_layers.h"
 #include "parallel/flat_model.h"
 
@@ -27,7 +28,8 @@ struct ClipAttention : torch::nn::Module {
 
  private:
   int64_t num_heads_;
-  std::shared_ptr<PlainLinear> q_proj_, k_proj_, v_proj_, out_proj_;
+  std::shared_ptr<Linear> q_proj_, k_proj_, v_proj_, out_proj_;
+  JointLinear qkv_;
 };
 
 struct ClipMlp : torch::nn::Module {
@@ -36,7 +38,7 @@ struct ClipMlp : torch::nn::Module {
 
  private:
   bool quick_gelu_;
-  std::shared_ptr<PlainLinear> fc1_, fc2_;
+  std::shared_ptr<Linear> fc1_, fc2_;
 };
 
 struct ClipLayer : torch::nn::Module {

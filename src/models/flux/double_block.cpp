@@ -1,10 +1,28 @@
+// The double block, phase by phase. Both streams go through the same steps with weights of their own; they meet in one
+// attention over the T + I tokens.
+//
+// Forward, per stream:
+//   1. norm_and_qkv       normed1_RD = norm(x) modulated;  qkv_RE = normed1 Wqkv
+//   2. compute_attention  q, k, v [B, H, T + I, K] from both streams' qkv (bias, QK norm, rope);  attention
+//   3. compute_mlp        projected_RD = merged Wproj;  middle = x + gate1 * (projected + bias);
+//                         normed2_RD = norm(middle) modulated;  hidden_RF = normed2 Win;
+//                         activated_RF = gelu(hidden + bias);  out_RD = activated Wout
+//   4. finish             block output = middle + gate2 * (out + bias)
+//
+// Backward first runs 1 to 3 again for whatever `Keep` dropped, which is the same code with the same kernels, so that
+// all modes give the same bits; then it walks 4 to 1. The gradient of a stream's residual lives in one buffer d_BLD
+// that grows in place, and a branch's gradient in another, branch_BLD, whose memory the next step takes over.
+//
+// A product's bias is not added by the product: the kernel that reads its output adds it in the same pass, and returns
+// the bias's gradient on the way back. Weight gradients come after input gradients where ranks share the block, so
+// that they run while the sum over the ranks is on its way.
 #include "models/flux/double_block.h"
 
 #include "kernels/gate_residual/gate_residual.h"
 #include "kernels/gelu/gelu.h"
 #include "kernels/norm_modulate/norm_modulate.h"
 #include "kernels/qk_norm_rope/qk_norm_rope.h"
-#include "nn/gemm.h"
+#include "parallel/tensor_parallel.h"
 
 namespace millrace::flux {
 namespace {
@@ -54,47 +72,53 @@ DoubleBlock::Streams DoubleBlock::forward(const BlockContext& context, const Str
   if (saved && keep != Keep::kAll) {
     drop(work.img, keep);
     drop(work.txt, keep);
-    work.q_BHLD = work.k_BHLD = work.v_BHLD = torch::Tensor();
+    work.q_BHLK = work.k_BHLK = work.v_BHLK = torch::Tensor();
     if (keep == Keep::kInputs) work.attention = {};
   }
   return out;
 }
 
+// Norms' statistics stay with the outputs: they are small, and the norm's backward pass reads them.
 void DoubleBlock::drop(StreamSaved& saved, Keep keep) {
   const StreamSaved all = saved;
   saved = {};
   saved.x_BLD = all.x_BLD;
   if (keep == Keep::kInputs) return;
-  saved.mean1_BL = all.mean1_BL, saved.rstd1_BL = all.rstd1_BL, saved.qkv_RE = all.qkv_RE;
-  saved.projected_RD = all.projected_RD, saved.middle_BLD = all.middle_BLD;
-  saved.mean2_BL = all.mean2_BL, saved.rstd2_BL = all.rstd2_BL;
-  saved.hidden_RM = all.hidden_RM, saved.out_RD = all.out_RD;
+  saved.mean1_BL = all.mean1_BL, saved.rstd1_BL = all.rstd1_BL;
+  saved.qkv_RE = all.qkv_RE, saved.qkv_pass = all.qkv_pass;
+  saved.projected_RD = all.projected_RD, saved.proj_pass = all.proj_pass;
+  saved.middle_BLD = all.middle_BLD, saved.mean2_BL = all.mean2_BL, saved.rstd2_BL = all.rstd2_BL;
+  saved.hidden_RF = all.hidden_RF, saved.in_pass = all.in_pass;
+  saved.out_RD = all.out_RD, saved.out_pass = all.out_pass;
 }
 
+// From both streams' x_BLD to attention.out [B, H, T + I, K].
 void DoubleBlock::compute_attention(const BlockContext& context, Saved& saved) {
   norm_and_qkv(context, txt_, saved.txt);
   norm_and_qkv(context, img_, saved.img);
-  if (!saved.q_BHLD.defined()) {
+  if (!saved.q_BHLK.defined()) {
     const int64_t batch = saved.img.x_BLD.size(0), tokens = saved.img.x_BLD.size(1) + saved.txt.x_BLD.size(1);
-    for (torch::Tensor* part : {&saved.q_BHLD, &saved.k_BHLD, &saved.v_BHLD}) {
+    for (torch::Tensor* part : {&saved.q_BHLK, &saved.k_BHLK, &saved.v_BHLK}) {
       *part = torch::empty({batch, context.num_heads, tokens, context.head_dim}, saved.img.x_BLD.options());
     }
+    // Each stream writes its own rows of q, k and v: text tokens first, image tokens from T on.
     const auto place = [&](const Stream& stream, const StreamSaved& part, int64_t token_begin) {
       const SelfAttention& attn = *stream.attn;
       const int64_t own_tokens = part.x_BLD.size(1);
       const RopeTable rope = context.rope.rows(token_begin, own_tokens);
-      qk_norm_rope_forward({part.qkv_RE.view({batch, own_tokens, -1}), attn.qkv->bias, attn.norm->query_norm->scale,
+      qk_norm_rope_forward({part.qkv_RE.view({batch, own_tokens, -1}), attn.qkv->bias(), attn.norm->query_norm->scale,
                             attn.norm->key_norm->scale, rope.cos_LP, rope.sin_LP, context.qk_norm_eps, token_begin,
-                            saved.q_BHLD, saved.k_BHLD, saved.v_BHLD});
+                            saved.q_BHLK, saved.k_BHLK, saved.v_BHLK});
     };
     place(txt_, saved.txt, 0);
     place(img_, saved.img, context.num_text_tokens);
   }
   if (!saved.attention.out_BHLD.defined()) {
-    saved.attention = attention_forward(saved.q_BHLD, saved.k_BHLD, saved.v_BHLD);
+    saved.attention = attention_forward(saved.q_BHLK, saved.k_BHLK, saved.v_BHLK);
   }
 }
 
+// From x_BLD to qkv_RE, still without its bias.
 void DoubleBlock::norm_and_qkv(const BlockContext& context, const Stream& stream, StreamSaved& saved) {
   const torch::Tensor& x = saved.x_BLD;
   if (!saved.normed1_RD.defined()) {
@@ -106,24 +130,30 @@ void DoubleBlock::norm_and_qkv(const BlockContext& context, const Stream& stream
     saved.normed1_RD = rows(normed_BLD);
   }
   if (!saved.qkv_RE.defined()) {
-    saved.qkv_RE = torch::empty({saved.normed1_RD.size(0), stream.attn->qkv->weight.size(0)}, x.options());
-    linear_forward(saved.qkv_RE, saved.normed1_RD, stream.attn->qkv->weight);
+    const Linear& qkv = *stream.attn->qkv;
+    saved.qkv_RE = torch::empty({saved.normed1_RD.size(0), qkv.out_features()}, x.options());
+    qkv.forward(saved.qkv_RE, saved.normed1_RD, &saved.qkv_pass);
   }
 }
 
+// From the stream's rows of attention's output, tokens [token_begin, token_begin + L), to the MLP's out_RD, still
+// without its bias.
 void DoubleBlock::compute_mlp(const BlockContext& context, const Stream& stream, StreamSaved& saved,
                               const Attention& attention, int64_t token_begin) {
   const torch::Tensor& x = saved.x_BLD;
   const int64_t batch = x.size(0), tokens = x.size(1), hidden_size = x.size(2);
-  if (!saved.merged_RD.defined()) {
-    const torch::Tensor own_BLHD = attention.out_BHLD.narrow(2, token_begin, tokens).transpose(1, 2);
-    saved.merged_RD = own_BLHD.reshape({batch * tokens, context.num_heads * context.head_dim});
+  // The stream's rows of [B, H, T + I, K], heads beside each other: [R, W].
+  if (!saved.merged_RW.defined()) {
+    const torch::Tensor own_BLHK = attention.out_BHLD.narrow(2, token_begin, tokens).transpose(1, 2);
+    saved.merged_RW = own_BLHK.reshape({batch * tokens, context.num_heads * context.head_dim});
   }
+  // Each rank's heads give a share of the projection; the same for the MLP's channels below.
   if (!saved.projected_RD.defined()) {
     saved.projected_RD = torch::empty({batch * tokens, hidden_size}, x.options());
-    linear_forward(saved.projected_RD, saved.merged_RD, stream.attn->proj->weight);
-    sum_over_tp(context, saved.projected_RD).wait();
+    stream.attn->proj->forward(saved.projected_RD, saved.merged_RW, &saved.proj_pass);
+    sum_over_tp(context.tp, saved.projected_RD).wait();
   }
+  // The attention's residual and the MLP's norm in one pass over each row.
   if (!saved.normed2_RD.defined()) {
     const ModulationViews first = modulation_views(context.modulation_BM, stream.modulation_begin, hidden_size);
     const ModulationViews second =
@@ -132,60 +162,68 @@ void DoubleBlock::compute_mlp(const BlockContext& context, const Stream& stream,
     torch::Tensor normed_BLD = torch::empty_like(middle_BLD);
     saved.mean2_BL = torch::empty({batch, tokens}, x.options().dtype(torch::kFloat32));
     saved.rstd2_BL = torch::empty_like(saved.mean2_BL);
-    gate_residual_norm_forward({x, saved.projected_RD.view(x.sizes()), first.gate_BD, stream.attn->proj->bias,
+    gate_residual_norm_forward({x, saved.projected_RD.view(x.sizes()), first.gate_BD, stream.attn->proj->bias(),
                                 second.shift_BD, second.scale_BD, kLayerNormEps, middle_BLD, normed_BLD, saved.mean2_BL,
                                 saved.rstd2_BL});
     saved.middle_BLD = middle_BLD;
     saved.normed2_RD = rows(normed_BLD);
   }
-  if (!saved.hidden_RM.defined()) {
-    saved.hidden_RM = torch::empty({batch * tokens, stream.mlp->in->weight.size(0)}, x.options());
-    linear_forward(saved.hidden_RM, saved.normed2_RD, stream.mlp->in->weight);
+  if (!saved.hidden_RF.defined()) {
+    saved.hidden_RF = torch::empty({batch * tokens, stream.mlp->in->out_features()}, x.options());
+    stream.mlp->in->forward(saved.hidden_RF, saved.normed2_RD, &saved.in_pass);
   }
-  if (!saved.activated_RM.defined()) {
-    saved.activated_RM = torch::empty_like(saved.hidden_RM);
-    gelu_forward(one_batch(saved.hidden_RM), stream.mlp->in->bias, one_batch(saved.activated_RM));
+  if (!saved.activated_RF.defined()) {
+    saved.activated_RF = torch::empty_like(saved.hidden_RF);
+    gelu_forward(one_batch(saved.hidden_RF), stream.mlp->in->bias(), one_batch(saved.activated_RF));
   }
   if (!saved.out_RD.defined()) {
     saved.out_RD = torch::empty_like(saved.projected_RD);
-    linear_forward(saved.out_RD, saved.activated_RM, stream.mlp->out->weight);
-    sum_over_tp(context, saved.out_RD).wait();
+    stream.mlp->out->forward(saved.out_RD, saved.activated_RF, &saved.out_pass);
+    sum_over_tp(context.tp, saved.out_RD).wait();
   }
 }
 
+// The MLP's residual: the stream's output, a new tensor, as the input may be kept.
 torch::Tensor DoubleBlock::finish(const BlockContext& context, const Stream& stream, const StreamSaved& saved) {
   const int64_t hidden_size = saved.x_BLD.size(2);
   const ModulationViews mod =
       modulation_views(context.modulation_BM, stream.modulation_begin + 3 * hidden_size, hidden_size);
   torch::Tensor out_BLD = torch::empty_like(saved.middle_BLD);
-  gate_residual_forward(saved.middle_BLD, saved.out_RD.view(out_BLD.sizes()), mod.gate_BD, stream.mlp->out->bias,
+  gate_residual_forward(saved.middle_BLD, saved.out_RD.view(out_BLD.sizes()), mod.gate_BD, stream.mlp->out->bias(),
                         out_BLD);
   return out_BLD;
 }
 
 DoubleBlock::Streams DoubleBlock::backward(const BlockContext& context, Saved& saved, Streams dout) {
+  // Whatever was dropped, again.
   compute_attention(context, saved);
   compute_mlp(context, txt_, saved.txt, saved.attention, 0);
   compute_mlp(context, img_, saved.img, saved.attention, context.num_text_tokens);
 
-  torch::Tensor dattention_BLHD =
+  // Residuals, MLPs and projections: each stream writes its rows of the gradient of attention's output.
+  torch::Tensor dattention_BLHK =
       torch::empty_like(saved.attention.out_BHLD.transpose(1, 2), torch::MemoryFormat::Contiguous);
-  backward_mlp(context, txt_, saved.txt, dout.txt_BTD, dattention_BLHD, 0);
-  backward_mlp(context, img_, saved.img, dout.img_BID, dattention_BLHD, context.num_text_tokens);
+  backward_mlp(context, txt_, saved.txt, dout.txt_BTD, dattention_BLHK, 0);
+  backward_mlp(context, img_, saved.img, dout.img_BID, dattention_BLHK, context.num_text_tokens);
+
+  // Attention, of both streams at once: dq, dk and dv [B, H, T + I, K].
   const AttentionGradients grads =
-      attention_backward(dattention_BLHD.transpose(1, 2), saved.q_BHLD, saved.k_BHLD, saved.v_BHLD, saved.attention);
+      attention_backward(dattention_BLHK.transpose(1, 2), saved.q_BHLK, saved.k_BHLK, saved.v_BHLK, saved.attention);
   if (context.dangle_BLP.defined()) {
-    add_angle_gradient(context.dangle_BLP, saved.q_BHLD, grads.dq_BHLD);
-    add_angle_gradient(context.dangle_BLP, saved.k_BHLD, grads.dk_BHLD);
+    add_angle_gradient(context.dangle_BLP, saved.q_BHLK, grads.dq_BHLD);
+    add_angle_gradient(context.dangle_BLP, saved.k_BHLK, grads.dk_BHLD);
   }
+
+  // QK norm, qkv and the first norm, again stream by stream.
   backward_qkv(context, txt_, saved.txt, grads, dout.txt_BTD, 0);
   backward_qkv(context, img_, saved.img, grads, dout.img_BID, context.num_text_tokens);
   return dout;
 }
 
-// From the gradient of the stream's output to that of its middle (in place in d_BLD) and of the attention's output.
-void DoubleBlock::backward_mlp(const BlockContext& context, Stream& stream, const StreamSaved& saved,
-                               torch::Tensor& d_BLD, torch::Tensor& dattention_BLHD, int64_t token_begin) {
+// From the gradient of the stream's output to that of the attention's output, and in place in d_BLD to that of middle,
+// which by the residual is also the part of x's gradient that bypasses the attention.
+void DoubleBlock::backward_mlp(const BlockContext& context, Stream& stream, StreamSaved& saved, torch::Tensor& d_BLD,
+                               torch::Tensor& dattention_BLHK, int64_t token_begin) {
   const int64_t hidden_size = d_BLD.size(2), batch = d_BLD.size(0), tokens = d_BLD.size(1);
   const ModulationViews first = modulation_views(context.modulation_BM, stream.modulation_begin, hidden_size);
   const ModulationViews second =
@@ -195,53 +233,65 @@ void DoubleBlock::backward_mlp(const BlockContext& context, Stream& stream, cons
       modulation_views(context.dmodulation_BM, stream.modulation_begin + 3 * hidden_size, hidden_size);
   Linear& in = *stream.mlp->in;
   Linear& out = *stream.mlp->out;
+  Linear& proj = *stream.attn->proj;
 
+  // The MLP's residual: branch_BLD becomes the gradient of out_RD, d_BLD stays that of middle so far.
   torch::Tensor branch_BLD = torch::empty_like(d_BLD);
-  gate_residual_backward(d_BLD, saved.out_RD.view(d_BLD.sizes()), second.gate_BD, out.bias, branch_BLD, dsecond.gate_BD,
-                         out.bias.grad(), /*accumulate_dbias=*/true);
-  linear_backward_weight(out.weight.grad(), rows(branch_BLD), saved.activated_RM);
-  torch::Tensor dhidden_RM = torch::empty_like(saved.hidden_RM);
-  linear_backward_input(dhidden_RM, rows(branch_BLD), out.weight);
-  gelu_backward(one_batch(dhidden_RM), one_batch(saved.hidden_RM), in.bias, one_batch(dhidden_RM), in.bias.grad(),
+  gate_residual_backward(d_BLD, saved.out_RD.view(d_BLD.sizes()), second.gate_BD, out.bias(), branch_BLD,
+                         dsecond.gate_BD, out.bias_gradient(), /*accumulate_dbias=*/true);
+
+  // The MLP: dhidden_RF is first the gradient of activated_RF, then of hidden_RF.
+  out.backward_weight(rows(branch_BLD), saved.activated_RF, &saved.out_pass);
+  torch::Tensor dhidden_RF = torch::empty_like(saved.hidden_RF);
+  out.backward_input(dhidden_RF, rows(branch_BLD), /*accumulate=*/false, &saved.out_pass);
+  gelu_backward(one_batch(dhidden_RF), one_batch(saved.hidden_RF), in.bias(), one_batch(dhidden_RF), in.bias_gradient(),
                 /*accumulate_dbias=*/true);
-  torch::Tensor dnormed_RD = rows(branch_BLD);
-  linear_backward_input(dnormed_RD, dhidden_RM, in.weight);
-  Work sum = sum_over_tp(context, dnormed_RD);
-  linear_backward_weight(in.weight.grad(), dhidden_RM, saved.normed2_RD);
+  torch::Tensor dnormed_RD = rows(branch_BLD);  // out_RD's gradient has been read: its memory takes normed2's
+  in.backward_input(dnormed_RD, dhidden_RF, /*accumulate=*/false, &saved.in_pass);
+  Work sum = sum_over_tp(context.tp, dnormed_RD);
+  in.backward_weight(dhidden_RF, saved.normed2_RD, &saved.in_pass);
   sum.wait();
 
-  Linear& proj = *stream.attn->proj;
+  // The second norm and the attention's residual: d_BLD becomes the whole gradient of middle, branch_BLD that of
+  // projected_RD.
   gate_residual_norm_backward({branch_BLD, saved.middle_BLD, second.scale_BD, saved.mean2_BL, saved.rstd2_BL,
-                               saved.projected_RD.view(d_BLD.sizes()), first.gate_BD, proj.bias, d_BLD,
+                               saved.projected_RD.view(d_BLD.sizes()), first.gate_BD, proj.bias(), d_BLD,
                                dsecond.shift_BD, dsecond.scale_BD, /*dy_BLD=*/branch_BLD, dfirst.gate_BD,
-                               proj.bias.grad(), /*accumulate_dbias=*/true});
-  linear_backward_weight(proj.weight.grad(), rows(branch_BLD), saved.merged_RD);
-  torch::Tensor dmerged_RD = matrix_product(rows(branch_BLD), proj.weight);
-  dattention_BLHD.narrow(1, token_begin, tokens).copy_(dmerged_RD.view({batch, tokens, context.num_heads, -1}));
+                               proj.bias_gradient(), /*accumulate_dbias=*/true});
+
+  // The projection. dmerged_RW is this stream's rows of the gradient of attention's output.
+  proj.backward_weight(rows(branch_BLD), saved.merged_RW, &saved.proj_pass);
+  torch::Tensor dmerged_RW = torch::empty(saved.merged_RW.sizes(), saved.merged_RW.options());
+  proj.backward_input(dmerged_RW, rows(branch_BLD), /*accumulate=*/false, &saved.proj_pass);
+  dattention_BLHK.narrow(1, token_begin, tokens).copy_(dmerged_RW.view({batch, tokens, context.num_heads, -1}));
 }
 
 // From the gradients of queries, keys and values to that of the stream's input, added to d_BLD.
-void DoubleBlock::backward_qkv(const BlockContext& context, Stream& stream, const StreamSaved& saved,
+void DoubleBlock::backward_qkv(const BlockContext& context, Stream& stream, StreamSaved& saved,
                                const AttentionGradients& grads, torch::Tensor& d_BLD, int64_t token_begin) {
-  const int64_t hidden_size = d_BLD.size(2);
+  const int64_t hidden_size = d_BLD.size(2), batch = d_BLD.size(0), tokens = d_BLD.size(1);
   const ModulationViews mod = modulation_views(context.modulation_BM, stream.modulation_begin, hidden_size);
   const ModulationViews dmod = modulation_views(context.dmodulation_BM, stream.modulation_begin, hidden_size);
-  SelfAttention& attn = *stream.attn;
+  Linear& qkv = *stream.attn->qkv;
+  QkNorm& norm = *stream.attn->norm;
+
+  // Rope and QK norm: dqkv_RE from the stream's rows of dq, dk and dv. Every rank has other heads and all of the two
+  // scales, so that their gradients are sums over the ranks.
   torch::Tensor dqkv_RE = torch::empty_like(saved.qkv_RE);
-  const int64_t batch = d_BLD.size(0), tokens = d_BLD.size(1);
   const RopeTable rope = context.rope.rows(token_begin, tokens);
-  ScaleGradients scales(context, *attn.norm);
+  SharedGradients scales(context.tp, {norm.query_norm->scale.grad(), norm.key_norm->scale.grad()});
   qk_norm_rope_backward({grads.dq_BHLD, grads.dk_BHLD, grads.dv_BHLD, saved.qkv_RE.view({batch, tokens, -1}),
-                         attn.qkv->bias, attn.norm->query_norm->scale, attn.norm->key_norm->scale, rope.cos_LP,
-                         rope.sin_LP, context.qk_norm_eps, token_begin, dqkv_RE.view({batch, tokens, -1}),
-                         scales.query_D, scales.key_D, attn.qkv->bias.grad(),
-                         /*accumulate=*/true});
+                         qkv.bias(), norm.query_norm->scale, norm.key_norm->scale, rope.cos_LP, rope.sin_LP,
+                         context.qk_norm_eps, token_begin, dqkv_RE.view({batch, tokens, -1}), scales.target(0),
+                         scales.target(1), qkv.bias_gradient(), /*accumulate=*/true});
   scales.finish();
+
+  // qkv and the first norm, whose gradient joins what came by the residual.
   torch::Tensor dnormed_BLD = torch::empty_like(d_BLD);
   torch::Tensor dnormed_RD = rows(dnormed_BLD);
-  linear_backward_input(dnormed_RD, dqkv_RE, attn.qkv->weight);
-  Work sum = sum_over_tp(context, dnormed_RD);
-  linear_backward_weight(attn.qkv->weight.grad(), dqkv_RE, saved.normed1_RD);
+  qkv.backward_input(dnormed_RD, dqkv_RE, /*accumulate=*/false, &saved.qkv_pass);
+  Work sum = sum_over_tp(context.tp, dnormed_RD);
+  qkv.backward_weight(dqkv_RE, saved.normed1_RD, &saved.qkv_pass);
   sum.wait();
   norm_modulate_backward(dnormed_BLD, saved.x_BLD, mod.scale_BD, saved.mean1_BL, saved.rstd1_BL, d_BLD,
                          /*accumulate_dx=*/true, dmod.shift_BD, dmod.scale_BD);

@@ -1,4 +1,4 @@
-// FLUX's double block: text and image streams with weights of their own, joined in one attention.
+// FLUX's double block: text and image streams with weights of their own, joined in one attention. Letters: layers.h.
 #pragma once
 
 #include "models/flux/layers.h"
@@ -12,14 +12,18 @@ class DoubleBlock : public torch::nn::Module {
   // how many ranks share the heads and the MLP.
   DoubleBlock(const FluxConfig& config, int64_t modulation_begin, int tp_size);
 
-  // One stream's tensors, as far as they are kept. R = B * stream tokens.
+  // One stream's tensors, in the order in which they are computed, as far as they are kept.
   struct StreamSaved {
-    torch::Tensor x_BLD, mean1_BL, rstd1_BL, normed1_RD, qkv_RE;
-    torch::Tensor merged_RD, projected_RD, middle_BLD, mean2_BL, rstd2_BL, normed2_RD, hidden_RM, activated_RM, out_RD;
+    torch::Tensor x_BLD;                                       // the block's input
+    torch::Tensor mean1_BL, rstd1_BL, normed1_RD, qkv_RE;      // norm before attention; its qkv, without bias
+    torch::Tensor merged_RW, projected_RD;                     // the stream's rows of attention's output; projected
+    torch::Tensor middle_BLD, mean2_BL, rstd2_BL, normed2_RD;  // after the attention's residual; norm before the MLP
+    torch::Tensor hidden_RF, activated_RF, out_RD;             // MLP: before GELU, after it, output
+    LinearPass qkv_pass, proj_pass, in_pass, out_pass;         // what adapters keep, with the outputs
   };
   struct Saved {
     StreamSaved img, txt;
-    torch::Tensor q_BHLD, k_BHLD, v_BHLD;
+    torch::Tensor q_BHLK, k_BHLK, v_BHLK;  // of both streams, text first
     Attention attention;
   };
 
@@ -28,7 +32,7 @@ class DoubleBlock : public torch::nn::Module {
   };
   // saved may be null (inference).
   Streams forward(const BlockContext& context, const Streams& x, Saved* saved, Keep keep);
-  // Adds the parameters' gradients, writes this block's part of dmodulation, returns the gradient of x. dout is
+  // Adds the gradients of what is trained, writes this block's part of dmodulation, returns the gradient of x. dout is
   // overwritten. Afterwards saved holds whatever was computed again; the caller drops it.
   Streams backward(const BlockContext& context, Saved& saved, Streams dout);
 
@@ -53,10 +57,10 @@ class DoubleBlock : public torch::nn::Module {
   torch::Tensor finish(const BlockContext& context, const Stream& stream, const StreamSaved& saved);
   static void drop(StreamSaved& saved, Keep keep);
 
-  void backward_mlp(const BlockContext& context, Stream& stream, const StreamSaved& saved, torch::Tensor& d_BLD,
-                    torch::Tensor& dattention_BLHD, int64_t token_begin);
-  void backward_qkv(const BlockContext& context, Stream& stream, const StreamSaved& saved,
-                    const AttentionGradients& grads, torch::Tensor& d_BLD, int64_t token_begin);
+  void backward_mlp(const BlockContext& context, Stream& stream, StreamSaved& saved, torch::Tensor& d_BLD,
+                    torch::Tensor& dattention_BLHK, int64_t token_begin);
+  void backward_qkv(const BlockContext& context, Stream& stream, StreamSaved& saved, const AttentionGradients& grads,
+                    torch::Tensor& d_BLD, int64_t token_begin);
 
   Stream img_, txt_;
 };

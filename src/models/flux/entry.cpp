@@ -87,6 +87,7 @@ ModelEntry entry() {
           {"flux"},
           {Naming::kBfl, Naming::kDiffusers, Naming::kTorchtitan},
           {},
+          kTransformerPrefix,
           detect_naming,
           [](const nlohmann::json& json, const std::string& place) -> std::unique_ptr<ModelDescription> {
             return std::make_unique<Description>(config_from_json(json, place));
@@ -94,6 +95,10 @@ ModelEntry entry() {
           [](const ShapeMap& theirs, Naming naming, const std::string& place) -> std::unique_ptr<ModelDescription> {
             return std::make_unique<Description>(config_from_shapes(theirs, naming, place));
           }};
+}
+
+std::unique_ptr<ModelDescription> describe(const FluxConfig& sizes) {
+  return std::make_unique<Description>(sizes);
 }
 
 }  // namespace millrace::flux

@@ -1,10 +1,15 @@
 // This model's row in the table of models.
 #pragma once
 
+#include <memory>
+
+#include "models/flux/config.h"
 #include "models/model_table.h"
 
 namespace millrace::flux {
 
 ModelEntry entry();
+// FLUX of these sizes.
+std::unique_ptr<ModelDescription> describe(const FluxConfig& sizes);
 
 }  // namespace millrace::flux

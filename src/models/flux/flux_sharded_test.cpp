@@ -38,9 +38,9 @@ constexpr int64_t kBatch = 2, kTokens = 11;
 
 class ShardedFlux : public testing::Test {
  protected:
-  void make(const MeshShape& shape, FlatParametersOptions options = {}) {
+  void make(const MeshShape& shape, FlatParametersOptions options = {}, bool training = true) {
     ranks_ = fake(shape.size(), 0, {.shape = shape});
-    options.training = true;
+    options.training = training;
     options.mesh = &ranks_->mesh();
     model_ = std::make_shared<Flux>(odd_config(), options);
   }
@@ -108,6 +108,25 @@ TEST_F(ShardedFlux, TensorParallelSumsFollowTheFormula) {
       EXPECT_EQ(traffic(MeshAxis::kWorld, Collective::kAllGather).calls, 0);
     }
   }
+}
+
+// A frozen model gathers as a trained one does and sends no gradient, of the scales that ranks share neither.
+TEST_F(ShardedFlux, AFrozenModelSendsNoGradients) {
+  for (const MeshShape& shape : {MeshShape{.dp_shard = 2}, {.dp_replicate = 2}, {.dp_replicate = 2, .dp_shard = 2}}) {
+    make(shape, {}, /*training=*/false);
+    step(Keep::kOutputs, 2);
+    const int64_t all = model_->flat_parameters().layout().size(), last = model_->flat_parameters().units().back().size;
+    EXPECT_EQ(traffic(MeshAxis::kShard, Collective::kAllGather).payload_bytes,
+              shape.dp_shard > 1 ? 2 * (2 * all - last) * 4 : 0);
+    EXPECT_EQ(traffic(MeshAxis::kShard, Collective::kReduceScatter).calls, 0);
+    EXPECT_EQ(traffic(MeshAxis::kReplicate, Collective::kAllReduce).calls, 0);
+  }
+  make({.tp = 2}, {}, /*training=*/false);
+  step(Keep::kOutputs, 1);
+  const FluxConfig& config = model_->config();
+  const int64_t activation = kBatch * kTokens * config.hidden_size * 4;
+  EXPECT_EQ(traffic(MeshAxis::kTp, Collective::kAllReduce).payload_bytes,
+            2 * (2 * config.depth + config.depth_single_blocks) * activation);
 }
 
 TEST_F(ShardedFlux, BytesPerRankFallWithTheRanks) {

@@ -1,10 +1,14 @@
+#include <ATen/record_function.h>
 #include <gtest/gtest.h>
 
+#include <map>
 #include <nlohmann/json.hpp>
+#include <string>
 
 #include "base/error.h"
 #include "models/flux/model.h"
 #include "models/flux/weight_names.h"
+#include "nn/meta_memory.h"
 
 namespace millrace::flux {
 namespace {
@@ -116,6 +120,84 @@ TEST(Flux, BackwardAddsToTheGradients) {
     grads.push_back(model.flat_parameters().grad().clone());
   }
   EXPECT_LT((grads[1] - 2 * grads[0]).norm().item<double>(), 1e-5 * grads[1].norm().item<double>());
+}
+
+TEST(Flux, AFrozenModelHasTheSameInputGradientsBitForBit) {
+  const FluxConfig config = small_config(true);
+  Flux trained(config, {.training = true}), frozen(config, {});
+  randomize(trained);
+  frozen.flat_parameters().compute().copy_(trained.flat_parameters().compute());
+  const FluxInputs inputs = random_inputs(config, 2);
+  const torch::Tensor doutput = torch::randn({2, 6, config.out_channels});
+  for (const Keep keep : {Keep::kAll, Keep::kOutputs, Keep::kInputs}) {
+    FluxInputGradients expected, got;
+    for (const auto& [model, gradients] : {std::pair{&trained, &expected}, {&frozen, &got}}) {
+      Flux::Saved saved;
+      model->forward(inputs, &saved, keep);
+      model->backward(saved, doutput, gradients);
+    }
+    for (const auto part :
+         {&FluxInputGradients::img_BIC, &FluxInputGradients::img_ids_BIA, &FluxInputGradients::txt_BTX,
+          &FluxInputGradients::txt_ids_BTA, &FluxInputGradients::timesteps_B, &FluxInputGradients::y_BV,
+          &FluxInputGradients::guidance_B}) {
+      EXPECT_TRUE(at::equal(got.*part, expected.*part));
+      EXPECT_GT((got.*part).abs().max().item<float>(), 0);
+    }
+  }
+  for (const auto& item : frozen.named_parameters()) EXPECT_FALSE(item.value().grad().defined()) << item.key();
+  EXPECT_FALSE(frozen.flat_parameters().grad().defined());
+  EXPECT_FALSE(frozen.flat_parameters().master().defined());
+}
+
+// Calls of each operation while it lives, on this thread.
+class CountedOperations {
+ public:
+  CountedOperations()
+      : handle_(at::addThreadLocalCallback(
+            at::RecordFunctionCallback([](const at::RecordFunction& function) -> std::unique_ptr<at::ObserverContext> {
+              ++counts()[function.name()];
+              return nullptr;
+            }))) {
+    counts().clear();
+  }
+  ~CountedOperations() { at::removeCallback(handle_); }
+  CountedOperations(const CountedOperations&) = delete;
+  CountedOperations& operator=(const CountedOperations&) = delete;
+  int operator[](const std::string& name) const { return counts()[name]; }
+
+ private:
+  static std::map<std::string, int>& counts() {
+    static std::map<std::string, int> counts;
+    return counts;
+  }
+  at::CallbackHandle handle_;
+};
+
+// On tensors without memory, where every product is ATen's: weight gradients are the only ones that add to what is
+// there.
+TEST(Flux, AFrozenModelComputesAndKeepsNothingForItsWeightsGradients) {
+  const FluxConfig config = small_config();
+  const MetaParameters on_meta;
+  const auto measure = [&](bool training, int64_t* peak) {
+    MetaMemory memory;
+    Flux model(config, {.device = torch::kMeta, .training = training});
+    FluxInputs inputs = random_inputs(config, 2);
+    for (const auto part : {&FluxInputs::img_BIC, &FluxInputs::img_ids_BIA, &FluxInputs::txt_BTX,
+                            &FluxInputs::txt_ids_BTA, &FluxInputs::timesteps_B, &FluxInputs::y_BV}) {
+      inputs.*part = (inputs.*part).to(torch::kMeta);
+    }
+    Flux::Saved saved;
+    const torch::Tensor out = model.forward(inputs, &saved);
+    const CountedOperations operations;
+    model.backward(saved, torch::empty_like(out));
+    *peak = memory.peak().bytes;
+    return operations["aten::addmm_"];
+  };
+  int64_t trained_peak = 0, frozen_peak = 0;
+  EXPECT_GT(measure(true, &trained_peak), 0);
+  EXPECT_EQ(measure(false, &frozen_peak), 0);
+  Flux model(config, {.device = torch::kMeta});
+  EXPECT_LE(frozen_peak, trained_peak - model.flat_parameters().layout().size() * 4);
 }
 
 TEST(Flux, StartsAtAPredictionOfZeroAndAlikeOnEveryRun) {

@@ -26,15 +26,15 @@ MlpEmbedder::MlpEmbedder(int64_t in_dim, int64_t hidden_size)
     : in_layer(register_module("in_layer", std::make_shared<Linear>(in_dim, hidden_size))),
       out_layer(register_module("out_layer", std::make_shared<Linear>(hidden_size, hidden_size))) {}
 
-torch::Tensor MlpEmbedder::forward(const torch::Tensor& x_BI, Saved* saved) const {
-  const torch::Tensor hidden_BD = linear(*in_layer, x_BI);
-  if (saved) *saved = {x_BI, hidden_BD};
-  return linear(*out_layer, at::silu(hidden_BD));
+torch::Tensor MlpEmbedder::forward(const torch::Tensor& x_BN, Saved* saved) const {
+  const torch::Tensor hidden_BD = in_layer->apply(x_BN);
+  if (saved) *saved = {x_BN, hidden_BD};
+  return out_layer->apply(at::silu(hidden_BD));
 }
 
 torch::Tensor MlpEmbedder::backward(const torch::Tensor& dout_BD, const Saved& saved) {
-  const torch::Tensor dactivated_BD = linear_backward(*out_layer, dout_BD, at::silu(saved.hidden_BD));
-  return linear_backward(*in_layer, at::silu_backward(dactivated_BD, saved.hidden_BD), saved.x_BI);
+  const torch::Tensor dactivated_BD = out_layer->backward(dout_BD, at::silu(saved.hidden_BD));
+  return in_layer->backward(at::silu_backward(dactivated_BD, saved.hidden_BD), saved.x_BN);
 }
 
 ModulationViews modulation_views(const torch::Tensor& modulation_BM, int64_t begin, int64_t hidden_size) {
@@ -42,30 +42,10 @@ ModulationViews modulation_views(const torch::Tensor& modulation_BM, int64_t beg
           modulation_BM.narrow(1, begin + 2 * hidden_size, hidden_size)};
 }
 
-Work sum_over_tp(const BlockContext& context, const torch::Tensor& x) {
-  return context.tp ? context.tp->all_reduce(x) : Work();
-}
-
-ScaleGradients::ScaleGradients(const BlockContext& context, QkNorm& norm) : tp_(context.tp), norm_(norm) {
-  query_D = norm.query_norm->scale.grad();
-  key_D = norm.key_norm->scale.grad();
-  if (!tp_) return;
-  both_2D_ = torch::zeros({2, context.head_dim}, query_D.options().dtype(torch::kFloat32));
-  query_D = both_2D_[0];
-  key_D = both_2D_[1];
-}
-
-void ScaleGradients::finish() {
-  if (!tp_) return;
-  tp_->all_reduce(both_2D_).wait();
-  norm_.query_norm->scale.grad().add_(both_2D_[0]);
-  norm_.key_norm->scale.grad().add_(both_2D_[1]);
-}
-
-void add_angle_gradient(const torch::Tensor& dangle_BLP, const torch::Tensor& rotated_BHLD,
-                        const torch::Tensor& drotated_BHLD) {
+void add_angle_gradient(const torch::Tensor& dangle_BLP, const torch::Tensor& rotated_BHLK,
+                        const torch::Tensor& drotated_BHLK) {
   const auto pairs = [](const torch::Tensor& x) { return x.to(torch::kFloat32).unflatten(3, {-1, 2}); };
-  const torch::Tensor x = pairs(rotated_BHLD), dx = pairs(drotated_BHLD);
+  const torch::Tensor x = pairs(rotated_BHLK), dx = pairs(drotated_BHLK);
   const torch::Tensor turned = dx.select(4, 1) * x.select(4, 0) - dx.select(4, 0) * x.select(4, 1);
   dangle_BLP.add_(turned.sum(1));
 }

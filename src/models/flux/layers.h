@@ -1,4 +1,14 @@
 // The parts FLUX's blocks are made of. Modules hold parameters only; the blocks schedule the arithmetic.
+//
+// One legend of shape letters for all files of this folder (kernels/ and nn/ have their own: there D may be a head's
+// size):
+//   B samples, T text tokens, I image tokens, L tokens: T + I, text first, or those of one stream; R = B * L rows
+//   D hidden_size, H heads of this rank, K head_dim, P = K / 2 rope pairs
+//   W = H * K channels of this rank's heads, E = 3 W (q of all heads, then k, then v), F channels of this rank's MLP
+//   G = E + F columns out of a single block's linear1, J = W + F columns into its linear2
+//   M shift, scale and gate columns of all blocks' and the final layer's modulations
+//   C in_channels, X context_in_dim, V vec_in_dim, N features into an embedder, A axes of a position
+// Without tensor parallelism W = D, and F is the whole MLP. d is the gradient of what follows it.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -9,16 +19,10 @@
 #include "comm/group.h"
 #include "models/flux/config.h"
 #include "nn/linear.h"
+#include "nn/recompute.h"
 #include "nn/rope.h"
 
 namespace millrace::flux {
-
-// How much of a block's forward pass is kept for its backward pass (activation_checkpoint.mode).
-enum class Keep {
-  kAll,      // none: nothing is computed twice
-  kOutputs,  // selective: GEMM and attention outputs; norms, rope and GELU are computed again
-  kInputs,   // full: the block's input alone
-};
 
 struct Scale : torch::nn::Module {
   explicit Scale(int64_t dim);
@@ -31,7 +35,7 @@ struct QkNorm : torch::nn::Module {
 };
 
 struct SelfAttention : torch::nn::Module {
-  // attention_size: of this rank's heads together.
+  // attention_size: W.
   SelfAttention(int64_t hidden_size, int64_t attention_size, int64_t head_dim);
   std::shared_ptr<Linear> qkv, proj;
   std::shared_ptr<QkNorm> norm;
@@ -54,22 +58,23 @@ struct MlpEmbedder : torch::nn::Module {
   MlpEmbedder(int64_t in_dim, int64_t hidden_size);
 
   struct Saved {
-    torch::Tensor x_BI, hidden_BD;
+    torch::Tensor x_BN, hidden_BD;
   };
-  torch::Tensor forward(const torch::Tensor& x_BI, Saved* saved) const;
-  torch::Tensor backward(const torch::Tensor& dout_BD, const Saved& saved);  // returns dx_BI
+  torch::Tensor forward(const torch::Tensor& x_BN, Saved* saved) const;
+  torch::Tensor backward(const torch::Tensor& dout_BD, const Saved& saved);  // returns dx_BN
+  bool is_adapted() const { return in_layer->adapter() || out_layer->adapter(); }
 
   std::shared_ptr<Linear> in_layer, out_layer;
 };
 
-// What every block of one step shares. B batch, T text tokens, I image tokens, L = T + I, M all modulation outputs.
+// What every block of one step shares.
 struct BlockContext {
-  int64_t num_heads = 0;  // of this rank
-  int64_t head_dim = 0;
-  Group* tp = nullptr;  // the ranks that share each block's heads and MLP; null: this rank has them all
+  int64_t num_heads = 0;  // H
+  int64_t head_dim = 0;   // K
+  Group* tp = nullptr;    // the ranks that share each block's heads and MLP; null: this rank has them all
   double qk_norm_eps = 0;
-  int64_t num_text_tokens = 0;
-  RopeTable rope;                // over the L tokens, text first
+  int64_t num_text_tokens = 0;   // T
+  RopeTable rope;                // over the T + I tokens
   torch::Tensor modulation_BM;   // shift, scale, gate triples of every block, in block order
   torch::Tensor dmodulation_BM;  // their gradients, written by the blocks' backward passes
   torch::Tensor dangle_BLP;      // gradient of the rope angles, added to when defined (fp32)
@@ -81,28 +86,10 @@ struct ModulationViews {
 };
 ModulationViews modulation_views(const torch::Tensor& modulation_BM, int64_t begin, int64_t hidden_size);
 
-// Starts adding up the ranks' parts of a matrix product, in place; nothing without tensor parallelism.
-Work sum_over_tp(const BlockContext& context, const torch::Tensor& x);
-
-// Where the gradients of the QK norms' scales are added: to the parameters' own, or, where ranks have different
-// heads, to a buffer that finish() sums over them.
-class ScaleGradients {
- public:
-  ScaleGradients(const BlockContext& context, QkNorm& norm);
-  void finish();
-
-  torch::Tensor query_D, key_D;
-
- private:
-  Group* tp_;
-  QkNorm& norm_;
-  torch::Tensor both_2D_;
-};
-
 // Adds the gradient of the rope angles that rotated queries and keys and their gradients imply: for a pair rotated by
 // an angle, the derivative is the pair turned by a right angle.
-void add_angle_gradient(const torch::Tensor& dangle_BLP, const torch::Tensor& rotated_BHLD,
-                        const torch::Tensor& drotated_BHLD);
+void add_angle_gradient(const torch::Tensor& dangle_BLP, const torch::Tensor& rotated_BHLK,
+                        const torch::Tensor& drotated_BHLK);
 
 constexpr double kLayerNormEps = 1e-6;
 

@@ -11,6 +11,7 @@
 #include "models/flux/final_layer.h"
 #include "models/flux/shard_plan.h"
 #include "nn/timestep_embedding.h"
+#include "parallel/tensor_parallel.h"
 
 namespace millrace::flux {
 namespace {
@@ -92,7 +93,7 @@ torch::Tensor Flux::forward(const FluxInputs& inputs, Saved* saved, Keep keep) {
     const UnitUse use = flat_->forward_unit(0, trains);
     work.vec_BD = embed_vector(inputs, work, trains);
     const auto embed = [&](const Linear& layer, const torch::Tensor& x_BLC) {
-      return linear(layer, x_BLC.flatten(0, 1)).view({batch, x_BLC.size(1), h});
+      return layer.apply(x_BLC.flatten(0, 1)).view({batch, x_BLC.size(1), h});
     };
     streams = {embed(*img_in_, work.inputs.img_BIC), embed(*txt_in_, work.inputs.txt_BTX)};
   }
@@ -132,12 +133,11 @@ torch::Tensor Flux::forward(const FluxInputs& inputs, Saved* saved, Keep keep) {
                         context.modulation_BM.narrow(1, final_begin + h, h), kLayerNormEps, work.final_normed_BID,
                         work.final_mean_BI, work.final_rstd_BI);
   const UnitUse use = flat_->forward_unit(unit, trains);
-  return linear(*final_layer_->linear, work.final_normed_BID.flatten(0, 1)).view({batch, image_tokens, -1});
+  return final_layer_->linear->apply(work.final_normed_BID.flatten(0, 1)).view({batch, image_tokens, -1});
 }
 
 void Flux::backward(Saved& saved, const torch::Tensor& doutput_BIC, FluxInputGradients* input_gradients) {
   const torch::NoGradGuard no_grad;
-  MILLRACE_CHECK(flat_->grad().defined());
   BlockContext& context = saved.context;
   const int64_t h = config_.hidden_size, batch = doutput_BIC.size(0);
   const int64_t text_tokens = context.num_text_tokens, image_tokens = doutput_BIC.size(1);
@@ -152,8 +152,8 @@ void Flux::backward(Saved& saved, const torch::Tensor& doutput_BIC, FluxInputGra
   torch::Tensor dfinal_BID;
   {
     const UnitUse use = flat_->backward_unit(unit--);
-    dfinal_BID = linear_backward(*final_layer_->linear, cast(doutput_BIC, flat_->compute()).flatten(0, 1),
-                                 saved.final_normed_BID.flatten(0, 1))
+    dfinal_BID = final_layer_->linear
+                     ->backward(cast(doutput_BIC, flat_->compute()).flatten(0, 1), saved.final_normed_BID.flatten(0, 1))
                      .view({batch, image_tokens, h});
   }
   torch::Tensor dx_BLD = torch::zeros({batch, text_tokens + image_tokens, h}, dfinal_BID.options());
@@ -178,35 +178,48 @@ void Flux::backward(Saved& saved, const torch::Tensor& doutput_BIC, FluxInputGra
     saved.double_blocks[i] = {};
   }
 
-  const torch::Tensor dvec_BD = backward_modulation(saved);
-  const UnitUse use = flat_->backward_unit(0);
+  const bool wants_embedders = input_gradients != nullptr || embedders_train();
+  const torch::Tensor dvec_BD = backward_modulation(saved, wants_embedders);
+  const UnitUse use = flat_->backward_unit(0);  // by every rank, whether there is anything to compute or not
+  if (wants_embedders) backward_embedders(saved, dstreams, dvec_BD, input_gradients);
+  saved = {};
+}
+
+bool Flux::embedders_train() const {
+  return flat_->grad().defined() || img_in_->adapter() || txt_in_->adapter() || time_in_->is_adapted() ||
+         vector_in_->is_adapted() || (guidance_in_ && guidance_in_->is_adapted());
+}
+
+void Flux::backward_embedders(const Saved& saved, const DoubleBlock::Streams& dstreams, const torch::Tensor& dvec_BD,
+                              FluxInputGradients* input_gradients) {
   const bool wants_inputs = input_gradients != nullptr;
   const torch::Tensor dimg_BIC =
-      linear_backward(*img_in_, dstreams.img_BID.flatten(0, 1), saved.inputs.img_BIC.flatten(0, 1), wants_inputs);
+      img_in_->backward(dstreams.img_BID.flatten(0, 1), saved.inputs.img_BIC.flatten(0, 1), wants_inputs);
   const torch::Tensor dtxt_BTX =
-      linear_backward(*txt_in_, dstreams.txt_BTD.flatten(0, 1), saved.inputs.txt_BTX.flatten(0, 1), wants_inputs);
-  const torch::Tensor dtime_BF = time_in_->backward(dvec_BD, saved.time);
+      txt_in_->backward(dstreams.txt_BTD.flatten(0, 1), saved.inputs.txt_BTX.flatten(0, 1), wants_inputs);
+  const torch::Tensor dtime_BN = time_in_->backward(dvec_BD, saved.time);
   const torch::Tensor dy_BV = vector_in_->backward(dvec_BD, saved.vector);
-  torch::Tensor dguidance_BF;
-  if (guidance_in_) dguidance_BF = guidance_in_->backward(dvec_BD, saved.guidance);
+  torch::Tensor dguidance_BN;
+  if (guidance_in_) dguidance_BN = guidance_in_->backward(dvec_BD, saved.guidance);
+  if (!wants_inputs) return;
 
-  if (input_gradients) {
-    sum_over_tp(context, context.dangle_BLP).wait();
-    const torch::Tensor dids_BLA = rope_ids_gradient(context.dangle_BLP, config_.axes_dim, config_.theta);
-    const auto like_ids = [&](const torch::Tensor& dids, const torch::Tensor& ids) {
-      return ids.size(0) == batch ? dids.contiguous() : dids.sum(0, /*keepdim=*/true);
-    };
-    *input_gradients = {
-        dimg_BIC.view(saved.inputs.img_BIC.sizes()),
-        like_ids(dids_BLA.narrow(1, text_tokens, image_tokens), saved.inputs.img_ids_BIA),
-        dtxt_BTX.view(saved.inputs.txt_BTX.sizes()),
-        like_ids(dids_BLA.narrow(1, 0, text_tokens), saved.inputs.txt_ids_BTA),
-        timestep_embedding_backward(dtime_BF, saved.inputs.timesteps_B),
-        dy_BV,
-        guidance_in_ ? timestep_embedding_backward(dguidance_BF, saved.inputs.guidance_B) : torch::Tensor(),
-    };
-  }
-  saved = {};
+  // Rope's angles are linear in the positions: one gradient per token, of every rank's heads.
+  const int64_t batch = dstreams.img_BID.size(0);
+  const int64_t text_tokens = dstreams.txt_BTD.size(1), image_tokens = dstreams.img_BID.size(1);
+  sum_over_tp(tp_, saved.context.dangle_BLP).wait();
+  const torch::Tensor dids_BLA = rope_ids_gradient(saved.context.dangle_BLP, config_.axes_dim, config_.theta);
+  const auto like_ids = [&](const torch::Tensor& dids, const torch::Tensor& ids) {
+    return ids.size(0) == batch ? dids.contiguous() : dids.sum(0, /*keepdim=*/true);
+  };
+  *input_gradients = {
+      dimg_BIC.view(saved.inputs.img_BIC.sizes()),
+      like_ids(dids_BLA.narrow(1, text_tokens, image_tokens), saved.inputs.img_ids_BIA),
+      dtxt_BTX.view(saved.inputs.txt_BTX.sizes()),
+      like_ids(dids_BLA.narrow(1, 0, text_tokens), saved.inputs.txt_ids_BTA),
+      timestep_embedding_backward(dtime_BN, saved.inputs.timesteps_B),
+      dy_BV,
+      guidance_in_ ? timestep_embedding_backward(dguidance_BN, saved.inputs.guidance_B) : torch::Tensor(),
+  };
 }
 
 }  // namespace millrace::flux

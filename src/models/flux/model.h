@@ -3,8 +3,10 @@
 // The backward pass is written out: blocks keep, or compute again, exactly what activation_checkpoint.mode says, add
 // weight gradients straight into the flat gradient buffer, and reuse their memory. No autograd graph is built.
 //
-// Letters: B batch, I image tokens, T text tokens, L = T + I, C in_channels, X context_in_dim, V vec_in_dim, D
-// hidden_size, M all modulation outputs.
+// A model made without training is frozen: its backward pass computes gradients of inputs, and of adapters that layers
+// hold (nn/linear_adapter.h), and neither products nor memory for its own weights' gradients.
+//
+// Letters: layers.h.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -20,6 +22,7 @@
 #include "models/flux/double_block.h"
 #include "models/flux/layers.h"
 #include "models/flux/single_block.h"
+#include "nn/joint_linear.h"
 #include "parallel/flat_model.h"
 
 namespace millrace::flux {
@@ -44,7 +47,7 @@ class Flux : public FlatModel {
   Flux(const FluxConfig& config, const FlatParametersOptions& options);
 
   const FluxConfig& config() const { return config_; }
-  // backward() needs them; a model made for training has them already.
+  // For the gradients of the weights; a model made for training has them already.
   void allocate_gradients() { flat_->allocate_gradients(); }
 
   // Weights as the reference initialises them (Xavier-uniform projections over the whole fused matrix, N(0, 0.02)
@@ -57,7 +60,7 @@ class Flux : public FlatModel {
 
   // The velocity [B, I, C], in the compute dtype. With saved, keeps what backward needs, as `keep` says.
   torch::Tensor forward(const FluxInputs& inputs, Saved* saved = nullptr, Keep keep = Keep::kOutputs);
-  // Adds to the gradients of all parameters. Uses saved up. input_gradients, when given, are filled.
+  // Adds to the gradients of what is trained. Uses saved up. input_gradients, when given, are filled.
   void backward(Saved& saved, const torch::Tensor& doutput_BIC, FluxInputGradients* input_gradients = nullptr);
 
  private:
@@ -70,27 +73,26 @@ class Flux : public FlatModel {
   struct FinalLayer;
   std::shared_ptr<FinalLayer> final_layer_;
 
-  // The modulations of consecutive blocks as one matrix: a unit of their weights, then of their biases. On one rank
+  // The modulations of consecutive blocks as one product: a unit of their weights, then of their biases. On one rank
   // there is one such unit; in sharded models none is larger than a block, as it is gathered whole.
   struct ModulationUnit {
     size_t unit = 0;    // in flat_
     int64_t begin = 0;  // its first column of modulation_BM
-    int64_t num_outputs = 0;
-  };
-  struct ModulationMatrix {
-    torch::Tensor weight_ND, bias_N;
+    JointLinear joint;
   };
   std::vector<ModulationUnit> modulations_;
   size_t first_block_unit_ = 0;  // double blocks, single blocks, then the final layer
 
   std::vector<UnitSpec> unit_specs(bool sharded);
   void add_modulation_units(std::vector<UnitSpec>& specs, int64_t max_size);
-  // Views of a modulation unit's buffer.
-  ModulationMatrix modulation_matrix(const torch::Tensor& whole, const ModulationUnit& modulation) const;
   torch::Tensor embed_vector(const FluxInputs& inputs, Saved& saved, bool keep);
   torch::Tensor modulate(const torch::Tensor& activated_vec_BD, bool keep);
-  // From dmodulation_BM to the gradient of vec_BD.
-  torch::Tensor backward_modulation(const Saved& saved);
+  // From dmodulation_BM to the gradients of the modulations' weights and, if wanted, to that of vec_BD.
+  torch::Tensor backward_modulation(const Saved& saved, bool wants_dvec);
+  // Something in the unit of embedders is trained: the backward pass has to reach it.
+  bool embedders_train() const;
+  void backward_embedders(const Saved& saved, const DoubleBlock::Streams& dstreams, const torch::Tensor& dvec_BD,
+                          FluxInputGradients* input_gradients);
 };
 
 struct Flux::Saved {

@@ -1,9 +1,24 @@
+// The single block, phase by phase. Text and image tokens are one sequence here, and attention and MLP read the same
+// norm, so that their products are one GEMM in and one out.
+//
+// Forward (compute, then the end of forward):
+//   1. normed_RD = norm(x) modulated
+//   2. fused_RG = normed Wlinear1: the first E columns are q, k and v, the other F the MLP's
+//   3. q, k, v [B, H, L, K] from the first E columns (bias, QK norm, rope);  attention
+//   4. joined_RJ = attention's output [R, W] beside gelu(the MLP's columns + bias) [R, F]
+//   5. out_RD = joined Wlinear2;  block output = x + gate * (out + bias)
+//
+// Backward first runs 1 to 5 again for whatever `Keep` dropped, then walks them back. Three buffers carry the
+// gradients: dout_BLD is the residual's and grows into x's; branch_BLD is out_RD's, later normed_RD's; djoined_RJ takes
+// over the memory of joined_RJ. Biases are added, and their gradients summed, by the kernels that read a product's
+// output.
 #include "models/flux/single_block.h"
 
 #include "kernels/gate_residual/gate_residual.h"
 #include "kernels/gelu/gelu.h"
 #include "kernels/norm_modulate/norm_modulate.h"
 #include "kernels/qk_norm_rope/qk_norm_rope.h"
+#include "parallel/tensor_parallel.h"
 
 namespace millrace::flux {
 
@@ -34,14 +49,15 @@ torch::Tensor SingleBlock::forward(const BlockContext& context, const torch::Ten
   compute(context, work);
   const ModulationViews mod = modulation_views(context.modulation_BM, modulation_begin_, x_BLD.size(2));
   torch::Tensor out_BLD = torch::empty_like(x_BLD);
-  gate_residual_forward(x_BLD, work.out_RD.view(x_BLD.sizes()), mod.gate_BD, linear2_->bias, out_BLD);
+  gate_residual_forward(x_BLD, work.out_RD.view(x_BLD.sizes()), mod.gate_BD, linear2_->bias(), out_BLD);
   if (saved && keep != Keep::kAll) {
     const Saved all = work;
     work = {};
     work.x_BLD = all.x_BLD;
     if (keep == Keep::kOutputs) {
-      work.mean_BL = all.mean_BL, work.rstd_BL = all.rstd_BL;
-      work.fused_RF = all.fused_RF, work.attention = all.attention, work.out_RD = all.out_RD;
+      work.mean_BL = all.mean_BL, work.rstd_BL = all.rstd_BL, work.attention = all.attention;
+      work.fused_RG = all.fused_RG, work.linear1_pass = all.linear1_pass;
+      work.out_RD = all.out_RD, work.linear2_pass = all.linear2_pass;
     }
   }
   return out_BLD;
@@ -58,78 +74,93 @@ void SingleBlock::compute(const BlockContext& context, Saved& saved) {
     norm_modulate_forward(x, mod.shift_BD, mod.scale_BD, kLayerNormEps, normed_BLD, saved.mean_BL, saved.rstd_BL);
     saved.normed_RD = normed_BLD.flatten(0, 1);
   }
-  if (!saved.fused_RF.defined()) {
-    saved.fused_RF = torch::empty({batch * tokens, linear1_->weight.size(0)}, x.options());
-    linear_forward(saved.fused_RF, saved.normed_RD, linear1_->weight);
+  if (!saved.fused_RG.defined()) {
+    saved.fused_RG = torch::empty({batch * tokens, linear1_->out_features()}, x.options());
+    linear1_->forward(saved.fused_RG, saved.normed_RD, &saved.linear1_pass);
   }
-  if (!saved.q_BHLD.defined()) {
-    for (torch::Tensor* part : {&saved.q_BHLD, &saved.k_BHLD, &saved.v_BHLD}) {
+  if (!saved.q_BHLK.defined()) {
+    for (torch::Tensor* part : {&saved.q_BHLK, &saved.k_BHLK, &saved.v_BHLK}) {
       *part = torch::empty({batch, context.num_heads, tokens, context.head_dim}, x.options());
     }
-    qk_norm_rope_forward({saved.fused_RF.narrow(1, 0, 3 * attention_size_).unflatten(0, {batch, tokens}),
-                          linear1_->bias.narrow(0, 0, 3 * attention_size_), norm_->query_norm->scale,
+    qk_norm_rope_forward({saved.fused_RG.narrow(1, 0, 3 * attention_size_).unflatten(0, {batch, tokens}),
+                          linear1_->bias().narrow(0, 0, 3 * attention_size_), norm_->query_norm->scale,
                           norm_->key_norm->scale, context.rope.cos_LP, context.rope.sin_LP, context.qk_norm_eps,
-                          /*offset=*/0, saved.q_BHLD, saved.k_BHLD, saved.v_BHLD});
+                          /*offset=*/0, saved.q_BHLK, saved.k_BHLK, saved.v_BHLK});
   }
   if (!saved.attention.out_BHLD.defined()) {
-    saved.attention = attention_forward(saved.q_BHLD, saved.k_BHLD, saved.v_BHLD);
+    saved.attention = attention_forward(saved.q_BHLK, saved.k_BHLK, saved.v_BHLK);
   }
-  if (!saved.joined_RC.defined()) {
-    saved.joined_RC = torch::empty({batch * tokens, attention_size_ + mlp_hidden_size_}, x.options());
-    saved.joined_RC.narrow(1, 0, attention_size_)
+  // Both halves are written where linear2 reads them.
+  if (!saved.joined_RJ.defined()) {
+    saved.joined_RJ = torch::empty({batch * tokens, attention_size_ + mlp_hidden_size_}, x.options());
+    saved.joined_RJ.narrow(1, 0, attention_size_)
         .view({batch, tokens, context.num_heads, context.head_dim})
         .copy_(saved.attention.out_BHLD.transpose(1, 2));
-    gelu_forward(saved.fused_RF.narrow(1, 3 * attention_size_, mlp_hidden_size_).unsqueeze(0),
-                 linear1_->bias.narrow(0, 3 * attention_size_, mlp_hidden_size_),
-                 saved.joined_RC.narrow(1, attention_size_, mlp_hidden_size_).unsqueeze(0));
+    gelu_forward(saved.fused_RG.narrow(1, 3 * attention_size_, mlp_hidden_size_).unsqueeze(0),
+                 linear1_->bias().narrow(0, 3 * attention_size_, mlp_hidden_size_),
+                 saved.joined_RJ.narrow(1, attention_size_, mlp_hidden_size_).unsqueeze(0));
   }
   if (!saved.out_RD.defined()) {
     saved.out_RD = torch::empty({batch * tokens, hidden_size}, x.options());
-    linear_forward(saved.out_RD, saved.joined_RC, linear2_->weight);
-    sum_over_tp(context, saved.out_RD).wait();
+    linear2_->forward(saved.out_RD, saved.joined_RJ, &saved.linear2_pass);
+    sum_over_tp(context.tp, saved.out_RD).wait();
   }
 }
 
 torch::Tensor SingleBlock::backward(const BlockContext& context, Saved& saved, torch::Tensor dout_BLD) {
-  compute(context, saved);
+  compute(context, saved);  // whatever was dropped, again
   const int64_t batch = dout_BLD.size(0), tokens = dout_BLD.size(1), hidden_size = dout_BLD.size(2);
+  const int64_t qkv_size = 3 * attention_size_;
   const ModulationViews mod = modulation_views(context.modulation_BM, modulation_begin_, hidden_size);
   const ModulationViews dmod = modulation_views(context.dmodulation_BM, modulation_begin_, hidden_size);
 
+  // The residual: branch_BLD becomes the gradient of out_RD.
   torch::Tensor branch_BLD = torch::empty_like(dout_BLD);
-  gate_residual_backward(dout_BLD, saved.out_RD.view(dout_BLD.sizes()), mod.gate_BD, linear2_->bias, branch_BLD,
-                         dmod.gate_BD, linear2_->bias.grad(), /*accumulate_dbias=*/true);
-  torch::Tensor branch_RD = branch_BLD.flatten(0, 1);
-  linear_backward_weight(linear2_->weight.grad(), branch_RD, saved.joined_RC);
-  torch::Tensor djoined_RC = saved.joined_RC;  // its last reader is done: reuse the memory
-  linear_backward_input(djoined_RC, branch_RD, linear2_->weight);
+  gate_residual_backward(dout_BLD, saved.out_RD.view(dout_BLD.sizes()), mod.gate_BD, linear2_->bias(), branch_BLD,
+                         dmod.gate_BD, linear2_->bias_gradient(), /*accumulate_dbias=*/true);
 
-  const AttentionGradients grads = attention_backward(djoined_RC.narrow(1, 0, attention_size_)
+  // linear2: the gradient of joined_RJ.
+  torch::Tensor branch_RD = branch_BLD.flatten(0, 1);
+  linear2_->backward_weight(branch_RD, saved.joined_RJ, &saved.linear2_pass);
+  torch::Tensor djoined_RJ = saved.joined_RJ;  // its last reader is done: reuse the memory
+  linear2_->backward_input(djoined_RJ, branch_RD, /*accumulate=*/false, &saved.linear2_pass);
+
+  // Attention, from the first W columns: dq, dk and dv [B, H, L, K].
+  const AttentionGradients grads = attention_backward(djoined_RJ.narrow(1, 0, attention_size_)
                                                           .view({batch, tokens, context.num_heads, context.head_dim})
                                                           .transpose(1, 2),
-                                                      saved.q_BHLD, saved.k_BHLD, saved.v_BHLD, saved.attention);
+                                                      saved.q_BHLK, saved.k_BHLK, saved.v_BHLK, saved.attention);
   if (context.dangle_BLP.defined()) {
-    add_angle_gradient(context.dangle_BLP, saved.q_BHLD, grads.dq_BHLD);
-    add_angle_gradient(context.dangle_BLP, saved.k_BHLD, grads.dk_BHLD);
+    add_angle_gradient(context.dangle_BLP, saved.q_BHLK, grads.dq_BHLD);
+    add_angle_gradient(context.dangle_BLP, saved.k_BHLK, grads.dk_BHLD);
   }
-  torch::Tensor dfused_RF = torch::empty_like(saved.fused_RF);
-  ScaleGradients scales(context, *norm_);
+
+  // Into dfused_RG: rope and QK norm write the first E columns, GELU the other F. The bias's gradient falls into the
+  // same two parts. Every rank has other heads and all of the two scales, so that their gradients are summed over the
+  // ranks.
+  torch::Tensor dfused_RG = torch::empty_like(saved.fused_RG);
+  const torch::Tensor dbias_G = linear1_->bias_gradient();
+  const auto dbias_part = [&](int64_t begin, int64_t size) {
+    return dbias_G.defined() ? dbias_G.narrow(0, begin, size) : torch::Tensor();
+  };
+  SharedGradients scales(context.tp, {norm_->query_norm->scale.grad(), norm_->key_norm->scale.grad()});
   qk_norm_rope_backward({grads.dq_BHLD, grads.dk_BHLD, grads.dv_BHLD,
-                         saved.fused_RF.narrow(1, 0, 3 * attention_size_).unflatten(0, {batch, tokens}),
-                         linear1_->bias.narrow(0, 0, 3 * attention_size_), norm_->query_norm->scale,
-                         norm_->key_norm->scale, context.rope.cos_LP, context.rope.sin_LP, context.qk_norm_eps,
-                         /*offset=*/0, dfused_RF.narrow(1, 0, 3 * attention_size_).unflatten(0, {batch, tokens}),
-                         scales.query_D, scales.key_D, linear1_->bias.grad().narrow(0, 0, 3 * attention_size_),
-                         /*accumulate=*/true});
-  gelu_backward(djoined_RC.narrow(1, attention_size_, mlp_hidden_size_).unsqueeze(0),
-                saved.fused_RF.narrow(1, 3 * attention_size_, mlp_hidden_size_).unsqueeze(0),
-                linear1_->bias.narrow(0, 3 * attention_size_, mlp_hidden_size_),
-                dfused_RF.narrow(1, 3 * attention_size_, mlp_hidden_size_).unsqueeze(0),
-                linear1_->bias.grad().narrow(0, 3 * attention_size_, mlp_hidden_size_), /*accumulate_dbias=*/true);
+                         saved.fused_RG.narrow(1, 0, qkv_size).unflatten(0, {batch, tokens}),
+                         linear1_->bias().narrow(0, 0, qkv_size), norm_->query_norm->scale, norm_->key_norm->scale,
+                         context.rope.cos_LP, context.rope.sin_LP, context.qk_norm_eps, /*offset=*/0,
+                         dfused_RG.narrow(1, 0, qkv_size).unflatten(0, {batch, tokens}), scales.target(0),
+                         scales.target(1), dbias_part(0, qkv_size), /*accumulate=*/true});
+  gelu_backward(djoined_RJ.narrow(1, attention_size_, mlp_hidden_size_).unsqueeze(0),
+                saved.fused_RG.narrow(1, qkv_size, mlp_hidden_size_).unsqueeze(0),
+                linear1_->bias().narrow(0, qkv_size, mlp_hidden_size_),
+                dfused_RG.narrow(1, qkv_size, mlp_hidden_size_).unsqueeze(0), dbias_part(qkv_size, mlp_hidden_size_),
+                /*accumulate_dbias=*/true);
   scales.finish();
-  linear_backward_input(branch_RD, dfused_RF, linear1_->weight);  // branch_BLD is now the gradient of the norm's output
-  Work sum = sum_over_tp(context, branch_RD);
-  linear_backward_weight(linear1_->weight.grad(), dfused_RF, saved.normed_RD);
+
+  // linear1 and the norm: branch_BLD becomes the gradient of normed_RD, and the norm adds x's to dout_BLD.
+  linear1_->backward_input(branch_RD, dfused_RG, /*accumulate=*/false, &saved.linear1_pass);
+  Work sum = sum_over_tp(context.tp, branch_RD);
+  linear1_->backward_weight(dfused_RG, saved.normed_RD, &saved.linear1_pass);
   sum.wait();
   norm_modulate_backward(branch_BLD, saved.x_BLD, mod.scale_BD, saved.mean_BL, saved.rstd_BL, dout_BLD,
                          /*accumulate_dx=*/true, dmod.shift_BD, dmod.scale_BD);

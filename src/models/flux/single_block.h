@@ -1,4 +1,5 @@
-// FLUX's single block: attention and MLP side by side on the joined sequence, with one GEMM in and one out.
+// FLUX's single block: attention and MLP side by side on the joined sequence, with one GEMM in and one out. Letters:
+// layers.h.
 #pragma once
 
 #include "models/flux/layers.h"
@@ -12,12 +13,16 @@ class SingleBlock : public torch::nn::Module {
   // and the MLP.
   SingleBlock(const FluxConfig& config, int64_t modulation_begin, int tp_size);
 
-  // R = B * L rows; A channels of this rank's heads (D without tensor parallelism), M of its MLP; F = 3 A + M columns
-  // out of linear1 (q, k, v, MLP); C = A + M columns into linear2.
+  // In the order in which they are computed, as far as they are kept.
   struct Saved {
-    torch::Tensor x_BLD, mean_BL, rstd_BL, normed_RD, fused_RF, q_BHLD, k_BHLD, v_BHLD;
+    torch::Tensor x_BLD;                        // the block's input
+    torch::Tensor mean_BL, rstd_BL, normed_RD;  // norm
+    torch::Tensor fused_RG;                     // linear1's output without bias: qkv [R, E], then the MLP's [R, F]
+    torch::Tensor q_BHLK, k_BHLK, v_BHLK;       // from the first E columns
     Attention attention;
-    torch::Tensor joined_RC, out_RD;
+    torch::Tensor joined_RJ;                // attention's output [R, W], then gelu of the MLP's columns [R, F]
+    torch::Tensor out_RD;                   // linear2's output without bias
+    LinearPass linear1_pass, linear2_pass;  // what adapters keep, with the outputs
   };
 
   // saved may be null (inference).
@@ -33,7 +38,7 @@ class SingleBlock : public torch::nn::Module {
   // Fills what is undefined in saved from what is defined.
   void compute(const BlockContext& context, Saved& saved);
 
-  int64_t modulation_begin_, attention_size_, mlp_hidden_size_;
+  int64_t modulation_begin_, attention_size_, mlp_hidden_size_;  // the latter two: W and F
   std::shared_ptr<Linear> linear1_, linear2_;
   std::shared_ptr<QkNorm> norm_;
 };

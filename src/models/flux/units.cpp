@@ -6,7 +6,6 @@
 #include "models/flux/final_layer.h"
 #include "models/flux/model.h"
 #include "models/flux/shard_plan.h"
-#include "nn/gemm.h"
 
 namespace millrace::flux {
 namespace {
@@ -51,15 +50,15 @@ std::vector<UnitSpec> Flux::unit_specs(bool sharded) {
 }
 
 void Flux::add_modulation_units(std::vector<UnitSpec>& specs, int64_t max_size) {
-  std::vector<std::pair<std::string, Linear*>> all;  // in the order of modulation_begin
+  std::vector<std::pair<std::string, std::shared_ptr<Linear>>> all;  // in the order of modulation_begin
   for (size_t i = 0; i < double_blocks_.size(); ++i) {
-    all.emplace_back(str("double_blocks.", i, ".img_mod.lin"), double_blocks_[i]->img_mod->lin.get());
-    all.emplace_back(str("double_blocks.", i, ".txt_mod.lin"), double_blocks_[i]->txt_mod->lin.get());
+    all.emplace_back(str("double_blocks.", i, ".img_mod.lin"), double_blocks_[i]->img_mod->lin);
+    all.emplace_back(str("double_blocks.", i, ".txt_mod.lin"), double_blocks_[i]->txt_mod->lin);
   }
   for (size_t i = 0; i < single_blocks_.size(); ++i) {
-    all.emplace_back(str("single_blocks.", i, ".modulation.lin"), single_blocks_[i]->modulation->lin.get());
+    all.emplace_back(str("single_blocks.", i, ".modulation.lin"), single_blocks_[i]->modulation->lin);
   }
-  all.emplace_back("final_layer.adaLN_modulation.1", final_layer_->modulation.get());
+  all.emplace_back("final_layer.adaLN_modulation.1", final_layer_->modulation);
 
   int64_t column = 0;
   for (size_t begin = 0; begin < all.size();) {
@@ -68,56 +67,55 @@ void Flux::add_modulation_units(std::vector<UnitSpec>& specs, int64_t max_size) 
                       : "modulation",
                   {},
                   /*packed=*/true};
-    ModulationUnit modulation{specs.size(), column, 0};
+    // As many layers as max_size allows, one at least. Packed, and all weights before all biases: JointLinear then
+    // finds one matrix and one bias.
+    const auto size_of_layer = [&](size_t i) { return all[i].second->in_features() * all[i].second->out_features(); };
+    std::vector<std::shared_ptr<Linear>> layers;
     size_t end = begin;
     int64_t size = 0;
     do {
-      size += all[end].second->weight.numel() + all[end].second->bias.numel();
-      modulation.num_outputs += all[end].second->bias.numel();
+      size += size_of_layer(end) + all[end].second->out_features();
+      layers.push_back(all[end].second);
       ++end;
-    } while (end < all.size() && size + all[end].second->weight.numel() <= max_size);
-    for (size_t i = begin; i < end; ++i) unit.parameters.emplace_back(all[i].first + ".weight", all[i].second->weight);
-    for (size_t i = begin; i < end; ++i) unit.parameters.emplace_back(all[i].first + ".bias", all[i].second->bias);
-    column += modulation.num_outputs;
-    modulations_.push_back(modulation);
+    } while (end < all.size() && size + size_of_layer(end) <= max_size);
+    for (size_t i = begin; i < end; ++i) {
+      for (const auto& [name, tensor] : all[i].second->weight().tensors()) {
+        unit.parameters.emplace_back(all[i].first + "." + name, tensor);
+      }
+    }
+    for (size_t i = begin; i < end; ++i) unit.parameters.emplace_back(all[i].first + ".bias", all[i].second->bias());
+    modulations_.push_back({specs.size(), column, JointLinear(std::move(layers))});
+    column += modulations_.back().joint.out_features();
     specs.push_back(std::move(unit));
     begin = end;
   }
-}
-
-Flux::ModulationMatrix Flux::modulation_matrix(const torch::Tensor& whole, const ModulationUnit& modulation) const {
-  const int64_t h = config_.hidden_size, outputs = modulation.num_outputs;
-  return {whole.narrow(0, 0, outputs * h).view({outputs, h}), whole.narrow(0, outputs * h, outputs)};
 }
 
 torch::Tensor Flux::modulate(const torch::Tensor& activated_vec_BD, bool keep) {
   std::vector<torch::Tensor> parts;
   for (const ModulationUnit& modulation : modulations_) {
     const UnitUse use = flat_->forward_unit(modulation.unit, keep);
-    const ModulationMatrix matrix = modulation_matrix(use.compute(), modulation);
-    parts.push_back(matrix_product(activated_vec_BD, matrix.weight_ND.t(), matrix.bias_N));
+    parts.push_back(modulation.joint.apply(activated_vec_BD));
   }
   return parts.size() == 1 ? parts.front() : at::cat(parts, 1);
 }
 
-torch::Tensor Flux::backward_modulation(const Saved& saved) {
+torch::Tensor Flux::backward_modulation(const Saved& saved, bool wants_dvec) {
   torch::Tensor dactivated_BD;
   for (size_t i = modulations_.size(); i-- > 0;) {
-    const ModulationUnit& modulation = modulations_[i];
+    ModulationUnit& modulation = modulations_[i];
     const UnitUse use = flat_->backward_unit(modulation.unit);
-    const torch::Tensor dout_BN =
-        saved.context.dmodulation_BM.narrow(1, modulation.begin, modulation.num_outputs).contiguous();
-    const ModulationMatrix gradients = modulation_matrix(use.grad(), modulation);
-    linear_backward_weight(gradients.weight_ND, dout_BN, saved.activated_vec_BD);
-    linear_backward_bias(gradients.bias_N, dout_BN);
-    const torch::Tensor part_BD = matrix_product(dout_BN, modulation_matrix(use.compute(), modulation).weight_ND);
-    if (modulations_.size() == 1) {
+    const torch::Tensor dout_BM =
+        saved.context.dmodulation_BM.narrow(1, modulation.begin, modulation.joint.out_features()).contiguous();
+    const torch::Tensor part_BD = modulation.joint.backward(dout_BM, saved.activated_vec_BD, wants_dvec);
+    if (!wants_dvec || modulations_.size() == 1) {
       dactivated_BD = part_BD;
     } else {  // sums over units in fp32, so that cutting loses nothing
       dactivated_BD =
           dactivated_BD.defined() ? dactivated_BD.add_(part_BD) : part_BD.to(torch::kFloat32, false, /*copy=*/true);
     }
   }
+  if (!wants_dvec) return {};
   return at::silu_backward(dactivated_BD.to(saved.vec_BD.scalar_type()), saved.vec_BD);
 }
 

@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "nn/attention.h"
-#include "nn/linear.h"
+#include "nn/linear_rows.h"
 #include "nn/token_ids.h"
 
 namespace millrace::t5 {
@@ -41,12 +41,13 @@ torch::Tensor T5PositionBias::forward(int64_t length) const {
   return torch::embedding(weight_, bucket_LL).permute({2, 0, 1}).unsqueeze(0).contiguous();
 }
 
-T5Attention::T5Attention(const T5Config& config, bool with_position_bias) : num_heads_(config.num_heads) {
-  const int64_t inner = config.num_heads * config.d_kv;
-  q_ = register_module("q", std::make_shared<PlainLinear>(config.d_model, inner, false, kUnplaced));
-  k_ = register_module("k", std::make_shared<PlainLinear>(config.d_model, inner, false, kUnplaced));
-  v_ = register_module("v", std::make_shared<PlainLinear>(config.d_model, inner, false, kUnplaced));
-  o_ = register_module("o", std::make_shared<PlainLinear>(inner, config.d_model, false, kUnplaced));
+T5Attention::T5Attention(const T5Config& config, bool with_position_bias)
+    : num_heads_(config.num_heads),
+      q_(register_module("q", std::make_shared<Linear>(config.d_model, config.num_heads * config.d_kv, false))),
+      k_(register_module("k", std::make_shared<Linear>(config.d_model, config.num_heads * config.d_kv, false))),
+      v_(register_module("v", std::make_shared<Linear>(config.d_model, config.num_heads * config.d_kv, false))),
+      o_(register_module("o", std::make_shared<Linear>(config.num_heads * config.d_kv, config.d_model, false))),
+      qkv_({q_, k_, v_}) {
   if (with_position_bias) {
     position_bias = register_module("relative_attention_bias", std::make_shared<T5PositionBias>(config));
   }
@@ -57,17 +58,10 @@ torch::Tensor T5Attention::forward(const torch::Tensor& x_BLD, const torch::Tens
   const auto heads = [&](const torch::Tensor& projected_BLN) {  // [B, H, L, K]
     return projected_BLN.unflatten(-1, {num_heads_, -1}).transpose(1, 2);
   };
-  torch::Tensor q, k, v;
-  const torch::Tensor weights_NK =
-      at::GradMode::is_enabled() ? torch::Tensor() : stacked({q_->weight, k_->weight, v_->weight});
-  if (weights_NK.defined()) {
-    const std::vector<torch::Tensor> parts = linear_rows(x_BLD, weights_NK).chunk(3, -1);
-    q = heads(parts[0]), k = heads(parts[1]), v = heads(parts[2]);
-  } else {
-    q = heads(q_->forward(x_BLD)), k = heads(k_->forward(x_BLD)), v = heads(v_->forward(x_BLD));
-  }
+  const std::vector<torch::Tensor> parts = qkv_.apply_each(x_BLD);
+  const torch::Tensor q = heads(parts[0]), k = heads(parts[1]), v = heads(parts[2]);
   // T5 does not divide by the square root of K: its initialisation did.
-  return o_->forward(biased_attention(q, k, v, bias_1HLL, /*scale=*/1.0), residual_BLD);
+  return o_->apply(biased_attention(q, k, v, bias_1HLL, /*scale=*/1.0), residual_BLD);
 }
 
 T5FeedForward::T5FeedForward(const T5Config& config) {
@@ -77,7 +71,7 @@ T5FeedForward::T5FeedForward(const T5Config& config) {
                 : kind == "gelu"       ? Activation::kGelu
                                        : Activation::kSilu;
   const auto linear = [&](const char* name, int64_t in, int64_t out) {
-    return register_module(name, std::make_shared<PlainLinear>(in, out, false, kUnplaced));
+    return register_module(name, std::make_shared<Linear>(in, out, false));
   };
   if (config.is_gated()) {
     in_ = linear("wi_0", config.d_model, config.d_ff);
@@ -104,10 +98,13 @@ torch::Tensor T5FeedForward::activate(const torch::Tensor& x) const {
 
 torch::Tensor T5FeedForward::forward(const torch::Tensor& x_BLD, const torch::Tensor& residual_BLD) const {
   if (gated_in_ && activation_ == Activation::kGeluTanh) {
-    return out_->forward(gated_gelu_rows(x_BLD, in_->weight, gated_in_->weight), residual_BLD);
+    const torch::Tensor weight_NK = in_->plain_weight(), gate_weight_NK = gated_in_->plain_weight();
+    if (weight_NK.defined() && gate_weight_NK.defined()) {
+      return out_->apply(gated_gelu_rows(x_BLD, weight_NK, gate_weight_NK), residual_BLD);
+    }
   }
-  const torch::Tensor hidden = activate(in_->forward(x_BLD));
-  return out_->forward(gated_in_ ? hidden * gated_in_->forward(x_BLD) : hidden, residual_BLD);
+  const torch::Tensor hidden = activate(in_->apply(x_BLD));
+  return out_->apply(gated_in_ ? hidden * gated_in_->apply(x_BLD) : hidden, residual_BLD);
 }
 
 T5Block::T5Block(const T5Config& config, bool with_position_bias) {

@@ -12,6 +12,7 @@
 #include <torch/types.h>
 
 #include "models/t5/config.h"
+#include "nn/joint_linear.h"
 #include "nn/plain_layers.h"
 #include "parallel/flat_model.h"
 
@@ -36,7 +37,8 @@ struct T5Attention : torch::nn::Module {
 
  private:
   int64_t num_heads_;
-  std::shared_ptr<PlainLinear> q_, k_, v_, o_;
+  std::shared_ptr<Linear> q_, k_, v_, o_;
+  JointLinear qkv_;
 };
 
 struct T5FeedForward : torch::nn::Module {
@@ -48,7 +50,7 @@ struct T5FeedForward : torch::nn::Module {
   torch::Tensor activate(const torch::Tensor& x) const;
 
   Activation activation_;
-  std::shared_ptr<PlainLinear> in_, gated_in_, out_;
+  std::shared_ptr<Linear> in_, gated_in_, out_;
 };
 
 struct T5Block : torch::nn::Module {

@@ -1,0 +1,44 @@
+#include "adapters/lora.h"
+
+#include "nn/gemm.h"
+#include "nn/unplaced.h"
+
+namespace millrace {
+
+Lora::Lora(int64_t in_features, int64_t out_features, int64_t rank, double scale)
+    : torch::nn::Module("Lora"),
+      down_RK(register_parameter("down", unplaced_parameter({rank, in_features}), /*requires_grad=*/false)),
+      up_NR(register_parameter("up", unplaced_parameter({out_features, rank}), /*requires_grad=*/false)),
+      scale_(scale) {}
+
+void Lora::complete_forward(torch::Tensor& out_MN, const torch::Tensor& x_MK, LinearPass& pass) const {
+  compute_down(x_MK, pass);
+  gemm(out_MN, pass.down_MR, up_NR.t(), /*accumulate=*/true);
+}
+
+void Lora::add_input_gradient(torch::Tensor& dx_MK, const torch::Tensor& dy_MN, LinearPass& pass) const {
+  compute_ddown(dy_MN, pass);
+  gemm(dx_MK, pass.ddown_MR, down_RK, /*accumulate=*/true);
+}
+
+void Lora::add_gradients(const torch::Tensor& dy_MN, const torch::Tensor& x_MK, LinearPass& pass) {
+  torch::Tensor ddown_RK = down_RK.grad(), dup_NR = up_NR.grad();
+  if (dup_NR.defined()) {
+    if (!pass.down_MR.defined()) compute_down(x_MK, pass);
+    gemm(dup_NR, dy_MN.t(), pass.down_MR, /*accumulate=*/true);
+  }
+  if (ddown_RK.defined()) {
+    if (!pass.ddown_MR.defined()) compute_ddown(dy_MN, pass);
+    gemm(ddown_RK, pass.ddown_MR.t(), x_MK, /*accumulate=*/true);
+  }
+}
+
+void Lora::compute_down(const torch::Tensor& x_MK, LinearPass& pass) const {
+  pass.down_MR = matrix_product(x_MK, down_RK.t()).mul_(scale_);
+}
+
+void Lora::compute_ddown(const torch::Tensor& dy_MN, LinearPass& pass) const {
+  pass.ddown_MR = matrix_product(dy_MN, up_NR).mul_(scale_);
+}
+
+}  // namespace millrace

@@ -1,0 +1,38 @@
+// Sums over the ranks that share a layer's heads or channels.
+//
+// Each rank computes with its part of the weights, so that a product that joins the parts, and every gradient that all
+// parts reach, is a sum over the ranks (Megatron-LM, Shoeybi et al., arXiv 1909.08053). A null group is one rank that
+// has everything: nothing is sent.
+#pragma once
+
+#include <torch/types.h>
+
+#include <vector>
+
+#include "comm/group.h"
+
+namespace millrace {
+
+// Starts adding up the ranks' parts of x, in place.
+Work sum_over_tp(Group* tp, const torch::Tensor& x);
+
+// Gradients of small parameters that every rank holds whole (the scales of a norm over a head), to which each rank
+// computes only its heads' share. The shares are added to a buffer in fp32 that finish() sums over the ranks and adds
+// to the gradients. On one rank the gradients themselves are added to.
+class SharedGradients {
+ public:
+  // Undefined gradients belong to frozen parameters and stay undefined.
+  SharedGradients(Group* tp, std::vector<torch::Tensor> gradients);
+
+  // Where gradient i is to be added; undefined when it is.
+  const torch::Tensor& target(size_t i) const { return targets_[i]; }
+  // Collective where there is anything to sum.
+  void finish();
+
+ private:
+  Group* tp_;
+  std::vector<torch::Tensor> gradients_, targets_;
+  torch::Tensor shares_;  // fp32, 1-D; undefined on one rank
+};
+
+}  // namespace millrace
