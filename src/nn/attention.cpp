@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "kernels/attention_bf16/attention_bf16.h"
+#include "nn/deterministic_scope.h"
 
 namespace millrace {
 namespace {
@@ -25,29 +26,6 @@ Backend choose_backend(const torch::Tensor& q_BHLD) {
   return is_half(q_BHLD) && q_BHLD.size(3) % 8 == 0 && q_BHLD.size(3) <= 256 ? Backend::kCudaFlash
                                                                              : Backend::kCudaEfficient;
 }
-
-// While it lives, kernels that could add up in any order add up in one: a resumed run must repeat every bit. Not for a
-// whole program: cuBLAS then wants a variable in the environment, and every new tensor is filled with NaNs. One thread
-// at a time, as the setting is the process's.
-class DeterministicScope {
- public:
-  DeterministicScope() {
-    context_.setDeterministicFillUninitializedMemory(false);
-    context_.setDeterministicAlgorithms(true, /*warn_only=*/false);
-  }
-  ~DeterministicScope() {
-    context_.setDeterministicAlgorithms(was_deterministic_, warned_only_);
-    context_.setDeterministicFillUninitializedMemory(filled_memory_);
-  }
-  DeterministicScope(const DeterministicScope&) = delete;
-  DeterministicScope& operator=(const DeterministicScope&) = delete;
-
- private:
-  at::Context& context_ = at::globalContext();
-  const bool was_deterministic_ = context_.deterministicAlgorithms();
-  const bool warned_only_ = context_.deterministicAlgorithmsWarnOnly();
-  const bool filled_memory_ = context_.deterministicFillUninitializedMemory();
-};
 
 }  // namespace
 
