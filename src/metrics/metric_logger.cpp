@@ -12,7 +12,6 @@
 #include "formats/tensorboard.h"
 #include "metrics/console.h"
 #include "metrics/metrics_jsonl.h"
-#include "metrics/run_history.h"
 
 namespace millrace {
 namespace {
@@ -52,7 +51,7 @@ struct MetricLogger::State {
     jsonl.emplace(given.dump_folder / "metrics.jsonl", given.first_step);
     if (!given.config.enable_tensorboard) return;
     tensorboard.emplace(given.dump_folder / given.config.save_tb_folder);
-    if (given.first_step > 1) tensorboard->start_session(given.first_step);
+    tensorboard->start_session(given.first_step);  // also of a new run: its folder may hold an older one's curves
   }
 
   double ranks() const { return static_cast<double>(options.ranks); }
@@ -168,13 +167,15 @@ void MetricLogger::log_validation(const ValidationMetrics& metrics) {
                                   {"samples", step * state.options.samples_per_step},
                                   {"validation_samples", metrics.samples},
                                   {"validation_seconds", metrics.seconds}};
-    if (!metrics.per_timestep.empty()) object[kTimestepLosses] = metrics.per_timestep;
+    for (const LossBreakdown& parts : metrics.breakdowns) object["validation_loss_per_" + parts.name] = parts.values;
     state.jsonl->write(object);
   }
   state.scalar("val_loss_metrics/avg_loss", metrics.loss, step);
-  for (size_t i = 0; i < metrics.per_timestep.size(); ++i) {
-    if (std::isnan(metrics.per_timestep[i])) continue;  // no sample: a gap, as in the other curves
-    state.scalar(str("val_loss_metrics/timestep_", i), metrics.per_timestep[i], step);
+  for (const LossBreakdown& parts : metrics.breakdowns) {
+    for (size_t i = 0; i < parts.values.size(); ++i) {
+      if (std::isnan(parts.values[i])) continue;  // no sample: a gap, as in the other curves
+      state.scalar(str("val_loss_metrics/", parts.name, "_", i), parts.values[i], step);
+    }
   }
   state.scalar("val_throughput(tps)", tokens_per_second, step);
   state.scalar("val_time_metrics/end_to_end(s)", metrics.seconds, step);
@@ -187,7 +188,7 @@ void MetricLogger::finish() {
   state.has_bar = false;
   log_info(with_thousands(state.process.steps), state.process.steps == 1 ? " step and " : " steps and ",
            with_thousands(state.process.samples), " samples in ", human_duration(state.process.seconds()),
-           ", last loss ", format_double("%.4f", state.last_loss));
+           state.process.steps > 0 ? ", last loss " + format_double("%.4f", state.last_loss) : std::string());
 }
 
 }  // namespace millrace

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "config/run_config.h"
+#include "metrics/loss_breakdown.h"
 #include "metrics/memory.h"
 
 namespace millrace {
@@ -31,7 +32,7 @@ struct ValidationMetrics {
   int64_t samples = 0;
   int64_t tokens = 0;
   double seconds = 0;
-  std::vector<double> per_timestep;  // mean loss at t = i / size(), NaN where there was no sample; may be empty
+  std::vector<LossBreakdown> breakdowns;  // logged as "validation_loss_per_<name>"; may be empty
 };
 
 struct MetricLoggerOptions {

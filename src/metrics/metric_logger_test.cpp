@@ -52,7 +52,7 @@ class MetricLoggerTest : public testing::Test {
                              .samples = 7,
                              .tokens = 112,
                              .seconds = 0.5,
-                             .per_timestep = {0.5, std::nan(""), 0.125}});
+                             .breakdowns = {{"timestep", {0.5, std::nan(""), 0.125}}}});
     }
   }
   std::vector<nlohmann::json> lines() const {

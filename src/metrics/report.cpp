@@ -14,7 +14,9 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "config/run_config.h"
+#include "base/text_lines.h"
+#include "config/sections/job.h"
+#include "config/toml_file.h"
 #include "metrics/base64.h"
 #include "metrics/report_assets.h"
 #include "metrics/run_history.h"
@@ -44,8 +46,23 @@ std::string processor_name() {
 
 struct RunFiles {
   std::string config_text;
-  std::optional<RunConfig> config;
+  std::map<std::string, TomlValue> settings;  // of config.toml, by "section.key", whatever the task; empty: unreadable
   Curves curves;
+
+  // The value of a setting, where config.toml has one.
+  const TomlValue* setting(const std::string& name) const {
+    const auto found = settings.find(name);
+    return found == settings.end() ? nullptr : &found->second;
+  }
+  double number(const std::string& name) const {
+    const TomlValue* value = setting(name);
+    if (value == nullptr) return 0;
+    return value->kind == TomlValue::Kind::kInteger ? static_cast<double>(value->integer) : value->floating;
+  }
+  std::string text(const std::string& name) const {
+    const TomlValue* value = setting(name);
+    return value != nullptr && value->kind == TomlValue::Kind::kText ? value->text : "";
+  }
 };
 
 RunFiles read_run(const fs::path& folder) {
@@ -55,7 +72,9 @@ RunFiles read_run(const fs::path& folder) {
   if (!fs::exists(path)) return run;
   try {
     run.config_text = read_file(path, 1 << 20);
-    run.config = load_run_config(path, {});
+    for (const TomlSection& section : read_toml_file(path)) {
+      for (const TomlEntry& entry : section.entries) run.settings[section.name + "." + entry.key] = entry.value;
+    }
   } catch (const Error& error) {
     log_warning("report without the options of ", path.string(), ": ", error.what());
   }
@@ -87,8 +106,7 @@ std::string fact(const std::string& name, const std::string& value, bool is_long
   return str("<div", is_long ? " class=long" : "", "><dt>", name, "</dt><dd>", html_escape(value), "</dd></div>");
 }
 
-std::string target_fact(const Curve& validation, const RunConfig& config) {
-  const double target = config.validation.target_loss;
+std::string target_fact(const Curve& validation, double target) {
   const auto reached = std::find_if(validation.begin(), validation.end(),
                                     [&](const CurvePoint& point) { return point.value <= target; });
   const std::string value = reached == validation.end()
@@ -101,7 +119,7 @@ std::string facts(const RunFiles& run, const ReportOptions& options) {
   const RunTotals totals = run_totals(run.curves);
   std::string html = "<dl class=facts>";
   std::string steps = with_thousands(totals.steps);
-  if (run.config) steps += " of " + with_thousands(run.config->training.steps);
+  if (const TomlValue* wanted = run.setting("training.steps")) steps += " of " + with_thousands(wanted->integer);
   html += fact("Steps", steps);
   if (totals.samples > 0) html += fact("Samples", with_thousands(static_cast<int64_t>(totals.samples)));
   html += fact("Training time", human_duration(totals.seconds));
@@ -116,7 +134,8 @@ std::string facts(const RunFiles& run, const ReportOptions& options) {
     html += fact(str("Best validation loss, step ", with_thousands(static_cast<int64_t>(best.step))),
                  format_double("%.4f", best.value));
   }
-  if (run.config && run.config->validation.target_loss > 0) html += target_fact(validation, *run.config);
+  const double target = run.number("validation.target_loss");
+  if (target > 0) html += target_fact(validation, target);
   const double speed = median(curve(run.curves, "samples_per_second"));
   if (std::isfinite(speed))
     html += fact("Samples per second, median", format_double(speed < 10 ? "%.2f" : "%.1f", speed));
@@ -226,13 +245,21 @@ std::vector<Picture> within_limit(std::vector<Picture> pictures) {
 }
 
 std::vector<std::string> sample_prompts(const RunFiles& run) {
-  if (!run.config) return {};
-  if (run.config->sample.prompts_file.empty()) return run.config->sample.prompts;
+  const std::string prompts_file = run.text("sample.prompts_file");
   std::vector<std::string> prompts;
-  std::ifstream file(run.config->sample.prompts_file);
-  std::string line;
-  while (prompts.size() < 256 && std::getline(file, line)) {
-    if (!trim(line).empty()) prompts.emplace_back(trim(line));
+  if (prompts_file.empty()) {
+    const TomlValue* listed = run.setting("sample.prompts");
+    if (listed != nullptr) {
+      for (const TomlValue& prompt : listed->items) prompts.push_back(prompt.text);
+    }
+    return prompts;
+  }
+  constexpr size_t kShown = 256;
+  try {
+    for (const TextLine& line : read_text_lines(prompts_file)) {
+      if (prompts.size() < kShown) prompts.push_back(line.text);
+    }
+  } catch (const Error&) {  // it may have been on another machine
   }
   return prompts;
 }
@@ -280,7 +307,8 @@ std::string local_time() {
 }
 
 std::string title_of(const fs::path& folder, const RunFiles& run) {
-  if (run.config && run.config->job.description != JobConfig{}.description) return run.config->job.description;
+  const std::string description = run.text("job.description");
+  if (!description.empty() && description != JobConfig{}.description) return description;
   const std::string name = fs::absolute(folder).lexically_normal().filename().string();
   return name.empty() ? fs::absolute(folder).parent_path().filename().string() : name;
 }

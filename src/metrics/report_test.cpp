@@ -62,8 +62,7 @@ TEST_F(ReportTest, IsOnePageThatNeedsNothingElse) {
   RunConfig config;
   config.job.description = "emoji <b>run</b>";
   config.training.steps = 2000;
-  config.sample.prompts = {"red & green apple"};
-  write_file(folder_ / "config.toml", to_toml(config));
+  write_file(folder_ / "config.toml", to_toml(config) + "[sample]\nprompts = [\"red & green apple\"]\n");
   for (const char* name : {"step-00000500.png", "step-00001000.png"}) write_file(folder_ / "samples" / name, kPng);
   const std::string page = report();
   EXPECT_THAT(page, HasSubstr("emoji &lt;b&gt;run&lt;/b&gt;"));

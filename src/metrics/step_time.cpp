@@ -5,6 +5,12 @@
 
 namespace millrace {
 
+double total_flops(const std::vector<StageWork>& stages) {
+  double flops = 0;
+  for (const StageWork& stage : stages) flops += stage.gemm_flops + stage.attention_flops;
+  return flops;
+}
+
 double compute_seconds(const StageWork& stage, const GpuSpec& gpu, const Attainable& attainable) {
   const double busy = stage.gemm_flops / (gpu.bf16_flops * attainable.gemm) +
                       stage.attention_flops / (gpu.bf16_flops * attainable.attention) +

@@ -34,6 +34,7 @@ struct StageWork {
   double blocking_seconds = 0;  // inside the stage, hidden by nothing: tensor parallelism
 };
 
+double total_flops(const std::vector<StageWork>& stages);
 double compute_seconds(const StageWork& stage, const GpuSpec& gpu, const Attainable& attainable);
 
 struct Timeline {

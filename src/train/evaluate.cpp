@@ -11,7 +11,7 @@ namespace {
 
 int64_t load_weights(FlatParameters& parameters, Communicator& ranks, const CheckpointWeights& weights) {
   const LoadedCheckpoint checkpoint =
-      load_checkpoint(weights.folder, weights.step, make_peers(ranks), "the weights to evaluate");
+      load_checkpoint(weights.folder, weights.step, make_peers(ranks), "the weights to evaluate", AskForStep::kByStep);
   const std::string prefix = weights.averaged ? "ema." : "model.";
   const torch::Tensor& compute = parameters.compute();
   // As they were saved: averages and most weights in fp32, which the host has room for.

@@ -20,7 +20,7 @@ void throw_numerics_error(int64_t step, const StepShare& share, const StepTotals
   const double own_loss = share.loss_1.item<double>();
   if (!std::isfinite(own_loss)) {
     own = str(place, "expected a finite loss, got ", own_loss, way_out);
-  } else if (totals.bad_losses == 0) {  // bad losses spoil everybody's gradients: those are not the cause
+  } else if (totals.bad_losses == 0) {  // a bad loss spoils the gradients of every rank: they are not the cause
     try {
       finite_norm(grad_norm_of_sum(share.squares_1, /*max_norm=*/0), groups);
     } catch (const NumericsError& error) {
@@ -31,7 +31,7 @@ void throw_numerics_error(int64_t step, const StepShare& share, const StepTotals
   throw NumericsError(!first.empty()
                           ? first
                           : str("[step ", step, "] expected a loss and a gradient norm that float32 can ",
-                                "hold, got loss ", totals.loss, " and norm ", std::sqrt(totals.squares), way_out));
+                                "hold, got loss ", totals.loss_sum, " and norm ", std::sqrt(totals.squares), way_out));
 }
 
 }  // namespace millrace

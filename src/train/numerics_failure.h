@@ -1,4 +1,4 @@
-// What is said when a step's numbers are not finite.
+// The error for a step whose loss or gradients are not finite.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,8 @@
 
 namespace millrace {
 
-// Throws NumericsError that names step, rank and parameter, the same on all ranks: all must be here, at the same step.
+// Throws NumericsError that names step, rank and parameter, the same on all ranks, which must all call it at the same
+// step.
 [[noreturn]] void throw_numerics_error(int64_t step, const StepShare& share, const StepTotals& totals,
                                        const std::vector<FlatGroup>& groups, Communicator& ranks, Peers& peers);
 

@@ -7,14 +7,19 @@ namespace millrace {
 FlatGroup parameter_group(const FlatParameters& parameters) {
   FlatGroup group{"parameters", parameters.master(), parameters.grad(), {}};
   if (!parameters.compute().is_same(parameters.master())) group.model_copy = parameters.compute();
-  for (const ParameterPiece& piece : parameters.pieces()) {
-    if (piece.is_box()) {
-      group.parameters.push_back({piece.name + " (a rank's part)", piece.begin, piece.size});
-    } else {
-      group.parameters.push_back({piece.name, piece.begin, piece.size, piece.offset});
-    }
+  for (ParameterPiece& piece : parameters.pieces()) {
+    group.parameters.push_back({.name = std::move(piece.name),
+                                .begin = piece.begin,
+                                .size = piece.size,
+                                .offset = piece.offset,
+                                .global_shape = std::move(piece.global_shape),
+                                .start = std::move(piece.start),
+                                .shape = std::move(piece.shape),
+                                .row_stride = piece.row_stride,
+                                .primary = piece.primary});
   }
   for (const ParameterSlice& slice : parameters.slices()) {
+    group.whole_parameters.push_back({slice.name, slice.part.global_shape(slice.shape)});
     const OwnRange own = parameters.layout().own_range(slice);
     if (own.begin == own.end) continue;
     // Ranks that hold the same round alike, whatever the sharding; parts on the tp axis have streams of their own.

@@ -13,7 +13,8 @@ namespace millrace {
 namespace {
 
 std::vector<UnitSpec> units(const Linear& a, const Linear& b) {
-  return {{"a", {{"a.weight", a.weight}, {"a.bias", a.bias}}}, {"b", {{"b.weight", b.weight}, {"b.bias", b.bias}}}};
+  return {{"a", {{"a.weight", a.plain_weight()}, {"a.bias", a.bias()}}},
+          {"b", {{"b.weight", b.plain_weight()}, {"b.bias", b.bias()}}}};
 }
 
 // The weights after an update of bf16 weights by the same gradient everywhere, put together from all ranks.

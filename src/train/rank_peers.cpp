@@ -61,12 +61,14 @@ bool ask_first_rank(Peers& peers, const std::string& topic, const std::function<
 }
 
 std::string first_message(Peers& peers, const std::string& topic, const std::string& own) {
-  return peers.agree(
-      topic, [&] { return own; },
-      [](const std::vector<std::string>& all) {
-        const auto found = std::find_if(all.begin(), all.end(), [](const std::string& text) { return !text.empty(); });
-        return found == all.end() ? std::string() : *found;
-      });
+  return first_message(peers, topic, [&] { return own; });
+}
+
+std::string first_message(Peers& peers, const std::string& topic, const std::function<std::string()>& own) {
+  return peers.agree(topic, own, [](const std::vector<std::string>& all) {
+    const auto found = std::find_if(all.begin(), all.end(), [](const std::string& text) { return !text.empty(); });
+    return found == all.end() ? std::string() : *found;
+  });
 }
 
 void check_equal_weights(Peers& peers, Communicator& communicator, uint64_t files_fingerprint,

@@ -19,7 +19,9 @@ std::shared_ptr<Peers> make_peers(Communicator& communicator);
 // The first rank's answer, for all ranks.
 bool ask_first_rank(Peers& peers, const std::string& topic, const std::function<bool()>& question);
 
-// All ranks get the message of the first rank whose own is not empty, or "" when all are.
+// All ranks get the message of the first rank whose own is not empty, or "" when all are. What making the own one
+// throws, all throw.
+std::string first_message(Peers& peers, const std::string& topic, const std::function<std::string()>& own);
 std::string first_message(Peers& peers, const std::string& topic, const std::string& own);
 
 // Throws ModelError, the same on every rank, when ranks read different files of weights or replicas differ in the

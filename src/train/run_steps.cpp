@@ -2,16 +2,14 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "config/optimizer_rules.h"
+#include "optim/lr_schedule_table.h"
 
 namespace millrace {
 
 LrSchedule make_schedule(const RunConfig& config) {
-  const LrSchedulerConfig& schedule = config.lr_scheduler;
-  return LrSchedule({.total_steps = schedule.total_steps.value_or(config.training.steps),
-                     .warmup_steps = schedule.warmup_steps,
-                     .decay_ratio = schedule.decay_ratio,
-                     .decay_type = parse_decay_type(schedule.decay_type),
-                     .min_lr_factor = schedule.min_lr_factor});
+  const double base_lr = with_rule_defaults(config.optimizer).lr.value_or(1);
+  return make_lr_schedule(config.lr_scheduler, config.training.steps, base_lr);
 }
 
 int64_t microbatches_per_step(const TrainingConfig& training, int64_t data_size) {

@@ -1,4 +1,4 @@
-// What a configuration comes to in steps.
+// Numbers of steps and microbatches that follow from a configuration.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,8 @@ namespace millrace {
 
 LrSchedule make_schedule(const RunConfig& config);
 
-// Throws ConfigError when training.global_batch_size is no multiple of what data_size ranks compute at a time.
+// Throws ConfigError unless training.global_batch_size is a multiple of the samples that data_size ranks compute at a
+// time.
 int64_t microbatches_per_step(const TrainingConfig& training, int64_t data_size);
 
 // Steps between two validations: validation.freq, or validation.freq_samples rounded up to whole steps.

@@ -1,5 +1,7 @@
 #include "train/step_totals.h"
 
+#include <cmath>
+
 #include "base/error.h"
 #include "kernels/global_norm/global_norm.h"
 #include "optim/clip.h"
@@ -11,6 +13,7 @@ namespace {
 enum Slot : int64_t {
   kSquares,
   kLoss,
+  kWeight,
   kSamples,
   kTokens,
   kDataSeconds,
@@ -36,7 +39,9 @@ int stop_of(const double* slots) {
 }  // namespace
 
 void StepShare::add(const MicrobatchResult& result) {
+  MILLRACE_CHECK(std::isfinite(result.weight) && result.weight >= 0);
   loss_1 = loss_1.defined() ? loss_1 + result.loss_1 : result.loss_1;
+  weight += result.weight;
   samples += result.num_samples;
   tokens += result.num_tokens;
   data_seconds += result.data_seconds;
@@ -50,6 +55,7 @@ StepTotals exchange(const StepShare& share, Mesh& mesh) {
   const torch::Tensor host = torch::zeros({kSlots}, torch::kFloat64);
   double* slots = host.data_ptr<double>();
   if (counts_samples) {
+    slots[kWeight] = share.weight;
     slots[kSamples] = static_cast<double>(share.samples);
     slots[kTokens] = static_cast<double>(share.tokens);
     slots[kDigest] = static_cast<double>(share.sample_digest);
@@ -73,7 +79,8 @@ StepTotals exchange(const StepShare& share, Mesh& mesh) {
   StepTotals totals;
   totals.squares_1 = slot(kSquares);
   totals.squares = sum[kSquares];
-  totals.loss = sum[kLoss];
+  totals.loss_sum = sum[kLoss];
+  totals.weight = sum[kWeight];
   totals.samples = static_cast<int64_t>(sum[kSamples]);
   totals.tokens = static_cast<int64_t>(sum[kTokens]);
   totals.data_seconds = sum[kDataSeconds];

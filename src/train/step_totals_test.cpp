@@ -6,7 +6,7 @@
 #include <csignal>
 
 #include "comm/communicator.h"
-#include "train/sample_digest.h"
+#include "data/sample_digest.h"
 
 namespace millrace {
 namespace {
@@ -17,13 +17,23 @@ torch::Tensor fp64(double value) {
 
 StepShare share_of(double loss, double squares) {
   StepShare share;
-  share.add({.loss_1 = fp64(loss / 2), .num_samples = 3, .num_tokens = 60, .data_seconds = 0.5, .sample_digest = 100});
-  share.add({.loss_1 = fp64(loss / 2), .num_samples = 4, .num_tokens = 80, .data_seconds = 0.25, .sample_digest = 1});
+  share.add({.loss_1 = fp64(loss / 2),
+             .weight = 2.5,
+             .num_samples = 3,
+             .num_tokens = 60,
+             .data_seconds = 0.5,
+             .sample_digest = 100});
+  share.add({.loss_1 = fp64(loss / 2),
+             .weight = 0,
+             .num_samples = 4,
+             .num_tokens = 80,
+             .data_seconds = 0.25,
+             .sample_digest = 1});
   share.squares_1 = fp64(squares);
   return share;
 }
 
-// One rank of 2 replicas x 2 tp ranks, none of which is there: what it adds is what comes out.
+// One rank of 2 replicas x 2 tp ranks, without the others: the totals are what this rank adds.
 StepTotals totals_of(int rank, const StepShare& share) {
   CommOptions options;
   options.shape = {.dp_replicate = 2, .dp_shard = 1, .tp = 2};
@@ -34,7 +44,8 @@ StepTotals totals_of(int rank, const StepShare& share) {
 TEST(StepTotals, OnOneRankAreItsShare) {
   const auto alone = connect({}, {});
   const StepTotals totals = exchange(share_of(1.5, 9), alone->mesh());
-  EXPECT_EQ(totals.loss, 1.5);
+  EXPECT_EQ(totals.loss_sum, 1.5);
+  EXPECT_EQ(totals.weight, 2.5);
   EXPECT_EQ(totals.squares, 9);
   EXPECT_EQ(totals.squares_1.item<double>(), 9);
   EXPECT_EQ(totals.samples, 7);
@@ -47,8 +58,10 @@ TEST(StepTotals, OnOneRankAreItsShare) {
 
 TEST(StepTotals, WhatRanksHoldTwiceCountsOnce) {
   // Ranks 0 and 1 are the first replica, ranks 0 and 2 the first of their tp groups.
-  EXPECT_EQ(totals_of(0, share_of(1.5, 9)).loss, 1.5);
-  EXPECT_EQ(totals_of(1, share_of(1.5, 9)).loss, 0);
+  EXPECT_EQ(totals_of(0, share_of(1.5, 9)).loss_sum, 1.5);
+  EXPECT_EQ(totals_of(0, share_of(1.5, 9)).weight, 2.5);
+  EXPECT_EQ(totals_of(1, share_of(1.5, 9)).loss_sum, 0);
+  EXPECT_EQ(totals_of(1, share_of(1.5, 9)).weight, 0);
   EXPECT_EQ(totals_of(1, share_of(1.5, 9)).samples, 0);
   EXPECT_EQ(totals_of(1, share_of(1.5, 9)).squares, 9);
   EXPECT_EQ(totals_of(2, share_of(1.5, 9)).squares, 0);

@@ -57,11 +57,14 @@ StopSignals::StopSignals(const char* first, const char* second) {
   action.sa_handler = on_signal;
   action.sa_flags = SA_RESTART;
   sigemptyset(&action.sa_mask);
-  for (const int signal : kStopSignals) sigaction(signal, &action, nullptr);
+  for (size_t i = 0; i < kStopSignals.size(); ++i) {
+    ::sigaction(kStopSignals[i], &action, &former_[i]);
+    if (kStopSignals[i] == SIGHUP && former_[i].sa_handler == SIG_IGN) ::sigaction(SIGHUP, &former_[i], nullptr);
+  }
 }
 
 StopSignals::~StopSignals() {
-  for (const int signal : kStopSignals) ::signal(signal, SIG_DFL);
+  for (size_t i = 0; i < kStopSignals.size(); ++i) ::sigaction(kStopSignals[i], &former_[i], nullptr);
 }
 
 int StopSignals::requested() const {

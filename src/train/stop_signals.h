@@ -1,5 +1,5 @@
-// SIGTERM, SIGINT and SIGUSR1 ask for a checkpoint and an orderly end; a second one, a second later or
-// more, leaves at once.
+// SIGTERM, SIGINT, SIGHUP (a terminal that was closed) and SIGUSR1 ask for a checkpoint and an orderly end; a second
+// one, a second later or more, leaves at once.
 #pragma once
 
 #include <signal.h>
@@ -8,9 +8,9 @@
 
 namespace millrace {
 
-inline constexpr std::array kStopSignals = {SIGTERM, SIGINT, SIGUSR1};
+inline constexpr std::array kStopSignals = {SIGTERM, SIGINT, SIGUSR1, SIGHUP};
 
-// Handlers are in place while the object lives.
+// Handlers are in place while the object lives, the former ones after it. SIGHUP stays ignored where it was: nohup.
 class StopSignals {
  public:
   // What is written to stderr at the first signal, and at the one that ends the program. The texts must stay alive.
@@ -22,6 +22,9 @@ class StopSignals {
 
   // The signal that asked to stop, 0 when none has.
   int requested() const;
+
+ private:
+  std::array<struct sigaction, kStopSignals.size()> former_;
 };
 
 }  // namespace millrace

@@ -1,35 +1,51 @@
-// Everything of a run that a checkpoint holds: weights, moments, averages, and where the run stands.
+// Everything that a checkpoint contains: weights, moments, averages, and the progress of the run.
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "checkpoint/loaded_checkpoint.h"
 #include "checkpoint/named_piece.h"
-#include "optim/adam_optimizer.h"
+#include "config/run_config.h"
+#include "optim/ema.h"
+#include "optim/optimizer.h"
 #include "parallel/flat_parameters.h"
+#include "train/changed_settings.h"
 
 namespace millrace {
 
 struct Progress {
-  int64_t step = 0;     // steps done
-  int64_t samples = 0;  // samples trained on
+  int64_t step = 0;         // steps done
+  int64_t samples = 0;      // samples trained on
+  int64_t empty_steps = 0;  // of the steps done, those without anything to learn from: they updated nothing
   std::string data_position;
-  std::optional<double> validation_loss;  // of the weights after this step, where they were validated
+  std::optional<double> validation_loss;         // of the weights after this step, where they were validated
+  std::map<std::string, std::string> listeners;  // the state of each run listener that has one, as JSON, by name
+
+  int64_t updates() const { return step - empty_steps; }
 };
 
-// What this rank holds of each parameter, as views of flat, which lies as the parameters do; named prefix + parameter.
+// This rank's part of each parameter, as views of flat, which has the layout of the parameters; named prefix +
+// parameter.
 std::vector<NamedPiece> weight_pieces(const FlatParameters& parameters, const std::string& prefix,
                                       const torch::Tensor& flat);
-// "model.<parameter>", "optimizer.state.<parameter>.exp_avg" and ".exp_avg_sq", and with an average of the weights
-// "ema.<parameter>": views of what this rank holds, so that saving copies nothing twice and any program finds a tensor
-// by name.
-std::vector<NamedPiece> checkpoint_pieces(const FlatParameters& parameters, const AdamOptimizer& optimizer);
+// "model.<parameter>", "optimizer.state.<parameter>.<name>" for what the optimizer keeps of a parameter (".exp_avg"),
+// "optimizer.<name>" for what it keeps of all, and with an average of the weights, the optimizer's or the moving one
+// (may be null), "ema.<parameter>": views of what this rank holds, so that saving copies nothing twice and any program
+// finds a tensor by name.
+std::vector<NamedPiece> checkpoint_pieces(const FlatParameters& parameters, const Optimizer& optimizer,
+                                          const MovingAverage* average);
+
+// Whether the weights as they are have the validation loss at which the run is to end.
+bool has_reached_target(const Progress& progress, const ValidationConfig& validation);
 
 // JSON for the checkpoint's state, and back. Throws StorageError when a field is missing.
-std::string to_state_json(const Progress& progress, uint64_t seed);
-Progress parse_state_json(const std::string& json, uint64_t expected_seed);
+std::string to_state_json(const Progress& progress, uint64_t seed, const Settings& settings);
+Progress parse_state_json(const std::string& json);
+// Empty for checkpoints of versions that kept none.
+Settings settings_in_state(const std::string& json);
 
 }  // namespace millrace

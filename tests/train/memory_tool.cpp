@@ -19,7 +19,7 @@ int main(int argc, char** argv) {
   try {
     const std::vector<std::string> overrides(argv + 3, argv + argc);
     const millrace::World world = millrace::detect_world();
-    millrace::run_task(millrace::load_run_config(argv[2], overrides), world, "memory tool");
+    millrace::run_task(*millrace::load_task_config(argv[2], overrides), world, "memory tool");
     std::ofstream(std::string(argv[1]) + "." + std::to_string(world.rank))
         << millrace::cpu_allocator_stats().peak_bytes_in_use << "\n";
   } catch (const std::exception& error) {

@@ -286,7 +286,7 @@ def test_a_folder_that_lacks_files_is_refused(millrace, config, tmp_path):
     train = ["train", config, "--training.steps=1"]
     for path in (whole, f"{whole}/*"):
         assert "expected the file" in millrace(*train, f"--training.dataset_path={path}", status=3).stderr
-    millrace(*train, f"--training.dataset_path={whole}/*.arrow")  # what is there, said so
+    millrace(*train, f"--training.dataset_path={whole}/*.arrow", "--job.dump_folder=named")  # what is there, said so
     (whole / "state.json").unlink()
     error = millrace(*train, f"--training.dataset_path={whole}", status=3).stderr
     assert "expected 00003 files named data-*-of-00003.arrow, got none with the number 1" in error

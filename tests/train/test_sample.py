@@ -30,7 +30,7 @@ def run_folder(program, emoji16, tmp_path_factory):
     # A large step, so that conditioning matters.
     command = [program, *train_arguments(folder, emoji16, *SHORT, "--optimizer.lr=0.05", "--training.steps=6",
                                          "--checkpoint.interval=6")]  # fmt: skip
-    subprocess.run(command, check=True, timeout=120, env=os.environ | QUIET, capture_output=True)
+    subprocess.run(command, check=True, timeout=300, env=os.environ | QUIET, capture_output=True)
     return folder
 
 
@@ -53,7 +53,7 @@ def test_any_number_of_ranks_gives_the_same_files(program, millrace, run_folder,
     assert [Path(line).name for line in said.splitlines()] == names
     for ranks, more in ((2, []), (3, ["--shard", "--inference.batch_size", "1"])):
         command = [program, "launch", "-n", ranks, program, *draw, "--output", tmp_path / str(ranks), *more]
-        subprocess.run(list(map(str, command)), check=True, timeout=120, env=os.environ | QUIET, capture_output=True)
+        subprocess.run(list(map(str, command)), check=True, timeout=300, env=os.environ | QUIET, capture_output=True)
         assert sorted(os.listdir(tmp_path / str(ranks))) == sorted(names)
         for name in names:
             assert abs(pixels(tmp_path / str(ranks) / name) - pixels(tmp_path / "1" / name)).max() <= 1, (ranks, name)
@@ -63,7 +63,7 @@ def test_more_ranks_than_prompts(program, millrace, run_folder, tmp_path):
     draw = ["sample", run_folder, "--prompt", "banana", "--steps", "2"]
     millrace(*draw, "--output", tmp_path / "1", env=QUIET)
     command = [program, "launch", "-n", "3", program, *draw, "--output", tmp_path / "3"]
-    subprocess.run(list(map(str, command)), check=True, timeout=120, env=os.environ | QUIET, capture_output=True)
+    subprocess.run(list(map(str, command)), check=True, timeout=300, env=os.environ | QUIET, capture_output=True)
     assert sorted(os.listdir(tmp_path / "3")) == ["0-banana.png", "grid.png"]
     assert (pixels(tmp_path / "1" / "grid.png") == pixels(tmp_path / "3" / "grid.png")).all()
 
@@ -122,7 +122,7 @@ def test_previews_obey_the_settings_of_eval(program, emoji16, tmp_path):
         command = [program, *train_arguments(tmp_path / name, emoji16, "--optimizer.lr=0.05", "--optimizer.ema_decay=0",
                                              "--checkpoint.no_enable", "--sample.every_steps=6", "--training.steps=6",
                                              "--report.no_enable", *overrides)]  # fmt: skip
-        subprocess.run(command, check=True, timeout=120, env=os.environ | QUIET, capture_output=True)
+        subprocess.run(command, check=True, timeout=300, env=os.environ | QUIET, capture_output=True)
         return pixels(tmp_path / name / "samples" / "step-00000006.png")
 
     plain = preview("plain", "--eval.denoising_steps=2")
@@ -154,7 +154,7 @@ def test_validation_draws_its_first_captions(program, millrace, emoji16, tmp_pat
     assert (pixels(run / "img" / "step-00000004.png") != pixels(run / "img" / "step-00000002.png")).any()
 
     two = [program, "launch", "-n", "2", program, *train_arguments(tmp_path / "two", emoji16, *arguments)]
-    subprocess.run(list(map(str, two)), check=True, timeout=120, env=os.environ | QUIET, capture_output=True)
+    subprocess.run(list(map(str, two)), check=True, timeout=300, env=os.environ | QUIET, capture_output=True)
     for name in os.listdir(run / "img"):
         assert abs(pixels(run / "img" / name) - pixels(tmp_path / "two" / "img" / name)).max() <= 1, name
 
@@ -203,6 +203,6 @@ def test_one_rank_that_fails_takes_the_others_with_it(program, run_folder, tmp_p
     (out / "1-b.png" / "file").touch()
     command = [program, "launch", "-n", "2", program, "sample", run_folder, "--prompt", "a", "--prompt", "b", "--steps", "1",
                "--output", out]  # fmt: skip
-    result = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=60, env=os.environ | QUIET)
+    result = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300, env=os.environ | QUIET)
     assert result.returncode == 5, result.stderr
     assert "1-b.png" in result.stderr and "rank 1" in result.stderr

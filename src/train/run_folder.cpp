@@ -1,0 +1,49 @@
+#include "train/run_folder.h"
+
+#include <filesystem>
+
+#include "base/files.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "checkpoint/checkpoint_folder.h"
+#include "checkpoint/loaded_checkpoint.h"
+#include "train/rank_peers.h"
+#include "train/train_state.h"
+
+namespace millrace {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Beside the checkpoints' own lock, should checkpoint.folder be this folder, or one that several runs have in common.
+constexpr const char* kLockName = ".run-lock";
+
+// In the order in which they are looked at: what a run would do is decided by the checkpoint that it resumes from.
+std::string reason_to_do_nothing(const RunConfig& config) {
+  const fs::path checkpoints = fs::path(config.job.dump_folder) / config.checkpoint.folder;
+  if (!config.checkpoint.enable || step_folders(checkpoints).empty()) return "";
+  const CheckpointIndex index = look_into_checkpoint(checkpoints, config.checkpoint.load_step);
+  const Progress progress = parse_state_json(index.state_json);
+  const std::string where = str("[", config.job.dump_folder, "] nothing is left to do: ");
+  if (has_reached_target(progress, config.validation)) {
+    return str(where, "validation loss ", *progress.validation_loss, " reached the target ",
+               config.validation.target_loss, " at step ", progress.step);
+  }
+  if (progress.step < config.training.steps) return "";
+  return str(where, "already at step ", progress.step, " of ", config.training.steps,
+             " (try a larger --training.steps, or --checkpoint.load_step=N to go back to an older checkpoint)");
+}
+
+}  // namespace
+
+RunFolder::RunFolder(const RunConfig& config, Communicator& ranks) {
+  const auto open = [&] {
+    if (ranks.world().rank != 0) return std::string();
+    create_folders(config.job.dump_folder);
+    lock_.emplace(config.job.dump_folder, kLockName);
+    return reason_to_do_nothing(config);
+  };
+  nothing_to_do_ = first_message(*make_peers(ranks), "open the run's folder", open);
+}
+
+}  // namespace millrace

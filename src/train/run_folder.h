@@ -1,0 +1,31 @@
+// The folder of a run before anything in it is changed: whether another process is in it, and whether there is anything
+// to do.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "base/folder_lock.h"
+#include "comm/communicator.h"
+#include "config/run_config.h"
+
+namespace millrace {
+
+class RunFolder {
+ public:
+  // By all ranks together, before models and data are loaded; the object must live as long as the run writes. The first
+  // rank makes job.dump_folder and locks it: with or without checkpoints, one run at a time writes there. Throws
+  // StorageError, the same on every rank, when another has the lock, or when the checkpoint to resume from lacks a
+  // part; nothing in the folder has been changed then.
+  RunFolder(const RunConfig& config, Communicator& ranks);
+
+  // Why there is nothing to do: the run is as far as training.steps or further, or has reached its target; else "".
+  // Such a run must leave the folder as it is.
+  const std::string& nothing_to_do() const { return nothing_to_do_; }
+
+ private:
+  std::optional<FolderLock> lock_;  // the first rank's
+  std::string nothing_to_do_;
+};
+
+}  // namespace millrace

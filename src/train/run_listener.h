@@ -1,0 +1,64 @@
+// The events of a run, for whatever keeps a record of it: MLPerf's log is one.
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <string>
+
+#include "comm/mesh.h"
+#include "metrics/metric_logger.h"
+#include "train/task.h"
+
+namespace millrace {
+
+// What the configuration alone does not say about a run.
+struct RunFacts {
+  bool resumes = false;  // from a checkpoint of an earlier process
+  int64_t samples_per_step = 0;
+  int64_t microbatches_per_step = 1;
+  int64_t validation_interval = 1;  // steps
+  int64_t warmup_steps = 0;         // of the learning rate
+  uint64_t seed = 0;
+  MeshShape mesh;
+  torch::Dtype compute_dtype = torch::kFloat32;
+};
+
+enum class RunEnd {
+  kTargetReached,  // by a validation
+  kStepsDone,
+  kStopped,  // by a signal
+  kFailed,
+};
+
+// Events come on the ranks that were given a listener, in the order of these functions: the first three once, steps and
+// validations as often as there are. A process that finds nothing left to do has no events. What a listener throws ends
+// the run, except at the end of a run that is stopped or has failed, where it is logged as a warning.
+class RunListener {
+ public:
+  virtual ~RunListener() = default;
+  // For messages, and for its state in checkpoints: unique among a run's listeners.
+  virtual std::string name() const = 0;
+
+  // The model is built. A new run has not looked for a checkpoint yet; a resumed one has loaded its own, and restore()
+  // comes next.
+  virtual void run_prepares(const RunFacts&) {}
+  // All ranks have their first batch.
+  virtual void run_starts() {}
+  // step counts from 1. What happens between two steps belongs to neither. A step without anything to learn from ends
+  // with a loss that is not a number.
+  virtual void step_starts(int64_t /*step*/) {}
+  virtual void step_ends(const StepMetrics&) {}
+  // step: how many are done.
+  virtual void validation_starts(int64_t /*step*/) {}
+  virtual void validation_ends(int64_t /*step*/, const ValidationResult&) {}
+  // Before the last checkpoint is written. kFailed also comes when the run has not started.
+  virtual void run_ends(RunEnd) {}
+
+  // What it must remember when the run is interrupted, as JSON; "": nothing. Checkpoints contain the state of the first
+  // rank's listeners.
+  virtual std::string state() const { return ""; }
+  virtual void restore(const std::string& /*state*/) {}
+};
+
+}  // namespace millrace

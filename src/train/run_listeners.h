@@ -1,0 +1,36 @@
+// All listeners of a run on this rank, as one.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "train/run_listener.h"
+
+namespace millrace {
+
+class RunListeners : public RunListener {
+ public:
+  explicit RunListeners(std::vector<std::unique_ptr<RunListener>> listeners) : listeners_(std::move(listeners)) {}
+  std::string name() const override { return "run"; }
+
+  void run_prepares(const RunFacts& facts) override;
+  void run_starts() override;
+  void step_starts(int64_t step) override;
+  void step_ends(const StepMetrics& metrics) override;
+  void validation_starts(int64_t step) override;
+  void validation_ends(int64_t step, const ValidationResult& result) override;
+  // Once, even when the run fails after it has ended. Throws only for a run that came to its own end.
+  void run_ends(RunEnd end) override;
+
+  // States by name. Those of listeners that are not there now are kept: they may be back when the run is resumed.
+  void put_states(std::map<std::string, std::string>& states) const;
+  void restore_states(const std::map<std::string, std::string>& states);
+
+ private:
+  std::vector<std::unique_ptr<RunListener>> listeners_;
+  bool has_ended_ = false;
+};
+
+}  // namespace millrace

@@ -1,0 +1,104 @@
+#include "train/train_step.h"
+
+#include <cmath>
+#include <limits>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "config/optimizer_rules.h"
+#include "optim/clip.h"
+#include "optim/optimizer_table.h"
+#include "train/numerics_failure.h"
+#include "train/parameter_group.h"
+#include "train/run_steps.h"
+
+namespace millrace {
+TrainStep::TrainStep(Task& task, const RunConfig& config, Communicator& ranks, Peers& peers)
+    : task_(task),
+      config_(config),
+      ranks_(ranks),
+      peers_(peers),
+      microbatches_(microbatches_per_step(config.training, ranks.mesh().data_size())),
+      samples_(microbatches_ * config.training.local_batch_size * ranks.mesh().data_size()),
+      expected_weight_(task.expected_weight() * static_cast<double>(microbatches_)),
+      optimizer_config_(with_rule_defaults(config.optimizer)),
+      schedule_(make_schedule(config)),
+      optimizer_(make_optimizer({{make_group()},
+                                 optimizer_config_,
+                                 static_cast<uint64_t>(config.training.seed.value_or(0)),
+                                 RankSums(ranks.mesh())})),
+      average_(make_average()),
+      own_ranges_(own_ranges(task.parameters())) {
+  MILLRACE_CHECK(std::isfinite(expected_weight_) && expected_weight_ > 0);
+}
+
+FlatGroup TrainStep::make_group() {
+  FlatGroup group = parameter_group(task_.parameters());
+  // Sums of many narrow gradients are kept in fp32. Where data ranks are summed, parallel/ does so.
+  if (microbatches_ > 1 && ranks_.mesh().data_size() == 1 && group.grad.scalar_type() != torch::kFloat32) {
+    accumulated_ = torch::zeros_like(group.grad, torch::kFloat32);
+    group.grad = accumulated_;
+  }
+  return group;
+}
+
+std::unique_ptr<MovingAverage> TrainStep::make_average() {
+  const double decay = optimizer_config_.ema_decay.value_or(0);
+  if (decay == 0) return nullptr;
+  auto average = std::make_unique<MovingAverage>(optimizer_->groups(), decay);
+  optimizer_->set_average(average.get());
+  return average;
+}
+
+std::unique_ptr<EvaluationWeights> TrainStep::evaluation_weights() {
+  return average_ ? average_->evaluation_weights() : optimizer_->evaluation_weights();
+}
+
+StepShare TrainStep::compute() {
+  FlatParameters& parameters = task_.parameters();
+  StepShare share;
+  for (int64_t i = 0; i < microbatches_; ++i) {
+    if (i > 0) task_.next_microbatch();
+    parameters.set_last_microbatch(i + 1 == microbatches_);
+    // In a scale that is known before the weights are, so that narrow gradients have the size of a mean's.
+    share.add(task_.train_microbatch(1 / expected_weight_));
+    if (accumulated_.defined()) {
+      accumulated_.add_(parameters.grad());
+      parameters.grad().zero_();
+    }
+  }
+  parameters.finish_backward();
+  share.squares_1 = own_squares(optimizer_->groups().at(0).grad, own_ranges_);
+  return share;
+}
+
+StepMetrics TrainStep::update(int64_t step, const StepShare& share, const StepTotals& totals) {
+  // From sums in the scale 1 / expected weight to the mean: exactly 1 for tasks that know their weights beforehand.
+  const bool is_empty = totals.weight == 0;
+  const double ratio = is_empty ? 0 : expected_weight_ / totals.weight;
+  StepMetrics metrics;
+  metrics.step = step;
+  metrics.loss = is_empty ? std::numeric_limits<double>::quiet_NaN() : totals.loss_sum * ratio;
+  metrics.grad_norm = static_cast<float>(std::sqrt(totals.squares) * ratio);
+  metrics.lr = optimizer_config_.lr.value_or(1) * schedule_.factor(step - 1);
+  metrics.samples = totals.samples;
+  metrics.tokens = totals.tokens;
+  metrics.data_seconds = totals.data_seconds;
+  metrics.sample_digest = totals.sample_digest;
+
+  const bool has_loss = std::isfinite(is_empty ? totals.loss_sum : metrics.loss);
+  if (totals.bad_losses > 0 || !has_loss || !std::isfinite(metrics.grad_norm)) {
+    throw_numerics_error(step, share, totals, optimizer_->groups(), ranks_, peers_);
+  }
+  if (is_empty) {
+    if (peers_.rank() == 0) {
+      log_warning("[step ", step, "] expected something to learn from, got weight 0 on all ranks: no update");
+    }
+    for (const FlatGroup& group : optimizer_->groups()) group.grad.zero_();
+    return metrics;
+  }
+  optimizer_->step(metrics.lr, grad_norm_of_sum(totals.squares_1, config_.training.max_norm, ratio).coefficient_1);
+  return metrics;
+}
+
+}  // namespace millrace

@@ -1,0 +1,64 @@
+// One step of training: the gradients of this rank's microbatches, then the update with the gradients of all ranks.
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "checkpoint/peers.h"
+#include "comm/communicator.h"
+#include "config/run_config.h"
+#include "metrics/metric_logger.h"
+#include "optim/ema.h"
+#include "optim/lr_schedule.h"
+#include "optim/optimizer.h"
+#include "train/step_totals.h"
+#include "train/task.h"
+
+namespace millrace {
+
+class TrainStep {
+ public:
+  // All arguments must live as long. Throws ConfigError for options that do not fit together.
+  TrainStep(Task& task, const RunConfig& config, Communicator& ranks, Peers& peers);
+
+  int64_t microbatches() const { return microbatches_; }
+  int64_t samples() const { return samples_; }  // of all ranks
+  const LrSchedule& schedule() const { return schedule_; }
+  Optimizer& optimizer() { return *optimizer_; }
+  const MovingAverage* average() const { return average_.get(); }  // null: none is kept
+  // The weights to validate and to draw with, for as long as it lives; null: those that are trained.
+  std::unique_ptr<EvaluationWeights> evaluation_weights();
+
+  // Forward and backward over this rank's microbatches. The first must have arrived: Task::next_microbatch().
+  StepShare compute();
+
+  // The update. Loss and gradients are divided by the step's weight here, in the coefficient that clips them. A step
+  // without weight has nothing to learn from: it changes no weight and no state of the optimizer, says so in the log,
+  // and its loss is not a number.
+  //
+  // step: its number, counted from 1. All ranks have the same totals; throws NumericsError, on all of them, when a loss
+  // or a gradient is not finite: then nothing has changed.
+  StepMetrics update(int64_t step, const StepShare& share, const StepTotals& totals);
+
+ private:
+  FlatGroup make_group();
+  std::unique_ptr<MovingAverage> make_average();
+
+  Task& task_;
+  const RunConfig& config_;
+  Communicator& ranks_;
+  Peers& peers_;
+  int64_t microbatches_, samples_;
+  double expected_weight_;            // of a step
+  OptimizerConfig optimizer_config_;  // with the defaults of its rule
+  LrSchedule schedule_;
+  torch::Tensor accumulated_;  // sums of narrow gradients, where this rank has all microbatches; else undefined
+  std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<MovingAverage> average_;
+  std::vector<ElementRange> own_ranges_;
+};
+
+}  // namespace millrace
