@@ -5,6 +5,7 @@
 - neither headers nor sibling folders include each other in a circle;
 - folders below libtorch stay free of it, and CUDA sources of its headers; nobody includes all of it;
 - spdlog and fmt stay behind base/log.h (libtorch carries another fmt);
+- what only tests share (*test_support.h) is included by tests alone;
 - callers have no #if for a missing backend: a twin file answers instead;
 - GPU kernels use the words of kernels/gpu_portability.cuh, not those of CUDA or HIP alone;
 - no file has more than 800 lines.
@@ -22,9 +23,10 @@ LAYERS = [
     ["base"],
     ["config", "formats", "tokenizers", "images", "comm", "kernels"],
     ["metrics", "data", "nn", "download"],
-    ["parallel", "optim"],
+    ["parallel", "optim", "adapters"],
     ["models", "checkpoint"],
     ["diffusion", "train"],
+    ["prepare", "plan"],
     ["tasks"],
 ]
 LAYER_OF = {folder: layer for layer, folders in enumerate(LAYERS) for folder in folders}
@@ -36,6 +38,8 @@ PORTABILITY = "kernels/gpu_portability.cuh"
 # What only one of nvcc and hipcc knows, or what takes a wave to have 32 lanes.
 ONE_MAKE_ONLY = re.compile(r"\b((?:cuda|hip)[A-Z]\w*|__nv_\w+|__(?:shfl|ballot|any|all|activemask|syncwarp|reduce)\w*|warpSize|cub::|__CUDACC__|__HIPCC__)|<<<")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
+# Files that belong to no library: tests, and what they share.
+FOR_TESTS = re.compile(r"(_test\.cpp|test_support\.h)$")
 SOURCE_SUFFIXES = {".cpp", ".h", ".cu", ".cuh"}
 MAX_LINES = 800
 
@@ -87,6 +91,8 @@ def check_file(root: Path, path: Path) -> list[str]:
             report(number, "expected the torch header that is used (it makes every file slow to compile), got all of them")
         if LOG_HEADER.match(name) and str(inside) != "base/log.cpp":
             report(number, f"expected base/log.h, got {name}")
+        if FOR_TESTS.search(name) and not FOR_TESTS.search(path.name):
+            report(number, f"expected *_test.cpp to be the only ones that include test support, got {name}")
         if bracket != '"':
             continue
         target = name.split("/")[0]

@@ -10,11 +10,11 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "checkpoint/checkpoint_folder.h"
+#include "checkpoint/run_weights.h"
 #include "comm/world.h"
 #include "command_line.h"
 #include "commands.h"
 #include "config/run_config.h"
-#include "tasks/flux_pretrain/run_weights.h"
 #include "tasks/task_table.h"
 #include "version.h"
 
@@ -46,13 +46,10 @@ fs::path run_folder_of(EvaluateArguments& arguments) {
 }
 
 std::string as_json(const Evaluation& evaluation) {
-  nlohmann::ordered_json json = {{"step", evaluation.step},
-                                 {"loss", evaluation.result.loss},
-                                 {"num_samples", evaluation.result.num_samples},
-                                 {"per_timestep", nlohmann::ordered_json::array()}};
-  for (const double loss : evaluation.result.per_timestep) {
-    json["per_timestep"].push_back(std::isnan(loss) ? nlohmann::ordered_json() : nlohmann::ordered_json(loss));
-  }
+  nlohmann::ordered_json json = {
+      {"step", evaluation.step}, {"loss", evaluation.result.loss}, {"num_samples", evaluation.result.num_samples}};
+  // Parts without a sample are NaN, which becomes null.
+  for (const LossBreakdown& parts : evaluation.result.breakdowns) json["per_" + parts.name] = parts.values;
   return json.dump();
 }
 
@@ -60,9 +57,11 @@ void print(const Evaluation& evaluation, const std::string& origin) {
   const ValidationResult& result = evaluation.result;
   std::printf("validation loss %.6f over %s samples (%s)\n", result.loss, with_thousands(result.num_samples).c_str(),
               origin.c_str());
-  for (size_t i = 0; i < result.per_timestep.size(); ++i) {
-    if (std::isnan(result.per_timestep[i])) continue;
-    std::printf("  t = %zu/%zu: %.6f\n", i, result.per_timestep.size(), result.per_timestep[i]);
+  for (const LossBreakdown& parts : result.breakdowns) {
+    for (size_t i = 0; i < parts.values.size(); ++i) {
+      if (std::isnan(parts.values[i])) continue;
+      std::printf("  %s %zu/%zu: %.6f\n", parts.name.c_str(), i, parts.values.size(), parts.values[i]);
+    }
   }
 }
 
@@ -90,15 +89,16 @@ int run_evaluate(const std::vector<std::string>& args) {
 
   const World world = detect_world();
   if (world.rank > 0) set_console_log_level(LogLevel::kError);
-  RunConfig config;
+  std::unique_ptr<RunConfig> loaded;
   std::optional<CheckpointWeights> weights;
   std::string origin = arguments.weights;
   if (arguments.checkpoint.empty()) {
-    config = load_run_config(arguments.config, arguments.overrides);
-    config.checkpoint.initial_load_path = arguments.weights;
+    loaded = load_task_config(arguments.config, arguments.overrides);
+    loaded->checkpoint.initial_load_path = arguments.weights;
   } else {
     const fs::path run = run_folder_of(arguments);
-    config = load_run_config(run / "config.toml", arguments.overrides);
+    loaded = load_task_config(run / "config.toml", arguments.overrides);
+    RunConfig& config = *loaded;
     const auto names_mesh = [](const std::string& text) { return text.starts_with("--parallelism."); };
     if (std::none_of(arguments.overrides.begin(), arguments.overrides.end(), names_mesh)) fit_mesh(config, world.size);
     config.training.global_batch_size = -1;  // nothing is trained
@@ -107,6 +107,7 @@ int run_evaluate(const std::vector<std::string>& args) {
                                 takes_average(run, config, parse_which_weights(arguments.use))};
     origin = run.string();
   }
+  RunConfig& config = *loaded;
   config.validation.enable = true;
   check_ranks(config, world.size);
   const Evaluation evaluation = evaluate_task(config, world, build_for_peers(world.size), weights);

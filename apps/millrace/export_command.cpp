@@ -10,13 +10,11 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "checkpoint/run_weights.h"
 #include "command_line.h"
 #include "commands.h"
-#include "models/flux/config.h"
-#include "models/flux/weight_names.h"
 #include "models/model_table.h"
-#include "tasks/flux_pretrain/flux_setup.h"
-#include "tasks/flux_pretrain/run_weights.h"
+#include "tasks/task_table.h"
 
 namespace millrace {
 namespace {
@@ -55,36 +53,37 @@ void write(const ConvertArguments& arguments, Naming naming, const TensorMap& sh
               std::string(naming_name(naming)).c_str());
 }
 
-void convert_run(const ConvertArguments& arguments) {
-  const Naming naming = arguments.naming.empty() ? Naming::kBfl : parse_naming(arguments.naming);
-  const OpenRunWeights run = open_run_weights(arguments.source, arguments.step, parse_which_weights(arguments.use));
-  const auto in_weight = run.shapes.find("img_in.weight");
-  if (in_weight == run.shapes.end()) throw ModelError("[" + arguments.source + "] expected FLUX weights, got others");
-  const int64_t patch = patch_size(run.config);
-  const flux::FluxConfig sizes = flux_config(run.config, in_weight->second.size(1) / (patch * patch));
-  log_info(arguments.source, ": step ", run.step, run.averaged ? ", averaged weights" : "");
-  write(
-      arguments, naming, run.shapes, flux::weight_rules(sizes, naming),
-      [&](const std::string& name) { return run.read(name); },
-      naming == Naming::kDiffusers ? std::optional<std::string>(flux::to_diffusers_json(sizes).dump(2) + "\n")
-                                   : std::nullopt);
+// What --naming says; without it, preferred, or the model's first naming where it does not have that one.
+Naming choose_naming(const ConvertArguments& arguments, const ModelEntry& entry, Naming preferred) {
+  const auto is_known = [&](Naming naming) {
+    return std::find(entry.namings.begin(), entry.namings.end(), naming) != entry.namings.end();
+  };
+  if (arguments.naming.empty()) return is_known(preferred) ? preferred : entry.namings.front();
+  const Naming naming = parse_naming(arguments.naming);
+  if (is_known(naming)) return naming;
+  std::vector<std::string> names;
+  for (const Naming each : entry.namings) names.emplace_back(naming_name(each));
+  throw ConfigError("[--naming] expected " + join(names, " or ") + " for " + entry.name + ", got " + arguments.naming);
 }
 
-void convert_weights(const ConvertArguments& arguments, Naming default_naming) {
+void convert_run(const ConvertArguments& arguments) {
+  const std::unique_ptr<RunConfig> config = load_task_config(fs::path(arguments.source) / "config.toml", {});
+  const ModelEntry& entry = model_of_task(*config);
+  const Naming naming = choose_naming(arguments, entry, entry.namings.front());
+  const OpenRunWeights run =
+      open_run_weights(arguments.source, *config, arguments.step, parse_which_weights(arguments.use));
+  const std::unique_ptr<ModelDescription> model = describe_run_model(*config, run.shapes);
+  log_info(arguments.source, ": step ", run.step, run.averaged ? ", averaged weights" : "");
+  write(
+      arguments, naming, run.shapes, model->weight_rules(naming, {}),
+      [&](const std::string& name) { return run.read(name); }, model->config_json(naming));
+}
+
+void convert_weights(const ConvertArguments& arguments, Naming preferred) {
   const ModelEntry& entry = find_model(arguments.model);
   const ModelWeights weights(entry, arguments.source,
                              arguments.config.empty() ? std::nullopt : std::optional<fs::path>(arguments.config));
-  Naming naming = arguments.naming.empty() ? default_naming : parse_naming(arguments.naming);
-  const auto known = std::find(entry.namings.begin(), entry.namings.end(), naming);
-  if (known == entry.namings.end()) {
-    if (!arguments.naming.empty()) {
-      std::vector<std::string> names;
-      for (const Naming each : entry.namings) names.emplace_back(naming_name(each));
-      throw ConfigError("[--naming] expected " + join(names, " or ") + " for " + entry.name + ", got " +
-                        arguments.naming);
-    }
-    naming = entry.namings.front();
-  }
+  const Naming naming = choose_naming(arguments, entry, preferred);
   const TensorMap ours = weights.import();
   TensorMap shapes;
   for (const auto& [name, tensor] : ours) shapes[name] = torch::empty_like(tensor, torch::kMeta);
@@ -93,7 +92,7 @@ void convert_weights(const ConvertArguments& arguments, Naming default_naming) {
       [&](const std::string& name) { return ours.at(name); }, weights.model().config_json(naming));
 }
 
-bool read_arguments(CLI::App& app, ConvertArguments& arguments, const std::vector<std::string>& args) {
+bool read_arguments(ArgumentParser& app, ConvertArguments& arguments, const std::vector<std::string>& args) {
   app.add_option("output", arguments.output,
                  "A file ending in .safetensors, or a folder (sharded with an index above the limit)")
       ->required();

@@ -37,7 +37,7 @@ std::string program_help() {
   text += exit_row(ExitCode::kStorage, "reading or writing failed: disk full, checkpoint damaged");
   text += exit_row(ExitCode::kNumerics, "the loss or a gradient is not finite");
   text += exit_row(ExitCode::kPeerLost, "another rank failed or went silent");
-  text += exit_row(ExitCode::kPreempted, "stopped on request after a checkpoint; the same command goes on");
+  text += exit_row(ExitCode::kPreempted, "stopped on request after a checkpoint; the same command resumes");
   return text;
 }
 

@@ -6,7 +6,6 @@
 #include "base/text.h"
 #include "command_line.h"
 #include "commands.h"
-#include "config/arguments.h"
 #include "config/run_config.h"
 #include "metrics/memory.h"
 #include "tasks/task_table.h"
@@ -65,19 +64,18 @@ int run_plan(const std::vector<std::string>& args) {
   app.add_flag("--json", arguments.json, "For programs");
   app.add_flag("--list", arguments.list, "The table of GPUs, and stop");
 
-  const Arguments split = split_arguments(args);
-  std::vector<std::string> own = split.others;
-  own.insert(own.end(), split.positional.begin(), split.positional.end());
-  if (!parse_command_line(app, own)) return static_cast<int>(ExitCode::kDone);
+  std::vector<std::string> overrides;
+  std::string option_file;
+  if (!parse_with_overrides(app, args, overrides, &option_file)) return static_cast<int>(ExitCode::kDone);
   if (arguments.list) {
     print_table();
     return static_cast<int>(ExitCode::kDone);
   }
-  if (arguments.config_file.empty()) arguments.config_file = split.config_file;
+  if (arguments.config_file.empty()) arguments.config_file = option_file;
   if (arguments.config_file.empty()) {
     throw ConfigError("[millrace plan] expected a configuration file, got none (try millrace plan --help)");
   }
-  const RunConfig config = load_run_config(arguments.config_file, split.overrides);
+  const std::unique_ptr<RunConfig> config = load_task_config(arguments.config_file, overrides);
   PlanOptions options;
   options.gpus = arguments.gpus;
   options.gpus_per_node = arguments.gpus_per_node;
@@ -85,10 +83,10 @@ int run_plan(const std::vector<std::string>& args) {
   options.gpu = options.on_cpu ? this_machine() : find_gpu(arguments.gpu);
   if (arguments.memory_gib > 0) options.gpu.memory_gib = arguments.memory_gib;
   if (arguments.sweep) {
-    const std::vector<RunPlan> plans = sweep_task(config, options);
+    const std::vector<RunPlan> plans = sweep_task(*config, options);
     std::cout << (arguments.json ? sweep_json(plans) : sweep_text(plans));
   } else {
-    const RunPlan plan = plan_task(config, options);
+    const RunPlan plan = plan_task(*config, options);
     std::cout << (arguments.json ? to_json(plan) : to_text(plan));
   }
   return static_cast<int>(ExitCode::kDone);

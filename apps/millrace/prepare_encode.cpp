@@ -1,5 +1,4 @@
 // millrace prepare encode, and millrace prepare empty-encodings
-#include <csignal>
 #include <iostream>
 #include <optional>
 
@@ -11,10 +10,12 @@
 #include "command_line.h"
 #include "config/arguments.h"
 #include "config/run_config.h"
+#include "diffusion/flux_run_config.h"
+#include "prepare/encode/empty_encodings.h"
+#include "prepare/encode/encode_dataset.h"
 #include "prepare_commands.h"
 #include "progress_bar.h"
-#include "tasks/encode_dataset/empty_encodings.h"
-#include "tasks/encode_dataset/encode_dataset.h"
+#include "tasks/task_table.h"
 #include "version.h"
 
 namespace millrace {
@@ -26,37 +27,22 @@ struct PrepareArguments {
 };
 
 // False when --help was asked for and printed.
-bool read_arguments(CLI::App& app, const std::vector<std::string>& args, PrepareArguments& arguments) {
+bool read_arguments(ArgumentParser& app, const std::vector<std::string>& args, PrepareArguments& arguments) {
+  app.add_option("config", arguments.config_file, "The training configuration (TOML)");
   app.add_option("-o,--output,--preprocessing.output-dataset-path", arguments.output, "Where to write")
       ->type_name("DIR")
       ->take_last();
   app.footer(
       app.get_name() +
       " CONFIG.toml --output DIR [--section.key=value ...]\nOptions of the configuration: millrace train --help");
-  // What is no option of this command is the configuration's.
-  std::vector<std::string> own, others;
-  for (size_t i = 0; i < args.size(); ++i) {
-    const size_t equals = args[i].find('=');
-    const std::string name = with_dashes({args[i].substr(0, equals)}).front();
-    const CLI::Option* option = starts_with(name, "-") ? app.get_option_no_throw(name) : nullptr;
-    (option ? own : others).push_back(args[i]);
-    const bool wants_next = option && equals == std::string::npos && option->get_items_expected_max() > 0;
-    if (wants_next && i + 1 < args.size()) own.push_back(args[++i]);
+  std::string option_file;
+  if (!parse_with_overrides(app, args, arguments.overrides, &option_file)) return false;
+  if (!arguments.config_file.empty() && !option_file.empty()) {
+    throw ConfigError("[" + arguments.config_file + "] expected one configuration file, got " + option_file +
+                      " as well");
   }
-  if (!parse_command_line(app, with_dashes(own))) return false;
-  const Arguments split = split_arguments(others);
+  if (arguments.config_file.empty()) arguments.config_file = option_file;
   const std::string hint = " (try " + app.get_name() + " --help)";
-  if (!split.others.empty()) {
-    throw ConfigError("[" + split.others[0] + "] expected an option of this command" + hint);
-  }
-  arguments.config_file = split.config_file;
-  arguments.overrides = split.overrides;
-  for (const std::string& file : split.positional) {
-    if (!arguments.config_file.empty()) {
-      throw ConfigError("[" + file + "] expected one configuration file, got " + arguments.config_file + " as well");
-    }
-    arguments.config_file = file;
-  }
   if (arguments.config_file.empty()) {
     throw ConfigError("[" + app.get_name() + "] expected a configuration file, got none" + hint);
   }
@@ -72,7 +58,7 @@ int run_prepare_encode(const std::vector<std::string>& args) {
       "out as a Hugging Face data set that `millrace train` and MLPerf's reference train from. The configuration is "
       "that of a training run; encoder.*, model.*_in_dim and training.{dataset, dataset_path, img_size, batch_size, "
       "subset_size, device, mixed_precision_param, max_bad_samples, num_workers} matter here. Under srun, torchrun or "
-      "`millrace launch` the ranks share out the files. Killed and started again, the same command goes on.",
+      "`millrace launch` the ranks share out the files. Killed and started again, the same command resumes.",
       "millrace prepare encode");
   PrepareArguments arguments;
   EncodeOptions options;
@@ -85,10 +71,10 @@ int run_prepare_encode(const std::vector<std::string>& args) {
   const World world = detect_world();
   // What all ranks would say alike, the first says.
   if (world.rank > 0) set_console_log_level(LogLevel::kError);
-  const RunConfig config = load_run_config(arguments.config_file, arguments.overrides);
+  const std::unique_ptr<RunConfig> loaded = load_task_config(arguments.config_file, arguments.overrides);
+  const FluxRunConfig& config = as_flux(*loaded);
   mesh_degrees(config, world.size);
   if (world.rank > 0) set_console_log_level(LogLevel::kWarning);
-  std::signal(SIGPIPE, SIG_IGN);  // a closed terminal must not end the work of days
 
   options.output = arguments.output;
   std::optional<ProgressBar> bar;
@@ -120,7 +106,8 @@ int run_prepare_empty_encodings(const std::vector<std::string>& args) {
   PrepareArguments arguments;
   if (!read_arguments(app, args, arguments)) return static_cast<int>(ExitCode::kDone);
   if (detect_world().rank > 0) return static_cast<int>(ExitCode::kDone);
-  const RunConfig config = load_run_config(arguments.config_file, arguments.overrides);
+  const std::unique_ptr<RunConfig> loaded = load_task_config(arguments.config_file, arguments.overrides);
+  const FluxRunConfig& config = as_flux(*loaded);
   const bool written = write_empty_encodings(config, arguments.output);
   std::cout << (written ? "Wrote" : "Found") << " t5_empty.npy and clip_empty.npy in " << arguments.output << ".\n";
   return static_cast<int>(ExitCode::kDone);

@@ -12,16 +12,19 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "base/text_lines.h"
+#include "checkpoint/run_weights.h"
 #include "comm/communicator.h"
 #include "command_line.h"
 #include "commands.h"
+#include "diffusion/flux_drawing.h"
 #include "diffusion/pictures.h"
 #include "models/flux/weight_names.h"
 #include "models/model_table.h"
-#include "tasks/flux_pretrain/flux_drawing.h"
-#include "tasks/flux_pretrain/run_weights.h"
-#include "tasks/run_as_rank.h"
-#include "tasks/run_device.h"
+#include "parallel/configured_placement.h"
+#include "parallel/run_as_rank.h"
+#include "parallel/run_device.h"
+#include "tasks/task_table.h"
 #include "version.h"
 
 namespace millrace {
@@ -50,7 +53,7 @@ bool read_arguments(SampleArguments& arguments, const std::vector<std::string>& 
   app.add_option("--weights", arguments.weights,
                  "FLUX weights in any naming, instead of a run; --config then says which encoders and autoencoder");
   app.add_option("--config", arguments.config, "A training configuration (TOML), with --weights");
-  app.add_option("--prompt,-p", arguments.prompts, "What to draw; may be given several times");
+  app.add_texts("--prompt,-p", arguments.prompts, "What to draw; may be given several times");
   app.add_option("--prompts-file,--prompts,--inference.prompts_path", arguments.prompts_file,
                  "A file with one prompt per line; by default the configuration's prompts");
   app.add_option("--output,-o,--inference.save_path", arguments.output, "Folder for the pictures")
@@ -94,8 +97,13 @@ bool read_arguments(SampleArguments& arguments, const std::vector<std::string>& 
   return true;
 }
 
-std::vector<std::string> read_prompts(const SampleArguments& arguments, const RunConfig& config) {
+// Before anything is loaded: weights may take minutes.
+std::vector<std::string> read_prompts(const SampleArguments& arguments, const FluxRunConfig& config) {
   std::vector<std::string> prompts = arguments.prompts;
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    const std::string problem = text_problem(prompts[i]);
+    if (!problem.empty()) throw ConfigError(str("[--prompt, number ", i + 1, "] ", problem));
+  }
   if (!arguments.prompts_file.empty()) {
     const std::vector<std::string> of_file = read_prompts_file(arguments.prompts_file);
     prompts.insert(prompts.end(), of_file.begin(), of_file.end());
@@ -126,7 +134,9 @@ fs::path picture_path(const SampleArguments& arguments, int64_t number, const st
 
 // Where the weights come from: one of the two is set.
 struct Source {
-  RunConfig config;
+  std::unique_ptr<RunConfig> loaded;  // of a task of FLUX
+  const FluxRunConfig& config() const { return as_flux(*loaded); }
+  std::vector<std::string> prompts;
   std::optional<OpenRunWeights> run;
   std::optional<ModelWeights> weights;
   std::string description;
@@ -135,7 +145,8 @@ struct Source {
 Source open_source(const SampleArguments& arguments) {
   Source source;
   if (arguments.run.empty()) {
-    source.config = load_run_config(arguments.config, arguments.overrides);
+    source.loaded = load_task_config(arguments.config, arguments.overrides);
+    source.prompts = read_prompts(arguments, source.config());
     source.weights.emplace(find_model("flux"), arguments.weights);
     source.description = arguments.weights;
     return source;
@@ -143,8 +154,9 @@ Source open_source(const SampleArguments& arguments) {
   if (!is_run_folder(arguments.run)) {
     throw ConfigError("[" + arguments.run + "] expected a run's folder with config.toml, got none");
   }
-  source.run = open_run_weights(arguments.run, arguments.step, parse_which_weights(arguments.use));
-  source.config = load_run_config(fs::path(arguments.run) / "config.toml", arguments.overrides);
+  source.loaded = load_task_config(fs::path(arguments.run) / "config.toml", arguments.overrides);
+  source.prompts = read_prompts(arguments, source.config());
+  source.run = open_run_weights(arguments.run, *source.loaded, arguments.step, parse_which_weights(arguments.use));
   source.description =
       str(arguments.run, ", step ", source.run->step, source.run->averaged ? ", averaged weights" : "");
   return source;
@@ -164,7 +176,7 @@ void load_run(const OpenRunWeights& run, flux::Flux& model) {
   parameters.refresh_compute();
 }
 
-DrawOptions options_from(const SampleArguments& arguments, const RunConfig& config, const flux::FluxConfig& sizes) {
+DrawOptions options_from(const SampleArguments& arguments, const FluxRunConfig& config, const flux::FluxConfig& sizes) {
   DrawOptions options = draw_options(config, sizes);
   if (arguments.img_size > 0) options.width = options.height = arguments.img_size;
   if (arguments.width > 0) options.width = arguments.width;
@@ -179,7 +191,7 @@ DrawOptions options_from(const SampleArguments& arguments, const RunConfig& conf
 }
 
 PictureOrigin origin_of(const SampleArguments& arguments, const Source& source, const flux::FluxConfig& sizes) {
-  if (source.run) return {source.config.model.flavor, arguments.make};
+  if (source.run) return {source.config().model.flavor, arguments.make};
   const flux::FluxConfig published = flux::flavor(sizes.guidance_embed ? "flux-dev" : "flux-schnell");
   const bool full_size = sizes.hidden_size == published.hidden_size && sizes.depth == published.depth &&
                          sizes.depth_single_blocks == published.depth_single_blocks;
@@ -188,12 +200,12 @@ PictureOrigin origin_of(const SampleArguments& arguments, const Source& source, 
 }
 
 void draw(const SampleArguments& arguments, const Source& source, torch::Device device, Communicator& ranks) {
-  const RunConfig& config = source.config;
+  const FluxRunConfig& config = source.config();
   if (const std::string missing = missing_for_drawing(config); !missing.empty()) {
     throw ConfigError("[" + missing + "] expected a path to draw pictures with, got nothing (try --" + missing +
                       "=...)");
   }
-  const std::vector<std::string> prompts = read_prompts(arguments, config);
+  const std::vector<std::string>& prompts = source.prompts;
   const auto total = static_cast<int64_t>(prompts.size());
   const torch::Dtype dtype = compute_dtype(config, device);
   const std::unique_ptr<PictureCodec> codec = make_picture_codec(config, dtype, device);
@@ -262,13 +274,13 @@ int run_sample(const std::vector<std::string>& args) {
   const Source source = open_source(arguments);
   if (world.rank > 0) set_console_log_level(LogLevel::kWarning);
   const torch::Device device =
-      device_of_rank(arguments.device.empty() ? source.config.training.device : arguments.device, world);
+      device_of_rank(arguments.device.empty() ? source.config().training.device : arguments.device, world);
   CommOptions options;
   options.shape = arguments.shards_weights ? MeshShape{1, world.size, 1} : MeshShape{world.size, 1, 1};
   options.device = device;
-  options.init_timeout = static_cast<double>(source.config.comm.init_timeout_seconds);
+  options.init_timeout = static_cast<double>(source.config().comm.init_timeout_seconds);
   // Ranks that draw faster wait for the slowest; those that die or stop are found out by the watch.
-  options.train_timeout = std::max(1800.0, static_cast<double>(source.config.comm.train_timeout_seconds));
+  options.train_timeout = std::max(1800.0, static_cast<double>(source.config().comm.train_timeout_seconds));
   const std::string line = join(args, "\n");
   options.fingerprint = str(checksum64(line.data(), line.size()));
   options.version = build_for_peers(world.size);

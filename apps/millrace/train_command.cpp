@@ -1,5 +1,4 @@
 // millrace train CONFIG.toml [--section.key=value ...]
-#include <csignal>
 #include <iostream>
 
 #include "base/error.h"
@@ -19,7 +18,7 @@ namespace {
 constexpr const char* kUsage =
     "usage: millrace train CONFIG.toml [--section.key=value ...]\n"
     "\n"
-    "Trains as CONFIG.toml says, or goes on from the newest checkpoint in job.dump_folder.\n"
+    "Trains as CONFIG.toml says, or resumes from the newest checkpoint in job.dump_folder.\n"
     "The command line beats the file, the file beats the defaults; of two equal options the last counts.\n"
     "\n"
     "  --section.key=value   set an option; `--section.key value` is the same, and - is the same as _\n"
@@ -28,18 +27,19 @@ constexpr const char* kUsage =
     "  --section.key=None    for options that may be None; --section.key= for an empty text\n"
     "  --job.config_file F   the same as CONFIG.toml\n"
     "  --show-config         print the resolved configuration as TOML, and stop\n"
-    "  --help[=SECTION]      this text, or one section of it; --help=markdown: as in docs/configuration.md\n";
+    "  --check               check it against the ranks that the environment describes (srun, torchrun), and stop\n"
+    "  --help[=SECTION]      this text, or one section of it; --help=markdown, --help=markdown:TASK: as in docs/\n";
 
 struct TrainArguments {
   std::string config_file;
   std::vector<std::string> overrides;
-  bool show_config = false;
+  bool show_config = false, check = false;
   bool help = false;
   std::string help_section;
 };
 
 TrainArguments read_arguments(const std::vector<std::string>& args) {
-  const Arguments split = split_arguments(args);
+  const Arguments split = split_arguments(task_kinds(), args);
   TrainArguments result{.config_file = split.config_file, .overrides = split.overrides};
   for (const std::string& flag : split.others) {
     if (flag == "--help" || flag == "-h" || starts_with(flag, "--help=")) {
@@ -47,8 +47,10 @@ TrainArguments read_arguments(const std::vector<std::string>& args) {
       if (starts_with(flag, "--help=")) result.help_section = flag.substr(7);
     } else if (flag == "--show-config" || flag == "--show_config") {
       result.show_config = true;
+    } else if (flag == "--check") {
+      result.check = true;
     } else {
-      throw ConfigError("[" + flag + "] expected --section.key=value, --show-config or --help");
+      throw ConfigError("[" + flag + "] expected --section.key=value, --show-config, --check or --help");
     }
   }
   for (const std::string& file : split.positional) {
@@ -63,11 +65,15 @@ TrainArguments read_arguments(const std::vector<std::string>& args) {
 void print_help(const std::string& section) {
   if (section == "markdown") {
     std::cout << options_markdown();
-  } else if (section.empty()) {
-    std::cout << kUsage << "\n" << options_help();
-  } else {
-    std::cout << options_help(section);
+    return;
   }
+  for (const TaskKind& task : task_kinds()) {
+    if (section != str("markdown:", task.name)) continue;
+    std::cout << options_markdown(task);
+    return;
+  }
+  if (section.empty()) std::cout << kUsage << "\n";
+  std::cout << options_help(task_kinds(), section);
 }
 
 }  // namespace
@@ -84,17 +90,15 @@ int run_train(const std::vector<std::string>& args) {
   const World world = detect_world();
   // What all ranks would say alike, the first says.
   if (world.rank > 0) set_console_log_level(LogLevel::kError);
-  const RunConfig config = load_run_config(arguments.config_file, arguments.overrides);
-  check_ranks(config, world.size);
-  if (arguments.show_config) {
-    if (world.rank == 0) std::cout << to_toml(config);
-    return 0;
-  }
-  check_trainable(config);
+  const std::unique_ptr<RunConfig> loaded = load_task_config(arguments.config_file, arguments.overrides);
+  const RunConfig& config = *loaded;
+  // A configuration for a cluster is shown on a laptop, too.
+  if (!arguments.show_config || arguments.check) check_ranks(config, world.size);
+  if (arguments.show_config && world.rank == 0) std::cout << to_toml(config);
+  if (arguments.show_config || arguments.check) return 0;
+  require_trainable(config);
   if (world.rank > 0) set_console_log_level(LogLevel::kWarning);
   if (config.job.print_config && world.rank == 0) log_info("configuration:\n", to_toml(config));
-  // A closed terminal or a dead `| tee` must not end a run of days.
-  std::signal(SIGPIPE, SIG_IGN);
   run_task(config, world, build_for_peers(world.size));
   return 0;
 }

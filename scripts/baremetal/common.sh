@@ -40,5 +40,5 @@ find_run() {
 # instead of one per rank.
 resolved_config() {
   local world=(WORLD_SIZE="$NGPU" LOCAL_WORLD_SIZE="$NGPU" RANK=0 LOCAL_RANK=0 MASTER_ADDR=localhost MASTER_PORT=1)
-  env "${world[@]}" "$program" train "$CONFIG_FILE" "$@" --show-config
+  env "${world[@]}" "$program" train "$CONFIG_FILE" "$@" --show-config --check
 }

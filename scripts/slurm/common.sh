@@ -98,7 +98,7 @@ find_overrides() {
 resolved_config() {
   local run=() world=(WORLD_SIZE=$((num_nodes * NGPU)) LOCAL_WORLD_SIZE="$NGPU" RANK=0 LOCAL_RANK=0 MASTER_ADDR=localhost MASTER_PORT=1)
   if [[ -n ${CONT:-} ]]; then run=(srun --nodes=1 --ntasks=1 --mpi=none --input=none "${container[@]}"); fi
-  "${run[@]}" env "${world[@]}" "$program" train "$config" "$@" --show-config
+  "${run[@]}" env "${world[@]}" "$program" train "$config" "$@" --show-config --check
 }
 
 # --- running it, and running it again ----------------------------------------------------------------------------------------

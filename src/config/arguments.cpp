@@ -13,14 +13,38 @@ bool is_truth_value(const std::string& word) {
   return lower == "true" || lower == "false";
 }
 
+std::vector<std::unique_ptr<const TaskSchema>> make_schemas(TaskKinds tasks) {
+  std::vector<std::unique_ptr<const TaskSchema>> schemas;
+  for (const TaskKind& task : tasks) schemas.push_back(std::make_unique<TaskSchema>(task));
+  return schemas;
+}
+
+OptionTarget find(const std::vector<std::unique_ptr<const TaskSchema>>& schemas, std::string_view name) {
+  for (const auto& task : schemas) {
+    const OptionTarget target = task->schema.find(name, /*allow_negation=*/true);
+    if (target.is_known()) return target;
+  }
+  return {};
+}
+
 }  // namespace
 
-Arguments split_arguments(const std::vector<std::string>& args) {
-  RunConfig defaults;
-  const Schema schema(defaults);
+Arguments split_arguments(TaskKinds tasks, const std::vector<std::string>& args, const WordsOfOption& words_of_option) {
+  const std::vector<std::unique_ptr<const TaskSchema>> schemas = make_schemas(tasks);
   Arguments split;
+  const auto own_words = [&](size_t i) { return words_of_option ? words_of_option(i) : size_t{0}; };
   for (size_t i = 0; i < args.size(); ++i) {
     const std::string& word = args[i];
+    const auto here = args.begin() + static_cast<ptrdiff_t>(i);
+    if (word == "--") {
+      split.positional.insert(split.positional.end(), here + 1, args.end());
+      break;
+    }
+    if (const size_t count = own_words(i); count > 0) {
+      split.own.insert(split.own.end(), here, here + static_cast<ptrdiff_t>(count));
+      i += count - 1;
+      continue;
+    }
     const size_t equals = word.find('=');
     const std::string name = word.substr(0, equals);
     if (!starts_with(word, "-") || word == "-") {
@@ -33,8 +57,10 @@ Arguments split_arguments(const std::vector<std::string>& args) {
     }
     std::string option = word;
     if (equals == std::string::npos) {
-      const OptionTarget target = schema.find(std::string_view(name).substr(2), true);
-      const bool has_next = i + 1 < args.size() && !starts_with(args[i + 1], "--");
+      const OptionTarget target = find(schemas, std::string_view(name).substr(2));
+      // "-o" is the command's own option, "-oats.toml" rather a value than that option with one.
+      const bool next_is_own = i + 1 < args.size() && args[i + 1].size() == 2 && own_words(i + 1) > 0;
+      const bool has_next = i + 1 < args.size() && !starts_with(args[i + 1], "--") && !next_is_own;
       if (target.is_flag() ? has_next && !target.negated && is_truth_value(args[i + 1]) : has_next) {
         option += "=" + args[++i];
       } else if (target.is_known() && !target.may_stand_alone()) {

@@ -14,9 +14,8 @@ using Type = ForeignOption::Type;
 using Kind = TomlValue::Kind;
 constexpr auto kWarn = ForeignOption::Answer::kWarn;
 constexpr auto kRefuse = ForeignOption::Answer::kRefuse;
-constexpr auto kGuidanceSwitch = ForeignOption::Answer::kGuidanceSwitch;
 
-constexpr const char* kBuiltIn = "the options of FLUX are built in";
+constexpr const char* kBuiltIn = "all options are built in";
 constexpr const char* kSavedConfig = "the resolved configuration is always in job.dump_folder/config.toml";
 constexpr const char* kSnapshots = "memory snapshots are Python pickles; metrics.jsonl has the memory of each step";
 constexpr const char* kEveryUpdate = "the update is always one fused pass over all parameters";
@@ -32,11 +31,8 @@ constexpr const char* kWholeCheckpoint = "every checkpoint is complete; `millrac
 constexpr const char* kPlainCheckpoint = "checkpoints are safetensors; `millrace export` writes other namings";
 constexpr const char* kInitialPath = "the kind of file is recognised; only the weights are taken from it";
 constexpr const char* kNoRandomBlocks = "recomputed blocks draw no random numbers and are always exact";
-constexpr const char* kSampleCommand = "`millrace sample --output` says where";
-constexpr const char* kPrepareCommand = "it belongs to preparing data, not to training";
-constexpr const char* kLeftover = "torchtitan does not use it either";
-constexpr const char* kGuidance = "false: sample.guidance_scale is 1; true: it is 5, or what is given";
 constexpr const char* kDeterministic = "training is always deterministic";
+constexpr const char* kNoExperts = "no model of this version has experts";
 
 constexpr std::array kOptions = std::to_array<ForeignOption>({
     {"job.config_file", Type::kText, "None", kWarn, "the file being read is the one given on the command line"},
@@ -53,47 +49,26 @@ constexpr std::array kOptions = std::to_array<ForeignOption>({
      "Weights & Biases is not supported; metrics.jsonl and TensorBoard files can be imported there"},
     {"metrics.disable_color_printing", Type::kFlag, "true", kWarn, "nothing is printed in colour"},
 
-    {"model.tokenizer_path", Type::kText, "None", kWarn, "encoder.t5_tokenizer and encoder.clip_tokenizer say where"},
-    {"model.hf_assets_path", Type::kText, "None", kWarn, "encoder.t5_encoder and encoder.clip_encoder say where"},
     {"model.converters", Type::kList, "[]", kRefuse, kNoQuantised},
     {"model.print_after_conversion", Type::kFlag, "false", kWarn, kNoQuantised},
 
     {"optimizer.implementation", Type::kText, "\"fused\"", kWarn, kEveryUpdate},
     {"optimizer.early_step_in_backward", Type::kFlag, "false", kWarn, kEveryUpdate},
 
-    {"training.seq_len", Type::kInteger, "None", kWarn,
-     "the sequence follows from training.img_size and encoder.max_t5_encoding_len"},
     {"training.enable_cpu_offload", Type::kFlag, "false", kRefuse, "offloading to the CPU is not in this version"},
     {"training.compile", Type::kFlag, "false", kWarn, kNoCompiler},
     {"training.gc_freq", Type::kInteger, "50", kWarn, kNoCollector},
     {"training.gc_debug", Type::kFlag, "false", kWarn, kNoCollector},
     {"training.deterministic", Type::kFlag, "true", kWarn, kDeterministic},
-    {"training.test_mode", Type::kFlag, "false", kRefuse,
-     "set encoder.t5_encoder, encoder.clip_encoder and encoder.autoencoder_path to \"random\" instead"},
     {"training.dataloader.persistent_workers", Type::kFlag, "false", kWarn, kLoader},
     {"training.dataloader.pin_memory", Type::kFlag, "false", kWarn, kLoader},
     {"training.dataloader.prefetch_factor", Type::kInteger, "None", kWarn, kLoader},
     {"debug.deterministic", Type::kFlag, "true", kWarn, kDeterministic},
     {"debug.deterministic_warn_only", Type::kFlag, "false", kWarn, kDeterministic},
-    {"debug.moe_force_load_balance", Type::kFlag, "false", kWarn, "FLUX has no experts"},
+    {"debug.moe_force_load_balance", Type::kFlag, "false", kWarn, kNoExperts},
 
-    {"validation.seq_len", Type::kInteger, "None", kWarn,
-     "the sequence follows from training.img_size and encoder.max_t5_encoding_len"},
     {"validation.eval_freq", Type::kInteger, "None", kWarn, "validation.freq decides, in torchtitan too"},
     {"validation.dataloader.*", Type::kAny, "None", kWarn, kLoader},
-    {"validation.enable_classifier_free_guidance", Type::kFlag, "None", kGuidanceSwitch, kGuidance},
-    {"validation.enable_classifer_free_guidance", Type::kFlag, "None", kGuidanceSwitch, kGuidance},
-    {"eval.enable_classifier_free_guidance", Type::kFlag, "None", kGuidanceSwitch, kGuidance},
-    {"eval.enable_classifer_free_guidance", Type::kFlag, "None", kGuidanceSwitch, kGuidance},
-    {"eval.inception_ckpt", Type::kText, "None", kWarn, kLeftover},
-    {"eval.clip_ckpt", Type::kText, "None", kWarn, kLeftover},
-    {"eval.coco_stats", Type::kText, "None", kWarn, kLeftover},
-    {"eval.prompts_csv", Type::kText, "None", kWarn, kLeftover},
-    {"eval.num_prompts", Type::kInteger, "None", kWarn, kLeftover},
-
-    {"inference.save_path", Type::kText, "None", kWarn, kSampleCommand},
-    {"inference.save_img_folder", Type::kText, "None", kWarn, kSampleCommand},
-    {"preprocessing.output_dataset_path", Type::kText, "None", kWarn, kPrepareCommand},
 
     {"checkpoint.model_weights_only", Type::kFlag, "false", kWarn, kWholeCheckpoint},
     {"checkpoint.last_save_model_weights_only", Type::kFlag, "false", kWarn, kWholeCheckpoint},
@@ -126,10 +101,9 @@ constexpr std::array kOptions = std::to_array<ForeignOption>({
 
     {"parallelism.pipeline_parallel_degree", Type::kInteger, "1", kRefuse, kFullyShards},
     {"parallelism.context_parallel_degree", Type::kInteger, "1", kRefuse, kFullyShards},
-    {"parallelism.expert_parallel_degree", Type::kInteger, "1", kRefuse, "FLUX has no experts"},
-    {"parallelism.expert_tensor_parallel_degree", Type::kInteger, "1", kRefuse, "FLUX has no experts"},
-    {"parallelism.expert_parallel_comm_backend", Type::kText, "\"standard\"", kWarn, "FLUX has no experts"},
-    {"parallelism.disable_loss_parallel", Type::kFlag, "false", kWarn, "the loss of FLUX is not split by tensors"},
+    {"parallelism.expert_parallel_degree", Type::kInteger, "1", kRefuse, kNoExperts},
+    {"parallelism.expert_tensor_parallel_degree", Type::kInteger, "1", kRefuse, kNoExperts},
+    {"parallelism.expert_parallel_comm_backend", Type::kText, "\"standard\"", kWarn, kNoExperts},
     {"parallelism.enable_async_tensor_parallel", Type::kFlag, "false", kWarn, kNotInThisVersion},
     {"parallelism.enable_compiled_autograd", Type::kFlag, "false", kWarn, kNoCompiler},
     {"parallelism.context_parallel_rotate_method", Type::kText, "\"allgather\"", kWarn, kFullyShards},
@@ -155,37 +129,15 @@ constexpr std::array kOptions = std::to_array<ForeignOption>({
     {"fault_tolerance.*", Type::kAny, "None", kWarn, kAllOrNone},
 });
 
-std::string canonical_text(const TomlValue& value) {
-  switch (value.kind) {
-    case Kind::kNone:
-      return "None";
-    case Kind::kBool:
-      return value.boolean ? "true" : "false";
-    case Kind::kInteger:
-      return std::to_string(value.integer);
-    case Kind::kFloat:
-      return number_text(value.floating);
-    case Kind::kText:
-      return quote_toml(value.text);
-    case Kind::kOther:
-      return value.text;
-    case Kind::kList:
-      break;
-  }
-  std::vector<std::string> items;
-  for (const TomlValue& item : value.items) items.push_back(canonical_text(item));
-  return "[" + join(items, ", ") + "]";
-}
-
 }  // namespace
 
-std::span<const ForeignOption> foreign_options() {
-  return kOptions;
+std::vector<ForeignOption> general_foreign_options() {
+  return {kOptions.begin(), kOptions.end()};
 }
 
-const ForeignOption* find_foreign_option(std::string_view name) {
+const ForeignOption* find_foreign_option(std::span<const ForeignOption> options, std::string_view name) {
   const ForeignOption* by_prefix = nullptr;
-  for (const ForeignOption& option : kOptions) {
+  for (const ForeignOption& option : options) {
     const std::string_view pattern = option.name;
     if (pattern == name) return &option;
     if (pattern.ends_with('*') && name.starts_with(pattern.substr(0, pattern.size() - 1))) by_prefix = &option;
@@ -247,7 +199,7 @@ std::string check_type(const ForeignOption& option, const TomlValue& value) {
 }
 
 bool is_harmless(const ForeignOption& option, const TomlValue& value) {
-  return canonical_text(value) == option.harmless || value.kind == Kind::kNone;
+  return toml_text(value) == option.harmless || value.kind == Kind::kNone;
 }
 
 }  // namespace millrace

@@ -5,6 +5,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "config/toml_file.h"
 
@@ -13,9 +14,9 @@ namespace millrace {
 struct ForeignOption {
   enum class Type { kFlag, kInteger, kNumber, kText, kList, kAny };
   enum class Answer {
-    kWarn,            // the run's result is the same without it
-    kRefuse,          // the run would not be what was asked for
-    kGuidanceSwitch,  // decides whether sample.guidance_scale is used
+    kWarn,       // the run's result is the same without it
+    kRefuse,     // the run would not be what was asked for
+    kTranslate,  // the task makes something of it (RunConfig::apply)
   };
 
   const char* name;  // "section.key"; a trailing * stands for any end
@@ -25,10 +26,11 @@ struct ForeignOption {
   const char* reason;
 };
 
-std::span<const ForeignOption> foreign_options();
+// Those of torchtitan itself; a task adds those of its model.
+std::vector<ForeignOption> general_foreign_options();
 
 // The row for "section.key", exact names first; nullptr when there is none.
-const ForeignOption* find_foreign_option(std::string_view name);
+const ForeignOption* find_foreign_option(std::span<const ForeignOption> options, std::string_view name);
 
 // What a text on the command line means for an option of this type.
 TomlValue value_from_text(const ForeignOption& option, const std::string& text, const std::string& place);

@@ -1,49 +1,89 @@
 // File and command line into a RunConfig. Every problem is collected before anything is thrown.
 #include <map>
 #include <optional>
-#include <set>
 
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "config/arguments.h"
-#include "config/cross_checks.h"
 #include "config/run_config.h"
 #include "config/schema.h"
+#include "config/task_kind.h"
 #include "config/toml_file.h"
 
 namespace millrace {
 namespace {
 
+// What a line of the command line sets: "--section.key=value", or "--section.flag" without a value.
+struct Override {
+  std::string argument, place, name;  // place: "--section.key" as written
+  std::optional<std::string> value;
+};
+
+Override parse_override(const std::string& argument) {
+  const size_t equals = argument.find('=');
+  Override result{argument, argument.substr(0, equals), "", std::nullopt};
+  result.name = with_underscores(result.place.substr(std::min<size_t>(2, result.place.size())));
+  if (equals != std::string::npos) result.value = argument.substr(equals + 1);
+  return result;
+}
+
+// The command line beats the file.
+TaskHints find_hints(const std::string& file_name, const std::vector<TomlSection>& sections,
+                     const std::vector<Override>& overrides) {
+  TaskHints hints;
+  for (const TomlSection& section : sections) {
+    const std::string name = with_underscores(section.name);
+    if (name == "lora" && section.is_table) hints.has_lora_section = true;
+    for (const TomlEntry& entry : section.entries) {
+      if (entry.value.kind != TomlValue::Kind::kText) continue;
+      if (name == "job" && entry.key == "task") {
+        hints.task = entry.value.text;
+        hints.task_place = str(file_name, ":", entry.value_place.line, ":", entry.value_place.column);
+      }
+      if (name == "model" && entry.key == "name") hints.model = entry.value.text;
+    }
+  }
+  for (const Override& given : overrides) {
+    if (given.name.starts_with("lora.")) hints.has_lora_section = true;
+    if (given.name == "job.task") {
+      hints.task = given.value.value_or("");
+      hints.task_place = given.place;
+    }
+    if (given.name == "model.name") hints.model = given.value.value_or("");
+  }
+  return hints;
+}
+
 class Loader {
  public:
-  Loader() : schema_(config_) {}
+  Loader(TaskKinds tasks, const TaskKind& task, const std::string& file_name)
+      : tasks_(tasks), task_(task), config_(*task_.config), schema_(task_.schema), file_name_(file_name) {}
 
-  void read_file(const std::filesystem::path& path) {
-    file_name_ = path.string();
-    for (const TomlSection& section : read_toml_file(path)) read_section(section);
+  void read_file(const std::vector<TomlSection>& sections) {
+    for (const TomlSection& section : sections) read_section(section);
   }
 
-  void read_override(const std::string& argument) {
-    const size_t equals = argument.find('=');
-    const std::string place = argument.substr(0, equals);
-    const std::string name = with_underscores(place.substr(std::min<size_t>(2, place.size())));
-    const OptionTarget target = schema_.find(name, true);
+  void read_override(const Override& given) {
+    const std::string& place = given.place;
+    const OptionTarget target = schema_.find(given.name, true);
     if (!starts_with(place, "--") || !target.is_known()) {
-      const std::string suggestion = schema_.suggest_option(name, "--");
-      problems_.add(place, "expected a known option" + (suggestion.empty() ? "" : " (try " + suggestion + ")"));
+      const std::string owner = owner_of_option(tasks_, task_.kind, given.name);
+      const std::string suggestion = owner.empty() ? schema_.suggest_option(given.name, "--") : "";
+      problems_.add(place, owner.empty()
+                               ? "expected a known option" + (suggestion.empty() ? "" : " (try " + suggestion + ")")
+                               : expected_own() + ", got " + given.name + owner);
       return;
     }
     TomlValue value{.kind = TomlValue::Kind::kBool, .boolean = !target.negated};
-    if (equals != std::string::npos) {
+    if (given.value) {
       if (target.negated) {
         problems_.add(place, "expected no value after a no_ option");
         return;
       }
-      const std::string text = argument.substr(equals + 1);
       try {
-        value = target.option ? value_from_text(*target.option, text, place)
-                              : value_from_text(*target.foreign, text, place);
+        value = target.option ? value_from_text(*target.option, *given.value, place)
+                              : value_from_text(*target.foreign, *given.value, place);
       } catch (const ConfigError& error) {
         problems_.add_line(error.what());
         return;
@@ -52,22 +92,24 @@ class Loader {
       problems_.add(place, "expected a value, got nothing (try " + place + "=VALUE)");
       return;
     }
-    give(target, value, place, name);
+    set_option(target, value, place, given.name);
   }
 
-  RunConfig finish() {
-    apply_torchtitan_switches();
+  std::unique_ptr<RunConfig> finish() {
+    config_.job.task = task_.kind.name;
+    config_.apply(given_);
     for (const auto& [name, refusal] : refused_) problems_.add_line(refusal);
-    if (problems_.empty()) check_between_options(config_, problems_);
+    if (problems_.empty()) config_.check(problems_);
     if (!problems_.empty() && !file_name_.empty()) {
       problems_.add_line("(options and their defaults: millrace train --help)");
     }
     problems_.throw_if_any();
     for (const auto& [name, warning] : warnings_) log_warning(warning);
-    return config_;
+    return std::move(task_.config);
   }
 
  private:
+  std::string expected_own() const { return str("expected an option of the task ", task_.kind.name); }
   std::string place(const TomlPlace& at) const { return str(file_name_, ":", at.line, ":", at.column); }
 
   void read_section(const TomlSection& section) {
@@ -80,9 +122,11 @@ class Loader {
       return;
     }
     if (!schema_.has_section(name)) {
+      const std::string owner = owner_of_section(tasks_, task_.kind, name);
       const std::string suggestion = schema_.suggest_section(name);
-      problems_.add(place(section.place), "expected a known section, got [" + section.name + "]" +
-                                              (suggestion.empty() ? "" : " (try [" + suggestion + "])"));
+      const std::string hint = suggestion.empty() ? "" : " (try [" + suggestion + "])";
+      problems_.add(place(section.place), owner.empty() ? "expected a known section, got [" + section.name + "]" + hint
+                                                        : expected_own() + ", got [" + section.name + "]" + owner);
       return;
     }
     for (const TomlEntry& entry : section.entries) read_entry(name, entry);
@@ -92,9 +136,11 @@ class Loader {
     const std::string name = section + "." + with_underscores(entry.key);
     const OptionTarget target = schema_.find(name);
     if (!target.is_known()) {
+      const std::string owner = owner_of_option(tasks_, task_.kind, name);
       const std::string suggestion = schema_.suggest_option(name);
-      problems_.add(place(entry.key_place), "expected a known option, got " + section + "." + entry.key +
-                                                (suggestion.empty() ? "" : " (try " + suggestion + ")"));
+      const std::string hint = suggestion.empty() ? "" : " (try " + suggestion + ")";
+      problems_.add(place(entry.key_place), (owner.empty() ? "expected a known option" : expected_own()) + ", got " +
+                                                section + "." + entry.key + (owner.empty() ? hint : owner));
       return;
     }
     const auto [earlier, is_new] = in_file_.try_emplace(target.name, FileEntry{name, entry});
@@ -108,17 +154,17 @@ class Loader {
       }
       return;
     }
-    give(target, entry.value, place(entry.value_place), name);
+    set_option(target, entry.value, place(entry.value_place), name);
   }
 
-  void give(const OptionTarget& target, const TomlValue& value, const std::string& at, const std::string& name) {
+  void set_option(const OptionTarget& target, const TomlValue& value, const std::string& at, const std::string& name) {
     const bool on_command_line = at == "--" + name;
     const std::string prefix = on_command_line ? "" : name + ": ";
     if (target.option != nullptr) {
       const std::string problem = assign(*target.option, value);
       if (!problem.empty()) problems_.add(at, prefix + problem);
-      given_[target.name] = name;
-      if (on_command_line) on_command_line_.insert(target.name);
+      given_.spellings[target.name] = name;
+      if (on_command_line) given_.on_command_line.insert(target.name);
       return;
     }
     const ForeignOption& foreign = *target.foreign;
@@ -128,8 +174,8 @@ class Loader {
     if (!problem.empty()) {
       problems_.add(at, prefix + problem);
     } else if (!is_harmless(foreign, value)) {
-      if (foreign.answer == ForeignOption::Answer::kGuidanceSwitch) {
-        guidance_ = value.boolean;
+      if (foreign.answer == ForeignOption::Answer::kTranslate) {
+        given_.translated.emplace_back(target.name, value);
       } else if (foreign.answer == ForeignOption::Answer::kWarn) {
         warnings_[target.name] = str("[", at, "] ", target.name, " has no effect: ", foreign.reason);
       } else {
@@ -139,54 +185,42 @@ class Loader {
     }
   }
 
-  void apply_torchtitan_switches() {
-    // The MLPerf branch has no switch for validation: naming a data set is the switch, naming none (--eval.dataset=)
-    // too. Said on the command line, it beats a switch in the file.
-    const auto dataset = given_.find("validation.dataset");
-    const bool by_switch = given_.contains("validation.enable") && (on_command_line_.contains("validation.enable") ||
-                                                                    !on_command_line_.contains("validation.dataset"));
-    if (dataset != given_.end() && starts_with(dataset->second, "eval.") && !by_switch) {
-      config_.validation.enable = !config_.validation.dataset.empty();
-    }
-    const auto scale = given_.find("sample.guidance_scale");
-    if (!guidance_ || (scale != given_.end() && scale->second == "sample.guidance_scale")) return;
-    constexpr double kTorchtitanScale = 5.0;
-    if (!*guidance_) config_.sample.guidance_scale = 1.0;
-    if (*guidance_ && scale == given_.end()) config_.sample.guidance_scale = kTorchtitanScale;
-  }
-
   struct FileEntry {
     std::string name;
     TomlEntry entry;
   };
 
-  RunConfig config_;
-  Schema schema_;  // points into config_
+  TaskKinds tasks_;
+  TaskSchema task_;
+  RunConfig& config_;
+  const Schema& schema_;
   std::string file_name_;
   Problems problems_;
   std::map<std::string, FileEntry> in_file_;     // by canonical name
   std::map<std::string, std::string> warnings_;  // by name, so that the command line can take a file's back
   std::map<std::string, std::string> refused_;
-  std::map<std::string, std::string> given_;  // canonical name -> the spelling used last
-  std::set<std::string> on_command_line_;     // canonical names
-  std::optional<bool> guidance_;              // torchtitan's enable_classifier_free_guidance
+  GivenOptions given_;
 };
 
 }  // namespace
 
-RunConfig load_run_config(const std::filesystem::path& path, const std::vector<std::string>& overrides) {
-  const Arguments arguments = split_arguments(overrides);
-  for (const std::vector<std::string>& surplus : {arguments.others, arguments.positional}) {
+std::unique_ptr<RunConfig> load_run_config(TaskKinds tasks, const std::filesystem::path& path,
+                                           const std::vector<std::string>& arguments) {
+  const Arguments split = split_arguments(tasks, arguments);
+  for (const std::vector<std::string>& surplus : {split.others, split.positional}) {
     if (!surplus.empty()) throw ConfigError("[" + surplus.front() + "] expected --section.key=value");
   }
-  if (!path.empty() && !arguments.config_file.empty()) {
-    throw ConfigError(
-        str("[--job.config_file] expected one file, got ", path.string(), " and ", arguments.config_file));
+  if (!path.empty() && !split.config_file.empty()) {
+    throw ConfigError(str("[--job.config_file] expected one file, got ", path.string(), " and ", split.config_file));
   }
-  Loader loader;
-  const std::filesystem::path file = path.empty() ? std::filesystem::path(arguments.config_file) : path;
-  if (!file.empty()) loader.read_file(file);
-  for (const std::string& argument : arguments.overrides) loader.read_override(argument);
+  const std::filesystem::path file = path.empty() ? std::filesystem::path(split.config_file) : path;
+  const std::vector<TomlSection> sections = file.empty() ? std::vector<TomlSection>() : read_toml_file(file);
+  std::vector<Override> overrides;
+  for (const std::string& argument : split.overrides) overrides.push_back(parse_override(argument));
+
+  Loader loader(tasks, choose_task(tasks, find_hints(file.string(), sections, overrides)), file.string());
+  loader.read_file(sections);
+  for (const Override& given : overrides) loader.read_override(given);
   return loader.finish();
 }
 

@@ -14,19 +14,12 @@ namespace {
 
 using Kind = TomlValue::Kind;
 
-struct Collector {
-  std::vector<OptionSection>* sections;
-
-  template <typename Section>
-  void section(const char* name, const char* meaning, Section& members) {
-    sections->push_back({name, meaning, {}});
-    members.describe(*this);
-  }
-  template <typename Member>
-  void operator()(Member& member, OptionInfo info) {
-    sections->back().options.push_back({sections->back().name, std::move(info), &member});
-  }
+template <typename... Functions>
+struct Overloaded : Functions... {
+  using Functions::operator()...;
 };
+template <typename... Functions>
+Overloaded(Functions...) -> Overloaded<Functions...>;
 
 template <typename T>
 struct IsOptional : std::false_type {};
@@ -48,6 +41,17 @@ std::optional<double> read(const TomlValue& value, const double*) {
 std::optional<std::string> read(const TomlValue& value, const std::string*) {
   return value.kind == Kind::kText ? std::optional(value.text) : std::nullopt;
 }
+// 200, 0.1 or "10%"; 1.0 might mean either.
+std::optional<StepsOrPart> read(const TomlValue& value, const StepsOrPart*) {
+  if (value.kind == Kind::kInteger) return StepsOrPart{.steps = value.integer};
+  double part = value.kind == Kind::kFloat ? value.floating : -1;
+  if (value.kind == Kind::kText && ends_with(value.text, "%")) {
+    part = parse_floating_point(value.text.substr(0, value.text.size() - 1)).value_or(-100) / 100;
+  }
+  if (part == 0) return StepsOrPart{};
+  if (part > 0 && part < 1) return StepsOrPart{.part = part};
+  return std::nullopt;
+}
 template <typename T>
 std::optional<std::vector<T>> read(const TomlValue& value, const std::vector<T>*) {
   if (value.kind != Kind::kList) return std::nullopt;
@@ -68,6 +72,9 @@ bool is_allowed(const OptionInfo&, bool) {
 }
 bool is_allowed(const OptionInfo& info, int64_t number) {
   return is_allowed(info, static_cast<double>(number));
+}
+bool is_allowed(const OptionInfo& info, const StepsOrPart& steps) {
+  return is_allowed(info, steps.steps);
 }
 bool is_allowed(const OptionInfo& info, const std::string& text) {
   if (!is_valid_utf8(text) || text.find('\0') != std::string::npos) return false;
@@ -94,6 +101,9 @@ std::string text_of(int64_t value) {
 std::string text_of(double value) {
   return number_text(value);
 }
+std::string text_of(const StepsOrPart& value) {
+  return value.is_part() ? number_text(value.part) : std::to_string(value.steps);
+}
 std::string text_of(const std::string& value) {
   return quote_toml(value);
 }
@@ -116,6 +126,9 @@ std::string type_of(const int64_t*) {
 }
 std::string type_of(const double*) {
   return "a number";
+}
+std::string type_of(const StepsOrPart*) {
+  return "a whole number or a part of all";
 }
 std::string type_of(const std::string*) {
   return "a text";
@@ -146,29 +159,16 @@ std::string expectation(const Option& option) {
 
 }  // namespace
 
-bool Option::is_flag() const {
-  return std::holds_alternative<bool*>(member) || std::holds_alternative<std::optional<bool>*>(member);
-}
-
-bool Option::is_list() const {
-  return std::holds_alternative<std::vector<std::string>*>(member) ||
-         std::holds_alternative<std::vector<int64_t>*>(member);
-}
-
-bool Option::accepts_none() const {
-  return info.none_is_empty ||
-         std::visit([](auto* pointer) { return IsOptional<std::remove_pointer_t<decltype(pointer)>>::value; }, member);
-}
-
 std::vector<OptionSection> option_sections(RunConfig& config) {
-  std::vector<OptionSection> sections;
-  Collector collector{&sections};
+  OptionCollector collector;
   config.describe(collector);
-  return sections;
+  return collector.take();
 }
 
 std::string type_name(const Option& option) {
-  return std::visit([](auto* pointer) { return type_of(pointer); }, option.member);
+  return std::visit(Overloaded{[](auto* pointer) { return type_of(pointer); },
+                               [](const ChoicePointer&) { return std::string("a text"); }},
+                    option.member);
 }
 
 std::string allowed_values(const Option& option) {
@@ -187,7 +187,11 @@ std::string allowed_values(const Option& option) {
 }
 
 std::string value_text(const Option& option) {
-  return std::visit([](auto* pointer) { return text_of(*pointer); }, option.member);
+  return std::visit(Overloaded{[](auto* pointer) { return text_of(*pointer); },
+                               [&](const ChoicePointer& choice) {
+                                 return quote_toml(option.info.choices[choice.get(choice.member)]);
+                               }},
+                    option.member);
 }
 
 std::string assign(const Option& option, const TomlValue& value) {
@@ -196,25 +200,31 @@ std::string assign(const Option& option, const TomlValue& value) {
   const bool names_truth = std::any_of(option.info.choices.begin(), option.info.choices.end(),
                                        [](const char* choice) { return std::string_view(choice) == "true"; });
   if (value.kind == Kind::kBool && names_truth) return assign(option, TomlValue::of_text(text_of(value.boolean)));
-  const bool assigned = std::visit(
-      [&](auto* pointer) {
-        using Member = std::remove_pointer_t<decltype(pointer)>;
-        if constexpr (IsOptional<Member>::value) {
-          if (value.kind == Kind::kNone) {
-            pointer->reset();
-            return true;
-          }
-          const auto converted = read(value, static_cast<const typename Member::value_type*>(nullptr));
-          if (!converted || !is_allowed(option.info, *converted)) return false;
-          *pointer = *converted;
-        } else {
-          const auto converted = read(value, static_cast<const Member*>(nullptr));
-          if (!converted || !is_allowed(option.info, *converted)) return false;
-          *pointer = *converted;
-        }
+  const auto assign_number_or_text = [&](auto* pointer) {
+    using Member = std::remove_pointer_t<decltype(pointer)>;
+    if constexpr (IsOptional<Member>::value) {
+      if (value.kind == Kind::kNone) {
+        pointer->reset();
         return true;
-      },
-      option.member);
+      }
+      const auto converted = read(value, static_cast<const typename Member::value_type*>(nullptr));
+      if (!converted || !is_allowed(option.info, *converted)) return false;
+      *pointer = *converted;
+    } else {
+      const auto converted = read(value, static_cast<const Member*>(nullptr));
+      if (!converted || !is_allowed(option.info, *converted)) return false;
+      *pointer = *converted;
+    }
+    return true;
+  };
+  const auto assign_choice = [&](const ChoicePointer& choice) {
+    const std::vector<const char*>& texts = option.info.choices;
+    const auto found = std::find_if(texts.begin(), texts.end(), [&](const char* text) { return value.text == text; });
+    if (value.kind != Kind::kText || found == texts.end()) return false;
+    choice.set(choice.member, static_cast<size_t>(found - texts.begin()));
+    return true;
+  };
+  const bool assigned = std::visit(Overloaded{assign_number_or_text, assign_choice}, option.member);
   if (assigned) return "";
 
   std::string problem = str("expected ", expectation(option), ", got ", describe(value));
@@ -244,7 +254,7 @@ TomlValue value_from_text(const Option& option, const std::string& text, const s
     }
     return list;
   }
-  if (std::holds_alternative<std::string*>(option.member)) return TomlValue::of_text(text);
+  if (option.is_text()) return TomlValue::of_text(text);
   if (option.is_flag()) {
     const std::string lower = to_lower(text);
     if (lower == "true" || lower == "false") return {.kind = Kind::kBool, .boolean = lower == "true"};

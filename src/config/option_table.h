@@ -1,10 +1,7 @@
 // A RunConfig's options as a list: what describe() says, with a pointer to the member.
 #pragma once
 
-#include <cstdint>
-#include <optional>
 #include <string>
-#include <variant>
 #include <vector>
 
 #include "config/option.h"
@@ -12,26 +9,6 @@
 #include "config/toml_file.h"
 
 namespace millrace {
-
-using OptionPointer =
-    std::variant<bool*, int64_t*, double*, std::string*, std::vector<std::string>*, std::vector<int64_t>*,
-                 std::optional<bool>*, std::optional<int64_t>*, std::optional<double>*>;
-
-struct Option {
-  std::string section;
-  OptionInfo info;
-  OptionPointer member;
-
-  std::string full_name() const { return section + "." + info.name; }
-  bool is_flag() const;
-  bool is_list() const;
-  bool accepts_none() const;
-};
-
-struct OptionSection {
-  std::string name, meaning;
-  std::vector<Option> options;
-};
 
 // The pointers stay valid as long as config stays where it is.
 std::vector<OptionSection> option_sections(RunConfig& config);

@@ -1,17 +1,22 @@
 // Everything that can be set about a run, one struct per section of the TOML file.
 //
-// Names are torchtitan's where it has them (docs/configuration.md lists the differences). Each section describes its
-// members once, in describe(); parsing, command-line overrides, checks, --help, printing and the documentation all
-// come from that description.
+// RunConfig holds what every task has; a task derives from it and adds sections, or options to a section, of its own
+// (diffusion/flux_run_config.h). Names are torchtitan's where it has them (docs/configuration.md lists the
+// differences). Each section describes its members once, in describe(); parsing, command-line overrides, checks,
+// --help, printing and the documentation all come from that description.
 #pragma once
 
 #include <filesystem>
+#include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "config/foreign_options.h"
+#include "config/given_options.h"
+#include "config/option.h"
+#include "config/problems.h"
 #include "config/sections/job.h"
-#include "config/sections/mlperf.h"
-#include "config/sections/model.h"
 #include "config/sections/observing.h"
 #include "config/sections/optimizer.h"
 #include "config/sections/ranks.h"
@@ -21,53 +26,50 @@
 
 namespace millrace {
 
+struct TaskKind;  // config/task_kind.h
+
 struct RunConfig {
   JobConfig job;
-  ModelConfig model;
-  EncoderConfig encoder;
   TrainingConfig training;
   OptimizerConfig optimizer;
   LrSchedulerConfig lr_scheduler;
   ValidationConfig validation;
-  SampleConfig sample;
   CheckpointConfig checkpoint;
   ActivationCheckpointConfig activation_checkpoint;
   ParallelismConfig parallelism;
   CommConfig comm;
   MetricsConfig metrics;
-  MlperfConfig mlperf;
   ProfilingConfig profiling;
   ReportConfig report;
 
-  // visit.section(name, meaning, struct) for each section, in the order of the documentation.
-  template <typename Visitor>
-  void describe(Visitor& visit) {
-    visit.section("job", "the run as a whole", job);
-    visit.section("model", "what is trained", model);
-    visit.section("encoder", "the frozen networks before the model", encoder);
-    visit.section("training", "data and steps", training);
-    visit.section("optimizer", "the update", optimizer);
-    visit.section("lr_scheduler", "the learning rate through the run", lr_scheduler);
-    visit.section("validation", "the validation loss ([eval] of the MLPerf files is the same section)", validation);
-    visit.section("sample", "pictures drawn during training", sample);
-    visit.section("checkpoint", "saving and going on", checkpoint);
-    visit.section("activation_checkpoint", "less memory for more computing", activation_checkpoint);
-    visit.section("parallelism", "how the run is spread over ranks", parallelism);
-    visit.section("comm", "how ranks find and watch each other", comm);
-    visit.section("metrics", "what is logged", metrics);
-    visit.section("mlperf", "what the MLPerf log states (docs/mlperf.md)", mlperf);
-    visit.section("profiling", "traces of single steps", profiling);
-    visit.section("report", "the page that sums the run up", report);
-  }
+  RunConfig() = default;
+  virtual ~RunConfig() = default;
+  virtual std::unique_ptr<RunConfig> clone() const { return std::make_unique<RunConfig>(*this); }
+
+  // visit.section(name, meaning, struct) for each section, in the order of the documentation. A task describes its own
+  // after these.
+  virtual void describe(OptionCollector& visit);
+  // Adds what does not fit together; each option on its own was checked when it was read.
+  virtual void check(Problems& problems) const;
+  // Adds what keeps a configuration from being trained although it may be read and shown: no data, for example.
+  virtual void check_trainable(Problems& problems) const;
+  // torchtitan's options that have no effect here, with what to say about each.
+  virtual std::vector<ForeignOption> foreign_options() const { return general_foreign_options(); }
+  // Sets what follows from which options were given, after all of them were read.
+  virtual void apply(const GivenOptions&) {}
+
   bool operator==(const RunConfig&) const = default;
 };
 
-// Reads the TOML file (when path is empty, that of --job.config_file in overrides, or none), then the overrides in
-// their order: "--section.key=value",
+// Chooses the task, by job.task; where that is not set, the first that trains model.name, and with a [lora] section the
+// first of these that is a LoRA task. Reads the TOML file (when path is empty, that of --job.config_file in overrides,
+// or none), then the overrides in their order: "--section.key=value",
 // "--section.key" "value", "--section.flag", "--section.no_flag". Logs one warning for each accepted torchtitan option
 // that has no effect here. Throws ConfigError listing every problem found, one per line, as
-// `[file:line:column] expected ..., got ... (try ...)`.
-RunConfig load_run_config(const std::filesystem::path& path, const std::vector<std::string>& overrides);
+// `[file:line:column] expected ..., got ... (try ...)`; an option of another task is named with its task. The result
+// has the type that the task's TaskKind::make_config() makes, and job.task is set.
+std::unique_ptr<RunConfig> load_run_config(std::span<const TaskKind> tasks, const std::filesystem::path& path,
+                                           const std::vector<std::string>& overrides);
 
 // The three degrees of [parallelism], resolved: their product is world_size.
 struct MeshDegrees {
@@ -85,9 +87,8 @@ void fit_mesh(RunConfig& config, int64_t world_size);
 // The checks that need the number of ranks; load_run_config has done the others. Throws ConfigError.
 void check_ranks(const RunConfig& config, int64_t world_size);
 
-// A configuration may be read and shown though this version cannot train with it: preprocessed data and torchtitan's
-// names for data sets that are no tar shards. Throws ConfigError for those; call before training.
-void check_trainable(const RunConfig& config);
+// Throws ConfigError with what check_trainable() of the configuration finds; call before training.
+void require_trainable(const RunConfig& config);
 
 // The whole configuration as TOML; load_run_config gives it back unchanged.
 std::string to_toml(const RunConfig& config);

@@ -27,7 +27,7 @@ std::string with_underscores(std::string_view name) {
   return plain;
 }
 
-Schema::Schema(RunConfig& config) : sections_(option_sections(config)) {
+Schema::Schema(RunConfig& config) : sections_(option_sections(config)), foreign_options_(config.foreign_options()) {
   auto add_section = [&](const std::string& name) {
     if (!has_section(name)) section_names_.push_back(name);
   };
@@ -41,7 +41,7 @@ Schema::Schema(RunConfig& config) : sections_(option_sections(config)) {
       }
     }
   }
-  for (const ForeignOption& option : foreign_options()) {
+  for (const ForeignOption& option : foreign_options_) {
     if (!ends_with(option.name, "*")) full_names_.push_back(option.name);
     add_section(split_name(option.name).section);
   }
@@ -61,7 +61,8 @@ OptionTarget Schema::find(std::string_view written_name, bool allow_negation) co
       }
     }
   }
-  if (const ForeignOption* foreign = find_foreign_option(name)) return {.foreign = foreign, .name = name};
+  if (const ForeignOption* foreign = find_foreign_option(foreign_options_, name))
+    return {.foreign = foreign, .name = name};
   const size_t key_begin = name.rfind('.') + 1;
   if (allow_negation && key_begin != 0 && name.compare(key_begin, 3, "no_") == 0) {
     OptionTarget target = find(name.substr(0, key_begin) + name.substr(key_begin + 3));

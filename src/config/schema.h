@@ -27,8 +27,11 @@ struct OptionTarget {
 class Schema {
  public:
   explicit Schema(RunConfig& config);
+  Schema(const Schema&) = delete;  // targets point into it
+  Schema& operator=(const Schema&) = delete;
 
   const std::vector<OptionSection>& sections() const { return sections_; }
+  const std::vector<ForeignOption>& foreign_options() const { return foreign_options_; }
   // Accepts "-" for "_". "no_key" is understood when allow_negation is set, for command lines.
   OptionTarget find(std::string_view name, bool allow_negation = false) const;
   bool has_section(std::string_view section) const;
@@ -40,6 +43,7 @@ class Schema {
 
  private:
   std::vector<OptionSection> sections_;
+  std::vector<ForeignOption> foreign_options_;
   std::vector<std::string> section_names_;  // ours and torchtitan's
   std::vector<std::string> full_names_;     // every accepted spelling
 };

@@ -229,4 +229,26 @@ std::string quote_toml(std::string_view text) {
   return quoted + "\"";
 }
 
+std::string toml_text(const TomlValue& value) {
+  switch (value.kind) {
+    case TomlValue::Kind::kNone:
+      return "None";
+    case TomlValue::Kind::kBool:
+      return value.boolean ? "true" : "false";
+    case TomlValue::Kind::kInteger:
+      return std::to_string(value.integer);
+    case TomlValue::Kind::kFloat:
+      return number_text(value.floating);
+    case TomlValue::Kind::kText:
+      return quote_toml(value.text);
+    case TomlValue::Kind::kOther:
+      return value.text;
+    case TomlValue::Kind::kList:
+      break;
+  }
+  std::vector<std::string> items;
+  for (const TomlValue& item : value.items) items.push_back(toml_text(item));
+  return "[" + join(items, ", ") + "]";
+}
+
 }  // namespace millrace

@@ -51,6 +51,9 @@ std::vector<TomlSection> parse_toml(std::string_view content, const std::string&
 // One value written as in TOML, such as `["a", "b"]`. Throws ConfigError naming place.
 TomlValue parse_toml_value(std::string_view text, const std::string& place);
 
+// The value as TOML; "None" for None, what it is for a kind that no option has.
+std::string toml_text(const TomlValue& value);
+
 // text as a TOML string, with quotes.
 std::string quote_toml(std::string_view text);
 

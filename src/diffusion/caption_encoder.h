@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "diffusion/options/encoder.h"
+
 namespace millrace {
 
 class Mesh;
@@ -41,13 +43,12 @@ struct EncoderPlacement {
   torch::Dtype dtype = torch::kFloat32;
   torch::Device device = torch::kCPU;
   Mesh* mesh = nullptr;  // null: one rank; must live as long as the encoder
-  // "true", "false", or "auto": T5 on GPUs, and where its weights take more than 4 GiB; CLIP (a quarter of a GiB)
-  // never.
-  std::string shard = "auto";
+  // kAuto: T5 on GPUs, and where its weights take more than 4 GiB; CLIP (a quarter of a GiB) never.
+  EncoderSharding shard = EncoderSharding::kAuto;
 };
 
 // What EncoderPlacement::shard comes to for T5, on more than one rank; bytes: of its weights.
-bool shards_t5(const std::string& shard, bool on_gpu, int64_t bytes);
+bool shards_t5(EncoderSharding shard, bool on_gpu, int64_t bytes);
 
 // T5's last hidden state, captions cut or padded to num_tokens. folder: weights, config.json; tokenizer: empty for the
 // one in the folder. expected_width: what FLUX wants, ModelError otherwise; 0: any.

@@ -25,6 +25,7 @@ torch::Tensor draw_timesteps(uint64_t seed, const std::vector<uint32_t>& epochs,
 torch::Tensor draw_noise(uint64_t seed, RandomPurpose purpose, const std::vector<uint32_t>& epochs,
                          const std::vector<uint64_t>& sample_ids, const torch::Tensor& like) {
   torch::Tensor noise = torch::empty(like.sizes(), like.options().dtype(torch::kFloat32));
+  if (noise.is_meta()) return noise;  // planning
   philox_fill_normal(noise, sample_streams(seed, purpose, epochs, sample_ids));
   return noise;
 }

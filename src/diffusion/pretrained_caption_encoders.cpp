@@ -118,7 +118,7 @@ class ClipCaptionEncoder : public PretrainedCaptionEncoder {
   ClipCaptionEncoder(const std::filesystem::path& folder, const std::filesystem::path& tokenizer,
                      int64_t expected_width, const EncoderPlacement& placement)
       : PretrainedCaptionEncoder(folder, tokenizer, TokenizerKind::kClip, placement.device) {
-    mesh_ = sharding_mesh(placement, placement.shard == "true");
+    mesh_ = sharding_mesh(placement, placement.shard == EncoderSharding::kTrue);
     model_ = load_model<clip::Clip>(ModelWeights(find_model("clip"), folder), placement, mesh_);
     num_tokens_ = std::min(kClipTokens, model_->config().max_position_embeddings);
     check_fit(folder, *tokenizer_, model_->config().vocab_size, model_->config().hidden_size, expected_width);
@@ -134,8 +134,8 @@ class ClipCaptionEncoder : public PretrainedCaptionEncoder {
 
 }  // namespace
 
-bool shards_t5(const std::string& shard, bool on_gpu, int64_t bytes) {
-  return shard == "true" || (shard == "auto" && (on_gpu || bytes > kMaxWholeBytes));
+bool shards_t5(EncoderSharding shard, bool on_gpu, int64_t bytes) {
+  return shard == EncoderSharding::kTrue || (shard == EncoderSharding::kAuto && (on_gpu || bytes > kMaxWholeBytes));
 }
 
 std::unique_ptr<CaptionEncoder> t5_caption_encoder(const std::filesystem::path& folder,

@@ -48,7 +48,7 @@ class ArrowStreamWriter {
   ArrowStreamWriter& operator=(const ArrowStreamWriter&) = delete;
 
   // Copies the cells, one for each column. Throws DataError for a cell of another type or of 2 GiB, and for text that
-  // is not UTF-8; such a row is not written, the writer can go on.
+  // is not UTF-8; such a row is not written, and the writer can be used further.
   void add_row(const std::vector<ArrowCell>& cells);
   // Completes, fsyncs, renames. Without it nothing is left under the name.
   void close();

@@ -20,7 +20,7 @@ void check_layout(const std::vector<SafetensorsEntry>& entries, uint64_t data_by
       throw ModelError(str("[", place, ", header of ", in_quotes(entry.name), "] expected ", expected, ", got ", got));
     };
     if (entry.begin != position || entry.end < entry.begin) {
-      fail(str("data_offsets that go on at ", position), str("[", entry.begin, ", ", entry.end, "]"));
+      fail(str("data_offsets that continue at ", position), str("[", entry.begin, ", ", entry.end, "]"));
     }
     const auto wanted = byte_count(entry.dtype, entry.shape);
     if (!wanted) fail("a shape below 2^63 bytes", shape_text(entry.shape));

@@ -124,8 +124,8 @@ TEST(SafetensorsParser, RefusesWhatIsNotTheFormat) {
       {R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4,8]}})", "expected two data_offsets"},
       {R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,8]}})", "expected 4 bytes for F32 [1], got 8"},
       {R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}})",
-       "expected data_offsets that go on at 0, got [4, 0]"},
-      {R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}})", "expected data_offsets that go on at 0"},
+       "expected data_offsets that continue at 0, got [4, 0]"},
+      {R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}})", "expected data_offsets that continue at 0"},
       {R"({"a":{"dtype":"F32","shape":[1],"shape":[1],"data_offsets":[0,4]}})", "\"shape\" twice"},
       {R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{}})", "expected tensor names that differ"},
       {R"({"__metadata__":{"a":1}})", "expected a string as metadata value"},
@@ -143,8 +143,10 @@ TEST(SafetensorsParser, RefusesOverlapsAndHoles) {
     return std::string(R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[4],)") +
            "\"data_offsets\":" + second + "}}";
   };
-  EXPECT_THAT(parse_failure(header("[2,6]"), 6), HasSubstr("header of \"b\"] expected data_offsets that go on at 4"));
-  EXPECT_THAT(parse_failure(header("[5,9]"), 9), HasSubstr("header of \"b\"] expected data_offsets that go on at 4"));
+  EXPECT_THAT(parse_failure(header("[2,6]"), 6),
+              HasSubstr("header of \"b\"] expected data_offsets that continue at 4"));
+  EXPECT_THAT(parse_failure(header("[5,9]"), 9),
+              HasSubstr("header of \"b\"] expected data_offsets that continue at 4"));
   EXPECT_THAT(parse_failure(header("[4,8]"), 7), HasSubstr("cut short"));
 }
 

@@ -5,66 +5,103 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "parallel/rank_session.h"
+#include "plan/planner.h"
 #include "tasks/flux_pretrain/flux_plan.h"
 #include "tasks/flux_pretrain/flux_pretrain_task.h"
-#include "tasks/rank_session.h"
+#include "train/run_folder.h"
 #include "train/trainer.h"
 
 namespace millrace {
 namespace {
 
+// Everything that differs between tasks. config is what the row's make_config() made.
 struct TaskEntry {
-  const char* model;  // config.model.name
+  TaskKind kind;
   std::unique_ptr<Task> (*make)(const RunConfig& config, Mesh& mesh, torch::Device device, TaskPurpose purpose);
-  RunPlan (*plan)(const RunConfig& config, const PlanOptions& options);
-  std::vector<RunPlan> (*sweep)(const RunConfig& config, const PlanOptions& options);
+  std::unique_ptr<ModelDescription> (*describe_model)(const RunConfig& config, const TensorMap& shapes);
+  std::vector<std::unique_ptr<RunListener>> (*listeners)(const RunConfig& config);
+  MakePlannedTask plan;
 };
 
 constexpr std::array kTasks = std::to_array<TaskEntry>({
-    {"flux", make_flux_pretrain_task, plan_flux_pretrain, sweep_flux_pretrain},
+    {{"flux_pretrain", "flux", "trains FLUX from captioned pictures, or from their encodings", /*is_lora=*/false,
+      make_flux_pretrain_config},
+     make_flux_pretrain_task,
+     describe_flux_pretrain_model,
+     make_flux_pretrain_listeners,
+     plan_flux_pretrain},
 });
 
-const TaskEntry& find_task(const std::string& model) {
-  std::vector<std::string> names;
+constexpr auto kKinds = [] {
+  std::array<TaskKind, kTasks.size()> kinds{};
+  for (size_t i = 0; i < kinds.size(); ++i) kinds[i] = kTasks[i].kind;
+  return kinds;
+}();
+
+const TaskEntry& find_task(const RunConfig& config) {
   for (const TaskEntry& entry : kTasks) {
-    if (model == entry.model) return entry;
-    names.emplace_back(entry.model);
+    if (config.job.task == entry.kind.name) return entry;
   }
-  throw ConfigError("[model.name] expected " + join(names, " or ") + ", got '" + model + "'");
+  throw LogicError("[job.task] expected a configuration that load_task_config() made, got the task \"" +
+                   config.job.task + "\"");
 }
 
-// Connects the ranks, makes the task and does `work` with both.
-template <typename Work>
-void with_task(const RunConfig& config, const World& world, const std::string& version, TaskPurpose purpose,
-               const Work& work) {
-  const TaskEntry& entry = find_task(config.model.name);
-  with_ranks(config, world, version, [&](Communicator& ranks, torch::Device device) {
-    const std::unique_ptr<Task> task = entry.make(config, ranks.mesh(), device, purpose);
-    work(*task, ranks);
-  });
+// The first rank's records of the run.
+std::vector<std::unique_ptr<RunListener>> listeners_of_rank(const RunConfig& config, Communicator& ranks) {
+  if (ranks.world().rank != 0) return {};
+  return find_task(config).listeners(config);
 }
 
 }  // namespace
 
+TaskKinds task_kinds() {
+  return kKinds;
+}
+
+std::unique_ptr<RunConfig> load_task_config(const std::filesystem::path& path,
+                                            const std::vector<std::string>& overrides) {
+  return load_run_config(task_kinds(), path, overrides);
+}
+
 void run_task(const RunConfig& config, const World& world, const std::string& version) {
-  with_task(config, world, version, TaskPurpose::kTrain,
-            [&](Task& task, Communicator& ranks) { train(task, config, ranks); });
+  const TaskEntry& entry = find_task(config);
+  with_ranks(config, world, version, [&](Communicator& ranks, torch::Device device) {
+    const RunFolder folder(config, ranks);
+    if (!folder.nothing_to_do().empty()) {
+      log_info(folder.nothing_to_do());
+      return;
+    }
+    const std::unique_ptr<Task> task = entry.make(config, ranks.mesh(), device, TaskPurpose::kTrain);
+    train(*task, config, ranks, listeners_of_rank(config, ranks));
+  });
 }
 
 Evaluation evaluate_task(const RunConfig& config, const World& world, const std::string& version,
                          const std::optional<CheckpointWeights>& weights) {
+  const TaskEntry& entry = find_task(config);
   Evaluation evaluation;
-  with_task(config, world, version, TaskPurpose::kEvaluate,
-            [&](Task& task, Communicator& ranks) { evaluation = evaluate(task, ranks, weights); });
+  with_ranks(config, world, version, [&](Communicator& ranks, torch::Device device) {
+    const std::unique_ptr<Task> task = entry.make(config, ranks.mesh(), device, TaskPurpose::kEvaluate);
+    evaluation = evaluate(*task, ranks, weights);
+  });
   return evaluation;
 }
 
+std::unique_ptr<ModelDescription> describe_run_model(const RunConfig& config, const TensorMap& shapes) {
+  return find_task(config).describe_model(config, shapes);
+}
+
+const ModelEntry& model_of_task(const RunConfig& config) {
+  return find_model(find_task(config).kind.model);
+}
+
 RunPlan plan_task(const RunConfig& config, const PlanOptions& options) {
-  return find_task(config.model.name).plan(config, options);
+  return plan_run(config, options, find_task(config).plan);
 }
 
 std::vector<RunPlan> sweep_task(const RunConfig& config, const PlanOptions& options) {
-  return find_task(config.model.name).sweep(config, options);
+  return sweep_run(config, options, find_task(config).plan);
 }
 
 }  // namespace millrace

@@ -1,19 +1,30 @@
 // The one table of tasks: what `millrace train` can run, and `millrace evaluate` judge.
 #pragma once
 
+#include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "comm/world.h"
 #include "config/run_config.h"
+#include "config/task_kind.h"
 #include "metrics/run_plan.h"
+#include "models/model_table.h"
+#include "nn/tensor_io.h"
+#include "plan/plan_options.h"
 #include "train/evaluate.h"
-#include "train/plan_options.h"
 
 namespace millrace {
 
-// Runs the task that config.model names to its end, or resumes it, as one rank of world. version: of the program; ranks
+// What each task is called and which options it has, for config/.
+TaskKinds task_kinds();
+// load_run_config() with all tasks.
+std::unique_ptr<RunConfig> load_task_config(const std::filesystem::path& path,
+                                            const std::vector<std::string>& overrides);
+
+// Runs the task that job.task names to its end, or resumes it, as one rank of world. version: of the program; ranks
 // of another one are refused. Throws the exceptions of base/error.h; Preempted after a checkpoint when it was asked to
 // stop. What one rank throws, the others learn before they leave.
 void run_task(const RunConfig& config, const World& world, const std::string& version);
@@ -21,6 +32,11 @@ void run_task(const RunConfig& config, const World& world, const std::string& ve
 // The validation loss of weights (see train/evaluate.h); config says the data.
 Evaluation evaluate_task(const RunConfig& config, const World& world, const std::string& version,
                          const std::optional<CheckpointWeights>& weights);
+
+// The model of a run, in the sizes of its checkpoint: our names and their shapes, as meta tensors.
+std::unique_ptr<ModelDescription> describe_run_model(const RunConfig& config, const TensorMap& shapes);
+// Its row in the table of models.
+const ModelEntry& model_of_task(const RunConfig& config);
 
 // What the same run would take, without running it; and every mesh of that many GPUs, the fastest that fits first.
 RunPlan plan_task(const RunConfig& config, const PlanOptions& options);

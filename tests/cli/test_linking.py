@@ -1,8 +1,8 @@
 """How the program is put together: it starts anywhere, at once, and holds each run time once."""
 
 import re
+import resource
 import subprocess
-import time
 
 
 def linked_libraries(program):
@@ -37,9 +37,15 @@ def test_the_cuda_run_time_is_the_one_libtorch_uses(program):
 
 
 def test_it_starts_within_a_second(millrace):
+    """Of a core's time, which other processes of the machine do not change."""
+
+    def used():
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
     durations = []
     for _ in range(3):
-        started = time.monotonic()
+        before = used()
         millrace("--help")
-        durations.append(time.monotonic() - started)
+        durations.append(used() - before)
     assert min(durations) < 1.0, durations

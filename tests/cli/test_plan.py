@@ -2,7 +2,6 @@
 
 import json
 import resource
-import time
 from pathlib import Path
 
 import pytest
@@ -34,12 +33,11 @@ def test_the_issue_command_names_everything(millrace):
 
 
 def test_twelve_billion_parameters_need_no_memory_here(millrace):
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    began = time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     millrace("plan", MLPERF, "--gpus=16", "--gpu=h100-80gb")
-    assert time.monotonic() - began < 60
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    assert peak < 2 * GIB // 1024 or peak == before  # KiB
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime - before.ru_utime < 60
+    assert after.ru_maxrss < 2 * GIB // 1024 or after.ru_maxrss == before.ru_maxrss  # KiB
 
 
 def test_shards_fall_as_one_over_n(plan):

@@ -8,6 +8,8 @@ import xxhash
 from resume.runs import checkpoints, finish, start
 from safetensors.torch import load_file, save_file
 
+pytestmark = pytest.mark.slow
+
 RANKS = 3
 
 

@@ -12,24 +12,26 @@
 #include "base/log.h"
 #include "data/dataset_files.h"
 #include "nn/cpu_allocator.h"
-#include "tasks/encode_dataset/encode_networks.h"
-#include "tasks/encode_dataset/unit_encoder.h"
+#include "prepare/encode/encode_networks.h"
+#include "prepare/encode/unit_encoder.h"
+#include "tasks/task_table.h"
 
 namespace millrace {
 namespace {
 
 void run(const std::string& config_file, const std::string& output) {
   install_caching_cpu_allocator();
-  const RunConfig config = load_run_config(config_file, {});
-  const DatasetKind& kind = find_dataset_kind(config.training.dataset);
-  ShardCache cache(list_dataset(kind, config.training.dataset_path, "training.dataset_path"));
+  const std::unique_ptr<RunConfig> loaded = load_task_config(config_file, {});
+  const FluxRunConfig& config = as_flux(*loaded);
+  const DatasetKind& kind = find_dataset_kind(config.training_pictures.dataset);
+  ShardCache cache(list_dataset(kind, config.training_pictures.dataset_path, "training.dataset_path"));
   const SampleTable table({cache.sample_count(0)});
   EncodeNetworks networks;
   load_autoencoder(networks, config);
   load_caption_encoders(networks, config, nullptr);
   UnitEncoderOptions options;
   options.batch_size = config.training.local_batch_size;
-  options.img_size = config.training.img_size;
+  options.img_size = config.training_pictures.img_size;
   options.num_workers = 2;
   UnitEncoder encoder(options, kind, cache, table, networks);
 

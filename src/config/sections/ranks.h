@@ -1,6 +1,7 @@
 // How a run is spread over ranks, and how these talk.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 
@@ -8,11 +9,21 @@
 
 namespace millrace {
 
+// What becomes of a gathered unit when a forward pass with a backward pass to come leaves it.
+enum class Reshard {
+  kDefault,  // released, but for the last unit: the backward pass begins with it
+  kAlways,   // released
+  kNever,    // kept until finish_backward(): one gather a step, memory for all weights
+};
+constexpr std::array<Choice<Reshard>, 3> choices_of(Reshard) {
+  return {{{"default", Reshard::kDefault}, {"always", Reshard::kAlways}, {"never", Reshard::kNever}}};
+}
+
 struct ParallelismConfig {
   int64_t data_parallel_replicate_degree = 1;
   int64_t data_parallel_shard_degree = -1;  // -1: all ranks that the other degrees leave
   int64_t tensor_parallel_degree = 1;
-  std::string fsdp_reshard_after_forward = "default";
+  Reshard fsdp_reshard_after_forward = Reshard::kDefault;
 
   template <typename Visitor>
   void describe(Visitor& visit) {
@@ -27,12 +38,10 @@ struct ParallelismConfig {
                                    .unit = "ranks",
                                    .meaning = "ranks that share each matrix product; must divide model.num_heads",
                                    .at_least = 1});
-    visit(
-        fsdp_reshard_after_forward,
-        {.name = "fsdp_reshard_after_forward",
-         .meaning = "give a block's gathered weights back after its forward pass: always (least memory), never (least "
-                    "traffic), default (always, but for the last block, which the way back needs first)",
-         .choices = {"default", "always", "never"}});
+    visit(fsdp_reshard_after_forward,
+          {.name = "fsdp_reshard_after_forward",
+           .meaning = "free a block's gathered weights after its forward pass: always (least memory), never (least "
+                      "traffic), default (always, except for the last block, which the backward pass needs first)"});
   }
   bool operator==(const ParallelismConfig&) const = default;
 };
@@ -52,8 +61,8 @@ struct CommConfig {
     visit(train_timeout_seconds,
           {.name = "train_timeout_seconds",
            .unit = "seconds",
-           .meaning = "that a rank may be silent, or the ranks may wait for each other; then all "
-                      "leave (exit 7)",
+           .meaning = "how long a rank may be silent, or a collective may take, before all ranks exit with "
+                      "status 7",
            .at_least = 3,
            .at_most = 86400});
     visit(backend, {.name = "backend",

@@ -1,47 +1,37 @@
-// The data and the steps.
+// The steps, and how their data is read.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
 
-#include "config/dataset_kind.h"
 #include "config/option.h"
 
 namespace millrace {
 
+enum class Precision { kFloat32, kBFloat16 };
+constexpr std::array<Choice<Precision>, 2> choices_of(Precision) {
+  return {{{"float32", Precision::kFloat32}, {"bfloat16", Precision::kBFloat16}}};
+}
+
 struct TrainingConfig {
-  std::string dataset = "webdataset";
-  std::string dataset_path;
   std::optional<int64_t> subset_size;
   int64_t local_batch_size = 8;
   int64_t global_batch_size = -1;  // -1: local_batch_size times the ranks, without accumulation
   int64_t steps = 10000;
-  int64_t img_size = 256;
   double max_norm = 1.0;
-  double classifier_free_guidance_prob = 0.0;
   std::optional<int64_t> seed;  // unset: 0
   std::string device = "auto";
-  std::string dtype = "float32";
+  Precision dtype = Precision::kFloat32;
   std::string mixed_precision_param = "auto";
-  std::string mixed_precision_reduce = "float32";
+  Precision mixed_precision_reduce = Precision::kFloat32;
   double max_bad_samples = 0.01;
   int64_t shuffle_buffer_size = 1000;
   int64_t num_workers = 0;  // 0: one per CPU core, at most 8
 
   template <typename Visitor>
   void describe(Visitor& visit) {
-    visit(dataset,
-          {.name = "dataset",
-           .meaning = "kind of the data: webdataset (pictures with captions), preprocessed (encoded samples), or a "
-                      "name that torchtitan gives to one; dummy: 128 pictures of noise",
-           .choices = training_dataset_names(),
-           .torchtitan_default = "c4_test"});
-    visit(dataset_path,
-          {.name = "dataset_path",
-           .meaning = "tar shards or a Hugging Face data set saved to disk: a file, a folder, a glob, or a "
-                      "brace range such as shard-{000..099}.tar; empty: /dataset/NAME for cc12m_* and coco*",
-           .none_is_empty = true});
     visit(subset_size, {.name = "subset_size",
                         .unit = "samples",
                         .meaning = "train on the first so many samples only; None: all",
@@ -58,18 +48,7 @@ struct TrainingConfig {
                                          "ranks: the rest is gradient accumulation; -1: no accumulation",
                               .at_least = -1});
     visit(steps, {.name = "steps", .unit = "steps", .meaning = "length of the run", .at_least = 0});
-    visit(img_size, {.name = "img_size",
-                     .unit = "pixels",
-                     .meaning = "side of the training pictures: smaller ones are skipped, larger ones scaled and cut",
-                     .at_least = 1,
-                     .at_most = 65536});
     visit(max_norm, {.name = "max_norm", .meaning = "gradients are scaled down to this global norm", .above = 0});
-    visit(classifier_free_guidance_prob,
-          {.name = "classifier_free_guidance_prob",
-           .meaning = "probability that a sample trains with the empty prompt (both encoders at once)",
-           .at_least = 0,
-           .at_most = 1,
-           .aliases = {"training.classifer_free_guidance_prob", "training.prompt_dropout_prob"}});
     visit(seed, {.name = "seed",
                  .meaning = "seed of everything random: weights, order, noise, timesteps, dropout; None: 0",
                  .at_least = 0,
@@ -80,17 +59,14 @@ struct TrainingConfig {
            .meaning = "where to train; cuda: a GPU of NVIDIA's or, with libtorch for ROCm, of AMD's; auto: cuda "
                       "when there is a usable GPU",
            .choices = {"auto", "cpu", "cuda"}});
-    visit(dtype, {.name = "dtype",
-                  .meaning = "storage of the weights that the optimizer updates",
-                  .choices = {"float32", "bfloat16"}});
+    visit(dtype, {.name = "dtype", .meaning = "storage of the weights that the optimizer updates"});
     visit(mixed_precision_param, {.name = "mixed_precision_param",
                                   .meaning = "precision of the model's arithmetic; auto: bfloat16 on GPUs and on CPUs "
                                              "with bfloat16 instructions, else float32",
                                   .choices = {"auto", "bfloat16", "float32"},
                                   .torchtitan_default = "bfloat16"});
     visit(mixed_precision_reduce, {.name = "mixed_precision_reduce",
-                                   .meaning = "precision in which gradients are sent and summed between ranks",
-                                   .choices = {"float32", "bfloat16"}});
+                                   .meaning = "precision in which gradients are sent and summed between ranks"});
     visit(max_bad_samples, {.name = "max_bad_samples",
                             .meaning = "part of the samples that may be unreadable; above it the run stops (exit 3)",
                             .at_least = 0,

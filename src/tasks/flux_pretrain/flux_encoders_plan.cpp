@@ -63,7 +63,7 @@ double matrix_parameters(const torch::nn::Module& module) {
   return count;
 }
 
-void add_t5(const RunConfig& config, EncodersPlan& plan) {
+void add_t5(const FluxRunConfig& config, EncodersPlan& plan) {
   const auto model = shapes_of_network<t5::T5Encoder, t5::T5Config>("t5", config.encoder.t5_encoder,
                                                                     "T5 v1.1 XXL (4.76 billion weights)", plan.notes);
   const t5::T5Config& sizes = model->config();
@@ -78,7 +78,7 @@ void add_t5(const RunConfig& config, EncodersPlan& plan) {
   plan.activations_per_sample = std::max(plan.activations_per_sample, tokens * (3 * sizes.d_ff + 2 * sizes.d_model));
 }
 
-void add_clip(const RunConfig& config, EncodersPlan& plan) {
+void add_clip(const FluxRunConfig& config, EncodersPlan& plan) {
   const auto model = shapes_of_network<clip::Clip, clip::ClipConfig>("clip", config.encoder.clip_encoder,
                                                                      "CLIP ViT-L/14's text model", plan.notes);
   plan.clip = sharable_weights(*model);
@@ -86,7 +86,7 @@ void add_clip(const RunConfig& config, EncodersPlan& plan) {
   plan.flops_per_sample += 2 * matrix_parameters(*model) * static_cast<double>(kClipTokens);
 }
 
-void add_autoencoder(const RunConfig& config, EncodersPlan& plan) {
+void add_autoencoder(const FluxRunConfig& config, EncodersPlan& plan) {
   const auto model = shapes_of_network<autoencoder::Autoencoder, autoencoder::AutoencoderConfig>(
       "autoencoder", config.encoder.autoencoder_path, "FLUX.1's autoencoder", plan.notes);
   const autoencoder::AutoencoderConfig& sizes = model->config();
@@ -94,7 +94,7 @@ void add_autoencoder(const RunConfig& config, EncodersPlan& plan) {
   plan.downscale = sizes.downscale();
   plan.parameters += count_parameters(*model);
   // Each convolution of the encoder, at the resolution of its level.
-  const auto side = static_cast<double>(config.training.img_size);
+  const auto side = static_cast<double>(config.training_pictures.img_size);
   for (const auto& item : model->named_parameters()) {
     const std::string& name = item.key();
     if (!starts_with(name, "encoder.") || item.value().dim() != 4) continue;
@@ -107,13 +107,13 @@ void add_autoencoder(const RunConfig& config, EncodersPlan& plan) {
   }
   // At full resolution: a block's input, its norm, its SiLU and its convolution.
   plan.activations_per_sample =
-      std::max(plan.activations_per_sample,
-               4 * sizes.block_out_channels.front() * config.training.img_size * config.training.img_size);
+      std::max(plan.activations_per_sample, 4 * sizes.block_out_channels.front() * config.training_pictures.img_size *
+                                                config.training_pictures.img_size);
 }
 
 }  // namespace
 
-EncodersPlan plan_encoders(const RunConfig& config) {
+EncodersPlan plan_encoders(const FluxRunConfig& config) {
   EncodersPlan plan;
   const EncoderConfig& encoder = config.encoder;
   if (!encoder.t5_encoder.empty() && encoder.t5_encoder != kRandomNetwork) add_t5(config, plan);

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "config/run_config.h"
+#include "diffusion/flux_run_config.h"
 
 namespace millrace {
 
@@ -29,6 +29,6 @@ struct EncodersPlan {
 
 // As encoder.* says. Files that are not there are taken for the published networks of FLUX.1: T5 v1.1 XXL's encoder,
 // CLIP ViT-L/14's text model and FLUX's autoencoder. Without encoders the data is taken to be preprocessed.
-EncodersPlan plan_encoders(const RunConfig& config);
+EncodersPlan plan_encoders(const FluxRunConfig& config);
 
 }  // namespace millrace

@@ -1,451 +1,130 @@
 #include "tasks/flux_pretrain/flux_plan.h"
 
-#include <algorithm>
-#include <array>
-#include <functional>
-#include <map>
-
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "metrics/flops.h"
-#include "metrics/step_time.h"
-#include "nn/cpu_allocator.h"
+#include "diffusion/flux_objective.h"
+#include "diffusion/flux_setup.h"
+#include "models/flux/flops.h"
 #include "tasks/flux_pretrain/flux_encoders_plan.h"
-#include "tasks/flux_pretrain/flux_setup.h"
-#include "tasks/flux_pretrain/flux_step_memory.h"
 #include "tasks/flux_pretrain/flux_work.h"
-#include "train/run_steps.h"
 
 namespace millrace {
 namespace {
 
-constexpr int64_t kLargestBatch = 4096;  // where the search for one ends
-
-struct Mode {
-  const char* name;
-  flux::Keep keep;
-};
-constexpr std::array kModes = std::to_array<Mode>(
-    {{"none", flux::Keep::kAll}, {"selective", flux::Keep::kOutputs}, {"full", flux::Keep::kInputs}});
-
-// CUDA's and HIP's caching allocators hand out multiples of 512 bytes.
-size_t gpu_rounding(size_t bytes) {
-  return (bytes + 511) / 512 * 512;
-}
-
-class Planner {
+// The pictures and encodings of one microbatch, and the model that they train.
+class FluxStepModel : public StepModel {
  public:
-  Planner(const RunConfig& config, const PlanOptions& options)
-      : config_(config), options_(options), encoders_(plan_encoders(config)) {
-    step_.model = flux_config(config, encoders_.latent_channels);
-    const MeshDegrees degrees = mesh_degrees(config, options.gpus);
-    step_.mesh = {degrees.dp_replicate, degrees.dp_shard, degrees.tp};
-    step_.dtype = compute_dtype(config, options.on_cpu ? torch::kCPU : torch::kCUDA);
-    step_.reduce_dtype = config.training.mixed_precision_reduce == "bfloat16" ? torch::kBFloat16 : torch::kFloat32;
-    const std::string& reshard = config.parallelism.fsdp_reshard_after_forward;
-    step_.reshard = reshard == "always" ? Reshard::kAlways : reshard == "never" ? Reshard::kNever : Reshard::kDefault;
-    if (step_.model.num_heads % degrees.tp != 0) {
-      throw ConfigError(str("[parallelism.tensor_parallel_degree] expected a divisor of the model's ",
-                            step_.model.num_heads, " heads, got ", degrees.tp));
-    }
-    step_.batch = config.training.local_batch_size;
-    step_.img_size = config.training.img_size;
-    step_.latent_channels = encoders_.latent_channels;
-    step_.downscale = encoders_.downscale;
-    step_.patch_size = patch_size(config);
-    step_.text_tokens = config.encoder.max_t5_encoding_len;
-    step_.rounding = options.on_cpu ? counted_cpu_bytes : gpu_rounding;
-    step_.microbatches = microbatches_per_step(config.training, data_size());
-    if (step_.img_size % (step_.downscale * step_.patch_size) != 0) {
-      throw ConfigError(str("[training.img_size] expected a multiple of ", step_.downscale * step_.patch_size, ", got ",
-                            step_.img_size));
+  FluxStepModel(const flux::FluxConfig& sizes, const FlatParametersOptions& placement, FluxBatch batch,
+                int64_t patch_size, Keep keep)
+      : model_(sizes, placement), batch_(std::move(batch)), patch_size_(patch_size), keep_(keep) {}
+
+  FlatParameters& parameters() override { return model_.flat_parameters(); }
+  void train_microbatch() override { train_on_batch(model_, batch_, /*seed=*/0, patch_size_, keep_, /*weight=*/1); }
+
+ private:
+  flux::Flux model_;
+  FluxBatch batch_;
+  int64_t patch_size_;
+  Keep keep_;
+};
+
+class FluxPlannedTask : public PlannedTask {
+ public:
+  FluxPlannedTask(const FluxRunConfig& config, bool on_cpu)
+      : config_(config),
+        on_cpu_(on_cpu),
+        encoders_(plan_encoders(config)),
+        sizes_(flux_config(config, encoders_.latent_channels)) {
+    const int64_t multiple = encoders_.downscale * patch_size(config);
+    const int64_t img_size = config.training_pictures.img_size;
+    if (img_size % multiple != 0) {
+      throw ConfigError(str("[training.img_size] expected a multiple of ", multiple, ", got ", img_size));
     }
   }
 
-  RunPlan plan() {
-    RunPlan plan = frame();
-    for (size_t i = 0; i < kModes.size(); ++i) {
-      const bool configured = config_.activation_checkpoint.mode == kModes[i].name;
-      if (!configured && !options_.search) continue;
-      step_.keep = kModes[i].keep;
-      if (configured) plan.mode = plan.modes.size();
-      plan.modes.push_back(memory_plan(kModes[i].name));
-    }
-    step_.keep = keep();
-    const StepMemory measured = measure_step(config_, step_);
-    plan.parameters = measured.num_parameters;
-    plan.model = str("FLUX, ", with_thousands(plan.parameters), " parameters, hidden size ", step_.model.hidden_size,
-                     ", ", step_.model.depth, " double and ", step_.model.depth_single_blocks, " single blocks");
-    add_traffic(plan, measured);
-    add_work(plan, measured);
-    if (!plan.fits()) {
-      plan.obstacle = obstacle(plan);
-      if (options_.search) plan.remedies = remedies();
-    }
-    plan.notes = encoders_.notes;
-    if (encoders_.parameters > 0 && options_.gpus > 1) {
-      plan.notes.emplace_back(t5_ranks() > 1 ? str("T5's weights are shared out over the ", t5_ranks(),
-                                                   " ranks of dp_shard (encoder.shard)")
-                                             : "every rank holds the encoders whole; preprocessed data needs none");
-    }
-    return plan;
+  std::string describe(int64_t num_parameters) const override {
+    return str("FLUX, ", with_thousands(num_parameters), " parameters, hidden size ", sizes_.hidden_size, ", ",
+               sizes_.depth, " double and ", sizes_.depth_single_blocks, " single blocks");
+  }
+  int64_t num_heads() const override { return sizes_.num_heads; }
+  int64_t tokens_per_sample() const override { return image_tokens() + text_tokens(); }
+  double model_flops_per_sample() const override {
+    return flux::train_flops_per_sample(sizes_, image_tokens(), text_tokens());
   }
 
-  bool fits() {
-    step_.keep = keep();
-    return memory_plan(config_.activation_checkpoint.mode.c_str(), /*search=*/false).peak_bytes <= usable();
+  std::unique_ptr<StepModel> build(const PlannedStep& step, const FlatParametersOptions& placement) const override {
+    const auto floats = torch::TensorOptions().dtype(torch::kFloat32).device(torch::kMeta);
+    const auto encodings = floats.dtype(placement.compute_dtype);
+    const int64_t side = config_.training_pictures.img_size / encoders_.downscale;
+    FluxBatch batch;
+    batch.latent_BZhw = torch::empty({step.batch, encoders_.latent_channels, side, side}, floats);
+    batch.txt_BTX = torch::empty({step.batch, text_tokens(), sizes_.context_in_dim}, encodings);
+    batch.y_BV = torch::empty({step.batch, sizes_.vec_in_dim}, encodings);
+    batch.num_samples = batch.global_rows = step.batch;
+    batch.sample_ids.assign(static_cast<size_t>(step.batch), 0);
+    batch.epochs.assign(static_cast<size_t>(step.batch), 0);
+    return std::make_unique<FluxStepModel>(sizes_, placement, std::move(batch), patch_size(config_),
+                                           keep_of(step.recompute));
+  }
+
+  std::vector<StageWork> forward_stages(const PlannedStep& step,
+                                        const std::vector<ParameterUnit>& units) const override {
+    return millrace::forward_stages(work_sizes(step), units);
+  }
+  std::vector<StageWork> backward_stages(const PlannedStep& step,
+                                         const std::vector<ParameterUnit>& units) const override {
+    return millrace::backward_stages(work_sizes(step), units);
+  }
+
+  FrozenNetworks frozen_networks(const PlannedStep& step) const override {
+    const int64_t picture_size = on_cpu_ ? 4 : step.element_size();  // the autoencoder's, see autoencoder_dtype()
+    const int64_t autoencoder = encoders_.parameters - encoders_.t5.parameters - encoders_.clip.parameters;
+    const int64_t clip_ranks = config_.encoder.shard == EncoderSharding::kTrue ? step.mesh.dp_shard : 1;
+    FrozenNetworks frozen;
+    frozen.weight_bytes = autoencoder * picture_size +
+                          (encoders_.t5.held(t5_ranks(step)) + encoders_.clip.held(clip_ranks)) * step.element_size();
+    // The autoencoder's activations are the largest.
+    frozen.activation_bytes = encoders_.activations_per_sample * picture_size * step.batch;
+    frozen.flops_per_sample = encoders_.flops_per_sample;
+    return frozen;
+  }
+
+  std::vector<std::string> notes(const PlannedStep& step) const override {
+    std::vector<std::string> notes = encoders_.notes;
+    if (encoders_.parameters > 0 && step.mesh.size() > 1) {
+      notes.emplace_back(t5_ranks(step) > 1 ? str("T5's weights are shared out over the ", t5_ranks(step),
+                                                  " ranks of dp_shard (encoder.shard)")
+                                            : "every rank holds the encoders whole; preprocessed data needs none");
+    }
+    return notes;
   }
 
  private:
-  flux::Keep keep() const {
-    for (const Mode& mode : kModes) {
-      if (config_.activation_checkpoint.mode == mode.name) return mode.keep;
-    }
-    throw ConfigError("[activation_checkpoint.mode] expected none, selective or full, got " +
-                      config_.activation_checkpoint.mode);
+  int64_t image_tokens() const {
+    const int64_t side = config_.training_pictures.img_size / (encoders_.downscale * patch_size(config_));
+    return side * side;
   }
-  int64_t data_size() const { return int64_t{step_.mesh.dp_replicate} * step_.mesh.dp_shard; }
-  int64_t element_size() const { return step_.dtype == torch::kBFloat16 ? 2 : 4; }
-  // Driver, context, cuBLAS and NCCL take about 1.5 GiB, fragmentation 3 %.
-  int64_t reserved() const {
-    const int64_t memory = options_.gpu.memory_bytes();
-    return options_.on_cpu ? 0 : int64_t{3} * (1 << 29) + memory * 3 / 100;
+  int64_t text_tokens() const { return config_.encoder.max_t5_encoding_len; }
+  int64_t t5_ranks(const PlannedStep& step) const {
+    const int64_t bytes = encoders_.t5.parameters * step.element_size();
+    return shards_t5(config_.encoder.shard, !on_cpu_, bytes) ? step.mesh.dp_shard : 1;
   }
-  int64_t usable() const { return options_.gpu.memory_bytes() - reserved(); }
-
-  RunPlan frame() const {
-    RunPlan plan;
-    plan.gpu = std::string(options_.gpu.name);
-    plan.gpus = options_.gpus;
-    plan.gpus_per_node = options_.gpus_per_node;
-    plan.mesh = to_string(step_.mesh);
-    plan.dtype = str(step_.dtype == torch::kBFloat16 ? "bfloat16" : "float32", " arithmetic, ",
-                     config_.training.dtype == "bfloat16" ? "bfloat16" : "float32", " weights");
-    plan.local_batch = step_.batch;
-    plan.microbatches = step_.microbatches;
-    plan.global_batch = step_.batch * step_.microbatches * data_size();
-    plan.tokens_per_sample = step_.image_tokens() + step_.text_tokens;
-    plan.memory_bytes = options_.gpu.memory_bytes();
-    plan.reserved_bytes = reserved();
-    return plan;
+  FluxWorkSizes work_sizes(const PlannedStep& step) const {
+    return {sizes_,       step.batch,         image_tokens(), text_tokens(), keep_of(step.recompute),
+            step.mesh.tp, step.element_size()};
   }
 
-  int64_t peak_with_batch(int64_t batch) {
-    FluxStep step = step_;
-    step.batch = batch;
-    return total_peak(measure_step(config_, step), batch);
-  }
-
-  // The encoders run before the model: their activations and the model's are never alive together.
-  int64_t encoder_activations(int64_t batch) const { return encoders_.activations_per_sample * picture_size() * batch; }
-  // Bytes of an autoencoder's number, whose activations are the largest.
-  int64_t picture_size() const { return options_.on_cpu ? 4 : element_size(); }
-  // Ranks that share out T5's weights, and CLIP's.
-  int64_t t5_ranks() const {
-    const std::string& shard = config_.encoder.shard;
-    return shards_t5(shard, !options_.on_cpu, encoders_.t5.parameters * element_size()) ? step_.mesh.dp_shard : 1;
-  }
-  int64_t clip_ranks() const { return config_.encoder.shard == "true" ? step_.mesh.dp_shard : 1; }
-  int64_t encoder_weights() const {
-    const int64_t autoencoder = encoders_.parameters - encoders_.t5.parameters - encoders_.clip.parameters;
-    return autoencoder * picture_size() +
-           (encoders_.t5.held(t5_ranks()) + encoders_.clip.held(clip_ranks())) * element_size();
-  }
-  int64_t total_peak(const StepMemory& memory, int64_t batch) const {
-    const int64_t kept = memory.parameters + memory.gradients + memory.optimizer;
-    return encoder_weights() + kept + std::max(memory.peak - kept, encoder_activations(batch));
-  }
-
-  MemoryPlan memory_plan(const char* name, bool search = true) {
-    const StepMemory memory = measure_step(config_, step_);
-    MemoryPlan plan;
-    plan.recompute = name;
-    plan.parts = {{"parameters", memory.parameters},
-                  {"gradients", memory.gradients},
-                  {"optimizer", memory.optimizer},
-                  {"encoders", encoder_weights()},
-                  {"collective buffers", memory.collective_buffers},
-                  {"activations", 0}};
-    plan.peak_bytes = total_peak(memory, step_.batch);
-    int64_t others = 0;
-    for (const auto& [part, bytes] : plan.parts) others += bytes;
-    plan.parts.back().second = plan.peak_bytes - others;
-    if (search && options_.search) plan.largest_local_batch = largest_batch();
-    return plan;
-  }
-
-  // Memory grows with the batch by nearly the same amount per sample: guess from two points, then correct.
-  int64_t largest_batch() {
-    const int64_t limit = usable(), first = peak_with_batch(1);
-    if (first > limit) return 0;
-    const double slope = static_cast<double>(peak_with_batch(17) - first) / 16;
-    int64_t guess =
-        std::clamp<int64_t>(1 + static_cast<int64_t>(static_cast<double>(limit - first) / slope), 1, kLargestBatch);
-    while (guess > 1 && peak_with_batch(guess) > limit) --guess;
-    while (guess < kLargestBatch && peak_with_batch(guess + 1) <= limit) ++guess;
-    return guess;
-  }
-
-  GroupPlacement placement(MeshAxis axis) const {
-    // The neighbours that the makers join by fast links count as one node.
-    const int node = std::max(options_.gpus_per_node, options_.gpu.fast_domain > 8 ? options_.gpu.fast_domain : 0);
-    const MeshShape& mesh = step_.mesh;
-    const int distance = axis == MeshAxis::kReplicate ? mesh.dp_shard * mesh.tp
-                         : axis == MeshAxis::kTp      ? 1
-                         : axis == MeshAxis::kWorld   ? 1
-                                                      : mesh.tp;
-    const int ranks = axis == MeshAxis::kReplicate ? mesh.dp_replicate
-                      : axis == MeshAxis::kShard   ? mesh.dp_shard
-                      : axis == MeshAxis::kTp      ? mesh.tp
-                      : axis == MeshAxis::kData    ? mesh.dp_replicate * mesh.dp_shard
-                                                   : mesh.size();
-    return {ranks, std::clamp(node / distance, 1, ranks)};
-  }
-
-  // A step of many microbatches: the first two tell what each further one adds.
-  void add_traffic(RunPlan& plan, const StepMemory& measured) {
-    std::map<std::pair<MeshAxis, int>, TrafficCount> first, second;
-    const auto collect = [](const StepMemory& memory, auto& into) {
-      for (const GroupTraffic& group : memory.traffic) {
-        for (int kind = 0; kind < kCollectives; ++kind) {
-          into[{group.axis, kind}] = group.traffic[static_cast<Collective>(kind)];
-        }
-      }
-    };
-    collect(measured, second);
-    first = second;
-    if (step_.microbatches > 1) {
-      FluxStep one = step_;
-      one.microbatches = 1;
-      first.clear();
-      collect(measure_step(config_, one), first);
-    }
-    for (const auto& [key, two] : second) {
-      const TrafficCount one = first[key];
-      const int64_t more = std::max<int64_t>(step_.microbatches - 2, 0);
-      const auto extrapolate = [&](int64_t last, int64_t before) { return last + more * (last - before); };
-      const GroupPlacement group = placement(key.first);
-      AxisTraffic line;
-      line.axis = name_of(key.first);
-      line.ranks = group.ranks;
-      line.collective = name_of(static_cast<Collective>(key.second));
-      line.calls = extrapolate(two.calls, one.calls);
-      line.sent_bytes = extrapolate(two.sent_bytes, one.sent_bytes);
-      if (options_.gpu.bf16_flops > 0) line.bandwidth = ring_bandwidth(group, options_.gpu, attainable_);
-      if (line.calls > 0 && group.ranks > 1) plan.traffic.push_back(line);
-    }
-  }
-
-  void add_work(RunPlan& plan, const StepMemory& measured) {
-    const flux::FluxConfig& model = step_.model;
-    plan.model_flops_per_sample =
-        flux_train_flops_per_sample({model.hidden_size, model.depth, model.depth_single_blocks, model.mlp_ratio,
-                                     step_.image_tokens(), step_.text_tokens});
-    const FluxWorkSizes sizes{model,      step_.batch,   step_.image_tokens(), step_.text_tokens,
-                              step_.keep, step_.mesh.tp, element_size()};
-    std::vector<StageWork> stages = forward_stages(sizes, measured.units);
-    std::vector<StageWork> backward = backward_stages(sizes, measured.units);
-    stages.insert(stages.end(), backward.begin(), backward.end());
-    // Everything that tp ranks compute twice (embedders and the like) is work, too.
-    plan.hardware_flops_per_sample =
-        total_flops(stages) * step_.mesh.tp / static_cast<double>(step_.batch) + encoders_.flops_per_sample;
-    if (options_.gpu.bf16_flops <= 0) return;
-
-    add_collectives(plan, stages, measured);
-    const Timeline last = run_stages(stages, options_.gpu, attainable_);
-    for (StageWork& stage : stages) stage.reduce_seconds = 0;
-    const Timeline before = run_stages(stages, options_.gpu, attainable_);  // microbatches that reduce nothing
-
-    TimePlan time;
-    const auto others = static_cast<double>(step_.microbatches - 1);
-    const auto count = static_cast<double>(step_.microbatches);
-    time.compute_seconds = count * last.compute_seconds;
-    time.tensor_parallel_seconds = count * last.blocking_seconds;
-    time.waiting_seconds = last.exposed_seconds() + others * before.exposed_seconds() - time.tensor_parallel_seconds;
-    // Reads masters, gradients (twice, for their norm) and moments, writes all of them and the model's copy.
-    const auto kept = static_cast<double>(measured.parameters + measured.gradients + measured.optimizer);
-    time.optimizer_seconds = 2 * kept / (options_.gpu.memory_bandwidth * attainable_.memory);
-    StageWork encoding;
-    encoding.gemm_flops = encoders_.flops_per_sample * static_cast<double>(step_.batch) * count;
-    time.encoder_seconds = compute_seconds(encoding, options_.gpu, attainable_);
-    time.step_seconds = time.compute_seconds + time.tensor_parallel_seconds + time.waiting_seconds +
-                        time.optimizer_seconds + time.encoder_seconds;
-    const double samples_per_gpu = static_cast<double>(plan.global_batch) / options_.gpus;
-    time.samples_per_second_per_gpu = samples_per_gpu / time.step_seconds;
-    time.mfu = time.samples_per_second_per_gpu * plan.model_flops_per_sample / options_.gpu.bf16_flops;
-    time.hfu = time.samples_per_second_per_gpu * plan.hardware_flops_per_sample / options_.gpu.bf16_flops;
-    plan.time = time;
-  }
-
-  // Each unit's gather before its stage and reduction behind it; tensor parallelism's sums, as recorded, in all stages.
-  void add_collectives(const RunPlan& plan, std::vector<StageWork>& stages, const StepMemory& measured) {
-    const GroupPlacement shard = placement(MeshAxis::kShard), replicate = placement(MeshAxis::kReplicate);
-    const auto share = [](int n) { return static_cast<double>(n - 1) / n; };
-    const double reduce_size = step_.reduce_dtype == torch::kBFloat16 ? 2 : 4;
-    const size_t units = measured.units.size();
-    double blocking = 0;
-    for (const AxisTraffic& line : plan.traffic) {
-      if (line.axis != name_of(MeshAxis::kTp)) continue;
-      const GroupPlacement tp = placement(MeshAxis::kTp);
-      blocking += collective_seconds(static_cast<double>(line.sent_bytes), tp, options_.gpu, attainable_) +
-                  static_cast<double>(line.calls - 1) * collective_seconds(0, tp, options_.gpu, attainable_);
-    }
-    const double blocking_per_stage =
-        blocking / static_cast<double>(step_.microbatches) / static_cast<double>(stages.size());
-    for (size_t i = 0; i < stages.size(); ++i) {
-      const bool backward = i >= units;
-      const ParameterUnit& unit = measured.units[backward ? 2 * units - 1 - i : i];
-      const auto elements = static_cast<double>(unit.size);
-      // By default the last unit stays for the backward pass, which begins with it.
-      const bool stays = step_.reshard == Reshard::kNever || (step_.reshard == Reshard::kDefault && i == units);
-      const bool gathered = !backward || !stays;
-      if (gathered) {
-        stages[i].gather_seconds = collective_seconds(
-            elements * static_cast<double>(element_size()) * share(shard.ranks), shard, options_.gpu, attainable_);
-      }
-      if (backward) {
-        stages[i].reduce_seconds =
-            collective_seconds(elements * reduce_size * share(shard.ranks), shard, options_.gpu, attainable_) +
-            collective_seconds(2 * elements / shard.ranks * reduce_size * share(replicate.ranks), replicate,
-                               options_.gpu, attainable_);
-      }
-      stages[i].blocking_seconds = blocking_per_stage;
-    }
-  }
-
-  std::string obstacle(const RunPlan& plan) const {
-    int64_t sum = 0;
-    for (const auto& [name, bytes] : plan.memory().parts) {
-      sum += bytes;
-      if (sum <= plan.usable_bytes()) continue;
-      return str(name, ": ", human_bytes(static_cast<uint64_t>(bytes)), ", together ",
-                 human_bytes(static_cast<uint64_t>(sum)), " of ",
-                 human_bytes(static_cast<uint64_t>(plan.usable_bytes())), " usable (peak ",
-                 human_bytes(static_cast<uint64_t>(plan.memory().peak_bytes)), ")");
-    }
-    return {};
-  }
-
-  struct Remedy {
-    std::string text;  // as options of the command line
-    std::function<void(RunConfig&)> apply;
-  };
-
-  std::vector<Remedy> candidates() const {
-    std::vector<Remedy> list;
-    const auto recompute = [](const char* mode) {
-      return Remedy{str("--activation_checkpoint.mode=", mode),
-                    [mode](RunConfig& c) { c.activation_checkpoint.mode = mode; }};
-    };
-    if (config_.activation_checkpoint.mode == "none") list.push_back(recompute("selective"));
-    if (config_.activation_checkpoint.mode != "full") list.push_back(recompute("full"));
-    for (int64_t batch = step_.batch / 2; batch >= 1; batch /= 2) {
-      const int64_t global = step_.batch * step_.microbatches * data_size();
-      if (global % (batch * data_size()) != 0) continue;
-      list.push_back(
-          {str("--training.local_batch_size=", batch, " --training.global_batch_size=", global), [=](RunConfig& c) {
-             c.training.local_batch_size = batch;
-             c.training.global_batch_size = global;
-           }});
-    }
-    if (step_.mesh.dp_replicate > 1) {
-      list.push_back(
-          {str("--parallelism.data_parallel_replicate_degree=1 ", "--parallelism.data_parallel_shard_degree=-1"),
-           [](RunConfig& c) {
-             c.parallelism.data_parallel_replicate_degree = 1;
-             c.parallelism.data_parallel_shard_degree = -1;
-           }});
-    }
-    for (const int tp : {2, 4, 8}) {
-      const int64_t split = int64_t{tp} * step_.mesh.dp_replicate;
-      if (step_.mesh.tp > 1 || step_.model.num_heads % tp != 0 || options_.gpus % split != 0) continue;
-      list.push_back({str("--parallelism.tensor_parallel_degree=", tp, " --parallelism.data_parallel_shard_degree=-1"),
-                      [tp](RunConfig& c) {
-                        c.parallelism.tensor_parallel_degree = tp;
-                        c.parallelism.data_parallel_shard_degree = -1;
-                      }});
-    }
-    if (config_.training.dtype != "bfloat16" && step_.dtype == torch::kBFloat16) {
-      list.push_back({"--training.dtype=bfloat16", [](RunConfig& c) { c.training.dtype = "bfloat16"; }});
-    }
-    return list;
-  }
-
-  // Single options that make the run fit; where there is none, all cheap ones together.
-  std::vector<std::string> remedies() const {
-    std::vector<std::string> found;
-    PlanOptions options = options_;
-    options.search = false;
-    const auto helps = [&](const RunConfig& changed) {
-      try {
-        return Planner(changed, options).fits();
-      } catch (const ConfigError&) {
-        return false;  // the options do not go together
-      }
-    };
-    const std::vector<Remedy> all = candidates();
-    bool smaller_batch = false;
-    for (const Remedy& remedy : all) {
-      const bool changes_batch = starts_with(remedy.text, "--training.local_batch_size");
-      if (changes_batch && smaller_batch) continue;  // the largest that fits is enough
-      RunConfig changed = config_;
-      remedy.apply(changed);
-      if (!helps(changed)) continue;
-      smaller_batch = smaller_batch || changes_batch;
-      found.push_back(remedy.text);
-    }
-    RunConfig changed = config_;
-    std::string text;
-    for (size_t i = 0; found.empty() && i < all.size(); ++i) {
-      all[i].apply(changed);
-      const bool replaces = i + 1 < all.size() && all[i + 1].text.substr(0, 24) == all[i].text.substr(0, 24);
-      if (!replaces) text += (text.empty() ? "" : " ") + all[i].text;
-      if (!replaces && helps(changed)) found.push_back(text);
-    }
-    return found;
-  }
-
-  RunConfig config_;
-  PlanOptions options_;
+  FluxRunConfig config_;
+  bool on_cpu_;
   EncodersPlan encoders_;
-  FluxStep step_;
-  Attainable attainable_;
+  flux::FluxConfig sizes_;
 };
 
 }  // namespace
 
-RunPlan plan_flux_pretrain(const RunConfig& config, const PlanOptions& options) {
-  return Planner(config, options).plan();
-}
-
-std::vector<RunPlan> sweep_flux_pretrain(const RunConfig& config, const PlanOptions& options) {
-  PlanOptions quick = options;
-  quick.search = false;
-  std::vector<RunPlan> plans;
-  std::vector<std::pair<int, int>> meshes;
-  for (int tp = 1; tp <= std::min(options.gpus, options.gpus_per_node); tp *= 2) {
-    for (int replicate = 1; replicate * tp <= options.gpus; ++replicate) {
-      if (options.gpus % (replicate * tp) == 0) meshes.emplace_back(replicate, tp);
-    }
-  }
-  for (const auto& [replicate, tp] : meshes) {
-    RunConfig changed = config;
-    changed.parallelism.data_parallel_replicate_degree = replicate;
-    changed.parallelism.tensor_parallel_degree = tp;
-    changed.parallelism.data_parallel_shard_degree = -1;
-    for (const Mode& mode : kModes) {
-      changed.activation_checkpoint.mode = mode.name;
-      try {
-        plans.push_back(Planner(changed, quick).plan());
-      } catch (const ConfigError&) {
-        continue;  // this batch does not divide over that mesh
-      }
-    }
-  }
-  if (plans.empty()) plans.push_back(Planner(config, quick).plan());  // says what is wrong
-  sort_sweep(plans);
-  return plans;
+std::unique_ptr<PlannedTask> plan_flux_pretrain(const RunConfig& config, bool on_cpu) {
+  return std::make_unique<FluxPlannedTask>(as_flux(config), on_cpu);
 }
 
 }  // namespace millrace

@@ -1,15 +1,14 @@
-// What pretraining FLUX on a cluster would take: memory from the model's own code, time from its arithmetic.
+// What the planner must be told of pretraining FLUX.
 #pragma once
 
+#include <memory>
+
 #include "config/run_config.h"
-#include "metrics/run_plan.h"
-#include "train/plan_options.h"
+#include "plan/planned_task.h"
 
 namespace millrace {
 
-// Throws ConfigError where the configuration does not fit the number of GPUs.
-RunPlan plan_flux_pretrain(const RunConfig& config, const PlanOptions& options);
-// Every mesh of that many GPUs with every recompute mode, the fastest that fits first.
-std::vector<RunPlan> sweep_flux_pretrain(const RunConfig& config, const PlanOptions& options);
+// Throws ConfigError where the configuration does not fit together.
+std::unique_ptr<PlannedTask> plan_flux_pretrain(const RunConfig& config, bool on_cpu);
 
 }  // namespace millrace

@@ -5,25 +5,42 @@
 #include <map>
 
 #include "base/error.h"
-#include "metrics/flops.h"
-#include "tasks/flux_pretrain/flux_step_memory.h"
+#include "diffusion/flux_run_config.h"
+#include "models/flux/flops.h"
+#include "plan/planner.h"
+#include "plan/step_memory.h"
 #include "tasks/flux_pretrain/flux_work.h"
 
 namespace millrace {
 namespace {
 
-FluxStep small_step() {
-  FluxStep step;
-  step.model.hidden_size = 128;
-  step.model.num_heads = 2;
-  step.model.depth = 2;
-  step.model.depth_single_blocks = 3;
-  step.model.context_in_dim = 32;
-  step.model.vec_in_dim = 16;
-  step.model.axes_dim = {16, 24, 24};
-  step.img_size = 64;
-  step.text_tokens = 8;
+constexpr int64_t kImageTokens = 16, kTextTokens = 8;
+
+FluxRunConfig small_config() {
+  FluxRunConfig config;
+  config.model.hidden_size = 128;
+  config.model.num_heads = 2;
+  config.model.depth = 2;
+  config.model.depth_single_blocks = 3;
+  config.model.context_in_dim = 32;
+  config.model.vec_in_dim = 16;
+  config.model.axes_dim = {16, 24, 24};
+  config.training_pictures.img_size = 64;
+  config.encoder.max_t5_encoding_len = kTextTokens;
+  return config;
+}
+
+PlannedStep small_step() {
+  PlannedStep step;
+  step.placement.compute_dtype = torch::kBFloat16;
+  step.placement.device = torch::kMeta;
+  step.placement.training = true;
   return step;
+}
+
+StepMemory measure(const PlannedStep& step) {
+  const FluxRunConfig config = small_config();
+  return measure_step(config, *plan_flux_pretrain(config, /*on_cpu=*/false), step);
 }
 
 int64_t padded_size(const StepMemory& memory) {
@@ -33,7 +50,7 @@ int64_t padded_size(const StepMemory& memory) {
 }
 
 TEST(FluxPlan, OneRankHoldsEverythingAndSendsNothing) {
-  const StepMemory memory = measure_step({}, small_step());
+  const StepMemory memory = measure(small_step());
   const int64_t n = padded_size(memory);
   EXPECT_EQ(memory.parameters, n * (2 + 4));  // bf16 and fp32 masters
   EXPECT_EQ(memory.gradients, n * 2);
@@ -44,9 +61,9 @@ TEST(FluxPlan, OneRankHoldsEverythingAndSendsNothing) {
 }
 
 TEST(FluxPlan, ShardedBytesAndTrafficAreThoseOfTheLayout) {
-  FluxStep step = small_step();
+  PlannedStep step = small_step();
   step.mesh = {.dp_replicate = 2, .dp_shard = 4};
-  const StepMemory memory = measure_step({}, step);
+  const StepMemory memory = measure(step);
   const int64_t n = padded_size(memory);
   EXPECT_EQ(memory.parameters, n / 4 * (2 + 4));
   EXPECT_EQ(memory.gradients, n / 4 * 4);
@@ -62,21 +79,25 @@ TEST(FluxPlan, ShardedBytesAndTrafficAreThoseOfTheLayout) {
 }
 
 TEST(FluxPlan, RecomputingTakesLessMemory) {
-  FluxStep step = small_step();
+  PlannedStep step = small_step();
   step.batch = 8;
-  std::map<flux::Keep, int64_t> activations;
-  for (const flux::Keep keep : {flux::Keep::kAll, flux::Keep::kOutputs, flux::Keep::kInputs}) {
-    step.keep = keep;
-    activations[keep] = measure_step({}, step).activations();
+  std::map<std::string, int64_t> activations;
+  for (const char* mode : {"none", "selective", "full"}) {
+    step.recompute = mode;
+    activations[mode] = measure(step).activations();
   }
-  EXPECT_GT(activations[flux::Keep::kAll], activations[flux::Keep::kOutputs]);
-  EXPECT_GT(activations[flux::Keep::kOutputs], activations[flux::Keep::kInputs]);
+  EXPECT_GT(activations["none"], activations["selective"]);
+  EXPECT_GT(activations["selective"], activations["full"]);
 }
 
 TEST(FluxWork, BlocksComputeWhatTheFlopCountSays) {
-  const FluxStep step = small_step();
-  const StepMemory memory = measure_step({}, step);
-  FluxWorkSizes sizes{step.model, 3, step.image_tokens(), step.text_tokens, flux::Keep::kAll, 1, 2};
+  const StepMemory memory = measure(small_step());
+  flux::FluxConfig model;
+  model.hidden_size = 128;
+  model.num_heads = 2;
+  model.depth = 2;
+  model.depth_single_blocks = 3;
+  FluxWorkSizes sizes{model, 3, kImageTokens, kTextTokens, Keep::kAll, 1, 2};
   const auto blocks = [&](const std::vector<StageWork>& stages) {
     double flops = 0;
     for (const StageWork& stage : stages) {
@@ -84,20 +105,20 @@ TEST(FluxWork, BlocksComputeWhatTheFlopCountSays) {
     }
     return flops;
   };
-  const double expected = 3 * flux_train_flops_per_sample({128, 2, 3, 4, step.image_tokens(), step.text_tokens});
+  const double expected = 3 * flux::train_flops_per_sample(model, kImageTokens, kTextTokens);
   const double forward = blocks(forward_stages(sizes, memory.units));
   EXPECT_NEAR((forward + blocks(backward_stages(sizes, memory.units))) / expected, 1, 1e-12);
-  sizes.keep = flux::Keep::kInputs;
+  sizes.keep = Keep::kInputs;
   EXPECT_NEAR((forward + blocks(backward_stages(sizes, memory.units))) / expected, 4.0 / 3, 1e-12);
 }
 
 TEST(FluxPlan, DegreesMustMakeUpTheRanks) {
-  RunConfig config;
+  FluxRunConfig config;
   config.parallelism.data_parallel_replicate_degree = 2;
   PlanOptions options;
   options.gpus = 3;
   options.gpu = find_gpu("h100");
-  EXPECT_THROW(plan_flux_pretrain(config, options), ConfigError);
+  EXPECT_THROW(plan_run(config, options, plan_flux_pretrain), ConfigError);
 }
 
 }  // namespace

@@ -10,47 +10,52 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "data/shard_cache.h"
+#include "diffusion/dataset_survey.h"
+#include "diffusion/encoder_identity.h"
 #include "diffusion/flow_matching.h"
+#include "diffusion/flux_batches.h"
+#include "diffusion/flux_data.h"
+#include "diffusion/flux_drawing.h"
+#include "diffusion/flux_front_end.h"
+#include "diffusion/flux_objective.h"
+#include "diffusion/flux_setup.h"
 #include "diffusion/pictures.h"
-#include "metrics/flops.h"
+#include "formats/weight_fingerprint.h"
+#include "models/flux/entry.h"
+#include "models/flux/flops.h"
 #include "models/flux/weight_names.h"
 #include "models/model_table.h"
-#include "tasks/flux_pretrain/dataset_survey.h"
-#include "tasks/flux_pretrain/encoder_identity.h"
-#include "tasks/flux_pretrain/flux_batches.h"
-#include "tasks/flux_pretrain/flux_data.h"
-#include "tasks/flux_pretrain/flux_drawing.h"
-#include "tasks/flux_pretrain/flux_front_end.h"
-#include "tasks/flux_pretrain/flux_objective.h"
-#include "tasks/flux_pretrain/flux_setup.h"
+#include "parallel/configured_placement.h"
+#include "tasks/flux_pretrain/flux_pretrain_config.h"
 #include "tasks/flux_pretrain/flux_validation.h"
-#include "train/weight_fingerprint.h"
+#include "train/mlperf_listener.h"
 
 namespace millrace {
 namespace {
 
-flux::Keep keep_of(const std::string& mode) {
-  if (mode == "none") return flux::Keep::kAll;
-  return mode == "full" ? flux::Keep::kInputs : flux::Keep::kOutputs;
-}
-
-std::vector<std::string> sample_prompts(const SampleConfig& sample) {
-  if (sample.every_steps == 0) return {};  // what only `millrace sample` draws need not be there
+std::vector<std::string> sample_prompts(const SampleConfig& sample, TaskPurpose purpose) {
+  // What only `millrace sample` draws need not be there.
+  if (sample.every_steps == 0 || purpose != TaskPurpose::kTrain) return {};
   return sample.prompts_file.empty() ? sample.prompts : read_prompts_file(sample.prompts_file);
 }
 
 class FluxPretrainTask : public Task {
  public:
-  FluxPretrainTask(const RunConfig& config, Mesh& mesh, torch::Device device, TaskPurpose purpose)
+  FluxPretrainTask(const FluxRunConfig& config, Mesh& mesh, torch::Device device, TaskPurpose purpose)
       : config_(config),
         mesh_(mesh),
         seed_(static_cast<uint64_t>(config.training.seed.value_or(0))),
         device_(device),
         dtype_(compute_dtype(config, device_)),
         keep_(keep_of(config.activation_checkpoint.mode)),
-        prompts_(sample_prompts(config.sample)) {
-    if (purpose == TaskPurpose::kTrain) training_data_ = training_dataset(config_);
-    if (config_.validation.enable) validation_data_ = validation_dataset(config_);
+        prompts_(sample_prompts(config.sample, purpose)) {
+    if (purpose == TaskPurpose::kTrain) training_data_ = training_dataset(config_, mesh_.world(), device_);
+    if (config_.validation.enable) {
+      validation_data_ = validation_dataset(config_, mesh_.world(), device_);
+      const bool are_needed = validation_data_->kind->needs_timesteps;
+      if (!config_.validation_pictures.all_timesteps)
+        validation_timesteps_ = are_needed ? TimestepUse::kRequired : TimestepUse::kIfThere;
+    }
     const bool networks = needs_networks();
     if (networks) front_end_.codec = make_picture_codec(config_, dtype_, device_);
     set_latent_scale(front_end_, config_.encoder);
@@ -61,35 +66,23 @@ class FluxPretrainTask : public Task {
       }
     }
     check_encoded_by_the_same();
-    if (validation_data_ && !validation_data_->kind->is_made_up) check_validation_data();
+    if (validation_data_ && !validation_data_->kind->is_synthetic) check_validation_data();
     const int64_t multiple = downscale() * patch_size(config_);
-    if (config_.training.img_size % multiple != 0) {
+    if (config_.training_pictures.img_size % multiple != 0) {
       throw ConfigError(str("[training.img_size] expected a multiple of ", multiple,
-                            " (patch_size x the autoencoder's ", downscale(), "), got ", config_.training.img_size));
+                            " (patch_size x the autoencoder's ", downscale(), "), got ",
+                            config_.training_pictures.img_size));
     }
     if (training_data_) training_ = std::make_unique<FluxBatches>(training_options(), front_end_);
     if (networks) front_end_.encoders = make_caption_encoders(config_, sizes_, dtype_, device_, &mesh_);
-    if (training_data_ && training_data_->shapes && config_.training.classifier_free_guidance_prob > 0) {
+    if (training_data_ && training_data_->shapes && config_.training_pictures.classifier_free_guidance_prob > 0) {
       load_empty_prompt(front_end_, config_, sizes_, device_);
     } else if (!config_.encoder.empty_encodings_path.empty() && training_data_ && !training_data_->shapes) {
       log_warning("[encoder.empty_encodings_path] has no effect: the encoders encode the empty prompt themselves");
     }
-    const bool without_masters = config_.training.dtype == "bfloat16";
-    if (without_masters && dtype_ != torch::kBFloat16) {
-      throw ConfigError(
-          "[training.mixed_precision_param] expected bfloat16 with weights kept in bfloat16 alone, got float32");
-    }
-    FlatParametersOptions placement;
-    placement.compute_dtype = dtype_;
-    placement.device = device_;
+    FlatParametersOptions placement = configured_placement(config_, device_);
     placement.training = purpose == TaskPurpose::kTrain;
-    placement.without_masters = without_masters;
     placement.mesh = &mesh_;
-    placement.reduce_dtype = config_.training.mixed_precision_reduce == "bfloat16" ? torch::kBFloat16 : torch::kFloat32;
-    const std::string& reshard = config_.parallelism.fsdp_reshard_after_forward;
-    placement.reshard = reshard == "always"  ? Reshard::kAlways
-                        : reshard == "never" ? Reshard::kNever
-                                             : Reshard::kDefault;
     model_ = std::make_shared<flux::Flux>(sizes_, placement);
     if (!config_.checkpoint.initial_load_path.empty()) {
       load_initial_weights();
@@ -100,22 +93,25 @@ class FluxPretrainTask : public Task {
 
   FlatParameters& parameters() override { return model_->flat_parameters(); }
 
-  MicrobatchResult train_microbatch(int num_microbatches) override {
+  // Every sample weighs 1.
+  double expected_weight() const override {
+    return static_cast<double>(config_.training.local_batch_size * mesh_.data_size());
+  }
+
+  void next_microbatch() override { batch_ = training_->next(); }
+
+  MicrobatchResult train_microbatch(double scale) override {
+    MILLRACE_CHECK(batch_.has_value());
+    const FluxBatch batch = *std::exchange(batch_, std::nullopt);
     MicrobatchResult result;
-    const FluxBatch batch = training_->next();
-    batch_arrived();
     result.data_seconds = batch.data_seconds;
+    result.weight = static_cast<double>(batch.num_samples);
     result.num_samples = batch.num_samples;
     result.num_tokens = batch.num_samples * tokens_per_sample();
     result.sample_digest = batch.digest;
-    const double weight = batch.num_samples == 0 ? 0 : 1.0 / static_cast<double>(batch.global_rows * num_microbatches);
-    flux::Flux::Saved saved;
-    const FluxPrediction prediction =
-        predict_velocity(*model_, batch, draw_timesteps(seed_, batch.epochs, batch.sample_ids, device_), seed_,
-                         patch_size(config_), keep_, &saved);
-    const VelocityLoss loss = velocity_loss(prediction.velocity_BIC, prediction.target_BIC, weight);
-    model_->backward(saved, loss.dprediction);
-    result.loss_1 = sum_of_samples(loss.per_sample_B, batch) * weight;
+    // A batch without samples has one that counts nothing.
+    const double sample_scale = batch.num_samples == 0 ? 0 : scale;
+    result.loss_1 = train_on_batch(*model_, batch, seed_, patch_size(config_), keep_, sample_scale) * sample_scale;
     return result;
   }
 
@@ -129,35 +125,29 @@ class FluxPretrainTask : public Task {
     options.seed = seed_;
     options.patch_size = patch_size(config_);
     options.max_batches = validation.steps;
-    options.all_timesteps = validation.all_timesteps;
+    options.all_timesteps = config_.validation_pictures.all_timesteps;
     options.needs_timesteps = validation_data_->kind->needs_timesteps;
     options.data_name = validation_data_->name;
     return validate_flux(*model_, batches, mesh_, options);
   }
 
-  void sample(int64_t step, const std::filesystem::path& folder) override {
-    if (can_draw()) draw_grid(prompts_, step, folder);
+  bool previews_due(const PreviewMoment& moment) const override {
+    return prompts_due(moment) || validation_captions_due(moment);
   }
-
-  void sample_validation_captions(int64_t step, const std::filesystem::path& folder) override {
-    if (validation_data_->shapes) {
-      if (!std::exchange(said_there_are_no_captions_, true)) {
-        log_warning("[validation.save_img_folder] has no effect: encoded validation data has no captions");
-      }
-      return;
+  // Grids of pictures, named after the step.
+  void preview(const PreviewMoment& moment, const std::filesystem::path& run_folder) override {
+    if (prompts_due(moment)) draw_prompts(moment.step, run_folder / "samples");
+    if (validation_captions_due(moment)) {
+      draw_validation_captions(moment.step, run_folder / config_.validation_pictures.save_img_folder);
     }
-    if (!can_draw()) return;
-    if (validation_captions_.empty()) validation_captions_ = first_validation_captions();
-    draw_grid(validation_captions_, step, folder);
   }
 
   std::string data_position() const override { return training_->loader().position(); }
   void restore_data_position(const std::string& position) override { training_->loader().restore(position); }
 
   double flops_per_sample() const override {
-    return flux_train_flops_per_sample({sizes_.hidden_size, sizes_.depth, sizes_.depth_single_blocks, sizes_.mlp_ratio,
-                                        tokens_per_sample() - config_.encoder.max_t5_encoding_len,
-                                        config_.encoder.max_t5_encoding_len});
+    const int64_t text_tokens = config_.encoder.max_t5_encoding_len;
+    return flux::train_flops_per_sample(sizes_, tokens_per_sample() - text_tokens, text_tokens);
   }
 
   uint64_t weights_fingerprint() const override {
@@ -181,12 +171,20 @@ class FluxPretrainTask : public Task {
             sizes_.depth_single_blocks, " single blocks, ", dtype_ == torch::kBFloat16 ? "bfloat16" : "float32", " on ",
             device_.str()),
         str("data: ", training_data_->name, training_data_->shapes ? " (encoded beforehand)" : "", ", ",
-            config_.training.img_size, " x ", config_.training.img_size, " pixels, ", tokens_per_sample(),
-            " tokens per sample"),
+            config_.training_pictures.img_size, " x ", config_.training_pictures.img_size, " pixels, ",
+            tokens_per_sample(), " tokens per sample"),
     };
   }
 
  private:
+  bool prompts_due(const PreviewMoment& moment) const {
+    const int64_t interval = config_.sample.every_steps;
+    return interval > 0 && (moment.last || moment.step % interval == 0);
+  }
+  bool validation_captions_due(const PreviewMoment& moment) const {
+    return moment.validated && !config_.validation_pictures.save_img_folder.empty();
+  }
+
   // Of encoded samples.
   const EncodingShapes* shapes() const {
     if (training_data_ && training_data_->shapes) return &*training_data_->shapes;
@@ -209,26 +207,31 @@ class FluxPretrainTask : public Task {
       for (const ShardFile& file : data->shards) folders.insert(file.path.parent_path());
     }
     const std::string& empty = config_.encoder.empty_encodings_path;
-    if (!empty.empty() && config_.training.classifier_free_guidance_prob > 0) folders.insert(empty);
+    if (!empty.empty() && config_.training_pictures.classifier_free_guidance_prob > 0) folders.insert(empty);
     check_encoded_alike({folders.begin(), folders.end()});
   }
 
   // At the start rather than at the first validation, which may be hours later.
-  void check_validation_data() const {
+  void check_validation_data() {
     ShardCache cache(validation_data_->shards);
     check_files_are_whole(survey_dataset(cache, mesh_.world(), device_), validation_data_->shards,
                           validation_data_->kind->subset_size,
                           "downloading it again: the loss would be that of some of the samples");
-    if (validation_data_->kind->needs_timesteps && !config_.validation.all_timesteps) {
+    if (config_.validation_pictures.all_timesteps) return;
+    if (validation_data_->kind->needs_timesteps) {
       check_first_timestep(cache, *make_decoder(validation_options()));
+    } else if (has_timesteps(cache)) {
+      validation_timesteps_ =
+          TimestepUse::kRequired;  // one that cannot be read is then a sample's fault, not the set's
     }
   }
 
   int64_t downscale() const {
-    return front_end_.codec ? front_end_.codec->downscale() : config_.training.img_size / shapes()->latent_rows;
+    return front_end_.codec ? front_end_.codec->downscale()
+                            : config_.training_pictures.img_size / shapes()->latent_rows;
   }
   int64_t tokens_per_sample() const {
-    const int64_t patches = config_.training.img_size / (downscale() * patch_size(config_));
+    const int64_t patches = config_.training_pictures.img_size / (downscale() * patch_size(config_));
     return patches * patches + config_.encoder.max_t5_encoding_len;
   }
 
@@ -242,7 +245,7 @@ class FluxPretrainTask : public Task {
     options.loader.bad_samples.max_fraction = config_.training.max_bad_samples;
     options.loader.num_workers = static_cast<int>(config_.training.num_workers);
     options.shapes = data.shapes;
-    options.pictures.transform.size = static_cast<int>(config_.training.img_size);
+    options.pictures.transform.size = static_cast<int>(config_.training_pictures.img_size);
     options.pictures.skip_small = !data.kind->needs_timesteps;  // as the reference, which counts on every one of COCO's
     options.seed = seed_;
     options.device = device_;
@@ -253,7 +256,7 @@ class FluxPretrainTask : public Task {
     options.loader.shuffle = false;
     options.loader.epochs = 1;
     options.loader.allow_damaged_shards = false;  // the loss would be that of some of the samples
-    options.wants_timesteps = true;
+    options.timesteps = validation_timesteps_;
     return options;
   }
   FluxBatchesOptions training_options() const {
@@ -263,14 +266,30 @@ class FluxPretrainTask : public Task {
     options.loader.batch_size = training.local_batch_size * mesh_.data_size();
     options.loader.shuffle = training.shuffle_buffer_size > 0;
     options.loader.shuffle_buffer_size = std::max<int64_t>(training.shuffle_buffer_size, 1);
-    options.prompt_dropout = training.classifier_free_guidance_prob;
+    options.prompt_dropout = config_.training_pictures.classifier_free_guidance_prob;
     return options;
+  }
+
+  void draw_prompts(int64_t step, const std::filesystem::path& folder) {
+    if (can_draw()) draw_grid(prompts_, step, folder);
+  }
+
+  void draw_validation_captions(int64_t step, const std::filesystem::path& folder) {
+    if (validation_data_->shapes) {
+      if (!std::exchange(warned_no_captions_, true)) {
+        log_warning("[validation.save_img_folder] has no effect: encoded validation data has no captions");
+      }
+      return;
+    }
+    if (!can_draw()) return;
+    if (validation_captions_.empty()) validation_captions_ = first_validation_captions();
+    draw_grid(validation_captions_, step, folder);
   }
 
   bool can_draw() {
     const std::string missing = missing_for_drawing(config_);
     if (missing.empty()) return true;
-    if (!std::exchange(said_what_is_missing_, true)) {
+    if (!std::exchange(warned_missing_, true)) {
       log_info("no sample pictures are drawn: that needs ", missing, ", which is not set");
     }
     return false;
@@ -285,7 +304,7 @@ class FluxPretrainTask : public Task {
     data.loader.prefetch_batches = 0;
     SampleLoader loader(data.loader, make_decoder(data));
     std::vector<std::string> captions;
-    while (static_cast<int64_t>(captions.size()) < config_.validation.save_img_count) {
+    while (static_cast<int64_t>(captions.size()) < config_.validation_pictures.save_img_count) {
       const SampleBatch sample = loader.next();
       if (sample.end_of_data) break;
       captions.insert(captions.end(), sample.captions.begin(), sample.captions.end());
@@ -318,27 +337,52 @@ class FluxPretrainTask : public Task {
     log_info("weights: ", config_.checkpoint.initial_load_path, " (", naming_name(weights.naming()), " naming)");
   }
 
-  RunConfig config_;
+  FluxRunConfig config_;
   Mesh& mesh_;
   uint64_t seed_;
   torch::Device device_;
   torch::Dtype dtype_;
-  flux::Keep keep_;
+  Keep keep_;
   std::vector<std::string> prompts_;
   std::optional<FluxDataset> training_data_, validation_data_;
   FluxFrontEnd front_end_;
   flux::FluxConfig sizes_;
   std::unique_ptr<FluxBatches> training_;
-  bool said_what_is_missing_ = false, said_there_are_no_captions_ = false;
+  std::optional<FluxBatch> batch_;  // the microbatch at hand
+  TimestepUse validation_timesteps_ = TimestepUse::kUnused;
+  bool warned_missing_ = false, warned_no_captions_ = false;
   std::vector<std::string> validation_captions_;  // of its pictures; empty: not read yet
   std::shared_ptr<flux::Flux> model_;
 };
 
 }  // namespace
 
+std::unique_ptr<RunConfig> make_flux_pretrain_config() {
+  auto config = std::make_unique<FluxPretrainConfig>();
+  config->job.task = "flux_pretrain";
+  return config;
+}
+
 std::unique_ptr<Task> make_flux_pretrain_task(const RunConfig& config, Mesh& mesh, torch::Device device,
                                               TaskPurpose purpose) {
-  return std::make_unique<FluxPretrainTask>(config, mesh, device, purpose);
+  return std::make_unique<FluxPretrainTask>(as_flux(config), mesh, device, purpose);
+}
+
+std::vector<std::unique_ptr<RunListener>> make_flux_pretrain_listeners(const RunConfig& config) {
+  const auto& options = dynamic_cast<const FluxPretrainConfig&>(config);
+  std::vector<std::unique_ptr<RunListener>> listeners;
+  if (logs_for_mlperf(config, options.mlperf_log.mlperf_logging)) {
+    listeners.push_back(make_mlperf_listener(config, options.mlperf));
+  }
+  return listeners;
+}
+
+std::unique_ptr<ModelDescription> describe_flux_pretrain_model(const RunConfig& config, const TensorMap& shapes) {
+  const FluxRunConfig& options = as_flux(config);
+  const auto in_weight = shapes.find("img_in.weight");
+  if (in_weight == shapes.end()) throw ModelError("[img_in.weight] expected the weights of FLUX, got others");
+  const int64_t patch = patch_size(options);
+  return flux::describe(flux_config(options, in_weight->second.size(1) / (patch * patch)));
 }
 
 }  // namespace millrace

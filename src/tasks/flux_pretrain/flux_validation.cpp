@@ -2,11 +2,12 @@
 
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "base/error.h"
 #include "base/log.h"
 #include "diffusion/flow_matching.h"
-#include "tasks/flux_pretrain/flux_objective.h"
+#include "diffusion/flux_objective.h"
 
 namespace millrace {
 namespace {
@@ -71,9 +72,8 @@ ValidationResult validate_flux(flux::Flux& model, FluxBatches& batches, Mesh& me
         steps.push_back(options.all_timesteps ? pass : own);
       }
       const torch::Tensor step_of_8_B = torch::tensor(steps).to(device);
-      const FluxPrediction prediction =
-          predict_velocity(model, batch, step_of_8_B.to(torch::kFloat32) / kTimesteps, options.seed, options.patch_size,
-                           flux::Keep::kInputs, nullptr);
+      const FluxPrediction prediction = predict_velocity(model, batch, step_of_8_B.to(torch::kFloat32) / kTimesteps,
+                                                         options.seed, options.patch_size, Keep::kInputs, nullptr);
       const VelocityLoss loss = velocity_loss(prediction.velocity_BIC, prediction.target_BIC, 1);
       totals.add(loss.per_sample_B, step_of_8_B, batch.num_samples);
     }
@@ -82,14 +82,15 @@ ValidationResult validate_flux(flux::Flux& model, FluxBatches& batches, Mesh& me
   totals.exchange(mesh);
 
   ValidationResult result;
+  LossBreakdown per_timestep{.name = "timestep", .values = {}};
   double total = 0, sum_of_means = 0;
   int64_t steps_with_samples = 0;
   for (int64_t step = 0; step < kTimesteps; ++step) {
     const double count = totals.count(step);
     total += count;
-    result.per_timestep.push_back(count > 0 ? totals.sum(step) / count : std::numeric_limits<double>::quiet_NaN());
+    per_timestep.values.push_back(count > 0 ? totals.sum(step) / count : std::numeric_limits<double>::quiet_NaN());
     if (count == 0) continue;
-    sum_of_means += result.per_timestep.back();
+    sum_of_means += per_timestep.values.back();
     ++steps_with_samples;
   }
   result.num_samples = static_cast<int64_t>(total) / (options.all_timesteps ? kTimesteps : 1);
@@ -102,6 +103,7 @@ ValidationResult validate_flux(flux::Flux& model, FluxBatches& batches, Mesh& me
     throw_mixed(options.data_name, with, result.num_samples, options.needs_timesteps);
   }
   result.loss = sum_of_means / static_cast<double>(steps_with_samples);
+  result.breakdowns.push_back(std::move(per_timestep));
   return result;
 }
 

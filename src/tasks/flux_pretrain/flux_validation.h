@@ -5,8 +5,8 @@
 #pragma once
 
 #include "comm/mesh.h"
+#include "diffusion/flux_batches.h"
 #include "models/flux/model.h"
-#include "tasks/flux_pretrain/flux_batches.h"
 #include "train/task.h"
 
 namespace millrace {

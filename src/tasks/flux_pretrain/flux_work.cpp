@@ -74,8 +74,8 @@ class Stages {
       return work;
     }
     add(2, passes.backward);
-    if (sizes_.keep == flux::Keep::kOutputs) add(0, passes.again);
-    if (sizes_.keep == flux::Keep::kInputs) add(1, passes.forward);
+    if (sizes_.keep == Keep::kOutputs) add(0, passes.again);
+    if (sizes_.keep == Keep::kInputs) add(1, passes.forward);
     return work;
   }
 
@@ -119,12 +119,6 @@ std::vector<StageWork> backward_stages(const FluxWorkSizes& sizes, const std::ve
   // The order of Flux::backward: final layer, blocks, modulations, embedders.
   for (auto unit = units.rbegin(); unit != units.rend(); ++unit) stages.push_back(Stages(sizes).backward(*unit));
   return stages;
-}
-
-double total_flops(const std::vector<StageWork>& stages) {
-  double flops = 0;
-  for (const StageWork& stage : stages) flops += stage.gemm_flops + stage.attention_flops;
-  return flops;
 }
 
 }  // namespace millrace

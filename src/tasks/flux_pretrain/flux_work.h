@@ -7,7 +7,7 @@
 
 #include "metrics/step_time.h"
 #include "models/flux/config.h"
-#include "models/flux/layers.h"
+#include "nn/recompute.h"
 #include "parallel/flat_layout.h"
 
 namespace millrace {
@@ -16,7 +16,7 @@ struct FluxWorkSizes {
   flux::FluxConfig model;
   int64_t batch = 1;  // samples of one rank
   int64_t image_tokens = 0, text_tokens = 0;
-  flux::Keep keep = flux::Keep::kOutputs;
+  Keep keep = Keep::kOutputs;
   int tp = 1;
   int64_t element_size = 2;  // bytes of the compute dtype
 };
@@ -25,8 +25,5 @@ struct FluxWorkSizes {
 // those of FlatParameters, with this rank's sizes on the tp axis.
 std::vector<StageWork> forward_stages(const FluxWorkSizes& sizes, const std::vector<ParameterUnit>& units);
 std::vector<StageWork> backward_stages(const FluxWorkSizes& sizes, const std::vector<ParameterUnit>& units);
-
-// FLOPs of all stages together.
-double total_flops(const std::vector<StageWork>& stages);
 
 }  // namespace millrace

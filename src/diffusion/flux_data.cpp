@@ -1,0 +1,78 @@
+#include "diffusion/flux_data.h"
+
+#include "base/error.h"
+#include "base/log.h"
+#include "data/dataset_files.h"
+#include "diffusion/encoder_identity.h"
+#include "diffusion/flux_setup.h"
+#include "diffusion/rank_files.h"
+
+namespace millrace {
+namespace {
+
+struct DatasetPlace {
+  const std::string& kind;
+  const std::string& path;
+  const char* key;  // of the path's option
+};
+
+FluxDataset open_dataset(const DatasetPlace& place, const LostFileLimit& limit, Group& ranks, torch::Device device) {
+  FluxDataset dataset;
+  dataset.kind = &find_dataset_kind(place.kind);
+  dataset.shards = list_rank_files(*dataset.kind, place.path, place.key, ranks, device);
+  check_lost_files(dataset.shards, limit, ranks);
+  dataset.name = place.path.empty() ? dataset.shards.front().path.parent_path().string() : place.path;
+  if (dataset.kind->is_encoded) dataset.shapes = probe_encodings(dataset.shards);
+  return dataset;
+}
+
+}  // namespace
+
+FluxDataset training_dataset(const FluxRunConfig& config, Group& ranks, torch::Device device) {
+  const TrainingPicturesConfig& training = config.training_pictures;
+  return open_dataset({training.dataset, training.dataset_path, "training.dataset_path"},
+                      {config.training.max_bad_samples,
+                       "downloading or removing what is no shard, or a larger training.max_bad_samples, which holds "
+                       "for files too"},
+                      ranks, device);
+}
+
+FluxDataset validation_dataset(const FluxRunConfig& config, Group& ranks, torch::Device device) {
+  const ValidationPicturesConfig& validation = config.validation_pictures;
+  // A data set without a kind is of the training data's.
+  return open_dataset({validation.dataset.empty() ? config.training_pictures.dataset : validation.dataset,
+                       validation.dataset_path, "validation.dataset_path"},
+                      {0, "downloading it again: the loss would be that of some of the samples"}, ranks, device);
+}
+
+void check_encodings(const FluxDataset& dataset, const FluxRunConfig& config, const flux::FluxConfig& sizes,
+                     int64_t downscale) {
+  check_encoded_with(dataset.shards.front().path, config.encoder);
+  const EncodingShapes& shapes = *dataset.shapes;
+  const auto fail = [&](const std::string& expected, const std::string& option) {
+    throw ModelError(str("[", dataset.name, "] expected ", expected, ", got ", describe(shapes), " (see ", option,
+                         "; were the samples encoded for another model?)"));
+  };
+  if (shapes.num_tokens != config.encoder.max_t5_encoding_len) {
+    fail(str("T5 encodings of ", config.encoder.max_t5_encoding_len, " tokens"), "encoder.max_t5_encoding_len");
+  }
+  if (shapes.token_width != sizes.context_in_dim) {
+    fail(str("T5 encodings of width ", sizes.context_in_dim), "model.context_in_dim");
+  }
+  if (shapes.pooled_width != sizes.vec_in_dim) {
+    fail(str("CLIP encodings of width ", sizes.vec_in_dim), "model.vec_in_dim");
+  }
+  const int64_t patch = patch_size(config), side = shapes.latent_rows;
+  if (shapes.latent_channels * patch * patch != sizes.in_channels) {
+    fail(str("latents of ", sizes.in_channels / (patch * patch), " channels"), "model.in_channels");
+  }
+  const int64_t img_size = config.training_pictures.img_size;
+  const bool fits = downscale > 0 ? side * downscale == img_size : img_size % side == 0;
+  if (side != shapes.latent_columns || side % patch != 0 || !fits) {
+    fail(str("square latents of pictures of ", img_size, " pixels",
+             downscale > 0 ? str(", ", downscale, " times smaller") : "", ", in patches of ", patch),
+         "training.img_size");
+  }
+}
+
+}  // namespace millrace

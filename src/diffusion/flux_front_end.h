@@ -1,0 +1,34 @@
+// The frozen networks before FLUX, and what stands in for them where the data was encoded beforehand.
+#pragma once
+
+#include <torch/types.h>
+
+#include <memory>
+
+#include "diffusion/flux_run_config.h"
+#include "diffusion/flux_setup.h"
+#include "diffusion/picture_codec.h"
+#include "models/flux/config.h"
+
+namespace millrace {
+
+struct FluxFrontEnd {
+  std::unique_ptr<PictureCodec> codec;  // null: not loaded
+  CaptionEncoders encoders;             // null: not loaded
+
+  // Of encoded data: how latents are scaled, and the empty prompt, which replaces dropped ones. bfloat16, on the
+  // device; undefined where no prompt is ever dropped.
+  double latent_shift = 0, latent_scale = 1;
+  torch::Tensor empty_TX, empty_V;
+
+  bool can_draw() const { return codec && encoders.tokens && encoders.pooled; }
+};
+
+// encoder.autoencoder_shift and autoencoder_scale, or those of FLUX's autoencoder.
+void set_latent_scale(FluxFrontEnd& front_end, const EncoderConfig& encoder);
+// The encodings of the empty prompt for encoded data: of encoder.empty_encodings_path, else by the encoders. Throws
+// ConfigError where there is neither, DataError or ModelError where a file is not what the model takes.
+void load_empty_prompt(FluxFrontEnd& front_end, const FluxRunConfig& config, const flux::FluxConfig& sizes,
+                       torch::Device device);
+
+}  // namespace millrace

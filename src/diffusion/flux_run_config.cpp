@@ -1,0 +1,158 @@
+#include "diffusion/flux_run_config.h"
+
+#include <filesystem>
+#include <numeric>
+#include <optional>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "diffusion/flux_foreign_options.h"
+
+namespace millrace {
+namespace {
+
+void check_model(const FluxModelConfig& model, Problems& problems) {
+  if (model.hidden_size > 0 && model.num_heads > 0) {
+    if (model.hidden_size % model.num_heads != 0) {
+      problems.add("model.hidden_size",
+                   str("expected a multiple of model.num_heads (", model.num_heads, "), got ", model.hidden_size));
+    } else if (!model.axes_dim.empty()) {
+      const int64_t head_dim = model.hidden_size / model.num_heads;
+      const int64_t sum = std::accumulate(model.axes_dim.begin(), model.axes_dim.end(), int64_t{0});
+      if (sum != head_dim) {
+        problems.add("model.axes_dim",
+                     str("expected numbers with the sum hidden_size / num_heads = ", head_dim, ", got the sum ", sum));
+      }
+    }
+  }
+  if (!model.axes_dim.empty() && model.axes_dim.size() != 3) {
+    problems.add("model.axes_dim", str("expected 3 numbers (text, row, column), got ", model.axes_dim.size()));
+  }
+  for (const int64_t size : model.axes_dim) {
+    if (size % 2 != 0) problems.add("model.axes_dim", str("expected even numbers, got ", size));
+  }
+}
+
+void check_encoder(const EncoderConfig& encoder, Problems& problems) {
+  if (encoder.autoencoder_shift.has_value() != encoder.autoencoder_scale.has_value()) {
+    problems.add("encoder.autoencoder_scale",
+                 "expected autoencoder_shift and autoencoder_scale both or neither, got one of them");
+  }
+}
+
+// Pictures must divide into patches of the latent, which is 8 times smaller than the picture unless the model works on
+// pixels.
+void check_image_size(const FluxRunConfig& config, const std::string& place, int64_t size, Problems& problems) {
+  const int64_t patch_size = config.model.patch_size > 0 ? config.model.patch_size : 2;
+  const int64_t unit = patch_size * (config.encoder.autoencoder_path == "none" ? 1 : 8);
+  if (size % unit != 0) {
+    problems.add(place, str("expected a multiple of ", unit, " pixels (one image token), got ", size));
+  }
+}
+
+void check_sample(const FluxRunConfig& config, Problems& problems) {
+  const SampleConfig& sample = config.sample;
+  if (!sample.prompts.empty() && !sample.prompts_file.empty()) {
+    problems.add("sample.prompts_file", "expected prompts or prompts_file, got both");
+  }
+  if (sample.every_steps == 0) return;
+  const std::filesystem::path validation_folder = config.validation_pictures.save_img_folder;
+  if ((validation_folder / "").lexically_normal() == "samples/") {
+    problems.add("validation.save_img_folder",
+                 "expected another folder than \"samples\", where sample.every_steps puts its grids");
+  }
+  const bool has_prompts = !sample.prompts.empty() || !sample.prompts_file.empty();
+  const EncoderConfig& encoder = config.encoder;
+  bool can_draw = true;  // a run on preprocessed data may load none of these
+  for (const auto& [key, path] : {std::pair{"encoder.t5_encoder", encoder.t5_encoder},
+                                  {"encoder.clip_encoder", encoder.clip_encoder},
+                                  {"encoder.autoencoder_path", encoder.autoencoder_path}}) {
+    if (!path.empty()) continue;
+    can_draw = false;
+    if (has_prompts) problems.add(key, "expected a path to draw sample.prompts with, got nothing");
+  }
+  if (can_draw && !has_prompts) {
+    problems.add("sample.prompts", "expected at least one prompt, got none (or set sample.every_steps to 0)");
+  }
+}
+
+void check_tensor_parallel_degree(const FluxRunConfig& config, Problems& problems) {
+  const int64_t tp = config.parallelism.tensor_parallel_degree, heads = config.model.num_heads;
+  if (heads > 0 && heads % tp != 0) {
+    problems.add("parallelism.tensor_parallel_degree",
+                 str("expected a divisor of model.num_heads, ", heads, ", got ", tp));
+  }
+}
+
+[[noreturn]] void throw_not_flux(const RunConfig& config) {
+  throw ConfigError("[job.task] expected a task of FLUX, got \"" + config.job.task + "\"");
+}
+
+}  // namespace
+
+void FluxRunConfig::describe(OptionCollector& visit) {
+  RunConfig::describe(visit);
+  visit.section("training", "", training_pictures);
+  visit.section("validation", "", validation_pictures);
+  visit.section("model", "what is trained", model);
+  visit.section("encoder", "the frozen networks before the model", encoder);
+  visit.section("sample", "pictures drawn during training", sample);
+}
+
+void FluxRunConfig::check(Problems& problems) const {
+  RunConfig::check(problems);
+  check_model(model, problems);
+  check_encoder(encoder, problems);
+  check_image_size(*this, "training.img_size", training_pictures.img_size, problems);
+  if (sample.img_size > 0) check_image_size(*this, "sample.img_size", sample.img_size, problems);
+  check_sample(*this, problems);
+  check_tensor_parallel_degree(*this, problems);
+}
+
+void FluxRunConfig::check_trainable(Problems& problems) const {
+  RunConfig::check_trainable(problems);
+  const auto check_place = [&](const std::string& key, const std::string& name, const std::string& path) {
+    if (!path.empty()) return;
+    if (!name.empty() && (find_dataset_kind(name).is_synthetic || *find_dataset_kind(name).default_path)) return;
+    problems.add(key + "_path", "expected tar shards, a data set's folder or a pattern, got nothing");
+  };
+  check_place("training.dataset", training_pictures.dataset, training_pictures.dataset_path);
+  if (!validation.enable) return;
+  check_place("validation.dataset", validation_pictures.dataset, validation_pictures.dataset_path);
+}
+
+std::vector<ForeignOption> FluxRunConfig::foreign_options() const {
+  std::vector<ForeignOption> options = RunConfig::foreign_options();
+  for (const ForeignOption& option : flux_foreign_options()) options.push_back(option);
+  return options;
+}
+
+void FluxRunConfig::apply(const GivenOptions& given) {
+  RunConfig::apply(given);
+  // The MLPerf branch has no switch for validation: naming a data set is the switch, and naming none (--eval.dataset=)
+  // is, too. On the command line it beats a switch in the file.
+  const bool by_switch = given.contains("validation.enable") && (given.is_on_command_line("validation.enable") ||
+                                                                 !given.is_on_command_line("validation.dataset"));
+  if (starts_with(given.spelling("validation.dataset"), "eval.") && !by_switch) {
+    validation.enable = !validation_pictures.dataset.empty();
+  }
+  // enable_classifier_free_guidance decides whether torchtitan's scale counts; ours says so by itself.
+  if (given.translated.empty() || given.spelling("sample.guidance_scale") == "sample.guidance_scale") return;
+  constexpr double kTorchtitanScale = 5.0;
+  const bool enabled = given.translated.back().second.boolean;
+  if (!enabled) sample.guidance_scale = 1.0;
+  if (enabled && !given.contains("sample.guidance_scale")) sample.guidance_scale = kTorchtitanScale;
+}
+
+FluxRunConfig& as_flux(RunConfig& config) {
+  if (auto* flux = dynamic_cast<FluxRunConfig*>(&config)) return *flux;
+  throw_not_flux(config);
+}
+
+const FluxRunConfig& as_flux(const RunConfig& config) {
+  if (const auto* flux = dynamic_cast<const FluxRunConfig*>(&config)) return *flux;
+  throw_not_flux(config);
+}
+
+}  // namespace millrace

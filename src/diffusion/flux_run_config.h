@@ -1,0 +1,41 @@
+// The options that every program around FLUX shares: its tasks, `sample`, `evaluate`, `prepare encode`.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "config/run_config.h"
+#include "config/task_kind.h"
+#include "diffusion/options/captioned_pictures.h"
+#include "diffusion/options/encoder.h"
+#include "diffusion/options/flux_model.h"
+#include "diffusion/options/sample.h"
+
+namespace millrace {
+
+struct FluxRunConfig : RunConfig {
+  FluxModelConfig model;
+  EncoderConfig encoder;
+  SampleConfig sample;
+  TrainingPicturesConfig training_pictures;      // in [training]
+  ValidationPicturesConfig validation_pictures;  // in [validation]
+
+  std::unique_ptr<RunConfig> clone() const override { return std::make_unique<FluxRunConfig>(*this); }
+  void describe(OptionCollector& visit) override;
+  void check(Problems& problems) const override;
+  // A data set must be named, and its place where its name does not tell it.
+  void check_trainable(Problems& problems) const override;
+  std::vector<ForeignOption> foreign_options() const override;
+  // torchtitan's switches: eval.dataset validates, enable_classifier_free_guidance decides about guidance_scale.
+  void apply(const GivenOptions& given) override;
+
+  bool operator==(const FluxRunConfig&) const = default;
+};
+
+// Throws ConfigError for the configuration of a task that is not one of FLUX's.
+FluxRunConfig& as_flux(RunConfig& config);
+const FluxRunConfig& as_flux(const RunConfig& config);
+
+}  // namespace millrace

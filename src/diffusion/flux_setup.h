@@ -1,0 +1,32 @@
+// From the configuration to FLUX and the networks around it; shared by training, `sample` and `evaluate`.
+#pragma once
+
+#include <torch/types.h>
+
+#include <memory>
+
+#include "diffusion/caption_encoder.h"
+#include "diffusion/flux_run_config.h"
+#include "diffusion/picture_codec.h"
+#include "models/flux/model.h"
+
+namespace millrace {
+
+// The flavor's sizes with the configuration's on top. codec_channels: channels of the latent.
+flux::FluxConfig flux_config(const FluxRunConfig& config, int64_t codec_channels);
+int64_t patch_size(const FluxRunConfig& config);  // 2 unless set
+
+// What the autoencoder computes in where the rest computes in dtype.
+torch::Dtype autoencoder_dtype(torch::Dtype dtype, torch::Device device);
+std::unique_ptr<PictureCodec> make_picture_codec(const FluxRunConfig& config, torch::Dtype dtype, torch::Device device);
+
+// The two encodings that FLUX takes, cached as the configuration says.
+struct CaptionEncoders {
+  std::unique_ptr<CaptionEncoder> tokens;  // [B, T, X]
+  std::unique_ptr<CaptionEncoder> pooled;  // [B, V]
+};
+// mesh: over its shard axis T5 and CLIP are sharded, as encoder.shard says; null: one rank.
+CaptionEncoders make_caption_encoders(const FluxRunConfig& config, const flux::FluxConfig& sizes, torch::Dtype dtype,
+                                      torch::Device device, Mesh* mesh = nullptr);
+
+}  // namespace millrace

@@ -1,0 +1,85 @@
+// The frozen networks before FLUX.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "config/option.h"
+
+namespace millrace {
+
+// What t5_encoder, clip_encoder and autoencoder_path may say instead of a path: random weights.
+inline constexpr const char* kRandomNetwork = "random";
+
+// Whether the ranks of the shard axis share out an encoder's weights.
+enum class EncoderSharding { kAuto, kTrue, kFalse };
+constexpr std::array<Choice<EncoderSharding>, 3> choices_of(EncoderSharding) {
+  return {{{"auto", EncoderSharding::kAuto}, {"true", EncoderSharding::kTrue}, {"false", EncoderSharding::kFalse}}};
+}
+
+enum class EncodingCache { kNone, kMemory, kDisk };
+constexpr std::array<Choice<EncodingCache>, 3> choices_of(EncodingCache) {
+  return {{{"none", EncodingCache::kNone}, {"memory", EncodingCache::kMemory}, {"disk", EncodingCache::kDisk}}};
+}
+
+struct EncoderConfig {
+  std::string t5_encoder;
+  std::string t5_tokenizer;
+  std::string clip_encoder;
+  std::string clip_tokenizer;
+  std::string autoencoder_path;
+  std::optional<double> autoencoder_shift;
+  std::optional<double> autoencoder_scale;
+  int64_t max_t5_encoding_len = 256;
+  std::string empty_encodings_path;
+  EncodingCache cache_encodings = EncodingCache::kNone;
+  EncoderSharding shard = EncoderSharding::kAuto;
+
+  template <typename Visitor>
+  void describe(Visitor& visit) {
+    visit(t5_encoder, {.name = "t5_encoder",
+                       .meaning = "folder of the T5 v1.1 encoder (config.json, *.safetensors, spiece.model); "
+                                  "\"random\": random weights, for tests; empty: not loaded",
+                       .none_is_empty = true,
+                       .torchtitan_default = "google/t5-v1_1-small, downloaded"});
+    visit(t5_tokenizer, {.name = "t5_tokenizer",
+                         .meaning = "SentencePiece model of T5; empty: spiece.model in t5_encoder",
+                         .none_is_empty = true});
+    visit(clip_encoder, {.name = "clip_encoder",
+                         .meaning = "folder of the CLIP-L text model (config.json, *.safetensors, vocab.json, "
+                                    "merges.txt); \"random\": random weights, for tests; empty: not loaded",
+                         .none_is_empty = true,
+                         .torchtitan_default = "openai/clip-vit-large-patch14, downloaded"});
+    visit(clip_tokenizer, {.name = "clip_tokenizer",
+                           .meaning = "vocabulary of CLIP (a folder with merges.txt, or bpe_simple_vocab_16e6.txt.gz); "
+                                      "empty: in clip_encoder",
+                           .none_is_empty = true});
+    visit(autoencoder_path, {.name = "autoencoder_path",
+                             .meaning = "safetensors file of the autoencoder; \"random\": random weights, for tests; "
+                                        "\"none\": train on pixels; empty: not loaded (preprocessed data)",
+                             .none_is_empty = true,
+                             .torchtitan_default = "a path inside its assets"});
+    visit(autoencoder_shift,
+          {.name = "autoencoder_shift", .meaning = "subtracted from the latent before scaling; None: FLUX's 0.1159"});
+    visit(autoencoder_scale,
+          {.name = "autoencoder_scale", .meaning = "multiplies the shifted latent; None: FLUX's 0.3611", .above = 0});
+    visit(max_t5_encoding_len, {.name = "max_t5_encoding_len",
+                                .unit = "tokens",
+                                .meaning = "T5 tokens per prompt: longer ones are cut, shorter ones padded",
+                                .at_least = 1,
+                                .at_most = 65536});
+    visit(empty_encodings_path, {.name = "empty_encodings_path",
+                                 .meaning = "folder with t5_empty.npy and clip_empty.npy, the encodings of the empty "
+                                            "prompt; empty: computed by the encoders",
+                                 .none_is_empty = true});
+    visit(cache_encodings, {.name = "cache_encodings", .meaning = "keep text encodings of captions seen before"});
+    visit(shard, {.name = "shard",
+                  .meaning = "split the weights of T5 and CLIP over the ranks of the shard axis; auto: T5 alone, on "
+                             "GPUs and where it takes more than 4 GiB"});
+  }
+  bool operator==(const EncoderConfig&) const = default;
+};
+
+}  // namespace millrace

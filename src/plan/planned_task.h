@@ -1,0 +1,72 @@
+// What the planner must be told of a task; everything else about a plan is general.
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "comm/mesh.h"
+#include "config/run_config.h"
+#include "metrics/step_time.h"
+#include "parallel/flat_parameters.h"
+
+namespace millrace {
+
+// The sizes of one training step that the planner varies.
+struct PlannedStep {
+  MeshShape mesh;
+  FlatParametersOptions placement;             // on the meta device, without a mesh
+  std::string recompute = "selective";         // activation_checkpoint.mode
+  int64_t batch = 1;                           // of one rank
+  int64_t microbatches = 1;                    // more than two measure as two
+  size_t (*rounding)(size_t bytes) = nullptr;  // of the allocator of the real device
+
+  int64_t data_size() const { return int64_t{mesh.dp_replicate} * mesh.dp_shard; }
+  int64_t element_size() const { return placement.compute_dtype == torch::kBFloat16 ? 2 : 4; }
+};
+
+// What is trained, on the meta device.
+class StepModel {
+ public:
+  virtual ~StepModel() = default;
+  virtual FlatParameters& parameters() = 0;
+  // Forward and backward of one microbatch whose data is there, by the code that the task trains with.
+  virtual void train_microbatch() = 0;
+};
+
+// The frozen networks before the model: they run before it, and their activations and its are never alive together.
+struct FrozenNetworks {
+  int64_t weight_bytes = 0;
+  int64_t activation_bytes = 0;  // for the step's batch
+  double flops_per_sample = 0;
+};
+
+class PlannedTask {
+ public:
+  virtual ~PlannedTask() = default;
+
+  // One line about the model. num_parameters: counted.
+  virtual std::string describe(int64_t num_parameters) const = 0;
+  virtual int64_t num_heads() const = 0;  // which the tp axis must divide
+  virtual int64_t tokens_per_sample() const = 0;
+  virtual double model_flops_per_sample() const = 0;  // forward and backward, without recomputation
+
+  // placement: of the step, with the mesh of a rank.
+  virtual std::unique_ptr<StepModel> build(const PlannedStep& step, const FlatParametersOptions& placement) const = 0;
+  // One stage per unit in the order of the forward pass, and of the backward pass; collectives are left at 0.
+  virtual std::vector<StageWork> forward_stages(const PlannedStep& step,
+                                                const std::vector<ParameterUnit>& units) const = 0;
+  virtual std::vector<StageWork> backward_stages(const PlannedStep& step,
+                                                 const std::vector<ParameterUnit>& units) const = 0;
+  virtual FrozenNetworks frozen_networks(const PlannedStep& step) const = 0;
+  // What was assumed, for the reader of the plan.
+  virtual std::vector<std::string> notes(const PlannedStep& step) const = 0;
+};
+
+// on_cpu: plans for CPU tensors. Throws ConfigError where the configuration does not fit together.
+using MakePlannedTask = std::unique_ptr<PlannedTask> (*)(const RunConfig& config, bool on_cpu);
+
+}  // namespace millrace

@@ -1,0 +1,401 @@
+#include "plan/planner.h"
+
+#include <algorithm>
+#include <array>
+#include <functional>
+#include <map>
+#include <memory>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "metrics/step_time.h"
+#include "nn/cpu_allocator.h"
+#include "parallel/configured_placement.h"
+#include "plan/step_memory.h"
+#include "train/run_steps.h"
+
+namespace millrace {
+namespace {
+
+constexpr int64_t kLargestBatch = 4096;  // where the search for one ends
+
+// The modes of activation_checkpoint, the one with the most memory first.
+constexpr std::array kModes = {"none", "selective", "full"};
+
+// CUDA's and HIP's caching allocators hand out multiples of 512 bytes.
+size_t gpu_rounding(size_t bytes) {
+  return (bytes + 511) / 512 * 512;
+}
+
+class Planner {
+ public:
+  Planner(const RunConfig& config, const PlanOptions& options, MakePlannedTask make)
+      : config_(config.clone()), options_(options), make_(make), task_(make(config, options.on_cpu)) {
+    const MeshDegrees degrees = mesh_degrees(config, options.gpus);
+    step_.mesh = {degrees.dp_replicate, degrees.dp_shard, degrees.tp};
+    step_.placement = configured_placement(config, options.on_cpu ? torch::kCPU : torch::kCUDA);
+    step_.placement.device = torch::kMeta;
+    if (task_->num_heads() % degrees.tp != 0) {
+      throw ConfigError(str("[parallelism.tensor_parallel_degree] expected a divisor of the model's ",
+                            task_->num_heads(), " heads, got ", degrees.tp));
+    }
+    step_.batch = config.training.local_batch_size;
+    step_.recompute = config.activation_checkpoint.mode;
+    step_.rounding = options.on_cpu ? counted_cpu_bytes : gpu_rounding;
+    step_.microbatches = microbatches_per_step(config.training, step_.data_size());
+  }
+
+  RunPlan plan() {
+    RunPlan plan = frame();
+    for (const char* mode : kModes) {
+      const bool configured = config_->activation_checkpoint.mode == mode;
+      if (!configured && !options_.search) continue;
+      step_.recompute = mode;
+      if (configured) plan.mode = plan.modes.size();
+      plan.modes.push_back(memory_plan());
+    }
+    step_.recompute = config_->activation_checkpoint.mode;
+    const StepMemory measured = measure_step(*config_, *task_, step_);
+    plan.parameters = measured.num_parameters;
+    plan.model = task_->describe(plan.parameters);
+    add_traffic(plan, measured);
+    add_work(plan, measured);
+    if (!plan.fits()) {
+      plan.obstacle = obstacle(plan);
+      if (options_.search) plan.remedies = remedies();
+    }
+    plan.notes = task_->notes(step_);
+    return plan;
+  }
+
+  bool fits() { return memory_plan(/*search=*/false).peak_bytes <= usable(); }
+
+ private:
+  // Driver, context, cuBLAS and NCCL take about 1.5 GiB, fragmentation 3 %.
+  int64_t reserved() const {
+    const int64_t memory = options_.gpu.memory_bytes();
+    return options_.on_cpu ? 0 : int64_t{3} * (1 << 29) + memory * 3 / 100;
+  }
+  int64_t usable() const { return options_.gpu.memory_bytes() - reserved(); }
+
+  RunPlan frame() const {
+    RunPlan plan;
+    plan.gpu = std::string(options_.gpu.name);
+    plan.gpus = options_.gpus;
+    plan.gpus_per_node = options_.gpus_per_node;
+    plan.mesh = to_string(step_.mesh);
+    plan.dtype = str(step_.placement.compute_dtype == torch::kBFloat16 ? "bfloat16" : "float32", " arithmetic, ",
+                     choice_text(config_->training.dtype), " weights");
+    plan.local_batch = step_.batch;
+    plan.microbatches = step_.microbatches;
+    plan.global_batch = step_.batch * step_.microbatches * step_.data_size();
+    plan.tokens_per_sample = task_->tokens_per_sample();
+    plan.memory_bytes = options_.gpu.memory_bytes();
+    plan.reserved_bytes = reserved();
+    return plan;
+  }
+
+  int64_t peak_with_batch(int64_t batch) const {
+    PlannedStep step = step_;
+    step.batch = batch;
+    return total_peak(measure_step(*config_, *task_, step), task_->frozen_networks(step));
+  }
+
+  static int64_t total_peak(const StepMemory& memory, const FrozenNetworks& frozen) {
+    const int64_t kept = memory.parameters + memory.gradients + memory.optimizer;
+    return frozen.weight_bytes + kept + std::max(memory.peak - kept, frozen.activation_bytes);
+  }
+
+  MemoryPlan memory_plan(bool search = true) {
+    const StepMemory memory = measure_step(*config_, *task_, step_);
+    const FrozenNetworks frozen = task_->frozen_networks(step_);
+    MemoryPlan plan;
+    plan.recompute = step_.recompute;
+    plan.parts = {{"parameters", memory.parameters},
+                  {"gradients", memory.gradients},
+                  {"optimizer", memory.optimizer},
+                  {"encoders", frozen.weight_bytes},
+                  {"collective buffers", memory.collective_buffers},
+                  {"activations", 0}};
+    plan.peak_bytes = total_peak(memory, frozen);
+    int64_t others = 0;
+    for (const auto& [part, bytes] : plan.parts) others += bytes;
+    plan.parts.back().second = plan.peak_bytes - others;
+    if (search && options_.search) plan.largest_local_batch = largest_batch();
+    return plan;
+  }
+
+  // Memory grows with the batch by nearly the same amount per sample: guess from two points, then correct.
+  int64_t largest_batch() {
+    const int64_t limit = usable(), first = peak_with_batch(1);
+    if (first > limit) return 0;
+    const double slope = static_cast<double>(peak_with_batch(17) - first) / 16;
+    int64_t guess =
+        std::clamp<int64_t>(1 + static_cast<int64_t>(static_cast<double>(limit - first) / slope), 1, kLargestBatch);
+    while (guess > 1 && peak_with_batch(guess) > limit) --guess;
+    while (guess < kLargestBatch && peak_with_batch(guess + 1) <= limit) ++guess;
+    return guess;
+  }
+
+  GroupPlacement placement(MeshAxis axis) const {
+    // The neighbours that the makers join by fast links count as one node.
+    const int node = std::max(options_.gpus_per_node, options_.gpu.fast_domain > 8 ? options_.gpu.fast_domain : 0);
+    const MeshShape& mesh = step_.mesh;
+    const int distance = axis == MeshAxis::kReplicate ? mesh.dp_shard * mesh.tp
+                         : axis == MeshAxis::kTp      ? 1
+                         : axis == MeshAxis::kWorld   ? 1
+                                                      : mesh.tp;
+    const int ranks = axis == MeshAxis::kReplicate ? mesh.dp_replicate
+                      : axis == MeshAxis::kShard   ? mesh.dp_shard
+                      : axis == MeshAxis::kTp      ? mesh.tp
+                      : axis == MeshAxis::kData    ? mesh.dp_replicate * mesh.dp_shard
+                                                   : mesh.size();
+    return {ranks, std::clamp(node / distance, 1, ranks)};
+  }
+
+  // A step of many microbatches: the first two tell what each further one adds.
+  void add_traffic(RunPlan& plan, const StepMemory& measured) {
+    std::map<std::pair<MeshAxis, int>, TrafficCount> first, second;
+    const auto collect = [](const StepMemory& memory, auto& into) {
+      for (const GroupTraffic& group : memory.traffic) {
+        for (int kind = 0; kind < kCollectives; ++kind) {
+          into[{group.axis, kind}] = group.traffic[static_cast<Collective>(kind)];
+        }
+      }
+    };
+    collect(measured, second);
+    first = second;
+    if (step_.microbatches > 1) {
+      PlannedStep one = step_;
+      one.microbatches = 1;
+      first.clear();
+      collect(measure_step(*config_, *task_, one), first);
+    }
+    for (const auto& [key, two] : second) {
+      const TrafficCount one = first[key];
+      const int64_t more = std::max<int64_t>(step_.microbatches - 2, 0);
+      const auto extrapolate = [&](int64_t last, int64_t before) { return last + more * (last - before); };
+      const GroupPlacement group = placement(key.first);
+      AxisTraffic line;
+      line.axis = name_of(key.first);
+      line.ranks = group.ranks;
+      line.collective = name_of(static_cast<Collective>(key.second));
+      line.calls = extrapolate(two.calls, one.calls);
+      line.sent_bytes = extrapolate(two.sent_bytes, one.sent_bytes);
+      if (options_.gpu.bf16_flops > 0) line.bandwidth = ring_bandwidth(group, options_.gpu, attainable_);
+      if (line.calls > 0 && group.ranks > 1) plan.traffic.push_back(line);
+    }
+  }
+
+  void add_work(RunPlan& plan, const StepMemory& measured) {
+    const FrozenNetworks frozen = task_->frozen_networks(step_);
+    plan.model_flops_per_sample = task_->model_flops_per_sample();
+    std::vector<StageWork> stages = task_->forward_stages(step_, measured.units);
+    std::vector<StageWork> backward = task_->backward_stages(step_, measured.units);
+    stages.insert(stages.end(), backward.begin(), backward.end());
+    // Everything that tp ranks compute twice (embedders and the like) is work, too.
+    plan.hardware_flops_per_sample =
+        total_flops(stages) * step_.mesh.tp / static_cast<double>(step_.batch) + frozen.flops_per_sample;
+    if (options_.gpu.bf16_flops <= 0) return;
+
+    add_collectives(plan, stages, measured);
+    const Timeline last = run_stages(stages, options_.gpu, attainable_);
+    for (StageWork& stage : stages) stage.reduce_seconds = 0;
+    const Timeline before = run_stages(stages, options_.gpu, attainable_);  // microbatches that reduce nothing
+
+    TimePlan time;
+    const auto others = static_cast<double>(step_.microbatches - 1);
+    const auto count = static_cast<double>(step_.microbatches);
+    time.compute_seconds = count * last.compute_seconds;
+    time.tensor_parallel_seconds = count * last.blocking_seconds;
+    time.waiting_seconds = last.exposed_seconds() + others * before.exposed_seconds() - time.tensor_parallel_seconds;
+    // Reads masters, gradients (twice, for their norm) and moments, writes all of them and the model's copy.
+    const auto kept = static_cast<double>(measured.parameters + measured.gradients + measured.optimizer);
+    time.optimizer_seconds = 2 * kept / (options_.gpu.memory_bandwidth * attainable_.memory);
+    StageWork encoding;
+    encoding.gemm_flops = frozen.flops_per_sample * static_cast<double>(step_.batch) * count;
+    time.encoder_seconds = compute_seconds(encoding, options_.gpu, attainable_);
+    time.step_seconds = time.compute_seconds + time.tensor_parallel_seconds + time.waiting_seconds +
+                        time.optimizer_seconds + time.encoder_seconds;
+    const double samples_per_gpu = static_cast<double>(plan.global_batch) / options_.gpus;
+    time.samples_per_second_per_gpu = samples_per_gpu / time.step_seconds;
+    time.mfu = time.samples_per_second_per_gpu * plan.model_flops_per_sample / options_.gpu.bf16_flops;
+    time.hfu = time.samples_per_second_per_gpu * plan.hardware_flops_per_sample / options_.gpu.bf16_flops;
+    plan.time = time;
+  }
+
+  // Each unit's gather before its stage and reduction behind it; tensor parallelism's sums, as recorded, in all stages.
+  void add_collectives(const RunPlan& plan, std::vector<StageWork>& stages, const StepMemory& measured) {
+    const GroupPlacement shard = placement(MeshAxis::kShard), replicate = placement(MeshAxis::kReplicate);
+    const auto share = [](int n) { return static_cast<double>(n - 1) / n; };
+    const double reduce_size = step_.placement.reduce_dtype == torch::kBFloat16 ? 2 : 4;
+    const size_t units = measured.units.size();
+    double blocking = 0;
+    for (const AxisTraffic& line : plan.traffic) {
+      if (line.axis != name_of(MeshAxis::kTp)) continue;
+      const GroupPlacement tp = placement(MeshAxis::kTp);
+      blocking += collective_seconds(static_cast<double>(line.sent_bytes), tp, options_.gpu, attainable_) +
+                  static_cast<double>(line.calls - 1) * collective_seconds(0, tp, options_.gpu, attainable_);
+    }
+    const double blocking_per_stage =
+        blocking / static_cast<double>(step_.microbatches) / static_cast<double>(stages.size());
+    for (size_t i = 0; i < stages.size(); ++i) {
+      const bool backward = i >= units;
+      const ParameterUnit& unit = measured.units[backward ? 2 * units - 1 - i : i];
+      const auto elements = static_cast<double>(unit.size);
+      // By default the last unit stays for the backward pass, which begins with it.
+      const bool stays =
+          step_.placement.reshard == Reshard::kNever || (step_.placement.reshard == Reshard::kDefault && i == units);
+      const bool gathered = !backward || !stays;
+      if (gathered) {
+        stages[i].gather_seconds =
+            collective_seconds(elements * static_cast<double>(step_.element_size()) * share(shard.ranks), shard,
+                               options_.gpu, attainable_);
+      }
+      if (backward) {
+        stages[i].reduce_seconds =
+            collective_seconds(elements * reduce_size * share(shard.ranks), shard, options_.gpu, attainable_) +
+            collective_seconds(2 * elements / shard.ranks * reduce_size * share(replicate.ranks), replicate,
+                               options_.gpu, attainable_);
+      }
+      stages[i].blocking_seconds = blocking_per_stage;
+    }
+  }
+
+  std::string obstacle(const RunPlan& plan) const {
+    int64_t sum = 0;
+    for (const auto& [name, bytes] : plan.memory().parts) {
+      sum += bytes;
+      if (sum <= plan.usable_bytes()) continue;
+      return str(name, ": ", human_bytes(static_cast<uint64_t>(bytes)), ", together ",
+                 human_bytes(static_cast<uint64_t>(sum)), " of ",
+                 human_bytes(static_cast<uint64_t>(plan.usable_bytes())), " usable (peak ",
+                 human_bytes(static_cast<uint64_t>(plan.memory().peak_bytes)), ")");
+    }
+    return {};
+  }
+
+  struct Remedy {
+    std::string text;  // as options of the command line
+    std::function<void(RunConfig&)> apply;
+  };
+
+  std::vector<Remedy> candidates() const {
+    std::vector<Remedy> list;
+    const auto recompute = [](const char* mode) {
+      return Remedy{str("--activation_checkpoint.mode=", mode),
+                    [mode](RunConfig& c) { c.activation_checkpoint.mode = mode; }};
+    };
+    if (config_->activation_checkpoint.mode == "none") list.push_back(recompute("selective"));
+    if (config_->activation_checkpoint.mode != "full") list.push_back(recompute("full"));
+    for (int64_t batch = step_.batch / 2; batch >= 1; batch /= 2) {
+      const int64_t global = step_.batch * step_.microbatches * step_.data_size();
+      if (global % (batch * step_.data_size()) != 0) continue;
+      list.push_back(
+          {str("--training.local_batch_size=", batch, " --training.global_batch_size=", global), [=](RunConfig& c) {
+             c.training.local_batch_size = batch;
+             c.training.global_batch_size = global;
+           }});
+    }
+    if (step_.mesh.dp_replicate > 1) {
+      list.push_back(
+          {str("--parallelism.data_parallel_replicate_degree=1 ", "--parallelism.data_parallel_shard_degree=-1"),
+           [](RunConfig& c) {
+             c.parallelism.data_parallel_replicate_degree = 1;
+             c.parallelism.data_parallel_shard_degree = -1;
+           }});
+    }
+    for (const int tp : {2, 4, 8}) {
+      const int64_t split = int64_t{tp} * step_.mesh.dp_replicate;
+      if (step_.mesh.tp > 1 || task_->num_heads() % tp != 0 || options_.gpus % split != 0) continue;
+      list.push_back({str("--parallelism.tensor_parallel_degree=", tp, " --parallelism.data_parallel_shard_degree=-1"),
+                      [tp](RunConfig& c) {
+                        c.parallelism.tensor_parallel_degree = tp;
+                        c.parallelism.data_parallel_shard_degree = -1;
+                      }});
+    }
+    if (config_->training.dtype != Precision::kBFloat16 && step_.placement.compute_dtype == torch::kBFloat16) {
+      list.push_back({"--training.dtype=bfloat16", [](RunConfig& c) { c.training.dtype = Precision::kBFloat16; }});
+    }
+    return list;
+  }
+
+  // Single options that make the run fit; where there is none, all cheap ones together.
+  std::vector<std::string> remedies() const {
+    std::vector<std::string> found;
+    PlanOptions options = options_;
+    options.search = false;
+    const auto helps = [&](const RunConfig& changed) {
+      try {
+        return Planner(changed, options, make_).fits();
+      } catch (const ConfigError&) {
+        return false;  // the options do not go together
+      }
+    };
+    const std::vector<Remedy> all = candidates();
+    bool smaller_batch = false;
+    for (const Remedy& remedy : all) {
+      const bool changes_batch = starts_with(remedy.text, "--training.local_batch_size");
+      if (changes_batch && smaller_batch) continue;  // the largest that fits is enough
+      const std::unique_ptr<RunConfig> changed = config_->clone();
+      remedy.apply(*changed);
+      if (!helps(*changed)) continue;
+      smaller_batch = smaller_batch || changes_batch;
+      found.push_back(remedy.text);
+    }
+    const std::unique_ptr<RunConfig> changed = config_->clone();
+    std::string text;
+    for (size_t i = 0; found.empty() && i < all.size(); ++i) {
+      all[i].apply(*changed);
+      const bool replaces = i + 1 < all.size() && all[i + 1].text.substr(0, 24) == all[i].text.substr(0, 24);
+      if (!replaces) text += (text.empty() ? "" : " ") + all[i].text;
+      if (!replaces && helps(*changed)) found.push_back(text);
+    }
+    return found;
+  }
+
+  std::unique_ptr<RunConfig> config_;
+  PlanOptions options_;
+  MakePlannedTask make_;
+  std::unique_ptr<PlannedTask> task_;
+  PlannedStep step_;
+  Attainable attainable_;
+};
+
+}  // namespace
+
+RunPlan plan_run(const RunConfig& config, const PlanOptions& options, MakePlannedTask make) {
+  return Planner(config, options, make).plan();
+}
+
+std::vector<RunPlan> sweep_run(const RunConfig& config, const PlanOptions& options, MakePlannedTask make) {
+  PlanOptions quick = options;
+  quick.search = false;
+  std::vector<RunPlan> plans;
+  std::vector<std::pair<int, int>> meshes;
+  for (int tp = 1; tp <= std::min(options.gpus, options.gpus_per_node); tp *= 2) {
+    for (int replicate = 1; replicate * tp <= options.gpus; ++replicate) {
+      if (options.gpus % (replicate * tp) == 0) meshes.emplace_back(replicate, tp);
+    }
+  }
+  const std::unique_ptr<RunConfig> changed = config.clone();
+  for (const auto& [replicate, tp] : meshes) {
+    changed->parallelism.data_parallel_replicate_degree = replicate;
+    changed->parallelism.tensor_parallel_degree = tp;
+    changed->parallelism.data_parallel_shard_degree = -1;
+    for (const char* mode : kModes) {
+      changed->activation_checkpoint.mode = mode;
+      try {
+        plans.push_back(Planner(*changed, quick, make).plan());
+      } catch (const ConfigError&) {
+        continue;  // this batch does not divide over that mesh
+      }
+    }
+  }
+  if (plans.empty()) plans.push_back(Planner(config, quick, make).plan());  // says what is wrong
+  sort_sweep(plans);
+  return plans;
+}
+
+}  // namespace millrace

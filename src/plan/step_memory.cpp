@@ -1,0 +1,82 @@
+#include "plan/step_memory.h"
+
+#include <algorithm>
+#include <memory>
+
+#include "base/error.h"
+#include "comm/communicator.h"
+#include "nn/meta_memory.h"
+#include "nn/unplaced.h"
+#include "optim/clip.h"
+#include "optim/ema.h"
+#include "optim/optimizer_table.h"
+#include "train/parameter_group.h"
+
+namespace millrace {
+namespace {
+
+int64_t bytes_of(const torch::Tensor& x) {
+  return x.defined() ? static_cast<int64_t>(x.nbytes()) : 0;
+}
+
+std::vector<GroupTraffic> traffic_of(Mesh& mesh) {
+  std::vector<GroupTraffic> result;
+  for (const MeshAxis axis :
+       {MeshAxis::kReplicate, MeshAxis::kShard, MeshAxis::kTp, MeshAxis::kData, MeshAxis::kWorld}) {
+    const Group& group = mesh.group(axis);
+    if (group.traffic().total().calls > 0) result.push_back({axis, group.size(), group.traffic()});
+  }
+  return result;
+}
+
+}  // namespace
+
+StepMemory measure_step(const RunConfig& config, const PlannedTask& task, const PlannedStep& step) {
+  MetaMemory memory(step.rounding);
+  const MetaParameters on_meta;
+  const std::shared_ptr<Communicator> ranks =
+      fake(step.mesh.size(), 0, CommOptions{.shape = step.mesh, .device = torch::kMeta});
+  FlatParametersOptions placement = step.placement;
+  placement.mesh = &ranks->mesh();
+  const std::unique_ptr<StepModel> model = task.build(step, placement);
+  FlatParameters& flat = model->parameters();
+
+  FlatGroup group = parameter_group(flat);
+  if (step.microbatches > 1 && group.grad.scalar_type() != torch::kFloat32) {
+    group.grad = torch::zeros_like(group.grad, torch::kFloat32);  // the trainer's sum of narrow gradients
+  }
+  StepMemory result;
+  result.parameters = bytes_of(flat.compute()) + bytes_of(group.model_copy.defined() ? flat.master() : torch::Tensor());
+  result.gradients = bytes_of(flat.grad()) + (group.grad.is_same(flat.grad()) ? 0 : bytes_of(group.grad));
+  const std::unique_ptr<Optimizer> optimizer =
+      make_optimizer({.groups = {group}, .config = config.optimizer, .ranks = RankSums(ranks->mesh())});
+  for (const StateTensor& state : optimizer->state()) result.optimizer += bytes_of(state.tensor);
+  std::unique_ptr<MovingAverage> average;
+  if (const double decay = config.optimizer.ema_decay.value_or(0); decay > 0) {
+    average = std::make_unique<MovingAverage>(optimizer->groups(), decay);
+    optimizer->set_average(average.get());
+    for (const torch::Tensor& buffer : average->buffers()) result.optimizer += bytes_of(buffer);
+  }
+
+  memory.restart_peak();
+  {
+    const MetaMemoryLabel label("activations");
+    const int64_t microbatches = std::min<int64_t>(step.microbatches, 2);
+    for (int64_t i = 0; i < microbatches; ++i) {
+      flat.set_last_microbatch(i + 1 == microbatches);
+      model->train_microbatch();
+    }
+    flat.finish_backward();
+    optimizer->step(1e-4, global_grad_norm(optimizer->groups(), 1).coefficient_1);
+  }
+  const MetaMemory::Use peak = memory.peak();
+  const auto buffers = peak.by_label.find("collective buffers");
+  result.collective_buffers = buffers == peak.by_label.end() ? 0 : buffers->second;
+  result.peak = peak.bytes;
+  result.num_parameters = flat.num_parameters();
+  result.units = flat.units();
+  result.traffic = traffic_of(ranks->mesh());
+  return result;
+}
+
+}  // namespace millrace

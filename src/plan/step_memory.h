@@ -1,0 +1,33 @@
+// One training step on tensors without memory: what it would take, and what it would send.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "comm/mesh.h"
+#include "config/run_config.h"
+#include "plan/planned_task.h"
+
+namespace millrace {
+
+struct GroupTraffic {
+  MeshAxis axis;
+  int ranks = 1;
+  Traffic traffic;
+};
+
+struct StepMemory {
+  int64_t parameters = 0, gradients = 0, optimizer = 0;  // bytes, of one rank
+  int64_t collective_buffers = 0;                        // at the peak
+  int64_t peak = 0;                                      // with activations
+  int64_t num_parameters = 0;                            // of the whole model
+  std::vector<ParameterUnit> units;
+  std::vector<GroupTraffic> traffic;  // of one step of rank 0
+
+  int64_t activations() const { return peak - parameters - gradients - optimizer - collective_buffers; }
+};
+
+// Runs the task's own code, forward, backward and update, as rank 0 of a mesh whose other ranks do not exist.
+StepMemory measure_step(const RunConfig& config, const PlannedTask& task, const PlannedStep& step);
+
+}  // namespace millrace
