@@ -280,7 +280,7 @@ def test_a_run_goes_on_with_other_ranks(program, pictures, tmp_path, size, batch
         shutil.copytree(tmp_path / "first", folder)
         shutil.rmtree(folder / "checkpoint" / "step-00000020")
         ranks = Ranks(program, size, folder, f"--training.local_batch_size={batch}", *mesh, *overrides).finish()
-        assert "going on from step 10" in ranks.output(0)
+        assert "resuming from step 10" in ranks.output(0)
         assert curve(folder, "sample_digest") == curve(tmp_path / "first", "sample_digest")
         assert curve(folder, "loss") == pytest.approx(curve(tmp_path / "first", "loss"), rel=1e-5)
 
