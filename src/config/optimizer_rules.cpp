@@ -65,23 +65,16 @@ std::string names_of_rules_with(std::string_view option) {
 }  // namespace
 
 const std::vector<OptimizerRule>& optimizer_rules() {
+  static const std::vector<RuleOption> kAdam = {{"lr", 1e-4},
+                                                {"beta1", 0.9},
+                                                {"beta2", 0.95},
+                                                {"eps", 1e-8},
+                                                {"weight_decay", 0.1},
+                                                {"ema_decay", 0.0},
+                                                {"stochastic_rounding", false}};
   static const std::vector<OptimizerRule> kRules = {
-      {"AdamW",
-       {{"lr", 1e-4},
-        {"beta1", 0.9},
-        {"beta2", 0.95},
-        {"eps", 1e-8},
-        {"weight_decay", 0.1},
-        {"ema_decay", 0.0},
-        {"stochastic_rounding", false}}},
-      {"Adam",
-       {{"lr", 1e-4},
-        {"beta1", 0.9},
-        {"beta2", 0.95},
-        {"eps", 1e-8},
-        {"weight_decay", 0.1},
-        {"ema_decay", 0.0},
-        {"stochastic_rounding", false}}},
+      {"AdamW", kAdam},
+      {"Adam", kAdam},
       {"AdamW8bit",
        {{"lr", 1e-4}, {"beta1", 0.9}, {"beta2", 0.999}, {"eps", 1e-8}, {"weight_decay", 0.01}, {"ema_decay", 0.0}}},
       {"Lion",

@@ -119,23 +119,20 @@ void check_dots(std::string_view content, const std::string& file_name) {
 
 std::string describe(const TomlValue& value) {
   switch (value.kind) {
-    case TomlValue::Kind::kNone:
-      return "None";
-    case TomlValue::Kind::kBool:
-      return value.boolean ? "true" : "false";
     case TomlValue::Kind::kInteger:
-      return "the number " + std::to_string(value.integer);
     case TomlValue::Kind::kFloat:
-      return "the number " + number_text(value.floating);
+      return "the number " + toml_text(value);
     case TomlValue::Kind::kText:
       return value.text.size() > 80 ? "a text of " + std::to_string(value.text.size()) + " bytes"
                                     : "the text " + quote_toml(value.text);
     case TomlValue::Kind::kList:
       return "a list";
+    case TomlValue::Kind::kNone:
+    case TomlValue::Kind::kBool:
     case TomlValue::Kind::kOther:
-      return value.text;
+      break;
   }
-  return "";
+  return toml_text(value);
 }
 
 std::vector<TomlSection> parse_toml(std::string_view content, const std::string& file_name) {
