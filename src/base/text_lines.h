@@ -18,7 +18,7 @@ struct TextLine {
 };
 
 struct TextLinesOptions {
-  ExitCode code = ExitCode::kData;  // of what is thrown for a list that is no text
+  ExitCode code = ExitCode::kData;  // thrown for a list that is not text
   bool comments = false;            // leave out lines that begin with #
   uint64_t max_bytes = uint64_t{16} << 20;
 };

@@ -92,7 +92,7 @@ std::string cell(const std::string& text) {
   return escaped;
 }
 
-// Of a task: what it adds to the options that every task has.
+// What a task adds to the options that every task has.
 struct HelpPart {
   std::string title;  // "" for what every task has
   std::vector<OptionSection> sections;

@@ -6,7 +6,7 @@
 
 namespace millrace {
 
-// "a-{00..02}-{x,y}" -> six texts. Ranges keep leading zeros. Throws DataError for a range that is none or for more
+// "a-{00..02}-{x,y}" -> six texts. Ranges keep leading zeros. Throws DataError for an invalid range or for more
 // than a million texts.
 std::vector<std::string> expand_braces(const std::string& pattern);
 

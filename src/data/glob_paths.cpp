@@ -24,7 +24,7 @@ thread_local PassedOver* unreadable = nullptr;
 
 int note_unreadable(const char* path, int error) {
   if (error != ENOENT && error != ENOTDIR) unreadable->add(path, std::strerror(error));
-  return 0;  // go on
+  return 0;  // continue
 }
 
 std::vector<fs::path> glob_plain(const std::string& pattern, PassedOver& passed_over) {

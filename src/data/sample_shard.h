@@ -68,7 +68,7 @@ class SampleShard {
 // says so already: then it is a shard of which all is lost, one sample that stands for damage.
 std::shared_ptr<const SampleShard> open_shard(const ShardFile& file);
 
-// Looks at the beginning of a file: what is wrong with one that is no shard, or damaged before its first sample, as
+// Looks at the beginning of a file: what is wrong with one that is not a shard, or damaged before its first sample, as
 // "expected X, got Y"; empty: nothing.
 std::string find_lost(const ShardFile& file);
 

@@ -17,8 +17,8 @@ struct ShardFile {
   std::string name;  // relative to the folder that holds all shards: moving the data set does not change it
   uint64_t size = 0;
   ShardKind kind = ShardKind::kTar;  // of a file: *.arrow is Arrow, anything else tar
-  // Of a file that is known to be no shard: "expected a tar archive, got an empty file". open_shard() then takes it for
-  // one of which all is lost.
+  // Set for a file that is known not to be a shard: "expected a tar archive, got an empty file". open_shard() then
+  // takes it for one of which all is lost.
   std::string problem = {};
 };
 
@@ -33,7 +33,7 @@ std::vector<ShardFile> list_shards(const std::vector<std::string>& patterns);
 // A hash of all names and sizes: changes when a shard is added, removed, renamed or rewritten at another length.
 uint64_t fingerprint(const std::vector<ShardFile>& shards);
 
-// Of the files' own names, for walk_folder(): *.tar is wanted, "a.tar.gz" and "a.arrow" are doubtful.
+// Judges the files' own names, for walk_folder(): *.tar is wanted, "a.tar.gz" and "a.arrow" are doubtful.
 NameKind tar_name_rule(std::string_view name);
 
 }  // namespace millrace

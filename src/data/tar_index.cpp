@@ -99,7 +99,7 @@ bool is_zero(const char* bytes, size_t size) {
   return std::all_of(bytes, bytes + size, [](char c) { return c == '\0'; });
 }
 
-// Of the header's bytes with the sum itself as blanks; some old programs took the bytes for signed.
+// Sums the header's bytes with the sum itself as blanks; some old programs took the bytes for signed.
 bool checksum_is_right(const char* header) {
   int64_t stored = 0;
   for (size_t i = 148; i < 156; ++i) {
@@ -244,7 +244,7 @@ bool begins_as_tar(Window& file) {
   return checksum_is_right(header) || (is_zero(header, kBlock) && file.file_size() <= kMaxEmpty);
 }
 
-// What a file that is no tar archive looks like; empty: like nothing known.
+// What a file that is not a tar archive looks like; empty: like nothing known.
 std::string likeness(Window& file) {
   const size_t looked_at = std::min<uint64_t>(64, file.file_size());
   const std::string_view bytes(file.at(0, looked_at), looked_at);

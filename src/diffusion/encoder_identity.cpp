@@ -20,7 +20,7 @@ std::string weights_hash(const std::string& path) {
   return path == kRandomNetwork ? kRandomNetwork : checksum_text(weight_fingerprint(WeightStore(path)));
 }
 
-// Of the files that say how text becomes tokens.
+// Identifies the files that say how text becomes tokens.
 std::string tokenizer_hash(const std::string& folder_or_file, const std::string& encoder) {
   if (encoder == kRandomNetwork) return kRandomNetwork;
   const fs::path path = folder_or_file.empty() ? encoder : folder_or_file;

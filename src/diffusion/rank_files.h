@@ -13,7 +13,7 @@
 
 namespace millrace {
 
-// As list_dataset(), which throws on every rank what it throws on the first. Files that are no shards, or damaged
+// As list_dataset(), which throws on every rank what it throws on the first. Files that are not shards, or damaged
 // before their first sample, have their problem noted.
 std::vector<ShardFile> list_rank_files(const DatasetKind& kind, const std::string& path, const std::string& key,
                                        Group& ranks, torch::Device device);

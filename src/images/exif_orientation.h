@@ -8,7 +8,7 @@ namespace millrace {
 
 struct ExifOrientation {
   bool is_refused = false;   // no TIFF structure: Pillow throws
-  std::optional<int> value;  // 1 to 8; 1 also for a value that is no orientation; nullopt: there is none
+  std::optional<int> value;  // 1 to 8; 1 also for a value that is not an orientation; nullopt: there is none
 };
 
 // exif: a TIFF structure, with "Exif\0\0" before it at most twice. Read as Pillow's Image.Exif reads it: the first

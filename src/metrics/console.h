@@ -37,7 +37,7 @@ struct BarState {
 };
 std::string progress_bar(const BarState& state, int columns);
 
-// Of the terminal behind stderr; 0 when stderr is not a terminal.
+// The width of the terminal behind stderr; 0 when stderr is not a terminal.
 int terminal_columns();
 
 }  // namespace millrace

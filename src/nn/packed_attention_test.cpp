@@ -65,7 +65,7 @@ TEST_P(PackedAttentionTest, IsAttentionWithinEachDocument) {
   EXPECT_LT(relative_error(grads.dv_TKD, v.grad().to(torch::kFloat64), dout), 1e-6);
 }
 
-// Documents of one token, lengths that are no multiples of a kernel's blocks, windows shorter than, as long as, and
+// Documents of one token, lengths that are not multiples of a kernel's blocks, windows shorter than, as long as, and
 // longer than a document and than a chunk.
 INSTANTIATE_TEST_SUITE_P(
     All, PackedAttentionTest,

@@ -64,7 +64,7 @@ class Adafactor::Step {
         coefficient_1_(coefficient_1),
         of_(parts_.parameters.size()) {}
 
-  // Of each matrix the row and column sums of squared gradients; of each parameter the squared weights.
+  // The row and column sums of squared gradients of each matrix; the squared weights of each parameter.
   void sum_squares() {
     parts_.sums.zero_();
     for (const Part& part : parts_.parts) {

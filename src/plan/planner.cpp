@@ -321,7 +321,7 @@ class Planner {
     return list;
   }
 
-  // Single options that make the run fit; where there is none, all cheap ones together.
+  // Single options that make the run fit; if no single one does, all cheap ones together.
   std::vector<std::string> remedies() const {
     std::vector<std::string> found;
     PlanOptions options = options_;

@@ -73,7 +73,7 @@ class ArrowSamples : public SampleSource {
   }
 
  private:
-  // What is wrong with a file that is no Arrow file, or damaged; its rows are added.
+  // What is wrong with a file that is not an Arrow file, or damaged; its rows are added.
   std::string open_file(const ShardFile& file) {
     if (!file.problem.empty()) return file.problem;
     try {

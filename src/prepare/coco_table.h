@@ -31,7 +31,7 @@ struct CocoTableOptions {
 
 // The annotations in the order of pandas' sample(frac=1, random_state=seed), the first for each picture, the first
 // num_samples of these, sorted by id; the timestep is the row's number modulo 8. Captions lose their newlines and the
-// blanks around them, as by Python's strip(). Throws DataError for a file that is no such JSON or that holds none.
+// blanks around them, as by Python's strip(). Throws DataError for a file that is not such JSON or that holds none.
 CocoTable choose_coco_captions(const CocoTableOptions& options);
 
 // As pandas' to_csv(sep="\t", index=False) writes it.

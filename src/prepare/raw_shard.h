@@ -25,8 +25,8 @@ struct RawEntry {
 
 class RawShard {
  public:
-  // Reads the headers. A file that is no tar archive has no entries, and damage. Throws StorageError when it cannot be
-  // opened.
+  // Reads the headers. A file that is not a tar archive has no entries, and damage. Throws StorageError when it cannot
+  // be opened.
   explicit RawShard(const ShardFile& file);
   ~RawShard();
   RawShard(const RawShard&) = delete;

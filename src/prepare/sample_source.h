@@ -47,7 +47,7 @@ class SampleSource {
   virtual void read_pictures(int64_t index, RawSample& sample) = 0;
   // Changes when files are added, removed, renamed or rewritten at another length.
   virtual uint64_t fingerprint() const = 0;
-  // Looks at the beginning of every file, so that damage() has those that are no shards before their turn.
+  // Looks at the beginning of every file, so that damage() has those that are not shards before their turn.
   virtual void look_ahead() {}
   // Files that end early or are no shards, and what is wrong with them; of those looked at so far.
   virtual std::vector<std::string> damage() const = 0;
