@@ -160,6 +160,11 @@ class Cluster:
     def idle_nodes(self) -> int:
         return self.command("sinfo", "--noheader", "--Node", "--format=%t", check=False).split().count("idle")
 
+    def requeued_itself(self, job: str) -> bool:
+        """Whether slurmctld put the job back into the queue because it found a node of the job dead."""
+        log = (self.folder / "slurmctld.log").read_text(errors="replace")
+        return f"requeue job JobId={job} due to failure of node" in log
+
     def logs(self) -> str:
         logs = sorted([*self.folder.glob("*.log"), *self.folder.glob("*.out")])
         return "\n".join(f"-- {log.name}\n{log.read_text(errors='replace')[-1500:]}" for log in logs)
