@@ -36,10 +36,6 @@ std::string str(const Parts&... parts) {
   return detail::concat(parts...);
 }
 template <typename... Parts>
-void log_debug(const Parts&... parts) {
-  log_message(LogLevel::kDebug, detail::concat(parts...));
-}
-template <typename... Parts>
 void log_info(const Parts&... parts) {
   log_message(LogLevel::kInfo, detail::concat(parts...));
 }

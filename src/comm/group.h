@@ -82,7 +82,6 @@ class Group {
   void check() const;
 
   const Traffic& traffic() const { return traffic_; }
-  void reset_traffic() { traffic_ = {}; }
   Transport* transport() const { return transport_.get(); }  // null for one rank
 
  private:

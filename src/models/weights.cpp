@@ -220,12 +220,4 @@ TensorMap parameters_of(const torch::nn::Module& module) {
   return result;
 }
 
-TensorMap gradients_of(const torch::nn::Module& module) {
-  TensorMap result;
-  for (const auto& parameter : module.named_parameters()) {
-    if (parameter.value().grad().defined()) result[parameter.key()] = parameter.value().grad();
-  }
-  return result;
-}
-
 }  // namespace millrace

@@ -74,7 +74,6 @@ torch::Tensor import_tensor(const WeightStore& store, const WeightRules& rules);
 TensorMap export_weights(const TensorMap& ours, const WeightRules& rules);
 
 TensorMap parameters_of(const torch::nn::Module& module);
-TensorMap gradients_of(const torch::nn::Module& module);  // those that are defined
 
 struct SaveWeightsOptions {
   // A folder gets <base_name>.safetensors, or, above max_shard_bytes, Hugging Face's numbered shards

@@ -10,20 +10,12 @@ import pyarrow
 import pytest
 import raw_sets
 from datasets.arrow_writer import ArrowWriter
+from tiny_flux import TINY_MODEL
 
 datasets.disable_progress_bars()
 
 SIZE = 16
-CONFIG = """
-[model]
-flavor = "flux-debug"
-hidden_size = 32
-num_heads = 2
-depth = 1
-depth_single_blocks = 1
-context_in_dim = 16
-vec_in_dim = 16
-axes_dim = [4, 6, 6]
+CONFIG = f"""{TINY_MODEL}axes_dim = [4, 6, 6]
 [encoder]
 max_t5_encoding_len = 4
 t5_encoder = "random"

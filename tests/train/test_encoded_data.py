@@ -10,20 +10,11 @@ import torch
 from encoded_set import Shapes, npy, random_rows, write_empty, write_set
 from helpers import load
 from philox import NOISE, POSTERIOR, key_id, normals
+from tiny_flux import TINY_MODEL
 
 SHIFT, SCALE = 0.1159, 0.3611
 SEED = 5
-CONFIG = f"""
-[model]
-name = "flux"
-flavor = "flux-debug"
-hidden_size = 32
-num_heads = 2
-depth = 1
-depth_single_blocks = 1
-context_in_dim = 16
-vec_in_dim = 16
-axes_dim = [4, 6, 6]
+CONFIG = f"""{TINY_MODEL}axes_dim = [4, 6, 6]
 qk_norm_eps = 1.1920929e-7
 [encoder]
 max_t5_encoding_len = 4

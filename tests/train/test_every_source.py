@@ -20,6 +20,7 @@ from encoded_set import random_rows, write_set
 from philox import NOISE, POSTERIOR, key_id, normals
 from PIL import Image
 from pictures import resize_rows_first
+from tiny_flux import TINY_MODEL
 from torchtitan.models.flux.flux_datasets import DATASETS
 
 datasets.disable_progress_bars()
@@ -28,16 +29,7 @@ SIZE, SEED = 16, 5
 SHIFT, SCALE = 0.1159, 0.3611
 QUIET = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
 # Two steps this small leave the prediction of an untrained model near its 0, whose loss needs no model to compute.
-CONFIG = f"""
-[model]
-flavor = "flux-debug"
-hidden_size = 32
-num_heads = 2
-depth = 1
-depth_single_blocks = 1
-context_in_dim = 16
-vec_in_dim = 16
-axes_dim = [4, 6, 6]
+CONFIG = f"""{TINY_MODEL}axes_dim = [4, 6, 6]
 [encoder]
 max_t5_encoding_len = 4
 [training]

@@ -11,18 +11,10 @@ import pytest
 import raw_sets
 from PIL import Image
 from rank_processes import quiet_environment
+from tiny_flux import TINY_MODEL
 
 SIZE = 16
-CONFIG = f"""
-[model]
-flavor = "flux-debug"
-hidden_size = 32
-num_heads = 2
-depth = 1
-depth_single_blocks = 1
-context_in_dim = 16
-vec_in_dim = 16
-patch_size = 4
+CONFIG = f"""{TINY_MODEL}patch_size = 4
 [encoder]
 t5_encoder = "random"
 clip_encoder = "random"
