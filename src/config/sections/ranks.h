@@ -53,11 +53,12 @@ struct CommConfig {
 
   template <typename Visitor>
   void describe(Visitor& visit) {
-    visit(init_timeout_seconds, {.name = "init_timeout_seconds",
-                                 .unit = "seconds",
-                                 .meaning = "until all ranks must have started; then they leave, naming those missing",
-                                 .at_least = 1,
-                                 .at_most = 86400});
+    visit(init_timeout_seconds,
+          {.name = "init_timeout_seconds",
+           .unit = "seconds",
+           .meaning = "how long to wait for all ranks to start; then they exit, naming the missing ranks",
+           .at_least = 1,
+           .at_most = 86400});
     visit(train_timeout_seconds,
           {.name = "train_timeout_seconds",
            .unit = "seconds",

@@ -76,8 +76,8 @@ struct EncoderConfig {
                                  .none_is_empty = true});
     visit(cache_encodings, {.name = "cache_encodings", .meaning = "keep text encodings of captions seen before"});
     visit(shard, {.name = "shard",
-                  .meaning = "split the weights of T5 and CLIP over the ranks of the shard axis; auto: T5 alone, on "
-                             "GPUs and where it takes more than 4 GiB"});
+                  .meaning = "split the weights of T5 and CLIP over the ranks of the shard axis; auto: only T5, on "
+                             "GPUs or if it takes more than 4 GiB"});
   }
   bool operator==(const EncoderConfig&) const = default;
 };
