@@ -1,4 +1,4 @@
-// What a run shows of itself: metrics, profiles, the report.
+// How a run can be observed: metrics, profiles, the report.
 #pragma once
 
 #include <cstdint>

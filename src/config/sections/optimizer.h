@@ -1,7 +1,7 @@
 // The optimizer and its learning rate through the run.
 //
-// Which options of [optimizer] a rule has, and with which defaults, says config/optimizer_rules.h; which of
-// [lr_scheduler] a schedule has, config/lr_schedule_rules.h.
+// config/optimizer_rules.h lists which options of [optimizer] a rule has, and their defaults;
+// config/lr_schedule_rules.h which options of [lr_scheduler] a schedule has.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@ namespace millrace {
 std::vector<const char*> optimizer_names();    // of all rules (config/optimizer_rules.cpp)
 std::vector<const char*> lr_schedule_names();  // of all schedules (config/lr_schedule_rules.cpp)
 
-// Every option but the name is a rule's: not set, it has that rule's default.
+// Every option but the name belongs to rules: if not set, it has the chosen rule's default.
 struct OptimizerConfig {
   std::string name = "AdamW";
   std::optional<double> lr;

@@ -1,4 +1,4 @@
-// How a run is spread over ranks, and how these talk.
+// How a run is spread over ranks, and how they communicate.
 #pragma once
 
 #include <array>
@@ -9,9 +9,9 @@
 
 namespace millrace {
 
-// What becomes of a gathered unit when a forward pass with a backward pass to come leaves it.
+// What happens to a gathered unit when a forward pass that a backward pass will follow leaves it.
 enum class Reshard {
-  kDefault,  // released, but for the last unit: the backward pass begins with it
+  kDefault,  // released, except the last unit: the backward pass begins with it
   kAlways,   // released
   kNever,    // kept until finish_backward(): one gather a step, memory for all weights
 };

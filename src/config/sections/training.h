@@ -1,4 +1,4 @@
-// The steps, and how their data is read.
+// The training steps, and how their data is read.
 #pragma once
 
 #include <array>
