@@ -1,4 +1,4 @@
-// The captioned pictures that FLUX is trained and validated on: options of [training] and [validation].
+// The captioned pictures for training and validating FLUX: options of [training] and [validation].
 #pragma once
 
 #include <cstdint>

@@ -10,10 +10,10 @@
 
 namespace millrace {
 
-// What t5_encoder, clip_encoder and autoencoder_path may say instead of a path: random weights.
+// The value of t5_encoder, clip_encoder and autoencoder_path, instead of a path, that means random weights.
 inline constexpr const char* kRandomNetwork = "random";
 
-// Whether the ranks of the shard axis share out an encoder's weights.
+// Whether an encoder's weights are split over the ranks of the shard axis.
 enum class EncoderSharding { kAuto, kTrue, kFalse };
 constexpr std::array<Choice<EncoderSharding>, 3> choices_of(EncoderSharding) {
   return {{{"auto", EncoderSharding::kAuto}, {"true", EncoderSharding::kTrue}, {"false", EncoderSharding::kFalse}}};

@@ -10,7 +10,7 @@
 
 namespace millrace {
 
-// A size of 0 (an empty list, None) leaves the flavor's.
+// A size of 0 (an empty list, None) keeps the flavor's.
 struct FluxModelConfig {
   std::string name = "flux";
   std::string flavor = "flux-schnell";
