@@ -1,4 +1,4 @@
-// Whether a run keeps an MLPerf log, and what the log says that no other section knows.
+// Whether a run keeps an MLPerf log, and the log's values that no other section has.
 #pragma once
 
 #include <cstdint>
