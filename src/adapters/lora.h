@@ -12,8 +12,8 @@
 
 namespace millrace {
 
-// Its two matrices get their memory, and their gradients where they are trained, from FlatParameters; those of all
-// adapters of a model lie in FlatParameters of their own. They have the model's compute dtype.
+// FlatParameters gives its two matrices memory and, where they are trained, gradients. All adapters of a model share
+// one FlatParameters, separate from the model's. Both matrices have the model's compute dtype.
 class Lora : public torch::nn::Module, public LinearAdapter {
  public:
   // scale: alpha / rank.

@@ -1,9 +1,9 @@
-// Memory for large blocks, taken from the system in long segments, which it gets back only when it has no more: what
-// was one buffer is part of another, larger or smaller one later.
+// Memory for large blocks, taken from the system in long segments and returned only when the system runs out: a freed
+// buffer later becomes part of another, larger or smaller one.
 //
 // Best fit with coalescing: a request gets the smallest free block that holds it, at the lowest address, and leaves the
-// rest free; neighbours that are free are one block. Memory that has not been handed out before is taken last, so that
-// a training step, which asks for the same blocks each time, touches hardly more than it has in use at its peak.
+// rest free; adjacent free blocks are merged. Memory never handed out before is used last, so that a training step,
+// which requests the same blocks each time, touches hardly more memory than it uses at its peak.
 #pragma once
 
 #include <cstddef>
@@ -24,7 +24,7 @@ class BlockArena {
   BlockArena& operator=(const BlockArena&) = delete;
   ~BlockArena();
 
-  // nullptr when the system has no more.
+  // nullptr when the system has no more memory.
   std::byte* take(size_t size);
   void give_back(std::byte* block, size_t size);
 
@@ -34,7 +34,7 @@ class BlockArena {
   struct Segment {
     std::byte* begin;
     size_t size;
-    size_t used;  // handed out at some time: the first so many bytes
+    size_t used;  // bytes at the start that have been handed out at some time
   };
   using Free = std::map<std::byte*, size_t>;
 

@@ -1,7 +1,7 @@
 // The one exception tree of the program. Libraries throw; only apps/ prints and exits.
 //
 // Messages follow `[place] expected X, got Y (try Z)`: name the file and the place in it, what was expected,
-// what was found and, where there is one, the way out.
+// what was found and, if possible, how to fix it.
 #pragma once
 
 #include <stdexcept>
@@ -18,7 +18,7 @@ enum class ExitCode : int {
   kStorage = 5,     // disk full, checkpoint damaged
   kNumerics = 6,    // non-finite loss or gradient
   kPeerLost = 7,    // another rank failed or went silent
-  kPreempted = 75,  // stopped by request after a checkpoint; start again to go on
+  kPreempted = 75,  // stopped by request after a checkpoint; start again to resume
 };
 
 class Error : public std::runtime_error {
@@ -52,7 +52,7 @@ struct Preempted : Error {
   explicit Preempted(const std::string& message) : Error(ExitCode::kPreempted, message) {}
 };
 
-// ConfigError for status 2, DataError for 3, ...: what another process threw, thrown here.
+// Rethrows another process's error: ConfigError for status 2, DataError for 3, ...
 [[noreturn]] void throw_error(ExitCode code, const std::string& message);
 
 // A broken promise between two parts of this program, never the user's fault.

@@ -58,7 +58,7 @@ class MappedFile {
   size_t size_ = 0;
 };
 
-// Takes mapped bytes out of this process's memory until they are read again: a file may be larger than it.
+// Drops mapped bytes from this process's memory until they are read again: a file may be larger than memory.
 void release_mapped(std::span<const std::byte> bytes);
 
 void fsync_folder(const std::filesystem::path& folder);
@@ -68,8 +68,8 @@ void create_folders(const std::filesystem::path& folder);
 uint64_t checksum64(const void* data, size_t size);
 std::string checksum_text(uint64_t checksum);  // 16 hexadecimal digits
 
-// Full-disk and torn-write tests: when set, called before every write with the path and the bytes about to be written;
-// what it throws is what the writer throws. Not thread-safe to change while writers run.
+// For full-disk and torn-write tests: when set, called before every write with the path and the bytes about to be
+// written; the writer throws what it throws. Not thread-safe to change while writers run.
 using WriteHook = std::function<void(const std::filesystem::path&, size_t)>;
 void set_write_hook_for_testing(WriteHook hook);
 

@@ -7,13 +7,13 @@
 namespace millrace {
 
 // An exclusive flock() on a file in the folder, which the kernel drops with the process: one that was killed leaves no
-// lock. The file stays, and says who held it last.
+// lock. The file stays and names the last holder.
 class FolderLock {
  public:
-  // Where another process has the lock, waits for it to end: half a second when it is alive on this machine, two
-  // minutes when it is on another one, which may have been lost, else `patience_seconds`. Then throws StorageError
-  // naming folder and holder. Throws StorageError, too, when the folder cannot be written to. On a file system without
-  // locks it warns and goes without.
+  // While another process holds the lock, waits for it: half a second if the holder is alive on this machine, two
+  // minutes if it runs on another machine, which may be lost, else `patience_seconds`. Then throws StorageError naming
+  // folder and holder. Also throws StorageError when the folder is not writable. On a file system without locks it
+  // warns and proceeds without one.
   explicit FolderLock(const std::filesystem::path& folder, const std::string& file_name = ".lock",
                       double patience_seconds = 5);
   ~FolderLock();

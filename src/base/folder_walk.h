@@ -1,7 +1,7 @@
 // The files below a folder: one walk for every command that looks for the files of a data set.
 //
 // Links to folders are followed, and each folder is entered once, which ends loops. Entries whose names begin with a
-// dot are left out, and so is what cannot be read; all of it is counted, and the first of it named.
+// dot and unreadable entries are left out; all of these are counted, and the first few are named.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,7 @@
 
 namespace millrace {
 
-// What was left out, for one line of a message however much it is.
+// The entries left out, summarised so that they always fit on one line of a message.
 class PassedOver {
  public:
   // reason: "hidden", "Permission denied"
@@ -31,7 +31,7 @@ class PassedOver {
 
 enum class NameKind {
   kWanted,
-  kDoubtful,  // not wanted, but may hold what is: passed over by name
+  kDoubtful,  // not wanted, but may contain wanted files: skipped, and named
   kOther,     // something else: only counted
 };
 using NameRule = std::function<NameKind(std::string_view name)>;
@@ -42,8 +42,8 @@ struct FolderWalk {
   PassedOver others;                         // files of other names
 };
 
-// rule: of a file's name alone. is_deep: with all that lies in sub-folders. Throws DataError naming the folder when it
-// is missing or cannot be read itself; one that is named is walked even when it is hidden.
+// rule: judges a file's name without its folder. is_deep: includes sub-folders. Throws DataError naming the folder when
+// it is missing or unreadable; the named folder is walked even if it is hidden.
 FolderWalk walk_folder(const std::filesystem::path& folder, const NameRule& rule, bool is_deep = true);
 
 }  // namespace millrace

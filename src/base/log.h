@@ -9,14 +9,14 @@ namespace millrace {
 
 enum class LogLevel { kDebug, kInfo, kWarning, kError };
 
-// Messages go to stderr and, once set, to a file as well (one line each, with time and level).
+// Messages go to stderr and, once set, also to a file (one line each, with time and level).
 void log_message(LogLevel level, const std::string& message);
 void set_log_level(LogLevel level);
-// What goes to stderr, when that is to be less than what goes to the file: ranks other than the first show warnings.
+// The lowest level shown on stderr, if above the file's: ranks other than the first show only warnings.
 void set_console_log_level(LogLevel level);
 // Appends to path from now on, instead of the file before. Throws StorageError when the file cannot be opened.
 void log_to_file(const std::filesystem::path& path);
-// A line for the log file only: what the terminal shows through a progress bar.
+// A line for the log file only: the terminal shows the same through a progress bar.
 void log_to_file_only(const std::string& message);
 // While a progress bar owns the last terminal line, it is erased before each message and drawn again after it.
 void set_terminal_footer(const std::string& footer);

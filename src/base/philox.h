@@ -17,7 +17,7 @@
 
 namespace millrace {
 
-// What a stream of numbers is for. Values are part of what makes a run reproducible: never renumber.
+// The purpose of a stream of numbers. Reproducible runs depend on these values: never renumber.
 enum class RandomPurpose : uint32_t {
   kNoise = 1,
   kTimestep = 2,
@@ -140,7 +140,7 @@ MILLRACE_HOST_DEVICE void words_to_normals(uint32_t a, uint32_t b, float* first,
   *second = radius * sine;
 }
 
-// Number `index` of the stream. For long runs take whole blocks.
+// Number `index` of the stream. For many numbers in a row, take whole blocks.
 MILLRACE_HOST_DEVICE uint32_t random_word(const RandomStream& stream, uint64_t index) {
   uint32_t words[4];
   philox_block(stream, static_cast<uint32_t>(index / 4), words);

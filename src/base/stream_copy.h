@@ -5,9 +5,8 @@
 
 namespace millrace {
 
-// As memcpy(), but what it writes goes past the caches where the processor can do that: it need not read first the
-// lines that are overwritten, so that two thirds of the traffic are left, and what others have in the caches stays
-// there.
+// Like memcpy(), but writes bypass the caches where the processor supports it. The overwritten lines need not be read
+// first, which saves a third of the traffic, and the caches keep their contents.
 void stream_copy(void* target, const void* source, size_t size);
 
 }  // namespace millrace

@@ -1,4 +1,4 @@
-// Half-written files go with the program also when a signal ends it: Ctrl-C in an export of 24 GB leaves nothing
+// Removes half-written files even when a signal ends the program: Ctrl-C during an export of 24 GB leaves nothing
 // behind.
 #pragma once
 
@@ -15,11 +15,11 @@ class TemporaryFile {
   TemporaryFile& operator=(const TemporaryFile&) = delete;
 
  private:
-  int slot_;  // -1: more at once, or a longer name, than are kept
+  int slot_;  // -1: no slot was free, or the name is too long for one
 };
 
-// From now on SIGINT, SIGTERM and SIGHUP, unless they are ignored, delete the files that are named then, say so on
-// stderr and end the program as they would have. Whoever sets other handlers has its own way to end.
+// From now on SIGINT, SIGTERM and SIGHUP, unless ignored, delete the files named at that moment, report this on stderr
+// and end the program as they would have. Code that installs other handlers replaces this behaviour.
 void remove_temporary_files_on_signals();
 
 }  // namespace millrace

@@ -1,5 +1,5 @@
-// Lists that people write, one item a line: prompts, sample indices, emoji. Every command reads them alike, whatever
-// editor has saved them.
+// Lists that people write, one item a line: prompts, sample indices, emoji. Every command reads them the same way,
+// whichever editor saved them.
 #pragma once
 
 #include <cstdint>
@@ -23,14 +23,14 @@ struct TextLinesOptions {
   uint64_t max_bytes = uint64_t{16} << 20;
 };
 
-// The lines that hold something. Lines end with LF, CRLF or CR, the last one with or without; byte order marks are left
-// out. Throws, naming place and line, what is not UTF-8 (UTF-16 is recognised and named) or holds zero bytes.
+// The non-blank lines. Lines end with LF, CRLF or CR, optional on the last one; byte order marks are dropped. Throws an
+// error naming place and line for text that is not UTF-8 (UTF-16 is recognised and named) or holds zero bytes.
 std::vector<TextLine> parse_text_lines(std::string_view content, const std::string& place,
                                        const TextLinesOptions& options = {});
-// The same of a file. Throws StorageError for one that cannot be read, or is longer than max_bytes.
+// The same for a file. Throws StorageError if it cannot be read or is longer than max_bytes.
 std::vector<TextLine> read_text_lines(const std::filesystem::path& path, const TextLinesOptions& options = {});
 
-// What keeps `text` from being text, as "expected ..., got ... (try ...)"; "" when it is UTF-8 without zero bytes.
+// Why `text` is not text, as "expected ..., got ... (try ...)"; "" when it is UTF-8 without zero bytes.
 std::string text_problem(std::string_view text);
 
 }  // namespace millrace

@@ -1,4 +1,4 @@
-// A fixed set of threads that run tasks in the order in which they were given.
+// A fixed set of threads that run tasks in the order of submission.
 #pragma once
 
 #include <condition_variable>

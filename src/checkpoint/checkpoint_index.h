@@ -1,4 +1,4 @@
-// index.json: what a checkpoint holds and where each piece of each tensor lies.
+// index.json: the contents of a checkpoint and the location of each piece of each tensor.
 //
 // Plain JSON (docs/checkpoints.md describes every field). A tensor is the union of pieces; a piece is one tensor of one
 // shard file. Pieces never overlap and together cover their tensor, however many ranks wrote them, so that any number
@@ -19,8 +19,8 @@ namespace millrace {
 struct CheckpointPiece {
   std::string file;  // name of a shard file in the checkpoint's folder
   std::string name;  // the tensor's name in it
-  // Where the piece lies in the whole tensor. With `start`, a box: its first corner, one index per dimension. Without,
-  // a run of the tensor flattened in row-major order, which begins with element `offset`.
+  // The piece's position in the whole tensor. With `start`, a box: its first corner, one index per dimension. Without,
+  // a run of the tensor flattened in row-major order, beginning at element `offset`.
   int64_t offset = 0;
   std::vector<int64_t> start;
   std::vector<int64_t> shape;
@@ -53,10 +53,10 @@ inline constexpr char kCheckpointIndexName[] = "index.json";
 // The text carries its own checksum.
 std::string to_json(const CheckpointIndex& index);
 
-// Reads the fields and checks each by itself; the pieces may be those of some ranks only. Throws StorageError naming
-// the place.
+// Reads the fields and checks each separately; the pieces may come from some of the ranks only. Throws StorageError
+// naming the place.
 CheckpointIndex parse_checkpoint_index(const std::string& text, const std::string& place);
-// Adds the files and pieces that another rank wrote. Throws StorageError when the ranks differ about a tensor.
+// Adds the files and pieces that another rank wrote. Throws StorageError when the ranks disagree about a tensor.
 void add_part(CheckpointIndex& index, CheckpointIndex part);
 // Throws StorageError unless the pieces cover their tensors exactly.
 void check_complete(const CheckpointIndex& index, const std::string& place);

@@ -1,8 +1,8 @@
 // Saves a run's checkpoints and finds them again.
 //
 // A checkpoint is complete or absent, whatever happens to a process, a disk or a machine: see write_checkpoint.h.
-// Saving blocks for the copy to host memory only; a thread writes while training goes on. On many ranks every rank has
-// a Checkpointer for the same folder, on a file system that all share, and all call the same functions in the same
+// Saving blocks only for the copy to host memory; a thread writes while training continues. On many ranks every rank
+// has a Checkpointer for the same folder, on a shared file system, and all ranks call the same functions in the same
 // order.
 #pragma once
 
@@ -24,48 +24,48 @@
 namespace millrace {
 
 struct CheckpointerOptions {
-  std::filesystem::path folder;  // holds the step folders; made when there is none
-  int keep_latest_k = 10;        // 0 keeps all; older ones go after a newer one is complete
+  std::filesystem::path folder;  // holds the step folders; created if missing
+  int keep_latest_k = 10;        // 0 keeps all; older ones are deleted once a newer one is complete
   bool async = true;
   std::shared_ptr<Peers> peers = std::make_shared<Peers>();  // by default this rank is alone
 };
 
 class Checkpointer {
  public:
-  // Rank 0 takes the folder's lock and removes what killed processes left. Throws StorageError, on all ranks, when
+  // Rank 0 takes the folder's lock and removes leftovers of killed processes. Throws StorageError, on all ranks, when
   // another run saves there.
   explicit Checkpointer(CheckpointerOptions options);
-  // Waits for a save under way, for other ranks at most half a minute; what went wrong with it is logged.
+  // Waits for a save in progress, at most half a minute for other ranks; a failure of that save is logged.
   ~Checkpointer();
 
-  // Saves the pieces as they are now, and rank 0's state_json, a JSON object. The pieces of all ranks that are to be
-  // saved must cover each tensor once; a rank may have none. With `async` it returns when they are copied; waits first
-  // for a save under way and throws what went wrong with that one. Throws StorageError, the same on every rank; the
-  // older checkpoints are untouched.
+  // Saves the pieces as they are now, and rank 0's state_json, a JSON object. All ranks' pieces to be saved must
+  // together cover each tensor once; a rank may have none. First waits for a save in progress and throws its error, if
+  // any. With `async` it returns once the pieces are copied. Throws StorageError, the same on every rank; older
+  // checkpoints remain untouched.
   void save(int64_t step, const std::vector<NamedPiece>& pieces, const std::string& state_json);
   // The same, complete on return and without a copy of CPU tensors: for the last step and before exit.
   void save_and_wait(int64_t step, const std::vector<NamedPiece>& pieces, const std::string& state_json);
-  // Whole tensors under unique names: on one rank.
+  // Whole tensors under unique names, on a single rank.
   void save(int64_t step, const std::vector<NamedTensor>& tensors, const std::string& state_json) {
     save(step, whole_pieces(tensors), state_json);
   }
   void save_and_wait(int64_t step, const std::vector<NamedTensor>& tensors, const std::string& state_json) {
     save_and_wait(step, whole_pieces(tensors), state_json);
   }
-  // Takes the memory that save() will need for such pieces, in the background, so that the first save blocks no longer
-  // than the others: touching new memory can take longer than writing the checkpoint.
+  // Allocates the memory that save() will need for such pieces, in the background, so that the first save blocks no
+  // longer than later ones: touching new memory can take longer than writing the checkpoint.
   void reserve(const std::vector<NamedPiece>& pieces);
 
-  // Waits for a save under way. Throws StorageError when it failed.
+  // Waits for a save in progress. Throws StorageError when it failed.
   void wait();
-  // True when a save under way is over; then wait() returns or throws at once. Ranks learn it at different times.
+  // True once the save in progress is over; then wait() returns or throws at once. Ranks learn it at different times.
   bool is_over() const;
 
   // See checkpoint_steps(), which readers without a Checkpointer call.
   std::vector<int64_t> steps() const { return checkpoint_steps(options_.folder); }
-  // Whether anything in the folder is named as a step, complete or not: then the run is not new.
+  // Whether any entry of the folder is named as a step, complete or not: then the run is not new.
   bool has_steps() const { return !step_folders(options_.folder).empty(); }
-  // See load_checkpoint(); by all ranks together.
+  // See load_checkpoint(); collective over all ranks.
   LoadedCheckpoint load(int64_t step = -1);
 
  private:

@@ -15,15 +15,15 @@
 
 namespace millrace {
 
-// What to do with tensors of the checkpoint that nobody asked for.
+// What to do with tensors of the checkpoint that no rank asked for.
 enum class Surplus { kRefuse, kIgnore };
 
 class LoadedCheckpoint {
  public:
   // Opens and verifies every file, piece and checksum. Throws StorageError naming the first that is damaged.
   explicit LoadedCheckpoint(const std::filesystem::path& step_folder);
-  // The same by all ranks together, each a share of the bytes; they call it with the same topic (see Peers::agree) and
-  // all throw when one finds damage, or another index than the others.
+  // Collective: each rank verifies a share of the bytes. All ranks pass the same topic (see Peers::agree), and all
+  // throw when one finds damage or an index that differs from the others'.
   LoadedCheckpoint(const std::filesystem::path& step_folder, std::shared_ptr<Peers> peers, std::string topic);
 
   int64_t step() const { return index_.step; }
@@ -31,15 +31,15 @@ class LoadedCheckpoint {
   const std::string& state_json() const { return index_.state_json; }
   const std::map<std::string, CheckpointTensor>& tensors() const { return index_.tensors; }
 
-  // The whole tensor, on the CPU; read-only and mapped from the file when it is one piece. Stays valid when this is
-  // gone. Throws ModelError when there is none of this name.
+  // The whole tensor, on the CPU; read-only and mapped from the file if it is one piece. Outlives this object. Throws
+  // ModelError when no tensor has this name.
   torch::Tensor tensor(const std::string& name) const;
-  // The same in memory of its own, and nothing else stays in memory.
+  // The same in memory of its own; no pages of the file stay resident.
   torch::Tensor read(const std::string& name) const;
 
-  // Fills existing tensors, strided or not, on whatever device, reading no more than they hold. All ranks of a
-  // checkpoint loaded together call it, each with its own pieces. Throws ModelError listing the first few tensors
-  // missing, surplus (wanted by no rank) or different in shape or dtype; then nothing was changed on any rank.
+  // Fills existing tensors, strided or not, on any device, reading only the bytes they hold. All ranks that loaded the
+  // checkpoint together call it, each with its own pieces. Throws ModelError listing the first few tensors that are
+  // missing, surplus (wanted by no rank) or of another shape or dtype; then no rank's tensors were changed.
   void copy_into(const std::vector<NamedPiece>& pieces, Surplus surplus = Surplus::kRefuse) const;
   void copy_into(const std::vector<NamedTensor>& tensors, Surplus surplus = Surplus::kRefuse) const {
     copy_into(whole_pieces(tensors), surplus);
@@ -59,19 +59,19 @@ class LoadedCheckpoint {
   mutable int num_copies_ = 0;
 };
 
-// How the reader of a message can ask for another step than the damaged one.
+// How the reader of a message can select a step other than the damaged one.
 enum class AskForStep { kByLoadStep, kByStep, kByPath };  // --checkpoint.load_step=N, --step=N, FOLDER/step-N
 
-// Loads and verifies a step from the folder that holds a run's checkpoints; -1 is the latest. Reading needs no lock and
-// changes nothing. Throws StorageError when there is none, and when it is damaged or lacks a file: then the message
-// names the newest complete one before it. Of other steps' folders without an index it warns.
+// Loads and verifies a step from the folder of a run's checkpoints; -1 is the latest. Reading needs no lock and changes
+// nothing. Throws StorageError when the step does not exist, is damaged or lacks a file; the message then names the
+// newest complete checkpoint before it. Warns of other steps' folders without an index.
 LoadedCheckpoint load_checkpoint(const std::filesystem::path& folder, int64_t step = -1,
                                  AskForStep ask = AskForStep::kByLoadStep);
-// By all ranks together; rank 0 finds the step.
+// Collective over all ranks; rank 0 finds the step.
 LoadedCheckpoint load_checkpoint(const std::filesystem::path& folder, int64_t step, std::shared_ptr<Peers> peers,
                                  const std::string& topic, AskForStep ask = AskForStep::kByLoadStep);
-// The index of the step that load_checkpoint() would load, on this rank alone; the files are there in their sizes, but
-// not read. Throws as load_checkpoint() does.
+// The index of the step that load_checkpoint() would load, on this rank alone; checks the files' sizes, but does not
+// read them. Throws as load_checkpoint() does.
 CheckpointIndex look_into_checkpoint(const std::filesystem::path& folder, int64_t step = -1,
                                      AskForStep ask = AskForStep::kByLoadStep);
 

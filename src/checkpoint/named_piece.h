@@ -1,4 +1,4 @@
-// A part of a tensor, and where it lies in the whole tensor: what one rank of many saves and loads.
+// A part of a tensor, and its position in the whole tensor: the unit that one rank of many saves and loads.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,7 @@ struct NamedPiece {
   std::string name;                   // of the whole tensor
   std::vector<int64_t> global_shape;  // of the whole tensor
   // With `start`, a box: its first corner and its sizes, one per dimension. Without, a run of the tensor flattened in
-  // row-major order, which begins with element `offset` and has as many as `data`.
+  // row-major order, beginning at element `offset` and as long as `data`.
   int64_t offset = 0;
   std::vector<int64_t> start, shape;
   torch::Tensor data;  // of any shape with the piece's number of elements; written in row-major order
@@ -30,7 +30,7 @@ struct NamedPiece {
 std::vector<NamedPiece> whole_pieces(const std::vector<NamedTensor>& tensors);
 
 TensorRegion region_of(const NamedPiece& piece);
-// A programmer's check that it lies inside its tensor and that `data` has its number of elements.
+// MILLRACE_CHECKs that the piece lies inside its tensor and that `data` has its number of elements.
 void check_piece(const NamedPiece& piece);
 
 }  // namespace millrace

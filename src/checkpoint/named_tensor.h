@@ -1,4 +1,4 @@
-// A tensor and what a checkpoint calls it.
+// A tensor and its name in a checkpoint.
 #pragma once
 
 #include <string>

@@ -1,4 +1,4 @@
-// How the ranks of a run agree while they save and load: each contributes, rank 0 decides, all learn the same.
+// How the ranks of a run agree while they save and load: each contributes, rank 0 decides, every rank gets the result.
 #pragma once
 
 #include <atomic>
@@ -20,7 +20,7 @@ class Peers {
  public:
   // A rank alone.
   Peers() = default;
-  // timeout_seconds: how long the others may take for one contribution after this rank has made its own.
+  // timeout_seconds: how long the other ranks may take to contribute after this rank has.
   // store: outlives this; used by every thread that calls agree().
   Peers(Store& store, int rank, int size, double timeout_seconds);
 
@@ -29,13 +29,13 @@ class Peers {
 
   using Contribute = std::function<std::string()>;
   using Combine = std::function<std::string(const std::vector<std::string>&)>;
-  // Every rank calls it with the same topic, one that was never used before. Runs contribute() here and, once all ranks
-  // have done so, combine(contributions in the order of ranks) on rank 0; returns on every rank what combine returned.
-  // When any of it fails, every rank throws an Error with the code and message of the first that failed; when a rank is
-  // silent, a SilentRankError that names it. A rank alone just calls the two.
+  // Every rank calls it with the same topic, never used before. Runs contribute() on every rank and then, on rank 0,
+  // combine(contributions in the order of ranks); returns combine's result on every rank. If either fails anywhere,
+  // every rank throws an Error with the code and message of the first failure; if a rank is silent, a SilentRankError
+  // that names it. On a single rank it just calls the two.
   std::string agree(const std::string& topic, const Contribute& contribute, const Combine& combine);
 
-  // From now on others get at most this long: for leaving while they may be gone.
+  // From now on the other ranks get at most this long: for shutting down while they may be gone.
   void wait_at_most(double seconds);
 
  private:

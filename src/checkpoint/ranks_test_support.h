@@ -15,7 +15,7 @@
 
 namespace millrace::testing {
 
-// One action per rank, each in a thread of its own. What a rank throws is its message; empty when it throws nothing.
+// Runs an action once per rank, each in its own thread. messages: what each rank threw; empty if it threw nothing.
 struct RanksResult {
   std::vector<std::string> messages;
   std::vector<ExitCode> codes;
@@ -51,7 +51,7 @@ inline CheckpointerOptions options_of_rank(const std::filesystem::path& folder, 
   return {folder, keep_latest_k, async, std::make_shared<Peers>(store, rank, size, timeout_seconds)};
 }
 
-// Matrices, vectors, a scalar, and what no split divides; every step has other values.
+// Matrices, vectors, a scalar, and a size that no split divides; values differ from step to step.
 inline std::vector<NamedTensor> model_of_step(int64_t step) {
   const auto base = static_cast<double>(step) * 1000;
   return {{"model.weight", torch::arange(77, torch::kFloat32).view({7, 11}) + base},
@@ -62,8 +62,8 @@ inline std::vector<NamedTensor> model_of_step(int64_t step) {
           {"optimizer.step", torch::tensor(step, torch::kInt64)}};
 }
 
-// How `size` ranks hold the model: the tensors of two or more dimensions either as runs of all tensors laid end to end,
-// as sharded data parallel does, or as boxes that split one dimension, as tensor parallel does. The seed moves the
+// How `size` ranks hold the model: tensors of two or more dimensions either as runs of all tensors laid end to end, as
+// in sharded data parallelism, or as boxes that split one dimension, as in tensor parallelism. The seed moves the
 // cuts.
 inline std::vector<NamedPiece> pieces_of_rank(const std::vector<NamedTensor>& model, int rank, int size, bool boxes,
                                               unsigned seed) {

@@ -11,16 +11,16 @@
 
 namespace millrace {
 
-enum class WhichWeights { kBest, kAverage, kLast };         // kBest: the average where the run keeps one
+enum class WhichWeights { kBest, kAverage, kLast };         // kBest: the average if the run keeps one
 WhichWeights parse_which_weights(const std::string& name);  // "best", "average" or "last"
-// Whether that is the average in this run. Throws ConfigError where kAverage is wanted and none is kept.
+// Whether this means the average in this run. Throws ConfigError for kAverage if the run keeps no average.
 bool takes_average(const std::filesystem::path& run_folder, const RunConfig& config, WhichWeights which);
 
 // Read from the disk one at a time: a checkpoint may be larger than memory.
 struct OpenRunWeights {
   int64_t step = 0;
   bool averaged = false;
-  TensorMap shapes;  // our names; meta tensors, which tell shapes and dtypes
+  TensorMap shapes;  // under our names; meta tensors with shapes and dtypes
   LoadedCheckpoint checkpoint;
   std::string prefix;  // of our names in the checkpoint
 

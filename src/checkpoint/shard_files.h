@@ -13,7 +13,7 @@
 
 namespace millrace {
 
-// May be used from several threads. Failures are StorageErrors that name the file.
+// Thread-safe. Failures are StorageErrors that name the file.
 class ShardFiles {
  public:
   ShardFiles(std::filesystem::path folder, std::map<std::string, CheckpointFile> expected);

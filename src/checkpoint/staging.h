@@ -1,4 +1,4 @@
-// Host copies of tensors, so that training goes on while they are written.
+// Host copies of tensors, so that training continues while they are written.
 #pragma once
 
 #include <cstdint>
@@ -12,12 +12,12 @@ namespace millrace {
 
 class HostStaging {
  public:
-  // Copies the data of all pieces that are saved and returns them with the copies, which stay valid until the next
-  // call. The memory is kept and reused, pinned for tensors of a GPU. Data that `keep_in_place` allows, contiguous on
-  // the CPU, is passed on as it is.
+  // Copies the data of all pieces to be saved and returns the pieces with the copies, which stay valid until the next
+  // call. The memory is kept and reused, and pinned for tensors on a GPU. Contiguous CPU data that `keep_in_place`
+  // allows is passed through without a copy.
   std::vector<NamedPiece> copy(const std::vector<NamedPiece>& pieces, bool keep_in_place = false);
 
-  // Takes the memory that copy() of these pieces will need, so that the first copy is as fast as the others.
+  // Allocates the memory that copy() of these pieces will need, so that the first copy is as fast as later ones.
   void reserve(const std::vector<NamedPiece>& pieces);
 
  private:

@@ -1,4 +1,4 @@
-// What the tests of this folder share.
+// Helpers for the tests of this folder.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -17,19 +17,19 @@
 
 namespace millrace::testing {
 
-// fork(), with one thread in the child: OpenMP's others stay behind, and it would wait for them for ever.
+// fork(), with OpenMP limited to one thread in the child: its other threads do not survive, and it would wait for ever.
 inline pid_t fork_child() {
   const pid_t child = ::fork();
   if (child == 0) at::set_num_threads(1);
   return child;
 }
 
-// In memory where there is such a place: these tests sync thousands of files.
+// In memory where possible: these tests sync thousands of files.
 inline std::filesystem::path fast_folder() {
   return ::access("/dev/shm", W_OK) == 0 ? "/dev/shm" : std::filesystem::temp_directory_path();
 }
 
-// A folder of its own that goes when the test ends.
+// A temporary folder that is deleted when the test ends.
 class TemporaryFolder {
  public:
   explicit TemporaryFolder(const std::filesystem::path& parent = fast_folder()) {
@@ -47,7 +47,7 @@ class TemporaryFolder {
   std::filesystem::path path_;
 };
 
-// Weights and moments of odd sizes; every step has other values.
+// Weights and moments of odd sizes; values differ from step to step.
 inline std::vector<NamedTensor> tensors_of_step(int64_t step) {
   const auto base = static_cast<double>(step);
   return {{"model.weight", torch::arange(35, torch::kFloat32).view({5, 7}) + base},
@@ -81,7 +81,7 @@ inline void expect_latest_is(const std::filesystem::path& folder, int64_t step) 
   expect_holds_step(load_checkpoint(folder), step);
 }
 
-// The message of the Thrown that action throws; a failure when it does not.
+// The message of the Thrown that action throws; a test failure if it throws nothing.
 template <typename Thrown>
 std::string message_of(const std::function<void()>& action) {
   try {

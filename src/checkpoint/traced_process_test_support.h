@@ -1,4 +1,4 @@
-// Runs an action in a child process and watches, or ends, it at its system calls that change files. For tests.
+// For tests: runs an action in a child process and observes, or kills it at, system calls that change files.
 #pragma once
 
 #include <signal.h>
@@ -56,7 +56,7 @@ inline std::string read_text(pid_t child, uint64_t address) {
   std::array<char, PATH_MAX> buffer{};
   const iovec local = {buffer.data(), buffer.size() - 1};
   const iovec remote = {reinterpret_cast<void*>(address), buffer.size() - 1};
-  // A read that runs into an unmapped page returns what it got before.
+  // A read that runs into an unmapped page returns the bytes before it.
   return ::process_vm_readv(child, &local, 1, &remote, 1, 0) > 0 ? buffer.data() : "";
 }
 

@@ -1,4 +1,4 @@
-// What the ranks want from a checkpoint against what it holds.
+// Compares the tensors that ranks want from a checkpoint with those that it holds.
 #pragma once
 
 #include <map>
@@ -16,13 +16,13 @@ class WantedTensors {
 
   explicit WantedTensors(const Tensors& held) : held_(held) {}
 
-  // False when the checkpoint does not hold the whole tensor in this shape and dtype; that is noted as a difference.
+  // False if the checkpoint does not hold the whole tensor in this shape and dtype; this is noted as a difference.
   bool add(const NamedPiece& piece);
   // For check() on rank 0.
   std::string to_text() const;
 
   // answers: of all ranks. Throws ModelError, naming `place`, that lists the first few differences and counts the rest;
-  // what no rank wants is one when refuse_surplus.
+  // with refuse_surplus, a tensor that no rank wants is a difference.
   static void check(const std::vector<std::string>& answers, const Tensors& held, bool refuse_surplus,
                     const std::string& place);
 

@@ -11,12 +11,12 @@
 
 namespace millrace {
 
-// Writes a temporary folder beside the final one: every rank its shard, then rank 0 the index of all, each on the disk
-// before the next; reads back what the file system says it has; renames. Whatever fails, even a process, the
-// checkpoints that were there before stay as they were and no step folder is incomplete. pieces: this rank's, on the
-// CPU and contiguous; those of all ranks together must cover each tensor once. state_json: rank 0's counts. All ranks
-// call it with the same topic (see Peers::agree), and all throw StorageError when one fails. Returns the bytes that all
-// wrote.
+// Writes a temporary folder beside the final one: every rank syncs its shard to disk, then rank 0 the index of all
+// shards; reads back file sizes; renames. Whatever fails, even a process, existing checkpoints remain unchanged and no
+// step folder is incomplete. pieces: this rank's, on the CPU and contiguous; together all ranks' pieces must cover each
+// tensor once. state_json: only rank 0's is used. All ranks call it with the same topic (see Peers::agree), and all
+// throw StorageError when one fails. Returns the number of bytes written by
+// all ranks.
 uint64_t write_checkpoint(const std::filesystem::path& folder, int64_t step, const std::vector<NamedPiece>& pieces,
                           const std::string& state_json, Peers& peers, const std::string& topic);
 

@@ -1,4 +1,4 @@
-// All that a run needs to be one of many ranks; alive for the whole run.
+// Everything that a process needs to be one of many ranks; lives as long as the run.
 #pragma once
 
 #include <torch/types.h>
@@ -15,9 +15,9 @@ namespace millrace {
 
 struct CommOptions {
   MeshShape shape;                     // shape.size() must be the number of ranks
-  torch::Device device = torch::kCPU;  // of the tensors that groups move: cpu (Gloo) or cuda:N (NCCL)
+  torch::Device device = torch::kCPU;  // of the tensors in collectives: cpu (Gloo) or cuda:N (NCCL)
   std::string backend = "auto";        // auto, gloo or nccl; auto: nccl for cuda, gloo for cpu
-  double init_timeout = 300;           // seconds until all ranks must be there
+  double init_timeout = 300;           // seconds until all ranks must have connected
   double train_timeout = 100;          // seconds that a rank may be silent, or a collective may take
   std::string fingerprint;  // of the configuration: must be equal on all ranks; short, it is shown when it differs
   std::string version;      // of the program: must be equal on all ranks
@@ -32,10 +32,10 @@ class Communicator {
   Watch& watch() { return *watch_; }
   // One line: "rank 1 of 4 (launch, host a), dp_replicate 1 x dp_shard 4 x tp 1, gloo".
   std::string describe() const;
-  // The normal end, also after a pre-emption: says goodbye; rank 0 waits for the others' goodbye. Collectives are over.
-  // Throws as watch().check() does when a rank was lost meanwhile.
-  // The destructor calls it unless an exception is passing through, in which case the other ranks see this one as lost
-  // (unless watch().announce_failure() has told them why).
+  // The normal end, also after a pre-emption: says goodbye; rank 0 waits for the others' goodbye. No collective may
+  // follow. Throws like watch().check() when a rank was lost meanwhile.
+  // The destructor calls it except while an exception is propagating; then the other ranks see this one as lost, unless
+  // watch().announce_failure() has told them why.
   virtual void leave() {}
 
  protected:
@@ -46,12 +46,12 @@ class Communicator {
   std::unique_ptr<Mesh> mesh_;
 };
 
-// Meets the other ranks. On one rank no socket is opened. Collective over all ranks. Throws PeerLostError naming
+// Connects to the other ranks; a single rank opens no socket. Collective over all ranks. Throws PeerLostError naming
 // missing ranks after init_timeout, ConfigError naming what differs between ranks; all ranks throw the same message.
 std::shared_ptr<Communicator> connect(const World& world, const CommOptions& options);
 
-// Rank `rank` of world_size that are not there: groups move no data (all_gather puts its own shard into place) and
-// record their traffic. Meta tensors are welcome.
+// Rank `rank` of world_size whose other ranks do not exist: groups move no data (all_gather only puts this rank's shard
+// into place) and record their traffic. Accepts meta tensors.
 std::shared_ptr<Communicator> fake(int world_size, int rank, const CommOptions& options);
 
 }  // namespace millrace

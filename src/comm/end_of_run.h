@@ -1,5 +1,5 @@
-// What this process does once the run has failed somewhere: prints one line, lets the main thread leave by itself for
-// Watch::kGraceSeconds, then ends the process.
+// How this process ends once the run has failed somewhere: prints one line, gives the main thread Watch::kGraceSeconds
+// to exit, then ends the process.
 #pragma once
 
 #include <atomic>
@@ -12,9 +12,9 @@ namespace millrace {
 
 class EndOfRun {
  public:
-  // Called once, before the main thread gets its time; makes collectives under way fail. It may block.
+  // Called once, before the grace period of the main thread; makes pending collectives fail. It may block.
   void set_abort(std::function<void()> abort);
-  // The first call counts. also_known_as: what the main thread may itself be about to print about the same failure.
+  // Only the first call counts. also_known_as: the message that the main thread might print about the same failure.
   void begin(const std::string& message, int exit_code, const std::string& also_known_as = "");
   bool begun() const { return begun_.load(std::memory_order_acquire); }
   void check() const;               // throws after begin()

@@ -1,8 +1,8 @@
 // Ranks that communicate, and the collectives between them.
 //
 // All ranks of a group call the same collectives in the same order, from one thread at a time. Every call returns at
-// once; the result is there after Work::wait(). The same inputs on the same number of ranks give the same bits in every
-// run. A group of one rank is the identity and moves nothing.
+// once; the result is available after Work::wait(). The same inputs on the same number of ranks give the same bits in
+// every run. For a group of one rank, collectives are the identity and move nothing.
 #pragma once
 
 #include <torch/types.h>
@@ -16,7 +16,7 @@ namespace millrace {
 
 enum class Reduce { kSum, kMax };
 
-// What a group has moved, per kind of collective.
+// The traffic of a group, per kind of collective.
 enum class Collective { kAllGather, kReduceScatter, kAllReduce, kBroadcast, kBarrier };
 inline constexpr int kCollectives = 5;
 const char* name_of(Collective kind);
@@ -24,8 +24,8 @@ const char* name_of(Collective kind);
 struct TrafficCount {
   int64_t calls = 0;
   int64_t payload_bytes = 0;  // of the whole tensor: `full`, `inout`
-  // What this rank sends, for n ranks on a ring: all_gather and reduce_scatter (n-1)/n of the payload, all_reduce twice
-  // that, broadcast (n-1)/n (the mean over ranks).
+  // Bytes that this rank sends on a ring of n ranks: (n-1)/n of the payload for all_gather and reduce_scatter, twice
+  // that for all_reduce, (n-1)/n for broadcast (the mean over ranks).
   int64_t sent_bytes = 0;
 };
 
@@ -35,14 +35,14 @@ struct Traffic {
   TrafficCount total() const;
 };
 
-// A collective under way. It keeps its tensors alive; a Work that is dropped without wait() is finished by the group.
+// A pending collective. It keeps its tensors alive; the group finishes a Work that is dropped without wait().
 class PendingWork;
 class Work {
  public:
   Work() = default;  // done
   explicit Work(std::shared_ptr<PendingWork> pending) : pending_(std::move(pending)) {}
-  // CPU: returns when the result is there. CUDA: orders the current stream after it. Throws PeerLostError, or what a
-  // failed rank announced, when a rank is gone or the deadline (train_timeout) has passed.
+  // CPU: returns when the result is available. CUDA: orders the current stream after it. Throws PeerLostError, or the
+  // error that a failed rank announced, when a rank is gone or the deadline (train_timeout) has passed.
   void wait();
 
  private:
@@ -77,8 +77,8 @@ class Group {
   Work broadcast(torch::Tensor inout, int root);  // root: rank in this group; any dtype and shape, contiguous
   void barrier();
 
-  // Throws when the run has failed elsewhere. What a GPU's collective left is to be believed only after this: wait()
-  // does not wait for the device, and a collective that was given up ends without an error.
+  // Throws when the run has failed elsewhere. Do not trust the result of a GPU collective before calling this: wait()
+  // does not wait for the device, and an aborted collective ends without an error.
   void check() const;
 
   const Traffic& traffic() const { return traffic_; }

@@ -1,4 +1,4 @@
-// TCP connections that carry short lines of text. Nothing blocks longer than it is told to.
+// TCP connections that carry short lines of text. No call blocks longer than its timeout.
 #pragma once
 
 #include <optional>
@@ -9,7 +9,7 @@ namespace millrace {
 
 class LineSocket {
  public:
-  static constexpr size_t kMaxLine = 1 << 16;  // a peer that sends longer ones is no peer of ours: closed()
+  static constexpr size_t kMaxLine = 1 << 16;  // a peer that sends longer ones is not ours: closed()
 
   explicit LineSocket(int fd) : fd_(fd) {}
   ~LineSocket();

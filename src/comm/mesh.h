@@ -39,7 +39,7 @@ std::vector<int> ranks_on(const MeshShape& shape, int rank, MeshAxis axis);
 
 class Mesh {
  public:
-  // make_transport is called once for each distinct set of more than one rank, in the same order on all ranks of the
+  // make_transport is called once for each distinct set of two or more ranks, in the same order on every rank of the
   // set.
   using MakeTransport =
       std::function<std::shared_ptr<Transport>(const std::vector<int>& ranks, const std::string& name)>;

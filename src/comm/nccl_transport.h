@@ -9,8 +9,8 @@
 
 namespace millrace {
 
-// device: cuda:N of this rank. The program links no CUDA library: what needs them is a module beside it,
-// libmillrace_nccl.so, loaded here. Throws ConfigError when this build has none or it cannot be loaded.
+// device: cuda:N of this rank. The program links no CUDA library: the code that needs them is a module beside it,
+// libmillrace_nccl.so, loaded here. Throws ConfigError when this build lacks the module or it cannot be loaded.
 std::shared_ptr<Transport> make_nccl_transport(const c10::intrusive_ptr<c10d::Store>& store, int rank, int size,
                                                torch::Device device, const std::string& name, double timeout,
                                                FailureHandler on_failure);

@@ -1,4 +1,4 @@
-// Many real processes become a Communicator.
+// Connects the processes of a run into a Communicator.
 #pragma once
 
 #include <memory>

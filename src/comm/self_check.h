@@ -1,4 +1,4 @@
-// Every collective of every group of a mesh against what it must give, computed by each rank alone.
+// Checks every collective of every group of a mesh against the expected result, which each rank computes alone.
 #pragma once
 
 #include <string>
@@ -17,7 +17,7 @@ struct CollectiveCheck {
   bool passed() const { return error <= allowed; }
 };
 
-// The shape that puts the ranks on as many axes as they allow: 8 -> 2 x 2 x 2, 6 -> 2 x 3 x 1, 3 -> 1 x 3 x 1.
+// The shape that spreads the ranks over as many axes as possible: 8 -> 2 x 2 x 2, 6 -> 2 x 3 x 1, 3 -> 1 x 3 x 1.
 MeshShape shape_for_check(int ranks);
 
 // Collective over all ranks; count is the number of elements of one rank's part. All ranks get the same list.

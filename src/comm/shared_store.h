@@ -10,7 +10,7 @@
 
 namespace millrace {
 
-// watch must outlive the store; waits end early when it knows of a failure.
+// watch must outlive the store; waits end early when watch reports a failure.
 std::unique_ptr<Store> make_shared_store(c10::intrusive_ptr<c10d::Store> store, Watch& watch);
 
 }  // namespace millrace

@@ -1,4 +1,4 @@
-// Sums of parts that came from other ranks, on the calling thread alone: it runs beside the training thread's own work.
+// Sums of parts received from other ranks, on the calling thread alone: it runs alongside the training thread's work.
 // All tensors are contiguous, on the CPU and of equal size. `sum` has sum_dtype(the parts' dtype).
 #pragma once
 

@@ -1,4 +1,4 @@
-// What moves the bytes of a group: Gloo, NCCL, or nothing (fake). Groups of the same ranks share one.
+// Moves the bytes of a group: by Gloo, by NCCL, or not at all (fake). Groups of the same ranks share one.
 #pragma once
 
 #include <torch/types.h>
@@ -26,15 +26,15 @@ class Transport {
   virtual std::shared_ptr<PendingWork> all_reduce(torch::Tensor inout, Reduce op) = 0;
   virtual std::shared_ptr<PendingWork> broadcast(torch::Tensor inout, int root) = 0;
   virtual std::shared_ptr<PendingWork> barrier() = 0;
-  // Makes collectives under way fail, where that is possible; called from another thread when the run has failed.
+  // Makes pending collectives fail, where possible; called from another thread when the run has failed.
   virtual void abort() {}
 };
 
-// Throws the right exception for a collective that failed: never returns. Given the collective's name and the library's
-// text.
+// Throws the right exception for a failed collective, given its name and the library's message; never
+// returns.
 using FailureHandler = std::function<void(const std::string& collective, const std::string& what)>;
 
-// all_gather copies this rank's shard into place, nothing else happens; meta tensors are welcome.
+// all_gather copies this rank's shard into place; no other operation does anything. Accepts meta tensors.
 std::shared_ptr<Transport> make_fake_transport(int rank);
 
 }  // namespace millrace

@@ -13,7 +13,7 @@
 
 namespace millrace {
 
-// What rank 0 says when all are there.
+// What rank 0 sends once all ranks have connected.
 struct Go {
   LineSocket socket;
   std::string rank_0_address;
@@ -23,8 +23,8 @@ struct Go {
 };
 
 // Finds rank 0 behind one of the ports (tried in turn until a process of the same job answers), says hello and waits
-// for all ranks. Throws PeerLostError or ConfigError, the same as all other ranks, or that rank 0 is not there after
-// seconds.
+// for all ranks. Throws the same PeerLostError or ConfigError as all other ranks, or a PeerLostError if rank 0 has not
+// answered after seconds.
 Go join(const std::string& host, int first_port, int port_count, const Hello& hello, double seconds);
 
 class WatchClient : public Watch {

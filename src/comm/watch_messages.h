@@ -1,4 +1,4 @@
-// What ranks and rank 0 tell each other on the watch's connections: one JSON object per line.
+// Messages between rank 0 and the other ranks on the watch's connections: one JSON object per line.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -27,7 +27,7 @@ std::string difference(const Hello& rank_0, const Hello& other);
 std::string to_line(const Hello& hello);
 std::optional<Hello> parse_hello(const std::string& line);  // nullopt: not one of ours
 
-// Any other line; what is absent is null. Never throws.
+// Any other line; absent fields are null. Never throws.
 nlohmann::json parse_message(const std::string& line);
 std::string text_of(const nlohmann::json& message, const char* key);
 int64_t number_of(const nlohmann::json& message, const char* key, int64_t otherwise);
@@ -38,10 +38,10 @@ std::string failure_line(const std::string& message, int exit_code, int64_t step
 inline constexpr const char* kGoodbyeLine = R"({"goodbye":true})";
 inline constexpr const char* kWelcomeLine = R"({"welcome":true})";  // the hello has been taken
 inline constexpr const char* kRefusalLine = R"({"refused":true})";  // another job's port
-// All are there: where rank 0 keeps its store, and the address that this rank's Gloo listens on.
+// All ranks have connected: where rank 0 keeps its store, and the address that this rank's Gloo listens on.
 std::string go_line(int store_port, const std::string& address, const std::string& rank_0_host);
 
-// "[rank 3 on host-b, step 17]"; without the step while it is negative.
+// "[rank 3 on host-b, step 17]"; without the step if it is negative.
 std::string rank_label(int rank, const std::string& host, int64_t step);
 
 }  // namespace millrace

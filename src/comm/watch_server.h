@@ -1,5 +1,5 @@
-// Rank 0's half of the watch: gathers the ranks, then listens to their heartbeats and tells every rank what happened to
-// one.
+// Rank 0's half of the watch: gathers the ranks, then listens to their heartbeats and tells every rank of a
+// failure.
 #pragma once
 
 #include <atomic>
@@ -27,7 +27,7 @@ class WatchServer : public Watch {
   WatchServer(Listener listener, Hello rank_0, const Options& options);
   ~WatchServer() override;
 
-  // Waits until all ranks are there and have been told to go; returns the address that rank 0's Gloo listens on.
+  // Waits until all ranks have connected and been told to start; returns the address that rank 0's Gloo listens on.
   // Throws PeerLostError naming the missing ranks, ConfigError naming what differs.
   std::string gather();
   // Waits for the others' goodbye, or until one is lost; at most seconds.
@@ -69,7 +69,7 @@ class WatchServer : public Watch {
   double started_ = 0;
   double give_up_at_ = 0;
   double last_beat_ = 0;
-  std::string problem_;  // the first difference between ranks; told when all have come, or soon
+  std::string problem_;  // the first difference between ranks; reported once all have connected, or soon
   std::atomic<int64_t> step_ = -1;
 
   std::mutex mutex_;

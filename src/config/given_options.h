@@ -1,4 +1,4 @@
-// Which options a file or a command line set, and in which spelling: some mean more than their value.
+// Which options a file or a command line set, and in which spelling: some spellings have an effect of their own.
 #pragma once
 
 #include <map>

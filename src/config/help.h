@@ -1,4 +1,4 @@
-// The schema as text: for a terminal and for the pages about the configuration in docs/.
+// The schema as text: for a terminal and for the configuration pages in docs/.
 #pragma once
 
 #include <string>
@@ -8,12 +8,12 @@
 namespace millrace {
 
 // Every option with type, unit, default and meaning, grouped by section, those of every task first; or one section.
-// Throws ConfigError naming the nearest section when there is no such one.
+// Throws ConfigError naming the nearest section if the section does not exist.
 std::string options_help(TaskKinds tasks, const std::string& section = "");
 
-// As Markdown tables: what every task has, and torchtitan's options that millrace only accepts.
+// As Markdown tables: the options of every task, and torchtitan's options that millrace accepts but ignores.
 std::string options_markdown();
-// The same of what a task adds.
+// The same for the options that a task adds.
 std::string options_markdown(const TaskKind& task);
 
 }  // namespace millrace

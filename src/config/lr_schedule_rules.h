@@ -12,15 +12,15 @@ namespace millrace {
 
 struct LrScheduleRule {
   const char* name;
-  std::vector<const char*> options;  // of [lr_scheduler], besides total_steps, which all have
+  std::vector<const char*> options;  // of [lr_scheduler], besides total_steps, which every schedule has
 };
 
 const std::vector<LrScheduleRule>& lr_schedule_rules();
 
-// Adds a problem for every option that is set but that the chosen schedule does not have, naming those that have it.
+// Adds a problem for every option that is set but not one of the chosen schedule's, naming the schedules that have it.
 void check_lr_schedule(const LrSchedulerConfig& config, Problems& problems);
 
-// The same with what is not set in its place. Throws ConfigError for what check_lr_schedule() finds.
+// A copy in which unset options have their defaults. Throws ConfigError for problems that check_lr_schedule() finds.
 LrSchedulerConfig with_schedule_defaults(LrSchedulerConfig config);
 
 }  // namespace millrace

@@ -1,4 +1,4 @@
-// Numbers as texts and back, independent of the locale and without loss.
+// Conversion between numbers and text, independent of the locale and lossless.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// What is known about one option besides its C++ member: everything that parsing, checking, --help, printing and the
+// Describes one option besides its C++ member: everything that parsing, checking, --help, printing and the
 // documentation need. The structs of a configuration describe themselves with it, once.
 #pragma once
 
@@ -27,7 +27,7 @@ struct OptionInfo {
   double below = std::numeric_limits<double>::infinity();
   bool none_is_empty = false;             // texts only: None means ""
   std::vector<const char*> aliases = {};  // other accepted spellings, as "section.key"
-  const char* torchtitan_default = "";    // said in the documentation where ours differs
+  const char* torchtitan_default = "";    // documented where ours differs
 };
 
 // One value of an enum as it is written in a file. An enum can be an option's member when choices_of(E) is declared
@@ -84,7 +84,7 @@ struct OptionSection {
   std::vector<Option> options;
 };
 
-// Collects what describe() says. Structs may share a section: the second adds its options to those of the first.
+// Collects the options from describe(). Structs may share a section: the second adds its options to the first's.
 class OptionCollector {
  public:
   template <typename Section>

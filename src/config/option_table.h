@@ -1,4 +1,4 @@
-// A RunConfig's options as a list: what describe() says, with a pointer to the member.
+// A RunConfig's options as a list: each description with a pointer to the member.
 #pragma once
 
 #include <string>
@@ -15,14 +15,14 @@ std::vector<OptionSection> option_sections(RunConfig& config);
 
 // "whole number", "number", "text", "true or false", "list of texts", ...
 std::string type_name(const Option& option);
-// "at least 0 and below 1", "one of a, b"; "" when everything of the type is allowed.
+// "at least 0 and below 1", "one of a, b"; "" when every value of the type is allowed.
 std::string allowed_values(const Option& option);
 // The value as TOML; "None" for None.
 std::string value_text(const Option& option);
 
 // Checks type and range and assigns. Returns "" or what was wrong, `expected ..., got ...`.
 std::string assign(const Option& option, const TomlValue& value);
-// What a text on the command line means for an option of this type. Throws ConfigError for a broken list.
+// Parses a command-line text as a value of this option's type. Throws ConfigError for a malformed list.
 TomlValue value_from_text(const Option& option, const std::string& text, const std::string& place);
 
 }  // namespace millrace

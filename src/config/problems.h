@@ -1,4 +1,4 @@
-// Collects everything that is wrong with a configuration, so that the user sees all of it at once.
+// Collects all problems of a configuration, so that the user sees them at once.
 #pragma once
 
 #include <string>

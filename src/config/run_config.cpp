@@ -36,16 +36,16 @@ void check_profiling(const ProfilingConfig& profiling, Problems& problems) {
 void RunConfig::describe(OptionCollector& visit) {
   visit.section("job", "the run as a whole", job);
   visit.section("training", "data and steps", training);
-  visit.section("optimizer", "the update", optimizer);
+  visit.section("optimizer", "the update rule and its options", optimizer);
   visit.section("lr_scheduler", "the learning rate through the run", lr_scheduler);
   visit.section("validation", "the validation loss ([eval] of the MLPerf files is the same section)", validation);
   visit.section("checkpoint", "saving and resuming", checkpoint);
-  visit.section("activation_checkpoint", "less memory for more computing", activation_checkpoint);
+  visit.section("activation_checkpoint", "less memory for more computation", activation_checkpoint);
   visit.section("parallelism", "how the run is spread over ranks", parallelism);
   visit.section("comm", "how ranks find and watch each other", comm);
   visit.section("metrics", "what is logged", metrics);
   visit.section("profiling", "traces of single steps", profiling);
-  visit.section("report", "the page that sums the run up", report);
+  visit.section("report", "the page that summarises the run", report);
 }
 
 void RunConfig::check(Problems& problems) const {

@@ -49,13 +49,13 @@ struct RunConfig {
   // visit.section(name, meaning, struct) for each section, in the order of the documentation. A task describes its own
   // after these.
   virtual void describe(OptionCollector& visit);
-  // Adds what does not fit together; each option on its own was checked when it was read.
+  // Adds options that contradict each other; each single option was checked when it was read.
   virtual void check(Problems& problems) const;
-  // Adds what keeps a configuration from being trained although it may be read and shown: no data, for example.
+  // Adds problems that prevent training, but not reading or showing the configuration: no data, for example.
   virtual void check_trainable(Problems& problems) const;
-  // torchtitan's options that have no effect here, with what to say about each.
+  // torchtitan's options that have no effect here, with the answer to each.
   virtual std::vector<ForeignOption> foreign_options() const { return general_foreign_options(); }
-  // Sets what follows from which options were given, after all of them were read.
+  // Derives settings from which options were given, after all of them were read.
   virtual void apply(const GivenOptions&) {}
 
   bool operator==(const RunConfig&) const = default;
@@ -80,14 +80,14 @@ struct MeshDegrees {
 // Throws ConfigError when the degrees do not divide the ranks.
 MeshDegrees mesh_degrees(const RunConfig& config, int64_t world_size);
 
-// For looking at a run's result on other ranks than its own: where its degrees do not divide them, all share the
-// weights.
+// For using a run's result on a different number of ranks: if its degrees do not divide that number, all ranks share
+// one copy of the weights.
 void fit_mesh(RunConfig& config, int64_t world_size);
 
-// The checks that need the number of ranks; load_run_config has done the others. Throws ConfigError.
+// The checks that need the number of ranks; load_run_config does the others. Throws ConfigError.
 void check_ranks(const RunConfig& config, int64_t world_size);
 
-// Throws ConfigError with what check_trainable() of the configuration finds; call before training.
+// Throws ConfigError with the problems that check_trainable() finds; call before training.
 void require_trainable(const RunConfig& config);
 
 // The whole configuration as TOML; load_run_config gives it back unchanged.

@@ -1,4 +1,4 @@
-// Finding what a written name means, and what was probably meant when it means nothing.
+// Resolves the name of an option as written, or suggests the name that was probably meant.
 #pragma once
 
 #include <optional>
@@ -11,7 +11,7 @@
 
 namespace millrace {
 
-// What "section.key" names: an option of ours (possibly by an alias), or one of torchtitan's without effect here.
+// What "section.key" names: one of our options (possibly by an alias), or one of torchtitan's without effect here.
 struct OptionTarget {
   const Option* option = nullptr;
   const ForeignOption* foreign = nullptr;
@@ -20,7 +20,7 @@ struct OptionTarget {
 
   bool is_known() const { return option != nullptr || foreign != nullptr; }
   bool is_flag() const;
-  // On a command line without a value: flags, and torchtitan's options of which we know neither name nor type.
+  // Needs no value on a command line: flags, and torchtitan's options whose name and type we do not know.
   bool may_stand_alone() const;
 };
 
@@ -36,7 +36,7 @@ class Schema {
   OptionTarget find(std::string_view name, bool allow_negation = false) const;
   bool has_section(std::string_view section) const;
 
-  // The known options that name is most like, with " or " between several and prefix before each; "" when there is
+  // The known options nearest to name, with " or " between several and prefix before each; "" when there is
   // none.
   std::string suggest_option(std::string_view name, const std::string& prefix = "") const;
   std::string suggest_section(std::string_view section) const;
@@ -48,7 +48,7 @@ class Schema {
   std::vector<std::string> full_names_;     // every accepted spelling
 };
 
-// Lower layers of a name: "section", "key" (which may hold further dots). key is empty when there is no dot.
+// The two parts of a name: "section", "key" (which may hold further dots). key is empty when there is no dot.
 struct SplitName {
   std::string section, key;
 };

@@ -1,4 +1,4 @@
-// A number of steps that may also be written as a part of all of them: 200, 0.1 or "10%".
+// A number of steps that may also be written as a fraction of all steps: 200, 0.1 or "10%".
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,7 @@ namespace millrace {
 
 struct StepsOrPart {
   int64_t steps = 0;
-  double part = 0;  // above 0: counts in place of steps
+  double part = 0;  // above 0: used instead of steps
 
   bool is_part() const { return part > 0; }
   // Rounded down, as sd-scripts does.

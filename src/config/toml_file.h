@@ -1,4 +1,4 @@
-// Reading TOML into plain values with their places; toml++ stays behind this header.
+// Reads TOML into plain values with their positions; hides toml++.
 #pragma once
 
 #include <cstdint>
@@ -43,15 +43,15 @@ struct TomlSection {
   std::vector<TomlEntry> entries;
 };
 
-// Sections and entries in the order of the file. Throws ConfigError: a missing or unreadable file, more than 1 MiB, or
-// broken TOML, with the line that is broken.
+// Sections and entries in the order of the file. Throws ConfigError for a missing or unreadable file, more than 1 MiB,
+// or invalid TOML, with its line.
 std::vector<TomlSection> read_toml_file(const std::filesystem::path& path);
 std::vector<TomlSection> parse_toml(std::string_view content, const std::string& file_name);
 
 // One value written as in TOML, such as `["a", "b"]`. Throws ConfigError naming place.
 TomlValue parse_toml_value(std::string_view text, const std::string& place);
 
-// The value as TOML; "None" for None, what it is for a kind that no option has.
+// The value as TOML; "None" for None, a description for a kind that no option has.
 std::string toml_text(const TomlValue& value);
 
 // text as a TOML string, with quotes.

@@ -1,4 +1,4 @@
-// Counts samples that cannot be used, keeps the names of the first, and stops the run when there are too many.
+// Counts unusable samples, keeps the names of the first few, and stops the run when there are too many.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@ namespace millrace {
 
 struct BadSampleLimit {
   double max_fraction = 0.01;  // of the samples seen
-  int64_t min_seen = 100;      // not judged before so many samples, or the end of an epoch
+  int64_t min_seen = 100;      // not checked before this many samples or the end of an epoch
   int64_t max_named = 20;      // bad samples whose names are kept
 };
 
@@ -19,7 +19,7 @@ struct BadSample {
 };
 
 struct BadSampleReport {
-  int64_t seen = 0;       // samples read, the ones below included
+  int64_t seen = 0;       // samples read, including the ones below
   int64_t bad = 0;        // damaged, or without picture or caption: skipped
   int64_t small = 0;      // below the wanted size: skipped, not bad
   int64_t truncated = 0;  // cut short but used
@@ -32,9 +32,9 @@ class BadSampleCounter {
 
   void add_usable();
   void add_small();
-  // Both throw DataError above the limit.
+  // Both throw DataError when the limit is exceeded.
   void add_bad(const std::string& name, const std::string& problem);
-  // A sample counted as usable that turned out not to be, once its picture was decoded.
+  // A sample that was counted as usable and then failed to decode.
   void turn_bad(const std::string& name, const std::string& problem);
   void add_truncated() { ++report_.truncated; }
   // Throws DataError above the limit, and when the epoch had nothing usable.
@@ -42,7 +42,7 @@ class BadSampleCounter {
 
   const BadSampleReport& report() const { return report_; }
   int64_t usable_in_epoch() const { return usable_in_epoch_; }
-  // For going on from a saved position; names are not saved.
+  // For resuming from a saved position; names are not saved.
   void restore(const BadSampleReport& counts, int64_t usable_in_epoch);
 
  private:

@@ -1,4 +1,4 @@
-// Memory of batches, used again: fresh pages cost as much as decoding a small picture.
+// Reuses the memory of batches: touching fresh pages costs as much as decoding a small picture.
 #pragma once
 
 #include <torch/types.h>
@@ -12,12 +12,12 @@ namespace millrace {
 
 class BatchBuffers {
  public:
-  // Unused buffers kept; more are given back to the system.
+  // How many unused buffers are kept; others are freed.
   explicit BatchBuffers(size_t max_kept) : free_(std::make_shared<FreeList>(max_kept)) {}
   BatchBuffers(BatchBuffers&&) = default;  // a copy would share the memory, and sizes would mix
 
-  // An uninitialised tensor whose memory returns here when the last tensor that shares it goes, on any thread,
-  // also after this object has gone. All tensors of one BatchBuffers should have one size and dtype.
+  // An uninitialised tensor whose memory returns here when the last tensor that shares it is destroyed, on any thread,
+  // even after this object is gone. All tensors of one BatchBuffers should have the same size and dtype.
   torch::Tensor make(at::IntArrayRef sizes, torch::Dtype dtype = torch::kFloat32);
 
  private:

@@ -9,8 +9,8 @@
 
 namespace millrace {
 
-// Of path, or of the kind's usual place where path is empty. key: of the path's option, for messages. Throws
-// ConfigError where there is neither, DataError where nothing is there.
+// The files at path or, if path is empty, at the kind's default path. key: name of the path's option, for messages.
+// Throws ConfigError if there is neither, DataError if nothing is found.
 std::vector<ShardFile> list_dataset(const DatasetKind& kind, const std::string& path, const std::string& key);
 
 }  // namespace millrace

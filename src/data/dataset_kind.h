@@ -9,17 +9,17 @@ namespace millrace {
 
 struct DatasetKind {
   const char* name;
-  bool is_encoded;                 // samples were encoded beforehand
+  bool is_encoded;                 // samples are already encoded
   bool needs_timesteps;            // every sample carries its validation timestep
-  int64_t subset_size;             // only so many of its samples; 0: all
-  const char* default_path;        // where the reference expects it; "": nowhere, a path must be given
-  bool is_synthetic = false;       // needs no files at all
-  bool is_for_validation = false;  // and not for training
+  int64_t subset_size;             // use only the first samples, this many; 0: all
+  const char* default_path;        // where the reference expects it; "": a path must be given
+  bool is_synthetic = false;       // needs no files
+  bool is_for_validation = false;  // not for training
 };
 
 // Throws ConfigError for an unknown name.
 const DatasetKind& find_dataset_kind(const std::string& name);
-// The names that training.dataset may have; those of validation.dataset, which may also be empty.
+// The values allowed for training.dataset, and for validation.dataset (where empty is allowed too).
 std::vector<const char*> training_dataset_names();
 std::vector<const char*> validation_dataset_names();
 

@@ -1,5 +1,5 @@
-// The data set "dummy" of torchtitan's MLPerf branch: 128 pictures of noise, all of "A photo of a cat"; for trying out
-// a configuration where there is no data.
+// The data set "dummy" of torchtitan's MLPerf branch: 128 pictures of noise, all captioned "A photo of a cat"; for
+// trying out a configuration without data.
 #pragma once
 
 #include "data/sample_decoder.h"

@@ -1,4 +1,4 @@
-// Brace ranges and lists, as a shell writes them.
+// Brace ranges and lists, in shell syntax.
 #pragma once
 
 #include <string>
@@ -7,7 +7,7 @@
 namespace millrace {
 
 // "a-{00..02}-{x,y}" -> six texts. Ranges keep leading zeros. Throws DataError for an invalid range or for more
-// than a million texts.
+// than a million results.
 std::vector<std::string> expand_braces(const std::string& pattern);
 
 }  // namespace millrace

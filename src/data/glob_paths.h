@@ -1,4 +1,4 @@
-// What a shell would make of a pattern.
+// Expands a pattern as a shell would.
 #pragma once
 
 #include <filesystem>
@@ -9,9 +9,9 @@
 
 namespace millrace {
 
-// The paths that match (*, ?, [..], a leading ~; ** for any number of folders, none included), sorted; none is no
-// error. Names that begin with a dot match only where the pattern says so, and ** enters no such folder. passed_over
-// gains what could not be looked into.
+// The paths that match (*, ?, [..], a leading ~; ** for any number of folders, none included), sorted; may be
+// empty. Names that begin with a dot match only an explicit dot in the pattern, and ** enters no such folder. Adds
+// entries that cannot be read to passed_over.
 std::vector<std::filesystem::path> glob_paths(const std::string& pattern, PassedOver& passed_over);
 
 }  // namespace millrace

@@ -20,10 +20,10 @@ class HfShard : public SampleShard {
   size_t size() const override;
   int64_t num_rows() const { return file_.num_rows(); }
   std::string key(size_t sample) const override;
-  // A key that cannot be read, is empty or not UTF-8; a picture that is not in the file but named by its path.
+  // Bad: a key that is unreadable, empty or not UTF-8; a picture given by path instead of by content.
   std::string problem(size_t sample) const override;
-  // Of the key, which is unique in the whole data set; so that a sample keeps its noise when it is encoded beforehand.
-  // Without keys, of the file's name and the row.
+  // Derived from the key, which is unique in the data set, so that a sample keeps its noise when it is pre-encoded.
+  // Without keys, derived from the file's name and the row.
   uint64_t sample_id(size_t sample) const override;
   std::optional<uint64_t> field_size(size_t sample, SampleField field) const override;
   std::span<const std::byte> view(size_t sample, SampleField field, uint64_t max_bytes, uint64_t cap,
@@ -35,7 +35,7 @@ class HfShard : public SampleShard {
   std::optional<std::span<const std::byte>> cell(size_t sample, SampleField field) const;
 
   ArrowFile file_;
-  std::array<std::vector<int>, kNumSampleFields> columns_;  // the first that is not null in a row is taken
+  std::array<std::vector<int>, kNumSampleFields> columns_;  // the first one that is not null in a row is used
   int key_column_, timestep_column_;
 };
 

@@ -1,4 +1,4 @@
-// The position of a loader as JSON text: the state of the sample order and of the counts, and what they belong to.
+// The position of a loader as JSON text: the state of the sample order and of the counts, and the data set's identity.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 namespace millrace {
 
-// What decides the order of samples; a position is good for no other.
+// Everything that decides the order of samples; a position is valid only for the identity it was saved with.
 struct OrderIdentity {
   uint64_t data_set = 0;  // fingerprint of the shards
   uint64_t num_shards = 0;
@@ -25,7 +25,7 @@ struct LoaderPosition {
 };
 
 std::string write_position(const LoaderPosition& position, const OrderIdentity& identity);
-// Throws DataError for text that is no position, or one of another identity, naming what differs.
+// Throws DataError for text that is not a position or belongs to another identity, naming the difference.
 LoaderPosition read_position(const std::string& text, const OrderIdentity& identity);
 
 }  // namespace millrace

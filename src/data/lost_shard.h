@@ -1,4 +1,4 @@
-// A file that is named like a shard but is not one: one sample that stands for damage, so that it is counted.
+// A file that is named like a shard but is not one: a single damaged sample stands for it, so that it is counted.
 #pragma once
 
 #include "base/error.h"

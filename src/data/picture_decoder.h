@@ -8,9 +8,9 @@ namespace millrace {
 
 struct PictureDecoderOptions {
   SquareTransform transform;
-  bool skip_small = true;  // pictures with a side below transform.size; false: they are scaled up
+  bool skip_small = true;  // skip pictures with a side below transform.size; false: scale them up
   TimestepUse timesteps = TimestepUse::kUnused;
-  uint64_t seed = 0;  // of the place of a random crop
+  uint64_t seed = 0;  // for the position of the random crop
 };
 
 class PictureDecoder : public SampleDecoder {
@@ -18,7 +18,7 @@ class PictureDecoder : public SampleDecoder {
   explicit PictureDecoder(const PictureDecoderOptions& options);
 
   const std::vector<BatchField>& fields() const override { return fields_; }
-  // Reads the caption and as much of the picture as tells its size.
+  // Reads the caption and enough of the picture to know its size.
   CheckedSample check(const SampleShard& shard, size_t sample) const override;
   DecodeOutcome decode(const SampleShard& shard, size_t sample, uint32_t epoch,
                        std::span<void* const> out) const override;

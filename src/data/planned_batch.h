@@ -1,4 +1,4 @@
-// A batch on its way: rows that are being decoded, and what happened to the samples between them.
+// A batch in preparation: rows being decoded, and the events of the samples between them.
 #pragma once
 
 #include <torch/types.h>
@@ -24,7 +24,7 @@ struct PlannedRow {
   std::future<DecodeOutcome> decoded;  // of this rank's rows only
 };
 
-// One step of the sample order, in the order in which they are counted.
+// One step of the sample order, in the order of counting.
 struct PlannedEvent {
   enum class Kind { kUsable, kSmall, kBad, kEpochEnd };
   Kind kind;
@@ -42,11 +42,11 @@ struct PlannedBatch {
   size_t counted_rows = 0;
   std::vector<size_t> failed;  // counted own rows that could not be decoded
   bool complete = false;
-  bool last = false;           // the epochs asked for end with it
-  std::exception_ptr failure;  // what reading the next sample's shard threw
+  bool last = false;           // the requested epochs end with it
+  std::exception_ptr failure;  // thrown while reading the next sample's shard
 
   bool owns(size_t row) const { return row >= own_begin && row < own_end; }
-  // Where a row's part of each field is.
+  // Pointers to a row's part of each field.
   std::vector<void*> places(size_t row) const {
     std::vector<void*> places;
     for (const torch::Tensor& field : fields) {

@@ -1,4 +1,4 @@
-// A number that says which samples a step trained on, whatever their order and their split over ranks and batches.
+// A number that identifies the samples a step trained on, whatever their order and their split over ranks and batches.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@
 namespace millrace {
 
 // The sum of a 32-bit hash of each (epoch, sample id). Digests of parts add up; sums of up to two million samples stay
-// below 2^53, so that they pass through JSON and fp64 unharmed.
+// below 2^53, so that JSON and fp64 hold them exactly.
 inline uint64_t sample_digest(const std::vector<uint32_t>& epochs, const std::vector<uint64_t>& sample_ids) {
   MILLRACE_CHECK(epochs.size() == sample_ids.size());
   uint64_t sum = 0;

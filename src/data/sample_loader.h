@@ -19,18 +19,18 @@ namespace millrace {
 
 struct SampleLoaderOptions {
   std::vector<ShardFile> shards;  // see list_shards()
-  int64_t subset_size = 0;        // only the first so many samples of the shards, as they lie; 0: all
+  int64_t subset_size = 0;        // use only the first samples in shard order, this many; 0: all
   int64_t batch_size = 8;         // samples per batch over all ranks
   int rank = 0;                   // this rank's rows of a batch are [rank * batch_size / world_size, (rank + 1) * ...)
   int world_size = 1;
 
   uint64_t seed = 0;
   bool shuffle = true;                 // shards, and samples within a buffer
-  int64_t shuffle_buffer_size = 1000;  // samples that are drawn from; holds no samples, only where they are
-  int64_t epochs = 0;                  // 0: without end, and batches straddle epochs; else the last batch may be short
+  int64_t shuffle_buffer_size = 1000;  // samples to draw from; the buffer holds their positions, not the samples
+  int64_t epochs = 0;                  // 0: endless, and batches straddle epochs; else the last batch may be short
 
   BadSampleLimit bad_samples;  // how many may be skipped before the run stops
-  // What is lost behind the end of a file that was cut short counts as one bad sample; false: it is an error.
+  // true: everything lost at the end of a truncated file counts as one bad sample; false: it is an error.
   bool allow_damaged_shards = true;
 
   int num_workers = 0;       // threads that decode; 0: one per CPU core, at most 8
@@ -39,31 +39,31 @@ struct SampleLoaderOptions {
 
 struct SampleBatch {
   std::vector<torch::Tensor> fields;  // as the decoder says, with B = this rank's rows as dimension 0
-  std::vector<std::string> captions;  // [B] where the decoder reads them
+  std::vector<std::string> captions;  // [B] if the decoder reads them
   std::vector<std::string> keys;      // [B] the samples' names in their shards
   std::vector<uint64_t> sample_ids;   // [B] the same on every rank and in every epoch
   std::vector<int64_t> timesteps;     // [B] of validation; -1: none
   std::vector<uint32_t> epochs;       // [B]
-  std::vector<int64_t> rows;          // [B] where the sample stands in the batch over all ranks, from 0
+  std::vector<int64_t> rows;          // [B] the sample's row in the batch over all ranks, from 0
   int64_t global_rows = 0;            // rows over all ranks; less than batch_size only at the end of the last epoch
-  bool end_of_data = false;           // there is no batch: the epochs asked for are over
+  bool end_of_data = false;           // there is no batch: the requested epochs are over
 };
 
 class SampleLoader {
  public:
-  // Throws DataError when a shard that it has to look into cannot be read.
+  // Throws DataError when a shard that it has to inspect cannot be read.
   SampleLoader(SampleLoaderOptions options, std::unique_ptr<const SampleDecoder> decoder);
   ~SampleLoader();
 
   // The next batch. Throws DataError when too many samples are bad or an epoch holds nothing usable.
   SampleBatch next();
 
-  // JSON: where the batch that next() returned last ends. Batch size and number of ranks may differ at restore().
+  // JSON: the position after the batch that next() returned last. Batch size and ranks may differ at restore().
   std::string position() const;
   // Throws DataError when the position belongs to another data set, seed or shuffle buffer.
   void restore(const std::string& position);
 
-  // Of the samples up to the batch that next() returned last.
+  // Covers the samples up to the batch that next() returned last.
   BadSampleReport bad_samples() const;
 
  private:

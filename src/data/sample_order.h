@@ -1,8 +1,8 @@
-// The order in which samples come: a function of (seed, epoch) and of how many samples each shard has.
+// The order of samples: a function of (seed, epoch) and of how many samples each shard has.
 //
 // In each epoch the shards are shuffled and read one after the other; samples pass through a buffer from which they are
-// drawn at random. The buffer holds references, not pictures, so that its state is small, can be saved, and going on
-// from it needs no samples to be read again.
+// drawn at random. The buffer holds references, not pictures, so that its state is small and can be saved, and
+// resuming from it rereads no samples.
 #pragma once
 
 #include <cstdint>
@@ -31,13 +31,13 @@ class SampleOrder {
  public:
   using SampleCount = std::function<int64_t(size_t shard)>;
 
-  // Without shuffle the samples come as they lie. sample_count is asked when a shard is entered.
+  // Without shuffle the samples come in shard order. sample_count is called when a shard is entered.
   SampleOrder(size_t num_shards, SampleCount sample_count, uint64_t seed, bool shuffle, size_t buffer_size);
 
   // nullopt: the epoch is over; the next call starts the next one.
   std::optional<SampleRef> next();
   uint32_t epoch() const { return state_.epoch; }
-  // The shard that will be entered next in this epoch, to be read ahead.
+  // The shard that will be entered next in this epoch, for reading ahead.
   std::optional<size_t> upcoming_shard() const;
 
   const OrderState& state() const { return state_; }

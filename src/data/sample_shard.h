@@ -1,7 +1,7 @@
-// One file of a data set: samples that stand one after the other, each with some of the fields below.
+// One file of a data set: a sequence of samples, each with some of the fields below.
 //
-// The order of the samples, their shuffling and the position in it need no more than this of a file; what a sample's
-// fields mean is a SampleDecoder's business.
+// Sample order, shuffling and position need nothing else of a file; a SampleDecoder interprets a sample's
+// fields.
 #pragma once
 
 #include <cstddef>
@@ -34,24 +34,24 @@ class SampleShard {
   virtual uint64_t sample_id(size_t sample) const = 0;
   // "folder/shard-000.tar: key", for messages: printable().
   std::string describe(size_t sample) const;
-  // What makes a sample unusable whatever its fields hold, as "expected X, got Y"; empty: nothing.
+  // Why a sample is unusable whatever its fields hold, as "expected X, got Y"; empty: it is usable.
   virtual std::string problem(size_t) const { return {}; }
 
-  // A file whose tail is damaged ends with one more sample that stands for what is lost, so that it is counted.
+  // A file whose tail is damaged ends with one extra sample that stands for the lost part, so that it is counted.
   const std::string& damage() const { return damage_; }  // empty: the file is whole
   bool is_damage(size_t sample) const { return !damage_.empty() && sample + 1 == size(); }
   // "[file] expected a whole file, got X"
   virtual std::string damage_message() const;
-  // Throws DataError for the sample that stands for damage and for one with a problem.
+  // Throws DataError for a sample with a problem and for the one that stands for damage.
   void check_usable(size_t sample) const;
 
   // Bytes of a field; nullopt: the sample has none.
   virtual std::optional<uint64_t> field_size(size_t sample, SampleField field) const = 0;
-  // The first max_bytes of a field that the sample has; valid while the shard lives and scratch is not changed. Throws
-  // DataError when it cannot be read or is larger than cap. Safe to call from several threads.
+  // The first max_bytes of an existing field; valid while the shard lives and scratch is unchanged. Throws DataError
+  // when the field cannot be read or is larger than cap. Thread-safe.
   virtual std::span<const std::byte> view(size_t sample, SampleField field, uint64_t max_bytes, uint64_t cap,
                                           std::string& scratch) const = 0;
-  // The sample's validation timestep, as `prepare coco` numbers them; nullopt: it has none. Throws DataError when it
+  // The sample's validation timestep, numbered as by `prepare coco`; nullopt: it has none. Throws DataError when it
   // cannot be read.
   virtual std::optional<int64_t> timestep(size_t sample) const = 0;
 
@@ -64,12 +64,12 @@ class SampleShard {
   std::string damage_;
 };
 
-// Opens a file and reads where its samples lie. Throws DataError when it is not what its kind says, unless the list
-// says so already: then it is a shard of which all is lost, one sample that stands for damage.
+// Opens a file and finds its samples. Throws DataError when the file is not of its kind, unless the list already notes
+// a problem: then returns a shard that is lost entirely, with one sample that stands for damage.
 std::shared_ptr<const SampleShard> open_shard(const ShardFile& file);
 
-// Looks at the beginning of a file: what is wrong with one that is not a shard, or damaged before its first sample, as
-// "expected X, got Y"; empty: nothing.
+// Inspects the beginning of a file. Returns the problem of a file that is not a shard or is damaged before its first
+// sample, as "expected X, got Y"; empty: none.
 std::string find_lost(const ShardFile& file);
 
 }  // namespace millrace

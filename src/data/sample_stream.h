@@ -1,4 +1,4 @@
-// The samples in order, each being checked by the pool while those before it are used.
+// The samples in order; the pool checks samples ahead while earlier ones are used.
 #pragma once
 
 #include <atomic>
@@ -28,18 +28,18 @@ struct StreamItem {
 
 class SampleStream {
  public:
-  // ahead: samples kept in flight. epochs: 0 for no end. The pool, the cache and the decoder must outlive the stream's
-  // tasks.
+  // ahead: samples kept in flight. epochs: 0 for no limit. The pool, the cache and the decoder must outlive the
+  // stream's tasks.
   SampleStream(SampleOrder order, ShardCache& cache, ThreadPool& pool, const SampleDecoder& decoder, int64_t epochs,
                size_t ahead);
 
-  // The next item's check is done (or it needs none): pop() will not wait.
+  // The next item's check is done (or it needs none): the caller will not wait for it.
   bool ready();
-  // After kEnd or kFailure: the same again. Waiting for the check is the caller's business.
+  // After kEnd or kFailure: the same again. Waiting for the check is up to the caller.
   StreamItem pop();
-  // Forgets what is in flight, after waiting for it, and goes on from state.
+  // Waits for the items in flight, discards them and continues from state.
   void restore(OrderState state);
-  // Tasks that have not started do nothing from now on.
+  // From now on, tasks that have not started do nothing.
   void cancel() { cancelled_ = true; }
 
  private:

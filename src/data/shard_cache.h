@@ -1,4 +1,4 @@
-// Opened shards, kept while they are likely to be needed again. Safe to use from several threads.
+// Opened shards, kept while they are likely to be needed again. Thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -16,12 +16,12 @@ namespace millrace {
 
 class ShardCache {
  public:
-  // Keeps at least one; beyond max_shards (open files) or max_samples (memory, about 150 bytes each) the one not
-  // used for longest goes.
+  // Keeps at least one; beyond max_shards (open files) or max_samples (memory, about 150 bytes each) it closes the
+  // least recently used one.
   explicit ShardCache(std::vector<ShardFile> shards, size_t max_shards = 128, int64_t max_samples = 2'000'000);
 
   const std::vector<ShardFile>& shards() const { return shards_; }
-  // Throws what reading the headers threw. Concurrent callers wait for the first.
+  // Rethrows errors from reading the headers. Concurrent callers wait for the first.
   std::shared_ptr<const SampleShard> get(size_t shard);
   // Remembered even after the shard has been closed.
   int64_t sample_count(size_t shard);

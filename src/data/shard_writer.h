@@ -1,4 +1,4 @@
-// Writes WebDataset shards: tar files in which the members KEY.EXT of one sample stand together.
+// Writes WebDataset shards: tar files in which the members KEY.EXT of one sample are adjacent.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +14,8 @@ namespace millrace {
 
 class ShardWriter {
  public:
-  // Shards are named PREFIX-000000.tar and so on; each has its name only once it is complete. The same samples give the
-  // same bytes.
+  // Shards are named PREFIX-000000.tar and so on; each gets its name only once it is complete. The same samples give
+  // the same bytes.
   ShardWriter(std::filesystem::path folder, std::string prefix, int64_t samples_per_shard);
 
   // members: extension and content.

@@ -1,4 +1,4 @@
-// Where the members of a tar file lie, found by reading its headers and none of its content.
+// The positions of the members of a tar file, found by reading its headers and none of its content.
 //
 // Reads POSIX ustar, pax (path and size) and GNU long names. Streaming through libarchive would read every byte; with
 // an index a sample is one pread, in any order, from any thread.
@@ -11,7 +11,7 @@
 
 namespace millrace {
 
-// What a member is. Only the content of plain files can be read; folders are left out of an index.
+// The type of a member. Only plain files have readable content; folders are left out of an index.
 enum class TarMemberKind : uint8_t {
   kFile,
   kHardLink,
@@ -34,14 +34,14 @@ struct TarMember {
 
 struct TarIndex {
   std::vector<TarMember> members;  // in order
-  std::string damage;              // not empty: reading stopped early, and why
+  std::string damage;              // not empty: why reading stopped early
 };
 
-constexpr size_t kMaxTarMembers = 16'000'000;  // about 1.5 GB of index: a tar of nothing but empty files stops here
+constexpr size_t kMaxTarMembers = 16'000'000;  // about 1.5 GB of index: a limit for a tar of nothing but empty files
 
-// descriptor: the open file. Stops after max_members, however many there are. Throws DataError when the file is no tar
-// file from its first header on, saying what it looks like. What follows the end mark of an archive is damage: the
-// members of a second archive behind the first are not read, as in webdataset and `datasets`, but not lost in silence.
+// descriptor: the open file. Stops after max_members. Throws DataError when already the first header is not that of a
+// tar file, naming the format that it looks like. Data behind the end mark of an archive is damage: members of a second
+// archive are not read, as in webdataset and `datasets`, but reported.
 TarIndex index_tar(int descriptor, const std::filesystem::path& path, size_t max_members = kMaxTarMembers);
 
 }  // namespace millrace

@@ -1,4 +1,4 @@
-// Which members of a tar file are a sample together: as webdataset and `datasets` do it, neighbours with the same key.
+// Groups members of a tar file into samples as webdataset and `datasets` do: neighbours with the same key.
 #pragma once
 
 #include <string>
@@ -11,23 +11,23 @@ namespace millrace {
 
 struct TarSample {
   struct File {
-    std::string_view extension;  // all that stands behind the first dot of the file's name, as stored
+    std::string_view extension;  // everything after the first dot of the file's name, as stored
     const TarMember* member;
   };
   std::string_view key;  // the path up to that dot
   std::vector<File> files;
-  // Not empty: the sample cannot be used, and why: "expected X, got Y". It may be
-  //   a name that is empty, absolute, not UTF-8, or leads up by "..";
-  //   a link, a sparse file or another member that is no plain file;
-  //   a kind of file (whatever the case of its letters) that comes twice;
-  //   files that lie apart from the others of the same key.
+  // Not empty: why the sample is unusable, as "expected X, got Y". The cause may be
+  //   a name that is empty, absolute, not UTF-8, or contains "..";
+  //   a link, a sparse file or another member that is not a plain file;
+  //   an extension (ignoring case) that occurs twice;
+  //   files separated from the others of the same key.
   std::string problem;
 };
 
-// "a/b.c.txt" -> "a/b", "c.txt". False for what is no member of a sample: hidden files, names without a dot.
+// "a/b.c.txt" -> "a/b", "c.txt". False for files outside any sample: hidden ones, names without a dot.
 bool split_member_name(std::string_view name, std::string_view& key, std::string_view& extension);
 
-// What is returned points into members. is_wanted_name: of a file, without its folders; others are passed over.
+// The result points into members. is_wanted_name: gets a file's name without its folders; other files are skipped.
 std::vector<TarSample> group_tar_samples(const std::vector<TarMember>& members,
                                          bool (*is_wanted_name)(std::string_view name) = nullptr);
 

@@ -1,5 +1,5 @@
-// A WebDataset shard: members of a tar file with the same key that stand together are a sample (tar_samples.h). Wanted
-// are a picture (png, else jpg, jpeg, webp), a caption (txt, else caption), a json, and what an encoded sample has
+// A WebDataset shard: adjacent members of a tar file with the same key are a sample (tar_samples.h). The fields are a
+// picture (png, else jpg, jpeg, webp), a caption (txt, else caption), a json, and those of an encoded sample
 // (t5.bytes, clip.bytes, mean.bytes, logvar.bytes).
 #pragma once
 
@@ -21,22 +21,22 @@ class TarShard : public SampleShard {
     bool exists() const { return offset != 0; }
   };
 
-  // Opens the file and reads its headers. Throws DataError when it is no tar file.
+  // Opens the file and reads its headers. Throws DataError when it is not a tar file.
   explicit TarShard(const ShardFile& file);
-  // What find_lost() says of a tar file; throws what the constructor throws.
+  // find_lost() for a tar file; throws the same errors as the constructor.
   static std::string find_early_damage(const ShardFile& file);
 
   size_t size() const override { return samples_.size(); }
   std::string key(size_t sample) const override { return samples_[sample].key; }
   std::string problem(size_t sample) const override;
-  // Of the file's name and the key: keys may start anew in each file.
+  // Derived from the file's name and the key: keys may repeat between files.
   uint64_t sample_id(size_t sample) const override;
   std::optional<uint64_t> field_size(size_t sample, SampleField field) const override;
   std::span<const std::byte> view(size_t sample, SampleField field, uint64_t max_bytes, uint64_t cap,
                                   std::string& scratch) const override;
-  // Of the json's "timestep".
+  // The json's "timestep".
   std::optional<int64_t> timestep(size_t sample) const override;
-  // Where a field lies; for tests.
+  // The position of a field; for tests.
   const Extent& extent(size_t sample, SampleField field) const {
     return samples_[sample].fields[static_cast<size_t>(field)];
   }

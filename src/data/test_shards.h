@@ -1,4 +1,4 @@
-// Small data sets for the tests of this folder, and a loader of their pictures.
+// Small data sets for the tests of this folder, and a loader for their pictures.
 #pragma once
 
 #include <unistd.h>
@@ -15,7 +15,7 @@
 
 namespace millrace {
 
-// A folder of its own for one test, removed afterwards.
+// A temporary folder for one test, removed afterwards.
 class TestFolder {
  public:
   TestFolder() {
@@ -35,7 +35,7 @@ class TestFolder {
   std::filesystem::path path_;
 };
 
-// A picture that shows its number: red is number % 256, green number / 256; blue rises to the right.
+// A picture that encodes its number: red is number % 256, green number / 256; blue rises to the right.
 inline std::string numbered_png(int number, int width = 16, int height = 16) {
   Image image;
   image.reshape(width, height, 3);

@@ -1,4 +1,4 @@
-// Captions to conditioning: the frozen networks before FLUX, or what stands in for them.
+// Captions to conditioning: the frozen networks before FLUX, or substitutes for them.
 //
 // Letters: B batch, T text tokens, X width of a token's encoding, V width of the pooled encoding.
 #pragma once
@@ -17,18 +17,18 @@ namespace millrace {
 
 class Mesh;
 
-// One encoding per caption. Not safe to use from two threads at once.
+// One encoding per caption. Not thread-safe.
 class CaptionEncoder {
  public:
   virtual ~CaptionEncoder() = default;
   // [B, T, X] or [B, V]; the same caption gives the same numbers in every batch.
   virtual torch::Tensor encode(const std::vector<std::string>& captions) = 0;
-  // Where the weights are sharded, the ranks of the mesh's shard axis call encode() equally often, each with at least
-  // one caption (any will do where there is none left).
+  // If the weights are sharded, all ranks of the mesh's shard axis must call encode() equally often, each with at least
+  // one caption (any caption will do for a rank that has none left).
   virtual bool is_sharded() const { return false; }
-  // Whether one of those ranks says true; collective among them, and `mine` where the weights are whole.
+  // Whether `mine` is true on any of those ranks; collective among them. Returns `mine` if the weights are whole.
   virtual bool any_rank(bool mine) { return mine; }
-  // Names the encoder and everything that its output depends on; the key of caches.
+  // Identifies the encoder and everything that its output depends on; used as the key of caches.
   virtual std::string identity() const = 0;
 };
 
@@ -43,15 +43,15 @@ struct EncoderPlacement {
   torch::Dtype dtype = torch::kFloat32;
   torch::Device device = torch::kCPU;
   Mesh* mesh = nullptr;  // null: one rank; must live as long as the encoder
-  // kAuto: T5 on GPUs, and where its weights take more than 4 GiB; CLIP (a quarter of a GiB) never.
+  // kAuto: T5 on GPUs, or if its weights take more than 4 GiB; never CLIP (a quarter of a GiB).
   EncoderSharding shard = EncoderSharding::kAuto;
 };
 
-// What EncoderPlacement::shard comes to for T5, on more than one rank; bytes: of its weights.
+// Resolves EncoderPlacement::shard for T5 on more than one rank; bytes: of its weights.
 bool shards_t5(EncoderSharding shard, bool on_gpu, int64_t bytes);
 
 // T5's last hidden state, captions cut or padded to num_tokens. folder: weights, config.json; tokenizer: empty for the
-// one in the folder. expected_width: what FLUX wants, ModelError otherwise; 0: any.
+// one in the folder. expected_width: required by FLUX, ModelError otherwise; 0: any.
 std::unique_ptr<CaptionEncoder> t5_caption_encoder(const std::filesystem::path& folder,
                                                    const std::filesystem::path& tokenizer, int64_t num_tokens,
                                                    int64_t expected_width, const EncoderPlacement& placement);
@@ -60,9 +60,9 @@ std::unique_ptr<CaptionEncoder> clip_caption_encoder(const std::filesystem::path
                                                      const std::filesystem::path& tokenizer, int64_t expected_width,
                                                      const EncoderPlacement& placement);
 
-// Keeps encodings in the host's memory, up to max_bytes, and, when a folder is given, in files there that later runs
-// find again. device: where encode() leaves its result. Ranks that share an encoder's weights agree on each call
-// whether one of them lacks an encoding.
+// Caches encodings in host memory, up to max_bytes, and, when a folder is given, in files there for later
+// runs. device: of encode()'s result. Ranks that share an encoder's weights agree on each call
+// whether any of them lacks an encoding.
 std::unique_ptr<CaptionEncoder> cached_caption_encoder(std::unique_ptr<CaptionEncoder> encoder, torch::Device device,
                                                        uint64_t max_bytes, const std::filesystem::path& folder = {});
 

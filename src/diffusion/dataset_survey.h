@@ -1,5 +1,5 @@
-// A look at every file of a data set before any work starts, for what must be whole: validation sets, and sets to
-// encode.
+// Inspects every file of a data set before any work starts, for sets that must be complete: validation sets, and sets
+// to encode.
 #pragma once
 
 #include <torch/types.h>
@@ -19,21 +19,21 @@ struct DatasetSurvey {
   std::vector<bool> is_damaged;  // cut short
 };
 
-// Opens every file, the ranks a share each. DataError for one that cannot be read.
+// Opens every file; each rank takes a share. Throws DataError for a file that cannot be read.
 DatasetSurvey survey_dataset(ShardCache& cache, Group& ranks, torch::Device device);
 
-// Throws DataError, the same on every rank, for the first file that was cut short among those that hold the first
+// Throws DataError, the same on every rank, for the first truncated file among those that hold the first
 // `limit` samples (0: all). advice: what to try, for the message.
 void check_files_are_whole(const DatasetSurvey& survey, const std::vector<ShardFile>& files, int64_t limit,
                            const std::string& advice);
 
-// Of samples that should carry one. DataError says what else can be done.
+// Throws the DataError for a sample that should carry a timestep but does not; the message says what else can be done.
 [[noreturn]] void throw_without_timestep(const std::string& sample);
 
-// Throws that for the first usable sample, where it has none: the others are looked at as they come, hours later.
+// Throws the same error if the first usable sample has no timestep: later samples are only reached hours later.
 void check_first_timestep(ShardCache& cache, const SampleDecoder& decoder);
 
-// Whether a set that may do without timesteps has them: one of its first samples does.
+// Whether a set with optional timesteps has them: one of its first samples does.
 bool has_timesteps(ShardCache& cache);
 
 }  // namespace millrace

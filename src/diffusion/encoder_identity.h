@@ -1,4 +1,4 @@
-// Which encoders made a data set's encodings, so that nobody mixes those of different ones.
+// Which encoders made a data set's encodings, so that encodings of different encoders are never mixed.
 #pragma once
 
 #include <filesystem>
@@ -12,27 +12,27 @@
 
 namespace millrace {
 
-// The name of the file that says so, in the data set's folder.
+// The manifest's file name, in the data set's folder.
 inline constexpr const char* kEncodingsManifest = "millrace.json";
 
-// Throws DataError for what is no JSON.
+// Throws DataError if it is not JSON.
 nlohmann::ordered_json read_encodings_manifest(const std::filesystem::path& file);
 
 // {"t5": {"weights": hash, "tokenizer": hash, "tokens": 256}, "clip": {"weights", "tokenizer"}, "autoencoder":
-// {"weights"}}, of those that the configuration names. Hashes are of the files' contents
-// (formats/weight_fingerprint.h), not of where they lie.
+// {"weights"}}, for the encoders that the configuration names. Hashes cover the files' contents
+// (formats/weight_fingerprint.h), not their paths.
 nlohmann::ordered_json encoder_identity(const EncoderConfig& encoder);
 
-// Throws ModelError where the manifest in a data set's folder (or beside a file of it) names other encoders than the
-// configuration does. What either leaves open, or is not there, is not judged.
+// Throws ModelError if the manifest in a data set's folder (or beside one of its files) names other encoders than the
+// configuration does. Fields missing on either side are not compared.
 void check_encoded_with(const std::filesystem::path& dataset, const EncoderConfig& encoder);
 
-// Throws ModelError where the manifests in these folders name different networks, or numbers of tokens. A folder
-// without one is not judged; nor are tokenizers, which come as different files that do the same.
+// Throws ModelError if the manifests in these folders name different networks or numbers of tokens. Folders without a
+// manifest are skipped; tokenizers are not compared, since different files can hold the same tokenizer.
 void check_encoded_alike(const std::vector<std::filesystem::path>& folders);
 
-// The first difference as "expected X, got Y", with the keys that lead there; empty: wanted and found are equal as far
-// as both have a key.
+// The first difference as "expected X, got Y", with the path of keys; empty: wanted and found agree in all keys that
+// both have.
 std::string describe_difference(const nlohmann::ordered_json& wanted, const nlohmann::ordered_json& found,
                                 const std::string& place = "");
 

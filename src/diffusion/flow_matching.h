@@ -1,7 +1,7 @@
 // The flow-matching objective of FLUX training (Lipman et al., arXiv 2210.02747; rectified flow, arXiv 2209.03003).
 //
 // x_t = (1 - t) x_0 + t eps, and the model predicts the velocity eps - x_0. t is uniform in [0, 1): no logit-normal, no
-// resolution shift. All draws belong to the sample: they depend on (seed, sample id, epoch) and on nothing else.
+// resolution shift. All draws belong to the sample: they depend only on (seed, sample id, epoch).
 #pragma once
 
 #include <torch/types.h>

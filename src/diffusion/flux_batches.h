@@ -1,4 +1,4 @@
-// What a microbatch of FLUX is made of, whether its pictures and captions are encoded now or were encoded beforehand.
+// The contents of a FLUX microbatch, whether its pictures and captions are encoded on the fly or were pre-encoded.
 //
 // Letters: B this rank's samples, Z channels of the latent, h and w its rows and columns, T text tokens, X and V widths
 // of the text encodings.
@@ -18,7 +18,7 @@
 
 namespace millrace {
 
-// B is at least 1: a rank without samples gets one that counts for nothing, for all ranks run the model equally often.
+// B is at least 1: a rank without samples gets an uncounted dummy, since all ranks run the model equally often.
 struct FluxBatch {
   torch::Tensor latent_BZhw;  // scaled, fp32
   torch::Tensor txt_BTX;      // T5, of the model's dtype or bfloat16
@@ -26,8 +26,8 @@ struct FluxBatch {
   std::vector<uint64_t> sample_ids;
   std::vector<uint32_t> epochs;
   std::vector<int64_t> timesteps;  // of validation; -1: none
-  std::vector<int64_t> rows;       // place in the batch over all ranks
-  int64_t num_samples = 0;         // of the B that count
+  std::vector<int64_t> rows;       // row in the batch over all ranks
+  int64_t num_samples = 0;         // how many of the B are counted
   int64_t global_rows = 0;         // over all ranks
   uint64_t digest = 0;             // of the samples, see data/sample_digest.h
   double data_seconds = 0;         // spent waiting for the loader

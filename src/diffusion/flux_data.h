@@ -1,4 +1,4 @@
-// The data sets that a configuration names, and what FLUX must be told of their samples.
+// The data sets that a configuration names, and what FLUX must know about their samples.
 #pragma once
 
 #include <torch/types.h>
@@ -20,18 +20,18 @@ namespace millrace {
 
 struct FluxDataset {
   const DatasetKind* kind = nullptr;
-  std::string name;  // where it is, for messages
+  std::string name;  // its location, for messages
   std::vector<ShardFile> shards;
   std::optional<EncodingShapes> shapes;  // of encoded samples
 };
 
-// Both throw ConfigError where the configuration names none, DataError where nothing usable is there. Of the files to
-// train on training.max_bad_samples may be no shards, of those to validate on none.
+// Both throw ConfigError if the configuration names no data set, DataError if nothing usable is found. A fraction
+// training.max_bad_samples of the training files may not be shards; every validation file must be one.
 FluxDataset training_dataset(const FluxRunConfig& config, Group& ranks, torch::Device device);
 FluxDataset validation_dataset(const FluxRunConfig& config, Group& ranks, torch::Device device);
 
-// Throws ModelError where encoded samples are not what a model of these sizes takes, or where pictures of
-// training.img_size cannot have led to their latents. downscale: of the autoencoder, 0: not loaded.
+// Throws ModelError if encoded samples do not fit a model of these sizes, or if their latents cannot come from pictures
+// of training.img_size. downscale: of the autoencoder, 0: not loaded.
 void check_encodings(const FluxDataset& dataset, const FluxRunConfig& config, const flux::FluxConfig& sizes,
                      int64_t downscale);
 

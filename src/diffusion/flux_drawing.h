@@ -22,27 +22,27 @@ struct DrawOptions {
   double distilled_guidance = 3.5;  // FLUX.1-dev's input
   bool shift_times = false;         // for the number of image tokens, see diffusion/sampler.h
   uint64_t seed = 0;
-  int64_t batch_size = 16;  // prompts at a time, on one rank; with classifier-free guidance the model sees twice that
+  int64_t batch_size = 16;  // prompts at a time, on one rank; with guidance the model runs twice as many
 };
-// What [sample] says.
+// From the options of [sample].
 DrawOptions draw_options(const FluxRunConfig& config, const flux::FluxConfig& sizes);
 
-// One prompt a line (see base/text_lines.h); blank lines are none. Throws ConfigError for a line that is not UTF-8.
+// One prompt a line (see base/text_lines.h); blank lines are skipped. Throws ConfigError for a line that is not UTF-8.
 std::vector<std::string> read_prompts_file(const std::filesystem::path& path);
 
-// What is missing to encode prompts and to decode pictures, as "encoder.t5_encoder"; "" when nothing is. Training from
-// preprocessed data needs none of it.
+// The option that is missing to encode prompts and decode pictures, as "encoder.t5_encoder"; "" when none is. Training
+// from preprocessed data needs no encoders.
 std::string missing_for_drawing(const FluxRunConfig& config);
 
-// This rank's part of the prompts. All ranks of the group draw equally many pictures, so that they may share one model:
-// those beyond the last prompt keep the others company and are not passed on. A picture depends on the seed and on its
-// prompt's place in the whole list, not on the ranks. on_picture gets that place (from 0), in ascending order.
+// Draws this rank's part of the prompts. All ranks of the group draw equally many pictures, so that they may share one
+// model: pictures beyond the last prompt only keep collectives matched and are discarded. A picture depends on the seed
+// and on its prompt's index in the whole list, not on the ranks. on_picture gets that index (from 0), ascending.
 void draw_pictures(flux::Flux& model, CaptionEncoders& encoders, PictureCodec& codec,
                    const std::vector<std::string>& prompts, const DrawOptions& options, const Group& group,
                    const std::function<void(int64_t number, Image picture)>& on_picture,
                    const std::function<void(double fraction)>& progress = {});
 
-// All pictures in their order, on rank 0 of the group; nothing on the others. own: what draw_pictures() passed on here.
+// All pictures in order, on rank 0 of the group; nothing on the others. own: this rank's pictures from draw_pictures().
 std::vector<Image> gather_pictures(const std::vector<Image>& own, int64_t total, const DrawOptions& options,
                                    Group& group, torch::Device device);
 

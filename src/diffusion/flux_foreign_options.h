@@ -1,4 +1,4 @@
-// torchtitan's options for FLUX that mean nothing here, or something else.
+// torchtitan's options for FLUX that have no effect here, or another one.
 #pragma once
 
 #include <vector>

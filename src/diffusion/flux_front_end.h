@@ -1,4 +1,4 @@
-// The frozen networks before FLUX, and what stands in for them where the data was encoded beforehand.
+// The frozen networks before FLUX, and their substitutes if the data is pre-encoded.
 #pragma once
 
 #include <torch/types.h>
@@ -16,18 +16,18 @@ struct FluxFrontEnd {
   std::unique_ptr<PictureCodec> codec;  // null: not loaded
   CaptionEncoders encoders;             // null: not loaded
 
-  // Of encoded data: how latents are scaled, and the empty prompt, which replaces dropped ones. bfloat16, on the
-  // device; undefined where no prompt is ever dropped.
+  // For encoded data: how latents are scaled, and the empty prompt, which replaces dropped ones. bfloat16, on the
+  // device; undefined if no prompt is ever dropped.
   double latent_shift = 0, latent_scale = 1;
   torch::Tensor empty_TX, empty_V;
 
   bool can_draw() const { return codec && encoders.tokens && encoders.pooled; }
 };
 
-// encoder.autoencoder_shift and autoencoder_scale, or those of FLUX's autoencoder.
+// encoder.autoencoder_shift and autoencoder_scale, or the values of FLUX's autoencoder.
 void set_latent_scale(FluxFrontEnd& front_end, const EncoderConfig& encoder);
-// The encodings of the empty prompt for encoded data: of encoder.empty_encodings_path, else by the encoders. Throws
-// ConfigError where there is neither, DataError or ModelError where a file is not what the model takes.
+// The encodings of the empty prompt for encoded data: from encoder.empty_encodings_path, else from the encoders. Throws
+// ConfigError if there are neither, DataError or ModelError if a file does not fit the model.
 void load_empty_prompt(FluxFrontEnd& front_end, const FluxRunConfig& config, const flux::FluxConfig& sizes,
                        torch::Device device);
 

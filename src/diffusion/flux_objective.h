@@ -1,4 +1,4 @@
-// From a batch to the model's prediction and what it should have been; training and validation share it.
+// From a batch to the model's prediction and its target; shared by training and validation.
 #pragma once
 
 #include <torch/types.h>
@@ -19,13 +19,13 @@ struct FluxPrediction {
 FluxPrediction predict_velocity(flux::Flux& model, const FluxBatch& batch, const torch::Tensor& t_B, uint64_t seed,
                                 int64_t patch_size, Keep keep, flux::Flux::Saved* saved);
 
-// Forward and backward of one microbatch, at timesteps that belong to its samples: adds to the model's gradients those
-// of `weight * sum of the samples' losses`. Returns the sum of the losses of the samples that count, without the
-// weight: fp64, one element, on their device.
+// Forward and backward of one microbatch, at its samples' timesteps: adds the gradients of `weight * sum of the
+// samples' losses` to the model's. Returns the sum of the losses of the counted samples, without the weight:
+// fp64, one element, on their device.
 torch::Tensor train_on_batch(flux::Flux& model, const FluxBatch& batch, uint64_t seed, int64_t patch_size, Keep keep,
                              double weight);
 
-// The sum of the losses of the samples that count: fp64, one element, on their device.
+// The sum of the losses of the counted samples: fp64, one element, on their device.
 torch::Tensor sum_of_samples(const torch::Tensor& per_sample_B, const FluxBatch& batch);
 
 }  // namespace millrace

@@ -1,4 +1,4 @@
-// The options that every program around FLUX shares: its tasks, `sample`, `evaluate`, `prepare encode`.
+// The options shared by every program around FLUX: its tasks, `sample`, `evaluate`, `prepare encode`.
 #pragma once
 
 #include <filesystem>
@@ -25,16 +25,16 @@ struct FluxRunConfig : RunConfig {
   std::unique_ptr<RunConfig> clone() const override { return std::make_unique<FluxRunConfig>(*this); }
   void describe(OptionCollector& visit) override;
   void check(Problems& problems) const override;
-  // A data set must be named, and its place where its name does not tell it.
+  // A data set must be named, and its path given unless the name implies one.
   void check_trainable(Problems& problems) const override;
   std::vector<ForeignOption> foreign_options() const override;
-  // torchtitan's switches: eval.dataset validates, enable_classifier_free_guidance decides about guidance_scale.
+  // torchtitan's switches: eval.dataset enables validation, enable_classifier_free_guidance controls guidance_scale.
   void apply(const GivenOptions& given) override;
 
   bool operator==(const FluxRunConfig&) const = default;
 };
 
-// Throws ConfigError for the configuration of a task that is not one of FLUX's.
+// Throws ConfigError for the configuration of a task other than FLUX's.
 FluxRunConfig& as_flux(RunConfig& config);
 const FluxRunConfig& as_flux(const RunConfig& config);
 

@@ -16,7 +16,7 @@ namespace millrace {
 flux::FluxConfig flux_config(const FluxRunConfig& config, int64_t codec_channels);
 int64_t patch_size(const FluxRunConfig& config);  // 2 unless set
 
-// What the autoencoder computes in where the rest computes in dtype.
+// The dtype of the autoencoder's arithmetic if everything else computes in dtype.
 torch::Dtype autoencoder_dtype(torch::Dtype dtype, torch::Device device);
 std::unique_ptr<PictureCodec> make_picture_codec(const FluxRunConfig& config, torch::Dtype dtype, torch::Device device);
 
@@ -25,7 +25,7 @@ struct CaptionEncoders {
   std::unique_ptr<CaptionEncoder> tokens;  // [B, T, X]
   std::unique_ptr<CaptionEncoder> pooled;  // [B, V]
 };
-// mesh: over its shard axis T5 and CLIP are sharded, as encoder.shard says; null: one rank.
+// mesh: T5 and CLIP are sharded over its shard axis, according to encoder.shard; null: one rank.
 CaptionEncoders make_caption_encoders(const FluxRunConfig& config, const flux::FluxConfig& sizes, torch::Dtype dtype,
                                       torch::Device device, Mesh* mesh = nullptr);
 

@@ -12,7 +12,7 @@
 
 namespace millrace {
 
-// Of the normal distribution of latents that each picture stands for, [B, Z, h, w], neither scaled nor clamped.
+// The normal distribution of latents of each picture, [B, Z, h, w], neither scaled nor clamped.
 struct PictureMoments {
   torch::Tensor mean_BZhw, logvar_BZhw;
 };
@@ -24,9 +24,9 @@ class PictureCodec {
   virtual int64_t downscale() const = 0;  // pixels per latent, along one side
 
   // Scaled latents [B, Z, h, w], fp32, of pictures [B, 3, H, W] in -1..1. A stochastic codec draws from each sample's
-  // stream.
+  // random stream.
   virtual torch::Tensor encode(const torch::Tensor& image_BCHW, const std::vector<RandomStream>& streams) = 0;
-  // What encode() draws from; ConfigError where there is no autoencoder.
+  // The distribution that encode() draws from; ConfigError if there is no autoencoder.
   virtual PictureMoments moments(const torch::Tensor& image_BCHW) = 0;
   // Pictures of scaled latents, not clamped.
   virtual torch::Tensor decode(const torch::Tensor& latent_BZhw) = 0;

@@ -18,18 +18,18 @@ Image to_image(const torch::Tensor& image_CHW);
 // by a whole factor without smoothing, and each has its caption below.
 Image picture_grid(const std::vector<Image>& pictures, const std::vector<std::string>& captions, int64_t columns);
 
-// What made a picture, for viewers and for those who must tell drawn pictures from taken ones.
+// What made a picture, for viewers and for telling generated pictures from photographs.
 struct PictureOrigin {
   std::string model;  // its name
-  std::string make;   // who published the weights; empty: nobody known
+  std::string make;   // who published the weights; empty: unknown
 };
-// A PNG that says so in EXIF tags, with the prompt as its description (ImageDescription, and as text in full Unicode).
+// A PNG with that origin in its EXIF tags, and the prompt as ImageDescription and as text in full Unicode.
 std::string encode_picture(const Image& picture, const std::string& prompt, const PictureOrigin& origin);
 
-// What weights are called: the file without ".safetensors", or the folder (of one in diffusers' layout, the
+// The name of weights: the file without ".safetensors", or the folder (in diffusers' layout, the
 // pipeline's).
 std::string name_of_weights(const std::filesystem::path& weights);
-// "Black Forest Labs" for weights that are called as these publish them (flux1-schnell, FLUX.1-schnell; -dev the same)
+// "Black Forest Labs" for weights with the names they publish (flux1-schnell, FLUX.1-schnell; likewise -dev)
 // in a model of full_size; "" for all others.
 std::string maker_of(const std::filesystem::path& weights, bool full_size);
 

@@ -1,5 +1,5 @@
-// The files of a data set, the same list on every rank: the first looks for them, and each looks at the beginning of a
-// share of them, so that a file which is no shard is known before any work starts.
+// The files of a data set, the same list on every rank. The first rank finds them, and each rank inspects the beginning
+// of a share of them, so that files which are not shards are known before any work starts.
 #pragma once
 
 #include <torch/types.h>
@@ -13,8 +13,8 @@
 
 namespace millrace {
 
-// As list_dataset(), which throws on every rank what it throws on the first. Files that are not shards, or damaged
-// before their first sample, have their problem noted.
+// list_dataset() for all ranks: an error on the first is thrown on every rank. Notes the problems of files that are not
+// shards or are damaged before their first sample.
 std::vector<ShardFile> list_rank_files(const DatasetKind& kind, const std::string& path, const std::string& key,
                                        Group& ranks, torch::Device device);
 
@@ -23,7 +23,7 @@ struct LostFileLimit {
   std::string advice;       // what to try, for the message
 };
 
-// Throws DataError when more files than that have a problem, or all of them. The first rank's warning names fewer.
+// Throws DataError when a larger fraction of the files has a problem, or all have one; else the first rank warns.
 void check_lost_files(const std::vector<ShardFile>& files, const LostFileLimit& limit, const Group& ranks);
 
 }  // namespace millrace

@@ -9,13 +9,13 @@
 
 namespace millrace {
 
-// Times from 1 (noise) to 0 (data), num_steps + 1 of them. With a token count they are shifted towards noise as Black
-// Forest's inference code does for FLUX.1-dev: t' = e^mu / (e^mu + 1/t - 1), mu linear in the image tokens through
+// num_steps + 1 times from 1 (noise) to 0 (data). With a token count they are shifted towards noise as in Black Forest
+// Labs' inference code for FLUX.1-dev: t' = e^mu / (e^mu + 1/t - 1), mu linear in the image tokens through
 // (256, 0.5) and (4096, 1.15). FLUX.1-schnell is not shifted.
 std::vector<double> sampling_times(int64_t num_steps, std::optional<int64_t> shift_for_tokens = std::nullopt);
 
 // The model's velocity at x, dimension 0 the batch. With guidance the batch is doubled: first the samples without a
-// prompt, then the same samples with theirs, so that one call of the model does for both.
+// prompt, then the same samples with theirs, so that one call of the model computes both.
 using Velocity = std::function<torch::Tensor(const torch::Tensor& x, const torch::Tensor& t_B)>;
 
 struct SamplerOptions {

@@ -1,4 +1,4 @@
-// The data sets and models that have a name: where they are, which files of them are taken, and where these go.
+// The named data sets and models: where they are, which of their files to fetch, and where to put them.
 #pragma once
 
 #include <span>
@@ -21,9 +21,9 @@ struct CatalogueEntry {
   std::string name;
   Where where = Where::kMlcommons;
   std::string address;          // name of the .uri file, or what stands after "hf:"
-  std::vector<PathRule> rules;  // only files that fit one of them are taken; empty: all, as they are called
-  std::string folder;           // without --output; empty: as the source calls it
-  std::string size;             // as published, for people
+  std::vector<PathRule> rules;  // fetch only files that match one of them; empty: all, under their own names
+  std::string folder;           // without --output; empty: the source's name for it
+  std::string size;             // as published, for display
   std::string licence;
   std::string meaning;
 };
@@ -36,8 +36,8 @@ std::vector<std::string> catalogue_names();
 // The table of `millrace download --list`.
 std::string catalogue_text();
 
-// Renames by the rules and drops what fits none or what the filter does not want; patterns see the new names. Throws
-// DataError when nothing is left.
+// Renames files by the rules and drops those that match no rule or fail the filter; patterns see the new names. Throws
+// DataError when no file is left.
 void select_files(Listing& listing, const std::vector<PathRule>& rules, const FileFilter& filter);
 
 }  // namespace millrace

@@ -1,4 +1,4 @@
-// The checksums that sources give for their files, computed as the bytes come.
+// The checksums that sources publish for their files, computed incrementally.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// What is to be done: the listing beside what lies in the output folder already.
+// What is left to fetch: the listing compared with the contents of the output folder.
 #pragma once
 
 #include <cstdint>
@@ -16,19 +16,19 @@ namespace millrace {
 
 enum class FileStatus {
   kMissing,
-  kPartial,   // an earlier try left some of it
-  kStale,     // there, but not the listed content: replaced when the right one is complete
-  kTrusted,   // there, with the right size; the checksum has not been compared
-  kVerified,  // there, and its checksum was right, now or in an earlier run
+  kPartial,   // an earlier attempt left some of it
+  kStale,     // present, but not the listed content: replaced once the right one is complete
+  kTrusted,   // present, with the right size; checksum not compared
+  kVerified,  // present, with the right checksum, now or in an earlier run
 };
 const char* name_of(FileStatus status);
 
 struct PlannedFile {
   RemoteFile file;
   FileStatus status = FileStatus::kMissing;
-  uint64_t present = 0;       // bytes of it that need not come over the network
+  uint64_t present = 0;       // bytes that need not be transferred
   bool verified_now = false;  // its checksum was computed for this plan
-  FileState state;            // of the file that is there
+  FileState state;            // of the existing file
 
   bool is_complete() const { return status == FileStatus::kTrusted || status == FileStatus::kVerified; }
 };
@@ -45,15 +45,15 @@ struct DownloadPlan {
 };
 
 struct PlanOptions {
-  bool verify = false;  // compute the checksum of every file that is there
+  bool verify = false;  // compute the checksum of every existing file
   int jobs = 4;
 };
 
-// The folder that the output folder keeps for us; nullopt when there is none yet and it is not to be made.
+// The state folder inside the output folder; nullopt if it does not exist and is not to be created.
 std::optional<Folder> open_state_folder(const Folder& root, bool create);
 
 // Asks the server for sizes that the listing lacks, compares with the output folder (which need not exist), and reads
-// existing files where that is asked for or quick. progress: what is being done, for people.
+// existing files if requested or quick. progress: gets a description of the current work.
 DownloadPlan make_plan(const DownloadContext& context, const std::vector<RemoteFile>& files,
                        const std::filesystem::path& output, const PlanOptions& options,
                        const std::function<void(const std::string&)>& progress);

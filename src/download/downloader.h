@@ -1,4 +1,4 @@
-// Runs a plan: several files at once, until all are there or there is a reason why not.
+// Runs a plan: several files at once, until every file is complete or has failed.
 #pragma once
 
 #include <cstdint>
@@ -22,12 +22,12 @@ struct DownloadProgress {
 struct DownloadSummary {
   size_t files_fetched = 0;
   uint64_t received = 0;
-  std::vector<std::string> failures;  // a message for each file that could not be had
+  std::vector<std::string> failures;  // a message for each file that could not be fetched
 };
 
-// Fetches what the plan lacks into the output folder, which exists, with its state folder locked by the caller.
-// progress is called several times a second. Throws DataError when nothing can be had (no access, no network),
-// StorageError, and Preempted on request; all that was received stays for the next time.
+// Fetches the plan's missing files into the output folder, which exists, with its state folder locked by the caller.
+// progress is called several times a second. Throws DataError when nothing can be fetched (no access, no network),
+// StorageError, and Preempted on request; everything received is kept for the next run.
 DownloadSummary download(const DownloadContext& context, const DownloadPlan& plan, const std::filesystem::path& output,
                          int jobs, const std::function<void(const DownloadProgress&)>& progress);
 

@@ -1,5 +1,5 @@
-// A folder held open, and files below it reached step by step: no symbolic link on the way is followed, so that nothing
-// is read or written outside, whatever a server calls its files and whoever changes the folder meanwhile.
+// An open folder whose files are reached one path component at a time: symbolic links are never followed, so that
+// nothing is read or written outside, whatever file names a server sends and whoever changes the folder meanwhile.
 // All failures throw StorageError naming the path.
 #pragma once
 
@@ -33,21 +33,21 @@ struct FileState {
 
 class Folder {
  public:
-  // The folder at path; symbolic links in path itself are the user's and are followed. create: makes what is missing.
+  // The folder at path; symbolic links in path itself are the user's and are followed. create: creates missing folders.
   static Folder open(const std::filesystem::path& path, bool create);
-  // nullopt when there is none.
+  // nullopt if it does not exist.
   static std::optional<Folder> open_existing(const std::filesystem::path& path);
 
-  // The folder that holds the file `relative` ("a/b/c.tar": a/b). nullopt when it is absent and not to be created.
+  // The folder that holds the file `relative` ("a/b/c.tar": a/b). nullopt if absent and not to be created.
   std::optional<Folder> parent_of(std::string_view relative, bool create) const;
 
   // Names below are single components.
-  std::optional<FileState> state(const std::string& name) const;  // of a link: of the link itself
+  std::optional<FileState> state(const std::string& name) const;  // of a link, not of its target
   // flags as for open(2); throws when it cannot be opened.
   Descriptor open_file(const std::string& name, int flags) const;
   std::string read_text(const std::string& name, uint64_t max_bytes) const;
-  void remove(const std::string& name) const;  // nothing when it is absent
-  // Replaces what stands at `to`.
+  void remove(const std::string& name) const;  // no effect if absent
+  // Replaces an existing `to`.
   void rename(const std::string& name, const Folder& to_folder, const std::string& to) const;
   void sync() const;
 
@@ -65,17 +65,17 @@ class Folder {
 // "c.tar" of "a/b/c.tar".
 std::string file_name_of(std::string_view relative);
 
-// One process at a time works in a folder. Held as long as the object lives; gone with the process.
+// A lock: one process at a time works in a folder. Held as long as the object lives; released when the process ends.
 class DownloadLock {
  public:
-  // Throws, naming the holder's process id, when another process has it.
+  // Throws, naming the holder's process id, when another process holds the lock.
   explicit DownloadLock(const Folder& state_folder, const std::filesystem::path& shown);
 
  private:
   Descriptor descriptor_;
 };
 
-// Bytes that an unprivileged user may still write there; path need not exist, its nearest parent is asked.
+// Bytes that an unprivileged user may still write there; if path does not exist, at its nearest existing parent.
 uint64_t free_bytes(const std::filesystem::path& path);
 
 }  // namespace millrace

@@ -1,4 +1,4 @@
-// Which files of a listing are wanted.
+// Selects files of a listing.
 #pragma once
 
 #include <string>

@@ -1,5 +1,5 @@
-// HTTP requests and what comes of them. The client (http_client.h) neither follows redirects nor tries again: who asks
-// decides that.
+// HTTP requests and responses. The client (http_client.h) neither follows redirects nor retries: that is up to
+// its users.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@
 
 namespace millrace {
 
-// A secret for one origin. It goes into the Authorization header of requests to that origin and nowhere else.
+// A secret for one origin. It is sent in the Authorization header of requests to that origin and nowhere else.
 class AccessToken {
  public:
   AccessToken() = default;
@@ -31,26 +31,26 @@ struct HttpRequest {
   Url url;
   bool head_only = false;
   std::vector<std::string> headers;    // "Range: bytes=10-"
-  const AccessToken* token = nullptr;  // sent only when it is for this URL
+  const AccessToken* token = nullptr;  // sent only if it belongs to this URL
 };
 
 // Status and headers of a final answer (no 1xx).
 struct HttpHead {
   Url url;
   int status = 0;
-  std::map<std::string, std::string> headers;  // names in lower case; the last of several wins
+  std::map<std::string, std::string> headers;  // names in lower case; of repeated headers the last wins
 
   std::string header(const std::string& name) const;  // "" when absent
-  // Content-Length; nullopt when absent or no number.
+  // Content-Length; nullopt when absent or not a number.
   std::optional<uint64_t> content_length() const;
 };
 
 enum class HttpProblem {
   kNone,
   kStopped,      // the receiver asked for it
-  kNetwork,      // no connection, connection lost, answer cut short: worth trying again
-  kTimeout,      // too slow, or silent: likewise
-  kCertificate,  // the server cannot show who it is
+  kNetwork,      // no connection, connection lost, truncated answer: worth retrying
+  kTimeout,      // too slow, or silent: also worth retrying
+  kCertificate,  // the server's identity cannot be verified
   kProxy,
   kProtocol,  // not HTTP
 };
@@ -60,15 +60,15 @@ struct HttpEnd {
   std::string detail;
 };
 
-// Gets one answer, piece by piece, on the thread that runs the client.
+// Receives one answer, piece by piece, on the thread that runs the client.
 class HttpReceiver {
  public:
   enum class Flow { kTake, kWait, kStop };
 
   virtual ~HttpReceiver() = default;
-  // False: the body is not wanted, end here.
+  // False: stop here, the body is not wanted.
   virtual bool on_head(const HttpHead& head) = 0;
-  // kWait: not now; the same bytes come again after HttpClient::resume().
+  // kWait: not now; the same bytes are delivered again after HttpClient::resume().
   virtual Flow on_body(std::span<const std::byte> bytes) = 0;
   virtual void on_end(const HttpEnd& end) = 0;
 };

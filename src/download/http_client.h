@@ -12,7 +12,7 @@ namespace millrace {
 
 struct HttpClientOptions {
   double connect_seconds = 30;  // name, connection and TLS
-  double stall_seconds = 60;    // slower than 1 KiB/s for so long: given up
+  double stall_seconds = 60;    // give up when slower than 1 KiB/s for this long
   std::string user_agent = "millrace";
 };
 
@@ -25,15 +25,15 @@ class HttpClient {
   HttpClient& operator=(const HttpClient&) = delete;
 
   using Id = int;
-  // The receiver lives until its on_end() or cancel(). It may start and cancel others from within its calls, not
-  // itself.
+  // The receiver must live until its on_end() or cancel(). From within its calls it may start and cancel other
+  // requests, but not its own.
   Id start(const HttpRequest& request, HttpReceiver& receiver);
   void cancel(Id id);  // no on_end() follows
   void resume(Id id);  // after Flow::kWait
 
-  // Does what there is to do, waits for more at most so long, and calls the receivers.
+  // Does pending work, waits for more at most this long, and calls the receivers.
   void run(double seconds);
-  // From any thread: lets run() return soon.
+  // From any thread: makes run() return soon.
   void wake();
 
  private:

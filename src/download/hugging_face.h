@@ -1,5 +1,5 @@
 // Repositories of Hugging Face: names, the token, and the list of files from the hub's API
-// (https://huggingface.co/docs/hub/api; the fields are those that huggingface_hub reads).
+// (https://huggingface.co/docs/hub/api; the fields are the ones huggingface_hub reads).
 #pragma once
 
 #include <functional>
@@ -20,13 +20,13 @@ struct HubRepository {
   std::string name() const;  // "hf:datasets/OWNER/NAME@v1", as parse_repository takes it
 };
 
-// "[datasets/]OWNER/NAME[@REVISION]", what stands after "hf:". Throws ConfigError.
+// Parses "[datasets/]OWNER/NAME[@REVISION]", the part after "hf:". Throws ConfigError.
 HubRepository parse_repository(std::string_view text);
 
 // Environment variables, as std::getenv; "" when unset.
 using Environment = std::function<std::string(const std::string& name)>;
 
-// HF_ENDPOINT, else https://huggingface.co. Throws ConfigError for what is no https URL (http: only to this machine).
+// HF_ENDPOINT, else https://huggingface.co. Throws ConfigError unless it is an https URL (or http to this machine).
 Url hub_endpoint(const Environment& environment);
 
 // HF_TOKEN (or HUGGING_FACE_HUB_TOKEN), else the content of the file HF_TOKEN_PATH, HF_HOME/token,
@@ -35,7 +35,7 @@ Url hub_endpoint(const Environment& environment);
 // that cannot be one.
 AccessToken hub_token(const Environment& environment, const Url& endpoint);
 
-// The source for messages and rights.
+// The source, for error messages and access rights.
 Source hub_source(const HubRepository& repository, const Url& endpoint, AccessToken token);
 
 struct HubFile {
@@ -49,11 +49,11 @@ std::vector<HubFile> parse_tree_page(std::string_view json, const std::string& p
 // The URL of rel="next" in a Link header; "" when there is none.
 std::string next_link(std::string_view header);
 
-// Takes files out that are pickles by their names: millrace opens none, and a repository often holds the same weights
-// as safetensors too. Returns their paths.
+// Removes files with the names of pickles: millrace never opens them, and a repository often also holds the same
+// weights as safetensors. Returns their paths.
 std::vector<std::string> leave_out_pickles(Listing& listing);
 
-// Lists all files at the commit that the revision names now, so that a push during the download changes nothing.
+// Lists all files at the commit that the revision names now, so that a push during the download has no effect.
 Listing list_repository(const DownloadContext& context, const Url& endpoint, const HubRepository& repository);
 
 }  // namespace millrace

@@ -1,6 +1,6 @@
 // Data sets in MLCommons' buckets. A metadata file NAME.uri holds one line, the URL of the folder with the data;
 // NAME.md5 beside it lists the files, one a line as md5sum writes them: "<32 hex digits>  <path below that folder>".
-// (Read off the published lists of mlcommons/r2-infra and the MLCommons R2 Downloader.)
+// (Derived from the published lists of mlcommons/r2-infra and the MLCommons R2 Downloader.)
 #pragma once
 
 #include <string>
@@ -16,7 +16,7 @@ namespace millrace {
 // The text of a .uri file as an https URL without a trailing slash. Throws DataError.
 Url parse_uri_file(std::string_view text, const std::string& place);
 
-// (checksum, path) of each line; a leading "./" of a path goes, lines with '*' before the path (binary mode) are fine.
+// (checksum, path) of each line; a leading "./" of a path is dropped, and '*' before the path (binary mode) accepted.
 // Throws DataError for anything else.
 std::vector<std::pair<Checksum, std::string>> parse_md5_list(std::string_view text, const std::string& place);
 

@@ -1,5 +1,5 @@
-// An unfinished file: written, hashed and given its name on a thread of its own, so that neither the disk nor the
-// checksum slows the connection down, and one file's disk does not slow another's.
+// An unfinished file: written, hashed and renamed on its own thread, so that neither disk nor checksum slows the
+// connection down, and files do not slow each other down.
 #pragma once
 
 #include <condition_variable>
@@ -21,32 +21,32 @@
 
 namespace millrace {
 
-// All calls from one thread, which never waits in them. What fails on the worker is thrown by the next call:
+// All calls must come from one thread and never block. Errors on the worker are thrown by the next call, as
 // StorageError.
 class PartFile {
  public:
-  // Goes on with what an earlier process left in the state folder, when that was to become the same content; else
-  // begins anew. notify is called, on the worker's thread, when is_busy() or is_full() may have changed.
+  // Continues the part that an earlier process left in the state folder if it belongs to the same content; else starts
+  // over. notify is called, on the worker's thread, when is_busy() or is_full() may have changed.
   PartFile(const Folder& state_folder, const RemoteFile& file, std::function<void()> notify);
-  ~PartFile();  // writes what is queued; the part and its note stay
+  ~PartFile();  // writes queued bytes; the part and its note remain
   PartFile(const PartFile&) = delete;
   PartFile& operator=(const PartFile&) = delete;
 
-  // Bytes that the part holds, the queued ones included.
+  // Bytes that the part holds, including queued ones.
   uint64_t size() const { return size_; }
-  // What the server said about the bytes that are there; etag and origin are empty at first.
+  // The server's description of the bytes in the part; etag and origin are empty at first.
   const PartNote& note() const { return note_; }
-  // The worker is reading what is there already, or finishing.
+  // The worker is reading existing bytes, or finishing.
   bool is_busy();
-  // So much is queued that the sender should wait.
+  // The queue is full: the sender should wait.
   bool is_full();
 
-  // Remembers the server's name for the content before bytes of it come.
+  // Stores the server's name for the content before its bytes arrive.
   void set_server(const std::string& etag, const std::string& origin);
   void append(std::span<const std::byte> bytes);
-  // Throws away what is there.
+  // Discards the part's content.
   void restart();
-  // Makes it safe on the disk and, if the checksum is right, gives it its name in `folder`. Then finished() says.
+  // Syncs it to disk and, if the checksum is right, moves it to its name in `folder`. finished() then has the result.
   void finish(Folder folder, std::string name);
   struct Result {
     Checksum got;

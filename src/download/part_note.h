@@ -1,4 +1,4 @@
-// What is remembered beside an unfinished file, so that it is safe to continue it.
+// Stored beside an unfinished file, so that it can be continued safely.
 #pragma once
 
 #include <optional>
@@ -10,19 +10,19 @@
 namespace millrace {
 
 struct PartNote {
-  std::string path;    // of the file that is to be
-  Checksum checksum;   // that it is to have
+  std::string path;    // of the finished file
+  Checksum checksum;   // that the finished file must have
   std::string etag;    // the server's name for the content, with its quotes; empty when it gave none
   std::string origin;  // of the server that gave it
 
   bool operator==(const PartNote&) const = default;
 };
 
-// "data.tar.0123456789abcdef": unlike for every path, and short enough for any file system.
+// "data.tar.0123456789abcdef": unique for every path, and short enough for any file system.
 std::string part_stem(const std::string& path);
 
 void write_part_note(const Folder& state_folder, const std::string& name, const PartNote& note);
-// nullopt when there is none that can be read.
+// nullopt when it is missing or unreadable.
 std::optional<PartNote> read_part_note(const Folder& state_folder, const std::string& name);
 
 }  // namespace millrace

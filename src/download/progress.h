@@ -1,4 +1,4 @@
-// What a person sees of a download.
+// Progress of a download, for display.
 #pragma once
 
 #include <string>
@@ -10,7 +10,7 @@ namespace millrace {
 // Bytes per second over the last ten seconds or so.
 class RateMeter {
  public:
-  // total: bytes so far, never less than before; now: in seconds.
+  // total: bytes so far, never decreasing; now: in seconds.
   void update(double now, uint64_t total);
   double rate() const { return rate_; }
 
@@ -23,7 +23,7 @@ class RateMeter {
 };
 
 // "[#####---------------] 12.3 GiB of 45.6 GiB (26.9%)  83.1 MiB/s  ETA 6:50  12 of 57 files", shorter than columns:
-// the bar shrinks first. Without the bar when columns is 0.
+// the bar shrinks first. No bar if columns is 0.
 std::string progress_line(const DownloadProgress& progress, double rate, int columns);
 
 }  // namespace millrace

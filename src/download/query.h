@@ -1,4 +1,4 @@
-// Small requests (lists, sizes): redirects followed, failures tried again, the answer held in memory.
+// Small requests (lists, sizes): follows redirects, retries failures, keeps the answer in memory.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@
 
 namespace millrace {
 
-// What every part of a download needs. `stop` is asked often; true ends everything by throwing Preempted.
+// Shared by every part of a download. `stop` is polled often; true ends everything by throwing Preempted.
 struct DownloadContext {
   HttpClient& client;
   const Source& source;
@@ -24,7 +24,7 @@ struct DownloadContext {
 };
 
 struct QueryAnswer {
-  HttpHead head;  // a status of 2xx, or with pass_refusals another
+  HttpHead head;  // status 2xx, or with pass_refusals any other
   std::string body;
 };
 
@@ -33,14 +33,14 @@ class Query : private HttpReceiver {
   struct Options {
     uint64_t max_bytes = 1 << 20;  // of the body
     bool head_only = false;
-    bool pass_refusals = false;  // that the server refuses this one thing is an answer too (404, 405)
+    bool pass_refusals = false;  // return refusals of this one request (404, 405) instead of throwing
   };
   Query(const DownloadContext& context, Url url, Options options);
   ~Query() override;
   Query(const Query&) = delete;
   Query& operator=(const Query&) = delete;
 
-  // Starts what is due. Throws DataError when the server refuses, again and again or for good.
+  // Starts what is due. Throws DataError when the server refuses permanently or too often.
   void step(double now);
   bool done() const { return done_; }
   const QueryAnswer& answer() const { return answer_; }
@@ -69,7 +69,7 @@ class Query : private HttpReceiver {
 void run_queries(const DownloadContext& context, const std::vector<Query*>& queries, int parallel,
                  const std::function<void(size_t done)>& progress = nullptr);
 
-// One GET, to its end.
+// One GET, run to completion.
 QueryAnswer fetch(const DownloadContext& context, const Url& url, const Query::Options& options);
 
 }  // namespace millrace

@@ -1,4 +1,4 @@
-// One file of a download: what a listing says about it.
+// One file of a download, as listed by its source.
 #pragma once
 
 #include <cstdint>
@@ -15,19 +15,19 @@ struct RemoteFile {
   std::string path;  // below the output folder; path_problem(path) is ""
   Url url;
   std::optional<uint64_t> size;  // bytes
-  // Git LFS and MLCommons' lists are sure; a HEAD request is only a hint.
+  // Sizes from Git LFS and MLCommons' lists are certain; those from a HEAD request are only hints.
   bool size_is_listed = false;
   Checksum checksum;
 };
 
 struct Listing {
   Source source;
-  std::vector<RemoteFile> files;  // sorted by path, paths differ
-  std::string default_folder;     // what the source itself calls the folder; "." for a single file
+  std::vector<RemoteFile> files;  // sorted by path; paths are unique
+  std::string default_folder;     // the source's own name for the folder; "." for a single file
 };
 
-// Sorts by path. Throws DataError for a path that may not be written, two files of one path, or a file that is also a
-// folder of another.
+// Sorts by path. Throws DataError for a path that may not be written, a repeated path, or a file that is also a folder
+// of another file.
 void check_listing(Listing& listing);
 
 }  // namespace millrace

@@ -1,4 +1,4 @@
-// When to ask again: exponential backoff with jitter, and what servers say about it.
+// When to retry: exponential backoff with jitter, and the servers' own wishes.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +10,8 @@
 namespace millrace {
 
 struct RetryOptions {
-  int retries = 12;            // in a row without progress: about ten minutes
-  double first_seconds = 0.5;  // doubles with each
+  int retries = 12;            // consecutive, without progress: about ten minutes
+  double first_seconds = 0.5;  // doubles with each retry
   double longest_seconds = 120;
 };
 
@@ -19,7 +19,7 @@ class Retry {
  public:
   explicit Retry(const RetryOptions& options);
 
-  // Whether there is another try; then ready_at() is when. The server's wish, in seconds, goes before our schedule.
+  // Whether to retry, at ready_at(). The server's wish, in seconds, takes precedence over our schedule.
   bool again(double now, std::optional<double> server_wait = std::nullopt);
   void made_progress() { tries_ = 0; }
   double ready_at() const { return ready_at_; }
@@ -35,10 +35,10 @@ class Retry {
 // Face's RateLimit header (`"api";r=0;t=55`) ends. now_unix: seconds since 1970. nullopt when the server names no time.
 std::optional<double> server_wait(const HttpHead& head, int64_t now_unix);
 
-// Longer waits than this are reported instead of waited for.
+// Longer waits than this are reported instead.
 inline constexpr double kLongestServerWait = 3600;
 
-// Statuses that may be gone the next time: 408, 425, 429 and 5xx of overload and of gateways.
+// Statuses worth a retry: 408, 425, 429 and the 5xx of overload and gateways.
 bool is_temporary(int status);
 
 }  // namespace millrace

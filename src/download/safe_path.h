@@ -1,4 +1,4 @@
-// Names that servers give for files: untrusted.
+// File names from servers, which are untrusted.
 #pragma once
 
 #include <string>
@@ -6,11 +6,11 @@
 
 namespace millrace {
 
-// The folder inside an output folder where unfinished files, their notes and the lock live.
+// The folder inside an output folder that contains unfinished files, their notes and the lock.
 inline constexpr const char* kStateFolder = ".millrace-download";
 
 // Why a relative path may not be written, or "" when it may: it must be UTF-8 without control characters, of plain
-// components ("a/b.tar", no "..", no empty ones, no backslash), and not lead into kStateFolder.
+// components ("a/b.tar", no "..", no empty ones, no backslash), outside kStateFolder.
 std::string path_problem(std::string_view path);
 
 }  // namespace millrace

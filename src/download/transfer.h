@@ -1,5 +1,5 @@
-// One file from its server to its name: continues where an earlier try stopped, follows redirects, tries again, starts
-// over when the server's file has changed or its answer cannot be continued, and ends with a verified file or a reason.
+// Transfers one file: continues where an earlier attempt stopped, follows redirects, retries, starts over when the
+// server's file has changed or its answer cannot be continued, and ends with a verified file or an error.
 #pragma once
 
 #include <optional>
@@ -15,28 +15,28 @@ namespace millrace {
 class Transfer : private HttpReceiver {
  public:
   enum class Phase {
-    kChecking,   // reads what is there already
+    kChecking,   // reading the bytes already present
     kWaiting,    // until ready_at()
-    kReceiving,  // asked, or bytes are coming
-    kFinishing,  // last bytes, checksum, name
+    kReceiving,  // requested, or receiving bytes
+    kFinishing,  // last bytes, checksum, rename
     kDone,
     kFailed,
   };
 
-  // root: the output folder. file: its size may be filled in by what the server says.
+  // root: the output folder. file: an unknown size is filled in from the server's answer.
   Transfer(const DownloadContext& context, const Folder& root, const Folder& state_folder, const RemoteFile& file);
   ~Transfer() override;
   Transfer(const Transfer&) = delete;
   Transfer& operator=(const Transfer&) = delete;
 
-  // Does what can be done now. not_before: the server wants no request from us until then. Throws StorageError.
+  // Does what can be done now. not_before: the server asked for no requests until then. Throws StorageError.
   void step(double now, double not_before);
 
   Phase phase() const { return phase_; }
   const RemoteFile& file() const { return file_; }
   uint64_t bytes_present() const { return part_ ? part_->size() : 0; }
-  uint64_t bytes_received() const { return received_; }  // over the network, thrown-away ones included
-  // Until when the server asked its clients to wait, in its last answer; 0: it did not.
+  uint64_t bytes_received() const { return received_; }  // over the network, including discarded bytes
+  // The time until which the server's last answer asked clients to wait; 0: none.
   double server_wait_until() const { return server_wait_until_; }
   // With kDone.
   const FileState& result() const { return result_; }
@@ -51,7 +51,7 @@ class Transfer : private HttpReceiver {
   void request();
   bool take_whole(const HttpHead& head);    // 200
   bool take_partial(const HttpHead& head);  // 206
-  // Why an answer with this many bytes in all cannot be the file; "" when it can. Fills in a size that was not known.
+  // Why an answer with this total size cannot be the file; "" when it can. Fills in an unknown size.
   std::string size_problem(std::optional<uint64_t> total);
   void end_of_answer();
   void finish();
@@ -67,19 +67,19 @@ class Transfer : private HttpReceiver {
   std::optional<PartFile> part_;
   Phase phase_ = Phase::kChecking;
 
-  // The answer that is coming.
+  // The answer being received.
   Url url_;  // of this hop
   int redirects_ = 0;
   HttpClient::Id running_ = 0;
   bool has_range_ = false;
   bool paused_ = false;
   HttpHead head_;
-  bool takes_body_ = false;     // its body is the file's
-  uint64_t ignored_bytes_ = 0;  // of another body
+  bool takes_body_ = false;     // its body is the file
+  uint64_t ignored_bytes_ = 0;  // of a body that is not the file
   std::string unusable_;        // why it cannot be used; a fresh start may help
 
   Retry retry_;
-  uint64_t furthest_ = 0;  // most bytes that any try came to: only more than that is progress
+  uint64_t furthest_ = 0;  // most bytes that any attempt reached: only exceeding it counts as progress
   uint64_t received_ = 0;
   int fresh_starts_ = 0;
   int mismatches_ = 0;

@@ -1,5 +1,5 @@
-// URLs as RFC 3986 writes them, cut down to what a download needs: http and https, a host, no user names. What is not
-// plainly one of these is no URL here, so that no two readers of it can disagree about the host.
+// URLs (RFC 3986), restricted to what a download needs: http and https, a host, no user names. Anything ambiguous is
+// rejected, so that no two parsers can disagree about the host.
 #pragma once
 
 #include <optional>
@@ -15,21 +15,21 @@ struct Url {
   std::string path;  // begins with '/', escaped as it was given
   std::string query;
 
-  // The whole, as it goes to the server.
+  // The whole URL, as sent to the server.
   std::string text() const;
   // Without the query, which may hold a signature: for messages.
   std::string shown() const;
-  // "https://host:port": whom one talks to.
+  // "https://host:port".
   std::string origin() const;
   // Encrypted, or to this machine itself.
   bool is_safe() const;
 };
 
-// nullopt for anything else, for user names and for characters that do not belong into a URL.
+// nullopt for anything else, for user names and for characters that do not belong in a URL.
 std::optional<Url> parse_url(std::string_view text);
 
-// What `reference` (absolute, "//host/path", "/path", "?query" or "path") means in a document at `base`. nullopt when
-// it means nothing.
+// Resolves `reference` (absolute, "//host/path", "/path", "?query" or "path") against `base`. nullopt if the result is
+// not a valid URL.
 std::optional<Url> resolve_url(const Url& base, std::string_view reference);
 
 // Everything but letters, digits and "-._~" (and "/" unless told so) as %XX.

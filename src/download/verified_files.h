@@ -1,5 +1,5 @@
-// Which files of an output folder have been verified: a line each in the state folder, so that a second run neither
-// reads terabytes again nor takes a file for complete that only has the right size.
+// The verified files of an output folder: one line each in the state folder, so that a second run neither rereads
+// terabytes nor takes a file for complete that only has the right size.
 #pragma once
 
 #include <cstdint>
@@ -13,10 +13,10 @@ namespace millrace {
 
 class VerifiedFiles {
  public:
-  // Reads what is there; lines that make no sense are passed over.
+  // Reads existing entries; malformed lines are skipped.
   static VerifiedFiles load(const Folder& state_folder);
 
-  // The checksum that the file had when it was verified; "" when it was not or has changed since (size, time).
+  // The checksum that the file had when it was verified; "" if it was not, or has changed since (size, time).
   std::string checksum_of(const std::string& path, const FileState& state) const;
   // Adds a line. Throws StorageError.
   void add(const Folder& state_folder, const std::string& path, const Checksum& checksum, const FileState& state);

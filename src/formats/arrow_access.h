@@ -1,4 +1,4 @@
-// How arrow_*.cpp see what an ArrowFile holds. No other file includes this.
+// The contents of an ArrowFile for arrow_*.cpp. No other file includes this.
 #pragma once
 
 #include <arrow/array.h>
@@ -11,7 +11,7 @@ namespace millrace {
 
 struct ArrowAccess {
   static std::shared_ptr<arrow::DataType> type(const ArrowFile& file, int column);
-  // The part of the column that holds the row, every value of it checked.
+  // The part of the column that holds the row, with every value checked.
   static std::shared_ptr<arrow::Array> array(const ArrowFile& file, int column, int64_t row, int64_t& row_in_array);
 };
 

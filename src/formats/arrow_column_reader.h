@@ -12,11 +12,11 @@
 
 namespace millrace {
 
-// Every access is checked against the buffers, so that only the cells that are asked for are read from the disk.
+// Checks every access against the buffers, so that only the requested cells are read from disk.
 class ArrowColumnReader {
  public:
   ArrowColumnReader() = default;
-  // data: what Array::Validate() accepted. place: file and column, for messages.
+  // data: accepted by Array::Validate(). place: file and column, for messages.
   ArrowColumnReader(std::shared_ptr<arrow::ArrayData> data, std::string place);
 
   bool is_null(int64_t row) const;

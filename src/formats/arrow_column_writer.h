@@ -19,9 +19,9 @@ class ArrowColumnWriter {
   ArrowColumnWriter(const ArrowColumnSpec& spec, std::string place);
 
   const std::shared_ptr<arrow::DataType>& type() const { return type_; }
-  // Throws DataError for a cell that does not fit, naming column and row; otherwise about how many bytes it takes.
+  // Returns about how many bytes a cell takes. Throws DataError for a cell that does not fit, naming column and row.
   int64_t check(const ArrowCell& cell, int64_t row) const;
-  // Of a cell that was checked.
+  // Requires a checked cell.
   void append(const ArrowCell& cell);
   std::shared_ptr<arrow::Array> finish();
 

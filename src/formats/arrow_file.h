@@ -1,8 +1,8 @@
 // Rows of an Arrow IPC file, memory-mapped: the data-*.arrow of Hugging Face `datasets` (the stream format), or the
 // file format. https://arrow.apache.org/docs/format/Columnar.html#serialization-and-interprocess-communication-ipc
 //
-// Nothing is read from the disk but what is asked for. Compressed record batches are refused (`datasets` writes none),
-// and dictionary-encoded columns cannot be read.
+// Only requested content is read from disk. Compressed record batches are refused (`datasets` writes none), and
+// dictionary-encoded columns cannot be read.
 #pragma once
 
 #include <cstddef>
@@ -21,11 +21,11 @@ struct ArrowColumn {
   std::string type;  // Arrow's own text: "string", "binary", "int32", "struct<bytes: binary, path: string>"
 };
 
-// Safe to read from several threads.
+// Thread-safe for reading.
 class ArrowFile {
  public:
-  // Reads the schema and where the record batches lie. Throws DataError naming the file for what is no Arrow file,
-  // StorageError when it cannot be read; a file cut short keeps its whole batches and says so in damage().
+  // Reads the schema and the positions of the record batches. Throws DataError naming the file if it is not an Arrow
+  // file, StorageError if it cannot be read; a truncated file keeps its whole batches and sets damage().
   explicit ArrowFile(const std::filesystem::path& path);
   ~ArrowFile();
   ArrowFile(ArrowFile&&) noexcept;
@@ -37,11 +37,11 @@ class ArrowFile {
   const std::vector<ArrowColumn>& columns() const;
   int find_column(const std::string& name) const;  // -1: none
   const std::string& damage() const;               // empty: the file is whole
-  // The schema's own text under this key, such as "huggingface"; empty: none.
+  // The schema's metadata under this key, such as "huggingface"; empty: none.
   std::string metadata(const std::string& key) const;
 
-  // The functions below throw DataError for a column of another type, and for content that lies outside the file,
-  // naming file, column and row.
+  // The functions below throw DataError for a column of another type and for content outside the file, naming file,
+  // column and row.
 
   // Content of a string, binary, large_string, large_binary, string_view or binary_view cell, or of the "bytes" field
   // of a struct (the Image feature of `datasets`); nullopt: null. Valid as long as this object lives.

@@ -1,4 +1,4 @@
-// libarrow's way of failing, turned into ours. Seen only by arrow_*.cpp: no other file includes Arrow's headers.
+// Converts libarrow's errors into ours. For arrow_*.cpp only: no other file includes Arrow's headers.
 #pragma once
 
 #include <arrow/result.h>
@@ -13,7 +13,7 @@
 
 namespace millrace {
 
-// Throws DataError: what libarrow says may quote the file.
+// Throws DataError that quotes libarrow's message, escaped: it may contain text from the file.
 inline void check_arrow(const arrow::Status& status, const std::string& place, const char* expected) {
   if (!status.ok()) throw DataError(str("[", place, "] expected ", expected, ", got ", in_quotes(status.message())));
 }

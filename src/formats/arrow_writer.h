@@ -28,7 +28,7 @@ struct ArrowColumnSpec {
   JsonType json = {};                            // of kJson
   std::shared_ptr<const ArrowFile> source = {};  // of kCopy: a file with a column of this name
 };
-// A cell of another file, whose column has the type of this one.
+// A cell of another file, whose column has the same type as this one.
 struct ArrowSourceCell {
   const ArrowFile* file;
   int column;
@@ -48,9 +48,9 @@ class ArrowStreamWriter {
   ArrowStreamWriter& operator=(const ArrowStreamWriter&) = delete;
 
   // Copies the cells, one for each column. Throws DataError for a cell of another type or of 2 GiB, and for text that
-  // is not UTF-8; such a row is not written, and the writer can be used further.
+  // is not UTF-8; such a row is not written, and the writer stays usable.
   void add_row(const std::vector<ArrowCell>& cells);
-  // Completes, fsyncs, renames. Without it nothing is left under the name.
+  // Completes, fsyncs, renames. Without it no file is left under the name.
   void close();
   int64_t rows() const;
   uint64_t bytes() const;  // in the file so far; after close(): its size
@@ -61,7 +61,7 @@ class ArrowStreamWriter {
 };
 
 // {"key": {"dtype": "string", "_type": "Value"}, ...}: how `datasets` describes the columns. null where a column is
-// copied from a file that says nothing about it: `datasets` then takes the types of the files.
+// copied from a file without a description of it: `datasets` then uses the types of the files.
 nlohmann::ordered_json hf_features(const std::vector<ArrowColumnSpec>& columns);
 
 }  // namespace millrace

@@ -1,4 +1,4 @@
-// Element types of tensors in files, with the names that safetensors gives them.
+// Element types of tensors in files, with their safetensors names.
 #pragma once
 
 #include <array>

@@ -1,4 +1,4 @@
-// One element of a tensor as a double, whatever its type: what statistics are computed from.
+// One element of a tensor as a double, whatever its type: the input of statistics.
 #pragma once
 
 #include <bit>
@@ -50,7 +50,7 @@ double small_ieee_float(uint32_t bits) {
 inline double f16(uint16_t bits) {
   const auto magnitude = static_cast<uint32_t>(bits & 0x7FFF);
   const uint32_t sign = static_cast<uint32_t>(bits & 0x8000) << 16;
-  const uint32_t shifted = magnitude << 13 | (magnitude >= 0x7C00 ? 0x7F800000u : 0);  // infinity and NaN stay so
+  const uint32_t shifted = magnitude << 13 | (magnitude >= 0x7C00 ? 0x7F800000u : 0);  // infinity and NaN are kept
   const float scaled = std::bit_cast<float>(shifted) * (magnitude >= 0x7C00 ? 1.0f : 0x1p112f);
   return std::bit_cast<float>(std::bit_cast<uint32_t>(scaled) | sign);
 }

@@ -1,6 +1,6 @@
-// Tables of a FlatBuffer, every access checked. https://flatbuffers.dev/internals/
+// Tables of a FlatBuffer, with every access checked. https://flatbuffers.dev/internals/
 //
-// Only what Arrow's headers do not show is read this way: the declarations that decide how much memory a record batch
+// Used only for what Arrow's headers do not expose: the declarations that decide how much memory a record batch
 // would take.
 #pragma once
 
@@ -16,14 +16,14 @@ namespace millrace {
 
 class FlatTable {
  public:
-  // The root table. place is named by the DataError that any reading outside the buffer is.
+  // The root table. Any access outside the buffer throws a DataError that names place.
   static FlatTable root(std::span<const std::byte> buffer, const char* place) {
     FlatTable table(buffer, 0, place);
     table.position_ = table.load<uint32_t>(0);
     return table;
   }
 
-  // The scalar in the field with this number (in the order of the schema), or its default.
+  // The scalar in the field with this number (in schema order), or its default.
   template <typename T>
   T scalar(int field, T fallback) const {
     const size_t offset = field_offset(field);
@@ -34,7 +34,7 @@ class FlatTable {
     if (!offset) return std::nullopt;
     return FlatTable(buffer_, follow(position_ + offset), place_);
   }
-  // Entries of a vector of T: how many there are, and one of them.
+  // A vector of T: its number of entries, and one entry.
   uint32_t vector_size(int field) const {
     const size_t offset = field_offset(field);
     return offset ? load<uint32_t>(follow(position_ + offset)) : 0;

@@ -13,10 +13,10 @@ struct JsonLimits {
   size_t max_values = 4'000'000;  // below 1 GB as a document
 };
 
-// Throws Failure (one of base/error.h) for a syntax error, a repeated key or a limit passed.
+// Throws Failure (a class of base/error.h) for a syntax error, a repeated key or an exceeded limit.
 template <typename Failure>
 nlohmann::json parse_json(std::string_view text, std::string_view place, const JsonLimits& limits = {});
-// The same with the keys in the order of the text.
+// The same with keys in text order.
 template <typename Failure>
 nlohmann::ordered_json parse_ordered_json(std::string_view text, std::string_view place, const JsonLimits& limits = {});
 

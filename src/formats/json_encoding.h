@@ -1,4 +1,4 @@
-// The encoding of JSON bytes, found as Python's json.detect_encoding finds it (internal to formats/).
+// The encoding of JSON bytes, detected like Python's json.detect_encoding (internal to formats/).
 #pragma once
 
 #include <optional>
@@ -7,8 +7,8 @@
 
 namespace millrace {
 
-// UTF-8 without a byte order mark: a view of bytes, or of scratch where they had to be converted. Halves of surrogate
-// pairs become three bytes each. nullopt: the bytes are not in the encoding that they begin with.
+// UTF-8 without a byte order mark: a view of bytes, or of scratch if they were converted. Halves of surrogate pairs
+// become three bytes each. nullopt: the bytes are not valid in the encoding that they begin with.
 std::optional<std::string_view> json_as_utf8(std::string_view bytes, std::string& scratch);
 
 void append_utf8(std::string& out, char32_t character);  // below 0x110000

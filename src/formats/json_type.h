@@ -1,4 +1,4 @@
-// The type of a column of JSON values, found from its first values as pyarrow finds it.
+// The type of a column of JSON values, inferred from its first values as in pyarrow.
 #pragma once
 
 #include <string>
@@ -23,16 +23,16 @@ struct JsonType {
 // not UTF-8 (half a surrogate pair).
 JsonType json_type_of(const nlohmann::ordered_json& value, std::string_view place);
 
-// A type for both: null gives way to any type, structs get the fields of both. Throws DataError where there is none:
-// an int64 and a float64 have none, as in pyarrow.
+// A common type: null yields to any type, structs get the fields of both. Throws DataError if there is none:
+// int64 and float64 have none, as in pyarrow.
 JsonType common_json_type(const JsonType& a, const JsonType& b, std::string_view place);
 
-// Lists and structs within each other; 0: a plain value.
+// Nesting depth of lists and structs; 0: a plain value.
 size_t json_type_depth(const JsonType& type);
-constexpr size_t kMaxJsonTypeDepth = 63;  // what an Arrow file holds
+constexpr size_t kMaxJsonTypeDepth = 63;  // the limit of an Arrow file
 
 // Throws DataError when value cannot be stored in a column of this type. Fields of a struct that the type lacks are
-// left out, whole numbers fit float64.
+// dropped; whole numbers fit float64.
 void check_json_fits(const nlohmann::ordered_json& value, const JsonType& type, std::string_view place);
 
 // "int64", "list", "struct": for messages.

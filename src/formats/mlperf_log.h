@@ -1,4 +1,4 @@
-// MLPerf's log: one line per event, ":::MLLOG " and a JSON object, as the package mlperf_logging writes and checks it.
+// MLPerf's log: one line per event, ":::MLLOG " and a JSON object, as the package mlperf_logging writes it.
 #pragma once
 
 #include <cstdint>
@@ -20,15 +20,15 @@ struct MlperfEvent {
   int64_t time_ms = 0;                                                 // since 1970, UTC
 };
 
-// The line without its end, in Python's form (formats/python_json.h), pure ASCII: namespace, time_ms, event_type, key,
-// value and metadata in this order, metadata with the source's file (from "src/" on) and line first. Numbers that are
-// not finite become null.
+// The line without its newline, in Python's form (formats/python_json.h), pure ASCII: namespace, time_ms, event_type,
+// key, value and metadata in this order, metadata beginning with the source's file (from "src/" on) and line.
+// Non-finite numbers become null.
 std::string mlperf_line(const MlperfEvent& event, const std::source_location& source = std::source_location::current());
 
-// Writes lines to stdout and to a file, each at once.
+// Writes lines to stdout and to a file, each immediately.
 class MlperfLog {
  public:
-  // A new file keeps an old one of that name as "<stem>.1<extension>", or the next free number; append goes on with it.
+  // An existing file is kept as "<stem>.1<extension>", or the next free number; with append it is continued.
   // Throws StorageError, as do the functions below.
   MlperfLog(const std::filesystem::path& path, bool append);
 

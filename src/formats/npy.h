@@ -39,10 +39,10 @@ class NpyFile {
   NpyArray array_;
 };
 
-// All that comes before the data in such a file, as numpy.save writes it: version 1 (2 when it needs it).
+// Everything before the data in such a file, as numpy.save writes it: version 1 (2 if necessary).
 std::string npy_header(DType dtype, std::span<const int64_t> shape);
 
-// Writes version 1 (2 when the header needs it) atomically, as numpy.save does byte for byte. bytes: row-major, of the
+// Writes version 1 (2 if the header needs it) atomically, byte for byte as numpy.save does. bytes: row-major, of the
 // shape's size. F8_E4M3 and F8_E5M2 are written as uint8, BF16 as uint16.
 void write_npy(const std::filesystem::path& path, DType dtype, std::span<const int64_t> shape,
                std::span<const std::byte> bytes);

@@ -59,7 +59,7 @@ struct ProtoField {
   }
 };
 
-// Field after field of one message; damaged() tells a bad end from a good one.
+// Reads one message field by field; damaged() distinguishes a bad end from a good one.
 class ProtoReader {
  public:
   explicit ProtoReader(std::string_view message) : rest_(message) {}

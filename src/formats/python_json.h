@@ -14,7 +14,7 @@ struct PythonJsonStyle {
 };
 
 // Json is nlohmann::json (whose keys are sorted, as with sort_keys=True) or nlohmann::ordered_json. Numbers that are
-// not finite become null, where Python would write something that is not JSON. Without ensure_ascii, throws
+// not finite become null, although Python would write invalid JSON for them. Without ensure_ascii, throws
 // Json::type_error for text that is not UTF-8.
 template <typename Json>
 std::string python_json(const Json& value, PythonJsonStyle style = {});

@@ -1,4 +1,4 @@
-// Names from files in messages: in quotes, with control characters escaped, so that no file writes to a terminal.
+// Names from files in messages: quoted, with control characters escaped, so that no file controls a terminal.
 #pragma once
 
 #include <string>
@@ -8,7 +8,7 @@
 
 namespace millrace {
 
-// At most max_bytes of text; what is left out is shown as "...".
+// At most max_bytes of text; a cut is shown as "...".
 inline std::string in_quotes(std::string_view text, size_t max_bytes = 200) {
   return '"' + json_escape(text.substr(0, max_bytes)) + (text.size() > max_bytes ? "..." : "") + '"';
 }

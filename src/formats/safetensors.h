@@ -1,8 +1,8 @@
 // safetensors: 8 bytes of header length (little-endian), a JSON header, then the tensors' bytes.
 // https://github.com/huggingface/safetensors#format
 //
-// Reading accepts what the official library accepts and nothing else, plus: names may not repeat, a tensor has at most
-// 64 dimensions, and the header is parsed in one pass without building a document. The dtypes are those of DType.
+// Reading accepts exactly what the official library accepts, except that names may not repeat and a tensor has at most
+// 64 dimensions. The header is parsed in one pass without building a document. The dtypes are those of DType.
 #pragma once
 
 #include <cstddef>
@@ -22,7 +22,7 @@
 
 namespace millrace {
 
-// A tensor in someone else's memory, row-major. Written files are little-endian, as is every machine we build for.
+// A tensor in memory owned elsewhere, row-major. Written files are little-endian, as is every machine we build for.
 struct TensorView {
   std::string name;
   DType dtype = DType::kF32;
@@ -30,8 +30,8 @@ struct TensorView {
   std::span<const std::byte> bytes;  // may be unaligned
 };
 
-// Bytes of a tensor, or nothing when its sizes (those of zero taken as one, so that no stride overflows either)
-// multiply to 2^63 bytes or more, or one is negative.
+// Bytes of a tensor; nullopt when a size is negative or the sizes (zero taken as one, so that no stride overflows
+// either) multiply to 2^63 bytes or more.
 std::optional<uint64_t> byte_count(DType dtype, std::span<const int64_t> shape);
 int64_t element_count(std::span<const int64_t> shape);
 std::string shape_text(std::span<const int64_t> shape);                // "[2, 3]"
@@ -51,7 +51,7 @@ inline constexpr size_t kMaxTensorRank = 64;
 // place names the file in the ModelError thrown for anything malformed.
 SafetensorsContent parse_safetensors(std::span<const std::byte> bytes, std::string_view place);
 
-// A memory-mapped file, validated completely on opening; no tensor byte is read until someone looks at it.
+// A memory-mapped file, fully validated on opening; no tensor byte is read before it is accessed.
 class SafetensorsFile {
  public:
   // Throws StorageError when path cannot be read, ModelError when it is not a valid safetensors file.
@@ -63,23 +63,23 @@ class SafetensorsFile {
   const TensorView* find(std::string_view name) const;  // nullptr when there is none
   const SafetensorsMetadata& metadata() const { return content_.metadata; }
   const std::filesystem::path& path() const { return map_->path(); }
-  // Whoever holds this may use the views' bytes after the SafetensorsFile is gone.
+  // Keeps the views' bytes valid after the SafetensorsFile is gone.
   std::shared_ptr<const void> keep_alive() const { return map_; }
 
  private:
   std::shared_ptr<const MappedFile> map_;
   SafetensorsContent content_;
-  std::map<std::string_view, size_t> index_by_name_;  // into content_, whose strings stay put when moved
+  std::map<std::string_view, size_t> index_by_name_;  // into content_, whose strings do not move with it
 };
 
-// Writes atomically; the same tensors give the same bytes: ordered by falling element size, then by name, as the
-// official library does, so that every tensor is aligned to its element. Names must differ; the order given is free.
+// Writes atomically; the same tensors give the same bytes: ordered by decreasing element size, then by name, as in the
+// official library, so that every tensor is aligned to its element. Names must differ; the order given does not matter.
 void write_safetensors(const std::filesystem::path& path, std::span<const TensorView> tensors,
                        const SafetensorsMetadata& metadata = {});
 
-// The same for tensors whose bytes are made one at a time: bytes_of(i) is called once per tensor, in file order, and
-// must return element_count * element size bytes that stay valid until the next call. tensors[i].bytes is not looked
-// at.
+// The same for tensors whose bytes are produced one at a time: bytes_of(i) is called once per tensor, in file order,
+// and must return element_count * element size bytes that stay valid until the next call. tensors[i].bytes is
+// ignored.
 using TensorBytes = std::function<std::span<const std::byte>(size_t index)>;
 void write_safetensors_streamed(const std::filesystem::path& path, std::span<const TensorView> tensors,
                                 const TensorBytes& bytes_of, const SafetensorsMetadata& metadata = {});

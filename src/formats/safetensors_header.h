@@ -23,7 +23,7 @@ struct SafetensorsHeader {
   SafetensorsMetadata metadata;
 };
 
-// Syntax, types and repetition are checked here; what the offsets must satisfy is the caller's. Throws ModelError.
+// Checks syntax, types and repetition; checking the offsets is up to the caller. Throws ModelError.
 SafetensorsHeader parse_safetensors_header(std::string_view json, std::string_view place);
 
 }  // namespace millrace

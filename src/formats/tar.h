@@ -1,7 +1,7 @@
 // Tar archives as streams: WebDataset shards.
 //
 // Reading takes ustar, pax and GNU archives, plain or compressed with gzip or zstd, through libarchive. Member names
-// are labels: nothing here makes a path of one or writes a file for one.
+// are labels: nothing here uses one as a path or writes a file for one.
 #pragma once
 
 #include <cstdint>
@@ -29,8 +29,8 @@ struct TarReaderOptions {
   uint64_t max_member_bytes = uint64_t{1} << 30;  // a larger member is an error when it is read, and may be skipped
 };
 
-// Not thread-safe; two readers are independent. Failures of the archive are DataErrors that name the file and the byte;
-// a file that cannot be opened is a StorageError.
+// Not thread-safe; separate readers are independent. Errors in the archive are DataErrors that name the file and the
+// byte; a file that cannot be opened is a StorageError.
 class TarReader {
  public:
   explicit TarReader(const std::filesystem::path& path, const TarReaderOptions& options = {});
@@ -38,16 +38,16 @@ class TarReader {
   TarReader(const TarReader&) = delete;
   TarReader& operator=(const TarReader&) = delete;
 
-  // The next regular file, nothing at the end. Folders, links and devices are passed over. Content that was not read is
-  // skipped, by seeking where the archive is not compressed.
+  // The next regular file; nullopt at the end. Folders, links and devices are skipped. Content that was not read is
+  // skipped, by seeking if the archive is not compressed.
   std::optional<TarEntry> next();
 
   // The content of the member that next() returned last; at most once per member. Reuses content's memory. A member
   // above the limit throws and leaves the reader usable.
   void read(std::string& content);
 
-  // After next() returned nothing: whether the archive had its end mark. Without it, which is also logged, it may have
-  // been cut short between two members.
+  // After next() returned nullopt: whether the archive had its end mark. Without the mark, which is also logged, it may
+  // have been truncated between two members.
   bool has_end_mark() const { return has_end_mark_; }
 
  private:
@@ -70,7 +70,7 @@ class TarWriter {
   TarWriter& operator=(const TarWriter&) = delete;
 
   void add(const std::string& name, std::string_view content);
-  uint64_t bytes_written() const { return bytes_written_; }  // headers and padding included, end mark and pax not
+  uint64_t bytes_written() const { return bytes_written_; }  // with headers and padding; end mark and pax excluded
   void close();
 
  private:
@@ -81,7 +81,7 @@ class TarWriter {
   std::optional<AtomicFile> file_;
   archive* archive_ = nullptr;
   uint64_t bytes_written_ = 0;
-  std::exception_ptr write_error_;  // thrown inside libarchive's callback, to be thrown again outside
+  std::exception_ptr write_error_;  // thrown inside libarchive's callback, to be rethrown outside
 };
 
 }  // namespace millrace

@@ -23,7 +23,7 @@ struct TensorStats {
   double std() const;  // of the population (divided by the count, not by one less); 0 for no elements
 };
 
-// bytes: a whole number of elements, possibly unaligned. pool: nullptr for the calling thread; the result is the same.
+// bytes: a whole number of elements, possibly unaligned. pool: nullptr: use the calling thread; the result is the same.
 TensorStats tensor_stats(DType dtype, std::span<const std::byte> bytes, ThreadPool* pool);
 
 }  // namespace millrace

@@ -1,4 +1,4 @@
-// Event files that TensorBoard shows: TFRecords of tensorflow.Event messages, encoded by hand.
+// Event files for TensorBoard: TFRecords of tensorflow.Event messages, encoded by hand.
 // https://github.com/tensorflow/tensorboard/tree/master/tensorboard/compat/proto (event.proto, summary.proto)
 //
 // Written as torch.utils.tensorboard writes them: scalars as simple_value, pictures as image, text as a string tensor.
@@ -15,19 +15,19 @@
 
 namespace millrace {
 
-// Each add_* is one record and one system call: what was added survives a crash of the program. Not thread-safe.
+// Each add_* is one record and one system call, and survives a crash of the program. Not thread-safe.
 // Failures are StorageErrors.
 class EventWriter {
  public:
   // Makes folder/events.out.tfevents.<seconds>.<host>.<process>.<n>. TensorBoard shows all of a folder's files together
-  // and reads them in the order of their names: the seconds are those since 1970 or, where the clock has gone back or
-  // not yet on, one more than in the last name there.
+  // and reads them in the order of their names: the seconds are those since 1970 or, if the clock has not advanced
+  // since the last name there, one more than in that name.
   explicit EventWriter(const std::filesystem::path& folder);
 
   // Tells TensorBoard to forget what earlier files of the folder hold at this step and later: for a resumed run.
   void start_session(int64_t step);
   void add_scalar(std::string_view tag, double value, int64_t step);
-  // png: a whole PNG file; throws DataError when it is not one.
+  // png: a whole PNG file; throws DataError for anything else.
   void add_image(std::string_view tag, std::string_view png, int64_t step);
   void add_text(std::string_view tag, std::string_view markdown, int64_t step);
 
@@ -54,7 +54,7 @@ struct EventValue {
 
 struct EventFileEnd {
   uint64_t records = 0;
-  bool is_cut_short = false;  // the last record is incomplete: a run that still writes, or was killed
+  bool is_cut_short = false;  // the last record is incomplete: the run is still writing, or was killed
 };
 
 // Calls visit for every value. Throws DataError for records whose checksum is wrong, StorageError for unreadable files.

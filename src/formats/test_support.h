@@ -1,4 +1,4 @@
-// What the tests of formats/ share.
+// Helpers for the tests of formats/.
 #pragma once
 
 #include <gmock/gmock.h>
@@ -14,7 +14,7 @@
 
 namespace millrace {
 
-// A folder of its own for each test, removed at its end.
+// A temporary folder for each test, removed at its end.
 class FolderTest : public testing::Test {
  protected:
   FolderTest() {
@@ -47,14 +47,14 @@ std::span<const std::byte> bytes_of(const std::vector<T>& values) {
   return std::as_bytes(std::span(values));
 }
 
-// A file with this header and so many zero bytes after it.
+// A file with this header and the given number of zero bytes after it.
 inline std::string safetensors_text(std::string_view header, size_t data_bytes) {
   const uint64_t length = header.size();
   std::string text(reinterpret_cast<const char*>(&length), sizeof length);
   return text.append(header).append(data_bytes, '\0');
 }
 
-// The message of what run throws, which must be a Failure.
+// The message of the Failure that run must throw.
 template <typename Failure, typename Run>
 std::string message_of(Run run) {
   try {

@@ -1,4 +1,4 @@
-// Are two files of weights the same? Told without reading all of them.
+// Whether two weight files are the same, without reading all of them.
 #pragma once
 
 #include <cstdint>
@@ -7,8 +7,8 @@
 
 namespace millrace {
 
-// Names, dtypes, shapes and contents: all of tensors up to 1 MiB, and 16 places spread over each larger one. Different
-// weights differ; a few flipped bits in a large tensor may not.
+// Covers names, dtypes, shapes and contents: all of tensors up to 1 MiB, and 16 places spread over each larger one.
+// Different weights give different fingerprints; a few flipped bits in a large tensor may go unnoticed.
 uint64_t weight_fingerprint(const WeightStore& store);
 
 }  // namespace millrace

@@ -14,8 +14,8 @@ struct WeightFolder {
   std::vector<std::filesystem::path> files;  // sorted
 };
 
-// Throws ModelError when there is nothing, when there is a choice to make, or when shards named "-00001-of-00004" lack
-// one.
+// Throws ModelError when there are no weights, when they are ambiguous, or when one of the shards named
+// "-00001-of-00004" is missing.
 WeightFolder search_weight_folder(const std::filesystem::path& folder);
 
 // Tensor name to file name, from the weight_map of an index json. File names are plain names in the index's own folder:

@@ -1,4 +1,4 @@
-// Weights wherever they lie: one safetensors file, the index of several, or a folder.
+// Weights in one safetensors file, in several with an index, or in a folder.
 //
 // A folder is searched in Hugging Face's order: model.safetensors, model.safetensors.index.json,
 // diffusion_pytorch_model.safetensors, diffusion_pytorch_model.safetensors.index.json; then a single other
@@ -17,18 +17,18 @@
 
 namespace millrace {
 
-// Before the names of an image model's transformer in the files of ComfyUI and others, which may hold its text encoders
-// and autoencoder too.
+// Prefix of the names of an image model's transformer in files of ComfyUI and others, which may also hold its text
+// encoders and autoencoder.
 constexpr const char* kTransformerPrefix = "model.diffusion_model.";
 
 class WeightStore {
  public:
-  // Throws ModelError for what is not there, is damaged, claims what it does not hold, or is a pickle (.pt, .pth,
-  // .ckpt, .bin, or by its first bytes: such files run code when read, so nothing here opens them).
+  // Throws ModelError for files that are missing, damaged, inconsistent with their index, or pickles (.pt, .pth,
+  // .ckpt, .bin, or by their first bytes: such files run code when read, so they are never opened).
   explicit WeightStore(const std::filesystem::path& path);
 
-  // For files that hold several models: where names begin with prefix, keeps these tensors alone and takes the prefix
-  // off; where none does, nothing changes. Throws ModelError when a tensor is there with and without it.
+  // For files that hold several models: if any names begin with prefix, keeps only these tensors and strips the prefix;
+  // otherwise changes nothing. Throws ModelError when a tensor occurs with and without the prefix.
   void narrow_to(std::string_view prefix);
 
   const std::vector<TensorView>& tensors() const { return tensors_; }  // file after file, each in file order
@@ -37,10 +37,10 @@ class WeightStore {
   const SafetensorsMetadata& metadata() const { return metadata_; }
 
   const std::filesystem::path& path() const { return path_; }
-  // The folder the files lie in, where their config.json would be.
+  // The folder of the files, where their config.json would be.
   const std::filesystem::path& folder() const { return folder_; }
   std::vector<std::filesystem::path> files() const;
-  // The maps of all files: whoever holds this may use the views' bytes after the store is gone.
+  // The maps of all files: keeps the views' bytes valid after the store is gone.
   std::shared_ptr<const void> keep_alive() const { return files_; }
 
  private:

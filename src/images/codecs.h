@@ -8,7 +8,7 @@
 
 namespace millrace::codecs {
 
-// Reads up to the frame header. nullopt: bytes end before it.
+// Reads up to the frame header. nullopt: bytes end before that.
 std::optional<ImageInfo> probe_jpeg(std::span<const std::byte> bytes, const std::string& name);
 std::optional<ImageInfo> probe_png(std::span<const std::byte> bytes, const std::string& name);
 std::optional<ImageInfo> probe_webp(std::span<const std::byte> bytes, const std::string& name);

@@ -30,7 +30,7 @@ constexpr uint64_t kMaxImagePixels = 933120000;
 struct DecodeOptions {
   // Pictures above this many pixels are refused from their header alone. 256 Mpx are 0.8 GB of RGB.
   uint64_t max_pixels = uint64_t{256} << 20;
-  // Pictures cut short keep what was there and are grey (JPEG) or black (PNG) below, as PIL's LOAD_TRUNCATED_IMAGES.
+  // Truncated pictures are filled with grey (JPEG) or black (PNG) below the cut, as with PIL's LOAD_TRUNCATED_IMAGES.
   bool allow_truncated = true;
   // > 0: a JPEG may be decoded at 1/2, 1/4 or 1/8 size, as long as its shorter side stays at least this. 0: full size.
   int min_short_side = 0;
@@ -48,7 +48,7 @@ struct DecodedImage {
 
 // Format and size from the first bytes of a file. nullopt: more bytes are needed to tell (never for a whole file).
 // Throws DataError naming `name` when it is none of the three formats or its header is damaged.
-// whole: bytes is all there is.
+// whole: bytes is the complete file.
 std::optional<ImageInfo> probe_image(std::span<const std::byte> bytes, const std::string& name, bool whole = true);
 
 // Throws DataError when a picture of this size is above the cap.
@@ -59,7 +59,7 @@ Image cmyk_to_rgb(const Image& cmyk);
 
 // Throws DataError naming `name`.
 DecodedImage decode_image(std::span<const std::byte> bytes, const std::string& name, const DecodeOptions& options = {});
-// The same into a picture whose allocation is reused.
+// The same, reusing a picture's allocation.
 void decode_image_into(std::span<const std::byte> bytes, const std::string& name, const DecodeOptions& options,
                        DecodedImage& out);
 

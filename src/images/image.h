@@ -13,7 +13,7 @@ struct Image {
   int channels = 3;             // 3 RGB, 4 RGBA (straight alpha)
   std::vector<uint8_t> pixels;  // [height, width, channels]
 
-  // Sets the size, keeping the allocation where it is large enough. New pixels are unspecified.
+  // Sets the size, keeping the allocation if it is large enough. New pixels are unspecified.
   void reshape(int new_width, int new_height, int new_channels) {
     width = new_width;
     height = new_height;

@@ -1,7 +1,7 @@
-// How a camera was held: the orientation that a picture's EXIF or XMP data tells, and turning the picture upright.
+// How the camera was held: reads the orientation from a picture's EXIF or XMP data, and turns the picture upright.
 //
 // The training pipeline ignores it, as PIL's Image.open does; Hugging Face `datasets` turns every picture it decodes,
-// and so does what is built from it.
+// and so do the data sets built with it.
 #pragma once
 
 #include <cstddef>
@@ -12,9 +12,9 @@
 
 namespace millrace {
 
-// 1 to 8 as in EXIF, or 1 where there is none; found where PIL's Image.getexif() finds it: in JPEG, PNG (chunks eXIf,
-// tEXt, zTXt and iTXt) and WebP. problem: what of the file beside its pixels PIL refuses, "expected ..., got ...";
-// empty: nothing.
+// 1 to 8 as in EXIF, or 1 if there is none; found where PIL's Image.getexif() finds it: in JPEG, PNG (chunks eXIf,
+// tEXt, zTXt and iTXt) and WebP. problem: why PIL refuses the file apart from its pixels, "expected ..., got ...";
+// empty: it does not.
 int read_orientation(std::span<const std::byte> file, std::string* problem = nullptr);
 
 // PIL's ImageOps.exif_transpose for this orientation.

@@ -16,11 +16,11 @@ constexpr size_t kPngSignatureBytes = 8;
 struct PngChunk {
   std::string_view type;
   size_t data_at;
-  uint32_t length;  // as the file says: its data may be cut short
+  uint32_t length;  // as declared: the data may be truncated
 
   bool is_whole(std::string_view file) const { return length <= file.size() - data_at; }
   std::string_view data(std::string_view file) const { return file.substr(data_at, length); }
-  // Of a chunk whose data is whole. False as well where the file ends before the checksum.
+  // Requires a chunk with complete data. Also false if the file ends before the checksum.
   bool has_right_checksum(std::string_view file) const {
     const size_t at = data_at + length;
     if (file.size() - at < 4) return false;
@@ -30,7 +30,7 @@ struct PngChunk {
   size_t end() const { return data_at + size_t{length} + 4; }
 };
 
-// The chunk that begins there. False: fewer than 8 bytes are left, or what is there is no chunk's type.
+// The chunk that begins there. False: fewer than 8 bytes are left, or there is no valid chunk type.
 inline bool read_png_chunk(std::string_view file, size_t at, PngChunk& chunk) {
   if (at > file.size() || file.size() - at < 8) return false;
   chunk = {file.substr(at + 4, 4), at + 8, big_endian(file, at, 4)};
@@ -41,35 +41,35 @@ inline bool read_png_chunk(std::string_view file, size_t at, PngChunk& chunk) {
   return true;
 }
 
-// Where the pixels of a frame lie in the picture.
+// The position of a frame's pixels in the picture.
 struct PngFrame {
   uint32_t x = 0, y = 0, width = 0, height = 0;
 };
 
-// What an animation says of the frame that follows, in an fcTL chunk of at least 26 bytes.
+// An animation's description of the next frame, from an fcTL chunk of at least 26 bytes.
 inline PngFrame read_png_frame(std::string_view data) {
   return {big_endian(data, 12, 4), big_endian(data, 16, 4), big_endian(data, 4, 4), big_endian(data, 8, 4)};
 }
 
-// Everything that the pixels need. As in Pillow the picture data are the first such chunks that follow each other,
-// whatever their checksums; a frame of an animation counts as the picture where it comes first.
+// Everything needed to decode the pixels. As in Pillow, the picture data is the first consecutive run of such chunks,
+// whatever their checksums; a frame of an animation counts as the picture if it comes first.
 struct PngPixelData {
   std::string_view header;   // 13 bytes
   std::string_view palette;  // empty: none
   PngFrame frame;
-  std::vector<std::string_view> pieces;  // the last may be cut short
-  bool is_cut = false;                   // the file ends within the picture data or right behind it
+  std::vector<std::string_view> pieces;  // the last may be truncated
+  bool is_cut = false;                   // the file ends within or right after the picture data
 
   uint32_t width() const { return big_endian(header, 0, 4); }
   uint32_t height() const { return big_endian(header, 4, 4); }
-  int bits_per_pixel() const;  // 0: no combination of depth and colour type that there is
+  int bits_per_pixel() const;  // 0: invalid combination of depth and colour type
   bool is_interlaced() const { return header[12] != 0; }
 };
 
-// problem: set when there is no picture data, or a chunk that they need is damaged; the result is then of no use.
+// problem: set when picture data is missing or a required chunk is damaged; the result is then useless.
 PngPixelData find_png_pixel_data(std::string_view file, const char*& problem);
 
-// Decompresses all rows, keeps none, and gives what Pillow would refuse of them; nullptr: nothing. pieces_used: how
+// Decompresses all rows, keeps none, and returns why Pillow would refuse them; nullptr: it would not. pieces_used: how
 // many were needed.
 const char* find_png_pixel_problem(const PngPixelData& data, size_t& pieces_used);
 

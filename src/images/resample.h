@@ -20,8 +20,8 @@ struct Box {
 // Resizes image to width x height.
 Image resize(const Image& image, int width, int height, Filter filter = Filter::kBicubic);
 
-// The part `crop` of resize(image, width, height, filter), without making the rest: the same pixels as crop after
-// resize. scratch keeps the rows between the passes; reuse it to save allocations.
+// The part `crop` of resize(image, width, height, filter), without computing the rest: the same pixels as crop after
+// resize. scratch holds the rows between the passes; reuse it to save allocations.
 void resize_and_crop(const Image& image, int width, int height, Filter filter, const Box& crop, Image& scratch,
                      Image& out);
 

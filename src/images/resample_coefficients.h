@@ -1,4 +1,4 @@
-// Which source pixels make a target pixel, and how much of each.
+// Which source pixels contribute to a target pixel, and their weights.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +15,8 @@ struct ResampleCoefficients {
   std::vector<int> first;        // [targets] first source pixel
   std::vector<int> count;        // [targets] source pixels
   std::vector<int32_t> weights;  // [targets, taps] with kCoefficientBits fractional bits
-  // The same for loops that multiply 16-bit numbers: weight = high * 2^11 + low, 0 <= low < 2^11, as four highs and
-  // four lows in turn.
+  // The same for loops that multiply 16-bit numbers: weight = high * 2^11 + low, 0 <= low < 2^11, as alternating groups
+  // of four highs and four lows.
   std::vector<int16_t> halves;  // [targets, taps / 4, 2, 4]
 };
 

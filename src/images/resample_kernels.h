@@ -6,7 +6,7 @@
 
 namespace millrace {
 
-// The coefficients of one axis, as resample_coefficients.h has them.
+// The coefficients of one axis, see resample_coefficients.h.
 struct ResampleLine {
   const int* first;
   const int* count;
@@ -15,7 +15,7 @@ struct ResampleLine {
   int taps;
 };
 
-// A table of one CPU level's loops.
+// The loops of one CPU level.
 struct PixelKernels {
   // The first pass: out[y][x][c] = clip8(sum over k < count[x] of in[y][first[x] + k][c] * weights[x][k]) for y < rows
   // and x < width; rows of `in` have in_width pixels of 3 or 4 channels, rows of out `width`, both without gaps.
@@ -24,13 +24,13 @@ struct PixelKernels {
   // One row of the second pass: out[i] = clip8(sum over k < count of in[k * in_stride + i] * weights[k]), i < size.
   void (*resample_columns)(const uint8_t* in, size_t in_stride, const int32_t* weights, int count, int size,
                            uint8_t* out);
-  // Interleaved RGB to three planes of value / 255 * 2 - 1, in fp32 as PyTorch computes it.
+  // Interleaved RGB to three planes of value / 255 * 2 - 1, computed in fp32 as in PyTorch.
   void (*rgb_to_planes)(const uint8_t* in, size_t pixels, float* red, float* green, float* blue);
 };
 
 // The best level this machine has, found once.
 const PixelKernels& pixel_kernels();
-// A level by name (v2, v3, v4), nullptr where this machine lacks it: for tests that compare levels.
+// A level by name (v2, v3, v4), nullptr if this machine lacks it: for tests that compare levels.
 const PixelKernels* pixel_kernels(const char* level);
 
 }  // namespace millrace

@@ -1,5 +1,5 @@
-// Whether PIL would decode a picture with its own strictness (LOAD_TRUNCATED_IMAGES off): what the reference's
-// find_problematic_indices.py asks of every sample.
+// Whether PIL would decode a picture in its strict mode (LOAD_TRUNCATED_IMAGES off), which the reference's
+// find_problematic_indices.py checks for every sample.
 #pragma once
 
 #include <cstddef>
@@ -9,13 +9,13 @@
 
 namespace millrace {
 
-// PIL's own limit on pixels, above which it throws: twice Image.MAX_IMAGE_PIXELS.
+// PIL's limit on pixels, above which it throws: twice Image.MAX_IMAGE_PIXELS.
 constexpr uint64_t kMaxDefaultPixels = 178956970;
 
-// Decodes the whole picture and keeps nothing. Empty when it is sound; otherwise what is wrong, for a message. JPEGs
-// with damage that libjpeg only warns of are sound, as in PIL, and so are PNGs with a wrong checksum of the picture
-// data alone; a JPEG, PNG or WebP cut short is not, nor one with data beside the pixels that PIL refuses, and nor is
-// anything else that is no JPEG, PNG or WebP. Never throws for what is in the file.
+// Decodes the whole picture and keeps nothing. Empty when it is sound; otherwise the problem, for a message. As in PIL,
+// JPEGs with damage that libjpeg only warns about are sound, and so are PNGs where only the checksum of the picture
+// data is wrong. Truncated files are not sound, nor are files whose other data PIL refuses, nor anything that is not a
+// JPEG, PNG or WebP. Never throws because of the file's content.
 std::string find_picture_problem(std::span<const std::byte> file, const std::string& name);
 
 }  // namespace millrace

@@ -23,7 +23,7 @@ struct SquareTransform {
   DecodeOptions decode;
 };
 
-// What the shorter side -> size means for a width x height picture.
+// The result of scaling the shorter side of a width x height picture to size.
 struct CoverGeometry {
   int width;   // after scaling
   int height;  // after scaling
@@ -31,10 +31,10 @@ struct CoverGeometry {
 };
 CoverGeometry cover_geometry(int width, int height, int size);
 
-// Where the crop starts: uniform in 0..slack by the sample's own numbers, or the middle.
+// Where the crop starts: uniform in 0..slack, from the sample's random stream, or in the middle.
 int crop_offset(const CoverGeometry& geometry, CropPlace place, const RandomStream& augmentation);
 
-// Buffers that are kept from picture to picture; one per thread.
+// Buffers reused from picture to picture; one per thread.
 struct TransformScratch {
   DecodedImage decoded;
   Image wide;

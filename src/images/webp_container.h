@@ -1,4 +1,4 @@
-// A WebP file taken apart by libwebpdemux (internal to images/).
+// A WebP file parsed by libwebpdemux (internal to images/).
 #pragma once
 
 #include <webp/demux.h>
@@ -12,7 +12,7 @@ struct DeleteDemuxer {
   void operator()(WebPDemuxer* demuxer) const { WebPDemuxDelete(demuxer); }
 };
 
-// nullptr for a file that is damaged or ends early. It looks into file, which must stay.
+// nullptr for a damaged or truncated file. The result points into file, which must stay valid.
 inline std::unique_ptr<WebPDemuxer, DeleteDemuxer> open_webp(std::string_view file) {
   const WebPData data = {reinterpret_cast<const uint8_t*>(file.data()), file.size()};
   return std::unique_ptr<WebPDemuxer, DeleteDemuxer>(WebPDemux(&data));

@@ -16,7 +16,7 @@ MILLRACE_INLINE const BF16* as_bf16(const uint16_t* p) {
   return reinterpret_cast<const BF16*>(p);
 }
 
-// f(Full or Partial), or nothing, for as many of a vector's elements as are there.
+// Calls f(Full or Partial) for the elements of a vector that exist; not at all if there are none.
 template <typename F>
 MILLRACE_INLINE void with_part(int64_t there, F f) {
   if (there >= kLanes) {
@@ -72,16 +72,16 @@ MILLRACE_INLINE void transpose(VecW (&v)[16]) {
   for (int i = 0; i < 16; ++i) v[i] = t[i];
 }
 
-// `count` rows of a matrix, at most 16 (below 0: none), `depth` elements each; the rows that are not there are zero.
+// `count` rows of a matrix, at most 16 (below 0: none), `depth` elements each; missing rows are zero.
 struct SourceRows {
   const uint16_t* first;
   int64_t stride, count, depth;
 };
 
-// The rows' pairs 0, 1, ... depth / 2 - 1: those of the first `kept` rows side by side, then, `step` pairs on, the
-// next.
+// Writes the rows' pairs 0, 1, ... depth / 2 - 1: each for the first `kept` rows side by side; the next pair starts
+// `step` words later.
 MILLRACE_INLINE void pack_pairs(const SourceRows& source, int64_t depth, uint32_t* packed, int64_t step, int kept) {
-  constexpr int64_t kStepsAhead = 6;  // of what is fetched: 16 rows are more than a processor foresees
+  constexpr int64_t kStepsAhead = 6;  // prefetch distance: 16 rows are more than a hardware prefetcher tracks
   for (int64_t k = 0; k < depth; k += kDepthStep) {
     VecW v[16] = {};
     for (int64_t i = 0; i < source.count; ++i) {

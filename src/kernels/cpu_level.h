@@ -1,7 +1,7 @@
-// Which of the compiled CPU levels the kernels use: the x86-64 micro-architecture levels of the System V ABI.
+// The CPU level that kernels use: one of the x86-64 micro-architecture levels of the System V ABI.
 //
-// Kernels are compiled once per level (see simd.h) and chosen when they run: the best level the processor has, or the
-// one that the environment variable MILLRACE_CPU_LEVEL names (v2, v3 or v4), for tests.
+// Kernels are compiled once per level (see simd.h) and chosen at run time: the best level that the processor supports,
+// or, for tests, the one named by the environment variable MILLRACE_CPU_LEVEL (v2, v3 or v4).
 #pragma once
 
 #include <optional>
@@ -21,13 +21,13 @@ const char* cpu_level_name(CpuLevel level);  // "v2", "v3", "v4"
 // The best level of this processor. Throws ConfigError on a processor older than v2.
 CpuLevel detected_cpu_level();
 
-// The level in use. Throws ConfigError when MILLRACE_CPU_LEVEL is not a level, or one that this processor lacks.
+// The level in use. Throws ConfigError when MILLRACE_CPU_LEVEL is not a level or is unsupported by this processor.
 CpuLevel cpu_level();
 
 // Every level that this processor can run, lowest first.
 std::vector<CpuLevel> supported_cpu_levels();
 
-// Uses `level` from now on in this process; nullopt goes back to the default. For tests and comparisons.
+// Uses `level` from now on in this process; nullopt restores the default. For tests and comparisons.
 void force_cpu_level(std::optional<CpuLevel> level);
 
 bool is_amd_processor();
@@ -35,12 +35,12 @@ bool is_amd_processor();
 // Whether this processor has AVX-512's dot products of bf16 pairs, and the level in use is v4.
 bool has_bf16_dot_products();
 
-// One line for people: "x86-64-v4 (AVX-512; bf16 dot products: yes)".
+// One line for display: "x86-64-v4 (AVX-512; bf16 dot products: yes)".
 std::string cpu_level_report();
 
 }  // namespace millrace
 
-// Picks the table of functions of the level in use: each *_isa.cpp defines <table>_v2, <table>_v3 and <table>_v4.
+// Selects the function table of the level in use: each *_isa.cpp defines <table>_v2, <table>_v3 and <table>_v4.
 #define MILLRACE_SELECT_KERNELS(table)                                 \
   (::millrace::cpu_level() == ::millrace::CpuLevel::kV4   ? table##_v4 \
    : ::millrace::cpu_level() == ::millrace::CpuLevel::kV3 ? table##_v3 \

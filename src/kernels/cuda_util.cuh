@@ -1,7 +1,7 @@
-// What the GPU kernels share: packs of 16 bytes, sums over a block, the second stage of sums over rows. Included by
+// Shared by the GPU kernels: packs of 16 bytes, sums over a block, the second stage of sums over rows. Included by
 // *_cuda.cu files only, which are compiled as CUDA or as HIP (gpu_portability.cuh).
 //
-// A kernel is compiled for packs of 16 bytes and for single elements; the host takes packs when every pointer, stride
+// A kernel is compiled for packs of 16 bytes and for single elements; the host chooses packs if every pointer, stride
 // and size allows them. Indexes are 64-bit throughout.
 #pragma once
 
@@ -139,7 +139,7 @@ __device__ __forceinline__ T* row_at(const Rows& rows, int64_t b, int64_t l) {
 inline bool is_aligned(const void* p, size_t bytes) {
   return reinterpret_cast<uintptr_t>(p) % bytes == 0;
 }
-// Whether packs of `pack` elements of `element_size` bytes may be taken from these rows.
+// Whether these rows can be accessed in packs of `pack` elements of `element_size` bytes.
 inline bool packable(const Rows& rows, int pack, int element_size) {
   return is_aligned(rows.data, static_cast<size_t>(pack) * element_size) && rows.batch_stride % pack == 0 &&
          rows.row_stride % pack == 0;
@@ -148,7 +148,7 @@ inline bool packable(const FloatRows& rows, int pack) {
   return rows.data == nullptr || (is_aligned(rows.data, 16) && rows.batch_stride % (pack > 4 ? pack : 4) == 0);
 }
 
-// The sum over the kLanes lanes of a group, in each of them.
+// The sum over the kLanes lanes of a group, returned in each of them.
 __device__ __forceinline__ float lane_sum(float x) {
 #pragma unroll
   for (int mask = kLanes / 2; mask > 0; mask /= 2) x += lane_xor(x, mask);
@@ -209,7 +209,7 @@ inline void sum_partials(const float* partials, int64_t batch, int64_t count, in
          stride, n, column_blocks, out, accumulate);
 }
 
-// Shared memory for a kernel that keeps `bytes` of sums per block: 0 when that is too much, and the kernel sums in
+// Shared memory for a kernel that keeps `bytes` of sums per block: 0 if that is too much, so that the kernel sums in
 // global memory instead.
 template <typename Kernel>
 size_t shared_sums_bytes(Kernel kernel, int64_t bytes, const char* op) {
@@ -219,7 +219,7 @@ size_t shared_sums_bytes(Kernel kernel, int64_t bytes, const char* op) {
     int limit = 0;
     check_gpu(shared_memory_limit(&limit), op);
     if (bytes + 2048 > limit) return 0;
-    // The kernel's setting, whoever else launches it: always the same number.
+    // Set per kernel, not per launch: always the same number.
     const int64_t most = std::min<int64_t>(shared_memory_budget(), limit - 2048);
     check_gpu(allow_shared_memory(kernel, static_cast<int>(most)), op);
   }

@@ -1,8 +1,8 @@
-// Runs GPU kernels on a CPU, for tests: what gpu_portability.cuh takes where neither nvcc nor hipcc compiles.
+// Runs GPU kernels on a CPU, for tests: included by gpu_portability.cuh if neither nvcc nor hipcc compiles.
 //
 // The threads of a block are coroutines of one CPU thread. A wave runs until all of its threads wait at __syncthreads()
-// or have returned; only then the next one does, in an order that the test chooses. A kernel whose result depends on
-// that order lacks a barrier; one whose result depends on the width of a wave takes it for granted. Dynamic shared
+// or have returned; only then does the next one run, in an order that the test chooses. A kernel whose result depends
+// on that order lacks a barrier; one whose result depends on the wave width relies on it wrongly. Dynamic shared
 // memory is full of NaNs at the start of each block.
 #pragma once
 
@@ -41,9 +41,9 @@ inline thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
 struct EmulatedGpu {
   enum class Order { kForward, kReverse };  // of waves, and of the threads in each
   bool enabled = true;                      // false: the CPU's own kernels take its tensors
-  int wave = 32;                            // threads that run in step: 32 or 64
+  int wave = 32;                            // threads that run in lockstep: 32 or 64
   Order order = Order::kForward;
-  int64_t shared_memory = 96 * 1024;  // that kernels may ask for
+  int64_t shared_memory = 96 * 1024;  // available to kernels
   int64_t launches = 0, switches = 0;
 };
 inline EmulatedGpu& emulated_gpu() {
@@ -59,7 +59,7 @@ class EmulatedBlock {
     return block;
   }
 
-  // Throws std::logic_error for what a GPU would hang at or leave undefined.
+  // Throws std::logic_error for anything that would hang a GPU or be undefined on it.
   void run(dim3 threads, size_t shared_bytes, const std::function<void()>& body) {
     shared_.assign((shared_bytes + sizeof(float4) - 1) / sizeof(float4), float4{});
     if (shared_bytes > 0) std::memset(static_cast<void*>(shared_.data()), 0xFF, shared_.size() * sizeof(float4));
@@ -90,7 +90,7 @@ class EmulatedBlock {
 
   void barrier() { wait(State::kAtBarrier); }
 
-  // As HIP's __shfl_xor: lanes number from 0 within a wave; a lane beyond its group of `width` gives its own number.
+  // Like HIP's __shfl_xor: lanes count from 0 within a wave; a lane beyond its group of `width` returns its own value.
   float exchange(float x, int mask, int width) {
     Lane& lane = lanes_[active_];
     const int wave = emulated_gpu().wave, self = static_cast<int>(active_) % wave;
@@ -139,7 +139,7 @@ class EmulatedBlock {
     active_ = n;
     threadIdx = lanes_[n].index;
     ++emulated_gpu().switches;
-    if (_setjmp(scheduler_) != 0) return;  // the coroutine is back
+    if (_setjmp(scheduler_) != 0) return;  // the coroutine has returned
     if (coroutines_[n].started) _longjmp(coroutines_[n].place, 1);
     coroutines_[n].started = true;
     setcontext(&coroutines_[n].context);
@@ -151,7 +151,7 @@ class EmulatedBlock {
     for (size_t i = begin; i < end; ++i) visit(reverse ? end - 1 - (i - begin) : i);
   }
 
-  // Until nobody in the wave can go on without the other waves.
+  // Until no thread of the wave can continue without the other waves.
   void run_wave(size_t begin, size_t end) {
     bool exchanging = true;
     while (exchanging && error_.empty()) {
@@ -177,7 +177,7 @@ class EmulatedBlock {
     }
   }
 
-  // From barrier to barrier; false when all threads have returned or something is wrong.
+  // Runs to the next barrier; false when all threads have returned or an error was found.
   bool turn(size_t count) {
     const auto wave = static_cast<size_t>(emulated_gpu().wave);
     in_order(0, (count + wave - 1) / wave, [&](size_t w) { run_wave(w * wave, std::min(count, (w + 1) * wave)); });
@@ -201,7 +201,7 @@ class EmulatedBlock {
   std::string error_;
 };
 
-// Blocks run one after the other: shared memory declared in a kernel is a static variable.
+// Blocks run one after the other, so that shared memory declared in a kernel is a static variable.
 template <typename... Parameters>
 void emulate_launch(void (*kernel)(Parameters...), int64_t blocks, dim3 threads, size_t shared_bytes, void* /*stream*/,
                     Parameters... arguments) {

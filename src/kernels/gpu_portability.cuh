@@ -1,13 +1,13 @@
 // The only file that knows which compiler a kernel is for: nvcc (CUDA), hipcc or amdclang++ (HIP, AMD), or a C++
-// compiler, which runs kernels on a CPU in tests (gpu_emulation.h). Kernels say what they need in the words below.
+// compiler, which runs kernels on a CPU in tests (gpu_emulation.h). Kernels use only the vocabulary below.
 //
 // Lanes. Threads exchange numbers in groups of kLanes = 32: a warp of NVIDIA's, a wave of AMD's RDNA, one half of a
-// wave of AMD's CDNA, where 64 threads run in step. No kernel asks for the width of the hardware, every shuffle names
-// its own, and a sum has the same order on all of them. blockDim.x is a multiple of kLanes wherever lanes exchange
+// wave of AMD's CDNA, where 64 threads run in lockstep. No kernel queries the hardware's width, every shuffle passes
+// its own, and a sum has the same order everywhere. blockDim.x is a multiple of kLanes wherever lanes exchange
 // numbers.
 //
 // Numbers. IEEE division and square root, no fast math (cmake/Cuda.cmake, cmake/Hip.cmake). bf16 is the compiler's type
-// or, where there is no header for it, 16 bits.
+// or, without a header for it, 16 bits.
 #pragma once
 
 #include <cstddef>
@@ -28,7 +28,7 @@ namespace millrace {
 namespace {
 
 constexpr int kLanes = 32;
-constexpr int kMaxThreads = 256;  // of a block: what registers are shared out for
+constexpr int kMaxThreads = 256;  // per block: the number for which registers are allocated
 
 #if defined(__CUDACC__)
 
@@ -42,11 +42,11 @@ inline GpuStatus last_launch_status() {
   return cudaGetLastError();
 }
 
-// Shared memory a block takes at most when sums may also go to global memory: leaves room for a second block.
+// The most shared memory a block uses if sums may also go to global memory: leaves room for a second block.
 constexpr int64_t shared_memory_budget() {
   return 96 * 1024;
 }
-// Sets *limit to the most that a block of this device can have.
+// Sets *limit to the maximum for a block on this device.
 inline GpuStatus shared_memory_limit(int* limit) {
   int device = 0;
   const GpuStatus status = cudaGetDevice(&device);
@@ -66,7 +66,7 @@ __device__ __forceinline__ bf16 float_to_bf16(float x) {
   return __float2bfloat16_rn(x);
 }
 
-// x of the lane whose number in this group differs by the bits of `mask` (below kLanes). The whole group is here.
+// x of the lane whose number in this group differs by the bits of `mask` (below kLanes). Called by the whole group.
 __device__ __forceinline__ float lane_xor(float x, int mask) {
   return __shfl_xor_sync(0xFFFFFFFFu, x, mask);
 }
@@ -92,7 +92,7 @@ inline GpuStatus last_launch_status() {
   return hipGetLastError();
 }
 
-// A compute unit has 64 KiB for all of its blocks; a block may have them without asking.
+// A compute unit has 64 KiB for all of its blocks; a block may use all of it without opting in.
 constexpr int64_t shared_memory_budget() {
   return 64 * 1024;
 }
@@ -193,7 +193,7 @@ void launch(const char* op, void (*kernel)(Parameters...), int64_t blocks, dim3 
 }  // namespace
 }  // namespace millrace
 
-// Shared memory whose size the launch says: MILLRACE_DYNAMIC_SHARED(float4, sums) declares an array of float4.
+// Shared memory whose size is set at launch: MILLRACE_DYNAMIC_SHARED(float4, sums) declares an array of float4.
 #if defined(__CUDACC__) || defined(__HIPCC__)
 #define MILLRACE_DYNAMIC_SHARED(type, name) extern __shared__ type name[]
 #else

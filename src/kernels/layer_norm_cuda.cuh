@@ -1,4 +1,4 @@
-// Layer norm and modulation of one row by one block, shared by the kernels that have one inside.
+// Layer norm and modulation of one row by one block, shared by the kernels that include one.
 #pragma once
 
 #include "kernels/cuda_util.cuh"
@@ -47,7 +47,7 @@ __device__ __forceinline__ void modulate_row(const T* x, float mean, float rstd,
   }
 }
 
-// Adds the row to dshift and dscale, of which each thread owns its columns, and gives mean(g) and mean(g * normed) with
+// Adds the row to dshift and dscale, where each thread owns its columns, and returns mean(g) and mean(g * normed) with
 // g = dy * (1 + scale). scratch: shared.
 template <typename T, int N>
 __device__ __forceinline__ void modulate_row_sums(const T* dy, const T* x, float mean, float rstd,

@@ -1,4 +1,4 @@
-// Layer norm of one row, shared by the *_isa.cpp files that have one inside (see simd.h for the rules).
+// Layer norm of one row, shared by the *_isa.cpp files that include one (see simd.h for the rules).
 #pragma once
 
 #include "kernels/simd.h"
@@ -10,7 +10,7 @@ struct RowMoments {
   float mean, rstd;
 };
 
-// Two passes over a row that the first one brings into the cache: no cancellation as in E[x^2] - E[x]^2.
+// Two passes over a row, which the first one brings into the cache: avoids the cancellation of E[x^2] - E[x]^2.
 template <typename T>
 MILLRACE_INLINE RowMoments row_moments(const T* x, int64_t dim, float eps) {
   float sum[1], squares[1];
@@ -32,7 +32,7 @@ MILLRACE_INLINE void modulate_row(const T* x, RowMoments moments, const float* s
   });
 }
 
-// Adds to dshift and dscale and gives what the gradient of a row needs:
+// Adds to dshift and dscale and returns the means that the gradient of a row needs:
 //   dx = rstd * (g - mean(g) - normed * mean(g * normed)),   g = dy * (1 + scale)
 struct RowGradientMeans {
   float g, g_normed;

@@ -1,4 +1,4 @@
-// What the *_no_cuda.cpp twins answer in a build without a compiler for GPUs.
+// The answer of the *_no_cuda.cpp twins in a build without a GPU compiler.
 #pragma once
 
 #include <string>

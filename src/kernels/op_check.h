@@ -1,7 +1,7 @@
 // Compares a fused op with its composed reference: outputs and all gradients, against the reference in fp64.
 //
-// Tolerances are derived, not tuned: a fused op may err at most twice as much as the composed path in the same
-// low-precision type does (the rule of flash-attention's tests), plus fp32's epsilon.
+// Tolerances are derived, not tuned: a fused op's error may be at most twice that of the composed path in the same
+// low-precision type (the rule of flash-attention's tests), plus fp32's epsilon.
 #pragma once
 
 #include <functional>
@@ -24,22 +24,22 @@ struct OpCase {
   TensorFunction fused, reference;
 };
 
-// The outputs for inputs cast to type on device, then the gradients of the inputs for output gradients drawn from a
+// The outputs for inputs cast to type on device, then the gradients of the inputs, given output gradients drawn from a
 // fixed seed; all as fp64 on the CPU.
 Tensors outputs_and_gradients(const TensorFunction& function, const Tensors& inputs, torch::ScalarType type,
                               torch::Device device);
 
-// |got - reference| / |reference|, 2-norms; where the reference is zero, |got|; NaN where got has one.
+// |got - reference| / |reference|, 2-norms; |got| if the reference is zero; NaN if got contains one.
 double relative_error(const torch::Tensor& got, const torch::Tensor& reference);
 
-// The pair of error and tolerance that is worst relative to each other.
+// The pair of error and tolerance with the largest ratio.
 KernelCheckResult check_op(const OpCase& op_case, torch::ScalarType type, torch::Device device);
 
 // |<gradient, d> - central difference of the fp64 reference along d| / (|gradient| * |d|) for a random direction d over
 // all inputs at once: the fused op's fp32 gradients against no derivative at all.
 double finite_difference_error(const OpCase& op_case);
 
-// The cases `millrace verify` and the tests share: odd sizes, a batch of 3, biases. seed: of their random inputs.
+// The cases shared by `millrace verify` and the tests: odd sizes, a batch of 3, biases. seed: of their random inputs.
 std::vector<OpCase> standard_op_cases(uint64_t seed);
 
 }  // namespace millrace

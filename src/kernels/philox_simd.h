@@ -1,5 +1,5 @@
-// Philox4x32-10 for as many blocks at once as a vector has lanes; see simd.h for the rules. Bit for bit base/philox.h,
-// of which only the struct is used here.
+// Philox4x32-10 for one block per lane of a vector; see simd.h for the rules. Bit for bit equal to base/philox.h, of
+// which only the struct is used here.
 #pragma once
 
 #include "base/philox.h"
@@ -72,7 +72,7 @@ MILLRACE_INLINE void zip(V a, V b, V* first, V* rest) {
 #endif
 }
 
-// Word j of every block, for j = 0..3, into the order of the stream: block by block.
+// Reorders word j of every block, for j = 0..3, into stream order: block by block.
 template <typename V>
 MILLRACE_INLINE void to_stream_order(const V by_word[4], V in_order[4]) {
   V ac0, ac1, bd0, bd1;

@@ -1,4 +1,4 @@
-// What kernels see of a tensor: a pointer and strides, no torch. Shared by CPU levels and CUDA.
+// A tensor as kernels see it: a pointer and strides, no torch. Shared by CPU levels and CUDA.
 #pragma once
 
 #include <cstdint>
@@ -14,15 +14,15 @@ struct Rows {
   int64_t row_stride = 0;
 };
 
-// [B, D], or [D] with batch_stride 0: a modulation, a bias, a scale. The type is its own: on a CPU callers convert to
-// fp32 beforehand. data is null when absent.
+// [B, D], or [D] with batch_stride 0: a modulation, a bias, a scale, with its own type; on a CPU callers convert it to
+// fp32 first. data is null when absent.
 struct FloatRows {
   void* data = nullptr;
   int64_t batch_stride = 0;
   ElementType type = ElementType::kF32;
 };
 
-// Rows are summed in chunks whose number depends on the shape alone, so that a sum is the same for any count of
+// Rows are summed in chunks whose number depends on the shape alone, so that a sum is the same for any number of
 // threads.
 struct RowChunks {
   int64_t rows = 0;            // in all

@@ -1,4 +1,4 @@
-// Elements of flat buffers in groups of 8, with stochastic rounding to bf16: what optimizer kernels share.
+// Elements of flat buffers in groups of 8, with stochastic rounding to bf16: shared by optimizer kernels.
 #pragma once
 
 #include "base/philox.h"
@@ -22,7 +22,7 @@ __device__ __forceinline__ uint16_t narrow_stochastic(float x, uint32_t random) 
   return static_cast<uint16_t>((__float_as_uint(x) + random) >> 16);
 }
 
-// Rounds to what T holds; stores come later.
+// Rounds to T's precision; stores come later.
 template <typename T>
 __device__ __forceinline__ float rounded(float x, bool stochastic, const uint32_t (&words)[4], int j) {
   if constexpr (sizeof(T) == 4) {
@@ -33,7 +33,7 @@ __device__ __forceinline__ float rounded(float x, bool stochastic, const uint32_
   }
 }
 
-// p[0..7], in steps of 16 bytes, or, at the edges and where memory is not aligned, the elements [begin, end) of them.
+// p[0..7], in steps of 16 bytes, or, at the edges and in unaligned memory, the elements [begin, end) of them.
 template <typename T>
 __device__ __forceinline__ void load_group(const T* p, bool whole, int begin, int end, float (&x)[kGroup]) {
   if (whole) {
@@ -56,7 +56,7 @@ __device__ __forceinline__ void store_group(T* p, bool whole, int begin, int end
       store<kGroup>(p, x);
     }
   } else {
-    // Over all of them, so that x stays in registers.
+    // Unrolled over all 8, so that x stays in registers.
 #pragma unroll
     for (int j = 0; j < kGroup; ++j) {
       if (j >= begin && j < end) p[j] = from_float<T>(x[j]);

@@ -56,7 +56,7 @@ MILLRACE_INLINE VecH narrow_stochastic(VecF x, VecH random) {
   return narrow_bits(x != x ? VecU{} + 0x7FC0u : sum);
 }
 
-// Stores x as T, and gives back what T holds.
+// Stores x as T, and returns the rounded value.
 template <typename Part>
 MILLRACE_INLINE VecF store_rounded(float* p, VecF x, const uint16_t*, bool, Part part) {
   store(p, x, part);

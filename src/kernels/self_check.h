@@ -1,4 +1,4 @@
-// This machine's kernels against the fp32 reference: what `millrace verify` runs.
+// Checks this machine's kernels against the fp32 reference, for `millrace verify`.
 #pragma once
 
 #include <functional>

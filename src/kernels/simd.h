@@ -1,4 +1,4 @@
-// Vectors of as many floats as the CPU level holds, for *_isa.cpp and *_bf16dot.cpp files only.
+// Vectors of floats, as wide as the CPU level allows, for *_isa.cpp and *_bf16dot.cpp files only.
 //
 // An *_isa.cpp file is compiled once per level with MILLRACE_ISA set to v2, v3 or v4 (cmake/MillraceLibrary.cmake).
 // Everything here lives in an anonymous namespace, and those files include nothing with inline functions of external
@@ -37,7 +37,7 @@ struct BF16 {
   uint16_t bits;
 };
 
-// How much of a vector is there: all of it, or the first n lanes at the end of a row.
+// How much of a vector is valid: all of it, or the first n lanes at the end of a row.
 struct Full {};
 struct Partial {
   int64_t n;
@@ -113,7 +113,7 @@ MILLRACE_INLINE void store(BF16* p, VecF v, Partial part) {
   for (int64_t i = 0; i < part.n; ++i) p[i].bits = h[i];
 }
 
-// The smaller and the larger of x and bound; NaN in x stays (the instructions give their second operand then).
+// The smaller and the larger of x and bound; NaN in x is kept (the instructions return their second operand then).
 MILLRACE_INLINE VecF at_most(VecF x, float bound) {
 #if defined(MILLRACE_ISA_v4)
   return (VecF)_mm512_maskz_min_ps(0xFFFF, (__m512)splat(bound), (__m512)x);
@@ -144,7 +144,7 @@ MILLRACE_INLINE VecF square_root(VecF x) {
 #endif
 }
 
-// Zeroes the lanes that are not there.
+// Zeroes the invalid lanes.
 MILLRACE_INLINE VecF keep(VecF v, Full) {
   return v;
 }

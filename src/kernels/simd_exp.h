@@ -1,4 +1,4 @@
-// exp() of vectors, for *_isa.cpp and *_bf16dot.cpp files only.
+// Vectorised exp(), for *_isa.cpp and *_bf16dot.cpp files only.
 #pragma once
 
 #include "kernels/simd.h"

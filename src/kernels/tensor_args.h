@@ -1,4 +1,4 @@
-// From tensors to what kernels see (raw.h), with the checks every op needs. For op.cpp and op_cpu.cpp files.
+// Converts tensors to kernel arguments (raw.h), with the checks every op needs. For op.cpp and op_cpu.cpp files.
 #pragma once
 
 #include <torch/types.h>
@@ -8,11 +8,11 @@
 
 namespace millrace {
 
-// Tensors of one call are on one device; CPU and CUDA are the devices there are.
+// All tensors of one call are on one device, either CPU or CUDA.
 bool on_cuda(const torch::Tensor& x);
 
-// True when there are no numbers to read or write: no elements, or a tensor of the meta device, which has a shape alone
-// (a model is planned with those). Ops return at once then, after their checks.
+// True when there are no numbers to read or write: no elements, or a tensor of the meta device, which has only a shape
+// (used to plan a model). Ops then return right after their checks.
 bool nothing_to_compute(const torch::Tensor& x);
 void* data_of(const torch::Tensor& x);  // null on the meta device
 
@@ -31,12 +31,12 @@ void check_rows(const torch::Tensor& x_BLD, const RowsShape& shape, const torch:
 // x: [B, D] or [D], undefined gives null. Checks the sizes, and that x is on the device of `like`; batch 0 asks for
 // [D].
 FloatRows float_rows_of(const torch::Tensor& x, int64_t batch, int64_t dim, const torch::Tensor& like);
-// A modulation, bias or scale as the kernels of its device want it: rows whose last dimension is contiguous, on a CPU
+// Converts a modulation, bias or scale for the kernels of its device: rows with a contiguous last dimension, on a CPU
 // in fp32. Undefined stays undefined.
 torch::Tensor kernel_floats(const torch::Tensor& x);
 
-// Where a kernel puts sums that belong into `target` ([B, D], [D] or undefined, fp32 or bf16): on CUDA the target
-// itself; on a CPU fp32 scratch, which finish() writes or adds to the target.
+// Where a kernel puts sums for `target` ([B, D], [D] or undefined, fp32 or bf16): on CUDA the target itself; on a CPU
+// fp32 scratch, which finish() writes or adds to the target.
 class SumsTarget {
  public:
   explicit SumsTarget(const torch::Tensor& target);
@@ -50,7 +50,7 @@ class SumsTarget {
 // Undefined to nullopt: autograd functions take no undefined tensors.
 std::optional<torch::Tensor> if_defined(const torch::Tensor& x);
 
-// mean_BL and the like: fp32 contiguous of this many elements, on the device of `like`; undefined gives null.
+// For mean_BL and similar: fp32, contiguous, this many elements, on the device of `like`; undefined gives null.
 float* stats_of(const torch::Tensor& x, int64_t count, const torch::Tensor& like);
 
 // The current stream of x's device, as a cudaStream_t.
@@ -62,7 +62,7 @@ struct DeviceScope {
   c10::DeviceGuard guard;
 };
 
-// Fewest elements worth a thread of their own.
+// The smallest number of elements worth a separate thread.
 constexpr int64_t kElementsPerThread = 16384;
 inline int64_t rows_per_thread(int64_t dim) {
   return std::max<int64_t>(1, kElementsPerThread / std::max<int64_t>(1, dim));

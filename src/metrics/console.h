@@ -1,4 +1,4 @@
-// What a person sees of a run's progress.
+// The display of a run's progress.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 
 namespace millrace {
 
-// The speeds of a window of steps and where the run stands at its end.
+// The speeds over a window of steps and the state of the run at its end.
 struct WindowSpeed {
   double seconds = 0;
   int64_t ranks = 1;
@@ -18,13 +18,13 @@ struct WindowSpeed {
   double peak_flops = 0;          // of the device; 0: unknown
 };
 
-// torchtitan's line, with numbers that mean what they say (tps counts tokens):
+// torchtitan's line, with accurate numbers (tps counts tokens):
 // "step: 700  loss:  0.7052  memory: 76.79GiB(96.97%)  tps: 4,032  tflops: 161.10  mfu: 16.29%".
 // "mfu: N/A" when the peak is unknown. With several ranks, "  total tps: 16,128 (4 ranks)" follows.
 std::string step_line(int64_t step, double loss, const MemoryUse& memory, const WindowSpeed& speed);
 
-// "validate step: 700  loss:  0.6021  memory: 76.79GiB(96.97%)  tps: 12,288", of a validation; tokens_per_second of one
-// rank.
+// "validate step: 700  loss:  0.6021  memory: 76.79GiB(96.97%)  tps: 12,288", for a validation; tokens_per_second of
+// one rank.
 std::string validation_line(int64_t step, double loss, const MemoryUse& memory, double tokens_per_second);
 
 // "[######------] step 700/1,000  loss 0.7052  12.3 samples/s  ETA 4:31", cut to columns.

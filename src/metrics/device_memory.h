@@ -1,4 +1,4 @@
-// How much memory of a GPU torch's allocator holds.
+// GPU memory held by torch's allocator.
 #pragma once
 
 #include <torch/types.h>
@@ -7,7 +7,7 @@
 
 namespace millrace {
 
-// peak_bytes: most that was reserved since the last call. The device must be in use already.
+// peak_bytes: the most reserved since the last call. The device must already be in use.
 MemoryUse device_memory_since_last_call(torch::Device device);
 
 }  // namespace millrace

@@ -1,4 +1,4 @@
-// What machines can compute.
+// The speed of machines.
 #pragma once
 
 #include <optional>
@@ -6,8 +6,8 @@
 
 namespace millrace {
 
-// Peak dense bf16 FLOP/s of a GPU by its name as CUDA gives it (table: metrics/hardware.h); nothing when unknown:
-// better no MFU than a wrong one.
+// Peak dense bf16 FLOP/s of a GPU by its CUDA name (table: metrics/hardware.h); nullopt when unknown: no MFU is better
+// than a wrong one.
 std::optional<double> peak_flops(std::string_view device_name);
 
 }  // namespace millrace

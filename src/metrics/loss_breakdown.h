@@ -8,7 +8,7 @@ namespace millrace {
 
 struct LossBreakdown {
   std::string name;            // of one part, singular: "timestep"
-  std::vector<double> values;  // mean loss of part i of values.size(), NaN where there was no sample
+  std::vector<double> values;  // mean loss of part i of values.size(), NaN for a part without samples
 };
 
 }  // namespace millrace

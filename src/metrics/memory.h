@@ -1,4 +1,4 @@
-// How much memory this process has taken.
+// Memory used by this process.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@ namespace millrace {
 struct MemoryUse {
   uint64_t peak_bytes = 0;   // largest resident set so far (VmHWM)
   uint64_t bytes = 0;        // resident now
-  uint64_t total_bytes = 0;  // of the machine, or of the control group when that is smaller
+  uint64_t total_bytes = 0;  // of the machine, or of the control group if smaller
 };
 MemoryUse process_memory();
 

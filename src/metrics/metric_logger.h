@@ -1,4 +1,4 @@
-// Gathers what happens in steps and tells people (progress bar or log line), programs (metrics.jsonl) and TensorBoard.
+// Collects the metrics of steps and reports them to people (progress bar or log line), metrics.jsonl and TensorBoard.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +22,7 @@ struct StepMetrics {
   int64_t samples = 0;
   int64_t tokens = 0;
   double data_seconds = 0;     // of the step, waiting for data
-  uint64_t sample_digest = 0;  // of which samples the step trained on; the same for any split over ranks and batches
+  uint64_t sample_digest = 0;  // of the samples that the step trained on; the same for any split over ranks and batches
 };
 
 // One validation, of all ranks together.
@@ -44,9 +44,9 @@ struct MetricLoggerOptions {
   double flops_per_sample = 0;
   double peak_flops = 0;     // of one rank's device; 0: unknown, and MFU is not shown
   int64_t ranks = 1;         // that share the steps
-  bool writes_files = true;  // metrics.jsonl and TensorBoard's, and draws the bar: of many ranks, one does
-  // Of the device that trains; unset: of this process. Called at the same steps on all ranks, and may therefore gather
-  // the largest of all.
+  bool writes_files = true;  // metrics.jsonl and TensorBoard's, and draws the bar: one rank of many
+  // Memory of the training device; unset: of this process. Called at the same steps on all ranks, so that it may return
+  // the maximum over ranks.
   std::function<MemoryUse()> memory;
 };
 
@@ -55,13 +55,13 @@ class MetricLogger {
   explicit MetricLogger(const MetricLoggerOptions& options);
   ~MetricLogger();
 
-  // Counts every step; writes step 1, every log_freq steps and the last one. Speeds are those of the steps since the
-  // line before, wall clock, data included. The first step of a resumed run is shown but not recorded, so that
-  // metrics.jsonl holds the same steps as an undisturbed run's.
+  // Counts every step; writes step 1, every log_freq steps and the last one. Speeds cover the steps since the previous
+  // line, in wall time including data. The first step of a resumed run is shown but not recorded, so that
+  // metrics.jsonl holds the same steps as an uninterrupted run's.
   void log_step(const StepMetrics& metrics);
-  // On all ranks, as log_step().
+  // On all ranks, like log_step().
   void log_validation(const ValidationMetrics& metrics);
-  // Takes the progress bar away and says what the run amounted to. Call before anything else is printed at the end.
+  // Removes the progress bar and prints a summary of the run. Call before anything else is printed at the end.
   void finish();
 
  private:

@@ -8,18 +8,18 @@
 
 namespace millrace {
 
-// Cycles of waiting, warming up and recording: wait_steps, warmup_steps, active_steps and num_cycles as torchtune has
-// them; without wait_steps a cycle is profile_freq steps long, as in torchtitan. Traces are written to
+// Cycles of waiting, warming up and recording: wait_steps, warmup_steps, active_steps and num_cycles as in
+// torchtune; without wait_steps a cycle is profile_freq steps long, as in torchtitan. Traces are written to
 // <dump_folder>/<save_traces_folder>/iteration_<step>/rank<N>_trace.json, one per rank.
 class StepProfiler {
  public:
   StepProfiler(const ProfilingConfig& config, const std::filesystem::path& dump_folder, int rank = 0);
-  // Ends a recording under way without a trace.
+  // Ends a running recording without a trace.
   ~StepProfiler();
   StepProfiler(const StepProfiler&) = delete;
   StepProfiler& operator=(const StepProfiler&) = delete;
 
-  // Call when a step is done.
+  // Call after every step.
   void step(int64_t step_number);
 
  private:

@@ -1,4 +1,4 @@
-// report.html: one self-contained page that sums a run up. It needs no network and no other file.
+// report.html: one self-contained page that summarises a run. It needs no network and no other file.
 #pragma once
 
 #include <filesystem>
@@ -11,9 +11,9 @@ struct ReportOptions {
   bool finished = false;
 };
 
-// Reads metrics.jsonl, samples/step-%08d.png and config.toml from the run's folder, whichever are there, and writes
-// report.html into it, atomically. At most 24 MiB of sample pictures go in: of more, some between the first and the
-// last are left out. Throws StorageError when the page cannot be written.
+// Reads metrics.jsonl, samples/step-%08d.png and config.toml from the run's folder, if present, and writes report.html
+// into it, atomically. Includes at most 24 MiB of sample pictures, leaving out some between the first and the last if
+// necessary. Throws StorageError when the page cannot be written.
 void write_report(const std::filesystem::path& run_folder, const ReportOptions& options = {});
 
 }  // namespace millrace

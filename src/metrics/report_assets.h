@@ -3,7 +3,7 @@
 
 namespace millrace {
 
-// Classes c1 to c4 are colours apart from each other; from c5 on, eight that run from dark to light.
+// Classes c1 to c4 are distinct colours; from c5 on, eight shades from dark to light.
 inline constexpr int kFirstTimestepColour = 5, kTimestepColours = 8;
 
 extern const char* const kReportStyle;

@@ -1,4 +1,4 @@
-// What `plan` says of a run: numbers, as text for people and as JSON for programs. Knows no model.
+// The output of `plan` for a run: numbers, as text for people and as JSON for programs. Knows no model.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@ namespace millrace {
 
 using NamedBytes = std::pair<std::string, int64_t>;
 
-// One rank's memory at the fullest moment of a step.
+// One rank's memory at the peak of a step.
 struct MemoryPlan {
   std::string recompute;          // activation_checkpoint.mode
   std::vector<NamedBytes> parts;  // parameters, gradients, optimizer, encoders, gathered units, activations
@@ -54,9 +54,9 @@ struct RunPlan {
   std::vector<MemoryPlan> modes;
   size_t mode = 0;  // the configured one of modes
   std::vector<AxisTraffic> traffic;
-  std::optional<TimePlan> time;       // none where the hardware's speed is not known
+  std::optional<TimePlan> time;       // unset if the hardware's speed is unknown
   std::string obstacle;               // the first thing that does not fit; empty: everything fits
-  std::vector<std::string> remedies;  // overrides that make it fit, the least costly first
+  std::vector<std::string> remedies;  // overrides that make it fit, the cheapest first
   std::vector<std::string> notes;
 
   const MemoryPlan& memory() const { return modes.at(mode); }

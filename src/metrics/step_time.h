@@ -1,7 +1,7 @@
-// How long a step takes: arithmetic over attainable speed, with collectives hidden behind it where the program hides
-// them.
+// The duration of a step: arithmetic divided by attainable speed, with collectives overlapped where the program
+// overlaps them.
 //
-// docs/plan.md names every assumption and compares the outcome with measured runs.
+// docs/plan.md names every assumption and compares the results with measured runs.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@
 
 namespace millrace {
 
-// Which part of a data sheet's figure a good implementation reaches; one set for all makes.
+// The fraction of a data sheet's figure that a good implementation reaches; one set for all makes.
 struct Attainable {
   double gemm = 0.70;            // large bf16 products: H100s reach 650 to 750 of 989 TFLOP/s before they throttle
   double attention = 0.40;       // fused attention with head size 128, forward and backward together
@@ -22,16 +22,16 @@ struct Attainable {
   double hop_seconds = 8e-6;     // per doubling of a group's ranks, each collective
 };
 
-// What one stage (a transformer block, say) asks of one GPU.
+// The work of one stage (a transformer block, say) on one GPU.
 struct StageWork {
   std::string name;
   double gemm_flops = 0;
   double attention_flops = 0;
   double memory_bytes = 0;  // read and written by everything but large products
   int launches = 0;
-  double gather_seconds = 0;    // before the stage; runs during the stage before it
-  double reduce_seconds = 0;    // after the stage; runs during the stage behind it
-  double blocking_seconds = 0;  // inside the stage, hidden by nothing: tensor parallelism
+  double gather_seconds = 0;    // before the stage; overlaps the previous stage
+  double reduce_seconds = 0;    // after the stage; overlaps the next stage
+  double blocking_seconds = 0;  // inside the stage, not overlapped: tensor parallelism
 };
 
 double total_flops(const std::vector<StageWork>& stages);
@@ -43,17 +43,17 @@ struct Timeline {
   double blocking_seconds = 0;
   double exposed_seconds() const { return seconds - compute_seconds; }
 };
-// Stages in order on one stream of kernels and one of collectives: a stage waits for its gather, which started with the
-// stage before; its reduction starts at its end and must be over when the next stage ends.
+// Stages run in order on one stream of kernels and one of collectives. A stage waits for its gather, which started with
+// the previous stage; its reduction starts at its end and must be over when the next stage ends.
 Timeline run_stages(const std::vector<StageWork>& stages, const GpuSpec& gpu, const Attainable& attainable);
 
-// Where a group's ranks lie.
+// Where a group's ranks run.
 struct GroupPlacement {
   int ranks = 1;
   int ranks_per_node = 1;  // of this group on one node
 };
-// Bytes per second that one rank of a ring over the group sends: the fast links inside a node; between nodes, all
-// network cards of the group's ranks on a node together serve its rings.
+// Bytes per second that one rank of a ring over the group sends: over the fast links inside a node; between nodes, the
+// network cards of all the group's ranks on a node serve its rings together.
 double ring_bandwidth(const GroupPlacement& group, const GpuSpec& gpu, const Attainable& attainable);
 // A collective in which each rank sends these bytes. 0 for a group of one.
 double collective_seconds(double sent_bytes, const GroupPlacement& group, const GpuSpec& gpu,

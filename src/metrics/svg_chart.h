@@ -22,11 +22,11 @@ struct Chart {
   std::vector<ChartSeries> series;
   bool wide = false;                // drawn twice: over the whole width, and for narrow screens
   bool from_zero = false;           // the value axis starts at 0
-  bool may_be_logarithmic = false;  // the value axis is, when values are positive and span a factor of 8 or more
+  bool may_be_logarithmic = false;  // logarithmic value axis if values are positive and span a factor of 8 or more
 };
 
-// A <figure> with title, legend and drawing; "" when no series has a point. Values above the 99th percentile may lie
-// outside: one spike must not flatten the rest of the curve.
+// A <figure> with title, legend and drawing; "" when no series has a point. Values above the 99th percentile may be cut
+// off: one spike must not flatten the rest of the curve.
 std::string to_figure(const Chart& chart);
 
 // 0.00012 -> "1.2e-4", 1234567 -> "1.23M": short enough for an axis.

@@ -18,13 +18,13 @@ nlohmann::json read_config_file(const std::filesystem::path& path);
 inline constexpr int64_t kMaxSize = int64_t{1} << 24;
 inline constexpr int64_t kMaxLayers = 1000;
 
-// Reads values by name with their type and a range checked; a ModelError names the file and the key.
+// Reads values by name, checking type and range; a ModelError names the file and the key.
 class ConfigReader {
  public:
   // place: the file, for messages
   ConfigReader(std::string place, const nlohmann::json& values);
 
-  // The nested object of that name when there is one (CLIP's text_config), else this.
+  // The nested object of that name if present (CLIP's text_config), else this.
   ConfigReader nested(const std::string& key) const;
   bool has(const std::string& key) const;  // present and not null
 

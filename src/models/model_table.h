@@ -28,31 +28,31 @@ struct InputSpec {
   };
   std::string name;
   Kind kind = Kind::kFeatures;
-  // One entry per dimension: a number, or a letter that stands for the same size wherever it occurs ("B", "L").
+  // One entry per dimension: a number, or a letter that means the same size wherever it occurs ("B", "L").
   std::vector<std::string> shape;
 };
 
 struct PassResult {
   TensorMap outputs;
-  TensorMap parameter_gradients;  // under our names; zero for parameters that the pass does not use
+  TensorMap parameter_gradients;  // under our names; zero for parameters unused by the pass
   TensorMap input_gradients;      // of the floating-point inputs
 };
 
-// The gradient that belongs to an output, shaped and typed like it; asked for once the output is known.
+// Returns the gradient of an output, with its shape and dtype; called once the output is known.
 using OutputGradient = std::function<torch::Tensor(const torch::Tensor& output)>;
 
-// One way to run a model: the autoencoder has two.
+// One way to run a model; the autoencoder has two.
 struct ForwardPass {
   std::string name;  // "flux", "autoencoder-encode"
   std::vector<InputSpec> inputs;
   std::vector<std::string> outputs;
-  // Gives all outputs, without gradients.
+  // Returns all outputs, without gradients.
   std::function<TensorMap(torch::nn::Module&, const TensorMap& inputs)> run;
-  // The same, and the gradients that follow from that of the first output.
+  // The same, and the gradients that result from the gradient of the first output.
   std::function<PassResult(torch::nn::Module&, const TensorMap& inputs, const OutputGradient&)> run_with_gradients;
 };
 
-// A pass whose gradients come from autograd.
+// A pass with gradients from autograd.
 ForwardPass autograd_pass(std::string name, std::vector<InputSpec> inputs, std::vector<std::string> outputs,
                           TensorMap (*run)(torch::nn::Module&, const TensorMap& inputs));
 
@@ -60,12 +60,12 @@ ForwardPass autograd_pass(std::string name, std::vector<InputSpec> inputs, std::
 class ModelDescription {
  public:
   virtual ~ModelDescription() = default;
-  // The model with parameters of no particular value, of that dtype, there; on the meta device, shapes only.
+  // The model with unspecified parameter values, placed as `placement` says; on the meta device, shapes only.
   virtual std::shared_ptr<torch::nn::Module> build(const FlatParametersOptions& placement) const = 0;
-  // theirs: the tensors of a file to be read, which decide between variants of a naming; empty when writing.
+  // theirs: the tensors of a file to read, which decide between variants of a naming; empty when writing.
   virtual WeightRules weight_rules(Naming naming, const ShapeMap& theirs) const = 0;
   virtual std::vector<ForwardPass> passes() const = 0;
-  // The config.json that belongs beside weights in that naming; none where such files have none.
+  // The config.json to write beside weights in that naming; nullopt if such files have none.
   virtual std::optional<std::string> config_json(Naming naming) const = 0;
 
   ShapeMap shapes() const;  // of the parameters, under our names
@@ -73,10 +73,10 @@ class ModelDescription {
 
 struct ModelEntry {
   const char* name;                 // "flux", "autoencoder", "clip", "t5"
-  std::vector<std::string> passes;  // what `forward` calls it
-  std::vector<Naming> namings;      // what it can be read and written as
-  IgnorableNames ignorable;         // tensors of its files that it does not need
-  // Before all of its names in files that hold other models too, whose tensors are passed over; "": no such files.
+  std::vector<std::string> passes;  // its names for `forward`
+  std::vector<Naming> namings;      // the namings it can be read and written in
+  IgnorableNames ignorable;         // tensors in its files that it does not need
+  // Prefix of its names in files that also hold other models, whose tensors are skipped; "": no such files.
   const char* prefix;
   Naming (*detect_naming)(const ShapeMap& theirs, const std::string& place);
   // place: the file the sizes come from, for messages
@@ -86,10 +86,10 @@ struct ModelEntry {
 
 std::span<const ModelEntry> model_table();
 const ModelEntry& find_model(std::string_view name);          // throws ConfigError naming the nearest
-const ModelEntry& find_model_of_pass(std::string_view pass);  // the same for "autoencoder-encode" and the like
-SaveWeightsOptions save_options(Naming naming);  // with the file name that programs of that naming look for
+const ModelEntry& find_model_of_pass(std::string_view pass);  // the same for "autoencoder-encode" and other passes
+SaveWeightsOptions save_options(Naming naming);               // with the file name that programs of that naming expect
 
-// Weights on disk that a model recognised as its own.
+// Weights on disk that were recognised as a model's.
 class ModelWeights {
  public:
   // config: a .json or .toml file; without one, the config.json in a folder of weights, else the tensors' shapes.
@@ -102,8 +102,8 @@ class ModelWeights {
   const WeightRules& rules() const { return rules_; }
   const WeightStore& store() const { return store_; }
 
-  // The model with these weights, converted. Its parameters require no gradient. Sharded over placement.mesh, a rank
-  // reads its own part of the files alone; the autoencoder is whole on every rank.
+  // The model with these weights, converted. Its parameters require no gradient. If sharded over placement.mesh, a rank
+  // reads only its own part of the files; the autoencoder is whole on every rank.
   std::shared_ptr<torch::nn::Module> load(const FlatParametersOptions& placement) const;
   std::shared_ptr<torch::nn::Module> load(torch::ScalarType dtype, torch::Device device) const;
   // The weights under our names, in the file's dtypes, bit for bit.

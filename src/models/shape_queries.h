@@ -1,4 +1,4 @@
-// Questions to the shapes of a file, for reading a model's sizes off its tensors.
+// Queries on the shapes of a file, for inferring a model's sizes from its tensors.
 #pragma once
 
 #include <algorithm>
@@ -18,7 +18,7 @@ class ShapeQueries {
 
   bool has(const std::string& name) const { return shapes_.count(name) != 0; }
 
-  // One dimension of a tensor that every such model has; ModelError when the file lacks it.
+  // One dimension of a tensor that every such model has; throws ModelError if the file lacks it.
   int64_t size(const std::string& name, size_t dim) const {
     const auto found = shapes_.find(name);
     if (found == shapes_.end()) {
@@ -32,8 +32,8 @@ class ShapeQueries {
     return found->second[dim];
   }
 
-  // How many numbered children a prefix has: 1 + the largest N below 1000 of "<prefix>N.". Gaps show later as missing
-  // tensors, larger numbers as unknown ones.
+  // How many numbered children a prefix has: 1 + the largest N below 1000 of "<prefix>N.". Gaps are reported later as
+  // missing tensors, larger numbers as unknown ones.
   int64_t count(const std::string& prefix) const {
     int64_t count = 0;
     for (const auto& [name, shape] : shapes_) {

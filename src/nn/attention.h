@@ -1,6 +1,6 @@
-// Softmax attention, forward and backward, on ATen's flash kernels; and, forward alone, with a bias of the scores.
+// Softmax attention, forward and backward, on ATen's flash kernels; also forward-only with a bias on the scores.
 //
-// Shape letters: B batch, H heads, L tokens, D head_dim. Scale is 1/sqrt(D) where none is given.
+// Shape letters: B batch, H heads, L tokens, D head_dim. Scale is 1/sqrt(D) by default.
 #pragma once
 
 #include <torch/types.h>
@@ -10,7 +10,7 @@ namespace millrace {
 struct Attention {
   torch::Tensor out_BHLD;       // its strides are the kernel's choice
   torch::Tensor logsumexp_BHL;  // fp32
-  // What a CUDA kernel wants back for its backward pass; empty on a CPU.
+  // State of the CUDA kernel for its backward pass; empty on a CPU.
   torch::Tensor philox_seed, philox_offset, cum_seq_q, cum_seq_k;
   int64_t max_q = 0, max_k = 0;
 };
@@ -24,8 +24,8 @@ AttentionGradients attention_backward(const torch::Tensor& dout_BHLD, const torc
                                       const torch::Tensor& k_BHLD, const torch::Tensor& v_BHLD,
                                       const Attention& forward);
 
-// softmax(scale * q k^T + bias) v with heads beside each other in a token: [B, L, H * D]. Where no graph is made, by
-// kernels/attention_bf16 if the processor has what that needs.
+// softmax(scale * q k^T + bias) v with heads beside each other in a token: [B, L, H * D]. Without a graph, computed by
+// kernels/attention_bf16 if the processor supports it.
 torch::Tensor biased_attention(const torch::Tensor& q_BHLD, const torch::Tensor& k_BHLD, const torch::Tensor& v_BHLD,
                                const torch::Tensor& bias_1HLL, double scale);
 

@@ -1,14 +1,14 @@
 // A caching allocator for large CPU tensors.
 //
-// glibc gives every block above 32 MiB back to the system when it is freed, so that each step faults the same pages in
-// again: a tenth of a training step on a CPU. This one keeps what it has (base/block_arena.h), and asks for huge pages.
+// glibc returns every block above 32 MiB to the system when it is freed, so that each step faults the same pages in
+// again: a tenth of a training step on a CPU. This one keeps its memory (base/block_arena.h) and requests huge pages.
 #pragma once
 
 #include <cstddef>
 
 namespace millrace {
 
-// Puts the allocator below every CPU tensor made from now on; small blocks come from the heap as before. Call once,
+// Installs the allocator for every CPU tensor made from now on; small blocks still come from the heap. Call once,
 // early.
 void install_caching_cpu_allocator();
 
@@ -19,7 +19,7 @@ struct CpuAllocatorStats {
 };
 CpuAllocatorStats cpu_allocator_stats();
 
-// What cpu_allocator_stats() counts for a request: rounded up when the block is a large one.
+// The bytes that cpu_allocator_stats() counts for a request: rounded up for large blocks.
 size_t counted_cpu_bytes(size_t bytes);
 
 }  // namespace millrace

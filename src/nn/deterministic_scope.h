@@ -1,13 +1,13 @@
-// Determinism for the time of one call into ATen.
+// Determinism for the duration of one call into ATen.
 #pragma once
 
 #include <ATen/Context.h>
 
 namespace millrace {
 
-// While it lives, kernels that could add up in any order add up in one: a resumed run must repeat every bit. Not for a
-// whole program: cuBLAS then wants a variable in the environment, and every new tensor is filled with NaNs. One thread
-// at a time, as the setting is the process's.
+// While it lives, kernels sum in a fixed order: a resumed run must repeat every bit. Not for a whole program: cuBLAS
+// then requires an environment variable, and every new tensor is filled with NaNs. One thread at a time, as the setting
+// is global to the process.
 class DeterministicScope {
  public:
   DeterministicScope() {

@@ -1,5 +1,5 @@
-// Where tensors live. The program links only the CPU half of libtorch; the CUDA half is loaded from beside it the first
-// time a GPU is asked for, so that start-up stays fast and one program serves machines with and without GPUs.
+// Where tensors live. The program links only the CPU half of libtorch; the CUDA half beside it is loaded the first
+// time a GPU is requested, so that start-up stays fast and one program serves machines with and without GPUs.
 #pragma once
 
 #include <string>
@@ -9,12 +9,12 @@
 
 namespace millrace {
 
-// "cpu", "cuda" (the current GPU, NVIDIA's or, with a ROCm libtorch, AMD's), "cuda:N", or "auto": a GPU where one can
-// be used, else the CPU. Call it before anything else of torch runs. Throws ConfigError that says why a GPU cannot be
+// "cpu", "cuda" (the current GPU, NVIDIA's or, with a ROCm libtorch, AMD's), "cuda:N", or "auto": a GPU if one is
+// usable, else the CPU. Call it before any other use of torch. Throws ConfigError that says why a GPU cannot be
 // used.
 torch::Device resolve_device(std::string_view text);
 
-// "NVIDIA H100 80GB HBM3"; "" for a CPU and where the driver does not say.
+// "NVIDIA H100 80GB HBM3"; "" for a CPU, or if the driver does not tell.
 std::string device_name(torch::Device device);
 
 }  // namespace millrace

@@ -1,7 +1,7 @@
 // A linear layer: y = x W^T + bias, with W in any storage (linear_weight.h) and perhaps an adapter (linear_adapter.h).
 //
-// Models reach a weight through these verbs alone. Whether it is trained or frozen, dense or quantised, adapted or not
-// is the layer's matter: callers schedule the same calls.
+// Models access a weight only through these verbs. Whether it is trained or frozen, dense or quantised, adapted or not
+// is up to the layer: callers schedule the same calls.
 //
 // Shape letters: M rows (tokens), N outputs, K inputs. The caller owns every buffer.
 #pragma once
@@ -19,41 +19,41 @@ namespace millrace {
 
 class Linear : public torch::nn::Module {
  public:
-  // A dense weight [N, K] named "weight" and, unless told otherwise, a bias [N] named "bias". Storage comes from
-  // FlatParameters; so does whether they are trained: those that are have a gradient.
+  // A dense weight [N, K] named "weight" and, unless told otherwise, a bias [N] named "bias". FlatParameters provides
+  // their storage and decides whether they are trained: trained ones have a gradient.
   Linear(int64_t in_features, int64_t out_features, bool with_bias = true);
   Linear(std::unique_ptr<LinearWeight> weight, bool with_bias);
 
   int64_t in_features() const { return weight_->in_features(); }
   int64_t out_features() const { return weight_->out_features(); }
 
-  // out_MN = x_MK W^T, and what an adapter adds. The bias is left to the op that reads out, which adds it in the same
-  // pass over the numbers.
+  // out_MN = x_MK W^T, plus the adapter's contribution. The bias is left to the op that reads out, which adds it in the
+  // same pass.
   //
-  // pass: what an adapter keeps for the backward pass; null: it computes that again there.
+  // pass: holds what an adapter keeps for the backward pass; null: the backward pass recomputes it.
   void forward(torch::Tensor& out_MN, const torch::Tensor& x_MK, LinearPass* pass = nullptr) const;
   // dx_MK = dy_MN W, or dx_MK += with accumulate.
   void backward_input(torch::Tensor& dx_MK, const torch::Tensor& dy_MN, bool accumulate = false,
                       LinearPass* pass = nullptr) const;
-  // Adds dy_MN^T x_MK to the gradient of the weight, and an adapter's gradients. Nothing for what is frozen.
+  // Adds dy_MN^T x_MK to the gradient of the weight, and adds an adapter's gradients. Skips frozen parameters.
   void backward_weight(const torch::Tensor& dy_MN, const torch::Tensor& x_MK, LinearPass* pass = nullptr);
 
   const torch::Tensor& bias() const { return bias_N_; }  // undefined without one
-  // Where the bias's gradient is added; undefined for a frozen bias, and without one.
+  // The buffer that the bias's gradient is added to; undefined for a frozen bias, and without one.
   torch::Tensor bias_gradient() const { return bias_N_.defined() ? bias_N_.grad() : torch::Tensor(); }
 
-  // The whole layer, bias included, plus residual [..., N] where defined, for places too small to schedule by hand:
-  // x [..., K] to [..., N]. With a graph where the grad mode is on.
+  // The whole layer, bias included, plus residual [..., N] if defined, for uses too small to schedule by hand:
+  // x [..., K] to [..., N]. With a graph if grad mode is on.
   torch::Tensor apply(const torch::Tensor& x, const torch::Tensor& residual = {}) const;
-  // Its backward pass without a graph: adds the gradients of what is trained and returns dx_MK, or nothing unless
-  // wants_dx.
+  // Its backward pass without a graph: adds the gradients of trained parameters and returns dx_MK, or an undefined
+  // tensor unless wants_dx.
   torch::Tensor backward(const torch::Tensor& dy_MN, const torch::Tensor& x_MK, bool wants_dx = true);
 
-  // Completes every product from now on; null: none.
+  // The adapter that completes every product from now on; null: none.
   void set_adapter(std::shared_ptr<LinearAdapter> adapter) { adapter_ = std::move(adapter); }
   LinearAdapter* adapter() const { return adapter_.get(); }
-  // The matrix [N, K], where the layer is nothing but this and a bias: for kernels that take no other. Undefined for
-  // other storages and for adapted layers.
+  // The matrix [N, K] if the layer consists of only this and a bias, for kernels that accept nothing else. Undefined
+  // for other storages and for adapted layers.
   torch::Tensor plain_weight() const { return adapter_ ? torch::Tensor() : weight_->dense(); }
   LinearWeight& weight() { return *weight_; }
   const LinearWeight& weight() const { return *weight_; }

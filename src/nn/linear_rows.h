@@ -1,4 +1,4 @@
-// Rows times dense matrices, with what follows the product in the same pass where a kernel takes it.
+// Rows times dense matrices, with the subsequent operations fused where a kernel supports it.
 //
 // Shape letters: M rows, N outputs, K inputs.
 #pragma once
@@ -7,8 +7,8 @@
 
 namespace millrace {
 
-// x [..., K] times weight_NK^T, plus bias_N and residual [..., N] where defined. Without a graph, products on a CPU go
-// where they are fastest (nn/gemm.h).
+// x [..., K] times weight_NK^T, plus bias_N and residual [..., N] if defined. Without a graph, products on a CPU use
+// the fastest library (nn/gemm.h).
 torch::Tensor linear_rows(const torch::Tensor& x, const torch::Tensor& weight_NK, const torch::Tensor& bias_N = {},
                           const torch::Tensor& residual = {});
 
@@ -16,8 +16,8 @@ torch::Tensor linear_rows(const torch::Tensor& x, const torch::Tensor& weight_NK
 torch::Tensor gated_gelu_rows(const torch::Tensor& x, const torch::Tensor& weight_NK,
                               const torch::Tensor& gate_weight_NK);
 
-// Tensors that lie one after the other in one buffer, as FlatParameters places a unit's, as one along dimension 0;
-// undefined where they do not.
+// Tensors that are adjacent in one buffer, as FlatParameters places those of a unit, joined along dimension 0 without
+// a copy; undefined if they are not adjacent.
 torch::Tensor stacked(c10::ArrayRef<torch::Tensor> parts);
 
 }  // namespace millrace

@@ -22,7 +22,7 @@ class LinearWeight {
 
   virtual int64_t in_features() const = 0;
   virtual int64_t out_features() const = 0;
-  // What the layer registers as its parameters, by name below the layer. FlatParameters gives them memory.
+  // The parameters that the layer registers, by name relative to the layer. FlatParameters gives them memory.
   virtual std::vector<std::pair<std::string, torch::Tensor>> tensors() const = 0;
 
   // out_MN = x_MK W^T.
@@ -32,12 +32,12 @@ class LinearWeight {
   // Adds dy_MN^T x_MK to the gradient of W. Does nothing for a frozen weight.
   virtual void backward_weight(const torch::Tensor& dy_MN, const torch::Tensor& x_MK) = 0;
 
-  // W as one matrix [N, K] in the compute dtype, for kernels and joint products that take nothing else. Undefined where
+  // W as one matrix [N, K] in the compute dtype, for kernels and joint products that accept nothing else. Undefined if
   // it is stored otherwise.
   virtual torch::Tensor dense() const { return {}; }
 };
 
-// W as it is. Trained where `.grad()` is defined, which FlatParameters decides; frozen otherwise.
+// W stored unchanged. Trained if `.grad()` is defined, which FlatParameters decides; frozen otherwise.
 class DenseWeight : public LinearWeight {
  public:
   DenseWeight(int64_t in_features, int64_t out_features);

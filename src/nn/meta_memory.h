@@ -1,7 +1,7 @@
-// What a model would take, without taking it: counts the bytes behind tensors of the meta device.
+// The memory that a model would need, without allocating it: counts the bytes of tensors on the meta device.
 //
-// A tensor of the meta device has a shape and no memory. Code that runs on such tensors allocates, keeps and drops them
-// as it would real ones, so that counting what they stand for measures its memory: 12 billion parameters in a second on
+// A tensor on the meta device has a shape and no memory. Code that runs on such tensors allocates, keeps and drops them
+// like real ones, so that counting their nominal bytes measures its memory use: 12 billion parameters in a second on
 // a laptop.
 #pragma once
 
@@ -13,10 +13,10 @@
 
 namespace millrace {
 
-// Counts while it lives; only one at a time, on any thread. Tensors may outlive it.
+// Counts while it lives, on all threads; only one at a time. Tensors may outlive it.
 class MetaMemory {
  public:
-  // rounding: what an allocator makes of a request in bytes; null: the bytes themselves.
+  // rounding: how an allocator rounds a request in bytes; null: not at all.
   explicit MetaMemory(size_t (*rounding)(size_t bytes) = nullptr);
   ~MetaMemory();
   MetaMemory(const MetaMemory&) = delete;
@@ -36,7 +36,7 @@ class MetaMemory {
   std::shared_ptr<Counter> counter_;
 };
 
-// Tensors made on this thread while it lives are booked under the label; the innermost counts. Without one: "other".
+// Tensors made on this thread while it lives are counted under the label; the innermost wins. Default: "other".
 class MetaMemoryLabel {
  public:
   explicit MetaMemoryLabel(const char* label);  // must outlive it

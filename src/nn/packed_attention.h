@@ -1,4 +1,4 @@
-// Self-attention of documents that lie one after the other in a packed batch: none sees another, and no mask is made.
+// Self-attention of consecutive documents in a packed batch: documents do not see each other, and no mask is built.
 //
 // Shape letters: T tokens of all documents together, H query heads, K key and value heads (H is a multiple of K; query
 // head h reads key head h / (H / K), as in grouped-query attention, arXiv 2305.13245), D head_dim. Scale is 1/sqrt(D).
@@ -11,10 +11,10 @@
 
 namespace millrace {
 
-// Where the documents of a packed batch begin and end.
+// The boundaries of the documents in a packed batch.
 class Documents {
  public:
-  // lengths: of each document, at least 1, in the order of the tokens. device: where the tokens are.
+  // lengths: of each document, at least 1, in token order. device: that of the tokens.
   Documents(std::vector<int64_t> lengths, torch::Device device);
 
   const std::vector<int64_t>& lengths() const { return lengths_; }
@@ -31,18 +31,18 @@ class Documents {
 
 struct PackedAttentionOptions {
   bool causal = true;
-  // A token sees itself and window - 1 tokens before it (Mistral's sliding window); 0: all before it. Needs causal.
+  // A token sees itself and window - 1 tokens before it (Mistral's sliding window); 0: all before it. Requires causal.
   int64_t window = 0;
 };
 
-// What the backward pass needs of a forward pass.
+// Saved by the forward pass for the backward pass.
 struct PackedAttention {
   torch::Tensor out_THD;
-  std::vector<torch::Tensor> logsumexps;  // fp32, as the kernel lays them out
-  torch::Tensor rng_state, unused;        // CUDA's alone
+  std::vector<torch::Tensor> logsumexps;  // fp32, in the kernel's layout
+  torch::Tensor rng_state, unused;        // CUDA only
 };
 
-// All tensors [T, heads, D], of any strides but for D.
+// All tensors [T, heads, D]; D is contiguous, other strides are free.
 PackedAttention packed_attention_forward(const torch::Tensor& q_THD, const torch::Tensor& k_TKD,
                                          const torch::Tensor& v_TKD, const Documents& documents,
                                          const PackedAttentionOptions& options = {});

@@ -1,5 +1,5 @@
-// Layers on ATen's own operations, for models that are used as they were trained: their weights come from a file, so
-// the constructors allocate and do not initialise.
+// Layers on ATen's own operations, for pretrained models: their weights come from a file, so
+// the constructors allocate without initialising.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -9,8 +9,8 @@
 
 namespace millrace {
 
-// Where a layer's parameters get their memory: at once, in that dtype on that device (on the meta device they have
-// shapes alone), or, kUnplaced, from FlatParameters later.
+// Where a layer's parameters get their memory: immediately, in that dtype on that device (on the meta device only
+// shapes), or, with kUnplaced, from FlatParameters later.
 using LayerMemory = std::optional<torch::TensorOptions>;
 inline constexpr std::nullopt_t kUnplaced = std::nullopt;
 
@@ -25,9 +25,9 @@ struct PlainConv2d : torch::nn::Module {
   // weight [out, in, kernel, kernel], bias [out]; zero padding on all sides
   PlainConv2d(int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t padding, const LayerMemory& memory);
   torch::Tensor forward(const torch::Tensor& x_BCHW) const;
-  // 3 x 3, stride 1, padding 1, and enough channels for kernels/winograd to pay.
+  // 3 x 3, stride 1, padding 1, and enough channels for kernels/winograd to pay off.
   bool suits_winograd() const;
-  // The weights as that wants them, made at the first call and again when the weights have changed.
+  // The weights transformed for it, computed at the first call and again after the weights have changed.
   const torch::Tensor& winograd_filters() const;
   torch::Tensor weight, bias;
 
@@ -68,11 +68,11 @@ struct PlainGroupNorm : torch::nn::Module {
   double eps_;
 };
 
-// A picture that the fast convolutions for frozen models take: fp32 on a CPU, channels last, and no graph is made.
+// Whether the fast convolutions for frozen models accept this picture: fp32 on a CPU, channels last, without a graph.
 bool takes_fast_convolutions(const torch::Tensor& x_BCHW);
 
-// conv(silu(norm(x))) + residual (which may be undefined): the step that autoencoders are made of, in one pass over the
-// picture where that is possible. A picture's result does not depend on the others in its batch.
+// conv(silu(norm(x))) + residual (which may be undefined): the building block of autoencoders, in one pass over the
+// picture where possible. A picture's result does not depend on the others in its batch.
 torch::Tensor norm_silu_conv(const PlainGroupNorm& norm, const PlainConv2d& conv, const torch::Tensor& x_BCHW,
                              const torch::Tensor& residual_BCHW = {});
 

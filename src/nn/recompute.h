@@ -1,4 +1,4 @@
-// How much of a block's forward pass is kept for its backward pass, which computes the rest again.
+// How much of a block's forward pass is kept for its backward pass, which recomputes the rest.
 #pragma once
 
 #include <array>
@@ -7,12 +7,12 @@
 namespace millrace {
 
 enum class Keep {
-  kAll,      // nothing is computed twice
-  kOutputs,  // outputs of matrix products and attention; norms, rope and activations are computed again
-  kInputs,   // the block's input alone
+  kAll,      // nothing is recomputed
+  kOutputs,  // outputs of matrix products and attention; norms, rope and activations are recomputed
+  kInputs,   // only the block's input
 };
 
-// The names that activation_checkpoint.mode has for them, from the most memory to the least.
+// Their names in activation_checkpoint.mode, from most to least memory.
 struct RecomputeMode {
   const char* name;
   Keep keep;

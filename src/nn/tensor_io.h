@@ -16,11 +16,11 @@ namespace millrace {
 using TensorMap = std::map<std::string, torch::Tensor>;
 
 torch::ScalarType to_scalar_type(DType dtype);
-// Throws ModelError for a type that files cannot hold (complex, quantised, ...); what names the tensor.
+// Throws ModelError for a type that files cannot hold (complex, quantised, ...); what: the tensor's name.
 DType to_dtype(torch::ScalarType type, const std::string& what);
 
-// A CPU tensor on the view's own bytes, without a copy when they are aligned to the element, else (and for BOOL) a
-// copy. The bytes must outlive the tensor; keep_alive is held by it (SafetensorsFile::keep_alive(),
+// A CPU tensor on the view's own bytes, without a copy if they are aligned to the element, else (and for BOOL) a
+// copy. The bytes must outlive the tensor, which holds keep_alive (SafetensorsFile::keep_alive(),
 // WeightStore::keep_alive()). Mapped files are read-only memory: never write into such a tensor, clone() it first.
 torch::Tensor to_tensor(const TensorView& view, std::shared_ptr<const void> keep_alive = nullptr);
 
@@ -30,15 +30,15 @@ TensorView to_view(const std::string& name, const torch::Tensor& tensor);
 // Every tensor of a file, an index json or a folder (see WeightStore), in memory of its own.
 TensorMap load_tensors(const std::filesystem::path& path);
 
-// Writes atomically, same tensors same bytes. Tensors may be strided and on any device; those that need a copy get it
-// one at a time.
+// Writes atomically; the same tensors give the same bytes. Tensors may be strided and on any device; copies, if needed,
+// are made one at a time.
 void save_tensors(const std::filesystem::path& path, const TensorMap& tensors,
                   const SafetensorsMetadata& metadata = {});
 
-// Makes a tensor when it is its turn to be written.
+// Makes a tensor when it is about to be written.
 using TensorSource = std::function<torch::Tensor(const std::string& name)>;
-// The same for what does not fit into memory: `tensors` only tell shapes and dtypes (meta tensors do); source(name) is
-// called once for each.
+// The same for tensors that do not fit into memory: `tensors` only provide shapes and dtypes (they may be meta
+// tensors); source(name) is called once for each.
 void save_tensors(const std::filesystem::path& path, const TensorMap& tensors, const SafetensorsMetadata& metadata,
                   const TensorSource& source);
 

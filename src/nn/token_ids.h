@@ -1,4 +1,4 @@
-// Token ids from outside are checked once, before an embedding is looked up with them.
+// Checks token ids from outside, once, before an embedding lookup.
 #pragma once
 
 #include <string>

@@ -1,4 +1,4 @@
-// Parameters that have a shape and no memory yet: FlatParameters places them.
+// Parameters with a shape but no memory yet: FlatParameters places them.
 #pragma once
 
 #include <torch/types.h>
@@ -7,8 +7,8 @@ namespace millrace {
 
 torch::Tensor unplaced_parameter(c10::IntArrayRef shape);
 
-// While it lives, unplaced_parameter() gives tensors of the meta device on this thread: tensors cannot move there from
-// another device. For models that are planned, not trained.
+// While it lives, unplaced_parameter() returns tensors of the meta device on this thread, since tensors cannot be moved
+// there from another device. For models that are planned, not trained.
 class MetaParameters {
  public:
   MetaParameters();

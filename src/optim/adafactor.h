@@ -1,13 +1,13 @@
-// Adafactor (Shazeer and Stern 2018), as transformers has it: of a matrix's squared gradients it keeps the means of
-// rows and columns alone. In step t, counted from 1, with R and C those means of a parameter and b = 1 - t^decay_rate:
+// Adafactor (Shazeer and Stern 2018), as in transformers: keeps only the row and column means of a matrix's squared
+// gradients. In step t, counted from 1, with a parameter's means R and C and b = 1 - t^decay_rate:
 //   R = b R + (1 - b) mean over columns of (g^2 + eps1);  C likewise over rows
 //   u = g / sqrt(R / mean(R)) / sqrt(C);  u /= max(1, rms(u) / clip_threshold)
 //   rate = (relative_step ? min(warmup_init ? 1e-6 t : 1e-2, 1 / sqrt(t)) : lr) * (scale_parameter ? max(eps2, rms(p))
 //   : 1) p *= 1 - weight_decay * rate;  p -= rate * u, or with beta1 the average m = beta1 m + (1 - beta1) rate u
 // A parameter with one dimension keeps v = b v + (1 - b) (g^2 + eps1) of every element: u = g / sqrt(v).
 //
-// State of a matrix: "exp_avg_sq_row" and "exp_avg_sq_col", all of them on every rank; of other parameters
-// "exp_avg_sq"; with beta1 per element "exp_avg"; all fp32.
+// State of a matrix: "exp_avg_sq_row" and "exp_avg_sq_col", complete on every rank; of other parameters "exp_avg_sq";
+// with beta1 also "exp_avg" per element; all fp32.
 #pragma once
 
 #include <optional>
@@ -26,7 +26,7 @@ struct AdafactorOptions {
   std::optional<double> beta1;
   double weight_decay = 0;
   bool scale_parameter = true;
-  bool relative_step = true;  // lr is then of no use
+  bool relative_step = true;  // lr is then unused
   bool warmup_init = false;
 };
 

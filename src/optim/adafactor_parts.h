@@ -1,5 +1,5 @@
-// How Adafactor's numbers lie: what of each parameter this rank holds, and the sums over rows and columns of matrices
-// to which every rank adds its part.
+// The layout of Adafactor's numbers: the parts of parameters on this rank, and the sums over rows and columns of
+// matrices to which every rank adds its part.
 #pragma once
 
 #include <cstdint>
@@ -13,15 +13,15 @@ namespace millrace {
 
 class AdafactorParts {
  public:
-  // A rectangle of a matrix that lies in a group's buffers, or a run of a parameter with one dimension (one row).
+  // A rectangle of a matrix in a group's buffers, or a run of a parameter with one dimension (one row).
   struct Part {
     size_t group = 0;
     size_t parameter = 0;  // index into parameters
     bool primary = true;   // this rank adds it to sums
     int64_t begin = 0, row_stride = 0;
     int64_t first_row = 0, rows = 1, first_column = 0, columns = 0;
-    torch::Tensor exp_avg_sq;  // [rows, columns], of a parameter with one dimension
-    int64_t offset = 0;        // of that run in the parameter
+    torch::Tensor exp_avg_sq;  // [rows, columns], for a parameter with one dimension
+    int64_t offset = 0;        // start of that run in the parameter
 
     torch::Tensor of(const torch::Tensor& flat) const;  // [rows, columns], a view
   };
@@ -43,7 +43,7 @@ class AdafactorParts {
 
   std::vector<Parameter> parameters;  // all ranks', in the same order on every rank
   std::vector<Part> parts;            // this rank's
-  // fp32: row and column sums of all matrices, then one sum per parameter. To be added up over the ranks.
+  // fp32: row and column sums of all matrices, then one sum per parameter. To be summed over the ranks.
   torch::Tensor sums;
   torch::Tensor per_parameter;  // the last part of sums
 };

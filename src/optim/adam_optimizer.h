@@ -1,4 +1,4 @@
-// Adam (Kingma and Ba 2015) and AdamW (Loshchilov and Hutter 2019) over flat groups, as torch.optim has them.
+// Adam (Kingma and Ba 2015) and AdamW (Loshchilov and Hutter 2019) over flat groups, as in torch.optim.
 //
 // State per element: "exp_avg" and "exp_avg_sq", in fp32 (bf16 for bf16 masters).
 #pragma once

@@ -1,8 +1,8 @@
-// AdamW with 8-bit moments in blocks of 256 elements of each parameter (kernels/adamw8bit), as bitsandbytes 0.50 has
-// it. Parameters of fewer than 4096 elements keep fp32 moments and AdamW's step.
+// AdamW with 8-bit moments in blocks of 256 elements of each parameter (kernels/adamw8bit), as in bitsandbytes
+// 0.50. Parameters of fewer than 4096 elements keep fp32 moments and AdamW's step.
 //
 // State per element of a large parameter: the codes "state1" and "state2", uint8; per block "absmax1" and "absmax2",
-// fp32, all of a parameter's on every rank; per element of a small one "exp_avg" and "exp_avg_sq", fp32.
+// fp32, a parameter's complete set on every rank; per element of a small one "exp_avg" and "exp_avg_sq", fp32.
 #pragma once
 
 #include <vector>
@@ -21,7 +21,7 @@ struct AdamW8bitOptimizerOptions {
 
 class AdamW8bitOptimizer : public Optimizer {
  public:
-  // Throws ConfigError for bf16 masters, and for parts of matrices, as tensor parallelism makes them.
+  // Throws ConfigError for bf16 masters, and for the matrix boxes of tensor parallelism.
   AdamW8bitOptimizer(std::vector<FlatGroup> groups, const AdamW8bitOptimizerOptions& options, const RankSums& ranks);
 
   std::vector<StateTensor> state() const override;
@@ -36,7 +36,7 @@ class AdamW8bitOptimizer : public Optimizer {
     std::string name;
     torch::Tensor m_scales, v_scales, new_m_scales, new_v_scales;
   };
-  // What of a parameter lies in this rank's buffers.
+  // The part of a parameter in this rank's buffers.
   struct Part {
     ParameterRange range;
     const Quantized* quantized = nullptr;  // null: a small one

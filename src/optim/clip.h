@@ -1,4 +1,4 @@
-// Clipping by the global gradient norm, and the check that stops a run whose gradients are no longer numbers.
+// Clipping by the global gradient norm, and the check that stops a run with non-finite gradients.
 #pragma once
 
 #include <vector>
@@ -9,14 +9,14 @@ namespace millrace {
 
 struct GradNorm {
   torch::Tensor norm_1;         // fp32, one element, on the groups' device: the L2 norm over all gradients
-  torch::Tensor coefficient_1;  // what the gradients are to be multiplied with: 1 when the norm is at most max_norm
+  torch::Tensor coefficient_1;  // factor for the gradients: 1 if the norm is at most max_norm
 };
 
-// The sum of all squared gradients: fp64, one element, on the groups' device. Where ranks hold different parts, their
-// sums add up.
+// The sum of all squared gradients: fp64, one element, on the groups' device. If ranks hold different parts, add up
+// their sums.
 torch::Tensor sum_of_squared_gradients(const std::vector<FlatGroup>& groups);
-// scale: what the gradients are to be multiplied with before they are clipped. norm_1 is that of the scaled gradients;
-// coefficient_1 contains the scale.
+// scale: a factor for the gradients before clipping. norm_1 is that of the scaled gradients;
+// coefficient_1 includes the scale.
 GradNorm grad_norm_of_sum(const torch::Tensor& sum_1, double max_norm, double scale = 1);
 
 // torch.nn.utils.clip_grad_norm_'s norm and min(1, max_norm / (norm + 1e-6)) over all groups together; the optimizer

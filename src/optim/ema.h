@@ -1,6 +1,6 @@
-// An exponential moving average of the weights: samples and exports drawn from it are smoother than from the last
-// step's weights. It stands beside the optimizer, which brings it up to date in the pass that steps the weights where
-// its kernel can.
+// An exponential moving average of the weights: samples and exports from it are smoother than from the last
+// step's weights. It is separate from the optimizer, which updates it in the same pass as the weights if its kernel
+// supports that.
 #pragma once
 
 #include <cstdint>
@@ -12,19 +12,19 @@
 
 namespace millrace {
 
-// The decay in optimizer step number `step`, counted from 1: min(decay, (1 + step) / (10 + step)), so that the first
+// The decay in optimizer step number `step`, counted from 1: min(decay, (1 + step) / (10 + step)), so that the initial
 // weights are soon forgotten.
 double ema_decay_at(double decay, int64_t step);
 
 class MovingAverage {
  public:
-  // Starts at the present weights. Throws ConfigError unless the decay is in [0, 1).
+  // Starts at the current weights. Throws ConfigError unless the decay is in [0, 1).
   MovingAverage(std::vector<FlatGroup> groups, double decay);
 
   // average = d * average + (1 - d) * weights, d = decay_at(step).
   void update(int64_t step);
   double decay_at(int64_t step) const { return ema_decay_at(decay_, step); }
-  // Sets the average to the present weights: for weights that are loaded after construction.
+  // Sets the average to the current weights: for weights loaded after construction.
   void restart();
 
   const std::vector<torch::Tensor>& buffers() const { return buffers_; }  // one per group, fp32

@@ -1,4 +1,4 @@
-// What the optimizer works on: a few large flat buffers instead of hundreds of tensors.
+// The optimizer's view of parameters: a few large flat buffers instead of hundreds of tensors.
 //
 // The parameters of a block live in one buffer from the start and the modules hold views of it, so that the optimizer,
 // clipping, averaging and checkpoints each handle a few large pieces.
@@ -13,8 +13,8 @@
 
 namespace millrace {
 
-// Elements of a flat buffer that are a parameter, or the part of one that the buffer holds: either a run of the
-// flattened parameter (shape is empty) or a box of a matrix.
+// Elements of a flat buffer that form a parameter or a part of one: either a run of the flattened parameter (shape is
+// empty) or a box of a matrix.
 struct ParameterRange {
   std::string name;
   int64_t begin = 0;                            // the first element in the buffer
@@ -23,20 +23,20 @@ struct ParameterRange {
   std::vector<int64_t> global_shape = {};       // of the whole parameter
   std::vector<int64_t> start = {}, shape = {};  // box: its corner and size in the whole parameter
   int64_t row_stride = 0;                       // box: elements from one of its rows to the next in the buffer
-  bool primary = true;  // false where another rank holds the same elements and speaks for them in sums and saves
+  bool primary = true;  // false if another rank holds the same elements and contributes them to sums and saves
 
   bool is_box() const { return !shape.empty(); }
   // The range within a buffer of its group: [size], or the box's shape with rows row_stride apart.
   torch::Tensor view(const torch::Tensor& flat) const;
 };
 
-// A parameter of which some rank's group holds a part.
+// A parameter of which any rank's group holds a part.
 struct WholeParameter {
   std::string name;
   std::vector<int64_t> shape;
 };
 
-// Elements of a buffer whose stochastic rounding draws from a stream of its own: the same numbers wherever they lie.
+// Elements of a buffer whose stochastic rounding draws from a separate stream: the same numbers in every layout.
 struct RoundingRange {
   uint64_t stream = 0;  // below 2^62
   int64_t begin = 0;
@@ -50,27 +50,27 @@ struct FlatGroup {
   torch::Tensor master;      // float32, or bfloat16 without a master copy
   torch::Tensor grad;        // float32 or bfloat16
   torch::Tensor model_copy;  // bfloat16 weights that the model computes with, or undefined: it computes with master
-  std::vector<ParameterRange> parameters = {};  // this rank's, ascending; may be empty for rules that ask for none
+  std::vector<ParameterRange> parameters = {};        // this rank's, ascending; may be empty for rules that need none
   std::vector<WholeParameter> whole_parameters = {};  // all ranks', in the same order on every rank
-  // Empty: one stream for the whole buffer. Otherwise what lies outside of all ranges is padding.
+  // Empty: one stream for the whole buffer. Otherwise elements outside of all ranges are padding.
   std::vector<RoundingRange> rounding = {};
   double lr_factor = 1;  // of this group's learning rate
 };
 
-// Throws LogicError unless the groups keep the promises above.
+// Throws LogicError unless the groups satisfy the conditions above.
 void check_groups(const std::vector<FlatGroup>& groups);
 
-// The group's parameters, or where it names none, all of it as one.
+// The group's parameters or, if it names none, the whole group as one.
 std::vector<ParameterRange> parameters_or_whole(const FlatGroup& group);
 
-// Every rank's parameters; of a group that names none, this rank's.
+// Every rank's parameters; this rank's for a group that names none.
 std::vector<WholeParameter> whole_parameters_of(const FlatGroup& group);
 
-// The stream of a thing with this name.
+// The stream for this name.
 uint64_t rounding_stream(std::string_view name);
 
-// How a rule without stochastic rounding of its own works through a group: pieces that draw from one stream each, which
-// is the whole buffer unless the group says otherwise.
+// Splits a group, for a rule without its own stochastic rounding, into pieces that draw from one stream each: the whole
+// buffer unless the group says otherwise.
 std::vector<RoundingRange> rounding_ranges(const FlatGroup& group, bool stochastic);
 
 // "double_blocks.0.img_attn.qkv.weight[17]": the parameter that element `index` of the group belongs to and the index

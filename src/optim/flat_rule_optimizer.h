@@ -1,4 +1,4 @@
-// What rules of kernels/flat_update/ have in common: fp32 states that lie as the weights do, one pass over each group.
+// Common base of the rules in kernels/flat_update/: fp32 states with the weights' layout, one pass over each group.
 #pragma once
 
 #include <string>
@@ -16,7 +16,7 @@ struct RoundingOptions {
 
 class FlatRuleOptimizer : public Optimizer {
  public:
-  // States of these names, zeros at first.
+  // States with these names, initially zero.
   FlatRuleOptimizer(std::vector<FlatGroup> groups, const RoundingOptions& rounding, std::vector<std::string> names);
 
   std::vector<StateTensor> state() const override;
@@ -25,8 +25,8 @@ class FlatRuleOptimizer : public Optimizer {
  protected:
   bool updates_average() const override { return true; }
 
-  // One pass over a group with these of its states, by their index. sums_2: see flat_update(). Only these elements of
-  // the group, where a range is given.
+  // One pass over a group with these of its states, by index. sums_2: see flat_update(). run_range: over these elements
+  // of the group only.
   void run(FlatRule rule, const FlatUpdateNumbers& numbers, size_t group, const std::vector<size_t>& states,
            const torch::Tensor& coefficient_1, const torch::Tensor& sums_2 = {});
   void run_range(FlatRule rule, const FlatUpdateNumbers& numbers, size_t group, const std::vector<size_t>& states,

@@ -1,4 +1,4 @@
-// Lends a model weights that are computed for the occasion.
+// Temporarily replaces a model's weights with computed ones.
 #pragma once
 
 #include <functional>
@@ -9,7 +9,7 @@
 namespace millrace {
 
 // make(group, begin, end): fp32 weights of these elements of the group. They are rounded into the copy that the model
-// computes with, or else stand in the masters' place, which are then kept aside.
+// computes with or, without a copy, replace the masters, which are saved.
 class LentWeights : public EvaluationWeights {
  public:
   using Make = std::function<torch::Tensor(size_t group, int64_t begin, int64_t end)>;

@@ -1,4 +1,4 @@
-// Lion (Chen et al. 2023, "Symbolic Discovery of Optimization Algorithms"), as lion-pytorch 0.2.3 has it:
+// Lion (Chen et al. 2023, "Symbolic Discovery of Optimization Algorithms"), as in lion-pytorch 0.2.3:
 //   p *= 1 - lr * weight_decay;  p -= lr * sign(beta1 * m + (1 - beta1) * g);  m = beta2 * m + (1 - beta2) * g
 // With decoupled_weight_decay the decay does not depend on the base rate: 1 - lr / base_lr * weight_decay.
 // State per element: "exp_avg", fp32.
@@ -12,7 +12,7 @@ struct LionOptions {
   double beta1 = 0.9, beta2 = 0.99;
   double weight_decay = 0;
   bool decoupled_weight_decay = false;
-  double base_lr = 1e-4;  // what a schedule starts from
+  double base_lr = 1e-4;  // the schedule's base rate
   RoundingOptions rounding = {};
 };
 

@@ -1,6 +1,6 @@
 // The learning-rate curves of transformers and diffusers (their get_scheduler), as sd-scripts offers them. Each returns
 // the factor of step number `step`, counted from 0. W warm-up steps rise as step / W from 0; then, with T steps in all,
-// p = (step - W) / max(1, T - W), which goes on beyond 1 after the run's end.
+// p = (step - W) / max(1, T - W), which exceeds 1 after the run's end.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,7 @@ struct CurveSteps {
 
 double constant_factor(int64_t step, const CurveSteps& steps);  // 1
 double linear_factor(int64_t step, const CurveSteps& steps);    // max(0, (T - step) / max(1, T - W))
-// (1 + cos(2 pi cycles p)) / 2, between min_factor and 1. One fall from 1 to the floor: half a cycle.
+// (1 + cos(2 pi cycles p)) / 2, between min_factor and 1. Half a cycle is one fall from 1 to the floor.
 double cosine_factor(int64_t step, const CurveSteps& steps, double cycles, double min_factor);
 // Falls `cycles` times from 1 to 0; 0 after the end.
 double cosine_with_restarts_factor(int64_t step, const CurveSteps& steps, double cycles);

@@ -1,4 +1,4 @@
-// The learning rate through a run: what the base rate is multiplied with in every step.
+// The learning rate over a run, as a factor of the base rate for every step.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@ namespace millrace {
 
 class LrSchedule {
  public:
-  // factor: of step number `step`, counted from 0; for steps beyond the run as well.
+  // factor: for step number `step`, counted from 0; also for steps beyond the run.
   LrSchedule(int64_t warmup_steps, std::function<double(int64_t step)> factor)
       : warmup_steps_(warmup_steps), factor_(std::move(factor)) {}
 

@@ -7,7 +7,7 @@
 
 namespace millrace {
 
-// With `copy`, as a model that computes in bfloat16 from fp32 masters has it.
+// With `copy`: as for a model that computes in bfloat16 from fp32 masters.
 inline FlatGroup make_group(const std::string& name, int64_t size, torch::Dtype dtype = torch::kFloat32,
                             bool copy = false) {
   FlatGroup group;

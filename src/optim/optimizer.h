@@ -1,6 +1,6 @@
-// What every update rule is to the step loop, to checkpoints and to the planner.
+// The interface of update rules for the step loop, checkpoints and the planner.
 //
-// Rules work on flat groups (flat_group.h) and differ in what they remember. optimizer_table.h makes one by its name.
+// Rules work on flat groups (flat_group.h) and differ in their state. optimizer_table.h makes one by its name.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +14,8 @@ namespace millrace {
 
 class MovingAverage;
 
-// While it lives, the model computes with other weights than the ones being trained. Afterwards everything is bit for
-// bit what it was. No optimizer step and no checkpoint may happen in between.
+// While it lives, the model computes with weights other than the trained ones; its destructor restores everything bit
+// for bit. No optimizer step and no checkpoint may happen in between.
 class EvaluationWeights {
  public:
   virtual ~EvaluationWeights() = default;
@@ -23,44 +23,44 @@ class EvaluationWeights {
 
 class Optimizer {
  public:
-  // The groups' tensors are shared, not copied. Throws LogicError unless they keep flat_group.h's promises.
+  // The groups' tensors are shared, not copied. Throws LogicError unless they satisfy flat_group.h's conditions.
   explicit Optimizer(std::vector<FlatGroup> groups);
   virtual ~Optimizer() = default;
   Optimizer(const Optimizer&) = delete;
   Optimizer& operator=(const Optimizer&) = delete;
 
-  // One update with this learning rate, times each group's factor; leaves zeros in the gradients. coefficient_1: what
-  // gradients are multiplied with first (see clip.h); undefined means 1. With ranks, all of them call it together.
+  // One update with this learning rate, times each group's factor; leaves zeros in the gradients. coefficient_1: a
+  // factor applied to the gradients first (see clip.h); undefined means 1. Collective if there are several ranks.
   void step(double lr, const torch::Tensor& coefficient_1 = {});
 
   int64_t step_count() const { return step_count_; }  // updates so far
   void set_step_count(int64_t count) { step_count_ = count; }
 
-  // Together with the step count all there is to restore. The same list in the same order at any time.
+  // With the step count, everything needed to restore the optimizer. Always the same list in the same order.
   virtual std::vector<StateTensor> state() const = 0;
-  // Starts anew from the present weights: for weights that are set after construction, without a state.
+  // Starts over from the current weights: for weights that are set after construction, without a state.
   virtual void restart() {}
-  // The weights for samples, validation and the finished model, where they are not the ones that are trained; otherwise
+  // Lends the weights for samples, validation and the finished model if they differ from the trained ones; otherwise
   // null.
   virtual std::unique_ptr<EvaluationWeights> evaluation_weights() { return nullptr; }
 
-  // The same weights in fp32, one buffer per group, made for the occasion: what checkpoints keep beside those that are
-  // trained. Empty where there are no others.
+  // The same weights in fp32, one new buffer per group, which checkpoints keep in addition to the trained ones.
+  // Empty if they do not differ.
   virtual std::vector<torch::Tensor> averaged_weights() const { return {}; }
 
-  // For logs: the step size that the rule makes of the last step's learning rate, where it finds one by itself.
+  // For logs: the effective step size of the last step, for rules that adapt it themselves.
   virtual double effective_lr(double lr) const { return lr; }
 
-  // An average that every step brings up to date, if it can in the same pass over memory; null: none. Must outlive
+  // An average that every step updates, if possible in the same pass over memory; null: none. Must outlive
   // this.
   void set_average(MovingAverage* average);
 
   const std::vector<FlatGroup>& groups() const { return groups_; }
 
  protected:
-  // step_count() counts this update already.
+  // step_count() already counts this update.
   virtual void update(double lr, const torch::Tensor& coefficient_1) = 0;
-  // Whether update() itself brings average() up to date.
+  // Whether update() itself updates average().
   virtual bool updates_average() const { return false; }
   MovingAverage* average() const { return average_; }
 

@@ -1,4 +1,4 @@
-// What an optimizer remembers between steps, as tensors that say how they lie, so that a checkpoint can name them and
+// An optimizer's state, as tensors with a description of their layout, so that a checkpoint can name them and
 // any number of ranks can share or load them.
 #pragma once
 
@@ -15,7 +15,7 @@ namespace millrace {
 struct StateTensor {
   enum class Extent {
     kElements,   // one number per element of a group's master, in its order: every rank has its own part
-    kParameter,  // of one parameter, in a shape of its own
+    kParameter,  // of one parameter, with its own shape
     kOptimizer,  // of the whole optimizer
   };
 
@@ -23,14 +23,14 @@ struct StateTensor {
   torch::Tensor tensor;
   Extent extent = Extent::kElements;
   size_t group = 0;  // kElements, kParameter: whose
-  // kElements: only these indices of the group's parameters are meant; not set: all of them.
+  // kElements: covers only the group's parameters with these indices; not set: all of them.
   std::optional<std::vector<size_t>> ranges = std::nullopt;
-  // kParameter: of which parameter, and, where ranks hold parts of the tensor, which part: its elements are a run of
+  // kParameter: the parameter and, if ranks hold parts of the tensor, this rank's part: its elements are a run of
   // the whole tensor, which has this shape. An empty shape: all of it, equal on every rank.
   std::string parameter = {};
   std::vector<int64_t> global_shape = {};
   int64_t offset = 0;
-  bool primary = true;  // runs only: false where another rank has the same
+  bool primary = true;  // runs only: false if another rank saves the same run
 };
 
 }  // namespace millrace

@@ -1,4 +1,4 @@
-// Every update rule by its name, as [optimizer] name has it. What options each one has is in config/optimizer_rules.h.
+// Every update rule by its name in [optimizer]. config/optimizer_rules.h lists the options of each.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@ namespace millrace {
 
 struct OptimizerSetup {
   std::vector<FlatGroup> groups;
-  OptimizerConfig config;  // what is not set has the rule's default
+  OptimizerConfig config;  // unset options have the rule's defaults
   uint64_t seed = 0;       // of stochastic rounding
   RankSums ranks = {};     // that share the groups' parameters
 };

@@ -1,4 +1,4 @@
-// The check that every rule makes of its options.
+// The check that every rule applies to its options.
 #pragma once
 
 namespace millrace {

@@ -1,13 +1,13 @@
-// Prodigy (Mishchenko and Defazio 2023, arXiv 2306.06101), as prodigyopt 1.1.2 has it: Adam with a step size d that it
-// finds by itself, from how far the weights p have come from where they started, p0. lr stays 1, or is what a schedule
-// makes of 1. In each step, with r = lr * bias correction and b3 = beta3 (by default the root of beta2):
+// Prodigy (Mishchenko and Defazio 2023, arXiv 2306.06101), as in prodigyopt 1.1.2: Adam with a step size d that is
+// estimated from the distance between the weights p and their starting point p0. lr is 1, or 1 times a schedule's
+// factor. In each step, with r = lr * bias correction and b3 = beta3 (by default the root of beta2):
 //   m = beta1 m + (1 - beta1) d g;  v = beta2 v + (1 - beta2) d^2 g^2;  s = b3 s + (d / d0) q g
 //   d_numerator = b3 d_numerator + (d / d0) d r <g, p0 - p>;  d_hat = d_coef d_numerator / |s|_1
 //   d' = max(d, d_hat) while d is d0, then min(largest d_hat so far, d growth_rate)
 //   p *= 1 - weight_decay d r;  p -= d r m / (sqrt(v) + d' eps)
 // q is d r, or d with safeguard_warmup. There is one d for all groups and ranks; only every slice_p-th element of each
-// parameter takes part in s and <g, p0 - p>. Without decouple the weight decay joins the gradient. A step without a
-// gradient or with a learning rate of 0 changes nothing.
+// parameter takes part in s and <g, p0 - p>. Without decouple the weight decay is added to the gradient. A step with a
+// zero gradient or a learning rate of 0 changes nothing.
 //
 // State per element, fp32: "exp_avg", "exp_avg_sq", "s" and "p0" (with slice_p, 1 / slice_p as many of the last two);
 // of the whole optimizer: "d", "d_max", "d_numerator", "k".
@@ -40,8 +40,8 @@ class ProdigySlices;
 
 class Prodigy : public FlatRuleOptimizer {
  public:
-  // Throws ConfigError for groups whose rates differ (0 is allowed: such a group rests), and for slice_p with parts of
-  // matrices, as tensor parallelism makes them.
+  // Throws ConfigError for groups whose rates differ (0 is allowed: such a group is not updated), and for slice_p with
+  // the matrix boxes of tensor parallelism.
   Prodigy(std::vector<FlatGroup> groups, const ProdigyOptions& options, const RankSums& ranks);
   ~Prodigy() override;
 

@@ -1,4 +1,4 @@
-// Every n-th element of each parameter, as Prodigy's estimate takes them: their starting points p0 and their s.
+// Every n-th element of each parameter, for Prodigy's estimate: their starting points p0 and their s.
 #pragma once
 
 #include <vector>
@@ -23,7 +23,7 @@ class ProdigySlices {
  private:
   struct Slice {
     ParameterRange range;
-    int64_t first = 0;  // of its elements: which is the first that takes part
+    int64_t first = 0;  // index of its first element that takes part
     torch::Tensor s, p0;
   };
   torch::Tensor sliced(const torch::Tensor& flat, const Slice& slice) const;

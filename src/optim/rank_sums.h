@@ -12,16 +12,16 @@ namespace millrace {
 
 class Mesh;
 
-// The ranks that hold the other parts of what this rank's groups hold; copies (dp_replicate) are not among them.
+// The ranks that hold the other parts of this rank's groups; copies (dp_replicate) are not among them.
 class RankSums {
  public:
   RankSums() = default;  // one rank
   explicit RankSums(Mesh& mesh);
-  // reduce: adds up, or takes the largest of, what all ranks pass, in place.
+  // reduce: sums, or takes the maximum of, the values of all ranks, in place.
   explicit RankSums(std::function<void(const torch::Tensor&, Reduce)> reduce) : reduce_(std::move(reduce)) {}
 
   bool is_alone() const { return !reduce_; }
-  // In place, on every rank the same bits; all ranks call them together. x: contiguous, float32 or float64.
+  // In place, with the same bits on every rank; collective. x: contiguous, float32 or float64.
   void add(const torch::Tensor& x) const {
     if (reduce_) reduce_(x, Reduce::kSum);
   }

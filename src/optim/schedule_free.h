@@ -1,6 +1,6 @@
-// Schedule-free AdamW (Defazio et al. 2024, "The Road Less Scheduled"), as schedulefree 1.4 has it. Three sequences:
-// z takes AdamW's steps, x averages z, and gradients are taken at y = (1 - beta1) z + beta1 x, which is what the
-// groups' masters hold while training. x, the better weights, is computed for samples, validation and the finished
+// Schedule-free AdamW (Defazio et al. 2024, "The Road Less Scheduled"), as in schedulefree 1.4. Three sequences:
+// z takes AdamW's steps, x averages z, and gradients are taken at y = (1 - beta1) z + beta1 x, which the groups'
+// masters hold during training. x, the better weights, is computed for samples, validation and the finished
 // model:
 //   x = y + (1 - 1 / beta1) (z - y)
 // In step k, counted from 1, z's share of x is c = w_k / (w_1 + ... + w_k), w_k = k^r * (largest lr so

@@ -1,4 +1,4 @@
-// Stochastic gradient descent with momentum, as torch.optim.SGD has it:
+// Stochastic gradient descent with momentum, as in torch.optim.SGD:
 //   g += weight_decay * p;  m = momentum * m + (1 - dampening) * g (at first m = g);  p -= lr * u
 // u is g + momentum * m with nesterov, else m; without momentum it is g.
 // State per element: "momentum_buffer", fp32; none without momentum.

@@ -1,7 +1,7 @@
-// torchtitan's learning rate through a run: linear warm-up, a stable stretch, then decay.
+// torchtitan's learning rate over a run: linear warm-up, a stable stretch, then decay.
 //
 // The same numbers as torchtitan's build_lr_schedulers under torch's LambdaLR (torchtitan/components/lr_scheduler.py),
-// so that a run moved here keeps its curve.
+// so that a run moved here keeps its learning rates.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +16,8 @@ DecayType parse_decay_type(std::string_view text);  // "linear", "sqrt", "cosine
 struct TorchtitanScheduleOptions {
   int64_t total_steps = 0;
   int64_t warmup_steps = 0;  // cut to total_steps
-  // The fraction of all steps that decays: 0 never decays, 1 decays after the warm-up; not set: everything after the
-  // warm-up.
+  // The fraction of all steps over which the rate decays: 0 never decays, 1 decays after the warm-up; not set: all
+  // steps after the warm-up.
   std::optional<double> decay_ratio = std::nullopt;
   DecayType decay_type = DecayType::kLinear;
   double min_lr_factor = 0;  // the factor at the end of the decay
@@ -25,10 +25,10 @@ struct TorchtitanScheduleOptions {
 
 class TorchtitanSchedule {
  public:
-  // Throws ConfigError for a negative count, or a ratio or factor outside [0, 1]; warns when stretches are cut.
+  // Throws ConfigError for a negative count, or a ratio or factor outside [0, 1]; warns when stretches are shortened.
   explicit TorchtitanSchedule(const TorchtitanScheduleOptions& options);
 
-  // What the base learning rate is multiplied with in step number `step`, counted from 0.
+  // The factor of the base learning rate in step number `step`, counted from 0.
   double factor(int64_t step) const;
 
   int64_t warmup_steps() const { return warmup_steps_; }

@@ -1,7 +1,7 @@
-// A few large buffers that are used again and again.
+// A pool of a few large, reused buffers.
 //
-// An allocator could do it, but collectives run on streams of their own: a buffer that never goes back to the allocator
-// cannot be handed to somebody who does not wait for them.
+// An allocator would do, but collectives run on their own streams: a buffer that is never returned to the allocator
+// cannot be handed to code that does not wait for them.
 #pragma once
 
 #include <vector>
@@ -14,8 +14,8 @@ class BufferPool {
  public:
   explicit BufferPool(const torch::TensorOptions& options) : options_(options) {}
 
-  // 1-D, of exactly that size, uninitialised: part of the smallest free buffer that is large enough. When all free ones
-  // are too small, the largest of them makes room for a new one.
+  // 1-D, of exactly that size, uninitialised: part of the smallest free buffer that is large enough. If all free ones
+  // are too small, the largest is replaced by a new one.
   torch::Tensor take(int64_t size);
   void give_back(torch::Tensor part);
   torch::ScalarType dtype() const { return c10::typeMetaToScalarType(options_.dtype()); }

@@ -1,4 +1,4 @@
-// How a configuration wants a model's parameters placed.
+// The placement of a model's parameters according to a configuration.
 #pragma once
 
 #include <torch/types.h>
@@ -12,7 +12,7 @@ namespace millrace {
 torch::Dtype compute_dtype(const RunConfig& config, torch::Device device);
 
 // For training on this device: compute_dtype(), with or without masters (training.dtype), reductions and resharding.
-// Throws ConfigError when the weights are to be kept in a narrower type than the arithmetic's.
+// Throws ConfigError when the weights would be stored in a narrower type than the arithmetic's.
 FlatParametersOptions configured_placement(const RunConfig& config, torch::Device device);
 
 }  // namespace millrace

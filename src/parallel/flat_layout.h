@@ -1,8 +1,8 @@
-// Where every parameter lies: arithmetic only, no memory.
+// The position of every parameter in flat buffers: arithmetic only, no memory.
 //
-// A unit is what is gathered, released, recomputed and stepped as a whole: a transformer block. The whole layout is all
-// units one after the other, each padded so that it divides evenly over the ranks of the shard axis; a rank holds its
-// part of every unit, one after the other.
+// A unit is gathered, released, recomputed and stepped as a whole: a transformer block. The whole layout is the
+// concatenation of all units, each padded so that it divides evenly over the ranks of the shard axis; a rank holds the
+// concatenation of its parts.
 #pragma once
 
 #include <cstdint>
@@ -21,11 +21,11 @@ struct UnitSpec {
   std::vector<std::pair<std::string, torch::Tensor>> parameters;  // qualified name and the module's tensor, in order
   // Back to back, so that equal-width matrices form one; otherwise each parameter starts on its own cache line.
   bool packed = false;
-  // How tensor parallelism cuts each parameter; empty: all are whole. The tensors have the shape of this rank's part.
+  // How tensor parallelism splits each parameter; empty: all are whole. The tensors have the shape of this rank's part.
   std::vector<TensorSplit> splits = {};
 };
 
-// Where a parameter lies, in elements from the start of the whole layout (of this rank's index on the tp axis).
+// A parameter's position, in elements from the start of the whole layout (of this rank's index on the tp axis).
 struct ParameterSlice {
   std::string name;
   std::vector<int64_t> shape;  // of this rank's part on the tp axis
@@ -42,7 +42,7 @@ struct ParameterUnit {
   size_t first_slice = 0, end_slice = 0;
 };
 
-// Elements [begin, end) of one parameter that lie at `local` in this rank's flat buffers. Empty: begin == end.
+// Elements [begin, end) of one parameter, stored at `local` in this rank's flat buffers. Empty: begin == end.
 struct OwnRange {
   int64_t begin = 0, end = 0, local = 0;
 };
@@ -57,7 +57,7 @@ class FlatLayout {
   int64_t own_size() const { return size_ / shard_size_; }    // of one rank's buffers
   int64_t num_parameters() const { return num_parameters_; }  // of the whole model, without padding
 
-  // A unit's part in this rank's buffers, and how long it is.
+  // The position of a unit's part in this rank's buffers, and its length.
   int64_t own_begin(size_t unit) const { return units_[unit].begin / shard_size_; }
   int64_t own_size(size_t unit) const { return units_[unit].size / shard_size_; }
   torch::Tensor own_part(const torch::Tensor& flat, size_t unit) const;

@@ -1,4 +1,4 @@
-// A model whose parameters all lie in FlatParameters: on one device, or sharded over ranks.
+// A model whose parameters are all in FlatParameters: on one device, or sharded over ranks.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -24,8 +24,8 @@ class FlatModel : public torch::nn::Module {
 FlatParametersOptions on_one_device(const torch::TensorOptions& options);
 
 // A unit with all parameters below `module`, whose qualified name begins with prefix ("encoder.block.3."), back to
-// back: matrices first, in the order of the modules, then vectors. So neighbours (q, k, v) and their biases each form
-// one tensor.
+// back: matrices first, in module order, then vectors, so that neighbours (q, k, v) and their biases each form one
+// tensor.
 UnitSpec packed_unit(const std::string& name, const std::string& prefix, const torch::nn::Module& module);
 
 }  // namespace millrace

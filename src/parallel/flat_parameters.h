@@ -1,12 +1,12 @@
 // All parameters of a model in a few flat buffers, on one rank or sharded over many.
 //
-// Units lie one after the other (flat_layout.h); modules hold views. So the optimizer, clipping, collectives and
+// Units are consecutive (flat_layout.h); modules hold views. So the optimizer, clipping, collectives and
 // checkpoints work on large pieces, on one device as on a thousand.
 //
-// With a mesh, compute(), master() and grad() are this rank's part of every unit. A model says where it is by
-// forward_unit() and backward_unit(); what they return holds the whole unit while it lives: modules' tensors then have
-// memory. Gathers of the next unit and reductions of the last run meanwhile. Without a mesh, or on one rank, all that
-// is free.
+// With a mesh, compute(), master() and grad() are this rank's part of every unit. A model calls forward_unit() and
+// backward_unit() before it uses a unit; while their result lives, the unit is whole and modules' tensors have
+// memory. Meanwhile the next unit is gathered and the last one reduced. Without a mesh, or on one rank, these calls
+// cost nothing.
 #pragma once
 
 #include <torch/types.h>
@@ -31,19 +31,19 @@ class Mesh;
 struct FlatParametersOptions {
   torch::Dtype compute_dtype = torch::kFloat32;
   torch::Device device = torch::kCPU;
-  // With gradients, and with fp32 masters when compute_dtype is narrower. Otherwise frozen: passes in both directions,
-  // and no gradient of these parameters anywhere. Trained tensors beside frozen ones are FlatParameters of their own.
+  // With gradients, and with fp32 masters if compute_dtype is narrower. Otherwise frozen: forward and backward passes
+  // work, but these parameters have no gradients. Trained tensors beside frozen ones need a separate FlatParameters.
   bool training = false;
   bool without_masters = false;  // training updates the narrow weights themselves, with stochastic rounding
-  Mesh* mesh = nullptr;          // must live as long; null: one rank
-  torch::Dtype reduce_dtype = torch::kFloat32;  // in which gradients travel: training.mixed_precision_reduce
+  Mesh* mesh = nullptr;          // must outlive this; null: one rank
+  torch::Dtype reduce_dtype = torch::kFloat32;  // of gradients in collectives: training.mixed_precision_reduce
   Reshard reshard = Reshard::kDefault;          // parallelism.fsdp_reshard_after_forward
 };
 
 class FlatParameters;
 
-// While it lives, the unit's parameters (and in a backward pass their gradients) have memory. Leaving starts the
-// reduction, which may throw PeerLostError; not while another exception is on its way.
+// While it lives, the unit's parameters (and in a backward pass their gradients) have memory. Its destructor starts the
+// reduction, which may throw PeerLostError, but not while another exception is propagating.
 class UnitUse {
  public:
   UnitUse(UnitUse&& other) noexcept;
@@ -69,14 +69,14 @@ class UnitUse {
 class FlatParameters {
  public:
   // Places every parameter of the units: their tensors become views of compute(), their .grad() views of grad(); in
-  // sharded units, views of gathered buffers for the time of use. On the meta device buffers have sizes alone.
+  // sharded units, views of gathered buffers while in use. On the meta device buffers have sizes only.
   //
-  // order: the units as a forward pass uses them, for gathering ahead; empty: each once, as listed. A unit that is used
-  // more than once in a pass is reduced once, after all its gradients have been added.
+  // order: the units in the order of their use in a forward pass, for gathering ahead; empty: each once, as listed. A
+  // unit used more than once in a pass is reduced once, after all its gradients have been added.
   FlatParameters(std::vector<UnitSpec> units, const FlatParametersOptions& options, std::vector<size_t> order = {});
   ~FlatParameters();
 
-  // Makes zero gradients for parameters that were placed without.
+  // Allocates zero gradients for parameters that were placed without them.
   void allocate_gradients();
 
   const std::vector<ParameterUnit>& units() const { return layout_.units(); }
@@ -86,39 +86,39 @@ class FlatParameters {
   const FlatLayout& layout() const { return layout_; }
 
   // This rank's part: everything on one rank.
-  const torch::Tensor& compute() const { return compute_; }  // compute_dtype, 1-D; what the modules see, or is gathered
-  // fp32, 1-D; compute() itself in fp32 training and without masters.
+  const torch::Tensor& compute() const { return compute_; }  // compute_dtype, 1-D; viewed by the modules, or gathered
+  // fp32, 1-D; in fp32 training and without masters, compute() itself.
   const torch::Tensor& master() const { return master_; }
-  // 1-D, zero between steps. The sum over all data ranks once finish_backward() returned. compute_dtype; fp32 where
+  // 1-D, zero between steps. The sum over all data ranks once finish_backward() has returned. compute_dtype; fp32 if
   // data ranks are summed into masters.
   const torch::Tensor& grad() const { return grad_; }
 
-  // What of which tensor lies in compute(), master() and grad(), ascending.
+  // Which parts of which tensors compute(), master() and grad() hold, ascending.
   std::vector<ParameterPiece> pieces() const;
-  // Other indices of dp_replicate hold the same and save nothing.
+  // Other indices of dp_replicate hold the same pieces and save nothing.
   bool writes_checkpoint() const;
-  bool is_first_rank() const;  // of all: it saves what every rank holds alike
+  bool is_first_rank() const;  // of all ranks: it saves values that are equal on every rank
 
-  // keep: a backward pass follows, so that the last unit may stay.
+  // keep: a backward pass follows, so that the last unit may stay gathered.
   UnitUse forward_unit(size_t unit, bool keep) { return {*this, unit, UnitUse::Pass::kForward, keep}; }
   UnitUse backward_unit(size_t unit) { return {*this, unit, UnitUse::Pass::kBackward, false}; }
-  // Microbatches before a step's last one add to gradients on this rank alone and send nothing: the whole model's
-  // gradients then lie in memory until the last. At first: true.
+  // Microbatches before a step's last one add to this rank's gradients and send nothing: the whole model's gradients
+  // then stay in memory until the last one. Initially true.
   void set_last_microbatch(bool last) { last_microbatch_ = last; }
-  // Waits for all reductions; before anybody reads grad() or changes weights.
+  // Waits for all reductions; call it before reading grad() or changing weights.
   void finish_backward();
 
-  // The part of a whole layout's buffer that belongs to a parameter, in its shape; where nothing is sharded.
+  // A parameter's part of a whole layout's buffer, in its shape; only if nothing is sharded.
   static torch::Tensor view(const torch::Tensor& flat, const ParameterSlice& slice);
   std::map<std::string, torch::Tensor> named_views(const torch::Tensor& flat) const;
 
-  // Copies tensors (any dtype, device; whole on every rank) into the masters, or into compute() when there are none,
-  // and brings compute() up to date. Names and shapes must match exactly (programmer's duty; models/weights.h checks
+  // Copies tensors (any dtype, device; whole on every rank) into the masters, or into compute() if there are none,
+  // and updates compute(). Names and shapes must match exactly (the caller's responsibility; models/weights.h checks
   // files).
   void assign(const std::map<std::string, torch::Tensor>& tensors);
   // One parameter, without refresh_compute(), so that a model larger than memory can be filled.
   void assign(const ParameterSlice& slice, const torch::Tensor& whole);
-  // False where assign() would copy nothing: its values need not be made.
+  // False if assign() would copy nothing on this rank, so that its values need not be made.
   bool owns(const ParameterSlice& slice) const;
   // compute() = master(), rounded.
   void refresh_compute();
@@ -136,7 +136,7 @@ class FlatParameters {
   FlatLayout layout_;
   UseOrder order_;
   std::vector<torch::Tensor> parameters_;  // the modules' tensors, one per slice
-  std::vector<torch::Tensor> absent_;      // sharded: what they are between uses, shapes without memory
+  std::vector<torch::Tensor> absent_;      // sharded: their values between uses, shapes without memory
   torch::Tensor compute_, master_, grad_;
   std::unique_ptr<UnitGatherer> gatherer_;    // with more than one rank on the shard axis
   std::unique_ptr<GradientReducer> reducer_;  // with more than one data rank

@@ -1,6 +1,6 @@
-// Gradients of whole units into sums over the data ranks, each rank keeping its part.
+// Reduces the gradients of whole units to sums over the data ranks, of which each rank keeps its part.
 //
-// A unit's backward pass adds into a whole buffer; leaving it starts the reduce-scatter over the shard axis, then the
+// A unit's backward pass adds into a whole buffer; its end starts the reduce-scatter over the shard axis, then the
 // all-reduce over the replicas, while the next unit computes. Two whole buffers suffice.
 #pragma once
 
@@ -18,28 +18,28 @@ namespace millrace {
 
 class GradientReducer {
  public:
-  // own: this rank's gradients of all units, which sums are added to. layout and groups outlive the reducer.
+  // own: this rank's gradients of all units, to which the sums are added. layout and groups outlive the reducer.
   GradientReducer(const FlatLayout& layout, Group& shard, Group& replicate, const torch::Tensor& own,
                   torch::Dtype compute_dtype, torch::Dtype reduce_dtype);
 
   // The whole unit's gradients, to be added to.
   const torch::Tensor& enter(size_t unit);
-  // complete: reduce all that was added. Otherwise keep it, in fp32, for what comes: another use of the unit in this
-  // pass, or another microbatch.
+  // complete: reduce everything that was added. Otherwise keep it, in fp32, for another use of the unit in this
+  // pass or another microbatch.
   void leave(size_t unit, bool complete);
-  void finish();  // waits for all that was started
+  void finish();  // waits for all started reductions
   const torch::Tensor& whole(size_t unit) const { return whole_[unit]; }
 
  private:
   struct Reduction {
     size_t unit = 0;
     bool scattered = false;     // the reduce-scatter is done; the all-reduce runs
-    torch::Tensor whole, part;  // reduce_dtype; whole goes back to its pool after the reduce-scatter
+    torch::Tensor whole, part;  // reduce_dtype; whole is returned to its pool after the reduce-scatter
     Work work;
   };
-  // One step forward with everything under way.
+  // Advances all pending reductions by one step.
   void advance();
-  // The same numbers in reduce_dtype; what they lay in goes back to its pool.
+  // The same numbers in reduce_dtype; their old buffer is returned to its pool.
   torch::Tensor converted(torch::Tensor whole);
   void give_back(torch::Tensor whole);
 
@@ -52,7 +52,7 @@ class GradientReducer {
   std::map<torch::Dtype, BufferPool> wide_;  // whole units in other dtypes
   BufferPool part_pool_;
   std::vector<torch::Tensor> whole_;  // per unit, compute_dtype; undefined when it holds nothing
-  std::vector<torch::Tensor> sums_;   // per unit, fp32: what a narrower compute_dtype has added so far
+  std::vector<torch::Tensor> sums_;   // per unit, fp32: sums so far for a narrower compute_dtype
   std::deque<Reduction> running_;     // the oldest first
 };
 

@@ -1,4 +1,4 @@
-// What of the model lies in one rank's flat buffers, in terms of the whole tensors: what checkpoints save and load.
+// The parts of a model in one rank's flat buffers, in terms of the whole tensors: the pieces of checkpoints.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +20,8 @@ struct ParameterPiece {
   int64_t begin = 0;                  // the first element in the rank's flat buffers
   int64_t size = 0;                   // elements
   int64_t row_stride = 0;             // box: elements from one of its rows to the next in the flat buffers
-  // This rank speaks for the piece. False where the tp axis holds equal copies of it and another rank does: it is to be
-  // loaded here, but saved, and counted in a norm, there.
+  // This rank represents the piece. False if the tp axis holds equal copies and another rank represents it: then this
+  // rank loads the piece, but the other one saves it and counts it in norms.
   bool primary = true;
 
   bool is_box() const { return !shape.empty(); }
@@ -29,7 +29,7 @@ struct ParameterPiece {
   torch::Tensor view(const torch::Tensor& flat) const;
 };
 
-// The pieces of one parameter in this rank's buffers; few, and none where it holds nothing of it.
+// The pieces of one parameter in this rank's buffers; few, or none.
 std::vector<ParameterPiece> pieces_of(const FlatLayout& layout, const ParameterSlice& slice);
 
 }  // namespace millrace

@@ -1,4 +1,4 @@
-// The frame of the commands that a training configuration tells how many ranks do what.
+// Start-up shared by all commands that run on the ranks a configuration describes.
 #pragma once
 
 #include <torch/types.h>
@@ -11,7 +11,7 @@
 
 namespace millrace {
 
-// Connects the ranks as the configuration says and does `work` on each, with this rank's device (see run_as_rank.h).
+// Connects the ranks as the configuration says and runs `work` on each, with this rank's device (see run_as_rank.h).
 void with_ranks(const RunConfig& config, const World& world, const std::string& version,
                 const std::function<void(Communicator& ranks, torch::Device device)>& work);
 

@@ -1,4 +1,4 @@
-// How every command that works on many ranks begins and ends.
+// Start and end of every command that works on many ranks.
 #pragma once
 
 #include <functional>
@@ -7,8 +7,8 @@
 
 namespace millrace {
 
-// Runs work() and says goodbye. What it throws the other ranks learn before this one leaves with it, unless they throw
-// the same by themselves (Preempted, NumericsError).
+// Runs work() and says goodbye. If work() throws, the other ranks are told before this one exits, unless they throw the
+// same error themselves (Preempted, NumericsError).
 void run_as_rank(Communicator& ranks, const std::function<void()>& work);
 
 }  // namespace millrace

@@ -9,8 +9,8 @@
 
 namespace millrace {
 
-// training.device for this rank: of several GPUs of a machine, that of its local rank, which becomes the current one. A
-// rank that sees one GPU (as schedulers bind them) takes that. Throws ConfigError when there are fewer GPUs than ranks.
+// training.device for this rank: on a machine with several GPUs, the one of its local rank, which becomes current. A
+// rank that sees one GPU (bound by a scheduler) uses that. Throws ConfigError when there are fewer GPUs than ranks.
 torch::Device device_of_rank(const std::string& wanted, const World& world);
 
 }  // namespace millrace

@@ -1,8 +1,8 @@
 // Sums over the ranks that share a layer's heads or channels.
 //
-// Each rank computes with its part of the weights, so that a product that joins the parts, and every gradient that all
-// parts reach, is a sum over the ranks (Megatron-LM, Shoeybi et al., arXiv 1909.08053). A null group is one rank that
-// has everything: nothing is sent.
+// Each rank computes with its part of the weights, so that a product that joins the parts, and every gradient to which
+// all parts contribute, is a sum over the ranks (Megatron-LM, Shoeybi et al., arXiv 1909.08053). A null group is a
+// single rank: nothing is sent.
 #pragma once
 
 #include <torch/types.h>
@@ -13,20 +13,20 @@
 
 namespace millrace {
 
-// Starts adding up the ranks' parts of x, in place.
+// Starts summing the ranks' parts of x, in place.
 Work sum_over_tp(Group* tp, const torch::Tensor& x);
 
-// Gradients of small parameters that every rank holds whole (the scales of a norm over a head), to which each rank
-// computes only its heads' share. The shares are added to a buffer in fp32 that finish() sums over the ranks and adds
-// to the gradients. On one rank the gradients themselves are added to.
+// Gradients of small parameters that every rank holds whole (the scales of a norm over a head) but of which each rank
+// computes only its heads' share. The shares go to an fp32 buffer that finish() sums over the ranks and adds to the
+// gradients. On one rank they are added to the gradients directly.
 class SharedGradients {
  public:
   // Undefined gradients belong to frozen parameters and stay undefined.
   SharedGradients(Group* tp, std::vector<torch::Tensor> gradients);
 
-  // Where gradient i is to be added; undefined when it is.
+  // The buffer for gradient i; undefined if the gradient is.
   const torch::Tensor& target(size_t i) const { return targets_[i]; }
-  // Collective where there is anything to sum.
+  // Collective if there is anything to sum.
   void finish();
 
  private:

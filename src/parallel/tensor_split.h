@@ -1,7 +1,7 @@
-// How tensor parallelism cuts one weight, as data.
+// How tensor parallelism splits one weight, as data.
 //
-// A weight is a row of groups along one dimension: q, k and v of a fused projection, say. Every rank holds its share of
-// each group, the shares one after the other, so that its part works like the whole with fewer heads.
+// A weight consists of groups along one dimension: q, k and v of a fused projection, say. Every rank holds its share of
+// each group, concatenated, so that its part works like the whole with fewer heads.
 #pragma once
 
 #include <cstdint>
@@ -26,9 +26,9 @@ struct TensorPart {
 
   bool is_whole() const { return parts == 1 || split.is_whole(); }
   std::vector<int64_t> shape(std::vector<int64_t> global_shape) const;
-  // Shape of the whole, from that of a part.
+  // The shape of the whole from that of a part.
   std::vector<int64_t> global_shape(std::vector<int64_t> part_shape) const;
-  // The part of a whole tensor; shares its memory where it can.
+  // The part of a whole tensor; shares its memory if possible.
   torch::Tensor of(const torch::Tensor& whole) const;
 };
 

@@ -1,7 +1,7 @@
-// The order in which a model uses its units, and where in it a pass is.
+// The order in which a model uses its units, and the position of a pass in it.
 //
-// A forward pass uses the units in the order that the model gives; a backward pass uses them in reverse. A unit may
-// occur more than once: a tied embedding is the first use of a pass and the last.
+// A forward pass uses the units in the model's order; a backward pass uses them in reverse. A unit may occur more than
+// once: a tied embedding is used first and last in a pass.
 #pragma once
 
 #include <cstddef>
@@ -19,16 +19,16 @@ class UseOrder {
   struct Use {
     size_t next = kNone;          // the unit that the pass uses after this one
     bool ends_pass = false;       // nothing follows in this pass
-    bool completes_unit = false;  // the pass does not come back to this unit
+    bool completes_unit = false;  // the pass does not use this unit again
   };
-  // The pass is at this unit now. A use that does not follow the one before starts a new pass, or, where one was cut
-  // short, continues from the unit's first use.
+  // The pass is at this unit now. A use that does not follow the previous one starts a new pass or, after an aborted
+  // pass, continues from the unit's first use.
   Use forward(size_t unit);
   Use backward(size_t unit);
 
  private:
   std::vector<size_t> order_;
-  size_t forward_ = kNone, backward_ = kNone;  // the position of the latest use, in the pass that runs
+  size_t forward_ = kNone, backward_ = kNone;  // the position of the latest use, in the current pass
 };
 
 }  // namespace millrace

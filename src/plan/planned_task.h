@@ -1,4 +1,4 @@
-// What the planner must be told of a task; everything else about a plan is general.
+// A task as the planner sees it; everything else about a plan is general.
 #pragma once
 
 #include <torch/types.h>
@@ -21,23 +21,23 @@ struct PlannedStep {
   FlatParametersOptions placement;             // on the meta device, without a mesh
   std::string recompute = "selective";         // activation_checkpoint.mode
   int64_t batch = 1;                           // of one rank
-  int64_t microbatches = 1;                    // more than two measure as two
+  int64_t microbatches = 1;                    // more than two take as much memory as two
   size_t (*rounding)(size_t bytes) = nullptr;  // of the allocator of the real device
 
   int64_t data_size() const { return int64_t{mesh.dp_replicate} * mesh.dp_shard; }
   int64_t element_size() const { return placement.compute_dtype == torch::kBFloat16 ? 2 : 4; }
 };
 
-// What is trained, on the meta device.
+// The trained parameters, on the meta device.
 class StepModel {
  public:
   virtual ~StepModel() = default;
   virtual FlatParameters& parameters() = 0;
-  // Forward and backward of one microbatch whose data is there, by the code that the task trains with.
+  // Forward and backward of one available microbatch, with the code that the task trains with.
   virtual void train_microbatch() = 0;
 };
 
-// The frozen networks before the model: they run before it, and their activations and its are never alive together.
+// The frozen networks before the model: they run first, and their activations and the model's are never alive together.
 struct FrozenNetworks {
   int64_t weight_bytes = 0;
   int64_t activation_bytes = 0;  // for the step's batch
@@ -50,7 +50,7 @@ class PlannedTask {
 
   // One line about the model. num_parameters: counted.
   virtual std::string describe(int64_t num_parameters) const = 0;
-  virtual int64_t num_heads() const = 0;  // which the tp axis must divide
+  virtual int64_t num_heads() const = 0;  // must be divisible by the tp axis
   virtual int64_t tokens_per_sample() const = 0;
   virtual double model_flops_per_sample() const = 0;  // forward and backward, without recomputation
 
@@ -62,11 +62,11 @@ class PlannedTask {
   virtual std::vector<StageWork> backward_stages(const PlannedStep& step,
                                                  const std::vector<ParameterUnit>& units) const = 0;
   virtual FrozenNetworks frozen_networks(const PlannedStep& step) const = 0;
-  // What was assumed, for the reader of the plan.
+  // The assumptions made, for the reader of the plan.
   virtual std::vector<std::string> notes(const PlannedStep& step) const = 0;
 };
 
-// on_cpu: plans for CPU tensors. Throws ConfigError where the configuration does not fit together.
+// on_cpu: plan for CPU tensors. Throws ConfigError if the configuration is inconsistent.
 using MakePlannedTask = std::unique_ptr<PlannedTask> (*)(const RunConfig& config, bool on_cpu);
 
 }  // namespace millrace

@@ -1,4 +1,4 @@
-// What a run on a cluster would take: memory from the task's own code on tensors without memory, time from its
+// The resources that a run on a cluster needs: memory by running the task's own code on meta tensors, time from its
 // arithmetic.
 #pragma once
 
@@ -11,9 +11,9 @@
 
 namespace millrace {
 
-// make: of the configuration's task. Throws ConfigError where the configuration does not fit the number of GPUs.
+// make: for the configuration's task. Throws ConfigError if the configuration does not fit the number of GPUs.
 RunPlan plan_run(const RunConfig& config, const PlanOptions& options, MakePlannedTask make);
-// Every mesh of that many GPUs with every recompute mode, the fastest that fits first.
+// Every mesh of that many GPUs with every recompute mode; of those that fit, the fastest first.
 std::vector<RunPlan> sweep_run(const RunConfig& config, const PlanOptions& options, MakePlannedTask make);
 
 }  // namespace millrace

@@ -1,4 +1,4 @@
-// One training step on tensors without memory: what it would take, and what it would send.
+// One training step on meta tensors: the memory it needs and the traffic it causes.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +27,7 @@ struct StepMemory {
   int64_t activations() const { return peak - parameters - gradients - optimizer - collective_buffers; }
 };
 
-// Runs the task's own code, forward, backward and update, as rank 0 of a mesh whose other ranks do not exist.
+// Runs the task's own forward, backward and update code as rank 0 of a mesh whose other ranks do not exist.
 StepMemory measure_step(const RunConfig& config, const PlannedTask& task, const PlannedStep& step);
 
 }  // namespace millrace

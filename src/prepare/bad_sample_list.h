@@ -1,4 +1,4 @@
-// The samples of a unit, or of a whole set, that could not be used: counted, named, and too many are an error.
+// The unusable samples of a unit or of a whole set: counted and named; too many are an error.
 #pragma once
 
 #include <cstdint>
@@ -11,19 +11,20 @@ namespace millrace {
 // An array of {"index", "name", "problem"}.
 using BadSampleList = nlohmann::ordered_json;
 
-// problem: the message of what was thrown. Control characters and bytes that are not UTF-8 are escaped.
+// problem: the message of the exception. Control characters and bytes that are not UTF-8 are escaped.
 nlohmann::ordered_json bad_sample(int64_t index, const std::string& name, const std::string& problem);
 
-// Adds up what units report. Names the first in the log, and throws DataError when more than the limit are bad.
+// Accumulates the units' reports. Names the first few in the log, and throws DataError when more than the limit are
+// bad.
 class BadSampleTotal {
  public:
-  // max_fraction: of the samples seen, judged from 100 seen on.
+  // max_fraction: of the samples seen, checked once 100 were seen.
   BadSampleTotal(std::string command, double max_fraction)
       : command_(std::move(command)), max_fraction_(max_fraction) {}
 
-  // is_new: false for what an earlier run has named already.
+  // is_new: false for samples that an earlier run has already named.
   void add(int64_t seen, const BadSampleList& bad, bool is_new);
-  // At the end: judges however few were seen.
+  // At the end: checks however few were seen.
   void check() const;
   int64_t count() const { return count_; }
 

@@ -15,8 +15,8 @@ struct CentreGeometry {
   int height;  // after scaling
   Box square;  // of the scaled picture
 };
-// The other side is size * longer / shorter, cut to a whole number; the square begins at half of what is left over,
-// rounded to the even one of two neighbours (Python's round). Needs a picture whose shorter side is at least 1.
+// The other side is size * longer / shorter, truncated; the square begins at half of the excess, rounded half to even
+// (Python's round). Needs a picture whose shorter side is at least 1.
 CentreGeometry centre_geometry(int width, int height, int size);
 
 struct CentreScratch {
@@ -24,8 +24,8 @@ struct CentreScratch {
   Image wide;
 };
 
-// The size x size RGB picture: decoded strictly (see images/strict_check.h), turned upright, scaled and cut. CMYK
-// pictures are scaled before they become RGB, all others after. Throws DataError naming `name`.
+// The size x size RGB picture: decoded strictly (see images/strict_check.h), turned upright, scaled and cropped. CMYK
+// pictures are scaled before conversion to RGB, all others after. Throws DataError naming `name`.
 Image centre_square(std::span<const std::byte> file, const std::string& name, int size, CentreScratch& scratch);
 
 }  // namespace millrace

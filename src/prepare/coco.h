@@ -15,7 +15,7 @@ struct CocoOptions {
   std::filesystem::path images;  // the folder of the JPEGs
   std::filesystem::path output;  // shard_00000.tar and so on
   std::filesystem::path tsv;
-  int width = 256;  // the pictures' own proportions are not kept
+  int width = 256;  // aspect ratios are not preserved
   int height = 256;
   int64_t samples_per_shard = 1000;
   double max_bad_fraction = 0;
@@ -30,7 +30,7 @@ struct CocoSummary {
 };
 
 // A sample is %012d.png (RGB), .txt and .json (id, caption, filename, timestep), named after the picture's id; with
-// duplicate pictures the annotation's id is added. progress after every shard. On ranks but the first the
+// duplicate pictures the annotation's id is added. Calls progress after every shard. On ranks other than the first the
 // summary is empty.
 CocoSummary write_coco_shards(const CocoOptions& options, const PrepareProgress& progress = {});
 

@@ -1,4 +1,4 @@
-// Which captions of COCO the FLUX benchmark validates on: val2014_30k.tsv of the MLPerf reference.
+// The captions of COCO that the FLUX benchmark validates on: val2014_30k.tsv of the MLPerf reference.
 #pragma once
 
 #include <cstdint>
@@ -30,8 +30,8 @@ struct CocoTableOptions {
 };
 
 // The annotations in the order of pandas' sample(frac=1, random_state=seed), the first for each picture, the first
-// num_samples of these, sorted by id; the timestep is the row's number modulo 8. Captions lose their newlines and the
-// blanks around them, as by Python's strip(). Throws DataError for a file that is not such JSON or that holds none.
+// num_samples of these, sorted by id; the timestep is the row's number modulo 8. Newlines are removed from captions,
+// and white space around them, as by Python's strip(). Throws DataError for other JSON, or if there are no captions.
 CocoTable choose_coco_captions(const CocoTableOptions& options);
 
 // As pandas' to_csv(sep="\t", index=False) writes it.

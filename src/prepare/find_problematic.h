@@ -24,8 +24,8 @@ struct FindProblematicSummary {
   BadSampleList problems;
 };
 
-// Writes the indices, one a line, rising. progress after every unit. On ranks but the first the summary is
-// empty.
+// Writes the indices, one a line, ascending. Calls progress after every unit. On ranks other than the first the summary
+// is empty.
 FindProblematicSummary find_problematic(const FindProblematicOptions& options, const PrepareProgress& progress = {});
 
 }  // namespace millrace

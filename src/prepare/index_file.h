@@ -7,7 +7,7 @@
 
 namespace millrace {
 
-// Sorted, each once. Throws DataError naming the line that is not a whole number, or not text (see base/text_lines.h).
+// Sorted, each once. Throws DataError naming a line that is not a whole number or not text (base/text_lines.h).
 std::vector<int64_t> read_index_file(const std::filesystem::path& path);
 
 }  // namespace millrace

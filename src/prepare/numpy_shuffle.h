@@ -1,4 +1,4 @@
-// numpy.random.RandomState(seed).permutation(n): what pandas shuffles rows by. NumPy promises that it never changes.
+// numpy.random.RandomState(seed).permutation(n), used by pandas to shuffle rows. NumPy guarantees its result.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// .prepare.json in a finished output: the options that made it and what was left out. Hidden, as `datasets` takes every
-// other file for a part of the set.
+// .prepare.json in a finished output: the options that made it and the samples left out. Hidden, since `datasets` takes
+// every other file for a part of the set.
 #pragma once
 
 #include <filesystem>
@@ -11,7 +11,7 @@ namespace millrace {
 // With the job's identity under "options".
 void write_prepare_report(const std::filesystem::path& output, const UnitResult& report);
 
-// Of an output that was made with the same options; null where there is none, or one of others.
+// The report of an output made with the same options; null if there is none or the options differ.
 UnitResult read_prepare_report(const std::filesystem::path& output, const UnitResult& identity);
 
 }  // namespace millrace

@@ -1,4 +1,4 @@
-// One tar shard with all files of its samples, as `datasets` groups them.
+// One tar shard with all files of its samples, grouped as by `datasets`.
 #pragma once
 
 #include <cstdint>
@@ -25,8 +25,8 @@ struct RawEntry {
 
 class RawShard {
  public:
-  // Reads the headers. A file that is not a tar archive has no entries, and damage. Throws StorageError when it cannot
-  // be opened.
+  // Reads the headers. A file that is not a tar archive gives no entries, but damage. Throws StorageError when it
+  // cannot be opened.
   explicit RawShard(const ShardFile& file);
   ~RawShard();
   RawShard(const RawShard&) = delete;

@@ -1,4 +1,4 @@
-// Rows of a raw data set, as Hugging Face `datasets` shows them: WebDataset shards (load_dataset("webdataset")) or a
+// Rows of a raw data set, as Hugging Face `datasets` presents them: WebDataset shards (load_dataset("webdataset")) or a
 // folder of Arrow files (load_from_disk).
 #pragma once
 
@@ -19,16 +19,16 @@ namespace millrace {
 struct RawSample {
   std::string name;              // for messages: "cc12m-train-0003.tar: 000030012"
   std::vector<ArrowCell> cells;  // one for each of the source's columns
-  // The encoded pictures, one for each of the source's picture columns; nullopt where there is none.
+  // The encoded pictures, one for each of the source's picture columns; nullopt if missing.
   std::vector<std::optional<std::span<const std::byte>>> pictures;
 
-  // What the views above point into.
+  // Owns the memory of the views above.
   std::deque<std::string> contents;
   std::deque<nlohmann::ordered_json> values;
   std::shared_ptr<const void> file;
 };
 
-// Safe to use from several threads.
+// Thread-safe.
 class SampleSource {
  public:
   virtual ~SampleSource() = default;
@@ -36,29 +36,29 @@ class SampleSource {
   virtual const std::vector<ArrowColumnSpec>& columns() const = 0;
   // Which of the columns hold pictures.
   virtual const std::vector<int>& picture_columns() const = 0;
-  // How many samples there are; at_least: may stop looking once so many are found.
+  // The number of samples; at_least: may stop counting once this many are found.
   virtual int64_t count(int64_t at_least) = 0;
-  // About how many there are in all, by the size of the files not yet looked into.
+  // An estimate of the total, based on the size of the files not yet read.
   virtual int64_t estimate() const = 0;
-  // Throws DataError naming the sample for what `datasets` could not load either: text that is not UTF-8, JSON of
-  // another type than in the first samples.
+  // Throws DataError naming the sample if `datasets` could not load it either: text that is not UTF-8, JSON of another
+  // type than in the first samples.
   virtual void read(int64_t index, RawSample& sample) = 0;
-  // The sample's name and pictures alone.
+  // Only the sample's name and pictures.
   virtual void read_pictures(int64_t index, RawSample& sample) = 0;
-  // Changes when files are added, removed, renamed or rewritten at another length.
+  // Changes when files are added, removed, renamed or rewritten with another length.
   virtual uint64_t fingerprint() const = 0;
-  // Looks at the beginning of every file, so that damage() has those that are not shards before their turn.
+  // Inspects the beginning of every file, so that damage() already lists those that are not shards.
   virtual void look_ahead() {}
-  // Files that end early or are no shards, and what is wrong with them; of those looked at so far.
+  // Truncated files and files that are not shards, among those read so far, and their problems.
   virtual std::vector<std::string> damage() const = 0;
 };
 
-// path: as list_shards() takes it. num_threads: for reading the shards' headers. Throws DataError when nothing is
-// there.
+// path: as for list_shards(). num_threads: for reading the shards' headers. Throws DataError when nothing is
+// found.
 std::unique_ptr<SampleSource> open_samples(const std::string& path, int num_threads);
 
-// Throws DataError for files that end early, unless they are allowed: then their samples up to there are taken, with a
-// warning. Indices of samples behind the damage are not those of the whole set.
+// Throws DataError for truncated files unless they are allowed: then their intact samples are used, with a
+// warning. Indices of samples after the damage differ from those of the whole set.
 void check_shard_damage(const SampleSource& source, bool is_allowed);
 
 std::unique_ptr<SampleSource> open_webdataset_samples(std::vector<ShardFile> shards, int num_threads);

@@ -1,8 +1,8 @@
-// Long jobs cut into units that are done in any order, by any number of threads and processes, and never twice.
+// Long jobs divided into units that are done in any order, by any number of threads and processes, and never twice.
 //
-// A unit's result is a small JSON object, written last and atomically into the job's folder: a job that was killed goes
-// on with the units that have none. Processes need only that folder in common: each takes every size-th unit, and the
-// first then does what the others have not done, so that nobody waits for anybody.
+// A unit's result is a small JSON object, written last and atomically into the job's folder: a killed job resumes with
+// the units that have no result. Processes share only that folder: each takes every size-th unit, and the first then
+// does the units that the others have not done, so that no process waits for another.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,7 @@
 namespace millrace {
 
 using UnitResult = nlohmann::ordered_json;
-// done, total, and whether what was added is this run's work.
+// done, total, and whether the new units are this run's work.
 using PrepareProgress = std::function<void(int64_t, int64_t, bool)>;
 
 struct UnitShare {
@@ -25,39 +25,39 @@ struct UnitShare {
   int num_threads = 1;
 };
 
-// Units are 0, 1, 2 ...; how many there are may turn out on the way. Called from several threads.
+// Units are 0, 1, 2 ...; their number may become known only during the run. Called from several threads.
 struct UnitJob {
-  // Whether there is such a unit. Must hold for all smaller numbers when it holds for one.
+  // Whether the unit exists. If it does, all smaller numbers must exist too.
   std::function<bool(int64_t unit)> exists;
-  // Makes the unit's files in the job's folder, under names of its own, complete or not at all. Its "bytes", if any,
-  // are what it took on the disk.
+  // Makes the unit's files in the job's folder, under unique names, complete or not at all. "bytes" in the result, if
+  // any, is the disk space used.
   std::function<UnitResult(int64_t unit)> work;
-  // Results as they come, from this run or an earlier one; one call at a time. May throw to stop the job.
+  // Receives results as they arrive, from this run or an earlier one; one call at a time. May throw to stop the job.
   std::function<void(const UnitResult& result, bool is_new)> on_result;
-  // Whether these, the results of the first units without a gap, make more units needless. Optional.
+  // Whether these results, of the first units without a gap, make further units unnecessary. Optional.
   std::function<bool(const std::vector<UnitResult>& first)> is_enough;
-  // About how many units are still to be done in all; for noticing early that they will not fit on the disk. Optional.
+  // An estimate of the remaining units, to notice early that they will not fit on the disk. Optional.
   std::function<int64_t()> remaining;
 };
 
-// Begins the job in folder, or goes on with it. identity: everything that shapes the result. Throws ConfigError when
-// the folder holds an unfinished job of another identity.
-// False on a rank that is not needed: the first rank begins the job, and others end when they do not see it begin
-// within a while, or when is_over() says that it has been completed.
+// Begins the job in folder, or resumes it. identity: everything that determines the result. Throws ConfigError when
+// the folder holds an unfinished job with another identity.
+// False on a rank that is not needed: the first rank begins the job, and others end if they do not see it begin within
+// a while, or if is_over() says that it is complete.
 bool open_unit_folder(const std::filesystem::path& folder, const UnitResult& identity, const std::string& command,
                       const UnitShare& share = {}, const std::function<bool()>& is_over = {});
 
 // "unit-0000042.arrow" in the job's folder: the name of a unit's file.
 std::filesystem::path unit_path(const std::filesystem::path& folder, int64_t unit, const std::string& extension);
 
-// Renames a unit's file to its final name, unless an earlier run has done so. Throws StorageError.
+// Renames a unit's file to its final name, unless an earlier run already did. Throws StorageError.
 void move_unit_file(const std::filesystem::path& from, const std::filesystem::path& to);
 
-// When its results are where they belong.
+// Call when its results are in their final place.
 void remove_unit_folder(const std::filesystem::path& folder);
 
-// The results in order: of all units, or of as many as are enough. Empty on all ranks but the first. What a unit throws
-// stops the job; the units done are kept. Throws StorageError when the disk has too little room for the units to come.
+// The results in order, of all units or of as many as suffice. Empty on all ranks but the first. An error in a unit
+// stops the job; finished units are kept. Throws StorageError when the disk has too little room for further units.
 std::vector<UnitResult> run_units(const std::filesystem::path& folder, const UnitShare& share, const UnitJob& job);
 
 }  // namespace millrace

@@ -1,4 +1,4 @@
-// The columns that load_dataset("webdataset") makes of the files of a sample: by their extensions, and for JSON by the
+// The columns that load_dataset("webdataset") makes of a sample's files: by their extensions, and for JSON by the
 // values of the first samples.
 #pragma once
 
@@ -9,10 +9,10 @@ namespace millrace {
 
 enum class FieldKind { kImage, kText, kInteger, kJson, kBytes, kUnsupported };
 
-// field: all that stands behind the first dot of a file's name; its last part decides.
+// field: everything after the first dot of a file's name; its last part decides.
 FieldKind field_kind(std::string_view field);
 
-// Whether `datasets` looks at a file of this name, without its folders: not at those that begin with "." or "__".
+// Whether `datasets` reads a file of this name (without its folders): not if it begins with "." or "__".
 bool is_sample_name(std::string_view file);
 
 }  // namespace millrace

@@ -1,4 +1,4 @@
-// Which tar files load_dataset("webdataset", data_dir=...) takes as the train split, and in which order.
+// The tar files that load_dataset("webdataset", data_dir=...) uses as the train split, in its order.
 #pragma once
 
 #include <string>
@@ -8,9 +8,9 @@
 
 namespace millrace {
 
-// shards: what list_shards() makes of path. Of a folder's, by their whole path: of folders or, failing that, of files
-// that are named after splits ("train", "validation", "cc12m-train-0000.tar") those of the train split. Of anything
-// else all.
+// shards: list_shards(path). For a folder, in the order of whole paths: if folders or, failing that, files are named
+// after splits ("train", "validation", "cc12m-train-0000.tar"), only those of the train split. For anything else,
+// all.
 std::vector<ShardFile> choose_train_files(const std::string& path, std::vector<ShardFile> shards);
 
 }  // namespace millrace

@@ -1,4 +1,4 @@
-// The one table of tasks: what `millrace train` can run, and `millrace evaluate` judge.
+// The one table of tasks: those that `millrace train` runs and `millrace evaluate` validates.
 #pragma once
 
 #include <filesystem>
@@ -18,27 +18,27 @@
 
 namespace millrace {
 
-// What each task is called and which options it has, for config/.
+// The tasks' names and options, for config/.
 TaskKinds task_kinds();
 // load_run_config() with all tasks.
 std::unique_ptr<RunConfig> load_task_config(const std::filesystem::path& path,
                                             const std::vector<std::string>& overrides);
 
-// Runs the task that job.task names to its end, or resumes it, as one rank of world. version: of the program; ranks
-// of another one are refused. Throws the exceptions of base/error.h; Preempted after a checkpoint when it was asked to
-// stop. What one rank throws, the others learn before they leave.
+// Runs the task named by job.task to its end, or resumes it, as one rank of world. version: of the program; ranks with
+// another one are refused. Throws the exceptions of base/error.h; Preempted after a checkpoint when asked to stop. If
+// one rank throws, the others are told before they exit.
 void run_task(const RunConfig& config, const World& world, const std::string& version);
 
-// The validation loss of weights (see train/evaluate.h); config says the data.
+// The validation loss of weights (see train/evaluate.h) on the configuration's data.
 Evaluation evaluate_task(const RunConfig& config, const World& world, const std::string& version,
                          const std::optional<CheckpointWeights>& weights);
 
-// The model of a run, in the sizes of its checkpoint: our names and their shapes, as meta tensors.
+// The model of a run, with the sizes of its checkpoint: our names and their shapes, as meta tensors.
 std::unique_ptr<ModelDescription> describe_run_model(const RunConfig& config, const TensorMap& shapes);
 // Its row in the table of models.
 const ModelEntry& model_of_task(const RunConfig& config);
 
-// What the same run would take, without running it; and every mesh of that many GPUs, the fastest that fits first.
+// The resources that the run needs, without running it; and the same for every mesh of that many GPUs, fastest first.
 RunPlan plan_task(const RunConfig& config, const PlanOptions& options);
 std::vector<RunPlan> sweep_task(const RunConfig& config, const PlanOptions& options);
 

@@ -1,4 +1,4 @@
-// Tokens that are found in the text as they are spelled, before anything else looks at it.
+// Tokens that are matched literally in the text before any other processing.
 #pragma once
 
 #include <array>
@@ -31,11 +31,11 @@ class AddedTokens {
  private:
   std::vector<AddedToken> tokens_;  // longest first
   std::array<bool, 256> starts_{};  // first bytes of all tokens
-  bool one_start_ = true;           // they all start with the same byte, so memchr finds it
+  bool one_start_ = true;           // all tokens start with the same byte, so that memchr can find it
   char start_ = 0;
 };
 
-// Calls on_text(piece) for what lies between tokens, on_token(id) for tokens, in order.
+// Calls on_text(piece) for the text between tokens and on_token(id) for tokens, in order.
 template <typename OnText, typename OnToken>
 void split_at_tokens(const AddedTokens& tokens, std::string_view text, OnText on_text, OnToken on_token) {
   size_t at = 0;

@@ -1,4 +1,4 @@
-// Byte-pair encoding (Sennrich et al., 2016): join the neighbours of lowest rank, leftmost first, until none join.
+// Byte-pair encoding (Sennrich et al., 2016): merge the neighbours of lowest rank, leftmost first, until none merge.
 #pragma once
 
 #include <cstddef>
@@ -9,13 +9,13 @@ namespace millrace {
 
 class BytePairEncoding {
  public:
-  // Token ids left and right join to `joined`; earlier merges have lower ranks and are done first. A pair that is added
+  // Token ids left and right merge into `joined`; earlier merges have lower ranks and are done first. A pair added
   // twice keeps its later rank, as in Hugging Face's tokenizers.
   void add_merge(int32_t left, int32_t right, int32_t joined);
   void reserve(size_t merges);
   size_t size() const { return merges_.size(); }
 
-  // Joins symbols in place. O(n^2) for short words, O(n log n) for long ones.
+  // Merges symbols in place. O(n^2) for short words, O(n log n) for long ones.
   void apply(std::vector<int32_t>& symbols) const;
 
  private:

@@ -1,4 +1,4 @@
-// A set of byte strings with a value each, walked one byte at a time.
+// A map from byte strings to values, walked one byte at a time.
 #pragma once
 
 #include <cstddef>
@@ -13,10 +13,10 @@ class ByteTrie {
   static constexpr uint32_t kRoot = 0, kNone = UINT32_MAX;
 
   ByteTrie();
-  // A key added again keeps the later value.
+  // Adding a key again replaces its value.
   void add(std::string_view key, int32_t value);
 
-  // The node one byte further, or kNone.
+  // The child node for a byte, or kNone.
   uint32_t step(uint32_t node, unsigned char byte) const {
     const uint32_t key = node << 8 | byte;
     for (size_t at = hash(key);; at = (at + 1) & mask_) {

@@ -31,14 +31,14 @@ class ClipTokenizer : public Tokenizer {
   std::array<int32_t, 256> byte_ids_;
   std::array<int32_t, 256> last_byte_ids_;  // of bytes that end a word
   BytePairEncoding merges_;
-  AddedTokens raw_tokens_;         // looked for in the text as it is
-  AddedTokens normalized_tokens_;  // looked for after normalization
+  AddedTokens raw_tokens_;         // matched in the raw text
+  AddedTokens normalized_tokens_;  // matched after normalization
   WordCache cache_;
 };
 
-// Cuts normalized text as CLIP's regular expression does:
+// Splits normalized text like CLIP's regular expression:
 //   <\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+
-// Returns the length of the word at `at`; 0 for white space, of which `skip` bytes are to be left out.
+// Returns the length of the word at `at`; 0 for white space, of which `skip` bytes are to be skipped.
 size_t clip_word_length(std::string_view text, size_t at, size_t* skip);
 
 }  // namespace millrace

@@ -1,4 +1,4 @@
-// The three forms in which people have CLIP's vocabulary, read into one.
+// Reads the three file formats of CLIP's vocabulary.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +20,7 @@ struct ClipVocabulary {
   };
   std::vector<Merge> merges;
   std::string pad_token = "<|endoftext|>";
-  // Whether the special token is also found after the text has been lower-cased ("<|STARTOFTEXT|>"). Files on the hub
+  // Whether the special token is also matched after the text has been lower-cased ("<|STARTOFTEXT|>"). Files on the hub
   // differ in this ("normalized" in tokenizer_config.json).
   bool bos_normalized = false;
   bool eos_normalized = false;
@@ -28,14 +28,14 @@ struct ClipVocabulary {
 
 // open_clip's merges alone (.txt or .txt.gz); ids follow from their order.
 ClipVocabulary read_open_clip_vocabulary(const std::filesystem::path& path);
-// vocab.json and merges.txt, and tokenizer_config.json where there is one.
+// vocab.json and merges.txt, and tokenizer_config.json if present.
 ClipVocabulary read_clip_folder(const std::filesystem::path& folder);
 // A BPE tokenizer.json; the tokenizer_config.json beside it is read too.
 ClipVocabulary read_clip_tokenizer_json(const std::filesystem::path& path);
 
 // The printable character that stands for each byte in GPT-2's and CLIP's vocabularies, as UTF-8.
 const std::vector<std::string>& byte_symbols();
-// The order in which the 256 bytes take the first ids.
+// The order of the 256 bytes among the first ids.
 const std::vector<uint8_t>& byte_order();
 
 }  // namespace millrace

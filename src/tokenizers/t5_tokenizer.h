@@ -1,4 +1,4 @@
-// T5's tokenizer: SentencePiece's unigram model (Kudo, 2018) as Hugging Face transformers runs it.
+// T5's tokenizer: SentencePiece's unigram model (Kudo, 2018) as in Hugging Face transformers.
 #pragma once
 
 #include <unordered_set>

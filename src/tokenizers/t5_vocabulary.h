@@ -1,4 +1,4 @@
-// T5's vocabulary from the two files in which it comes.
+// Reads the two file formats of T5's vocabulary.
 #pragma once
 
 #include <cstdint>
@@ -15,13 +15,13 @@ struct T5Vocabulary {
     double score = 0;  // log probability
   };
   std::vector<Piece> pieces;  // by id
-  std::string character_map;  // precompiled; "" when text is taken as it is
+  std::string character_map;  // precompiled; "" when text is not normalized
   struct Token {
     std::string content;
     int32_t id = 0;
     bool special = true;  // left out of decoded text
   };
-  std::vector<Token> added_tokens;  // found in the text as they are spelled
+  std::vector<Token> added_tokens;  // matched literally in the text
 };
 
 // spiece.model: SentencePiece's protocol buffer of a unigram model. T5's 100 sentinels, <extra_id_99> ... <extra_id_0>,

@@ -11,7 +11,7 @@
 
 namespace millrace {
 
-// Ids of the tokens with a meaning of their own; -1 where the vocabulary has none.
+// Ids of the special tokens; -1 if the vocabulary lacks one.
 struct SpecialTokens {
   int32_t bos = -1;
   int32_t eos = -1;
@@ -19,18 +19,18 @@ struct SpecialTokens {
   int32_t unk = -1;
 };
 
-// Safe to use from many threads at once.
+// Thread-safe.
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  // All ids of text with the special ids around it (CLIP: bos ... eos, T5: ... eos). Special tokens spelled out in the
+  // All ids of text, framed by the special ids (CLIP: bos ... eos, T5: ... eos). Special tokens spelled out in the
   // text ("<|endoftext|>", "</s>", "<extra_id_0>") become their ids, as in transformers.
   // Throws DataError when text is not valid UTF-8.
   std::vector<int32_t> encode(std::string_view text) const;
-  // At most max_length ids: text is cut, the special ids stay.
+  // At most max_length ids: text is truncated, the special ids are kept.
   std::vector<int32_t> encode_truncated(std::string_view text, int64_t max_length) const;
-  // Exactly length ids: cut, or filled up with the pad id.
+  // Exactly length ids: truncated, or padded with the pad id.
   std::vector<int32_t> encode_padded(std::string_view text, int64_t length) const;
   // Text without the special tokens; ids outside the vocabulary are left out.
   virtual std::string decode(std::span<const int32_t> ids) const = 0;
@@ -48,8 +48,8 @@ class Tokenizer {
 
 enum class TokenizerKind { kAuto, kClip, kT5 };
 
-// path: a folder as Hugging Face has it (tokenizer.json, or vocab.json with merges.txt, or spiece.model), one of these
-// files, or open_clip's bpe_simple_vocab_16e6.txt.gz. Throws ModelError naming the file and, where there is one, the
+// path: a Hugging Face folder (tokenizer.json, or vocab.json with merges.txt, or spiece.model), one of these files, or
+// open_clip's bpe_simple_vocab_16e6.txt.gz. Throws ModelError naming the file and, if applicable, the
 // line.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path, TokenizerKind kind = TokenizerKind::kAuto);
 

@@ -1,7 +1,7 @@
-// What the tokenizers need to know of Unicode: UTF-8, letters and digits, NFC, lower case, graphemes.
+// The parts of Unicode that the tokenizers need: UTF-8, letters and digits, NFC, lower case, graphemes.
 //
-// The tables hold what Hugging Face's tokenizers library answers (tools/make_unicode_tables.py), so that ids agree for
-// characters of every age, whichever Unicode version a system library has.
+// The tables are derived from the behaviour of Hugging Face's tokenizers library (tools/make_unicode_tables.py), so
+// that ids agree for all characters, whichever Unicode version a system library has.
 #pragma once
 
 #include <cstddef>

@@ -6,13 +6,13 @@
 
 namespace millrace::unicode {
 
-struct LowercaseRange {  // every stride-th code point from first to last is lower-cased by adding delta
+struct LowercaseRange {  // lower-cases every stride-th code point from first to last by adding delta
   uint32_t first;
   uint32_t last;
   int32_t stride;
   int32_t delta;
 };
-struct Decomposition {  // canonical, one step; Hangul syllables are left to arithmetic
+struct Decomposition {  // canonical, one step; Hangul syllables are computed
   uint32_t code_point;
   uint32_t first;
   uint32_t second;  // 0 when there is only one

@@ -13,7 +13,7 @@ namespace millrace {
 class Unigram {
  public:
   explicit Unigram(int32_t unk_id) : unk_id_(unk_id) {}
-  // Ids are given in order from 0. Pieces that are spelled alike: the later id is found.
+  // Ids are assigned in order from 0. Of pieces with the same spelling, the later id wins.
   void add(std::string_view piece, double score);
 
   // Appends the ids of valid UTF-8. A character that no piece covers costs 10 more than the worst piece; a run of them

@@ -1,4 +1,4 @@
-// Reading untrusted vocabulary files: sizes are capped, faults name the file and the line.
+// Reads untrusted vocabulary files: sizes are capped, errors name the file and the line.
 #pragma once
 
 #include <cstdint>

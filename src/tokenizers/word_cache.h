@@ -1,4 +1,4 @@
-// Remembers the ids of short words per thread. Captions repeat words, so most are looked up instead of worked out.
+// Caches the ids of short words per thread. Captions repeat words, so most are looked up instead of computed.
 #pragma once
 
 #include <array>
@@ -15,7 +15,7 @@ namespace millrace {
 
 class WordCache {
  public:
-  // Every tokenizer has its own number, for all threads share one table layout but no entries.
+  // Every tokenizer has its own number, which keeps its entries in a thread's table apart from other tokenizers'.
   WordCache() : owner_(next_owner()) {}
   WordCache(const WordCache&) = delete;
   WordCache& operator=(const WordCache&) = delete;

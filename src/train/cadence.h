@@ -1,4 +1,4 @@
-// After which steps a run validates, saves and ends.
+// The steps after which a run validates, saves and ends.
 #pragma once
 
 #include <cstdint>
@@ -19,9 +19,9 @@ struct Cadence {
   bool validates(int64_t step) const {
     return validation_interval > 0 && (is_last(step) || step % validation_interval == 0);
   }
-  // While training goes on; after the last step a run saves whatever the interval.
+  // While training continues; after the last step a run saves regardless of the interval.
   bool saves(int64_t step) const { return step % checkpoint_interval == 0; }
-  // validation_loss: of the weights at hand; none where they were not validated.
+  // validation_loss: of the current weights; unset if they were not validated.
   bool reaches_target(const std::optional<double>& validation_loss) const {
     return target_loss > 0 && validation_loss && *validation_loss <= target_loss;
   }

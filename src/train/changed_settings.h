@@ -1,4 +1,4 @@
-// Settings that decide what a run computes, kept in its checkpoints, so that a resumed run can say what has changed.
+// Settings that affect a run's results, kept in its checkpoints, so that a resumed run can report changes.
 #pragma once
 
 #include <torch/types.h>
@@ -14,16 +14,16 @@ namespace millrace {
 // "section.key" -> the value as in TOML.
 using Settings = std::map<std::string, std::string>;
 
-// Of model, encoders, training, optimizer, schedule and validation those that change weights or losses by more than
-// rounding; none that say where and how a run computes, saves or logs. What depends on the machine or the ranks is
-// resolved: training.global_batch_size is samples_per_step, training.mixed_precision_param the dtype of the arithmetic,
-// lr_scheduler.total_steps what training.steps makes it.
+// The settings of model, encoders, training, optimizer, schedule and validation that change weights or losses by more
+// than rounding, but not those about where and how a run computes, saves or logs. Values that depend on the machine or
+// the ranks are resolved: training.global_batch_size is samples_per_step, training.mixed_precision_param the dtype of
+// the arithmetic, lr_scheduler.total_steps follows from training.steps.
 Settings result_settings(const RunConfig& config, int64_t samples_per_step, torch::Dtype compute_dtype);
-// Those that a run's config.toml tells by itself, for checkpoints that hold none; none when it cannot be read.
+// The settings in a run's config.toml, for checkpoints that hold none; empty when it cannot be read.
 Settings settings_in_file(const std::filesystem::path& config_toml);
 
-// One line for each that both have and that differs: "optimizer.lr: 0.0001 -> 0.0002". What only one of them knows is
-// passed over: another version of the program wrote the other.
+// One line for each common setting that differs: "optimizer.lr: 0.0001 -> 0.0002". Settings that only one of them has
+// are ignored: another version of the program wrote the other.
 std::vector<std::string> changed_settings(const Settings& before, const Settings& now);
 
 }  // namespace millrace

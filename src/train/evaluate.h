@@ -1,4 +1,4 @@
-// The validation loss of weights that are in a checkpoint, or already in the task.
+// The validation loss of weights in a checkpoint, or of those already in the task.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@ namespace millrace {
 struct CheckpointWeights {
   std::filesystem::path folder;  // of the run's checkpoints
   int64_t step = -1;             // -1: the latest
-  bool averaged = false;         // the moving average, where the run keeps one
+  bool averaged = false;         // the moving average, if the run keeps one
 };
 
 struct Evaluation {
@@ -21,8 +21,8 @@ struct Evaluation {
   int64_t step = 0;  // of the checkpoint
 };
 
-// On all ranks together; each loads its part. The same weights on the same ranks give the same loss to the last bit.
-// weights: none where the task holds them. Throws ConfigError when the task has nothing to validate on.
+// Collective over all ranks; each loads its part. The same weights on the same ranks give the same loss to the last
+// bit. weights: unset if the task already holds them. Throws ConfigError when the task has nothing to validate on.
 Evaluation evaluate(Task& task, Communicator& ranks, const std::optional<CheckpointWeights>& weights);
 
 }  // namespace millrace

@@ -1,4 +1,4 @@
-// Whether a run keeps an MLPerf log, and what the log says that no other section knows.
+// Whether a run keeps an MLPerf log, and the log's values that no other section has.
 #pragma once
 
 #include <cstdint>
@@ -40,15 +40,15 @@ struct MlperfConfig {
   void describe(Visitor& visit) {
     visit(benchmark, {.name = "benchmark", .meaning = "submission_benchmark of the log"});
     visit(ruleset, {.name = "ruleset",
-                    .meaning = "rules that the log is for: 6.1.0 wants evaluation_frequency in whole steps, those "
-                               "before want validation.freq_samples as it is",
+                    .meaning = "version of the rules that the log follows: 6.1.0 requires evaluation_frequency in "
+                               "whole steps, earlier ones validation.freq_samples unchanged",
                     .choices = {"5.1.0", "6.0.0", "6.1.0"}});
     visit(submission_division,
           {.name = "submission_division", .meaning = "division of the submission", .choices = {"closed", "open"}});
     visit(submission_org, {.name = "submission_org", .meaning = "who submits"});
-    visit(submission_platform, {.name = "submission_platform", .meaning = "the system that is measured"});
-    visit(submission_poc_name, {.name = "submission_poc_name", .meaning = "name of the person to ask"});
-    visit(submission_poc_email, {.name = "submission_poc_email", .meaning = "e-mail address of that person"});
+    visit(submission_platform, {.name = "submission_platform", .meaning = "name of the measured system"});
+    visit(submission_poc_name, {.name = "submission_poc_name", .meaning = "name of the contact person"});
+    visit(submission_poc_email, {.name = "submission_poc_email", .meaning = "e-mail address of the contact person"});
     visit(submission_status, {.name = "submission_status", .meaning = "kind of system: onprem, cloud or research"});
     visit(train_samples, {.name = "train_samples",
                           .unit = "samples",

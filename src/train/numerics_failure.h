@@ -11,7 +11,7 @@
 
 namespace millrace {
 
-// Throws NumericsError that names step, rank and parameter, the same on all ranks, which must all call it at the same
+// Throws NumericsError that names step, rank and parameter, the same on all ranks. Collective, at the same
 // step.
 [[noreturn]] void throw_numerics_error(int64_t step, const StepShare& share, const StepTotals& totals,
                                        const std::vector<FlatGroup>& groups, Communicator& ranks, Peers& peers);

@@ -1,4 +1,4 @@
-// A model's flat parameters as the optimizer takes them.
+// A model's flat parameters as an optimizer group.
 #pragma once
 
 #include "optim/flat_group.h"
@@ -6,7 +6,7 @@
 
 namespace millrace {
 
-// This rank's part: masters, gradients, the narrow copy that the model computes with where there is one, and the names.
+// This rank's part: masters, gradients, the narrow copy that the model computes with, if any, and the names.
 // Buffers are shared, not copied.
 FlatGroup parameter_group(const FlatParameters& parameters);
 

@@ -1,4 +1,4 @@
-// What ranks must agree on outside the steps, through the store that the run keeps for such things.
+// Agreement between ranks outside of steps, through the run's store.
 #pragma once
 
 #include <torch/types.h>
@@ -13,19 +13,19 @@
 
 namespace millrace {
 
-// The ranks of the run, for checkpoints and for the functions below. The communicator must live as long.
+// The ranks of the run, for checkpoints and for the functions below. The communicator must outlive it.
 std::shared_ptr<Peers> make_peers(Communicator& communicator);
 
 // The first rank's answer, for all ranks.
 bool ask_first_rank(Peers& peers, const std::string& topic, const std::function<bool()>& question);
 
-// All ranks get the message of the first rank whose own is not empty, or "" when all are. What making the own one
-// throws, all throw.
+// Returns, on all ranks, the message of the first rank whose own is not empty, or "" if all are empty. If own
+// throws on any rank, all ranks throw.
 std::string first_message(Peers& peers, const std::string& topic, const std::function<std::string()>& own);
 std::string first_message(Peers& peers, const std::string& topic, const std::string& own);
 
-// Throws ModelError, the same on every rank, when ranks read different files of weights or replicas differ in the
-// weights they hold.
+// Throws ModelError, the same on every rank, when ranks read different weight files or replicas hold different
+// weights.
 void check_equal_weights(Peers& peers, Communicator& communicator, uint64_t files_fingerprint,
                          const torch::Tensor& weights);
 

@@ -1,4 +1,4 @@
-// The checkpoints of a run: what is saved, and how a run resumes from it.
+// The checkpoints of a run: saving them, and resuming from them.
 #pragma once
 
 #include <cstdint>
@@ -21,24 +21,24 @@ namespace millrace {
 // order; errors are those of checkpointer.h.
 class RunCheckpoints {
  public:
-  // task, optimizer and average must live as long. average: of the weights, or null. settings: those that decide the
-  // result; checkpoints keep them, and a run that resumes names those that have changed.
+  // task, optimizer and average must outlive it. average: of the weights, or null. settings: those that affect the
+  // result; checkpoints keep them, and a resumed run names the changed ones.
   RunCheckpoints(Task& task, Optimizer& optimizer, const MovingAverage* average, const RunConfig& config,
                  Settings settings, std::shared_ptr<Peers> peers);
 
   bool are_enabled() const { return checkpointer_ != nullptr; }
   // True when there is no checkpoint to resume from.
   bool is_new_run();
-  // Puts task and optimizer back to where the checkpoint of checkpoint.load_step is, and returns its progress; in a new
+  // Restores task and optimizer from the checkpoint of checkpoint.load_step, and returns its progress; in a new
   // run, the progress at the start. Throws StorageError when the checkpoint to load does not exist.
   Progress resume(bool is_new);
 
-  // Takes the memory for saves while training goes on. The first save should not wait for it.
+  // Allocates the memory for saves while training continues, so that the first save need not wait for it.
   void reserve();
-  // wait: returns when the checkpoint is complete. Otherwise it is written while training goes on.
+  // wait: returns when the checkpoint is complete. Otherwise it is written while training continues.
   void save(const Progress& progress, bool wait);
-  // A save that did not wait: is_over() is true when it is written or has failed, at different times on different
-  // ranks; finish() waits for it and throws what went wrong.
+  // For a save that did not wait: is_over() becomes true when it is written or has failed, at different times on
+  // different ranks; finish() waits for it and throws its error.
   bool is_over() const { return checkpointer_ && checkpointer_->is_over(); }
   void finish();
 

@@ -1,5 +1,5 @@
-// The folder of a run before anything in it is changed: whether another process is in it, and whether there is anything
-// to do.
+// The folder of a run before anything in it is changed: whether another process is using it, and whether there is
+// anything to do.
 #pragma once
 
 #include <optional>
@@ -13,13 +13,13 @@ namespace millrace {
 
 class RunFolder {
  public:
-  // By all ranks together, before models and data are loaded; the object must live as long as the run writes. The first
-  // rank makes job.dump_folder and locks it: with or without checkpoints, one run at a time writes there. Throws
-  // StorageError, the same on every rank, when another has the lock, or when the checkpoint to resume from lacks a
-  // part; nothing in the folder has been changed then.
+  // Collective over all ranks, before models and data are loaded; the object must live as long as the run writes. The
+  // first rank creates job.dump_folder and locks it: with or without checkpoints, one run at a time writes there.
+  // Throws StorageError, the same on every rank, when another run holds the lock or the checkpoint to resume from is
+  // incomplete; nothing in the folder has been changed then.
   RunFolder(const RunConfig& config, Communicator& ranks);
 
-  // Why there is nothing to do: the run is as far as training.steps or further, or has reached its target; else "".
+  // Why there is nothing to do: the run has reached training.steps or its target; else "".
   // Such a run must leave the folder as it is.
   const std::string& nothing_to_do() const { return nothing_to_do_; }
 

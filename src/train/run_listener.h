@@ -1,4 +1,4 @@
-// The events of a run, for whatever keeps a record of it: MLPerf's log is one.
+// The events of a run, for code that keeps a record of it, such as MLPerf's log.
 #pragma once
 
 #include <torch/types.h>
@@ -12,7 +12,7 @@
 
 namespace millrace {
 
-// What the configuration alone does not say about a run.
+// Facts about a run that the configuration alone does not tell.
 struct RunFacts {
   bool resumes = false;  // from a checkpoint of an earlier process
   int64_t samples_per_step = 0;
@@ -31,9 +31,9 @@ enum class RunEnd {
   kFailed,
 };
 
-// Events come on the ranks that were given a listener, in the order of these functions: the first three once, steps and
-// validations as often as there are. A process that finds nothing left to do has no events. What a listener throws ends
-// the run, except at the end of a run that is stopped or has failed, where it is logged as a warning.
+// Ranks with a listener get events in the order of these functions: the first three once, then every step and
+// validation. A process that finds nothing left to do has no events. An exception from a listener ends the run, except
+// at the end of a run that was stopped or has failed, where it is logged as a warning.
 class RunListener {
  public:
   virtual ~RunListener() = default;
@@ -45,8 +45,8 @@ class RunListener {
   virtual void run_prepares(const RunFacts&) {}
   // All ranks have their first batch.
   virtual void run_starts() {}
-  // step counts from 1. What happens between two steps belongs to neither. A step without anything to learn from ends
-  // with a loss that is not a number.
+  // step counts from 1. Time between two steps belongs to neither. A step without anything to learn from ends
+  // with a NaN loss.
   virtual void step_starts(int64_t /*step*/) {}
   virtual void step_ends(const StepMetrics&) {}
   // step: how many are done.
@@ -55,7 +55,7 @@ class RunListener {
   // Before the last checkpoint is written. kFailed also comes when the run has not started.
   virtual void run_ends(RunEnd) {}
 
-  // What it must remember when the run is interrupted, as JSON; "": nothing. Checkpoints contain the state of the first
+  // State to keep when the run is interrupted, as JSON; "": none. Checkpoints contain the state of the first
   // rank's listeners.
   virtual std::string state() const { return ""; }
   virtual void restore(const std::string& /*state*/) {}

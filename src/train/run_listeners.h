@@ -21,10 +21,10 @@ class RunListeners : public RunListener {
   void step_ends(const StepMetrics& metrics) override;
   void validation_starts(int64_t step) override;
   void validation_ends(int64_t step, const ValidationResult& result) override;
-  // Once, even when the run fails after it has ended. Throws only for a run that came to its own end.
+  // Called once, even if the run fails after it has ended. Throws only for a run that ended by itself.
   void run_ends(RunEnd end) override;
 
-  // States by name. Those of listeners that are not there now are kept: they may be back when the run is resumed.
+  // States by name. States of absent listeners are kept: those may be back in a later process of the run.
   void put_states(std::map<std::string, std::string>& states) const;
   void restore_states(const std::map<std::string, std::string>& states);
 

@@ -1,4 +1,4 @@
-// What the metric logger must know about a run.
+// Sets up the metric logger of a run.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@
 
 namespace millrace {
 
-// first_step: the first one of this process. The first rank writes files; task and ranks must live as long as the
+// first_step: the first one of this process. The first rank writes files; task and ranks must outlive the
 // logger.
 MetricLoggerOptions metric_options(Task& task, const RunConfig& config, Communicator& ranks, int64_t samples_per_step,
                                    int64_t first_step);

@@ -1,4 +1,4 @@
-// The run's report.html, brought up to date while it trains.
+// The run's report.html, updated while it trains.
 #pragma once
 
 #include <torch/types.h>

@@ -10,7 +10,7 @@ namespace millrace {
 
 LrSchedule make_schedule(const RunConfig& config);
 
-// Throws ConfigError unless training.global_batch_size is a multiple of the samples that data_size ranks compute at a
+// Throws ConfigError unless training.global_batch_size is a multiple of the samples that data_size ranks process at a
 // time.
 int64_t microbatches_per_step(const TrainingConfig& training, int64_t data_size);
 

@@ -1,4 +1,4 @@
-// What one step amounts to on all ranks: exchanged in one small all-reduce.
+// The totals of one step over all ranks, exchanged in one small all-reduce.
 #pragma once
 
 #include <torch/types.h>
@@ -21,8 +21,8 @@ struct StepShare {
   int64_t tokens = 0;
   double data_seconds = 0;
   uint64_t sample_digest = 0;
-  int stop_signal = 0;        // that asked this rank to stop, or 0
-  bool save_is_over = false;  // a checkpoint was being written, and is now
+  int stop_signal = 0;        // the signal that asked this rank to stop, or 0
+  bool save_is_over = false;  // a checkpoint was being written, and is complete now
 
   void add(const MicrobatchResult& result);
 };
@@ -39,14 +39,14 @@ struct StepTotals {
   uint64_t sample_digest = 0;
   int64_t bad_losses = 0;     // ranks whose loss is not finite
   int64_t bad_gradients = 0;  // ranks whose squares are not finite
-  int stop_signal = 0;        // that asked some rank to stop, or 0
-  int64_t saves_over = 0;     // ranks whose checkpoint is written
+  int stop_signal = 0;        // the signal that asked any rank to stop, or 0
+  int64_t saves_over = 0;     // ranks whose checkpoint is complete
 };
 
-// The step's one wait for the device. What several ranks hold alike (tp ranks: samples; replicas: gradients) counts
+// The step's only wait for the device. Values that several ranks share (tp ranks: samples; replicas: gradients) count
 // once.
 StepTotals exchange(const StepShare& share, Mesh& mesh);
-// True on all ranks when one was asked to stop; for moments outside a step. Returns the signal or 0.
+// The signal, on all ranks, if any rank was asked to stop, else 0; for moments outside a step.
 int agree_on_stop(int stop_signal, Mesh& mesh, torch::Device device);
 
 // Elements of a rank's flat buffers.
@@ -54,10 +54,10 @@ struct ElementRange {
   int64_t begin = 0;
   int64_t size = 0;
 };
-// The elements that count on this rank: parameters that the tp axis holds several times count on one of its ranks. The
+// The elements counted on this rank: a parameter that several ranks of the tp axis hold is counted on one of them. The
 // same in every step.
 std::vector<ElementRange> own_ranges(const FlatParameters& parameters);
-// The squared gradients there: fp64, one element, on the gradients' device.
+// The sum of their squared gradients: fp64, one element, on the gradients' device.
 torch::Tensor own_squares(const torch::Tensor& grad, const std::vector<ElementRange>& ranges);
 
 }  // namespace millrace

@@ -1,5 +1,5 @@
-// SIGTERM, SIGINT, SIGHUP (a terminal that was closed) and SIGUSR1 ask for a checkpoint and an orderly end; a second
-// one, a second later or more, leaves at once.
+// SIGTERM, SIGINT, SIGHUP (a closed terminal) and SIGUSR1 request a checkpoint and an orderly end; a second
+// one, at least a second later, exits immediately.
 #pragma once
 
 #include <signal.h>
@@ -10,10 +10,11 @@ namespace millrace {
 
 inline constexpr std::array kStopSignals = {SIGTERM, SIGINT, SIGUSR1, SIGHUP};
 
-// Handlers are in place while the object lives, the former ones after it. SIGHUP stays ignored where it was: nohup.
+// Handlers are installed while the object lives; then the former ones are restored. SIGHUP stays ignored if it was
+// (nohup).
 class StopSignals {
  public:
-  // What is written to stderr at the first signal, and at the one that ends the program. The texts must stay alive.
+  // Messages for stderr at the first signal, and at the one that ends the program. The texts must outlive the object.
   explicit StopSignals(const char* first = "stopping after this step with a checkpoint (again to leave at once)",
                        const char* second = "second signal, leaving without a checkpoint");
   ~StopSignals();

@@ -1,4 +1,4 @@
-// What the step loop needs to know of a task: nothing of its model, data or loss.
+// A task as the step loop sees it, without its model, data or loss.
 #pragma once
 
 #include <torch/types.h>
@@ -14,26 +14,26 @@
 
 namespace millrace {
 
-// One microbatch's part of a step, on this rank. The parts of all microbatches and ranks add up to the step, whose loss
-// is the sum of the losses over the sum of the weights.
+// One microbatch's part of a step, on this rank. A step is the sum over all microbatches and ranks; its loss is the sum
+// of the losses divided by the sum of the weights.
 struct MicrobatchResult {
   torch::Tensor loss_1;  // fp64, one element: scale x the sum of the losses; left on the model's device, so that no
                          // synchronisation is needed yet
-  double weight = 0;     // what that sum counts: samples, unmasked tokens; finite, 0 or more
+  double weight = 0;     // number of terms in that sum: samples, unmasked tokens; finite, 0 or more
   int64_t num_samples = 0;
   int64_t num_tokens = 0;
   double data_seconds = 0;     // spent waiting for data
   uint64_t sample_digest = 0;  // see sample_digest.h
 };
 
-// What a validation found; the same on every rank.
+// The result of a validation; the same on every rank.
 struct ValidationResult {
-  double loss = 0;  // what is compared with the target
+  double loss = 0;  // compared with the target
   int64_t num_samples = 0;
   std::vector<LossBreakdown> breakdowns;  // of that loss; may be empty
 };
 
-// A moment between two steps at which a task may show what its model makes of something.
+// A moment between two steps at which a task may show previews from its model.
 struct PreviewMoment {
   int64_t step = 0;        // steps done; 0: before the first
   bool validated = false;  // a validation has just ended
@@ -50,8 +50,8 @@ class Task {
 
   virtual FlatParameters& parameters() = 0;
 
-  // The weight that a microbatch of all ranks together is expected to have, known before the run. It only sets the
-  // scale in which losses and gradients are summed; the loop divides by the weights that come.
+  // The expected weight of a microbatch summed over all ranks, known before the run. It only sets the scale in which
+  // losses and gradients are summed; the loop divides by the actual weights.
   virtual double expected_weight() const = 0;
   // Waits for this rank's part of the next microbatch.
   virtual void next_microbatch() = 0;
@@ -59,22 +59,22 @@ class Task {
   // zeros, but takes part in the collectives.
   virtual MicrobatchResult train_microbatch(double scale) = 0;
 
-  // The loss over the whole validation set, on all ranks together, with the weights as they are now; nothing when the
+  // The loss over the whole validation set, collectively on all ranks, with the current weights; nullopt if the
   // task has no such set.
   virtual std::optional<ValidationResult> validate() = 0;
 
-  // Pictures or texts made with the weights as they are now, for people to look at. previews_due() answers alike on all
-  // ranks; then all call preview() and the first writes into the run's folder. Where that is not possible, a line of
-  // the log says why, once.
+  // Pictures or texts made with the current weights, for people to look at. previews_due() answers the same on all
+  // ranks; then all call preview() and the first writes into the run's folder. If that is impossible, the log
+  // says why, once.
   virtual bool previews_due(const PreviewMoment& moment) const = 0;
   virtual void preview(const PreviewMoment& moment, const std::filesystem::path& run_folder) = 0;
 
-  // The position in the data after the last microbatch, as JSON, and the way back there. The same on every rank.
+  // Saves the position in the data after the last microbatch as JSON, and restores it. The same on every rank.
   virtual std::string data_position() const = 0;
   virtual void restore_data_position(const std::string& position) = 0;
 
   virtual double flops_per_sample() const = 0;  // of the model, forward and backward
-  // Of all weights that came from files: ranks that read different ones must not train together.
+  // Fingerprint of all weights from files: ranks that read different files must not train together.
   virtual uint64_t weights_fingerprint() const = 0;
   // Lines for the log about the model and the data, before step 1.
   virtual std::vector<std::string> describe() const = 0;

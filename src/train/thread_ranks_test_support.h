@@ -1,4 +1,4 @@
-// Threads as ranks that really exchange numbers, so that a test of many ranks needs no second process.
+// Threads as ranks that exchange real data, so that a test of many ranks needs no second process.
 #pragma once
 
 #include <algorithm>
@@ -19,7 +19,7 @@
 
 namespace millrace::testing {
 
-// Where the ranks of one group bring their tensors.
+// The meeting point where the ranks of a group exchange tensors.
 class MeetingPoint {
  public:
   explicit MeetingPoint(size_t size) : tensors_(size) {}
@@ -83,7 +83,7 @@ class ThreadTransport : public Transport {
   int rank_;
 };
 
-// What the threads have in common.
+// State shared by the threads.
 struct ThreadWorld {
   MeshShape shape;
   std::unique_ptr<Store> store = make_local_store();
@@ -128,7 +128,7 @@ class ThreadCommunicator : public Communicator {
   }
 };
 
-// Runs the action as every rank of the mesh, each on a thread of its own.
+// Runs the action as every rank of the mesh, each on its own thread.
 inline void run_thread_ranks(const MeshShape& shape, const std::function<void(Communicator& ranks)>& action) {
   ThreadWorld world{.shape = shape};
   std::vector<std::thread> threads;

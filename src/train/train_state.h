@@ -20,29 +20,29 @@ namespace millrace {
 struct Progress {
   int64_t step = 0;         // steps done
   int64_t samples = 0;      // samples trained on
-  int64_t empty_steps = 0;  // of the steps done, those without anything to learn from: they updated nothing
+  int64_t empty_steps = 0;  // steps done without anything to learn from: they updated nothing
   std::string data_position;
-  std::optional<double> validation_loss;         // of the weights after this step, where they were validated
+  std::optional<double> validation_loss;         // of the weights after this step, if validated
   std::map<std::string, std::string> listeners;  // the state of each run listener that has one, as JSON, by name
 
   int64_t updates() const { return step - empty_steps; }
 };
 
-// This rank's part of each parameter, as views of flat, which has the layout of the parameters; named prefix +
+// This rank's part of each parameter, as views of flat, which has the parameters' layout; named prefix +
 // parameter.
 std::vector<NamedPiece> weight_pieces(const FlatParameters& parameters, const std::string& prefix,
                                       const torch::Tensor& flat);
-// "model.<parameter>", "optimizer.state.<parameter>.<name>" for what the optimizer keeps of a parameter (".exp_avg"),
-// "optimizer.<name>" for what it keeps of all, and with an average of the weights, the optimizer's or the moving one
-// (may be null), "ema.<parameter>": views of what this rank holds, so that saving copies nothing twice and any program
+// "model.<parameter>", "optimizer.state.<parameter>.<name>" for the optimizer's state per parameter (".exp_avg"),
+// "optimizer.<name>" for its global state, and with an average of the weights, the optimizer's or the moving one
+// (may be null), "ema.<parameter>": views of this rank's tensors, so that saving copies nothing twice and any program
 // finds a tensor by name.
 std::vector<NamedPiece> checkpoint_pieces(const FlatParameters& parameters, const Optimizer& optimizer,
                                           const MovingAverage* average);
 
-// Whether the weights as they are have the validation loss at which the run is to end.
+// Whether the current weights have reached the validation loss at which the run ends.
 bool has_reached_target(const Progress& progress, const ValidationConfig& validation);
 
-// JSON for the checkpoint's state, and back. Throws StorageError when a field is missing.
+// Converts to and from the JSON of the checkpoint's state. Throws StorageError when a field is missing.
 std::string to_state_json(const Progress& progress, uint64_t seed, const Settings& settings);
 Progress parse_state_json(const std::string& json);
 // Empty for checkpoints of versions that kept none.

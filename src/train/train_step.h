@@ -1,4 +1,4 @@
-// One step of training: the gradients of this rank's microbatches, then the update with the gradients of all ranks.
+// One training step: the gradients of this rank's microbatches, then the update with the gradients of all ranks.
 #pragma once
 
 #include <torch/types.h>
@@ -21,26 +21,26 @@ namespace millrace {
 
 class TrainStep {
  public:
-  // All arguments must live as long. Throws ConfigError for options that do not fit together.
+  // All arguments must outlive it. Throws ConfigError for inconsistent options.
   TrainStep(Task& task, const RunConfig& config, Communicator& ranks, Peers& peers);
 
   int64_t microbatches() const { return microbatches_; }
   int64_t samples() const { return samples_; }  // of all ranks
   const LrSchedule& schedule() const { return schedule_; }
   Optimizer& optimizer() { return *optimizer_; }
-  const MovingAverage* average() const { return average_.get(); }  // null: none is kept
-  // The weights to validate and to draw with, for as long as it lives; null: those that are trained.
+  const MovingAverage* average() const { return average_.get(); }  // null: no average is kept
+  // Lends the weights to validate and draw with while it lives; null: the trained ones.
   std::unique_ptr<EvaluationWeights> evaluation_weights();
 
   // Forward and backward over this rank's microbatches. The first must have arrived: Task::next_microbatch().
   StepShare compute();
 
-  // The update. Loss and gradients are divided by the step's weight here, in the coefficient that clips them. A step
-  // without weight has nothing to learn from: it changes no weight and no state of the optimizer, says so in the log,
-  // and its loss is not a number.
+  // The update. Divides loss and gradients by the step's weight, as part of the clipping coefficient. A step with
+  // weight 0 has nothing to learn from: it changes neither weights nor optimizer state, is logged as such,
+  // and has a NaN loss.
   //
-  // step: its number, counted from 1. All ranks have the same totals; throws NumericsError, on all of them, when a loss
-  // or a gradient is not finite: then nothing has changed.
+  // step: its number, counted from 1. All ranks have the same totals. Throws NumericsError on all ranks when a loss
+  // or gradient is not finite; nothing has changed then.
   StepMetrics update(int64_t step, const StepShare& share, const StepTotals& totals);
 
  private:
@@ -55,7 +55,7 @@ class TrainStep {
   double expected_weight_;            // of a step
   OptimizerConfig optimizer_config_;  // with the defaults of its rule
   LrSchedule schedule_;
-  torch::Tensor accumulated_;  // sums of narrow gradients, where this rank has all microbatches; else undefined
+  torch::Tensor accumulated_;  // sums of narrow gradients, if this rank has all microbatches; else undefined
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<MovingAverage> average_;
   std::vector<ElementRange> own_ranges_;

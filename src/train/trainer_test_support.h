@@ -1,4 +1,4 @@
-// A task of ten numbers, a listener that writes events down, and runs of both: what the tests of the step loop share.
+// A task of ten numbers, a listener that records events, and runs of both, for the tests of the step loop.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -29,7 +29,7 @@ inline constexpr int64_t kNumbers = 10;
 struct TenNumbersOptions {
   std::function<double(int64_t sample)> weight = [](int64_t) { return 1.0; };
   double expected_sample_weight = 1;
-  // Called before each microbatch with its number in this process, from 1. What it returns is added to every gradient.
+  // Called before each microbatch with its number in this process, from 1. Its result is added to every gradient.
   std::function<double(int64_t microbatch)> disturb = [](int64_t) { return 0.0; };
   int64_t validation_samples = 4;
   int64_t preview_every = 1000;
@@ -102,7 +102,7 @@ class TenNumbers : public Task {
   uint64_t weights_fingerprint() const override { return 0; }
   std::vector<std::string> describe() const override { return {"ten numbers"}; }
 
-  // The whole of the numbers that the model computes with, on any rank.
+  // All numbers that the model computes with, on any rank.
   torch::Tensor values() {
     const torch::NoGradGuard no_grad;
     const UnitUse use = flat_->forward_unit(0, /*keep=*/false);
@@ -174,7 +174,7 @@ inline RunConfig ten_numbers_config(const std::filesystem::path& folder) {
   return config;
 }
 
-// What train() came to in one process.
+// The outcome of train() in one process.
 struct RunOutcome {
   std::string error;  // of train(); empty: none
   ExitCode code = ExitCode::kDone;

@@ -1,4 +1,4 @@
-// The run as a whole: where it writes.
+// The run as a whole: its task and its folder.
 #pragma once
 
 #include <string>

@@ -1,4 +1,4 @@
-// What a run shows of itself: metrics, profiles, the report.
+// How a run can be observed: metrics, profiles, the report.
 #pragma once
 
 #include <cstdint>
@@ -29,12 +29,12 @@ struct ProfilingConfig {
                          .at_least = 1});
     visit(wait_steps, {.name = "wait_steps",
                        .unit = "steps",
-                       .meaning = "steps without profiler at the start of a cycle, as in torchtune; None: what "
-                                  "profile_freq leaves beside warmup_steps and active_steps",
+                       .meaning = "steps without profiler at the start of a cycle, as in torchtune; None: the rest of "
+                                  "profile_freq after warmup_steps and active_steps",
                        .at_least = 0});
     visit(warmup_steps, {.name = "warmup_steps",
                          .unit = "steps",
-                         .meaning = "steps with the profiler on whose events are dropped",
+                         .meaning = "steps with the profiler running whose events are discarded",
                          .at_least = 0,
                          .aliases = {"profiling.profiler_warmup"}});
     visit(active_steps, {.name = "active_steps",
@@ -69,7 +69,8 @@ struct MetricsConfig {
           {.name = "save_tb_folder", .meaning = "folder of the TensorBoard files, inside job.dump_folder"});
     visit(save_for_all_ranks,
           {.name = "save_for_all_ranks",
-           .meaning = "every rank writes its own log, log-rank-1.txt and so on; else the first rank alone writes one"});
+           .meaning =
+               "every rank writes its own log, log-rank-1.txt and so on; otherwise only the first rank writes one"});
   }
   bool operator==(const MetricsConfig&) const = default;
 };
@@ -79,7 +80,7 @@ struct ReportConfig {
 
   template <typename Visitor>
   void describe(Visitor& visit) {
-    visit(enable, {.name = "enable", .meaning = "write report.html: curves, samples through time, configuration"});
+    visit(enable, {.name = "enable", .meaning = "write report.html: curves, samples over time, configuration"});
   }
   bool operator==(const ReportConfig&) const = default;
 };

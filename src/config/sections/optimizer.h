@@ -1,7 +1,7 @@
 // The optimizer and its learning rate through the run.
 //
-// Which options of [optimizer] a rule has, and with which defaults, says config/optimizer_rules.h; which of
-// [lr_scheduler] a schedule has, config/lr_schedule_rules.h.
+// config/optimizer_rules.h lists which options of [optimizer] a rule has, and their defaults;
+// config/lr_schedule_rules.h which options of [lr_scheduler] a schedule has.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@ namespace millrace {
 std::vector<const char*> optimizer_names();    // of all rules (config/optimizer_rules.cpp)
 std::vector<const char*> lr_schedule_names();  // of all schedules (config/lr_schedule_rules.cpp)
 
-// Every option but the name is a rule's: not set, it has that rule's default.
+// Every option but the name belongs to rules: if not set, it has the chosen rule's default.
 struct OptimizerConfig {
   std::string name = "AdamW";
   std::optional<double> lr;
@@ -69,10 +69,10 @@ struct OptimizerConfig {
     visit(decoupled_weight_decay, {.name = "decoupled_weight_decay",
                                    .meaning = "do not let the base learning rate scale the weight decay: each step "
                                               "multiplies by 1 - weight_decay times the schedule's factor"});
-    visit(decouple,
-          {.name = "decouple", .meaning = "shrink the weights by the weight decay; without, it joins the gradient"});
+    visit(decouple, {.name = "decouple",
+                     .meaning = "shrink the weights by the weight decay; otherwise it is added to the gradient"});
     visit(momentum, {.name = "momentum", .meaning = "decay of the gradient's sum; 0: none", .at_least = 0, .below = 1});
-    visit(dampening, {.name = "dampening", .meaning = "what of the gradient does not join the momentum"});
+    visit(dampening, {.name = "dampening", .meaning = "fraction of the gradient that is not added to the momentum"});
     visit(nesterov, {.name = "nesterov", .meaning = "look one step ahead along the momentum"});
     visit(d0, {.name = "d0", .meaning = "first estimate of the step size", .above = 0});
     visit(d_coef, {.name = "d_coef", .meaning = "factor of the estimated step size", .above = 0});
@@ -82,12 +82,12 @@ struct OptimizerConfig {
     visit(slice_p, {.name = "slice_p",
                     .meaning = "only every n-th element takes part in the estimate, which saves memory",
                     .at_least = 1});
-    visit(use_bias_correction, {.name = "use_bias_correction", .meaning = "Adam's correction of young averages"});
+    visit(use_bias_correction, {.name = "use_bias_correction", .meaning = "Adam's bias correction of the averages"});
     visit(safeguard_warmup, {.name = "safeguard_warmup",
                              .meaning = "keep the learning rate out of the estimate's denominator, for warm-ups"});
     visit(warmup_steps, {.name = "warmup_steps",
                          .unit = "steps",
-                         .meaning = "linear rise of the learning rate within the rule, in place of a schedule",
+                         .meaning = "linear warm-up of the learning rate within the rule, instead of a schedule",
                          .at_least = 0});
     visit(r, {.name = "r", .meaning = "power of the step number in the average's weights"});
     visit(weight_lr_power,
@@ -101,10 +101,11 @@ struct OptimizerConfig {
                             .meaning = "multiply the learning rate by the root mean square of the parameter"});
     visit(relative_step, {.name = "relative_step",
                           .meaning = "let the rule choose the learning rate: the smaller of 0.01 and 1 / sqrt(step)"});
-    visit(warmup_init, {.name = "warmup_init", .meaning = "with relative_step: 1e-6 times the step in place of 0.01"});
+    visit(warmup_init, {.name = "warmup_init", .meaning = "with relative_step: 1e-6 times the step instead of 0.01"});
     visit(ema_decay,
           {.name = "ema_decay",
-           .meaning = "decay of the exponential moving average of the weights, which then draws the samples; 0: none",
+           .meaning =
+               "decay of the exponential moving average of the weights, with which samples are then drawn; 0: none",
            .at_least = 0,
            .below = 1});
     visit(stochastic_rounding, {.name = "stochastic_rounding",
@@ -145,25 +146,26 @@ struct LrSchedulerConfig {
                         .meaning = "length of the schedule; None: training.steps",
                         .at_least = 1});
     visit(decay_ratio, {.name = "decay_ratio",
-                        .meaning = "torchtitan: part of all steps, at the end, that decays; 0: no decay; None: "
-                                   "everything after the warm-up decays",
+                        .meaning = "torchtitan: fraction of all steps, at the end, over which the rate decays; 0: no "
+                                   "decay; None: all steps after the warm-up",
                         .at_least = 0,
                         .at_most = 1});
     visit(decay_steps, {.name = "decay_steps",
                         .unit = "steps",
-                        .meaning = "warmup_stable_decay: how many steps, at the end, decay; or a part of all steps; "
-                                   "None: 0",
+                        .meaning = "warmup_stable_decay: number of steps, at the end, over which the rate decays, or a "
+                                   "fraction of all steps; None: 0",
                         .at_least = 0});
     visit(decay_type, {.name = "decay_type",
                        .meaning = "torchtitan: shape of the decay: 1 - p, 1 - sqrt(p) or (1 + cos(pi p)) / 2",
                        .choices = {"linear", "sqrt", "cosine"}});
     visit(min_lr_factor, {.name = "min_lr_factor",
-                          .meaning = "end of the decay, as a part of lr",
+                          .meaning = "learning rate at the end of the decay, as a fraction of lr",
                           .at_least = 0,
                           .at_most = 1,
                           .aliases = {"lr_scheduler.lr_min"}});
     visit(num_cycles, {.name = "num_cycles", .meaning = "how many times a cosine falls", .above = 0});
-    visit(power, {.name = "power", .meaning = "polynomial: of the part of the steps that remain", .above = 0});
+    visit(power,
+          {.name = "power", .meaning = "polynomial: exponent of the remaining fraction of the steps", .above = 0});
     visit(lr_end, {.name = "lr_end", .meaning = "polynomial: the learning rate at the end", .at_least = 0});
     visit(timescale, {.name = "timescale",
                       .unit = "steps",

@@ -1,4 +1,4 @@
-// How a run is spread over ranks, and how these talk.
+// How a run is spread over ranks, and how they communicate.
 #pragma once
 
 #include <array>
@@ -9,9 +9,9 @@
 
 namespace millrace {
 
-// What becomes of a gathered unit when a forward pass with a backward pass to come leaves it.
+// What happens to a gathered unit when a forward pass that a backward pass will follow leaves it.
 enum class Reshard {
-  kDefault,  // released, but for the last unit: the backward pass begins with it
+  kDefault,  // released, except the last unit: the backward pass begins with it
   kAlways,   // released
   kNever,    // kept until finish_backward(): one gather a step, memory for all weights
 };
@@ -53,11 +53,12 @@ struct CommConfig {
 
   template <typename Visitor>
   void describe(Visitor& visit) {
-    visit(init_timeout_seconds, {.name = "init_timeout_seconds",
-                                 .unit = "seconds",
-                                 .meaning = "until all ranks must have started; then they leave, naming those missing",
-                                 .at_least = 1,
-                                 .at_most = 86400});
+    visit(init_timeout_seconds,
+          {.name = "init_timeout_seconds",
+           .unit = "seconds",
+           .meaning = "how long to wait for all ranks to start; then they exit, naming the missing ranks",
+           .at_least = 1,
+           .at_most = 86400});
     visit(train_timeout_seconds,
           {.name = "train_timeout_seconds",
            .unit = "seconds",

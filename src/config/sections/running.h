@@ -20,7 +20,7 @@ struct CheckpointConfig {
   template <typename Visitor>
   void describe(Visitor& visit) {
     visit(enable, {.name = "enable",
-                   .meaning = "save checkpoints, and go on from the newest one when there is one",
+                   .meaning = "save checkpoints, and resume from the newest one",
                    .aliases = {"checkpoint.enable_checkpoint"}});
     visit(folder, {.name = "folder", .meaning = "folder of the checkpoints, inside job.dump_folder"});
     visit(interval, {.name = "interval",
@@ -28,7 +28,7 @@ struct CheckpointConfig {
                      .meaning = "steps between two checkpoints; the last step is always saved",
                      .at_least = 1});
     visit(async_mode, {.name = "async_mode",
-                       .meaning = "write in the background: training waits for the copy out of the device only (both "
+                       .meaning = "write in the background: training waits only for the copy out of the device (both "
                                   "async modes are the same here)",
                        .choices = {"disabled", "async", "async_with_pinned_mem"}});
     visit(keep_latest_k, {.name = "keep_latest_k",
@@ -36,10 +36,10 @@ struct CheckpointConfig {
                           .meaning = "newest checkpoints to keep; 0: all",
                           .at_least = 0});
     visit(load_step,
-          {.name = "load_step", .meaning = "step of the checkpoint to go on from; -1: the newest", .at_least = -1});
+          {.name = "load_step", .meaning = "step of the checkpoint to resume from; -1: the newest", .at_least = -1});
     visit(initial_load_path, {.name = "initial_load_path",
-                              .meaning = "safetensors file or folder to take the first weights from, when there is no "
-                                         "checkpoint to go on from; empty: random weights",
+                              .meaning = "safetensors file or folder of initial weights, used if there is no "
+                                         "checkpoint to resume from; empty: random weights",
                               .none_is_empty = true});
   }
   bool operator==(const CheckpointConfig&) const = default;
@@ -51,8 +51,8 @@ struct ActivationCheckpointConfig {
   template <typename Visitor>
   void describe(Visitor& visit) {
     visit(mode, {.name = "mode",
-                 .meaning = "what the way back computes again: none: nothing; selective: all but the outputs of matrix "
-                            "products and attention; full: each block from its input",
+                 .meaning = "what the backward pass recomputes: none: nothing; selective: everything except the "
+                            "outputs of matrix products and attention; full: each block from its input",
                  .choices = {"none", "selective", "full"}});
   }
   bool operator==(const ActivationCheckpointConfig&) const = default;

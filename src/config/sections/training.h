@@ -1,4 +1,4 @@
-// The steps, and how their data is read.
+// The training steps, and how their data is read.
 #pragma once
 
 #include <array>
@@ -34,11 +34,11 @@ struct TrainingConfig {
   void describe(Visitor& visit) {
     visit(subset_size, {.name = "subset_size",
                         .unit = "samples",
-                        .meaning = "train on the first so many samples only; None: all",
+                        .meaning = "number of samples to train on, from the start of the data; None: all",
                         .at_least = 1});
     visit(local_batch_size, {.name = "local_batch_size",
                              .unit = "samples",
-                             .meaning = "samples that one rank computes at a time",
+                             .meaning = "samples that one rank processes at a time",
                              .at_least = 1,
                              .at_most = 1 << 24,
                              .aliases = {"training.batch_size"}});
@@ -54,11 +54,10 @@ struct TrainingConfig {
                  .at_least = 0,
                  .aliases = {"debug.seed"},
                  .torchtitan_default = "None: random"});
-    visit(device,
-          {.name = "device",
-           .meaning = "where to train; cuda: a GPU of NVIDIA's or, with libtorch for ROCm, of AMD's; auto: cuda "
-                      "when there is a usable GPU",
-           .choices = {"auto", "cpu", "cuda"}});
+    visit(device, {.name = "device",
+                   .meaning = "where to train; cuda: an NVIDIA GPU or, with libtorch for ROCm, an AMD GPU; auto: cuda "
+                              "if there is a usable GPU",
+                   .choices = {"auto", "cpu", "cuda"}});
     visit(dtype, {.name = "dtype", .meaning = "storage of the weights that the optimizer updates"});
     visit(mixed_precision_param, {.name = "mixed_precision_param",
                                   .meaning = "precision of the model's arithmetic; auto: bfloat16 on GPUs and on CPUs "
@@ -67,15 +66,17 @@ struct TrainingConfig {
                                   .torchtitan_default = "bfloat16"});
     visit(mixed_precision_reduce, {.name = "mixed_precision_reduce",
                                    .meaning = "precision in which gradients are sent and summed between ranks"});
-    visit(max_bad_samples, {.name = "max_bad_samples",
-                            .meaning = "part of the samples that may be unreadable; above it the run stops (exit 3)",
-                            .at_least = 0,
-                            .at_most = 1});
-    visit(shuffle_buffer_size, {.name = "shuffle_buffer_size",
-                                .unit = "samples",
-                                .meaning = "samples among which the next one is drawn; 0: the order of the files",
-                                .at_least = 0,
-                                .at_most = 1 << 24});
+    visit(max_bad_samples,
+          {.name = "max_bad_samples",
+           .meaning = "fraction of the samples that may be unreadable; above it the run stops (exit status 3)",
+           .at_least = 0,
+           .at_most = 1});
+    visit(shuffle_buffer_size,
+          {.name = "shuffle_buffer_size",
+           .unit = "samples",
+           .meaning = "number of samples from which the next one is drawn; 0: the order of the files",
+           .at_least = 0,
+           .at_most = 1 << 24});
     visit(num_workers, {.name = "num_workers",
                         .unit = "threads",
                         .meaning = "threads that decode pictures ahead of the step; 0: one per CPU core, at most 8",

@@ -18,10 +18,10 @@ struct ValidationConfig {
 
   template <typename Visitor>
   void describe(Visitor& visit) {
-    visit(enable, {.name = "enable", .meaning = "validate during training; eval.dataset switches it on as well"});
+    visit(enable, {.name = "enable", .meaning = "validate during training; eval.dataset also switches it on"});
     visit(local_batch_size, {.name = "local_batch_size",
                              .unit = "samples",
-                             .meaning = "samples that one rank computes at a time",
+                             .meaning = "samples that one rank processes at a time",
                              .at_least = 1,
                              .at_most = 1 << 24,
                              .aliases = {"eval.batch_size"},

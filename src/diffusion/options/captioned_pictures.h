@@ -1,4 +1,4 @@
-// The captioned pictures that FLUX is trained and validated on: options of [training] and [validation].
+// The captioned pictures for training and validating FLUX: options of [training] and [validation].
 #pragma once
 
 #include <cstdint>
@@ -17,22 +17,22 @@ struct TrainingPicturesConfig {
 
   template <typename Visitor>
   void describe(Visitor& visit) {
-    visit(dataset,
-          {.name = "dataset",
-           .meaning = "kind of the data: webdataset (pictures with captions), preprocessed (encoded samples), or a "
-                      "name that torchtitan gives to one; dummy: 128 pictures of noise",
-           .choices = training_dataset_names(),
-           .torchtitan_default = "c4_test"});
+    visit(dataset, {.name = "dataset",
+                    .meaning = "kind of the data: webdataset (pictures with captions), preprocessed (encoded samples), "
+                               "or torchtitan's name of a data set; dummy: 128 pictures of noise",
+                    .choices = training_dataset_names(),
+                    .torchtitan_default = "c4_test"});
     visit(dataset_path,
           {.name = "dataset_path",
            .meaning = "tar shards or a Hugging Face data set saved to disk: a file, a folder, a glob, or a "
                       "brace range such as shard-{000..099}.tar; empty: /dataset/NAME for cc12m_* and coco*",
            .none_is_empty = true});
-    visit(img_size, {.name = "img_size",
-                     .unit = "pixels",
-                     .meaning = "side of the training pictures: smaller ones are skipped, larger ones scaled and cut",
-                     .at_least = 1,
-                     .at_most = 65536});
+    visit(img_size,
+          {.name = "img_size",
+           .unit = "pixels",
+           .meaning = "side of the training pictures: smaller ones are skipped, larger ones scaled and cropped",
+           .at_least = 1,
+           .at_most = 65536});
     visit(classifier_free_guidance_prob,
           {.name = "classifier_free_guidance_prob",
            .meaning = "probability that a sample trains with the empty prompt (both encoders at once)",
@@ -59,23 +59,24 @@ struct ValidationPicturesConfig {
                     .aliases = {"eval.dataset"},
                     .torchtitan_default = "c4_validation"});
     visit(dataset_path, {.name = "dataset_path",
-                         .meaning = "where the validation data is",
+                         .meaning = "location of the validation data",
                          .none_is_empty = true,
                          .aliases = {"eval.dataset_path"}});
-    visit(all_timesteps, {.name = "all_timesteps", .meaning = "every sample at all 8 timesteps, not at one of them"});
+    visit(all_timesteps,
+          {.name = "all_timesteps", .meaning = "validate every sample at all 8 timesteps instead of at one"});
     visit(save_img_folder,
           {.name = "save_img_folder",
-           .meaning = "folder in job.dump_folder for a grid of pictures at each validation, drawn as [sample] says "
-                      "from the first captions of the validation data; empty: none",
+           .meaning = "folder in job.dump_folder for a grid of pictures at each validation, drawn with the options of "
+                      "[sample] from the first captions of the validation data; empty: none",
            .none_is_empty = true,
            .aliases = {"eval.save_img_folder"},
            .torchtitan_default = "img"});
     visit(save_img_count, {.name = "save_img_count",
                            .unit = "pictures",
-                           .meaning = "how many captions validation.save_img_folder gets a picture of",
+                           .meaning = "number of captions drawn into validation.save_img_folder",
                            .at_least = 0,
                            .at_most = 1024,
-                           .torchtitan_default = "1; of the MLPerf branch a batch of each rank"});
+                           .torchtitan_default = "1; in the MLPerf branch one batch per rank"});
   }
   bool operator==(const ValidationPicturesConfig&) const = default;
 };

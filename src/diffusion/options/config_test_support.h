@@ -1,5 +1,5 @@
-// What the tests of the options share: the loader with a task of FLUX, a file that is gone after the test, and the
-// message of a ConfigError.
+// Helpers for the tests of the options: the loader with a task of FLUX, a temporary file, and the message
+// of a ConfigError.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -24,7 +24,7 @@ inline std::unique_ptr<RunConfig> make_flux_config() {
 }
 inline constexpr std::array kFluxTask = {
     TaskKind{"flux", "flux", "a task of FLUX", /*is_lora=*/false, make_flux_config}};
-// What an empty file gives.
+// The configuration of an empty file.
 inline FluxRunConfig flux_defaults() {
   FluxRunConfig config;
   config.job.task = "flux";

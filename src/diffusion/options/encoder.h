@@ -10,10 +10,10 @@
 
 namespace millrace {
 
-// What t5_encoder, clip_encoder and autoencoder_path may say instead of a path: random weights.
+// The value of t5_encoder, clip_encoder and autoencoder_path, instead of a path, that means random weights.
 inline constexpr const char* kRandomNetwork = "random";
 
-// Whether the ranks of the shard axis share out an encoder's weights.
+// Whether an encoder's weights are split over the ranks of the shard axis.
 enum class EncoderSharding { kAuto, kTrue, kFalse };
 constexpr std::array<Choice<EncoderSharding>, 3> choices_of(EncoderSharding) {
   return {{{"auto", EncoderSharding::kAuto}, {"true", EncoderSharding::kTrue}, {"false", EncoderSharding::kFalse}}};
@@ -76,8 +76,8 @@ struct EncoderConfig {
                                  .none_is_empty = true});
     visit(cache_encodings, {.name = "cache_encodings", .meaning = "keep text encodings of captions seen before"});
     visit(shard, {.name = "shard",
-                  .meaning = "split the weights of T5 and CLIP over the ranks of the shard axis; auto: T5 alone, on "
-                             "GPUs and where it takes more than 4 GiB"});
+                  .meaning = "split the weights of T5 and CLIP over the ranks of the shard axis; auto: only T5, on "
+                             "GPUs or if it takes more than 4 GiB"});
   }
   bool operator==(const EncoderConfig&) const = default;
 };

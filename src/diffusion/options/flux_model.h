@@ -10,7 +10,7 @@
 
 namespace millrace {
 
-// A size of 0 (an empty list, None) leaves the flavor's.
+// A size of 0 (an empty list, None) keeps the flavor's.
 struct FluxModelConfig {
   std::string name = "flux";
   std::string flavor = "flux-schnell";
@@ -68,13 +68,13 @@ struct FluxModelConfig {
                                 .at_least = 0,
                                 .at_most = 10000});
     visit(mlp_ratio, {.name = "mlp_ratio",
-                      .meaning = "width of the MLPs over hidden_size; 0: the flavor's",
+                      .meaning = "ratio of the MLPs' width to hidden_size; 0: the flavor's",
                       .at_least = 0,
                       .at_most = 1024});
     visit(axes_dim, {.name = "axes_dim",
                      .unit = "features",
-                     .meaning = "rotary features per position axis (text, row, column), together "
-                                "hidden_size / num_heads; empty: the flavor's, scaled to that sum",
+                     .meaning = "rotary features per position axis (text, row, column), summing to hidden_size / "
+                                "num_heads; empty: the flavor's, scaled to that sum",
                      .at_least = 0});
     visit(theta, {.name = "theta", .meaning = "base of the rotary frequencies; 0: the flavor's", .at_least = 0});
     visit(vec_in_dim, {.name = "vec_in_dim",

@@ -62,8 +62,8 @@ struct SampleConfig {
            .at_most = 1 << 24,
            .aliases = {"inference.batch_size", "inference.local_batch_size"}});
     visit(shift, {.name = "shift",
-                  .meaning = "spend more steps near noise, the more the more image tokens; None: as Black Forest Labs "
-                             "do, for models with guidance_embed (FLUX.1-dev)",
+                  .meaning = "spend more steps near noise, increasingly with the number of image tokens; None: as "
+                             "Black Forest Labs do, for models with guidance_embed (FLUX.1-dev)",
                   .torchtitan_default = "true"});
   }
   bool operator==(const SampleConfig&) const = default;

@@ -8,10 +8,10 @@
 
 namespace millrace {
 
-// {"min", "max", "mean", "std", "nan", "infinite"}; null where there is no finite value.
+// {"min", "max", "mean", "std", "nan", "infinite"}; null if there is no finite value.
 Report stats_report(DType dtype, std::span<const std::byte> bytes, ThreadPool* pool);
 
-// The threads that statistics want: none for one thread or without statistics.
+// The threads for statistics; nullptr for one thread or without statistics.
 std::unique_ptr<ThreadPool> stats_pool(const InspectOptions& options);
 
 }  // namespace millrace

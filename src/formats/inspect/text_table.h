@@ -11,7 +11,7 @@ class TextTable {
   // A heading that begins with '>' aligns its column to the right.
   explicit TextTable(std::vector<std::string> headings);
   void add(std::vector<std::string> cells);
-  // Two spaces before every line; nothing for a table without rows. Cells are escaped: no file writes to a terminal.
+  // Two spaces before every line; empty for a table without rows. Cells are escaped: no file controls a terminal.
   std::string text() const;
 
  private:

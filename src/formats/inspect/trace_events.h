@@ -26,7 +26,7 @@ struct Trace {
 inline constexpr size_t kMaxTraceEvents = 20'000'000;  // 640 MB
 inline constexpr size_t kMaxTraceDepth = 64;
 
-// Throws DataError naming place for JSON that is damaged, nested too deep, or no trace.
+// Throws DataError naming place for JSON that is damaged, nested too deep, or not a trace.
 Trace parse_trace(std::string_view json, std::string_view place);
 
 }  // namespace millrace

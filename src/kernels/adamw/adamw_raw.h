@@ -22,7 +22,7 @@ struct AdamWArgs {
   float eps;
   float one_minus_ema_decay;
   bool zero_grad;
-  bool stochastic;  // of what is bf16 among param, exp_avg and exp_avg_sq
+  bool stochastic;  // rounding of whichever of param, exp_avg and exp_avg_sq are bf16
   RandomStream param_stream, exp_avg_stream, exp_avg_sq_stream;
 };
 

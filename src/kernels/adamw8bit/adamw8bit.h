@@ -17,12 +17,12 @@ constexpr int64_t kQuantizedBlock = 256;  // elements
 // How many blocks elements [first, first + size) of a parameter touch.
 int64_t quantized_blocks(int64_t first, int64_t size);
 
-// The values of the 256 codes, ascending: decades from 1e-6 to 1 that are cut ever finer. Signed for m, positive for v.
+// The values of the 256 codes, ascending: decades from 1e-6 to 1, divided ever finer. Signed for m, positive for v.
 torch::Tensor code_values(bool is_signed);  // fp32, on the CPU
 // The code whose value is 0.
 uint8_t zero_code(bool is_signed);
 
-// What a device needs to decode and code: fp32.
+// The tables to decode and code with on a device: fp32.
 struct CodeTables {
   explicit CodeTables(torch::Device device);
   torch::Tensor m_values, v_values;    // [256]
@@ -38,7 +38,7 @@ struct AdamW8bitOptions {
   int64_t step = 1;  // of this update, counted from 1
 };
 
-// A run of one parameter: N elements from its element `first_element` on.
+// A run of one parameter: N elements, beginning with its element `first_element`.
 struct AdamW8bitBuffers {
   torch::Tensor param;               // fp32 [N]
   torch::Tensor grad;                // fp32 or bf16 [N]; gets zeros
@@ -53,8 +53,8 @@ struct AdamW8bitBuffers {
 void adamw8bit_step(const AdamW8bitBuffers& buffers, const AdamW8bitOptions& options,
                     const torch::Tensor& clip_coefficient = {});
 
-// The same in two passes, for blocks of which several runs or ranks hold parts: the first raises new_m_scales and
-// new_v_scales (fp32, one per block) to what the update needs, the second codes with them. The caller then copies them
+// The same in two passes, for blocks shared by several runs or ranks: the first raises new_m_scales and new_v_scales
+// (fp32, one per block) to the values that the update needs, the second codes with them. The caller then copies them
 // into the scales.
 void adamw8bit_gather_scales(const AdamW8bitBuffers& buffers, const AdamW8bitOptions& options,
                              const torch::Tensor& clip_coefficient, const torch::Tensor& new_m_scales,
@@ -63,7 +63,7 @@ void adamw8bit_step_with_scales(const AdamW8bitBuffers& buffers, const AdamW8bit
                                 const torch::Tensor& clip_coefficient, const torch::Tensor& new_m_scales,
                                 const torch::Tensor& new_v_scales);
 
-// From ATen's operations.
+// Composed of ATen's operations.
 void adamw8bit_step_reference(const AdamW8bitBuffers& buffers, const AdamW8bitOptions& options,
                               const torch::Tensor& clip_coefficient = {});
 

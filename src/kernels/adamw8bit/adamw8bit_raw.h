@@ -20,7 +20,7 @@ struct AdamW8bitArgs {
   float *m_scales, *v_scales;
   float *new_m_scales, *new_v_scales;  // kGatherScales: raised; kWithScales: read; otherwise null
 
-  // On the device of the buffers: the codes' values, and the 255 numbers halfway between neighbours.
+  // On the device of the buffers: the codes' values, and the 255 midpoints between neighbours.
   const float *m_values, *v_values, *m_middles, *v_middles;
   const float* clip_coefficient;  // one element, or null
   float decay;                    // 1 - lr * weight_decay

@@ -9,17 +9,17 @@
 
 namespace millrace {
 
-// Whether attention_bf16() takes these and is the fastest way: on AMD's processors (see linear_bf16.h).
+// Whether attention_bf16() accepts these and is the fastest way: on AMD's processors (see linear_bf16.h).
 bool suits_attention_bf16(const torch::Tensor& q_BHLD, const torch::Tensor& k_BHSD, const torch::Tensor& v_BHSD,
                           const torch::Tensor& bias_HLS);
 
 // out_BHLD = softmax(scale * q k^T + bias) v. bias_HLS may be undefined; minus infinity in it hides a key, but not all
 // of a query's. Tensors are bf16 on the CPU and have a contiguous last dimension; otherwise any strides. The same bits
-// for any number of threads. Where has_bf16_dot_products().
+// for any number of threads. Requires has_bf16_dot_products().
 void attention_bf16(const torch::Tensor& out_BHLD, const torch::Tensor& q_BHLD, const torch::Tensor& k_BHSD,
                     const torch::Tensor& v_BHSD, const torch::Tensor& bias_HLS, double scale);
 
-// The same from ATen's operations, in any floating dtype.
+// The same composed of ATen's operations, in any floating dtype.
 torch::Tensor attention_bf16_reference(const torch::Tensor& q_BHLD, const torch::Tensor& k_BHSD,
                                        const torch::Tensor& v_BHSD, const torch::Tensor& bias_HLS, double scale);
 

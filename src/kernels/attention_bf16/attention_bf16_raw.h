@@ -20,7 +20,7 @@ struct AttentionBf16Args {
   HeadRows q, k, v, out;
   HeadRows bias;  // [L, S], or null
 
-  // Memory, 64-byte aligned. Numbers of panels count begun ones; depths are padded (bf16_pairs.h).
+  // Scratch memory, 64-byte aligned. Panel counts are rounded up; depths are padded (bf16_pairs.h).
   uint32_t* key_panels;    // over the size: panels of keys
   uint32_t* value_panels;  // over the keys: panels of the size
   uint32_t* query_tile;    // over the size
@@ -30,7 +30,7 @@ struct AttentionBf16Args {
   uint16_t* weights;       // kTileRows rows of the keys' padded number
 };
 
-// Writes out. What the memory held before does not matter.
+// Writes out. The scratch memory need not be initialised.
 void attention_bf16_head(const AttentionBf16Args& args);
 
 }  // namespace millrace

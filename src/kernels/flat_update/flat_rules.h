@@ -1,10 +1,10 @@
 // The formulas of the element-wise rules, once for CPUs and GPUs: V is a vector of floats or one float. Included by
-// flat_update_isa.cpp and flat_update_cuda.cu after what defines MILLRACE_RULE (how functions are declared) and
+// flat_update_isa.cpp and flat_update_cuda.cu after the definitions of MILLRACE_RULE (how functions are declared) and
 // square_root(V).
 //
-// A rule says how many states it has, of which the first kWrittenStates change, whether it writes the weights, and
-// apply(a, p, g, s, sums): p the weights, g the gradient with clipping in it, s[i] the states, sums[i] what it adds to
-// sums over all elements. A rule that writes the weights leaves zeros in the gradients.
+// A rule defines its number of states, of which the first kWrittenStates change, whether it writes the weights, and
+// apply(a, p, g, s, sums): p the weights, g the clipped gradient, s[i] the states, sums[i] its contribution to sums
+// over all elements. A rule that writes the weights leaves zeros in the gradients.
 #pragma once
 
 #include "kernels/flat_update/flat_update_raw.h"
@@ -34,7 +34,7 @@ struct LionRule {
   }
 };
 
-// torch.optim.SGD with momentum: beta1 is the momentum, one_minus_beta1 what of the gradient joins it (1 - dampening,
+// torch.optim.SGD with momentum: beta1 is the momentum, one_minus_beta1 the gradient's share of it (1 - dampening,
 // and 1 in the first step). The update is grad_share * g + state_share * momentum: Nesterov's looks ahead.
 struct MomentumSgdRule {
   static constexpr int kStates = 1, kWrittenStates = 1, kSums = 0;
@@ -71,8 +71,8 @@ struct ScheduleFreeRule {
   }
 };
 
-// Prodigy (Mishchenko and Defazio 2023), the half before d is known: s = { m, v, s, p0 }. one_minus_beta1 has d in it,
-// one_minus_beta2 d^2, grad_share is what of the gradient joins s. Sums: <g, p0 - p> and |s|.
+// Prodigy (Mishchenko and Defazio 2023), the half before d is known: s = { m, v, s, p0 }. one_minus_beta1 includes the
+// factor d, one_minus_beta2 d^2; grad_share is the gradient's share of s. Sums: <g, p0 - p> and |s|.
 struct ProdigyMomentsRule {
   static constexpr int kStates = 4, kWrittenStates = 3, kSums = 2;
   static constexpr bool kWritesParam = false, kReadsGrad = true;
@@ -87,7 +87,7 @@ struct ProdigyMomentsRule {
   }
 };
 
-// The same without what estimates d, for weights of which only every n-th takes part in the estimate.
+// The same without the estimate of d, for weights of which only every n-th takes part in the estimate.
 struct ScaledMomentsRule {
   static constexpr int kStates = 2, kWrittenStates = 2, kSums = 0;
   static constexpr bool kWritesParam = false, kReadsGrad = true;
@@ -99,7 +99,7 @@ struct ScaledMomentsRule {
   }
 };
 
-// The other half: step_size is d * lr as it was before, eps has the new d in it.
+// The other half: step_size is the previous d * lr, eps includes the new d.
 struct ProdigyStepRule {
   static constexpr int kStates = 2, kWrittenStates = 0, kSums = 0;
   static constexpr bool kWritesParam = true, kReadsGrad = false;

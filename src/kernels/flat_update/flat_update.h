@@ -1,8 +1,8 @@
-// Optimizer rules that work on each element by itself, over flat buffers, in one pass each: one set of kernels, of
-// which a rule is a formula of a few lines (flat_rules.h). Rules in optim/ put their numbers into FlatUpdateNumbers.
+// Element-wise optimizer rules over flat buffers, in one pass each. All rules share one set of kernels; a rule is a
+// formula of a few lines (flat_rules.h). Rules in optim/ put their numbers into FlatUpdateNumbers.
 //
 // All tensors are 1-D, contiguous, of one length N. Arithmetic is fp32. bf16 weights may be rounded stochastically, as
-// adamw.h has it.
+// in adamw.h.
 #pragma once
 
 #include <torch/types.h>
@@ -18,11 +18,11 @@ enum class FlatRule : int {
   kScheduleFree,    // states { z, v }
   kProdigyMoments,  // states { m, v, s, p0 }; sums <g, p0 - p> and |s|; leaves weights and gradients alone
   kScaledMoments,   // states { m, v }; leaves weights and gradients alone
-  kProdigyStep,     // states { m, v }, which it leaves alone; does not read the gradients
+  kProdigyStep,     // states { m, v }, unchanged; does not read the gradients
 };
 const char* name_of(FlatRule rule);
 
-// What the formulas in flat_rules.h name; a rule reads some of them.
+// The numbers in the formulas of flat_rules.h; each rule reads some of them.
 struct FlatUpdateNumbers {
   double decay = 1, weight_decay = 0;
   double step_size = 0, grad_share = 0, state_share = 0;
@@ -34,7 +34,7 @@ struct FlatUpdateNumbers {
 struct FlatUpdateBuffers {
   torch::Tensor param;                // fp32 or bf16
   torch::Tensor grad;                 // fp32 or bf16; gets zeros from a rule that writes the weights
-  std::vector<torch::Tensor> states;  // fp32, as many as the rule has
+  std::vector<torch::Tensor> states;  // fp32, the rule's number of them
   torch::Tensor model_copy;           // bf16, or undefined: gets the new weights, rounded to nearest
   torch::Tensor average;              // fp32, or undefined: average = decay * average + (1 - decay) * weights
   uint64_t stream = 0;                // of random numbers, and the index of element 0 in it: as in adamw.h
@@ -49,13 +49,13 @@ struct FlatUpdateOptions {
 };
 
 // clip_coefficient: fp32, one element, on the buffers' device; undefined means 1. sums_2: fp64, two elements, on the
-// buffers' device, to which the rule's sums are added; undefined for a rule without. Sums do not depend on the count of
-// threads.
+// buffers' device, to which the rule's sums are added; undefined for a rule without sums. Sums do not depend on the
+// number of threads.
 void flat_update(FlatRule rule, const FlatUpdateNumbers& numbers, const FlatUpdateBuffers& buffers,
                  const FlatUpdateOptions& options, const torch::Tensor& clip_coefficient = {},
                  const torch::Tensor& sums_2 = {});
 
-// From ATen's operations; fp32 weights, or bf16 rounded to nearest.
+// Composed of ATen's operations; fp32 weights, or bf16 rounded to nearest.
 void flat_update_reference(FlatRule rule, const FlatUpdateNumbers& numbers, const FlatUpdateBuffers& buffers,
                            const FlatUpdateOptions& options, const torch::Tensor& clip_coefficient = {},
                            const torch::Tensor& sums_2 = {});

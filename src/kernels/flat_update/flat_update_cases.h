@@ -1,4 +1,4 @@
-// Every rule with numbers and buffers as they occur in training: for tests and for `millrace verify`.
+// Every rule with numbers and buffers as in training, for tests and for `millrace verify`.
 #pragma once
 
 #include <vector>

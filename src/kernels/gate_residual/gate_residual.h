@@ -2,7 +2,7 @@
 // its bias; alone, or together with the norm_modulate of the sub-layer that follows.
 //
 // Letters: B batch, L tokens, D features. Rows may lie anywhere as long as a row itself is contiguous; gate_BD,
-// shift_BD and scale_BD may be slices of one large [B, sum] tensor. Tensors are fp32 or bf16 (those with L alike, the
+// shift_BD and scale_BD may be slices of one large [B, sum] tensor. Tensors are fp32 or bf16 (all with L the same, the
 // others each either); arithmetic is fp32. bias_D may be undefined. Shapes that do not fit are LogicErrors.
 #pragma once
 
@@ -14,8 +14,8 @@ namespace millrace {
 void gate_residual_forward(const torch::Tensor& x_BLD, const torch::Tensor& y_BLD, const torch::Tensor& gate_BD,
                            const torch::Tensor& bias_D, const torch::Tensor& out_BLD);
 
-// dx is dout_BLD itself and is the caller's. dy = gate * dout, dgate = sum over L of dout * (y + bias),
-// dbias (undefined: not wanted) = sum over B and L of dy, added when accumulate_dbias. dy_BLD may be dout_BLD or y_BLD.
+// dx is dout_BLD itself and left to the caller. dy = gate * dout, dgate = sum over L of dout * (y + bias),
+// dbias (undefined: not wanted) = sum over B and L of dy, added with accumulate_dbias. dy_BLD may be dout_BLD or y_BLD.
 void gate_residual_backward(const torch::Tensor& dout_BLD, const torch::Tensor& y_BLD, const torch::Tensor& gate_BD,
                             const torch::Tensor& bias_D, const torch::Tensor& dy_BLD, const torch::Tensor& dgate_BD,
                             const torch::Tensor& dbias_D, bool accumulate_dbias);
@@ -31,8 +31,8 @@ struct GateResidualNormForward {
 };
 void gate_residual_norm_forward(const GateResidualNormForward& args);
 
-// The inverse walk (one pass on CUDA, two on a CPU, where that is faster): dout_BLD comes in as the gradient that
-// reaches `out` by the residual path and leaves as the whole gradient of `out` (hence of x); then dy and dgate as in
+// The backward pass (one pass on CUDA, two on a CPU, where that is faster): on entry dout_BLD is the gradient that
+// reaches `out` by the residual path, on return the whole gradient of `out` (hence of x); then dy and dgate as in
 // gate_residual_backward. dy_BLD may be dn_BLD or y_BLD.
 struct GateResidualNormBackward {
   torch::Tensor dn_BLD, out_BLD, scale_BD, mean_BL, rstd_BL;
@@ -45,7 +45,7 @@ struct GateResidualNormBackward {
 };
 void gate_residual_norm_backward(const GateResidualNormBackward& args);
 
-// With a graph.
+// With an autograd graph.
 torch::Tensor gate_residual(const torch::Tensor& x_BLD, const torch::Tensor& y_BLD, const torch::Tensor& gate_BD,
                             const torch::Tensor& bias_D = {});
 // {out, n}
@@ -54,7 +54,7 @@ std::tuple<torch::Tensor, torch::Tensor> gate_residual_norm(const torch::Tensor&
                                                             const torch::Tensor& shift_BD,
                                                             const torch::Tensor& scale_BD, double eps = 1e-6);
 
-// From ATen's operations, in x's dtype throughout.
+// Composed of ATen's operations, in x's dtype throughout.
 torch::Tensor gate_residual_reference(const torch::Tensor& x_BLD, const torch::Tensor& y_BLD,
                                       const torch::Tensor& gate_BD, const torch::Tensor& bias_D = {});
 std::tuple<torch::Tensor, torch::Tensor> gate_residual_norm_reference(

@@ -1,4 +1,4 @@
-// GELU with tanh, of vectors, for *_isa.cpp and *_bf16dot.cpp files only.
+// Vectorised GELU with tanh, for *_isa.cpp and *_bf16dot.cpp files only.
 #pragma once
 
 #include "kernels/simd.h"

@@ -1,4 +1,4 @@
-// Sums of squares and the search for what is not finite on the CPU; arguments are checked by global_norm.cpp.
+// Sums of squares and the search for non-finite elements on the CPU; arguments are checked by global_norm.cpp.
 #pragma once
 
 #include "kernels/raw.h"

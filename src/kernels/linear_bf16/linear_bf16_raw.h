@@ -15,7 +15,7 @@ inline constexpr int64_t kPanelsAtOnce = 2;  // 256 KiB of a core's cache
 
 struct LinearBf16Args {
   int64_t rows, depth, columns;       // M, K, N
-  int64_t tiles;                      // at most kTileRows of x's rows each, shared out evenly
+  int64_t tiles;                      // at most kTileRows of x's rows each, distributed evenly
   int64_t panel_width;                // columns of y: kPanelColumns, or half as many where the other half is the gate's
   int64_t padded_depth, block_depth;  // all blocks but the last are block_depth deep
   const uint16_t* x;
@@ -29,15 +29,15 @@ struct LinearBf16Args {
   int64_t y_stride;
 };
 
-// A part of y, and the memory that making it takes, 64-byte aligned.
+// A part of y, and the scratch memory to compute it, 64-byte aligned.
 struct LinearBf16Task {
   int64_t first_tile, end_tile, first_panel, end_panel;
   uint32_t* panels;  // of kPanelsAtOnce * kPanelColumns * block_depth / 2 pairs
-  float* sums;       // kTileSums for each tile of each panel, or once where there is one block
+  float* sums;       // kTileSums for each tile of each panel, or once if there is one block
 };
 
 struct LinearBf16Kernels {
-  // Tiles [first, end) of x into packed, block by block, tile by tile: of tiles * kTileRows * padded_depth / 2 pairs.
+  // Packs tiles [first, end) of x, block by block, tile by tile; packed: tiles * kTileRows * padded_depth / 2 pairs.
   void (*pack_rows)(const LinearBf16Args& args, int64_t first, int64_t end, uint32_t* packed);
   void (*multiply)(const LinearBf16Args& args, const uint32_t* packed, const LinearBf16Task& task);
 };

@@ -3,7 +3,7 @@
 //
 // Letters: B batch, L tokens, D features. Rows of x, y and their gradients may lie anywhere as long as a row itself is
 // contiguous; shift_BD and scale_BD may be slices of one large [B, sum] tensor. Tensors are fp32 or bf16 (x, y and
-// their gradients alike; each modulation tensor is either); arithmetic is fp32. Shapes that do not fit are LogicErrors.
+// their gradients the same; each modulation tensor either); arithmetic is fp32. Shapes that do not fit are LogicErrors.
 #pragma once
 
 #include <torch/types.h>
@@ -23,11 +23,11 @@ void norm_modulate_backward(const torch::Tensor& dy_BLD, const torch::Tensor& x_
                             const torch::Tensor& mean_BL, const torch::Tensor& rstd_BL, const torch::Tensor& dx_BLD,
                             bool accumulate_dx, const torch::Tensor& dshift_BD, const torch::Tensor& dscale_BD);
 
-// With a graph.
+// With an autograd graph.
 torch::Tensor norm_modulate(const torch::Tensor& x_BLD, const torch::Tensor& shift_BD, const torch::Tensor& scale_BD,
                             double eps = 1e-6);
 
-// The same from ATen's operations, in x's dtype throughout: fallback, gradient oracle and test in one.
+// The same composed of ATen's operations, in x's dtype throughout: fallback, gradient oracle and test reference.
 torch::Tensor norm_modulate_reference(const torch::Tensor& x_BLD, const torch::Tensor& shift_BD,
                                       const torch::Tensor& scale_BD, double eps = 1e-6);
 

@@ -5,7 +5,7 @@
 // Letters: B batch, L tokens of this stream, T tokens of the joint sequence, H heads, D head size (even), P = D/2
 // pairs, E = 3*H*D (q rows of all heads, then k, then v). A qkv row is contiguous and may be the first E columns of a
 // wider tensor. cos and sin are fp32, [L, P] or [B, L, P]. Other tensors are fp32 or bf16 (qkv, q, k, v and their
-// gradients alike; parameters and their gradients each either); arithmetic is fp32. Shapes that do not fit are
+// gradients the same; parameters and their gradients each either); arithmetic is fp32. Shapes that do not fit are
 // LogicErrors.
 #pragma once
 
@@ -41,13 +41,13 @@ struct QkNormRopeBackward {
 };
 void qk_norm_rope_backward(const QkNormRopeBackward& args);
 
-// With a graph: {q, k, v}, each [B, H, L, D]. bias_E may be undefined.
+// With an autograd graph: {q, k, v}, each [B, H, L, D]. bias_E may be undefined.
 std::tuple<torch::Tensor, torch::Tensor, torch::Tensor> qk_norm_rope(
     const torch::Tensor& qkv_BLE, const torch::Tensor& bias_E, const torch::Tensor& q_scale_D,
     const torch::Tensor& k_scale_D, const torch::Tensor& cos_LP, const torch::Tensor& sin_LP, int64_t num_heads,
     double eps = 1e-6);
 
-// From ATen's operations: fp32 inside norm and rotation, as models in PyTorch do it.
+// Composed of ATen's operations: fp32 inside norm and rotation, as in PyTorch models.
 std::tuple<torch::Tensor, torch::Tensor, torch::Tensor> qk_norm_rope_reference(
     const torch::Tensor& qkv_BLE, const torch::Tensor& bias_E, const torch::Tensor& q_scale_D,
     const torch::Tensor& k_scale_D, const torch::Tensor& cos_LP, const torch::Tensor& sin_LP, int64_t num_heads,

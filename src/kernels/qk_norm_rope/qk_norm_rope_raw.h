@@ -5,7 +5,7 @@
 
 namespace millrace {
 
-// Longest head the CPU kernels keep a rotation for on the stack.
+// The largest head size whose rotation the CPU kernels keep on the stack.
 constexpr int64_t kMaxHeadDim = 1024;
 
 // [B, H, T, D]; strides count elements; data is where token `offset` of head 0 of sample 0 starts.

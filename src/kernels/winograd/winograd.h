@@ -10,12 +10,12 @@
 
 namespace millrace {
 
-// Filters [O, C, 3, 3] as the convolution wants them, [36, C, O]: four times as large.
+// Filters [O, C, 3, 3] transformed for the convolution, [36, C, O]: four times as large.
 torch::Tensor winograd_filters(const torch::Tensor& filters_OC33);
 
-// What GroupNorm and the SiLU after it do to a picture: silu(scale * x + shift), per channel.
+// GroupNorm and the SiLU after it, as applied to a picture: silu(scale * x + shift), per channel.
 struct GroupNormScale {
-  torch::Tensor scale_C, shift_C;  // fp32; undefined: nothing is done
+  torch::Tensor scale_C, shift_C;  // fp32; undefined: the identity
 };
 // From the picture's own moments (summed in fp64); gamma_C and beta_C are the norm's weight and bias.
 GroupNormScale group_norm_scale(const torch::Tensor& x_HWC, int64_t groups, double eps, const torch::Tensor& gamma_C,
@@ -26,7 +26,7 @@ GroupNormScale group_norm_scale(const torch::Tensor& x_HWC, int64_t groups, doub
 void winograd_conv3x3(const torch::Tensor& x_HWC, const GroupNormScale& norm, const torch::Tensor& filters_36CO,
                       const torch::Tensor& bias_O, const torch::Tensor& residual_HWO, const torch::Tensor& y_HWO);
 
-// The same from ATen's operations, in any floating dtype; filters as the model has them.
+// The same composed of ATen's operations, in any floating dtype; untransformed filters.
 torch::Tensor winograd_reference(const torch::Tensor& x_HWC, int64_t groups, double eps, const torch::Tensor& gamma_C,
                                  const torch::Tensor& beta_C, const torch::Tensor& filters_OC33,
                                  const torch::Tensor& bias_O, const torch::Tensor& residual_HWO);

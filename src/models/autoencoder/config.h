@@ -31,13 +31,13 @@ struct AutoencoderConfig {
 // Throws ModelError unless the sizes fit together. place names the source in the message.
 void check(const AutoencoderConfig& config, const std::string& place);
 
-// From a config.json of diffusers' AutoencoderKL, or from Black Forest's names (ch, ch_mult, num_res_blocks,
+// From a config.json of diffusers' AutoencoderKL, or with Black Forest Labs' names (ch, ch_mult, num_res_blocks,
 // z_channels, out_ch, scale_factor). Absent keys have FLUX's values.
 AutoencoderConfig config_from_json(const nlohmann::json& json, const std::string& place);
 nlohmann::ordered_json to_diffusers_json(const AutoencoderConfig& config);
 
-// From the tensors of a file in either naming. Norm groups are 32, as in every published autoencoder of this family;
-// throws ModelError where they cannot be, or where the tensors are not an autoencoder's.
+// From the tensors of a file in either naming. Assumes 32 norm groups, as in every published autoencoder of this
+// family; throws ModelError if they are impossible, or if the tensors are not an autoencoder's.
 AutoencoderConfig config_from_shapes(const ShapeMap& theirs, Naming naming, const std::string& place);
 
 }  // namespace millrace::autoencoder

@@ -15,7 +15,7 @@
 
 namespace millrace::autoencoder {
 
-// Of the normal distribution of latents that a picture stands for. Neither scaled nor clamped.
+// The normal distribution of a picture's latents. Neither scaled nor clamped.
 struct Moments {
   torch::Tensor mean_BZhw;
   torch::Tensor logvar_BZhw;
@@ -50,7 +50,7 @@ struct Middle : torch::nn::Module {
   std::shared_ptr<AttentionBlock> attn_1_;
 };
 
-// One resolution: residual blocks, then the change of resolution, if any.
+// One resolution: residual blocks, then the resampling, if any.
 struct Level : torch::nn::Module {
   std::vector<std::shared_ptr<ResidualBlock>> blocks;
   std::shared_ptr<PlainConv2d> resample;
@@ -84,7 +84,7 @@ class Autoencoder : public torch::nn::Module {
 
   // image_BCHW in -1..1, H and W multiples of config().downscale(); ModelError otherwise.
   Moments encode(const torch::Tensor& image_BCHW) const;
-  // latent_BZhw as encode gives it, unscaled. Values of the picture are not clamped to -1..1.
+  // latent_BZhw as returned by encode, unscaled. Values of the picture are not clamped to -1..1.
   torch::Tensor decode(const torch::Tensor& latent_BZhw) const;
   const AutoencoderConfig& config() const { return config_; }
 

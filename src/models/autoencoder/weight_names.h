@@ -1,4 +1,4 @@
-// What the autoencoder's tensors are called: ours are Black Forest's; diffusers' by rule.
+// Names of the autoencoder's tensors: ours are Black Forest Labs'; diffusers' follow by rule.
 #pragma once
 
 #include <string>

@@ -18,8 +18,8 @@ struct ClipConfig {
   int64_t max_position_embeddings = 77;
   std::string hidden_act = "quick_gelu";  // or "gelu"
   double layer_norm_eps = 1e-5;
-  // Which token `pooled` is taken at: the first that equals eos_token_id; 2 stands for the rule of OpenAI's own files,
-  // the token with the highest id.
+  // The token at which `pooled` is taken: the first one equal to eos_token_id; 2 selects the rule of OpenAI's own
+  // files, the token with the highest id.
   int64_t eos_token_id = 2;
 };
 
@@ -30,8 +30,8 @@ void check(const ClipConfig& config, const std::string& place);
 ClipConfig config_from_json(const nlohmann::json& json, const std::string& place);
 nlohmann::ordered_json to_hugging_face_json(const ClipConfig& config);  // as a CLIPTextModel's
 
-// From the tensors of a file. Heads are taken to be 64 wide, as in every published CLIP; throws ModelError where they
-// cannot be, or where the tensors are not a CLIP's.
+// From the tensors of a file. Assumes heads 64 wide, as in every published CLIP; throws ModelError if that is
+// impossible, or if the tensors are not a CLIP's.
 ClipConfig config_from_shapes(const ShapeMap& theirs, const std::string& place);
 
 }  // namespace millrace::clip

@@ -53,7 +53,7 @@ struct ClipLayer : torch::nn::Module {
 
 class Clip : public FlatModel {
  public:
-  // Sharded over placement.mesh, all ranks of the shard axis must call forward() equally often.
+  // If sharded over placement.mesh, all ranks of the shard axis must call forward() equally often.
   Clip(const ClipConfig& config, const FlatParametersOptions& placement);
   Clip(const ClipConfig& config, const torch::TensorOptions& options) : Clip(config, on_one_device(options)) {}
 

@@ -43,14 +43,14 @@ void check(const FluxConfig& config, const std::string& place);
 // "flux-schnell", "flux-dev" or "flux-debug" (torchtitan's small model); throws ConfigError naming the nearest.
 FluxConfig flavor(std::string_view name);
 
-// From a config.json: diffusers' (num_layers, attention_head_dim, ...) or our names above. Absent keys keep their
-// defaults; an unknown key is a ModelError, except diffusers' own bookkeeping ("_class_name", ...).
+// From a config.json with diffusers' names (num_layers, attention_head_dim, ...) or ours above. Absent keys keep their
+// defaults; an unknown key is a ModelError, except diffusers' metadata ("_class_name", ...).
 FluxConfig config_from_json(const nlohmann::json& json, const std::string& place);
 // diffusers' config.json for these sizes.
 nlohmann::json to_diffusers_json(const FluxConfig& config);
 
-// Sizes that follow from tensor shapes in any naming; head_dim comes from the QK norms. axes_dim is FLUX's (16, 56, 56)
-// scaled to head_dim, which a file cannot tell otherwise.
+// Sizes inferred from tensor shapes in any naming; head_dim comes from the QK norms. axes_dim cannot be inferred: it is
+// FLUX's (16, 56, 56), scaled to head_dim.
 FluxConfig config_from_shapes(const ShapeMap& shapes, Naming naming, const std::string& place);
 
 }  // namespace millrace::flux

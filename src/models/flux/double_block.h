@@ -1,4 +1,4 @@
-// FLUX's double block: text and image streams with weights of their own, joined in one attention. Letters: layers.h.
+// FLUX's double block: text and image streams with separate weights, joined in one attention. Letters: layers.h.
 #pragma once
 
 #include "models/flux/layers.h"
@@ -12,14 +12,14 @@ class DoubleBlock : public torch::nn::Module {
   // how many ranks share the heads and the MLP.
   DoubleBlock(const FluxConfig& config, int64_t modulation_begin, int tp_size);
 
-  // One stream's tensors, in the order in which they are computed, as far as they are kept.
+  // One stream's tensors, in the order of computation; those that are not kept are undefined.
   struct StreamSaved {
     torch::Tensor x_BLD;                                       // the block's input
     torch::Tensor mean1_BL, rstd1_BL, normed1_RD, qkv_RE;      // norm before attention; its qkv, without bias
     torch::Tensor merged_RW, projected_RD;                     // the stream's rows of attention's output; projected
     torch::Tensor middle_BLD, mean2_BL, rstd2_BL, normed2_RD;  // after the attention's residual; norm before the MLP
     torch::Tensor hidden_RF, activated_RF, out_RD;             // MLP: before GELU, after it, output
-    LinearPass qkv_pass, proj_pass, in_pass, out_pass;         // what adapters keep, with the outputs
+    LinearPass qkv_pass, proj_pass, in_pass, out_pass;         // kept by adapters, along with the outputs
   };
   struct Saved {
     StreamSaved img, txt;
@@ -32,11 +32,11 @@ class DoubleBlock : public torch::nn::Module {
   };
   // saved may be null (inference).
   Streams forward(const BlockContext& context, const Streams& x, Saved* saved, Keep keep);
-  // Adds the gradients of what is trained, writes this block's part of dmodulation, returns the gradient of x. dout is
-  // overwritten. Afterwards saved holds whatever was computed again; the caller drops it.
+  // Adds the gradients of trained parameters, writes this block's part of dmodulation, returns the gradient of x. dout
+  // is overwritten. Afterwards saved also holds the recomputed tensors; the caller drops it.
   Streams backward(const BlockContext& context, Saved& saved, Streams dout);
 
-  // Parameters in the block's own unit, with names below the block; the modulations are the modulation unit's.
+  // Parameters in the block's own unit, named relative to the block; the modulations belong to the modulation unit.
   std::vector<std::pair<std::string, torch::Tensor>> unit_parameters() const;
 
   std::shared_ptr<Modulation> img_mod, txt_mod;
@@ -49,7 +49,7 @@ class DoubleBlock : public torch::nn::Module {
   };
   Stream make_stream(const std::string& name, const FluxConfig& config, int64_t modulation_begin, int tp_size);
 
-  // Fill what is undefined in saved from what is defined.
+  // Recompute the undefined tensors of saved from the defined ones.
   void compute_attention(const BlockContext& context, Saved& saved);
   void norm_and_qkv(const BlockContext& context, const Stream& stream, StreamSaved& saved);
   void compute_mlp(const BlockContext& context, const Stream& stream, StreamSaved& saved, const Attention& attention,

@@ -1,7 +1,7 @@
-// The parts FLUX's blocks are made of. Modules hold parameters only; the blocks schedule the arithmetic.
+// The components of FLUX's blocks. Modules hold only parameters; the blocks schedule the arithmetic.
 //
-// One legend of shape letters for all files of this folder (kernels/ and nn/ have their own: there D may be a head's
-// size):
+// One legend of shape letters for all files of this folder (kernels/ and nn/ have their own: D may be a head's size
+// there):
 //   B samples, T text tokens, I image tokens, L tokens: T + I, text first, or those of one stream; R = B * L rows
 //   D hidden_size, H heads of this rank, K head_dim, P = K / 2 rope pairs
 //   W = H * K channels of this rank's heads, E = 3 W (q of all heads, then k, then v), F channels of this rank's MLP
@@ -47,7 +47,7 @@ struct Mlp : torch::nn::Module {
   std::shared_ptr<Linear> in, out;
 };
 
-// Its weights lie in the unit that holds all blocks' modulations, so that one GEMM serves them all.
+// Its weights belong to the unit of all blocks' modulations, so that one GEMM computes them all.
 struct Modulation : torch::nn::Module {
   Modulation(int64_t hidden_size, int64_t num_outputs);
   std::shared_ptr<Linear> lin;
@@ -67,11 +67,11 @@ struct MlpEmbedder : torch::nn::Module {
   std::shared_ptr<Linear> in_layer, out_layer;
 };
 
-// What every block of one step shares.
+// Shared by all blocks of one step.
 struct BlockContext {
   int64_t num_heads = 0;  // H
   int64_t head_dim = 0;   // K
-  Group* tp = nullptr;    // the ranks that share each block's heads and MLP; null: this rank has them all
+  Group* tp = nullptr;    // the ranks that share each block's heads and MLP; null: this rank has all of them
   double qk_norm_eps = 0;
   int64_t num_text_tokens = 0;   // T
   RopeTable rope;                // over the T + I tokens
@@ -80,14 +80,14 @@ struct BlockContext {
   torch::Tensor dangle_BLP;      // gradient of the rope angles, added to when defined (fp32)
 };
 
-// The three columns [B, D] of modulation_BM that one sub-layer uses, as views; or of dmodulation_BM.
+// The three columns [B, D] of modulation_BM (or dmodulation_BM) that one sub-layer uses, as views.
 struct ModulationViews {
   torch::Tensor shift_BD, scale_BD, gate_BD;
 };
 ModulationViews modulation_views(const torch::Tensor& modulation_BM, int64_t begin, int64_t hidden_size);
 
-// Adds the gradient of the rope angles that rotated queries and keys and their gradients imply: for a pair rotated by
-// an angle, the derivative is the pair turned by a right angle.
+// Adds the gradient of the rope angles, computed from the rotated queries and keys and their gradients: the derivative
+// of a rotated pair by its angle is the pair turned by a right angle.
 void add_angle_gradient(const torch::Tensor& dangle_BLP, const torch::Tensor& rotated_BHLK,
                         const torch::Tensor& drotated_BHLK);
 

@@ -1,10 +1,10 @@
 // The FLUX.1 transformer for one device.
 //
-// The backward pass is written out: blocks keep, or compute again, exactly what activation_checkpoint.mode says, add
-// weight gradients straight into the flat gradient buffer, and reuse their memory. No autograd graph is built.
+// The backward pass is written by hand: blocks keep or recompute exactly what activation_checkpoint.mode says, add
+// weight gradients directly to the flat gradient buffer, and reuse their memory. No autograd graph is built.
 //
-// A model made without training is frozen: its backward pass computes gradients of inputs, and of adapters that layers
-// hold (nn/linear_adapter.h), and neither products nor memory for its own weights' gradients.
+// A model constructed without training is frozen: its backward pass computes gradients of inputs and of the layers'
+// adapters (nn/linear_adapter.h), and spends neither time nor memory on gradients of its own weights.
 //
 // Letters: layers.h.
 #pragma once
@@ -47,20 +47,20 @@ class Flux : public FlatModel {
   Flux(const FluxConfig& config, const FlatParametersOptions& options);
 
   const FluxConfig& config() const { return config_; }
-  // For the gradients of the weights; a model made for training has them already.
+  // Allocates the gradients of the weights; a model made for training already has them.
   void allocate_gradients() { flat_->allocate_gradients(); }
 
-  // Weights as the reference initialises them (Xavier-uniform projections over the whole fused matrix, N(0, 0.02)
-  // embedders, zero modulations and output), from Philox keyed by the tensor's name. On the same seed every device and
-  // world size starts alike.
+  // Initialises the weights like the reference (Xavier-uniform projections over the whole fused matrix, N(0, 0.02)
+  // embedders, zero modulations and output), from Philox keyed by the tensor's name. The same seed gives the same
+  // weights on every device and for every number of ranks.
   void initialize(uint64_t seed);
 
-  // Everything the backward pass needs of one forward pass.
+  // Everything the backward pass needs from one forward pass.
   struct Saved;
 
-  // The velocity [B, I, C], in the compute dtype. With saved, keeps what backward needs, as `keep` says.
+  // The velocity [B, I, C], in the compute dtype. With saved, keeps the tensors for backward, according to `keep`.
   torch::Tensor forward(const FluxInputs& inputs, Saved* saved = nullptr, Keep keep = Keep::kOutputs);
-  // Adds to the gradients of what is trained. Uses saved up. input_gradients, when given, are filled.
+  // Adds to the gradients of trained parameters. Consumes saved. Fills input_gradients, if given.
   void backward(Saved& saved, const torch::Tensor& doutput_BIC, FluxInputGradients* input_gradients = nullptr);
 
  private:
@@ -73,8 +73,8 @@ class Flux : public FlatModel {
   struct FinalLayer;
   std::shared_ptr<FinalLayer> final_layer_;
 
-  // The modulations of consecutive blocks as one product: a unit of their weights, then of their biases. On one rank
-  // there is one such unit; in sharded models none is larger than a block, as it is gathered whole.
+  // The modulations of consecutive blocks as one product: a unit of their weights, then of their biases. One rank has
+  // one such unit; in sharded models none is larger than a block, since units are gathered whole.
   struct ModulationUnit {
     size_t unit = 0;    // in flat_
     int64_t begin = 0;  // its first column of modulation_BM
@@ -87,9 +87,9 @@ class Flux : public FlatModel {
   void add_modulation_units(std::vector<UnitSpec>& specs, int64_t max_size);
   torch::Tensor embed_vector(const FluxInputs& inputs, Saved& saved, bool keep);
   torch::Tensor modulate(const torch::Tensor& activated_vec_BD, bool keep);
-  // From dmodulation_BM to the gradients of the modulations' weights and, if wanted, to that of vec_BD.
+  // From dmodulation_BM to the gradients of the modulations' weights and, if wanted, of vec_BD.
   torch::Tensor backward_modulation(const Saved& saved, bool wants_dvec);
-  // Something in the unit of embedders is trained: the backward pass has to reach it.
+  // Part of the embedders' unit is trained, so that the backward pass has to reach it.
   bool embedders_train() const;
   void backward_embedders(const Saved& saved, const DoubleBlock::Streams& dstreams, const torch::Tensor& dvec_BD,
                           FluxInputGradients* input_gradients);

@@ -1,7 +1,7 @@
-// Which weights of FLUX tensor parallelism cuts, and how: as data.
+// How tensor parallelism splits the weights of FLUX, as data.
 //
-// After Megatron-LM (Shoeybi et al., arXiv 1909.08053): what makes heads and MLP channels is cut by rows, what joins
-// them by columns, so that a rank computes whole heads and one sum over the ranks ends each branch.
+// After Megatron-LM (Shoeybi et al., arXiv 1909.08053): weights that produce heads and MLP channels are split by rows,
+// weights that consume them by columns, so that a rank computes whole heads and each branch ends in one sum over ranks.
 #pragma once
 
 #include <string>
@@ -14,7 +14,7 @@ namespace millrace::flux {
 // Throws ConfigError unless tp_size divides the heads and the MLP.
 void check_tensor_parallel(const FluxConfig& config, int tp_size);
 
-// How a parameter is cut; whole for those that every rank holds.
+// How a parameter is split; whole for those that every rank holds.
 TensorSplit tensor_split(const FluxConfig& config, const std::string& name);
 
 }  // namespace millrace::flux

@@ -1,4 +1,4 @@
-// FLUX's single block: attention and MLP side by side on the joined sequence, with one GEMM in and one out. Letters:
+// FLUX's single block: attention and MLP in parallel on the joined sequence, with one GEMM in and one out. Letters:
 // layers.h.
 #pragma once
 
@@ -13,7 +13,7 @@ class SingleBlock : public torch::nn::Module {
   // and the MLP.
   SingleBlock(const FluxConfig& config, int64_t modulation_begin, int tp_size);
 
-  // In the order in which they are computed, as far as they are kept.
+  // In the order of computation; tensors that are not kept are undefined.
   struct Saved {
     torch::Tensor x_BLD;                        // the block's input
     torch::Tensor mean_BL, rstd_BL, normed_RD;  // norm
@@ -22,12 +22,12 @@ class SingleBlock : public torch::nn::Module {
     Attention attention;
     torch::Tensor joined_RJ;                // attention's output [R, W], then gelu of the MLP's columns [R, F]
     torch::Tensor out_RD;                   // linear2's output without bias
-    LinearPass linear1_pass, linear2_pass;  // what adapters keep, with the outputs
+    LinearPass linear1_pass, linear2_pass;  // kept by adapters, along with the outputs
   };
 
   // saved may be null (inference).
   torch::Tensor forward(const BlockContext& context, const torch::Tensor& x_BLD, Saved* saved, Keep keep);
-  // As DoubleBlock::backward.
+  // Like DoubleBlock::backward.
   torch::Tensor backward(const BlockContext& context, Saved& saved, torch::Tensor dout_BLD);
 
   std::vector<std::pair<std::string, torch::Tensor>> unit_parameters() const;
@@ -35,7 +35,7 @@ class SingleBlock : public torch::nn::Module {
   std::shared_ptr<Modulation> modulation;
 
  private:
-  // Fills what is undefined in saved from what is defined.
+  // Recomputes the undefined tensors of saved from the defined ones.
   void compute(const BlockContext& context, Saved& saved);
 
   int64_t modulation_begin_, attention_size_, mlp_hidden_size_;  // the latter two: W and F

@@ -1,4 +1,4 @@
-// FLUX tensor names: ours are Black Forest's; diffusers and torchtitan by rule.
+// Names of FLUX's tensors: ours are Black Forest Labs'; diffusers' and torchtitan's follow by rule.
 #pragma once
 
 #include "models/flux/config.h"
@@ -6,7 +6,7 @@
 
 namespace millrace::flux {
 
-// Which naming a file uses, from its tensor names; throws ModelError naming a few tensors when none fits.
+// The naming that a file's tensor names follow; throws ModelError naming a few tensors when none matches.
 Naming detect_naming(const ShapeMap& shapes, const std::string& place);
 
 WeightRules weight_rules(const FluxConfig& config, Naming naming);

@@ -32,8 +32,8 @@ void check(const T5Config& config, const std::string& place);
 T5Config config_from_json(const nlohmann::json& json, const std::string& place);
 nlohmann::ordered_json to_hugging_face_json(const T5Config& config);  // as a T5EncoderModel's
 
-// From the tensors of a file; throws ModelError where they are not a T5's. A gated file is taken for v1.1, another for
-// v1.0, and the relative distance for the published 128.
+// From the tensors of a file; throws ModelError if they are not a T5's. A gated file is taken to be v1.1, any other
+// v1.0, and the maximum distance to be the published 128.
 T5Config config_from_shapes(const ShapeMap& theirs, const std::string& place);
 
 }  // namespace millrace::t5

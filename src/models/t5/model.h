@@ -30,7 +30,7 @@ struct T5PositionBias : torch::nn::Module {
 
 struct T5Attention : torch::nn::Module {
   T5Attention(const T5Config& config, bool with_position_bias);
-  // residual_BLD plus the attention's result, as the feed-forward layer adds its own.
+  // Returns residual_BLD plus the attention's result; the feed-forward layer likewise adds its own.
   torch::Tensor forward(const torch::Tensor& x_BLD, const torch::Tensor& bias_1HLL,
                         const torch::Tensor& residual_BLD) const;
   std::shared_ptr<T5PositionBias> position_bias;  // in the first block only
@@ -65,8 +65,8 @@ struct T5Block : torch::nn::Module {
 
 class T5Encoder : public FlatModel {
  public:
-  // Sharded over placement.mesh, a rank holds its part of the embedding and of every block; all ranks of the shard axis
-  // must then call forward() equally often, each with a batch of its own.
+  // If sharded over placement.mesh, a rank holds its part of the embedding and of every block; all ranks of the shard
+  // axis must then call forward() equally often, each with its own batch.
   T5Encoder(const T5Config& config, const FlatParametersOptions& placement);
   T5Encoder(const T5Config& config, const torch::TensorOptions& options) : T5Encoder(config, on_one_device(options)) {}
 
@@ -82,8 +82,8 @@ class T5Encoder : public FlatModel {
   std::shared_ptr<PlainRmsNorm> final_layer_norm_;
 };
 
-// The bucket of every pair of positions, int64 [L, L], [query, key]: half the buckets for keys after the query; of each
-// half the first half for exact distances, the rest in logarithmic steps up to max_distance.
+// The bucket of every pair of positions, int64 [L, L], [query, key]: half the buckets are for keys after the query; in
+// each half, the first half is for exact distances, the rest for logarithmic steps up to max_distance.
 torch::Tensor relative_position_buckets(int64_t length, int64_t num_buckets, int64_t max_distance,
                                         const torch::Device& device);
 

@@ -1,4 +1,4 @@
-// What T5's tensors are called. Ours are Hugging Face's names.
+// Names of T5's tensors. Ours are Hugging Face's names.
 #pragma once
 
 #include <string>
@@ -8,7 +8,7 @@
 
 namespace millrace::t5 {
 
-// "shared.weight", or its alias "encoder.embed_tokens.weight" in a file that has only that one.
+// "shared.weight", or its alias "encoder.embed_tokens.weight" in a file that has only the alias.
 std::string embedding_name_in(const ShapeMap& theirs);
 
 // theirs: the tensors of a file to be read; empty when writing.

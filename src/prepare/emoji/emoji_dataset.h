@@ -13,10 +13,10 @@ struct EmojiDatasetOptions {
   std::filesystem::path output;
   std::filesystem::path font = "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf";
   std::filesystem::path annotations = "/usr/share/unicode/cldr/common/annotations/en.xml";
-  std::filesystem::path only;  // a list of emoji; empty: all, the well-known first
+  std::filesystem::path only;  // a list of emoji; empty: all, well-known ones first
   std::string filter;          // comma-separated words; empty: no filter
   int size = 32;               // pixels a side
-  int64_t count = 0;           // the first so many; 0: all
+  int64_t count = 0;           // only the first ones, this many; 0: all
   int64_t samples_per_shard = 500;
   std::array<uint8_t, 3> background = {255, 255, 255};
 };

@@ -18,7 +18,7 @@ class EmojiFont {
   explicit EmojiFont(const std::filesystem::path& path);
   ~EmojiFont();
 
-  // Every code point the font maps to a glyph, rising.
+  // Every code point the font maps to a glyph, ascending.
   std::vector<char32_t> code_points() const;
   // The picture over an opaque background, at the font's size. nullopt: no colour picture for this code point.
   std::optional<Image> draw(char32_t code_point, std::array<uint8_t, 3> background) const;

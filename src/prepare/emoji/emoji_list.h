@@ -1,4 +1,4 @@
-// Which emoji to take, and what to call them.
+// The emoji to use, and their captions.
 #pragma once
 
 #include <map>
@@ -21,10 +21,10 @@ extern const char* const kWellKnownEmoji;
 std::vector<EmojiEntry> parse_emoji_list(std::string_view text, const std::map<char32_t, std::string>& names,
                                          const std::string& place);
 
-// All of names, the well-known ones first, then by code point. Skin tones and hair, which are parts, are left out.
+// All of names, the well-known ones first, then by code point. Skin tones and hair, which are components, are left out.
 std::vector<EmojiEntry> all_emoji(const std::map<char32_t, std::string>& names);
 
-// Those with one of the comma-separated words in their caption (whole words, any case).
+// The emoji with one of the comma-separated words in their caption (whole words, any case).
 std::vector<EmojiEntry> filter_emoji(const std::vector<EmojiEntry>& entries, std::string_view words);
 
 }  // namespace millrace

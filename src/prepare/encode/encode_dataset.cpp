@@ -221,7 +221,7 @@ class DatasetEncoding {
     for (size_t round = 0; round < left.size(); round += static_cast<size_t>(world_.size())) {
       const size_t own = round + static_cast<size_t>(world_.rank());
       if (own >= left.size()) {
-        for (int64_t call = 0; call < calls; ++call) keep_company(networks_);
+        for (int64_t call = 0; call < calls; ++call) join_collectives(networks_);
         continue;
       }
       const int64_t unit = left[own];

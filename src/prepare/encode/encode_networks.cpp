@@ -68,7 +68,7 @@ Encodings encode_samples(EncodeNetworks& networks, const std::vector<std::string
   return encodings;
 }
 
-void keep_company(EncodeNetworks& networks) {
+void join_collectives(EncodeNetworks& networks) {
   networks.encoders.tokens->encode({""});
   networks.encoders.pooled->encode({""});
 }

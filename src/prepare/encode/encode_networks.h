@@ -1,4 +1,4 @@
-// The frozen networks that samples are encoded with, and what comes out of them.
+// The frozen networks that encode samples, and their outputs.
 #pragma once
 
 #include <cstdint>
@@ -23,21 +23,21 @@ struct EncodeNetworks {
   CaptionEncoders encoders;
 };
 
-// Throws ConfigError for an encoder that is not named, ModelError for one that is not what model.* takes.
+// Throws ConfigError for an encoder that is not configured, ModelError for one that does not fit model.*.
 void load_autoencoder(EncodeNetworks& networks, const FluxRunConfig& config);
 void load_caption_encoders(EncodeNetworks& networks, const FluxRunConfig& config, Mesh* mesh);
 
-// Of one sample, once the autoencoder is there.
+// The shapes for one sample; known once the autoencoder is loaded.
 EncodingShapes encoding_shapes(const EncodeNetworks& networks, const FluxRunConfig& config);
 
 // Encodings of samples, bfloat16 on the CPU.
 struct Encodings {
   torch::Tensor t5_BTX, clip_BV, mean_BZhw, logvar_BZhw;
 };
-// image_BCHW in -1..1; there are as many captions. Throws ModelError where a number is not finite.
+// image_BCHW in -1..1, with one caption each. Throws ModelError if a result is not finite.
 Encodings encode_samples(EncodeNetworks& networks, const std::vector<std::string>& captions,
                          const torch::Tensor& image_BCHW);
-// Where weights are sharded and this rank has no samples left: takes part in the others' call of encode_samples().
-void keep_company(EncodeNetworks& networks);
+// For sharded weights, when this rank has no samples left: takes part in the other ranks' encode_samples().
+void join_collectives(EncodeNetworks& networks);
 
 }  // namespace millrace

@@ -1,4 +1,4 @@
-// The folder that encodings are written to: what it was made from, which of its files are finished, and its end.
+// The folder that encodings are written to: its manifest, its finished files, and its completion.
 #pragma once
 
 #include <filesystem>
@@ -16,20 +16,19 @@ class EncodingsFolder {
   EncodingsFolder(std::filesystem::path folder, int64_t num_units)
       : folder_(std::move(folder)), num_units_(num_units) {}
 
-  // One process calls this before the work: makes the folder and its manifest, or finds them again. Removes what a
-  // killed run left under temporary names. Throws ConfigError where the manifest differs, or the folder holds other
+  // One process calls this before the work: creates the folder and its manifest, or reopens them. Removes temporary
+  // files of a killed run. Throws ConfigError if the manifest differs or the folder holds other
   // files.
   void claim(const nlohmann::ordered_json& manifest) const;
   std::filesystem::path file_of(int64_t unit) const;
   bool is_finished(int64_t unit) const;
-  // Notes what became of a unit, just before its file gets its name.
+  // Records a unit's result, just before its file gets its name.
   void note(int64_t unit, const UnitReport& report) const;
   UnitReport report_of(int64_t unit) const;
 
-  // All units are finished: writes the totals into the manifest, then dataset_info.json and state.json. Doing it again
-  // changes nothing.
+  // All units are finished: writes the totals into the manifest, then dataset_info.json and state.json. Idempotent.
   UnitReport finish(const nlohmann::ordered_json& manifest) const;
-  // As its last file says. Throws StorageError where another file has gone since.
+  // Whether its last file exists. Throws StorageError if another file is missing.
   bool is_complete() const;
 
  private:

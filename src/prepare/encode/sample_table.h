@@ -1,4 +1,4 @@
-// Which file holds the i-th sample of a data set, and the units of work that the whole is cut into.
+// Maps the i-th sample of a data set to its file, and divides the data set into units of work.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +9,7 @@ namespace millrace {
 
 class SampleTable {
  public:
-  // counts: samples of each file, in the data set's order. limit: only so many samples; 0: all.
+  // counts: samples of each file, in the data set's order. limit: use only this many samples; 0: all.
   explicit SampleTable(const std::vector<int64_t>& counts, int64_t limit = 0);
 
   int64_t size() const { return size_; }

@@ -240,7 +240,7 @@ void UnitEncoder::encode(const SampleRange& unit, const std::filesystem::path& f
     done(static_cast<int64_t>(batch.rows.size()));
     batch = std::move(following);
   }
-  for (; calls_made < calls; ++calls_made) keep_company(networks_);
+  for (; calls_made < calls; ++calls_made) join_collectives(networks_);
   write_later([writer, committing, report] {
     committing(report);
     writer->close();

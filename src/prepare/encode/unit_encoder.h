@@ -28,16 +28,16 @@ struct UnitEncoderOptions {
   int64_t batch_size = 8;
   int64_t img_size = 256;
   int num_workers = 1;  // threads that read and decode pictures
-  uint64_t seed = 0;    // of the place of a random crop, where a picture is not square
+  uint64_t seed = 0;    // for the position of the random crop of pictures that are not square
   BadSampleLimit bad_samples;
 };
 
-// What became of a unit's samples.
+// The results for a unit's samples.
 struct UnitReport {
   int64_t rows = 0;
   int64_t bad = 0;
-  int64_t small = 0;                  // pictures below img_size, which are left out of sets that are to be trained on
-  std::vector<std::string> problems;  // of the first bad ones
+  int64_t small = 0;                  // pictures below img_size, which are left out of training sets
+  std::vector<std::string> problems;  // of the first few bad samples
 };
 
 class UnitEncoder {
@@ -46,12 +46,12 @@ class UnitEncoder {
               EncodeNetworks& networks);
   ~UnitEncoder();
 
-  // Encodes the samples into file, which has that name once it is whole; committing(report) is called before it gets
-  // it. calls: how often encode_samples() or keep_company() is called, at least; done(n): n more samples are finished.
+  // Encodes the samples into file, which gets that name once it is complete, after committing(report). calls: the
+  // minimum number of calls of encode_samples() or join_collectives(); done(n): n more samples are finished.
   // The file is completed in the background: wait_for_files(). Throws DataError when too many samples are bad.
   void encode(const SampleRange& unit, const std::filesystem::path& file, int64_t calls,
               const std::function<void(const UnitReport&)>& committing, const std::function<void(int64_t)>& done);
-  // Until all files have their names. Throws what went wrong.
+  // Waits until all files have their names. Throws the first error.
   void wait_for_files();
 
  private:

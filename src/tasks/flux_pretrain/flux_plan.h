@@ -1,4 +1,4 @@
-// What the planner must be told of pretraining FLUX.
+// FLUX pretraining as the planner sees it.
 #pragma once
 
 #include <memory>
@@ -8,7 +8,7 @@
 
 namespace millrace {
 
-// Throws ConfigError where the configuration does not fit together.
+// Throws ConfigError if the configuration is inconsistent.
 std::unique_ptr<PlannedTask> plan_flux_pretrain(const RunConfig& config, bool on_cpu);
 
 }  // namespace millrace

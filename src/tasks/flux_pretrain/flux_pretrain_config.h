@@ -1,4 +1,4 @@
-// The options of pretraining FLUX: those that all FLUX programs share, and those of the benchmark's log.
+// The options of FLUX pretraining: those shared by all FLUX programs, and those of the benchmark's log.
 #pragma once
 
 #include <memory>

@@ -13,18 +13,18 @@
 
 namespace millrace {
 
-// The options of the task at their defaults; of the type that the functions below expect.
+// The options of the task at their defaults, with the type that the functions below expect.
 std::unique_ptr<RunConfig> make_flux_pretrain_config();
 
-// mesh: must live as long as the task. device: of this rank.
+// mesh: must outlive the task. device: of this rank.
 std::unique_ptr<Task> make_flux_pretrain_task(const RunConfig& config, Mesh& mesh, torch::Device device,
                                               TaskPurpose purpose);
 
-// The records that the first rank keeps of a run, beside those of every task. config must live as long.
+// The listeners that the first rank adds for this task. config must outlive them.
 std::vector<std::unique_ptr<RunListener>> make_flux_pretrain_listeners(const RunConfig& config);
 
-// What a run with this configuration trained. shapes: of its checkpoint's tensors. Throws ModelError for another
-// model's.
+// The model that a run with this configuration trained. shapes: of its checkpoint's tensors. Throws ModelError if they
+// belong to another model.
 std::unique_ptr<ModelDescription> describe_flux_pretrain_model(const RunConfig& config, const TensorMap& shapes);
 
 }  // namespace millrace

@@ -15,13 +15,13 @@ struct FluxValidationOptions {
   uint64_t seed = 0;
   int64_t patch_size = 2;
   int64_t max_batches = -1;      // -1: the whole data set
-  bool all_timesteps = false;    // each sample at all of them, not at its own
-  bool needs_timesteps = false;  // the data must say each sample's; otherwise they go round in the order of the samples
+  bool all_timesteps = false;    // each sample at all timesteps instead of its own
+  bool needs_timesteps = false;  // every sample must have one; otherwise they cycle in sample order
   std::string data_name;         // for messages
 };
 
 // The loss is the mean over the timesteps of the mean over their samples. Throws DataError when there are no samples,
-// or when some carry a timestep and others do not; the same on all ranks.
+// or when only some samples have a timestep; the same on all ranks.
 ValidationResult validate_flux(flux::Flux& model, FluxBatches& batches, Mesh& mesh,
                                const FluxValidationOptions& options);
 

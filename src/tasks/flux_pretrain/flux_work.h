@@ -1,4 +1,4 @@
-// What FLUX's forward and backward passes compute, unit by unit: the arithmetic behind a planned step time.
+// The arithmetic of FLUX's forward and backward passes, unit by unit, for planned step times.
 #pragma once
 
 #include <cstdint>
