@@ -47,6 +47,19 @@ std::optional<uint64_t> byte_count(DType dtype, std::span<const int64_t> shape) 
   return empty ? 0 : static_cast<uint64_t>(product);
 }
 
+std::optional<uint64_t> stored_byte_count(const TensorView& tensor) {
+  const auto values = byte_count(tensor.dtype, tensor.shape);
+  if (!values || tensor.block_format == BlockFormat::kNone) return values;
+  const BlockFormatInfo& info = block_format_info(tensor.block_format);
+  MILLRACE_CHECK(!tensor.shape.empty() && tensor.shape.back() % info.elements == 0);
+  return *values / size_of(tensor.dtype) / static_cast<uint64_t>(info.elements) * static_cast<uint64_t>(info.bytes);
+}
+
+std::string_view stored_type_name(const TensorView& tensor) {
+  return tensor.block_format == BlockFormat::kNone ? dtype_name(tensor.dtype)
+                                                   : block_format_info(tensor.block_format).name;
+}
+
 int64_t element_count(std::span<const int64_t> shape) {
   int64_t count = 1;
   for (const int64_t size : shape) {

@@ -17,6 +17,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/block_format.h"
 #include "base/files.h"
 #include "formats/dtype.h"
 
@@ -28,7 +29,17 @@ struct TensorView {
   DType dtype = DType::kF32;
   std::vector<int64_t> shape;        // empty: a scalar
   std::span<const std::byte> bytes;  // may be unaligned
+  // Only in GGUF files: blocks that hold values of dtype, which is then fp32.
+  BlockFormat block_format = BlockFormat::kNone;
+  // Only in GGUF files: the rows of each of so many heads alternate between the head's first and second half; 0: rows
+  // are in order.
+  int64_t interleaved_heads = 0;
 };
+
+// Bytes of a tensor as stored, in blocks or not; nullopt when byte_count() gives nullopt. Blocks
+// divide the last dimension.
+std::optional<uint64_t> stored_byte_count(const TensorView& tensor);
+std::string_view stored_type_name(const TensorView& tensor);  // "F32", "Q4_1"
 
 // Bytes of a tensor; nullopt when a size is negative or the sizes (zero taken as one, so that no stride overflows
 // either) multiply to 2^63 bytes or more.

@@ -5,6 +5,7 @@
 #include <future>
 #include <vector>
 
+#include "formats/dequantise.h"
 #include "formats/element.h"
 
 namespace millrace {
@@ -55,12 +56,26 @@ TensorStats chunk_stats(DType dtype, const std::byte* bytes, size_t count) {
   return stats;
 }
 
-TensorStats task_stats(DType dtype, const std::byte* bytes, size_t count) {
+// chunk(begin, count): the statistics of elements that follow each other. Chunks begin at multiples of kChunkElements.
+template <typename Chunk>
+TensorStats stats_in_tasks(size_t count, ThreadPool* pool, Chunk chunk) {
+  std::vector<std::future<TensorStats>> tasks;
   TensorStats stats;
-  for (size_t begin = 0; begin < count; begin += kChunkElements) {
-    const size_t size = std::min(kChunkElements, count - begin);
-    stats = combine(stats, chunk_stats(dtype, bytes + begin * size_of(dtype), size));
+  for (size_t begin = 0; begin < count; begin += kTaskElements) {
+    const size_t end = std::min(count, begin + kTaskElements);
+    const auto task = [=] {
+      TensorStats part;
+      for (size_t i = begin; i < end; i += kChunkElements)
+        part = combine(part, chunk(i, std::min(kChunkElements, end - i)));
+      return part;
+    };
+    if (pool) {
+      tasks.push_back(pool->submit(task));
+    } else {
+      stats = combine(stats, task());
+    }
   }
+  for (auto& task : tasks) stats = combine(stats, task.get());
   return stats;
 }
 
@@ -73,19 +88,21 @@ double TensorStats::std() const {
 TensorStats tensor_stats(DType dtype, std::span<const std::byte> bytes, ThreadPool* pool) {
   const size_t count = bytes.size() / size_of(dtype);
   MILLRACE_CHECK(count * size_of(dtype) == bytes.size());
-  std::vector<std::future<TensorStats>> tasks;
-  TensorStats stats;
-  for (size_t begin = 0; begin < count; begin += kTaskElements) {
-    const size_t size = std::min(kTaskElements, count - begin);
-    const auto task = [=] { return task_stats(dtype, bytes.data() + begin * size_of(dtype), size); };
-    if (pool) {
-      tasks.push_back(pool->submit(task));
-    } else {
-      stats = combine(stats, task());
-    }
-  }
-  for (auto& task : tasks) stats = combine(stats, task.get());
-  return stats;
+  return stats_in_tasks(count, pool, [=](size_t begin, size_t size) {
+    return chunk_stats(dtype, bytes.data() + begin * size_of(dtype), size);
+  });
+}
+
+TensorStats tensor_stats(BlockFormat format, std::span<const std::byte> bytes, ThreadPool* pool) {
+  const BlockFormatInfo& info = block_format_info(format);
+  const auto block_elements = static_cast<size_t>(info.elements), block_bytes = static_cast<size_t>(info.bytes);
+  const size_t count = bytes.size() / block_bytes * block_elements;
+  return stats_in_tasks(count, pool, [=](size_t begin, size_t size) {
+    float values[kChunkElements];
+    dequantise_blocks(format, bytes.subspan(begin / block_elements * block_bytes, size / block_elements * block_bytes),
+                      std::span(values, size));
+    return chunk_stats(DType::kF32, reinterpret_cast<const std::byte*>(values), size);
+  });
 }
 
 }  // namespace millrace

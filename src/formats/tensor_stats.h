@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 
+#include "base/block_format.h"
 #include "base/thread_pool.h"
 #include "formats/dtype.h"
 
@@ -25,5 +26,7 @@ struct TensorStats {
 
 // bytes: a whole number of elements, possibly unaligned. pool: nullptr: use the calling thread; the result is the same.
 TensorStats tensor_stats(DType dtype, std::span<const std::byte> bytes, ThreadPool* pool);
+// The same of the values in whole blocks.
+TensorStats tensor_stats(BlockFormat format, std::span<const std::byte> bytes, ThreadPool* pool);
 
 }  // namespace millrace

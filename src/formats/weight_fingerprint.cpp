@@ -23,6 +23,7 @@ uint64_t weight_fingerprint(const WeightStore& store) {
   std::vector<uint64_t> sums;
   for (const TensorView& tensor : store.tensors()) {
     std::string description = str(tensor.name, "\n", static_cast<int>(tensor.dtype));
+    if (tensor.block_format != BlockFormat::kNone) description += stored_type_name(tensor);
     for (const int64_t size : tensor.shape) description += str("\n", size);
     sums.push_back(checksum64(description.data(), description.size()));
     if (tensor.bytes.size() <= kWhole) {

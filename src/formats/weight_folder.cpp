@@ -22,6 +22,7 @@ constexpr uint64_t kMaxIndexBytes = 100'000'000;
 struct Listing {
   std::vector<fs::path> indices;  // *.safetensors.index.json
   std::vector<fs::path> files;    // *.safetensors
+  std::vector<fs::path> gguf;
   std::vector<fs::path> pickles;
 };
 
@@ -33,11 +34,13 @@ Listing list(const fs::path& folder) {
     if (starts_with(name, ".")) continue;
     if (ends_with(name, ".safetensors.index.json")) listing.indices.push_back(entry->path());
     if (ends_with(name, ".safetensors")) listing.files.push_back(entry->path());
+    if (ends_with(name, ".gguf")) listing.gguf.push_back(entry->path());
     if (has_pickle_extension(entry->path())) listing.pickles.push_back(entry->path());
   }
   if (error)
     throw ModelError(str("[", folder.string(), "] expected a folder that can be read, got: ", error.message()));
-  for (auto* paths : {&listing.indices, &listing.files, &listing.pickles}) std::sort(paths->begin(), paths->end());
+  for (auto* paths : {&listing.indices, &listing.files, &listing.gguf, &listing.pickles})
+    std::sort(paths->begin(), paths->end());
   return listing;
 }
 
@@ -108,6 +111,11 @@ WeightFolder search_weight_folder(const fs::path& folder) {
   if (!listing.files.empty()) {
     check_shards_are_complete(folder, listing.files);
     return {{}, listing.files};
+  }
+  if (listing.gguf.size() == 1) return {{}, listing.gguf};
+  if (listing.gguf.size() > 1) {
+    throw ModelError(str("[", folder.string(), "] expected one GGUF file, got ", names_of(listing.gguf),
+                         " (try naming the one you mean)"));
   }
   if (!listing.pickles.empty()) refuse_pickle(listing.pickles[0]);
   if (fs::exists(folder / "index.json")) {

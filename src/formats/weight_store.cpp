@@ -1,11 +1,13 @@
 #include "formats/weight_store.h"
 
 #include <algorithm>
+#include <fstream>
 #include <set>
 
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "formats/gguf_names.h"
 #include "formats/pickle.h"
 #include "formats/quote.h"
 #include "formats/weight_folder.h"
@@ -15,6 +17,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
+bool has_gguf_content(const fs::path& path) {
+  char head[4] = {};
+  std::ifstream(path, std::ios::binary).read(head, sizeof head);
+  return std::string_view(head, sizeof head) == kGgufMagic;
+}
+
 }  // namespace
 
 WeightStore::WeightStore(const fs::path& path) : path_(path) {
@@ -22,8 +30,8 @@ WeightStore::WeightStore(const fs::path& path) : path_(path) {
   const fs::file_status status = fs::status(path, error);
   if (!fs::exists(status)) {
     throw ModelError(str("[", path.string(),
-                         "] expected a safetensors file, an index json or a folder of them, got nothing ",
-                         "of that name", error ? " (" + error.message() + ")" : ""));
+                         "] expected a safetensors or GGUF file, an index json or a folder of them, got ",
+                         "nothing of that name", error ? " (" + error.message() + ")" : ""));
   }
   if (fs::is_directory(status)) {
     folder_ = path;
@@ -69,25 +77,39 @@ void WeightStore::narrow_to(std::string_view prefix) {
 
 std::vector<fs::path> WeightStore::files() const {
   std::vector<fs::path> paths;
-  for (const SafetensorsFile& file : *files_) paths.push_back(file.path());
+  for (const SafetensorsFile& file : files_->safetensors) paths.push_back(file.path());
+  for (const GgufFile& file : files_->gguf) paths.push_back(file.path());
   return paths;
 }
 
 // wanted: which of the file's tensors to take; empty for all.
 void WeightStore::open_file(const fs::path& path, const std::function<bool(const std::string&)>& wanted) {
   refuse_pickle(path);
-  const SafetensorsFile& file = files_->emplace_back(path);
+  if (has_gguf_content(path)) return open_gguf(path);
+  const SafetensorsFile& file = files_->safetensors.emplace_back(path);
   for (const TensorView& tensor : file.tensors()) {
-    if (wanted && !wanted(tensor.name)) continue;
-    if (!index_by_name_.emplace(tensor.name, tensors_.size()).second) {
-      throw ModelError(str("[", path.string(), "] expected tensors that no other file has, got ",
-                           in_quotes(tensor.name), ", which is in ", file_by_name_.at(tensor.name).string(),
-                           " too (try naming one file or an index json)"));
-    }
-    file_by_name_.emplace(tensor.name, path);
-    tensors_.push_back(tensor);
+    if (!wanted || wanted(tensor.name)) add_tensor(tensor, path);
   }
   metadata_.insert(file.metadata().begin(), file.metadata().end());
+}
+
+void WeightStore::open_gguf(const fs::path& path) {
+  const GgufFile& file = files_->gguf.emplace_back(path);
+  GgufContent content{.tensors = file.tensors(), .metadata = file.metadata()};
+  config_json_ = gguf_config_json(content, path.string());
+  rename_gguf_tensors(content, path.string());
+  for (const TensorView& tensor : content.tensors) add_tensor(tensor, path);
+  metadata_.merge(file.metadata().as_text());
+}
+
+void WeightStore::add_tensor(const TensorView& tensor, const fs::path& path) {
+  if (!index_by_name_.emplace(tensor.name, tensors_.size()).second) {
+    throw ModelError(str("[", path.string(), "] expected tensors that no other file has, got ", in_quotes(tensor.name),
+                         ", which is in ", file_by_name_.at(tensor.name).string(),
+                         " too (try naming one file or an index json)"));
+  }
+  file_by_name_.emplace(tensor.name, path);
+  tensors_.push_back(tensor);
 }
 
 void WeightStore::open_index(const fs::path& path) {

@@ -1,18 +1,20 @@
-// Weights in one safetensors file, in several with an index, or in a folder.
+// Weights in one safetensors or GGUF file, in several safetensors files with an index, or in a folder.
 //
 // A folder is searched in Hugging Face's order: model.safetensors, model.safetensors.index.json,
 // diffusion_pytorch_model.safetensors, diffusion_pytorch_model.safetensors.index.json; then a single other
-// *.safetensors.index.json; then all *.safetensors files together.
+// *.safetensors.index.json; then all *.safetensors files together; then a single *.gguf file.
 #pragma once
 
 #include <filesystem>
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "formats/gguf.h"
 #include "formats/safetensors.h"
 
 namespace millrace {
@@ -33,6 +35,8 @@ class WeightStore {
 
   const std::vector<TensorView>& tensors() const { return tensors_; }  // file after file, each in file order
   const TensorView* find(std::string_view name) const;                 // nullptr when there is none
+  // The config.json that follows from a GGUF file's own keys; nothing where a file has none.
+  const std::optional<std::string>& config_json() const { return config_json_; }
   // Metadata of all files together; the first file wins.
   const SafetensorsMetadata& metadata() const { return metadata_; }
 
@@ -44,9 +48,14 @@ class WeightStore {
   std::shared_ptr<const void> keep_alive() const { return files_; }
 
  private:
-  using Files = std::vector<SafetensorsFile>;
+  struct Files {
+    std::vector<SafetensorsFile> safetensors;
+    std::vector<GgufFile> gguf;
+  };
   void open_index(const std::filesystem::path& path);
   void open_folder(const std::filesystem::path& path);
+  void open_gguf(const std::filesystem::path& path);
+  void add_tensor(const TensorView& tensor, const std::filesystem::path& path);
   void open_file(const std::filesystem::path& path, const std::function<bool(const std::string&)>& wanted);
 
   std::filesystem::path path_;
@@ -56,6 +65,7 @@ class WeightStore {
   std::map<std::string, size_t, std::less<>> index_by_name_;
   std::map<std::string, std::filesystem::path, std::less<>> file_by_name_;
   SafetensorsMetadata metadata_;
+  std::optional<std::string> config_json_;
 };
 
 }  // namespace millrace

@@ -11,6 +11,8 @@
 #include "base/text.h"
 #include "damaged_files.h"
 #include "formats/crc32c.h"
+#include "formats/gguf.h"
+#include "formats/gguf_test_support.h"
 #include "formats/inspect/inspect.h"
 #include "formats/inspect/trace_events.h"
 #include "formats/json_cast.h"
@@ -37,6 +39,24 @@ void read_safetensors(const std::string& text) {
     ASSERT_TRUE(is_valid_utf8(tensor.name));
     check_tensor(tensor.dtype, tensor.shape, tensor.bytes);
   }
+  check_report(inspect_weights, text);
+}
+
+void read_gguf(const std::string& text) {
+  const GgufContent content = parse_gguf(as_bytes(text), "fuzz");
+  for (const TensorView& tensor : content.tensors) {
+    ASSERT_TRUE(is_valid_utf8(tensor.name));
+    ASSERT_EQ(stored_byte_count(tensor), tensor.bytes.size());
+    touch(tensor.bytes);
+  }
+  for (const auto& [key, value] : content.metadata.values()) {
+    if (value.is_array && value.type == GgufType::kString) {
+      const auto strings = content.metadata.strings(key).value();
+      for (const std::string_view string : strings) touch(std::as_bytes(std::span(string)));
+    }
+    touch(value.bytes);
+  }
+  (void)content.metadata.as_text();
   check_report(inspect_weights, text);
 }
 
@@ -109,6 +129,26 @@ std::vector<std::string> safetensors_samples() {
           }),
           file_of([&](const fs::path& path) { write_safetensors(path, std::span(tensors).first(1)); }),
           file_of([&](const fs::path& path) { write_safetensors(path, {}); })};
+}
+
+std::vector<std::string> gguf_samples() {
+  GgufText blocks;
+  blocks.string("general.architecture", "test").strings("tokens", {"a", "bc", ""});
+  blocks.number("n", GgufType::kUint64, uint64_t{7}).number("x", GgufType::kFloat32, 0.5f);
+  blocks.number("general.alignment", GgufType::kUint32, 32u);
+  blocks.tensor("a", {32, 2}, 3, 0).tensor("b", {256}, 14, 64).tensor("c", {3}, 1, 288);
+  GgufText llama(2);
+  llama.string("general.architecture", "llama").number("llama.attention.head_count", GgufType::kUint32, 2u);
+  for (const char* key : {"embedding_length", "feed_forward_length", "block_count", "context_length"}) {
+    llama.number(std::string("llama.") + key, GgufType::kUint32, 8u);
+  }
+  llama.number("llama.attention.layer_norm_rms_epsilon", GgufType::kFloat32, 1e-5f);
+  llama.tensor("token_embd.weight", {8, 3}, 0, 0).tensor("blk.0.attn_q.weight", {8, 8}, 30, 96);
+  llama.tensor("rope_freqs.weight", {2}, 0, 224);
+  std::string text = llama.file(224);
+  const float ones[2] = {1, 1};
+  text.append(reinterpret_cast<const char*>(ones), sizeof ones);
+  return {blocks.file(320), text, GgufText().file(0)};
 }
 
 std::vector<std::string> npy_samples() {
@@ -199,6 +239,7 @@ TEST_P(Damaged, EveryTruncationIsReadOrRefused) {
 
 INSTANTIATE_TEST_SUITE_P(Formats, Damaged,
                          testing::Values(FuzzTarget{"safetensors", 20000, safetensors_samples, read_safetensors},
+                                         FuzzTarget{"gguf", 20000, gguf_samples, read_gguf},
                                          FuzzTarget{"npy", 20000, npy_samples, read_npy},
                                          FuzzTarget{"index", 20000, index_samples, read_index},
                                          FuzzTarget{"trace", 20000, trace_samples, read_trace},

@@ -9,6 +9,7 @@
 #include "base/folder_walk.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "formats/gguf.h"
 #include "formats/pickle.h"
 
 namespace millrace {
@@ -32,7 +33,8 @@ std::string first_bytes(const fs::path& path) {
 
 [[noreturn]] void fail(const fs::path& path, const std::string& got) {
   throw DataError(
-      str("[", path.string(), "] expected a safetensors file or index, a checkpoint, a tar shard or a folder of ",
+      str("[", path.string(),
+          "] expected a safetensors file or index, a GGUF file, a checkpoint, a tar shard or a folder of ",
           "shards, an Arrow file or a folder of `datasets`, a profiler trace, an .npy or an event file, got ", got));
 }
 
@@ -51,6 +53,7 @@ FileKind kind_of_json(const fs::path& path, const std::string& head) {
 
 FileKind kind_of_content(const fs::path& path, const std::string& head) {
   if (has_pickle_content(head)) refuse_pickle(path);
+  if (starts_with(head, kGgufMagic)) return FileKind::kWeights;
   if (starts_with(head, "\x93NUMPY")) return FileKind::kNpy;
   if (head.size() > 262 && head.compare(257, 5, "ustar") == 0) return FileKind::kTar;
   // Arrow's file format, or a stream's continuation mark.
@@ -70,7 +73,8 @@ FileKind kind_of_folder(const fs::path& path) {
     if (starts_with(name, ".")) continue;
     if (name == "index.json" || name == "checkpoint") return FileKind::kCheckpoint;
     has_steps = has_steps || starts_with(name, "step-");
-    has_weights = has_weights || ends_with(name, ".safetensors") || ends_with(name, ".safetensors.index.json");
+    has_weights = has_weights || ends_with(name, ".safetensors") || ends_with(name, ".safetensors.index.json") ||
+                  ends_with(name, ".gguf");
     has_events = has_events || has_events_name(name);
     has_arrow = has_arrow || ends_with(name, ".arrow") || name == "dataset_dict.json";
   }
@@ -105,7 +109,7 @@ FileKind detect_file_kind(const fs::path& path) {
     throw StorageError(str("[", path.string(), "] expected a file that can be read, got none"));
   const std::string name = path.filename().string();
   if (has_pickle_extension(path)) refuse_pickle(path);
-  if (ends_with(name, ".safetensors")) return FileKind::kWeights;
+  if (ends_with(name, ".safetensors") || ends_with(name, ".gguf")) return FileKind::kWeights;
   if (ends_with(name, ".npy")) return FileKind::kNpy;
   if (has_tar_name(name)) return FileKind::kTar;
   if (ends_with(name, ".arrow")) return FileKind::kArrow;

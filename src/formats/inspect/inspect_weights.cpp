@@ -9,14 +9,27 @@
 
 namespace millrace {
 
-Report stats_report(DType dtype, std::span<const std::byte> bytes, ThreadPool* pool) {
-  const TensorStats stats = tensor_stats(dtype, bytes, pool);
+namespace {
+
+Report stats_report(const TensorStats& stats) {
   // Sums of huge numbers may overflow; JSON has no infinity.
   const auto number = [&](double value) {
     return stats.finite_count > 0 && std::isfinite(value) ? Report(value) : Report(nullptr);
   };
   return {{"min", number(stats.min)},   {"max", number(stats.max)}, {"mean", number(stats.mean)},
           {"std", number(stats.std())}, {"nan", stats.nan_count},   {"infinite", stats.infinity_count}};
+}
+
+Report stats_report(const TensorView& tensor, ThreadPool* pool) {
+  return tensor.block_format == BlockFormat::kNone
+             ? stats_report(tensor.dtype, tensor.bytes, pool)
+             : stats_report(tensor_stats(tensor.block_format, tensor.bytes, pool));
+}
+
+}  // namespace
+
+Report stats_report(DType dtype, std::span<const std::byte> bytes, ThreadPool* pool) {
+  return stats_report(tensor_stats(dtype, bytes, pool));
 }
 
 std::unique_ptr<ThreadPool> stats_pool(const InspectOptions& options) {
@@ -37,15 +50,15 @@ Report inspect_weights(const std::filesystem::path& path, const InspectOptions& 
     const std::string bare =
         is_prefixed ? tensor.name.substr(std::string_view(kTransformerPrefix).size()) : tensor.name;
     if (!options.is_wanted(tensor.name) && !options.is_wanted(bare)) continue;
-    const uint64_t count = tensor.bytes.size() / size_of(tensor.dtype);
-    const std::string dtype(dtype_name(tensor.dtype));
+    const auto count = static_cast<uint64_t>(element_count(tensor.shape));
+    const std::string dtype(stored_type_name(tensor));
     ++listed;
     bytes += tensor.bytes.size();
     elements += count;
     dtypes[dtype] = dtypes.value(dtype, uint64_t{0}) + count;
     Report entry = {{"name", tensor.name}, {"dtype", dtype}, {"shape", tensor.shape}, {"bytes", tensor.bytes.size()}};
     if (options.stats) {
-      entry["stats"] = stats_report(tensor.dtype, tensor.bytes, pool.get());
+      entry["stats"] = stats_report(tensor, pool.get());
       nan_count += entry["stats"]["nan"].get<uint64_t>();
       infinity_count += entry["stats"]["infinite"].get<uint64_t>();
     }
