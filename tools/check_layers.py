@@ -25,7 +25,7 @@ LAYERS = [
     ["metrics", "data", "nn", "download"],
     ["parallel", "optim", "adapters"],
     ["models", "checkpoint"],
-    ["diffusion", "train"],
+    ["diffusion", "language", "train"],
     ["prepare", "plan"],
     ["tasks"],
 ]

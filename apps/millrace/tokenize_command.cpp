@@ -10,6 +10,8 @@
 #include "base/text.h"
 #include "command_line.h"
 #include "commands.h"
+#include "formats/json.h"
+#include "language/chat_encoder.h"
 #include "tokenizers/tokenizer.h"
 
 namespace millrace {
@@ -63,6 +65,58 @@ void print_ids(const std::vector<int32_t>& ids, std::string& out) {
   std::cout.write(out.data(), static_cast<std::streamsize>(out.size()));
 }
 
+struct ChatFlags {
+  std::string layout;  // "": lines are texts
+  bool train_on_input = false, no_end_tokens = false, truncate_left = false;
+  std::string torchtune = "main";
+};
+
+ChatEncoderOptions chat_options(const ChatFlags& flags, int64_t max_length) {
+  ChatEncoderOptions options;
+  options.layout = flags.layout == "torchtune"  ? ChatLayout::kTorchtune
+                   : flags.layout == "template" ? ChatLayout::kTemplate
+                                                : ChatLayout::kMeta;
+  options.train_on_input = flags.train_on_input;
+  options.version = flags.torchtune == "main" ? TorchtuneVersion::kMain : TorchtuneVersion::kRelease;
+  if (max_length > 0) options.torchtune.max_length = max_length;
+  options.torchtune.truncation = flags.truncate_left ? Truncation::kLeft : Truncation::kRight;
+  options.torchtune.add_end_tokens = !flags.no_end_tokens;
+  return options;
+}
+
+void print_chat(const ChatTokens& chat, std::string& out) {
+  out = "{\"ids\": [";
+  for (size_t i = 0; i < chat.ids.size(); ++i) {
+    if (i > 0) out += ", ";
+    out += std::to_string(chat.ids[i]);
+  }
+  out += "], \"trained\": [";
+  for (size_t i = 0; i < chat.masked.size(); ++i) {
+    if (i > 0) out += ", ";
+    out += chat.masked[i] ? '0' : '1';
+  }
+  out += "]}\n";
+  std::cout.write(out.data(), static_cast<std::streamsize>(out.size()));
+}
+
+void tokenize_chats(const Tokenizer& tokenizer, const std::string& path, const ChatEncoderOptions& options) {
+  const auto* byte_level = dynamic_cast<const ByteLevelTokenizer*>(&tokenizer);
+  if (byte_level == nullptr) {
+    throw ModelError(str("[", path, "] expected the tokenizer of a chat model, got one for ", tokenizer.name()));
+  }
+  const ChatEncoder encoder(*byte_level, path, options);
+  std::string line, out;
+  for (int64_t number = 1; read_line(std::cin, number, line); ++number) {
+    const std::string place = str("standard input:", number);
+    print_chat(encoder.encode(parse_ordered_json<DataError>(line, place), place), out);
+  }
+}
+
+void check_output() {
+  std::cout.flush();
+  if (!std::cout) throw StorageError("[standard output] expected to write all ids, got a closed or full output");
+}
+
 std::vector<int32_t> ids_of_json_line(const std::string& line, int64_t number) {
   try {
     const nlohmann::json json = nlohmann::json::parse(line);
@@ -82,13 +136,16 @@ int run_tokenize(const std::vector<std::string>& args) {
   TokenizerKind kind = TokenizerKind::kAuto;
   int64_t max_length = 0;
   bool pad = false, plain_text = false, decode = false;
-  const std::map<std::string, TokenizerKind> kinds{
-      {"auto", TokenizerKind::kAuto}, {"clip", TokenizerKind::kClip}, {"t5", TokenizerKind::kT5}};
+  const std::map<std::string, TokenizerKind> kinds{{"auto", TokenizerKind::kAuto},
+                                                   {"clip", TokenizerKind::kClip},
+                                                   {"t5", TokenizerKind::kT5},
+                                                   {"byte-level", TokenizerKind::kByteLevel}};
   app.add_option("--tokenizer", path,
-                 "Folder with tokenizer.json, vocab.json and merges.txt, or spiece.model; one of these files; or "
-                 "open_clip's bpe_simple_vocab_16e6.txt.gz")
+                 "Folder with tokenizer.json, vocab.json and merges.txt, spiece.model or Llama 3's tokenizer.model; "
+                 "one of these "
+                 "files; or open_clip's bpe_simple_vocab_16e6.txt.gz")
       ->required();
-  app.add_option("--kind", kind, "What the files must be: auto, clip or t5")
+  app.add_option("--kind", kind, "What the files must be: auto, clip, t5 or byte-level")
       ->transform(CLI::CheckedTransformer(kinds))
       ->default_str("auto");
   app.add_option("--max-length", max_length, "Cut to this many ids, special ids included; 0: do not cut")
@@ -96,12 +153,32 @@ int run_tokenize(const std::vector<std::string>& args) {
   app.add_flag("--pad", pad, "Fill up to --max-length with the pad id");
   app.add_flag("--text", plain_text, "Text lines are plain text, not JSON");
   app.add_flag("--decode", decode, "The way back: ids in, text without special tokens out");
+  ChatFlags chat;
+  app.add_option(
+         "--chat", chat.layout,
+         "Lines are conversations, {\"messages\": [{\"role\", \"content\"}, ...]}, laid out as torchtune does, by the "
+         "model's own template, or as Meta prompts: ids and which of them are trained")
+      ->check(CLI::IsMember({"torchtune", "template", "meta"}));
+  app.add_flag("--train-on-input", chat.train_on_input, "With --chat: train what the user says, too");
+  app.add_option("--torchtune", chat.torchtune,
+                 "With --chat torchtune: masks as in 0.6.1 or main, which differ for system messages")
+      ->check(CLI::IsMember({"0.6.1", "main"}))
+      ->capture_default_str();
+  app.add_flag("--truncate-left", chat.truncate_left, "With --chat: keep the end of what is too long, not the start");
+  app.add_flag("--no-end-tokens", chat.no_end_tokens, "With --chat torchtune: no <|end_of_text|>");
   if (!parse_command_line(app, args)) return static_cast<int>(ExitCode::kDone);
   if (pad && max_length == 0)
     throw ConfigError("[tokenize --pad] expected a length to fill up to (try --max-length 77)");
 
   const std::unique_ptr<Tokenizer> tokenizer = load_tokenizer(path, kind);
   std::ios::sync_with_stdio(false);
+  if (!chat.layout.empty()) {
+    if (pad || plain_text || decode)
+      throw ConfigError("[tokenize --chat] expected no --pad, --text or --decode with it");
+    tokenize_chats(*tokenizer, path, chat_options(chat, max_length));
+    check_output();
+    return static_cast<int>(ExitCode::kDone);
+  }
   std::string line, out;
   for (int64_t number = 1; read_line(std::cin, number, line); ++number) {
     if (decode) {
@@ -119,8 +196,7 @@ int run_tokenize(const std::vector<std::string>& args) {
       throw DataError(str("[standard input:", number, "] ", error.what()));
     }
   }
-  std::cout.flush();
-  if (!std::cout) throw StorageError("[standard output] expected to write all ids, got a closed or full output");
+  check_output();
   return static_cast<int>(ExitCode::kDone);
 }
 

@@ -31,7 +31,10 @@ void BytePairEncoding::rehash(size_t slots) {
 }
 
 void BytePairEncoding::add_merge(int32_t left, int32_t right, int32_t joined) {
-  const uint32_t rank = next_rank_++;
+  add_ranked_merge(left, right, joined, next_rank_++);
+}
+
+void BytePairEncoding::add_ranked_merge(int32_t left, int32_t right, int32_t joined, uint32_t rank) {
   if (const Merge* known = find(left, right)) {
     merges_[static_cast<size_t>(known - merges_.data())] = {left, right, rank, joined};
     return;

@@ -12,6 +12,8 @@ class BytePairEncoding {
   // Token ids left and right merge into `joined`; earlier merges have lower ranks and are done first. A pair added
   // twice keeps its later rank, as in Hugging Face's tokenizers.
   void add_merge(int32_t left, int32_t right, int32_t joined);
+  // The same with a rank of the caller's. Merges of one rank are done leftmost first.
+  void add_ranked_merge(int32_t left, int32_t right, int32_t joined, uint32_t rank);
   void reserve(size_t merges);
   size_t size() const { return merges_.size(); }
 

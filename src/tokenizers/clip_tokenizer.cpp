@@ -49,27 +49,6 @@ size_t contraction_length(std::string_view rest) {  // rest begins with '
   return 0;
 }
 
-// As Python's str.strip(), which also takes the separators U+001C to U+001F for white space.
-bool is_stripped(std::string_view text, size_t at) {
-  return character(text, at).category == Category::kSpace || (text[at] >= 0x1C && text[at] <= 0x1F);
-}
-
-std::string_view strip_white_space(std::string_view text) {
-  size_t begin = 0;
-  while (begin < text.size()) {
-    if (!is_stripped(text, begin)) break;
-    begin += character(text, begin).length;
-  }
-  size_t end = text.size();
-  while (end > begin) {
-    size_t last = end - 1;
-    while (last > begin && (static_cast<unsigned char>(text[last]) & 0xC0) == 0x80) --last;
-    if (!is_stripped(text, last)) break;
-    end = last;
-  }
-  return text.substr(begin, end - begin);
-}
-
 }  // namespace
 
 size_t clip_word_length(std::string_view text, size_t at, size_t* skip) {
@@ -208,7 +187,7 @@ std::string ClipTokenizer::decode(std::span<const int32_t> ids) const {
     if (end < text.size()) words.push_back(' ');
     at = end + kEndOfWord.size();
   }
-  return std::string(strip_white_space(words));
+  return std::string(unicode::python_strip(words));
 }
 
 }  // namespace millrace

@@ -12,18 +12,19 @@ namespace millrace {
 std::vector<int32_t> Tokenizer::encode(std::string_view text) const {
   if (!is_valid_utf8(text)) {
     throw DataError(str("[text, byte ", unicode::valid_utf8_prefix(text),
-                        "] expected UTF-8, got an ill-formed sequence (try iconv to convert the captions)"));
+                        "] expected UTF-8, got an ill-formed sequence (try iconv to convert the text)"));
   }
   std::vector<int32_t> ids;
   ids.reserve(text.size() / 3 + 2);
-  if (special_tokens_.bos >= 0) ids.push_back(special_tokens_.bos);
+  if (adds_bos_ && special_tokens_.bos >= 0) ids.push_back(special_tokens_.bos);
   append_ids(text, ids);
-  if (special_tokens_.eos >= 0) ids.push_back(special_tokens_.eos);
+  if (adds_eos_ && special_tokens_.eos >= 0) ids.push_back(special_tokens_.eos);
   return ids;
 }
 
 std::vector<int32_t> Tokenizer::encode_truncated(std::string_view text, int64_t max_length) const {
-  const int64_t around = (special_tokens_.bos >= 0 ? 1 : 0) + (special_tokens_.eos >= 0 ? 1 : 0);
+  const bool bos = adds_bos_ && special_tokens_.bos >= 0, eos = adds_eos_ && special_tokens_.eos >= 0;
+  const int64_t around = (bos ? 1 : 0) + (eos ? 1 : 0);
   if (max_length < around) {
     throw ConfigError(
         str("[max length] expected at least ", around, " for the special tokens of ", name(), ", got ", max_length));
@@ -31,12 +32,16 @@ std::vector<int32_t> Tokenizer::encode_truncated(std::string_view text, int64_t 
   std::vector<int32_t> ids = encode(text);
   if (static_cast<int64_t>(ids.size()) > max_length) {
     ids.resize(static_cast<size_t>(max_length));
-    if (special_tokens_.eos >= 0) ids.back() = special_tokens_.eos;
+    if (eos) ids.back() = special_tokens_.eos;
   }
   return ids;
 }
 
 std::vector<int32_t> Tokenizer::encode_padded(std::string_view text, int64_t length) const {
+  if (special_tokens_.pad < 0) {
+    throw ConfigError(
+        str("[padding] expected a tokenizer with a pad token, got ", name(), " without (try no padding)"));
+  }
   std::vector<int32_t> ids = encode_truncated(text, length);
   ids.resize(static_cast<size_t>(length), special_tokens_.pad);
   return ids;

@@ -24,8 +24,9 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  // All ids of text, framed by the special ids (CLIP: bos ... eos, T5: ... eos). Special tokens spelled out in the
-  // text ("<|endoftext|>", "</s>", "<extra_id_0>") become their ids, as in transformers.
+  // All ids of text, framed by the special ids (CLIP: bos ... eos, T5: ... eos, byte-level BPE: what its
+  // tokenizer.json says, none for Llama 3's tokenizer.model). Special tokens spelled out in the text ("<|endoftext|>",
+  // "</s>", "<extra_id_0>") become their ids, as in transformers; not so for tokenizer.model, as in tiktoken.
   // Throws DataError when text is not valid UTF-8.
   std::vector<int32_t> encode(std::string_view text) const;
   // At most max_length ids: text is truncated, the special ids are kept.
@@ -44,13 +45,16 @@ class Tokenizer {
   virtual void append_ids(std::string_view text, std::vector<int32_t>& ids) const = 0;
 
   SpecialTokens special_tokens_;
+  // Whether encode() puts them around the text.
+  bool adds_bos_ = true;
+  bool adds_eos_ = true;
 };
 
-enum class TokenizerKind { kAuto, kClip, kT5 };
+enum class TokenizerKind { kAuto, kClip, kT5, kByteLevel };
 
-// path: a Hugging Face folder (tokenizer.json, or vocab.json with merges.txt, or spiece.model), one of these files, or
-// open_clip's bpe_simple_vocab_16e6.txt.gz. Throws ModelError naming the file and, if applicable, the
-// line.
+// path: a Hugging Face folder (tokenizer.json, or vocab.json with merges.txt, or spiece.model, or Llama 3's
+// tokenizer.model, also below original/), one of these files, or open_clip's bpe_simple_vocab_16e6.txt.gz. Throws
+// ModelError naming the file and, if applicable, the line.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path, TokenizerKind kind = TokenizerKind::kAuto);
 
 }  // namespace millrace

@@ -188,4 +188,21 @@ size_t grapheme_length(std::string_view text, size_t at) {
   return end - at;
 }
 
+bool is_python_space(std::string_view text, size_t at) {
+  return category(decode(text, at).value) == Category::kSpace || (text[at] >= 0x1C && text[at] <= 0x1F);
+}
+
+std::string_view python_strip(std::string_view text) {
+  size_t begin = 0;
+  while (begin < text.size() && is_python_space(text, begin)) begin += decode(text, begin).length;
+  size_t end = text.size();
+  while (end > begin) {
+    size_t last = end - 1;
+    while (last > begin && (static_cast<unsigned char>(text[last]) & 0xC0) == 0x80) --last;
+    if (!is_python_space(text, last)) break;
+    end = last;
+  }
+  return text.substr(begin, end - begin);
+}
+
 }  // namespace millrace::unicode

@@ -35,6 +35,11 @@ std::string replace_invalid_utf8(std::string_view text);
 
 Category category(uint32_t code_point);
 
+// As Python's str.isspace(), which also takes the separators U+001C to U+001F for white space. Text must be valid.
+bool is_python_space(std::string_view text, size_t at);
+// As Python's str.strip().
+std::string_view python_strip(std::string_view text);
+
 // Canonical composition (Unicode normalization form C).
 std::string to_nfc(std::string_view text);
 // Character by character, without context: no final sigma.

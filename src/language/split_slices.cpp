@@ -1,0 +1,92 @@
+#include "language/split_slices.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <optional>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/text.h"
+
+namespace millrace {
+namespace {
+
+class SliceParser {
+ public:
+  SliceParser(std::string_view whole, int64_t num_rows) : whole_(whole), num_rows_(num_rows) {}
+
+  void add(std::string_view part, SplitSlice& slice) const {
+    part = trim(part);
+    const size_t bracket = part.find('[');
+    const std::string name(part.substr(0, bracket));
+    if (name.empty() || name.find_first_of(" ]:%+") != std::string::npos) fail("a split's name, such as train");
+    if (!slice.name.empty() && slice.name != name) fail("parts of one split (its name is " + slice.name + ")");
+    slice.name = name;
+    if (bracket == std::string_view::npos) {
+      slice.ranges.push_back({0, num_rows_});
+      return;
+    }
+    const size_t colon = part.find(':', bracket);
+    if (part.back() != ']' || colon == std::string_view::npos) fail("a slice [from:to]");
+    const Bound from = bound(part.substr(bracket + 1, colon - bracket - 1));
+    const Bound to = bound(part.substr(colon + 1, part.size() - colon - 2));
+    slice.ranges.push_back(range(from, to));
+  }
+
+ private:
+  struct Bound {
+    std::optional<int64_t> value;
+    bool percent = false;
+  };
+
+  [[noreturn]] void fail(const std::string& expected) const {
+    throw ConfigError(str("[split] expected ", expected, ", got \"", whole_, "\" (try train[:95%])"));
+  }
+
+  Bound bound(std::string_view text) const {
+    text = trim(text);
+    if (text.empty()) return {};
+    Bound bound;
+    bound.percent = text.back() == '%';
+    if (bound.percent) text.remove_suffix(1);
+    int64_t value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc() || end != text.data() + text.size()) fail("whole rows or percents");
+    if (bound.percent && std::abs(value) > 100) fail("percents from -100 to 100");
+    bound.value = value;
+    return bound;
+  }
+
+  int64_t row_of(const Bound& bound, int64_t otherwise) const {
+    if (!bound.value) return otherwise;
+    int64_t row = *bound.value;
+    if (bound.percent) {
+      row = std::llrint(std::nearbyint(static_cast<double>(row) * static_cast<double>(num_rows_) / 100.0));
+    }
+    return row < 0 ? std::max<int64_t>(num_rows_ + row, 0) : row;
+  }
+
+  RowRange range(const Bound& from, const Bound& to) const {
+    RowRange range{row_of(from, 0), row_of(to, num_rows_)};
+    if (range.begin > num_rows_ || range.end > num_rows_) {
+      fail(str("rows up to ", num_rows_, ", as many as there are"));
+    }
+    range.end = std::max(range.begin, range.end);
+    return range;
+  }
+
+  std::string_view whole_;
+  int64_t num_rows_;
+};
+
+}  // namespace
+
+SplitSlice parse_split(std::string_view text, int64_t num_rows) {
+  SplitSlice slice;
+  const SliceParser parser(text, num_rows);
+  for (const std::string& part : split(text, '+')) parser.add(part, slice);
+  return slice;
+}
+
+}  // namespace millrace

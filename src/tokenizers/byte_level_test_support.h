@@ -1,0 +1,53 @@
+// A byte-level vocabulary in both of its forms, small enough to read.
+#pragma once
+
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include <nlohmann/json.hpp>
+
+#include "tokenizers/clip_vocabulary.h"
+
+namespace millrace {
+
+// A folder that is removed again.
+class VocabularyFolder {
+ public:
+  VocabularyFolder() {
+    static int count = 0;
+    path_ = std::filesystem::temp_directory_path() /
+            ("millrace-byte-level-" + std::to_string(::getpid()) + "-" + std::to_string(count++));
+    std::filesystem::create_directories(path_);
+  }
+  ~VocabularyFolder() { std::filesystem::remove_all(path_); }
+  VocabularyFolder(const VocabularyFolder&) = delete;
+  VocabularyFolder& operator=(const VocabularyFolder&) = delete;
+
+  std::filesystem::path write(const std::string& name, const std::string& content) const {
+    std::ofstream(path_ / name, std::ios::binary) << content;
+    return path_ / name;
+  }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+// tokenizer.json with the 256 bytes, the tokens "ab" and "abc", and <|begin_of_text|> as an added token; GPT-2's
+// expression.
+inline nlohmann::json small_tokenizer_json() {
+  nlohmann::json vocab;
+  for (const uint8_t byte : byte_order()) vocab[byte_symbols()[byte]] = vocab.size();
+  vocab["ab"] = 256;
+  vocab["abc"] = 257;
+  return {{"added_tokens", {{{"id", 258}, {"content", "<|begin_of_text|>"}, {"special", true}}}},
+          {"normalizer", nullptr},
+          {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", true}}},
+          {"post_processor", nullptr},
+          {"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", {"a b", "ab c"}}}}};
+}
+
+}  // namespace millrace

@@ -1,0 +1,48 @@
+// Byte-level BPE vocabularies (GPT-2, Llama 3, Qwen2, SmolLM2), read from the two forms in which people have them.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "tokenizers/added_tokens.h"
+#include "tokenizers/split_pattern.h"
+
+namespace millrace {
+
+struct ByteLevelVocabulary {
+  std::filesystem::path path;       // for messages
+  std::vector<std::string> tokens;  // bytes by id; "" where the id belongs to an added token or to none
+  struct Merge {
+    int32_t left, right, joined;
+    uint32_t rank;
+  };
+  std::vector<Merge> merges;
+  bool whole_words_first = false;  // a word that is a token is not merged step by step ("ignore_merges")
+  struct Split {
+    SplitPattern pattern;
+    bool between_too = true;
+  };
+  std::vector<Split> splits;  // each cuts the pieces of the one before
+  bool nfc = false;
+  std::vector<AddedToken> added;
+  std::vector<bool> added_is_special;  // left out by decode()
+  std::string bos, eos, pad;           // contents of added tokens, "" for none
+  bool adds_bos = false, adds_eos = false;
+  bool finds_added_tokens = true;  // encode() recognises their spelling
+  bool cuts_long_text = false;     // as torchtune and llama-models, see ByteLevelTokenizer
+};
+
+// Llama 3's tokenizer.model: lines of a token's bytes in base64 and its rank. Special tokens follow the base vocabulary
+// in torchtune's order. No special token is added or recognised in text by encode(). Throws ModelError naming file and
+// line.
+ByteLevelVocabulary read_tiktoken_model(const std::filesystem::path& path);
+// Whether a file's first line looks like one.
+bool is_tiktoken_model(const std::filesystem::path& path);
+
+// tokenizer.json with a model of type BPE and byte-level pre-tokenizers; bos, eos and pad are taken from the
+// tokenizer_config.json beside it. Throws ModelError naming the file and the part of it that is beyond what is known.
+ByteLevelVocabulary read_byte_level_json(const std::filesystem::path& path);
+
+}  // namespace millrace
