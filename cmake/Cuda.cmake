@@ -14,7 +14,9 @@ endif()
 # A source's MILLRACE_NO_FMA property: no multiplication and addition may become one operation.
 function(millrace_cuda_sources target)
   target_sources(${target} PRIVATE ${ARGN})
-  target_link_libraries(${target} PUBLIC CUDA::cudart)
+  # To the linker alone: with the toolkit's headers in their command, C++ sources would not be the same to ccache in a build
+  # without a toolkit.
+  target_link_libraries(${target} PUBLIC $<LINK_ONLY:CUDA::cudart>)
   target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-lineinfo --expt-relaxed-constexpr -Xcompiler=-Wall>)
   foreach(source ${ARGN})
     get_source_file_property(no_fma ${source} MILLRACE_NO_FMA)

@@ -11,7 +11,8 @@
 #   *_module.cpp     left out: a module of its own, which the program loads when it needs it
 #   *_isa.cpp        compiled once per CPU level (x86-64-v2, -v3, -v4) with -DMILLRACE_ISA=<level>
 #   *_bf16dot.cpp    compiled once, as for level v4, with AVX-512's dot products of bf16 pairs
-# TORCH uses libtorch and its precompiled header.
+# TORCH uses libtorch and its precompiled header. Sources are compiled in units of several (Unity.cmake), but for the kinds above
+# that are compiled in a way of their own, and the *_no_cuda.cpp twins.
 set(MILLRACE_ISA_LEVELS v2 v3 v4)
 
 # Compiles sources for a CPU level, with further options, into a library's objects.
@@ -42,8 +43,9 @@ function(millrace_library folder)
   file(GLOB_RECURSE modules CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*_module.cpp)
   file(GLOB_RECURSE cuda_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cu)
   list(REMOVE_ITEM sources ${tests} ${isa_sources} ${bf16dot_sources} ${twins} ${modules} "")
+  set(twin_sources "")
   if(MILLRACE_GPU_KIND STREQUAL "none")
-    list(APPEND sources ${twins})
+    set(twin_sources ${twins})
     set(cuda_sources "")
   endif()
   if(MILLRACE_HAS_ARROW)
@@ -62,7 +64,9 @@ function(millrace_library folder)
   if(NOT sources)  # a folder that has only headers
     return()
   endif()
-  add_library(${target} STATIC ${sources})
+  # Units are the same whether there is a compiler for GPUs or not: a twin is never part of one.
+  millrace_unity(sources ${target} ${sources})
+  add_library(${target} STATIC ${sources} ${twin_sources})
   target_include_directories(${target} PUBLIC ${CMAKE_SOURCE_DIR}/src)
   target_link_libraries(${target} PUBLIC ${ARG_LINK} PRIVATE millrace_flags ${ARG_PRIVATE_LINK})
   if(cuda_sources)
@@ -83,6 +87,7 @@ function(millrace_library folder)
   endif()
 
   if(MILLRACE_TESTS AND tests)
+    millrace_unity(tests ${target}_test ${tests})
     add_executable(${target}_test ${tests})
     target_link_libraries(${target}_test PRIVATE ${target} millrace_flags ${ARG_TEST_LINK} GTest::gmock GTest::gtest_main)
     if(ARG_TORCH)

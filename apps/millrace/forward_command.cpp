@@ -30,7 +30,7 @@ std::vector<std::string> pass_names() {
 }
 
 // What each model takes and gives is in the table in docs/forward.md.
-ForwardArguments read_arguments(const std::vector<std::string>& args) {
+ForwardArguments read_forward_arguments(const std::vector<std::string>& args) {
   ForwardArguments result;
   ArgumentParser app{"One forward of a model on tensors from a file, and with --gradients one backward.",
                      "millrace forward"};
@@ -88,7 +88,7 @@ torch::Tensor output_gradient(const TensorMap& given, const torch::Tensor& outpu
 }  // namespace
 
 int run_forward(const std::vector<std::string>& args) {
-  const ForwardArguments arguments = read_arguments(args);
+  const ForwardArguments arguments = read_forward_arguments(args);
   if (arguments.help) return static_cast<int>(ExitCode::kDone);
   const ModelEntry& entry = find_model_of_pass(arguments.model);
   const torch::Device device = resolve_device(arguments.device);

@@ -38,7 +38,7 @@ struct TrainArguments {
   std::string help_section;
 };
 
-TrainArguments read_arguments(const std::vector<std::string>& args) {
+TrainArguments read_train_arguments(const std::vector<std::string>& args) {
   const Arguments split = split_arguments(task_kinds(), args);
   TrainArguments result{.config_file = split.config_file, .overrides = split.overrides};
   for (const std::string& flag : split.others) {
@@ -79,7 +79,7 @@ void print_help(const std::string& section) {
 }  // namespace
 
 int run_train(const std::vector<std::string>& args) {
-  const TrainArguments arguments = read_arguments(args);
+  const TrainArguments arguments = read_train_arguments(args);
   if (arguments.help) {
     print_help(arguments.help_section);
     return 0;

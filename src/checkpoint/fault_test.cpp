@@ -17,6 +17,7 @@ namespace {
 
 using testing::expect_latest_is;
 using testing::FileCall;
+using testing::has_leftovers;
 using ::testing::HasSubstr;
 using testing::message_of;
 using testing::run_traced;
@@ -24,24 +25,12 @@ using testing::state_of_step;
 using testing::TemporaryFolder;
 using testing::tensors_of_step;
 using testing::TracedRun;
+using testing::WriteHookGuard;
 
 void save(const std::filesystem::path& folder, int64_t step, int keep_latest_k) {
   Checkpointer checkpointer({folder, keep_latest_k, false});
   checkpointer.save(step, tensors_of_step(step), state_of_step(step));
 }
-
-bool has_leftovers(const std::filesystem::path& folder) {
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    if (entry.path().filename().string().starts_with(".tmp-")) return true;
-  }
-  return false;
-}
-
-class WriteHookGuard {
- public:
-  explicit WriteHookGuard(WriteHook hook) { set_write_hook_for_testing(std::move(hook)); }
-  ~WriteHookGuard() { set_write_hook_for_testing(nullptr); }
-};
 
 TEST(FaultTest, AFailureOfAnyWriteLeavesTheOlderCheckpointAndNothingElse) {
   for (const bool async : {false, true}) {

@@ -13,6 +13,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::ElementsAre;
+using testing::has_leftovers;
 using ::testing::HasSubstr;
 using testing::model_of_step;
 using testing::options_of_rank;
@@ -22,12 +23,7 @@ using testing::run_ranks;
 using testing::save_by_ranks;
 using testing::state_of_step;
 using testing::TemporaryFolder;
-
-class WriteHookGuard {
- public:
-  explicit WriteHookGuard(WriteHook hook) { set_write_hook_for_testing(std::move(hook)); }
-  ~WriteHookGuard() { set_write_hook_for_testing(nullptr); }
-};
+using testing::WriteHookGuard;
 
 // A store in files, so that processes can be ranks.
 class FileStore : public Store {
@@ -45,13 +41,6 @@ class FileStore : public Store {
   }
   std::filesystem::path folder_;
 };
-
-bool has_leftovers(const std::filesystem::path& folder) {
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    if (entry.path().filename().string().starts_with(".tmp-")) return true;
-  }
-  return false;
-}
 
 TEST(LostRankTest, AFullDiskOnOneRankFailsAllAndTheNextSaveSucceeds) {
   for (int full = 0; full < 3; ++full) {

@@ -93,4 +93,17 @@ std::string message_of(const std::function<void()>& action) {
   return "";
 }
 
+class WriteHookGuard {
+ public:
+  explicit WriteHookGuard(WriteHook hook) { set_write_hook_for_testing(std::move(hook)); }
+  ~WriteHookGuard() { set_write_hook_for_testing(nullptr); }
+};
+
+inline bool has_leftovers(const std::filesystem::path& folder) {
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    if (entry.path().filename().string().starts_with(".tmp-")) return true;
+  }
+  return false;
+}
+
 }  // namespace millrace::testing

@@ -19,6 +19,7 @@ namespace millrace {
 namespace {
 
 namespace fs = std::filesystem;
+using Json = nlohmann::json;
 
 // What one rank writes: its file's tensors, and what each is a piece of.
 struct Shard {
@@ -116,7 +117,6 @@ void write_index(const fs::path& temporary, CheckpointIndex index, const std::ve
 // Rank 0 makes the temporary folder; every rank gets its path and the bytes that all are going to write.
 std::pair<fs::path, uint64_t> begin(const fs::path& folder, int64_t step, uint64_t num_bytes, Peers& peers,
                                     const std::string& topic) {
-  using Json = nlohmann::json;
   const std::string answer = peers.agree(
       topic + "/begin",
       [&] {

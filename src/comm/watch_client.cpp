@@ -11,12 +11,10 @@
 namespace millrace {
 namespace {
 
-constexpr double kTick = 0.2;          // seconds
-constexpr double kBeatEvery = 1;       // seconds
+constexpr double kClientTick = 0.2;    // seconds
 constexpr double kConnectSeconds = 3;  // for one try at one port
-constexpr double kSendSeconds = 1;
+constexpr double kClientSendSeconds = 1;
 constexpr double kAfterDeadline = 25;  // seconds that rank 0 gets to say what is wrong once its own deadline has passed
-constexpr double kWasAsleep = 3;       // seconds: this process itself was stopped
 
 // A connection on which rank 0 of this job has taken the hello.
 std::optional<LineSocket> try_port(const std::string& host, int port, const Hello& hello, std::string& why_not) {
@@ -25,7 +23,7 @@ std::optional<LineSocket> try_port(const std::string& host, int port, const Hell
     why_not = str("no process listens on ", host, ":", port);
     return std::nullopt;
   }
-  socket->send(to_line(hello), kSendSeconds);
+  socket->send(to_line(hello), kClientSendSeconds);
   const auto answer = socket->receive_line(kConnectSeconds);
   const nlohmann::json message = parse_message(answer.value_or(""));
   if (message.contains("failed")) {
@@ -86,7 +84,7 @@ WatchClient::~WatchClient() {
 
 void WatchClient::send(const std::string& line) {
   const std::lock_guard lock(send_mutex_);
-  socket_.send(line, kSendSeconds);
+  socket_.send(line, kClientSendSeconds);
 }
 
 void WatchClient::leave() {
@@ -94,7 +92,7 @@ void WatchClient::leave() {
   if (thread_.joinable()) thread_.join();
   thread_ = std::thread([] {});
   if (end_.begun()) return;
-  socket_.send(kGoodbyeLine, kSendSeconds);
+  socket_.send(kGoodbyeLine, kClientSendSeconds);
   socket_.shutdown_send();
 }
 
@@ -118,7 +116,7 @@ void WatchClient::run() {
   double last_look = last_sign;
   double last_beat = 0;
   while (!stopping_) {
-    wait_readable(socket_.fd(), kTick);
+    wait_readable(socket_.fd(), kClientTick);
     const double now = now_seconds();
     if (now - last_look > kWasAsleep) last_sign += now - last_look;
     last_look = now;

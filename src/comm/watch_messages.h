@@ -8,6 +8,9 @@
 namespace millrace {
 
 inline constexpr const char* kWatchProtocol = "millrace watch 1";
+inline constexpr double kBeatEvery = 1;  // seconds
+// Seconds without a look at the clock: this process itself was stopped, and its clock says nothing about others.
+inline constexpr double kWasAsleep = 3;
 
 // The first line of every rank.
 struct Hello {

@@ -12,11 +12,9 @@
 namespace millrace {
 namespace {
 
-constexpr double kTick = 0.1;            // seconds between two looks at the clock
-constexpr double kBeatEvery = 1;         // seconds
-constexpr double kSendSeconds = 0.2;     // for one line to one rank
+constexpr double kServerTick = 0.1;         // seconds between two looks at the clock
+constexpr double kServerSendSeconds = 0.2;  // for one line to one rank
 constexpr double kProblemPatience = 20;  // seconds for the other ranks to come, so that they learn of a difference too
-constexpr double kWasAsleep = 3;  // seconds: this process itself was stopped, and its clock says nothing about others
 
 }  // namespace
 
@@ -67,7 +65,7 @@ void WatchServer::run() {
   while (!stopping_) {
     std::vector<pollfd> entries = {{.fd = listener_.fd(), .events = POLLIN, .revents = 0}};
     for (const auto& peer : peers_) entries.push_back({.fd = peer->socket.fd(), .events = POLLIN, .revents = 0});
-    ::poll(entries.data(), entries.size(), static_cast<int>(kTick * 1000));
+    ::poll(entries.data(), entries.size(), static_cast<int>(kServerTick * 1000));
 
     const double now = now_seconds();
     if (now - last_look > kWasAsleep) {
@@ -134,12 +132,12 @@ void WatchServer::read(Peer& peer) {
 void WatchServer::take_hello(Peer& peer, const std::string& line) {
   const auto hello = parse_hello(line);
   if (!hello || hello->job_id != rank_0_.job_id) {
-    peer.socket.send(kRefusalLine, kSendSeconds);
+    peer.socket.send(kRefusalLine, kServerSendSeconds);
     peer.socket.shutdown_send();
     return;
   }
   if (phase_ == Phase::kFailed) {  // too late for this attempt, but in time for its end
-    peer.socket.send(failure_line(failure_, failure_code_, -1), kSendSeconds);
+    peer.socket.send(failure_line(failure_, failure_code_, -1), kServerSendSeconds);
     return;
   }
   const Peer* known = rank(hello->rank);
@@ -151,12 +149,12 @@ void WatchServer::take_hello(Peer& peer, const std::string& line) {
         known != nullptr ? str(" (rank ", hello->rank, " is process ", known->hello.pid, " on ", known->hello.host, ")")
                          : str(" of ", rank_0_.size, " ranks");
     const std::string message = label + " expected to be one" + other + ", got process " + std::to_string(hello->pid);
-    peer.socket.send(failure_line(message, static_cast<int>(ExitCode::kConfig), -1), kSendSeconds);
+    peer.socket.send(failure_line(message, static_cast<int>(ExitCode::kConfig), -1), kServerSendSeconds);
     if (phase_ == Phase::kGathering && problem_.empty()) problem_ = message;
     return;
   }
   peer.known = true;
-  peer.socket.send(kWelcomeLine, kSendSeconds);
+  peer.socket.send(kWelcomeLine, kServerSendSeconds);
   const std::string differs = difference(rank_0_, *hello);
   if (!differs.empty() && problem_.empty()) {
     problem_ = label + " " + differs;
@@ -220,7 +218,7 @@ void WatchServer::send_go() {
     if (!peer->known) continue;
     const std::string address = peer->socket.peer_address();
     const bool unreachable = !outward.empty() && is_loopback(address);
-    peer->socket.send(go_line(options_.store_port, unreachable ? outward : address, rank_0_.host), kSendSeconds);
+    peer->socket.send(go_line(options_.store_port, unreachable ? outward : address, rank_0_.host), kServerSendSeconds);
     peer->last_sign = now_seconds();
   }
   const std::lock_guard lock(mutex_);
@@ -233,7 +231,7 @@ void WatchServer::fail(const std::string& message, int exit_code, const std::str
   if (phase_ == Phase::kFailed) return;
   const std::string line = failure_line(message, exit_code, -1);
   for (const auto& peer : peers_) {
-    if (peer->known && !peer->gone && !peer->socket.closed()) peer->socket.send(line, kSendSeconds);
+    if (peer->known && !peer->gone && !peer->socket.closed()) peer->socket.send(line, kServerSendSeconds);
   }
   const bool was_running = phase_ == Phase::kRunning;
   {

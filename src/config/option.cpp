@@ -3,15 +3,6 @@
 #include <algorithm>
 
 namespace millrace {
-namespace {
-
-template <typename T>
-struct IsOptional : std::false_type {};
-template <typename T>
-struct IsOptional<std::optional<T>> : std::true_type {};
-
-}  // namespace
-
 bool Option::is_flag() const {
   return std::holds_alternative<bool*>(member) || std::holds_alternative<std::optional<bool>*>(member);
 }

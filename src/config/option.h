@@ -15,6 +15,11 @@
 
 namespace millrace {
 
+template <typename T>
+struct IsOptional : std::false_type {};
+template <typename T>
+struct IsOptional<std::optional<T>> : std::true_type {};
+
 struct OptionInfo {
   const char* name;       // the key in its section, with underscores
   const char* unit = "";  // "steps", "seconds", "pixels", ...; "" for a pure number or a text

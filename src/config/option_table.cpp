@@ -21,11 +21,6 @@ struct Overloaded : Functions... {
 template <typename... Functions>
 Overloaded(Functions...) -> Overloaded<Functions...>;
 
-template <typename T>
-struct IsOptional : std::false_type {};
-template <typename T>
-struct IsOptional<std::optional<T>> : std::true_type {};
-
 // Reads value as a T, or says nothing when it is none.
 std::optional<bool> read(const TomlValue& value, const bool*) {
   return value.kind == Kind::kBool ? std::optional(value.boolean) : std::nullopt;

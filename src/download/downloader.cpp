@@ -12,8 +12,6 @@
 namespace millrace {
 namespace {
 
-// Between two looks at the clock and at the wish to stop.
-constexpr double kTick = 0.1;
 // After this many files in a row have failed, the rest are not tried.
 constexpr size_t kMaxFailuresInARow = 8;
 
@@ -129,7 +127,7 @@ DownloadSummary Downloader::run(const std::function<void(const DownloadProgress&
     step_transfers();
     report(progress());
     if (transfers_.empty() && next_ == plan_.files.size()) break;
-    context_.client.run(kTick);
+    context_.client.run(kDownloadTick);
   }
   summary_.received = bytes_received_;
   return std::move(summary_);

@@ -16,7 +16,7 @@ namespace millrace {
 namespace {
 
 constexpr uint64_t kMaxQueuedBytes = 16 << 20;
-constexpr size_t kReadBytes = 4 << 20;
+constexpr size_t kPartReadBytes = 4 << 20;
 
 }  // namespace
 
@@ -111,7 +111,7 @@ void PartFile::work() {
 }
 
 void PartFile::hash_existing(uint64_t bytes) {
-  std::vector<std::byte> buffer(std::min<uint64_t>(kReadBytes, bytes));
+  std::vector<std::byte> buffer(std::min<uint64_t>(kPartReadBytes, bytes));
   for (uint64_t done = 0; done < bytes;) {
     {
       const std::lock_guard lock(mutex_);

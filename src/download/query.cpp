@@ -8,15 +8,6 @@
 #include "base/text.h"
 
 namespace millrace {
-namespace {
-
-// Between two looks at the clock and at the wish to stop.
-constexpr double kTick = 0.1;
-// The body of a refusal is not read; a little of it is, so that the connection can be used again.
-constexpr uint64_t kMaxIgnoredBytes = 64 << 10;
-
-}  // namespace
-
 void DownloadContext::check_stop() const {
   if (stop()) throw Preempted("[millrace download] stopped on request (try the same command to resume)");
 }
@@ -107,7 +98,7 @@ void run_queries(const DownloadContext& context, const std::vector<Query*>& quer
       ++active;
     }
     if (progress) progress(done);
-    context.client.run(kTick);
+    context.client.run(kDownloadTick);
   }
 }
 

@@ -13,6 +13,11 @@
 
 namespace millrace {
 
+// Seconds between two looks at the clock and at the wish to stop.
+inline constexpr double kDownloadTick = 0.1;
+// Of a body that is not wanted (a refusal's, another file's) so much is read, so that the connection can be used again.
+inline constexpr uint64_t kMaxIgnoredBytes = 64 << 10;
+
 // Shared by every part of a download. `stop` is polled often; true ends everything by throwing Preempted.
 struct DownloadContext {
   HttpClient& client;

@@ -13,8 +13,6 @@ namespace {
 
 // How often a file may turn out to be another one while it is downloaded, and how often its checksum may be wrong.
 constexpr int kMaxFreshStarts = 4, kMaxMismatches = 2;
-// Of a body that is not the file's so much is read, so that the connection can be used again.
-constexpr uint64_t kMaxIgnoredBytes = 64 << 10;
 // Less is no progress that earns new tries.
 constexpr uint64_t kProgressBytes = 64 << 10;
 

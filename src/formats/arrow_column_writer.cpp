@@ -16,8 +16,8 @@ namespace {
 using Json = nlohmann::ordered_json;
 using Kind = JsonType::Kind;
 
-constexpr size_t kMaxCellBytes = INT32_MAX - 1;  // offsets are int32
-constexpr int64_t kFixedBytes = 8;               // what a cell takes beside its text, roughly
+constexpr size_t kMaxArrowTextBytes = INT32_MAX - 1;  // offsets are int32
+constexpr int64_t kFixedBytes = 8;                    // what a cell takes beside its text, roughly
 
 void check_built(const arrow::Status& status) {
   check_arrow(status, "record batch", "rows that fit the memory");
@@ -140,7 +140,7 @@ int64_t ArrowColumnWriter::check(const ArrowCell& cell, int64_t row) const {
     if (fits) ArrowAccess::array(*source->file, source->column, source->row, unused);
   }
   if (!fits) fail("a cell of its column's type", "another type");
-  if (text.size() > kMaxCellBytes) fail("less than 2 GiB", human_bytes(text.size()));
+  if (text.size() > kMaxArrowTextBytes) fail("less than 2 GiB", human_bytes(text.size()));
   return bytes;
 }
 

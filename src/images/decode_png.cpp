@@ -17,7 +17,7 @@
 namespace millrace::codecs {
 namespace {
 
-constexpr size_t kHeaderBytes = 8 + 4 + 4 + 13;  // signature, length, "IHDR", the chunk
+constexpr size_t kPngHeaderBytes = 8 + 4 + 4 + 13;  // signature, length, "IHDR", the chunk
 constexpr char kSignature[] = "\x89PNG\r\n\x1A\n";
 
 void append_length(std::string& out, size_t length) {
@@ -143,7 +143,7 @@ struct PngHandle {
 }  // namespace
 
 std::optional<ImageInfo> probe_png(std::span<const std::byte> bytes, const std::string& name) {
-  if (bytes.size() < kHeaderBytes) return std::nullopt;
+  if (bytes.size() < kPngHeaderBytes) return std::nullopt;
   const auto* data = reinterpret_cast<const unsigned char*>(bytes.data());
   if (std::memcmp(data + 12, "IHDR", 4) != 0) fail(name, "a PNG that starts with IHDR", "another chunk");
   const uint32_t width = png_get_uint_32(data + 16), height = png_get_uint_32(data + 20);

@@ -9,7 +9,7 @@ namespace {
 
 using namespace std::string_view_literals;
 
-struct Refused {
+struct RefusedSegment {
   const char* got;
 };
 
@@ -20,9 +20,9 @@ class JpegSegments {
   PictureInfo read() {
     try {
       walk();
-      if (!has_frame_) throw Refused{"none before its picture data"};
-      if (!has_scan_) throw Refused{"no picture data"};
-    } catch (const Refused& refused) {
+      if (!has_frame_) throw RefusedSegment{"none before its picture data"};
+      if (!has_scan_) throw RefusedSegment{"no picture data"};
+    } catch (const RefusedSegment& refused) {
       info_.problem = std::string("expected a JPEG with sound segments, got ") + refused.got;
     }
     info_.forgives_exif = !has_density_;
@@ -43,7 +43,7 @@ class JpegSegments {
       } else if (byte == 0x00) {
         is_marker = false;
       } else {
-        if (byte < 0xC0) throw Refused{"an unknown marker"};
+        if (byte < 0xC0) throw RefusedSegment{"an unknown marker"};
         segment(byte);
         if (byte == 0xDA) {
           has_scan_ = true;
@@ -61,10 +61,10 @@ class JpegSegments {
 
   void segment(unsigned marker) {
     if (!has_content(marker)) return;
-    if (file_.size() - at_ < 2) throw Refused{"one cut short"};
+    if (file_.size() - at_ < 2) throw RefusedSegment{"one cut short"};
     const size_t length = std::max<size_t>(big_endian(file_, at_, 2), 2) - 2;
     at_ += 2;
-    if (length > file_.size() - at_) throw Refused{"one cut short"};
+    if (length > file_.size() - at_) throw RefusedSegment{"one cut short"};
     const std::string_view content = file_.substr(at_, length);
     at_ += length;
     const bool is_frame = marker >= 0xC0 && marker <= 0xCF && marker != 0xC4 && marker != 0xCC;
@@ -74,19 +74,19 @@ class JpegSegments {
   }
 
   void frame(std::string_view content) {
-    if (content.size() < 6) throw Refused{"a frame header that is too short"};
-    if (content[0] != 8) throw Refused{"a frame of other than 8 bits"};
+    if (content.size() < 6) throw RefusedSegment{"a frame header that is too short"};
+    if (content[0] != 8) throw RefusedSegment{"a frame of other than 8 bits"};
     const int layers = static_cast<unsigned char>(content[5]);
-    if (layers != 1 && layers != 3 && layers != 4) throw Refused{"a frame of other than 1, 3 or 4 components"};
-    if (content.size() % 3 != 0) throw Refused{"a frame header of the wrong length"};
-    if (has_short_profile_) throw Refused{"an ICC profile that is too short"};
+    if (layers != 1 && layers != 3 && layers != 4) throw RefusedSegment{"a frame of other than 1, 3 or 4 components"};
+    if (content.size() % 3 != 0) throw RefusedSegment{"a frame header of the wrong length"};
+    if (has_short_profile_) throw RefusedSegment{"an ICC profile that is too short"};
     has_frame_ = true;
   }
 
   static void quantisation(std::string_view content) {
     while (!content.empty()) {
       const size_t bytes = 1 + (static_cast<unsigned char>(content[0]) < 16 ? 64 : 128);
-      if (content.size() < bytes) throw Refused{"a quantisation table that is too short"};
+      if (content.size() < bytes) throw RefusedSegment{"a quantisation table that is too short"};
       content.remove_prefix(bytes);
     }
   }
@@ -94,7 +94,7 @@ class JpegSegments {
   void application(unsigned marker, std::string_view content) {
     constexpr std::string_view kExif = "Exif\0\0"sv, kXmp = "http://ns.adobe.com/xap/1.0/\0"sv;
     if (marker == 0xE0 && content.starts_with("JFIF")) {
-      if (content.size() < 7) throw Refused{"a JFIF segment that is too short"};
+      if (content.size() < 7) throw RefusedSegment{"a JFIF segment that is too short"};
       if (content.size() >= 12) has_density_ = has_density_ || content[7] == 1 || content[7] == 2;
     } else if (marker == 0xE1 && content.starts_with(kExif)) {
       // Several EXIF segments are one, cut at 64 KiB.
@@ -110,7 +110,7 @@ class JpegSegments {
     } else if (marker == 0xED && content.starts_with("Photoshop 3.0\0"sv)) {
       photoshop(content);
     } else if (marker == 0xEE && content.starts_with("Adobe") && content.size() < 7) {
-      throw Refused{"an Adobe segment that is too short"};
+      throw RefusedSegment{"an Adobe segment that is too short"};
     }
   }
 
@@ -129,7 +129,7 @@ class JpegSegments {
       at += 6;
       if (at > content.size()) return;
       const uint32_t code = big_endian(content, at - 2, 2);
-      if (at == content.size()) throw Refused{"a Photoshop resource without a name"};
+      if (at == content.size()) throw RefusedSegment{"a Photoshop resource without a name"};
       at += 1 + static_cast<unsigned char>(content[at]);
       at += at & 1;
       if (at + 4 > content.size()) return;

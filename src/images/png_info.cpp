@@ -14,11 +14,12 @@ constexpr size_t kMaxText = 1 << 20;         // decompressed; PngImagePlugin.MAX
 constexpr size_t kMaxTexts = 64 * kMaxText;  // of all text chunks together; PngImagePlugin.MAX_TEXT_MEMORY
 constexpr size_t kMaxPaletteBytes = 3 * 256;
 
-struct Refused {
+struct RefusedChunk {
   std::string got;
 };
 
-// At most kMaxText bytes; nullopt where the data is damaged, which passes as an empty text. Refused when there is more.
+// At most kMaxText bytes; nullopt where the data is damaged, which passes as an empty text. RefusedChunk when there is
+// more.
 std::optional<std::string> decompress(std::string_view data, const std::string& what) {
   z_stream stream = {};
   if (inflateInit(&stream) != Z_OK) return std::nullopt;
@@ -36,7 +37,7 @@ std::optional<std::string> decompress(std::string_view data, const std::string& 
   } while (status == Z_OK && stream.avail_out == 0 && text.size() < kMaxText);
   inflateEnd(&stream);
   const bool has_more = (status == Z_OK || status == Z_BUF_ERROR) && stream.avail_in > 0;
-  if (has_more && text.size() == kMaxText) throw Refused{"a " + what + " of more than 1 MiB"};
+  if (has_more && text.size() == kMaxText) throw RefusedChunk{"a " + what + " of more than 1 MiB"};
   const bool is_sound = status == Z_OK || status == Z_BUF_ERROR || status == Z_STREAM_END;
   return is_sound ? std::optional(std::move(text)) : std::nullopt;
 }
@@ -58,12 +59,12 @@ class PngChunks {
       const PngPixelData data = find_png_pixel_data(file_, problem);
       size_t pieces_used = data.pieces.size();
       if (!problem && checks_pixels) problem = find_png_pixel_problem(data, pieces_used);
-      if (problem) throw Refused{problem};
+      if (problem) throw RefusedChunk{problem};
       if (colour_type_ == 3 && data.palette.size() > kMaxPaletteBytes) {
-        throw Refused{"a palette of more than 256 colours"};
+        throw RefusedChunk{"a palette of more than 256 colours"};
       }
       read_behind(pieces_used);
-    } catch (const Refused& refused) {
+    } catch (const RefusedChunk& refused) {
       info_.problem = "expected a whole PNG, got " + refused.got;
     }
     return info_;
@@ -72,12 +73,12 @@ class PngChunks {
  private:
   void read_to_picture_data() {
     for (at_ = kPngSignatureBytes;; at_ = chunk_.end()) {
-      if (!read_png_chunk(file_, at_, chunk_)) throw Refused{"one cut short, or something that is no chunk"};
+      if (!read_png_chunk(file_, at_, chunk_)) throw RefusedChunk{"one cut short, or something that is no chunk"};
       has_picture_of_its_own_ = chunk_.type == "IDAT" && num_frames_ && !has_frame_;
       if (chunk_.type == "IDAT" || chunk_.type == "IEND") return;
       handle();
       if (chunk_.type == "fdAT") return;
-      if (!chunk_.has_right_checksum(file_)) throw Refused{"a wrong checksum of " + std::string(chunk_.type)};
+      if (!chunk_.has_right_checksum(file_)) throw RefusedChunk{"a wrong checksum of " + std::string(chunk_.type)};
     }
   }
 
@@ -102,7 +103,7 @@ class PngChunks {
   bool next() { return read_png_chunk(file_, chunk_.end(), chunk_); }
 
   std::string_view whole_data() const {
-    if (!chunk_.is_whole(file_)) throw Refused{"a chunk " + std::string(chunk_.type) + " cut short"};
+    if (!chunk_.is_whole(file_)) throw RefusedChunk{"a chunk " + std::string(chunk_.type) + " cut short"};
     return chunk_.data(file_);
   }
 
@@ -115,7 +116,7 @@ class PngChunks {
                                                                  {"pHYs", 9},  {"acTL", 8}, {"fcTL", 26}, {"fdAT", 4}};
     const auto shortest = kShortest.find(chunk_.type);
     if (shortest != kShortest.end() && chunk_.length < shortest->second) {
-      throw Refused{"a chunk " + std::string(chunk_.type) + " that is too short"};
+      throw RefusedChunk{"a chunk " + std::string(chunk_.type) + " that is too short"};
     }
     if (chunk_.type == "fdAT") return frame_data();
     const std::string_view data = whole_data();
@@ -124,7 +125,7 @@ class PngChunks {
   }
 
   void header(std::string_view data) {
-    if (data[11] != 0) throw Refused{"an unknown kind of filters"};
+    if (data[11] != 0) throw RefusedChunk{"an unknown kind of filters"};
     width_ = big_endian(data, 0, 4);
     height_ = big_endian(data, 4, 4);
     colour_type_ = data[9];
@@ -132,15 +133,15 @@ class PngChunks {
 
   void transparency(std::string_view data) {
     const size_t shortest = colour_type_ == 0 ? 2 : colour_type_ == 2 ? 6 : 0;
-    if (data.size() < shortest) throw Refused{"a chunk tRNS that is too short"};
+    if (data.size() < shortest) throw RefusedChunk{"a chunk tRNS that is too short"};
   }
 
   void profile(std::string_view data) {
     const size_t name_end = data.find('\0');
     // Without a zero byte Pillow takes the first byte for the method.
     const size_t method_at = name_end == std::string_view::npos ? 0 : name_end + 1;
-    if (method_at >= data.size()) throw Refused{"a profile without a method of compression"};
-    if (data[method_at] != 0) throw Refused{"a profile with an unknown method of compression"};
+    if (method_at >= data.size()) throw RefusedChunk{"a profile without a method of compression"};
+    if (data[method_at] != 0) throw RefusedChunk{"a profile with an unknown method of compression"};
     decompress(data.substr(method_at + 1), "profile");
   }
 
@@ -151,7 +152,7 @@ class PngChunks {
     if (key == "Raw profile type exif") info_.raw_profile = content;
     if (key == "XML:com.adobe.xmp") info_.xmp_text = content;
     text_bytes_ += length;
-    if (text_bytes_ > kMaxTexts) throw Refused{"texts of more than 64 MiB"};
+    if (text_bytes_ > kMaxTexts) throw RefusedChunk{"texts of more than 64 MiB"};
   }
 
   void text(std::string_view data) {
@@ -165,7 +166,7 @@ class PngChunks {
     const size_t end = data.find('\0');
     const std::string_view key = data.substr(0, end);
     std::string_view value = end == std::string_view::npos ? std::string_view() : data.substr(end + 1);
-    if (!value.empty() && value[0] != 0) throw Refused{"a text with an unknown method of compression"};
+    if (!value.empty() && value[0] != 0) throw RefusedChunk{"a text with an unknown method of compression"};
     if (!value.empty()) value.remove_prefix(1);
     std::string unpacked = decompress(value, "text").value_or("");
     const size_t length = unpacked.size();
@@ -217,18 +218,18 @@ class PngChunks {
     next_sequence_number(big_endian(data, 0, 4));
     const PngFrame frame = read_png_frame(data);
     if (uint64_t{frame.x} + frame.width > width_ || uint64_t{frame.y} + frame.height > height_)
-      throw Refused{"a frame that is not in the picture"};
+      throw RefusedChunk{"a frame that is not in the picture"};
     has_frame_ = true;
   }
 
   void frame_data() {
-    if (file_.size() - chunk_.data_at < 4) throw Refused{"a chunk fdAT cut short"};
-    if (!last_sequence_number_) throw Refused{"frames out of order"};
+    if (file_.size() - chunk_.data_at < 4) throw RefusedChunk{"a chunk fdAT cut short"};
+    if (!last_sequence_number_) throw RefusedChunk{"frames out of order"};
     next_sequence_number(big_endian(file_, chunk_.data_at, 4));
   }
 
   void next_sequence_number(uint32_t number) {
-    if (number != (last_sequence_number_ ? *last_sequence_number_ + 1 : 0)) throw Refused{"frames out of order"};
+    if (number != (last_sequence_number_ ? *last_sequence_number_ + 1 : 0)) throw RefusedChunk{"frames out of order"};
     last_sequence_number_ = number;
   }
 

@@ -33,6 +33,10 @@ void check_rows(const torch::Tensor& x_BLD, const RowsShape& shape, const torch:
   MILLRACE_CHECK(x_BLD.device() == like.device());
 }
 
+void check_buffer(const torch::Tensor& x, const torch::Tensor& like) {
+  MILLRACE_CHECK(x.dim() == 1 && x.is_contiguous() && x.numel() == like.numel() && x.device() == like.device());
+}
+
 FloatRows float_rows_of(const torch::Tensor& x, int64_t batch, int64_t dim, const torch::Tensor& like) {
   if (!x.defined()) return {};
   MILLRACE_CHECK(x.device() == like.device());

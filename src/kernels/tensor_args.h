@@ -31,6 +31,8 @@ void check_rows(const torch::Tensor& x_BLD, const RowsShape& shape, const torch:
 // x: [B, D] or [D], undefined gives null. Checks the sizes, and that x is on the device of `like`; batch 0 asks for
 // [D].
 FloatRows float_rows_of(const torch::Tensor& x, int64_t batch, int64_t dim, const torch::Tensor& like);
+// Checks that x is one contiguous row of as many elements as `like` has, on its device.
+void check_buffer(const torch::Tensor& x, const torch::Tensor& like);
 // Converts a modulation, bias or scale for the kernels of its device: rows with a contiguous last dimension, on a CPU
 // in fp32. Undefined stays undefined.
 torch::Tensor kernel_floats(const torch::Tensor& x);
@@ -66,6 +68,15 @@ struct DeviceScope {
 constexpr int64_t kElementsPerThread = 16384;
 inline int64_t rows_per_thread(int64_t dim) {
   return std::max<int64_t>(1, kElementsPerThread / std::max<int64_t>(1, dim));
+}
+
+// How a backward pass shares out rows (of one sample, where sums belong to a sample) on a CPU: RowChunks::make().
+constexpr int64_t kMinRowsPerChunk = 16;
+constexpr int64_t kMaxChunks = 64;
+
+// The fp32 row of sample b.
+inline float* row_of(const FloatRows& rows, int64_t b) {
+  return static_cast<float*>(rows.data) + b * rows.batch_stride;
 }
 
 // out[i] = sum over c of partials[c * stride + i], c in order.

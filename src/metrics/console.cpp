@@ -12,8 +12,6 @@
 namespace millrace {
 namespace {
 
-constexpr double kGiB = 1024.0 * 1024 * 1024;
-
 // 1234.5 -> "1,234.50"
 std::string with_thousands_and_cents(double value) {
   const std::string text = format_double("%.2f", value);

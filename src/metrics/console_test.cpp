@@ -6,7 +6,6 @@ namespace millrace {
 namespace {
 
 MemoryUse memory_of(double gib, double total_gib) {
-  constexpr double kGiB = 1024.0 * 1024 * 1024;
   return {static_cast<uint64_t>(gib * kGiB), 0, static_cast<uint64_t>(total_gib * kGiB)};
 }
 

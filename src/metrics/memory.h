@@ -5,6 +5,8 @@
 
 namespace millrace {
 
+inline constexpr double kGiB = 1024.0 * 1024 * 1024;
+
 struct MemoryUse {
   uint64_t peak_bytes = 0;   // largest resident set so far (VmHWM)
   uint64_t bytes = 0;        // resident now

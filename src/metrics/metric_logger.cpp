@@ -16,7 +16,6 @@
 namespace millrace {
 namespace {
 
-constexpr double kGiB = 1024.0 * 1024 * 1024;
 constexpr double kBarSeconds = 0.2;  // between two drawings of the bar
 
 // What has happened since some moment.

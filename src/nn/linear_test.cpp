@@ -2,16 +2,12 @@
 #include <gtest/gtest.h>
 #include <torch/types.h>
 
+#include "kernels/relative_error_test_support.h"
 #include "nn/joint_linear.h"
 #include "nn/linear.h"
 
 namespace millrace {
 namespace {
-
-double relative_error(const torch::Tensor& got, const torch::Tensor& expected) {
-  return (got.to(torch::kFloat64) - expected.to(torch::kFloat64)).norm().item<double>() /
-         (expected.to(torch::kFloat64).norm().item<double>() + 1e-30);
-}
 
 void place(Linear& layer, const torch::Tensor& weight_NK, const torch::Tensor& bias_N) {
   layer.plain_weight().set_data(weight_NK);

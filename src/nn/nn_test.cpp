@@ -2,6 +2,7 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
+#include "kernels/relative_error_test_support.h"
 #include "nn/attention.h"
 #include "nn/cpu_allocator.h"
 #include "nn/gemm.h"
@@ -11,11 +12,6 @@
 
 namespace millrace {
 namespace {
-
-double relative_error(const torch::Tensor& got, const torch::Tensor& expected) {
-  return (got.to(torch::kFloat64) - expected.to(torch::kFloat64)).norm().item<double>() /
-         (expected.to(torch::kFloat64).norm().item<double>() + 1e-30);
-}
 
 TEST(Attention, BackwardMatchesAutograd) {
   torch::manual_seed(1);

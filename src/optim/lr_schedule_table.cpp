@@ -88,12 +88,12 @@ LrSchedule make_piecewise_constant(const Setup& setup) {
               [pieces = PiecewiseConstant(setup.config.step_rules)](int64_t step) { return pieces.factor(step); });
 }
 
-struct Row {
+struct LrScheduleRow {
   std::string_view name;
   LrSchedule (*make)(const Setup& setup);
 };
 
-constexpr Row kTable[] = {
+constexpr LrScheduleRow kLrSchedules[] = {
     {"torchtitan", make_torchtitan},
     {"constant", make_constant},
     {"constant_with_warmup", make_constant},
@@ -113,7 +113,7 @@ LrSchedule make_lr_schedule(const LrSchedulerConfig& config, int64_t total_steps
   const LrSchedulerConfig resolved = with_schedule_defaults(config);
   const int64_t total = resolved.total_steps.value_or(total_steps);
   const Setup setup{resolved, {total, resolved.warmup_steps.value_or(StepsOrPart{}).of(total)}, base_lr};
-  for (const Row& row : kTable) {
+  for (const LrScheduleRow& row : kLrSchedules) {
     if (row.name == resolved.name) return row.make(setup);
   }
   throw LogicError("[schedule table] expected a row for " + resolved.name + ", got none");

@@ -115,12 +115,12 @@ std::unique_ptr<Optimizer> make_sgd(OptimizerSetup setup) {
   return std::make_unique<Sgd>(std::move(setup.groups), options);
 }
 
-struct Row {
+struct OptimizerRow {
   std::string_view name;
   std::unique_ptr<Optimizer> (*make)(OptimizerSetup setup);
 };
 
-constexpr Row kTable[] = {
+constexpr OptimizerRow kOptimizers[] = {
     {"AdamW", [](OptimizerSetup setup) { return make_adam(std::move(setup), WeightDecay::kDecoupled); }},
     {"Adam", [](OptimizerSetup setup) { return make_adam(std::move(setup), WeightDecay::kL2); }},
     {"AdamW8bit", make_adamw8bit},
@@ -135,7 +135,7 @@ constexpr Row kTable[] = {
 
 std::unique_ptr<Optimizer> make_optimizer(OptimizerSetup setup) {
   setup.config = with_rule_defaults(setup.config);
-  for (const Row& row : kTable) {
+  for (const OptimizerRow& row : kOptimizers) {
     if (row.name == setup.config.name) return row.make(std::move(setup));
   }
   throw LogicError("[optimizer table] expected a row for " + setup.config.name + ", got none");

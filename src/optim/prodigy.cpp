@@ -14,7 +14,9 @@
 namespace millrace {
 namespace {
 
-enum State : size_t { kExpAvg, kExpAvgSq, kS, kP0 };
+namespace state {
+enum : size_t { kExpAvg, kExpAvgSq, kS, kP0 };
+}
 
 std::vector<std::string> states_of(const ProdigyOptions& options) {
   if (options.slice_p > 1) return {"exp_avg", "exp_avg_sq"};
@@ -63,7 +65,7 @@ Prodigy::Prodigy(std::vector<FlatGroup> groups, const ProdigyOptions& options, c
   if (options_.slice_p > 1) {
     slices_ = std::make_unique<ProdigySlices>(this->groups(), options_.slice_p);
   } else {
-    set_to_weights(kP0);
+    set_to_weights(state::kP0);
   }
 }
 
@@ -78,7 +80,7 @@ void Prodigy::restart() {
   if (slices_) {
     slices_->restart();
   } else {
-    set_to_weights(kP0);
+    set_to_weights(state::kP0);
   }
 }
 
@@ -109,7 +111,7 @@ void Prodigy::update(double lr, const torch::Tensor& coefficient_1) {
   numbers.eps = d() * options_.eps;
   for (size_t i = 0; i < groups().size(); ++i) {
     if (takes_part(i)) {
-      run(FlatRule::kProdigyStep, numbers, i, {kExpAvg, kExpAvgSq}, {});
+      run(FlatRule::kProdigyStep, numbers, i, {state::kExpAvg, state::kExpAvgSq}, {});
     } else {
       groups()[i].grad.zero_();
     }
@@ -155,15 +157,15 @@ void Prodigy::gather(const FlatUpdateNumbers& numbers, size_t group, const torch
   const FlatGroup& of = groups()[group];
   if (slices_) {
     slices_->gather(group, numbers.beta3, numbers.grad_share, numbers.weight_decay, coefficient_1, sums_2);
-    run_range(FlatRule::kScaledMoments, numbers, group, {kExpAvg, kExpAvgSq}, coefficient_1, {},
+    run_range(FlatRule::kScaledMoments, numbers, group, {state::kExpAvg, state::kExpAvgSq}, coefficient_1, {},
               {.size = of.master.numel()});
     return;
   }
   // What another rank counts is moved on as well, but not counted here: with tensor parallelism, whole parameters.
   const auto gather_range = [&](int64_t begin, int64_t end, const torch::Tensor& sums) {
     if (begin == end) return;
-    run_range(FlatRule::kProdigyMoments, numbers, group, {kExpAvg, kExpAvgSq, kS, kP0}, coefficient_1, sums,
-              {.begin = begin, .size = end - begin});
+    run_range(FlatRule::kProdigyMoments, numbers, group, {state::kExpAvg, state::kExpAvgSq, state::kS, state::kP0},
+              coefficient_1, sums, {.begin = begin, .size = end - begin});
   };
   int64_t begin = 0;
   for (const ParameterRange& range : of.parameters) {

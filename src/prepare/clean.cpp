@@ -19,7 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kCommand = "prepare clean";
+constexpr const char* kCleanCommand = "prepare clean";
 constexpr const char* kSquareColumn = "png";
 
 class Cleaner {
@@ -27,7 +27,7 @@ class Cleaner {
   Cleaner(const CleanOptions& options, const PrepareProgress& progress)
       : options_(options),
         progress_(progress),
-        bad_(kCommand, options.max_bad_fraction),
+        bad_(kCleanCommand, options.max_bad_fraction),
         source_(open_samples(options.input, options.share.num_threads)) {
     if (!options.filter_file.empty()) filtered_ = read_index_file(options.filter_file);
     choose_columns();
@@ -46,7 +46,8 @@ class Cleaner {
       return earlier_summary();
     }
     create_folders(options_.output);
-    if (!open_unit_folder(folder_, identity_, kCommand, options_.share, [this] { return is_complete(); })) return {};
+    if (!open_unit_folder(folder_, identity_, kCleanCommand, options_.share, [this] { return is_complete(); }))
+      return {};
     if (options_.share.rank == 0) source_->look_ahead();
     UnitJob job;
     job.exists = [this](int64_t unit) { return exists(unit); };
@@ -220,7 +221,7 @@ class Cleaner {
 
   CleanSummary finish(const std::vector<UnitResult>& results) {
     CleanSummary summary;
-    BadSampleTotal bad(kCommand, options_.max_bad_fraction);
+    BadSampleTotal bad(kCleanCommand, options_.max_bad_fraction);
     std::vector<int64_t> units;  // with rows
     for (size_t i = 0; i < results.size(); ++i) {
       const UnitResult& result = results[i];
@@ -255,7 +256,7 @@ class Cleaner {
       files.push_back({name, rows, fs::file_size(options_.output / name)});
     }
     fsync_folder(options_.output);
-    write_prepare_report(options_.output, {{"command", kCommand},
+    write_prepare_report(options_.output, {{"command", kCleanCommand},
                                            {"options", identity_},
                                            {"rows", summary.rows},
                                            {"seen", summary.seen},

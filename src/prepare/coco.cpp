@@ -20,7 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-constexpr const char* kCommand = "prepare coco";
+constexpr const char* kCocoCommand = "prepare coco";
 constexpr uint64_t kMaxPictureBytes = uint64_t{1} << 28;
 
 std::string shard_name(int64_t shard) {
@@ -63,7 +63,7 @@ class CocoWriter {
         progress_(progress),
         table_(choose_coco_captions(options.table)),
         tsv_(coco_tsv(table_)),
-        bad_(kCommand, options.max_bad_fraction),
+        bad_(kCocoCommand, options.max_bad_fraction),
         folder_(options.output / ".prepare") {
     identity_ = {{"captions", checksum64(tsv_.data(), tsv_.size())},
                  {"samples", table_.rows.size()},
@@ -81,7 +81,8 @@ class CocoWriter {
       remove_unit_folder(folder_);  // of which a run that was killed at its end may have left a part
       return {count(), num_shards(), report_.value("bad", BadSampleList::array()), true};
     }
-    if (!open_unit_folder(folder_, identity_, kCommand, options_.share, [this] { return is_complete(); })) return {};
+    if (!open_unit_folder(folder_, identity_, kCocoCommand, options_.share, [this] { return is_complete(); }))
+      return {};
     UnitJob job;
     job.exists = [this](int64_t unit) { return unit < num_shards(); };
     job.work = [this](int64_t unit) { return write_shard(unit); };
@@ -145,7 +146,7 @@ class CocoWriter {
 
   CocoSummary finish(const std::vector<UnitResult>& results) {
     CocoSummary summary{count(), num_shards(), BadSampleList::array(), false};
-    BadSampleTotal total(kCommand, options_.max_bad_fraction);
+    BadSampleTotal total(kCocoCommand, options_.max_bad_fraction);
     for (const UnitResult& result : results) {
       total.add(result["seen"].get<int64_t>(), result["bad"], false);
       for (const auto& bad : result["bad"]) summary.bad.push_back(bad);
@@ -162,7 +163,7 @@ class CocoWriter {
     write_file_atomically(options_.tsv, tsv_);
     write_prepare_report(
         options_.output,
-        {{"command", kCommand}, {"options", identity_}, {"samples", summary.samples}, {"bad", summary.bad}});
+        {{"command", kCocoCommand}, {"options", identity_}, {"samples", summary.samples}, {"bad", summary.bad}});
     remove_unit_folder(folder_);
     return summary;
   }

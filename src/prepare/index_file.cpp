@@ -11,7 +11,7 @@
 namespace millrace {
 namespace {
 
-constexpr uint64_t kMaxBytes = uint64_t{1} << 30;  // a hundred million samples
+constexpr uint64_t kMaxIndexBytes = uint64_t{1} << 30;  // a hundred million samples
 
 }  // namespace
 
@@ -19,7 +19,7 @@ std::vector<int64_t> read_index_file(const std::filesystem::path& path) {
   if (!std::filesystem::exists(path))
     throw DataError(str("[", path.string(), "] expected a list of sample indices, got no such file"));
   std::vector<int64_t> indices;
-  for (const TextLine& line : read_text_lines(path, {.max_bytes = kMaxBytes})) {
+  for (const TextLine& line : read_text_lines(path, {.max_bytes = kMaxIndexBytes})) {
     const std::string& text = line.text;
     int64_t index = -1;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), index);

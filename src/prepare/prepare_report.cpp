@@ -8,7 +8,7 @@ namespace millrace {
 namespace {
 
 constexpr const char* kName = ".prepare.json";
-constexpr uint64_t kMaxBytes = uint64_t{1} << 30;
+constexpr uint64_t kMaxReportBytes = uint64_t{1} << 30;
 
 }  // namespace
 
@@ -19,7 +19,7 @@ void write_prepare_report(const std::filesystem::path& output, const UnitResult&
 UnitResult read_prepare_report(const std::filesystem::path& output, const UnitResult& identity) {
   const std::filesystem::path file = output / kName;
   if (!std::filesystem::exists(file)) return nullptr;
-  UnitResult report = parse_ordered_json<DataError>(read_file(file, kMaxBytes), file.string());
+  UnitResult report = parse_ordered_json<DataError>(read_file(file, kMaxReportBytes), file.string());
   if (!report.is_object() || report.value("options", UnitResult()) != identity) return nullptr;
   return report;
 }

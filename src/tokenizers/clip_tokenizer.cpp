@@ -13,8 +13,6 @@ namespace {
 
 using unicode::Category;
 
-constexpr std::string_view kBos = "<|startoftext|>";
-constexpr std::string_view kEos = "<|endoftext|>";
 constexpr std::string_view kEndOfWord = "</w>";
 
 int32_t required_id(const ClipVocabulary& vocabulary, std::string_view token) {
@@ -53,7 +51,7 @@ size_t contraction_length(std::string_view rest) {  // rest begins with '
 
 size_t clip_word_length(std::string_view text, size_t at, size_t* skip) {
   if (text[at] == '<') {
-    for (const std::string_view token : {kBos, kEos}) {
+    for (const std::string_view token : {kClipBos, kClipEos}) {
       if (starts_with(text.substr(at), token)) return token.size();
     }
   }
@@ -76,7 +74,7 @@ size_t clip_word_length(std::string_view text, size_t at, size_t* skip) {
 }
 
 ClipTokenizer::ClipTokenizer(const ClipVocabulary& vocabulary) {
-  const int32_t bos = required_id(vocabulary, kBos), eos = required_id(vocabulary, kEos);
+  const int32_t bos = required_id(vocabulary, kClipBos), eos = required_id(vocabulary, kClipEos);
   special_tokens_ = {bos, eos, required_id(vocabulary, vocabulary.pad_token), eos};
 
   for (const auto& [token, id] : vocabulary.ids) {
@@ -104,10 +102,10 @@ ClipTokenizer::ClipTokenizer(const ClipVocabulary& vocabulary) {
     };
     merges_.add_merge(id(merge.left), id(merge.right), id(merge.left + merge.right));
   }
-  (vocabulary.bos_normalized ? normalized_tokens_ : raw_tokens_).add(std::string(kBos), bos);
-  (vocabulary.eos_normalized ? normalized_tokens_ : raw_tokens_).add(std::string(kEos), eos);
+  (vocabulary.bos_normalized ? normalized_tokens_ : raw_tokens_).add(std::string(kClipBos), bos);
+  (vocabulary.eos_normalized ? normalized_tokens_ : raw_tokens_).add(std::string(kClipEos), eos);
   // A pad token of its own ("!" in SDXL's second tokenizer) is found in the text, too.
-  if (vocabulary.pad_token != kEos) raw_tokens_.add(vocabulary.pad_token, special_tokens_.pad);
+  if (vocabulary.pad_token != kClipEos) raw_tokens_.add(vocabulary.pad_token, special_tokens_.pad);
 }
 
 void ClipTokenizer::append_ids(std::string_view text, std::vector<int32_t>& ids) const {
@@ -133,7 +131,7 @@ void ClipTokenizer::append_words(std::string_view normalized, std::vector<int32_
       continue;
     }
     const std::string_view word = normalized.substr(at, length);
-    if (word == kBos || word == kEos) {
+    if (word == kClipBos || word == kClipEos) {
       // Spelled in capitals it is a word, not a token, and the byte-level step behind the expression cuts it in three.
       append_word(word.substr(0, 2), ids, scratch);
       append_word(word.substr(2, length - 4), ids, scratch);

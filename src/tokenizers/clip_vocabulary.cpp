@@ -10,8 +10,6 @@
 namespace millrace {
 namespace {
 
-constexpr const char* kBos = "<|startoftext|>";
-constexpr const char* kEos = "<|endoftext|>";
 // open_clip uses the first 49152 - 256 - 2 merges of the file, which holds many more.
 constexpr size_t kOpenClipMerges = 49152 - 256 - 2;
 
@@ -80,21 +78,21 @@ void read_tokenizer_config(ClipVocabulary& vocabulary, const std::filesystem::pa
   if (!std::filesystem::exists(path)) return;
   const nlohmann::json config = read_vocabulary_json(path);
   if (!config.is_object()) fail_vocabulary(path, 0, "expected a JSON object, got something else");
-  const ConfiguredToken pad = configured_token(config, "pad_token", kEos);
+  const ConfiguredToken pad = configured_token(config, "pad_token", kClipEos);
   vocabulary.pad_token = pad.content;
-  vocabulary.bos_normalized = configured_token(config, "bos_token", kBos).normalized;
+  vocabulary.bos_normalized = configured_token(config, "bos_token", kClipBos).normalized;
   // Three names for one token: transformers adds them in this order and the last one decides.
   for (const char* key : {"eos_token", "unk_token", "pad_token"}) {
-    const ConfiguredToken token = configured_token(config, key, kEos);
-    if (token.content == kEos) vocabulary.eos_normalized = token.normalized;
+    const ConfiguredToken token = configured_token(config, key, kClipEos);
+    if (token.content == kClipEos) vocabulary.eos_normalized = token.normalized;
   }
   const auto added = config.find("added_tokens_decoder");  // newer files say it here, and this wins
   if (added == config.end() || !added->is_object()) return;
   for (const auto& [id, token] : added->items()) {
     if (!token.is_object()) continue;
     const ConfiguredToken one = configured_token({{"token", token}}, "token", "");
-    if (one.content == kBos) vocabulary.bos_normalized = one.normalized;
-    if (one.content == kEos) vocabulary.eos_normalized = one.normalized;
+    if (one.content == kClipBos) vocabulary.bos_normalized = one.normalized;
+    if (one.content == kClipEos) vocabulary.eos_normalized = one.normalized;
   }
 }
 
@@ -141,8 +139,8 @@ ClipVocabulary read_open_clip_vocabulary(const std::filesystem::path& path) {
   for (const uint8_t byte : byte_order()) add(byte_symbols()[byte]);
   for (const uint8_t byte : byte_order()) add(byte_symbols()[byte] + "</w>");
   for (const auto& merge : vocabulary.merges) add(merge.left + merge.right);
-  add(kBos);
-  add(kEos);
+  add(kClipBos);
+  add(kClipEos);
   return vocabulary;
 }
 

@@ -10,6 +10,9 @@
 
 namespace millrace {
 
+inline constexpr const char* kClipBos = "<|startoftext|>";
+inline constexpr const char* kClipEos = "<|endoftext|>";
+
 struct ClipVocabulary {
   std::filesystem::path path;  // for messages
   std::unordered_map<std::string, int32_t> ids;
@@ -19,7 +22,7 @@ struct ClipVocabulary {
     int64_t line = 0;
   };
   std::vector<Merge> merges;
-  std::string pad_token = "<|endoftext|>";
+  std::string pad_token = kClipEos;
   // Whether the special token is also matched after the text has been lower-cased ("<|STARTOFTEXT|>"). Files on the hub
   // differ in this ("normalized" in tokenizer_config.json).
   bool bos_normalized = false;

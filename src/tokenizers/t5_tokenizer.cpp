@@ -11,7 +11,7 @@ namespace millrace {
 namespace {
 
 constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // U+2581, which stands for a blank before a word
-constexpr int32_t kPad = 0, kEos = 1, kUnk = 2;
+constexpr int32_t kPadId = 0, kEosId = 1, kUnkId = 2;
 
 }  // namespace
 
@@ -19,7 +19,7 @@ T5Tokenizer::T5Tokenizer(const T5Vocabulary& vocabulary)
     : character_map_(vocabulary.character_map.empty()
                          ? CharacterMap()
                          : CharacterMap(vocabulary.character_map, vocabulary.path.string())),
-      unigram_(kUnk) {
+      unigram_(kUnkId) {
   constexpr std::string_view kExpected[] = {"<pad>", "</s>", "<unk>"};
   for (size_t id = 0; id < 3; ++id) {
     const std::string got = id < vocabulary.pieces.size() ? vocabulary.pieces[id].text : "";
@@ -46,8 +46,8 @@ T5Tokenizer::T5Tokenizer(const T5Vocabulary& vocabulary)
     added_tokens_.add(token.content, token.id);
     if (token.special) special_ids_.insert(token.id);
   }
-  special_tokens_ = {-1, kEos, kPad, kUnk};
-  for (const int32_t id : {kPad, kEos, kUnk}) {
+  special_tokens_ = {-1, kEosId, kPadId, kUnkId};
+  for (const int32_t id : {kPadId, kEosId, kUnkId}) {
     added_tokens_.add(tokens_[static_cast<size_t>(id)], id);
     special_ids_.insert(id);
   }

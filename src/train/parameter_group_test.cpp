@@ -8,14 +8,10 @@
 #include "comm/communicator.h"
 #include "nn/linear.h"
 #include "optim/adam_optimizer.h"
+#include "train/two_units_test_support.h"
 
 namespace millrace {
 namespace {
-
-std::vector<UnitSpec> units(const Linear& a, const Linear& b) {
-  return {{"a", {{"a.weight", a.plain_weight()}, {"a.bias", a.bias()}}},
-          {"b", {{"b.weight", b.plain_weight()}, {"b.bias", b.bias()}}}};
-}
 
 // The weights after an update of bf16 weights by the same gradient everywhere, put together from all ranks.
 std::map<std::string, torch::Tensor> stepped(int world_size, const MeshShape& shape) {
@@ -27,7 +23,7 @@ std::map<std::string, torch::Tensor> stepped(int world_size, const MeshShape& sh
     options.compute_dtype = torch::kBFloat16;
     options.training = options.without_masters = true;
     options.mesh = &ranks->mesh();
-    FlatParameters flat(units(a, b), options);
+    FlatParameters flat(two_units(a, b), options);
     flat.master().fill_(1);
     flat.grad().fill_(1);
     AdamOptimizerOptions adam;

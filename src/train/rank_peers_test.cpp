@@ -59,13 +59,13 @@ TEST(RankPeers, AReplicaWithOtherWeightsIsNamedOnAllRanks) {
     return shard;
   };
   for (const Outcome& outcome : compare_weights([](int) { return 7; }, weights)) {
-    EXPECT_THAT(outcome.error, testing::HasSubstr("[rank 3 on nowhere] expected the same weights as on its replica"));
+    EXPECT_THAT(outcome.error, ::testing::HasSubstr("[rank 3 on nowhere] expected the same weights as on its replica"));
   }
 }
 
 TEST(RankPeers, ARankWithOtherFilesIsNamedOnAllRanks) {
   for (const Outcome& outcome : compare_weights([](int rank) { return rank == 2 ? 8 : 7; }, shard_of)) {
-    EXPECT_THAT(outcome.error, testing::HasSubstr("[rank 2 on nowhere] expected the same files of weights"));
+    EXPECT_THAT(outcome.error, ::testing::HasSubstr("[rank 2 on nowhere] expected the same files of weights"));
   }
 }
 

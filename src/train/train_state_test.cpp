@@ -11,14 +11,10 @@
 #include "nn/linear.h"
 #include "optim/optimizer_table.h"
 #include "train/parameter_group.h"
+#include "train/two_units_test_support.h"
 
 namespace millrace {
 namespace {
-
-std::vector<UnitSpec> units(const Linear& a, const Linear& b) {
-  return {{"a", {{"a.weight", a.plain_weight()}, {"a.bias", a.bias()}}},
-          {"b", {{"b.weight", b.plain_weight()}, {"b.bias", b.bias()}}}};
-}
 
 struct Saved {
   std::vector<int64_t> shape;
@@ -34,7 +30,7 @@ std::map<std::string, Saved> saved_by_all(const OptimizerConfig& config, const M
     FlatParametersOptions options;
     options.training = true;
     options.mesh = &ranks->mesh();
-    FlatParameters flat(units(a, b), options);
+    FlatParameters flat(two_units(a, b), options);
     const auto optimizer =
         make_optimizer({.groups = {parameter_group(flat)}, .config = config, .ranks = RankSums(ranks->mesh())});
     for (const NamedPiece& piece : checkpoint_pieces(flat, *optimizer, nullptr)) {

@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "formats/inspect/inspect.h"
+#include "formats/inspect/stats_report.h"
 #include "formats/tensorboard.h"
 
 namespace millrace {
@@ -49,10 +49,6 @@ void add(TagSummary& summary, const EventValue& value) {
   summary.max = std::fmax(summary.max, value.scalar);
 }
 
-Report number(double value) {
-  return std::isfinite(value) ? Report(value) : Report(nullptr);
-}
-
 std::vector<fs::path> event_files(const fs::path& path) {
   if (!fs::is_directory(path)) return {path};
   std::vector<fs::path> files;
@@ -83,10 +79,10 @@ Report inspect_events(const fs::path& path, const InspectOptions& options) {
                     {"first_step", summary.first_step},
                     {"last_step", summary.last_step}};
     if (summary.kind == EventValue::Kind::kScalar) {
-      entry["first"] = number(summary.first);
-      entry["last"] = number(summary.last);
-      entry["min"] = number(summary.min);
-      entry["max"] = number(summary.max);
+      entry["first"] = number_or_null(summary.first);
+      entry["last"] = number_or_null(summary.last);
+      entry["min"] = number_or_null(summary.min);
+      entry["max"] = number_or_null(summary.max);
     }
     listed.push_back(std::move(entry));
   }

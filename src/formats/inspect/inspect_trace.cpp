@@ -4,7 +4,7 @@
 #include <numeric>
 
 #include "base/files.h"
-#include "formats/inspect/inspect.h"
+#include "formats/inspect/stats_report.h"
 #include "formats/inspect/trace_events.h"
 
 namespace millrace {
@@ -50,10 +50,6 @@ Totals sum_up(const Trace& trace) {
   return totals;
 }
 
-Report number(double value) {
-  return std::isfinite(value) ? Report(value) : Report(nullptr);
-}
-
 }  // namespace
 
 Report inspect_trace(const std::filesystem::path& path, const InspectOptions& options) {
@@ -79,19 +75,20 @@ Report inspect_trace(const std::filesystem::path& path, const InspectOptions& op
   if (options.max_listed > 0 && rows.size() > options.max_listed) rows.resize(options.max_listed);
 
   Report categories = Report::object(), names = Report::array();
-  for (const auto& [category, self] : self_by_category) categories[trace.names[category]] = {{"self_us", number(self)}};
+  for (const auto& [category, self] : self_by_category)
+    categories[trace.names[category]] = {{"self_us", number_or_null(self)}};
   for (const auto& [key, sums] : rows) {
     names.push_back({{"name", trace.names[key.second]},
                      {"category", trace.names[key.first]},
                      {"calls", sums.calls},
-                     {"self_us", number(sums.self)},
-                     {"total_us", number(sums.total)}});
+                     {"self_us", number_or_null(sums.self)},
+                     {"total_us", number_or_null(sums.total)}});
   }
   return {{"kind", "trace"},
           {"path", path.string()},
           {"event_count", trace.events.size()},
           {"thread_count", trace.thread_count},
-          {"span_us", number(trace.events.empty() ? 0 : end - begin)},
+          {"span_us", number_or_null(trace.events.empty() ? 0 : end - begin)},
           {"categories", std::move(categories)},
           {"name_count", name_count},
           {"names", std::move(names)}};

@@ -6,15 +6,7 @@
 #include "kernels/tensor_args.h"
 
 namespace millrace {
-namespace {
-
 using torch::Tensor;
-
-void check_buffer(const Tensor& x, const Tensor& like) {
-  MILLRACE_CHECK(x.dim() == 1 && x.is_contiguous() && x.numel() == like.numel() && x.device() == like.device());
-}
-
-}  // namespace
 
 void adamw_step(const AdamWBuffers& buffers, const AdamWOptions& options, const Tensor& clip_coefficient) {
   for (const Tensor* x : {&buffers.param, &buffers.grad, &buffers.exp_avg, &buffers.exp_avg_sq}) {

@@ -6,6 +6,7 @@
 #include "kernels/adamw/adamw_raw.h"
 #include "kernels/cpu_level.h"
 #include "kernels/philox_fill/philox_fill.h"
+#include "kernels/relative_error_test_support.h"
 
 namespace millrace {
 namespace {
@@ -35,11 +36,6 @@ AdamWBuffers copy_of(const AdamWBuffers& buffers) {
   return copy;
 }
 
-double relative_difference(const Tensor& a, const Tensor& b) {
-  const Tensor x = a.to(torch::kFloat64), y = b.to(torch::kFloat64);
-  return ((x - y).norm() / y.norm()).item<double>();
-}
-
 class AdamWAtLevel : public testing::TestWithParam<CpuLevel> {
  protected:
   void SetUp() override { force_cpu_level(GetParam()); }
@@ -57,10 +53,10 @@ TEST_P(AdamWAtLevel, Fp32StepsAreThoseOfTheReference) {
     adamw_step(fused, options, clip);
     adamw_step_reference(reference, options, clip);
   }
-  EXPECT_LE(relative_difference(fused.param, reference.param), 1e-7);
-  EXPECT_LE(relative_difference(fused.exp_avg, reference.exp_avg), 1e-7);
-  EXPECT_LE(relative_difference(fused.exp_avg_sq, reference.exp_avg_sq), 1e-7);
-  EXPECT_LE(relative_difference(fused.ema, reference.ema), 1e-7);
+  EXPECT_LE(relative_error(fused.param, reference.param), 1e-7);
+  EXPECT_LE(relative_error(fused.exp_avg, reference.exp_avg), 1e-7);
+  EXPECT_LE(relative_error(fused.exp_avg_sq, reference.exp_avg_sq), 1e-7);
+  EXPECT_LE(relative_error(fused.ema, reference.ema), 1e-7);
   EXPECT_TRUE(torch::equal(fused.model_copy, fused.param.to(torch::kBFloat16)));
   EXPECT_TRUE(torch::equal(fused.grad, reference.grad));
 }
@@ -75,10 +71,10 @@ TEST_P(AdamWAtLevel, Bf16RoundedToNearestIsThatOfTheReferenceUpToTies) {
       adamw_step_reference(reference, options);
       // A last-bit difference in fp32 may fall on the other side of a tie: a few of thousands.
       EXPECT_LE(torch::ne(fused.param, reference.param).sum().item<int64_t>(), 4);
-      EXPECT_LE(relative_difference(fused.param, reference.param), 1e-3);
+      EXPECT_LE(relative_error(fused.param, reference.param), 1e-3);
       EXPECT_LE(torch::ne(fused.exp_avg_sq, reference.exp_avg_sq).sum().item<int64_t>(),
                 moments == torch::kBFloat16 ? 4 : 4099);
-      EXPECT_LE(relative_difference(fused.exp_avg_sq, reference.exp_avg_sq), 1e-3);
+      EXPECT_LE(relative_error(fused.exp_avg_sq, reference.exp_avg_sq), 1e-3);
       EXPECT_EQ(torch::count_nonzero(fused.grad).item<int64_t>(), 0);
     }
   }

@@ -5,13 +5,10 @@
 #include "base/error.h"
 #include "kernels/attention_bf16/attention_bf16_raw.h"
 #include "kernels/cpu_level.h"
+#include "kernels/round_up.h"
 
 namespace millrace {
 namespace {
-
-int64_t round_up(int64_t a, int64_t step) {
-  return (a + step - 1) / step * step;
-}
 
 bool is_rows(const torch::Tensor& x, at::IntArrayRef sizes) {
   return x.is_cpu() && x.scalar_type() == torch::kBFloat16 && x.sizes() == sizes &&

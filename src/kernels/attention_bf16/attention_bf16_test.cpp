@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "kernels/cpu_level.h"
+#include "kernels/relative_error_test_support.h"
 
 namespace millrace {
 namespace {
@@ -42,10 +43,6 @@ struct Inputs {
     return attention_bf16_reference(as(q_BHLD), as(k_BHSD), as(v_BHSD), as(bias_HLS), scale);
   }
 };
-
-double relative_error(const Tensor& got, const Tensor& exact) {
-  return ((got.to(torch::kFloat64) - exact).norm() / exact.norm()).item<double>();
-}
 
 // Only weights and results are rounded to bf16, by 2^-9 at most: on average by a third of that each.
 TEST_P(AttentionBf16, IsAsExactAsItsRoundings) {

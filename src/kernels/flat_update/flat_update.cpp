@@ -24,10 +24,6 @@ const RuleFacts& facts_of(FlatRule rule) {
   return kFacts[static_cast<size_t>(rule)];
 }
 
-void check_buffer(const Tensor& x, const Tensor& like) {
-  MILLRACE_CHECK(x.dim() == 1 && x.is_contiguous() && x.numel() == like.numel() && x.device() == like.device());
-}
-
 void check_buffers(FlatRule rule, const FlatUpdateBuffers& buffers, const FlatUpdateOptions& options,
                    const Tensor& clip_coefficient, const Tensor& sums_2) {
   check_buffer(buffers.param, buffers.param);

@@ -7,7 +7,7 @@ namespace {
 
 using torch::Tensor;
 
-Tensor normal(int64_t n, uint64_t id) {
+Tensor random_values(int64_t n, uint64_t id) {
   const Tensor x = torch::empty({1, n});
   philox_fill_normal_reference(x, {random_stream(23, RandomPurpose::kInit, 0, id)});
   return x.view({-1});
@@ -17,10 +17,10 @@ Tensor normal(int64_t n, uint64_t id) {
 
 FlatUpdateBuffers FlatUpdateCase::buffers(int64_t size, torch::ScalarType param_type, torch::Device device) const {
   FlatUpdateBuffers buffers;
-  buffers.param = normal(size, 1).to(param_type).to(device);
-  buffers.grad = normal(size, 2).to(device);
+  buffers.param = random_values(size, 1).to(param_type).to(device);
+  buffers.grad = random_values(size, 2).to(device);
   // Averages of gradients, and starting points near the weights.
-  for (size_t i = 0; i < num_states; ++i) buffers.states.push_back((normal(size, 3 + i) * 0.1).to(device));
+  for (size_t i = 0; i < num_states; ++i) buffers.states.push_back((random_values(size, 3 + i) * 0.1).to(device));
   const bool second_is_squared = num_states >= 2;
   if (second_is_squared) buffers.states[1].square_();
   return buffers;

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "kernels/cpu_level.h"
 #include "kernels/flat_update/flat_update_cases.h"
+#include "kernels/relative_error_test_support.h"
 
 namespace millrace {
 namespace {
@@ -13,11 +14,6 @@ using torch::Tensor;
 
 // A last-bit difference for every operation of the longest formula.
 constexpr double kTolerance = 1e-6;
-
-double relative_difference(const Tensor& a, const Tensor& b) {
-  const Tensor x = a.to(torch::kFloat64), y = b.to(torch::kFloat64);
-  return ((x - y).norm() / (y.norm() + 1e-30)).item<double>();
-}
 
 class FlatUpdateAtLevel : public testing::TestWithParam<CpuLevel> {
  protected:
@@ -38,16 +34,15 @@ TEST_P(FlatUpdateAtLevel, EveryRuleIsThatOfItsReference) {
       flat_update(rule.rule, rule.numbers, fused, options, clip, sums);
       flat_update_reference(rule.rule, rule.numbers, reference, options, clip, reference_sums);
     }
-    EXPECT_LE(relative_difference(fused.param, reference.param), kTolerance) << name_of(rule.rule);
-    EXPECT_LE(relative_difference(fused.average, reference.average), kTolerance) << name_of(rule.rule);
+    EXPECT_LE(relative_error(fused.param, reference.param), kTolerance) << name_of(rule.rule);
+    EXPECT_LE(relative_error(fused.average, reference.average), kTolerance) << name_of(rule.rule);
     for (size_t i = 0; i < fused.states.size(); ++i) {
-      EXPECT_LE(relative_difference(fused.states[i], reference.states[i]), kTolerance)
-          << name_of(rule.rule) << " " << i;
+      EXPECT_LE(relative_error(fused.states[i], reference.states[i]), kTolerance) << name_of(rule.rule) << " " << i;
     }
     EXPECT_TRUE(torch::equal(fused.model_copy, fused.param.to(torch::kBFloat16))) << name_of(rule.rule);
     EXPECT_TRUE(torch::equal(fused.grad, reference.grad)) << name_of(rule.rule);
     if (sums.defined()) {
-      EXPECT_LE(relative_difference(sums, reference_sums), kTolerance) << name_of(rule.rule);
+      EXPECT_LE(relative_error(sums, reference_sums), kTolerance) << name_of(rule.rule);
     }
   }
 }
@@ -59,7 +54,7 @@ TEST_P(FlatUpdateAtLevel, Bf16WeightsRoundedToNearestAreThoseOfTheReferenceUpToT
     flat_update(rule.rule, rule.numbers, fused, options, {}, rule.new_sums());
     flat_update_reference(rule.rule, rule.numbers, reference, options, {}, rule.new_sums());
     EXPECT_LE(torch::ne(fused.param, reference.param).sum().item<int64_t>(), 4) << name_of(rule.rule);
-    EXPECT_LE(relative_difference(fused.param, reference.param), 1e-3) << name_of(rule.rule);
+    EXPECT_LE(relative_error(fused.param, reference.param), 1e-3) << name_of(rule.rule);
   }
 }
 
@@ -80,7 +75,7 @@ TEST_P(FlatUpdateAtLevel, ShardsGiveTheNumbersOfTheWholeBuffer) {
       EXPECT_TRUE(torch::equal(parts.states[i], whole.states[i])) << name_of(rule.rule);
     }
     if (sums.defined()) {
-      EXPECT_LE(relative_difference(part_sums, sums), kTolerance) << name_of(rule.rule);
+      EXPECT_LE(relative_error(part_sums, sums), kTolerance) << name_of(rule.rule);
     }
   }
 }

@@ -6,17 +6,6 @@
 #include "kernels/norm_modulate/norm_modulate_cpu.h"
 
 namespace millrace {
-namespace {
-
-constexpr int64_t kMinRowsPerChunk = 16;
-constexpr int64_t kMaxChunksPerSample = 64;
-
-float* row_of(const FloatRows& rows, int64_t b) {
-  return static_cast<float*>(rows.data) + b * rows.batch_stride;
-}
-
-}  // namespace
-
 void gate_residual_forward_cpu(const GateResidualForwardArgs& args, bool with_norm) {
   const GateResidualKernels& kernels = MILLRACE_SELECT_KERNELS(gate_residual_kernels);
   const auto kernel = (with_norm ? kernels.norm_forward : kernels.forward)[static_cast<int>(args.type)];
@@ -27,7 +16,7 @@ void gate_residual_forward_cpu(const GateResidualForwardArgs& args, bool with_no
 void gate_residual_backward_cpu(const GateResidualBackwardArgs& args) {
   const auto kernel = MILLRACE_SELECT_KERNELS(gate_residual_kernels).backward[static_cast<int>(args.type)];
   const int64_t dim = args.dim;
-  const RowChunks chunks = RowChunks::make(args.length, kMinRowsPerChunk, kMaxChunksPerSample);
+  const RowChunks chunks = RowChunks::make(args.length, kMinRowsPerChunk, kMaxChunks);
   const torch::Tensor partials = at::empty({args.batch * chunks.count, 2 * dim}, at::kFloat);
   float* const sums = partials.data_ptr<float>();
   at::parallel_for(0, args.batch * chunks.count, 1, [&](int64_t begin, int64_t end) {

@@ -10,13 +10,13 @@ namespace {
 
 using torch::Tensor;
 
-constexpr int64_t kBatch = 2, kLength = 40, kDim = 50;
+constexpr int64_t kSamples = 2, kLength = 40, kDim = 50;
 
-struct Problem {
+struct GateResidualProblem {
   Tensor x, y, gate, bias, shift, scale, dout, dn;
-  explicit Problem(torch::ScalarType type = torch::kFloat32) {
-    for (Tensor* rows : {&x, &y, &dout, &dn}) *rows = torch::randn({kBatch, kLength, kDim}).to(type);
-    for (Tensor* vector : {&gate, &shift, &scale}) *vector = torch::randn({kBatch, kDim}).to(type);
+  explicit GateResidualProblem(torch::ScalarType type = torch::kFloat32) {
+    for (Tensor* rows : {&x, &y, &dout, &dn}) *rows = torch::randn({kSamples, kLength, kDim}).to(type);
+    for (Tensor* vector : {&gate, &shift, &scale}) *vector = torch::randn({kSamples, kDim}).to(type);
     bias = torch::randn({kDim}).to(type);
   }
 };
@@ -25,9 +25,9 @@ struct Problem {
 TEST(GateResidual, TheFusedNormIsTheTwoOpsInSequence) {
   for (const auto type : {torch::kFloat32, torch::kBFloat16}) {
     torch::manual_seed(1);
-    const Problem p(type);
+    const GateResidualProblem p(type);
     const Tensor out = torch::empty_like(p.x), n = torch::empty_like(p.x);
-    const Tensor mean = torch::empty({kBatch, kLength}), rstd = torch::empty_like(mean);
+    const Tensor mean = torch::empty({kSamples, kLength}), rstd = torch::empty_like(mean);
     gate_residual_norm_forward({p.x, p.y, p.gate, p.bias, p.shift, p.scale, 1e-6, out, n, mean, rstd});
     const Tensor out2 = torch::empty_like(p.x), n2 = torch::empty_like(p.x);
     const Tensor mean2 = torch::empty_like(mean), rstd2 = torch::empty_like(mean);
@@ -42,9 +42,9 @@ TEST(GateResidual, TheFusedNormIsTheTwoOpsInSequence) {
 
 TEST(GateResidual, TheFusedBackwardIsTheTwoBackwardsInSequence) {
   torch::manual_seed(2);
-  const Problem p;
+  const GateResidualProblem p;
   const Tensor out = torch::empty_like(p.x), n = torch::empty_like(p.x);
-  const Tensor mean = torch::empty({kBatch, kLength}), rstd = torch::empty_like(mean);
+  const Tensor mean = torch::empty({kSamples, kLength}), rstd = torch::empty_like(mean);
   gate_residual_norm_forward({p.x, p.y, p.gate, p.bias, p.shift, p.scale, 1e-6, out, n, mean, rstd});
 
   const Tensor dout = p.dout.clone(), dy = torch::empty_like(p.x), dbias = torch::ones({kDim});
@@ -80,11 +80,11 @@ TEST(GateResidual, TheFusedBackwardIsTheTwoBackwardsInSequence) {
 
 TEST(GateResidual, WorksInPlaceAndOnSlices) {
   torch::manual_seed(3);
-  const Problem p;
+  const GateResidualProblem p;
   const Tensor expected = gate_residual_reference(p.x, p.y, p.gate, p.bias);
-  const Tensor joint = torch::randn({kBatch, 60, 64}), x = joint.narrow(1, 20, kLength).narrow(2, 5, kDim);
+  const Tensor joint = torch::randn({kSamples, 60, 64}), x = joint.narrow(1, 20, kLength).narrow(2, 5, kDim);
   x.copy_(p.x);
-  const Tensor modulations = torch::randn({kBatch, 300}), gate = modulations.narrow(1, 100, kDim);
+  const Tensor modulations = torch::randn({kSamples, 300}), gate = modulations.narrow(1, 100, kDim);
   gate.copy_(p.gate);
   gate_residual_forward(x, p.y, gate, p.bias, x);
   EXPECT_TRUE(torch::allclose(x, expected, 1e-6, 1e-6));
@@ -96,7 +96,7 @@ TEST(GateResidual, WorksInPlaceAndOnSlices) {
 
 TEST(GateResidual, TheGradientOfYMayReplaceTheIncomingOne) {
   torch::manual_seed(4);
-  const Problem p;
+  const GateResidualProblem p;
   const Tensor dy = torch::empty_like(p.x), dgate = torch::empty_like(p.gate), dbias = torch::full({kDim}, 2.0f);
   gate_residual_backward(p.dout, p.y, p.gate, p.bias, dy, dgate, dbias, true);
   EXPECT_TRUE(torch::allclose(dy, p.dout * p.gate.unsqueeze(1)));
@@ -116,9 +116,9 @@ TEST(GateResidual, TheGradientOfYMayReplaceTheIncomingOne) {
 
 TEST(GateResidual, SumsGoIntoSlicesOfEitherType) {
   torch::manual_seed(5);
-  const Problem p(torch::kBFloat16);
+  const GateResidualProblem p(torch::kBFloat16);
   const Tensor dy = torch::empty_like(p.x);
-  const Tensor wide = torch::zeros({kBatch, 200}), dgate = wide.narrow(1, 50, kDim);
+  const Tensor wide = torch::zeros({kSamples, 200}), dgate = wide.narrow(1, 50, kDim);
   const Tensor dbias = torch::ones({kDim}, torch::kBFloat16);
   gate_residual_backward(p.dout, p.y, p.gate, p.bias, dy, dgate, dbias, true);
   const Tensor dout = p.dout.to(torch::kFloat32);
@@ -132,7 +132,7 @@ TEST(GateResidual, SumsGoIntoSlicesOfEitherType) {
 
 TEST(GateResidual, OneOutputsGradientMayBeMissing) {
   torch::manual_seed(6);
-  const Problem p;
+  const GateResidualProblem p;
   const Tensor x = p.x.clone().requires_grad_(true), x2 = p.x.clone().requires_grad_(true);
   std::get<1>(gate_residual_norm(x, p.y, p.gate, p.bias, p.shift, p.scale)).backward(p.dn);
   std::get<1>(gate_residual_norm_reference(x2, p.y, p.gate, p.bias, p.shift, p.scale)).backward(p.dn);
@@ -140,7 +140,7 @@ TEST(GateResidual, OneOutputsGradientMayBeMissing) {
 }
 
 TEST(GateResidual, RefusesShapesThatDoNotFit) {
-  const Problem p;
+  const GateResidualProblem p;
   EXPECT_THROW(gate_residual_forward(p.x, p.y.narrow(2, 0, 49), p.gate, p.bias, p.x), LogicError);
   EXPECT_THROW(gate_residual_forward(p.x, p.y, p.gate.narrow(0, 0, 1), p.bias, p.x), LogicError);
   EXPECT_THROW(gate_residual_forward(p.x, p.y, p.gate, p.bias.narrow(0, 0, 3), p.x), LogicError);

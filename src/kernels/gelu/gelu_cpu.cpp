@@ -5,13 +5,6 @@
 #include "kernels/cpu_level.h"
 
 namespace millrace {
-namespace {
-
-constexpr int64_t kMinRowsPerChunk = 16;
-constexpr int64_t kMaxChunks = 64;
-
-}  // namespace
-
 void gelu_forward_cpu(const GeluForwardArgs& args) {
   const auto kernel = MILLRACE_SELECT_KERNELS(gelu_kernels).forward[static_cast<int>(args.type)];
   at::parallel_for(0, args.batch * args.length, rows_per_thread(args.dim),

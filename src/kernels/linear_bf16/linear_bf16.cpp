@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "kernels/cpu_level.h"
 #include "kernels/linear_bf16/linear_bf16_raw.h"
+#include "kernels/round_up.h"
 
 namespace millrace {
 namespace {
@@ -17,14 +18,6 @@ namespace {
 constexpr int64_t kTaskPanels = 8;
 // A task's tiles: as many as there are, up to 1,036 rows, whose sums take 1 MiB.
 constexpr int64_t kTaskTiles = 74;
-
-int64_t ceil_div(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
-
-int64_t round_up(int64_t a, int64_t step) {
-  return ceil_div(a, step) * step;
-}
 
 bool is_matrix(const torch::Tensor& x, int64_t rows, int64_t columns) {
   return x.is_cpu() && x.scalar_type() == torch::kBFloat16 && x.dim() == 2 && x.size(0) == rows &&

@@ -5,17 +5,6 @@
 #include "kernels/cpu_level.h"
 
 namespace millrace {
-namespace {
-
-constexpr int64_t kMinRowsPerChunk = 16;
-constexpr int64_t kMaxChunksPerSample = 64;
-
-float* row_of(const FloatRows& rows, int64_t b) {
-  return static_cast<float*>(rows.data) + b * rows.batch_stride;
-}
-
-}  // namespace
-
 void norm_modulate_forward_cpu(const NormModulateForwardArgs& args) {
   const auto kernel = MILLRACE_SELECT_KERNELS(norm_modulate_kernels).forward[static_cast<int>(args.type)];
   at::parallel_for(0, args.batch * args.length, rows_per_thread(args.dim),
@@ -24,7 +13,7 @@ void norm_modulate_forward_cpu(const NormModulateForwardArgs& args) {
 
 void norm_modulate_backward_cpu(const NormModulateBackwardArgs& args) {
   const auto kernel = MILLRACE_SELECT_KERNELS(norm_modulate_kernels).backward[static_cast<int>(args.type)];
-  const RowChunks chunks = RowChunks::make(args.length, kMinRowsPerChunk, kMaxChunksPerSample);
+  const RowChunks chunks = RowChunks::make(args.length, kMinRowsPerChunk, kMaxChunks);
   const torch::Tensor partials = at::empty({args.batch, chunks.count, 2, args.dim}, at::kFloat);
   float* const partial_rows = partials.data_ptr<float>();
   at::parallel_for(0, args.batch * chunks.count, 1, [&](int64_t begin, int64_t end) {

@@ -9,9 +9,10 @@ namespace {
 
 using torch::Tensor;
 
-struct Problem {
+struct NormModulateProblem {
   Tensor x, shift, scale, dy;
-  explicit Problem(int64_t batch = 2, int64_t length = 40, int64_t dim = 50, torch::ScalarType type = torch::kFloat32)
+  explicit NormModulateProblem(int64_t batch = 2, int64_t length = 40, int64_t dim = 50,
+                               torch::ScalarType type = torch::kFloat32)
       : x(torch::randn({batch, length, dim}).to(type)),
         shift(torch::randn({batch, dim}).to(type)),
         scale(torch::randn({batch, dim}).to(type)),
@@ -24,7 +25,7 @@ struct Gradients {
   Tensor dx, dshift, dscale;
 };
 
-Gradients run_backward(const Problem& p) {
+Gradients run_backward(const NormModulateProblem& p) {
   const Tensor y = torch::empty_like(p.x), mean = p.empty_stats(), rstd = p.empty_stats();
   norm_modulate_forward(p.x, p.shift, p.scale, 1e-6, y, mean, rstd);
   const Gradients g{torch::empty_like(p.x), torch::empty_like(p.shift), torch::empty_like(p.scale)};
@@ -34,7 +35,7 @@ Gradients run_backward(const Problem& p) {
 
 TEST(NormModulate, SavesTheMomentsOfEveryRow) {
   torch::manual_seed(1);
-  const Problem p;
+  const NormModulateProblem p;
   const Tensor y = torch::empty_like(p.x), mean = p.empty_stats(), rstd = p.empty_stats();
   norm_modulate_forward(p.x, p.shift, p.scale, 1e-6, y, mean, rstd);
   EXPECT_TRUE(torch::allclose(mean, p.x.mean(-1), 1e-5, 1e-6));
@@ -44,7 +45,7 @@ TEST(NormModulate, SavesTheMomentsOfEveryRow) {
 // Tokens of two streams side by side in one buffer, modulations as slices of one tensor for all blocks.
 TEST(NormModulate, RowsAndModulationsMayBeSlicesOfLargerTensors) {
   torch::manual_seed(2);
-  const Problem p;
+  const NormModulateProblem p;
   const Tensor joint = torch::randn({2, 65, 70}), modulations = torch::randn({2, 500});
   const Tensor x = joint.narrow(1, 25, 40).narrow(2, 3, 50);
   const Tensor shift = modulations.narrow(1, 7, 50), scale = modulations.narrow(1, 57, 50);
@@ -74,7 +75,7 @@ TEST(NormModulate, RowsAndModulationsMayBeSlicesOfLargerTensors) {
 
 TEST(NormModulate, AddsToAGradientThatIsThere) {
   torch::manual_seed(3);
-  const Problem p;
+  const NormModulateProblem p;
   const Tensor y = torch::empty_like(p.x), mean = p.empty_stats(), rstd = p.empty_stats();
   norm_modulate_forward(p.x, p.shift, p.scale, 1e-6, y, mean, rstd);
   const Gradients expected = run_backward(p);
@@ -86,7 +87,7 @@ TEST(NormModulate, AddsToAGradientThatIsThere) {
 
 TEST(NormModulate, WorksInPlace) {
   torch::manual_seed(4);
-  const Problem p;
+  const NormModulateProblem p;
   const Gradients expected = run_backward(p);
   const Tensor y = torch::empty_like(p.x), mean = p.empty_stats(), rstd = p.empty_stats();
   norm_modulate_forward(p.x, p.shift, p.scale, 1e-6, y, mean, rstd);
@@ -102,7 +103,7 @@ TEST(NormModulate, WorksInPlace) {
 // bf16 activations with fp32 modulations and fp32 sums: each tensor's own type counts.
 TEST(NormModulate, ModulationsMayBeOfAnotherType) {
   torch::manual_seed(5);
-  const Problem p(2, 40, 50, torch::kBFloat16);
+  const NormModulateProblem p(2, 40, 50, torch::kBFloat16);
   const Tensor shift = p.shift.to(torch::kFloat32), scale = p.scale.to(torch::kFloat32);
   const Tensor y = torch::empty_like(p.x), mixed = torch::empty_like(p.x);
   const Tensor mean = p.empty_stats(), rstd = p.empty_stats();
@@ -119,7 +120,7 @@ TEST(NormModulate, ModulationsMayBeOfAnotherType) {
 TEST(NormModulate, SmallAndEmptyShapesWork) {
   for (const auto& [batch, length, dim] : {std::tuple{1, 1, 1}, {3, 1, 5}, {1, 7, 16}, {2, 0, 8}}) {
     torch::manual_seed(6);
-    const Problem p(batch, length, dim);
+    const NormModulateProblem p(batch, length, dim);
     const Tensor y = norm_modulate(p.x, p.shift, p.scale);
     EXPECT_TRUE(torch::allclose(y, norm_modulate_reference(p.x, p.shift, p.scale), 1e-4, 1e-5));
     EXPECT_EQ(run_backward(p).dshift.sum().isfinite().item<bool>(), true);
@@ -128,7 +129,7 @@ TEST(NormModulate, SmallAndEmptyShapesWork) {
 
 TEST(NormModulate, ALargeOffsetDoesNotCancel) {
   torch::manual_seed(7);
-  Problem p;
+  NormModulateProblem p;
   p.x = p.x + 1000;
   const Tensor exact =
       norm_modulate_reference(p.x.to(torch::kFloat64), p.shift.to(torch::kFloat64), p.scale.to(torch::kFloat64));
@@ -136,7 +137,7 @@ TEST(NormModulate, ALargeOffsetDoesNotCancel) {
 }
 
 TEST(NormModulate, RefusesShapesThatDoNotFit) {
-  const Problem p;
+  const NormModulateProblem p;
   const Tensor y = torch::empty_like(p.x);
   EXPECT_THROW(norm_modulate_forward(p.x, p.shift.narrow(1, 0, 49), p.scale, 1e-6, y, {}, {}), LogicError);
   EXPECT_THROW(norm_modulate_forward(p.x, p.shift, p.scale, 1e-6, y.narrow(1, 0, 39), {}, {}), LogicError);

@@ -5,13 +5,6 @@
 #include "kernels/cpu_level.h"
 
 namespace millrace {
-namespace {
-
-constexpr int64_t kMinRowsPerChunk = 16;
-constexpr int64_t kMaxChunks = 64;
-
-}  // namespace
-
 void qk_norm_rope_forward_cpu(const QkNormRopeForwardArgs& args) {
   const auto kernel = MILLRACE_SELECT_KERNELS(qk_norm_rope_kernels).forward[static_cast<int>(args.type)];
   at::parallel_for(0, args.batch * args.length, rows_per_thread(3 * args.heads * args.head_dim),

@@ -12,9 +12,9 @@ using torch::Tensor;
 constexpr int64_t kBatch = 2, kText = 5, kImage = 11, kHeads = 3, kHeadDim = 22, kTotal = kText + kImage;
 constexpr int64_t kWidth = 3 * kHeads * kHeadDim;
 
-struct Problem {
+struct QkNormRopeProblem {
   Tensor qkv, bias, q_scale, k_scale, cos, sin;
-  explicit Problem(int64_t length, torch::ScalarType type = torch::kFloat32)
+  explicit QkNormRopeProblem(int64_t length, torch::ScalarType type = torch::kFloat32)
       : qkv(torch::randn({kBatch, length, kWidth}).to(type)),
         bias(torch::randn({kWidth}).to(type)),
         q_scale(torch::randn({kHeadDim}).to(type)),
@@ -31,14 +31,14 @@ struct Attention {
       : q(torch::zeros({kBatch, kHeads, kTotal, kHeadDim}, type)), k(torch::zeros_like(q)), v(torch::zeros_like(q)) {}
 };
 
-void forward_into(const Problem& p, const Attention& attention, int64_t offset) {
+void forward_into(const QkNormRopeProblem& p, const Attention& attention, int64_t offset) {
   qk_norm_rope_forward(
       {p.qkv, p.bias, p.q_scale, p.k_scale, p.cos, p.sin, 1e-6, offset, attention.q, attention.k, attention.v});
 }
 
 TEST(QkNormRope, TwoStreamsMeetInOneBuffer) {
   torch::manual_seed(1);
-  const Problem text(kText), image(kImage);
+  const QkNormRopeProblem text(kText), image(kImage);
   const Attention attention;
   forward_into(text, attention, 0);
   forward_into(image, attention, kText);
@@ -55,7 +55,7 @@ TEST(QkNormRope, TwoStreamsMeetInOneBuffer) {
 // rows that hold the MLP's part as well.
 TEST(QkNormRope, RowsAndGradientsMayLieAnyhow) {
   torch::manual_seed(2);
-  const Problem p(kImage);
+  const QkNormRopeProblem p(kImage);
   const Tensor joint = torch::randn({kBatch, kTotal, kHeads, kHeadDim}).transpose(1, 2);  // [B, H, T, D]
   const Tensor dense = joint.contiguous();
   const Tensor wide = torch::randn({kBatch, kImage, kWidth + 17});
@@ -98,7 +98,7 @@ TEST(QkNormRope, RowsAndGradientsMayLieAnyhow) {
 
 TEST(QkNormRope, OverwritesSumsWhenAsked) {
   torch::manual_seed(3);
-  const Problem p(kTotal);
+  const QkNormRopeProblem p(kTotal);
   const Attention gradients;
   const Tensor dq_scale = torch::full({kHeadDim}, 5.0f), dk_scale = torch::full({kHeadDim}, 5.0f);
   const Tensor dbias = torch::full({kWidth}, 5.0f), dqkv = torch::empty_like(p.qkv);
@@ -122,7 +122,7 @@ TEST(QkNormRope, OverwritesSumsWhenAsked) {
 // A frozen layer wants no gradient of its bias or scales: the input's does not change by a bit.
 TEST(QkNormRope, GradientsOfFrozenParametersMayBeLeftOut) {
   torch::manual_seed(6);
-  const Problem p(kTotal);
+  const QkNormRopeProblem p(kTotal);
   const Attention gradients;
   for (const Tensor* x : {&gradients.q, &gradients.k, &gradients.v}) x->normal_();
   const auto run = [&](const Tensor& dq_scale, const Tensor& dk_scale, const Tensor& dbias) {
@@ -141,7 +141,7 @@ TEST(QkNormRope, GradientsOfFrozenParametersMayBeLeftOut) {
 
 TEST(QkNormRope, EpsCountsWhereAHeadIsSmall) {
   torch::manual_seed(4);
-  Problem p(kImage);
+  QkNormRopeProblem p(kImage);
   p.qkv = p.qkv * 1e-3;
   for (const double eps : {1e-6, 1e-5, 1.1920929e-7}) {
     const auto [q, k, v] = qk_norm_rope(p.qkv, {}, p.q_scale, p.k_scale, p.cos, p.sin, kHeads, eps);
@@ -153,10 +153,10 @@ TEST(QkNormRope, EpsCountsWhereAHeadIsSmall) {
 
 TEST(QkNormRope, Bf16BufferAndParametersOfAnotherType) {
   torch::manual_seed(5);
-  const Problem p(kImage, torch::kBFloat16);
+  const QkNormRopeProblem p(kImage, torch::kBFloat16);
   const Attention same(torch::kBFloat16), mixed(torch::kBFloat16);
   forward_into(p, same, 2);
-  Problem fp32 = p;
+  QkNormRopeProblem fp32 = p;
   for (Tensor* x : {&fp32.bias, &fp32.q_scale, &fp32.k_scale}) *x = x->to(torch::kFloat32);
   forward_into(fp32, mixed, 2);
   EXPECT_TRUE(torch::equal(same.q, mixed.q));
@@ -165,10 +165,10 @@ TEST(QkNormRope, Bf16BufferAndParametersOfAnotherType) {
 }
 
 TEST(QkNormRope, RefusesShapesThatDoNotFit) {
-  const Problem p(kImage);
+  const QkNormRopeProblem p(kImage);
   const Attention attention;
   EXPECT_THROW(forward_into(p, attention, kText + 1), LogicError);  // beyond the end
-  Problem wrong = p;
+  QkNormRopeProblem wrong = p;
   wrong.cos = p.cos.narrow(0, 0, 3);
   EXPECT_THROW(forward_into(wrong, attention, 0), LogicError);
   wrong = p;

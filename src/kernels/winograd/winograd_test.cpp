@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "kernels/cpu_level.h"
+#include "kernels/relative_error_test_support.h"
 
 namespace millrace {
 namespace {
@@ -35,10 +36,6 @@ struct Layer {
     return y;
   }
 };
-
-double relative_error(const Tensor& got, const Tensor& exact) {
-  return ((got.to(torch::kFloat64) - exact).norm() / exact.norm()).item<double>();
-}
 
 class WinogradAtLevel : public testing::TestWithParam<CpuLevel> {
  protected:

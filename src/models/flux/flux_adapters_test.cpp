@@ -2,12 +2,13 @@
 #include <gtest/gtest.h>
 
 #include "adapters/lora.h"
+#include "models/flux/flux_test_support.h"
 #include "models/flux/model.h"
 
 namespace millrace::flux {
 namespace {
 
-FluxConfig small_config() {
+FluxConfig adapted_config() {
   FluxConfig config;
   config.in_channels = config.out_channels = 12;
   config.vec_in_dim = 10;
@@ -18,17 +19,6 @@ FluxConfig small_config() {
   config.depth_single_blocks = 2;
   config.axes_dim = {4, 4, 4};
   return config;
-}
-
-FluxInputs random_inputs(const FluxConfig& config, int64_t batch) {
-  FluxInputs inputs;
-  inputs.img_BIC = torch::randn({batch, 6, config.in_channels});
-  inputs.img_ids_BIA = torch::randint(0, 5, {batch, 6, 3}).to(torch::kFloat32);
-  inputs.txt_BTX = torch::randn({batch, 5, config.context_in_dim});
-  inputs.txt_ids_BTA = torch::zeros({batch, 5, 3});
-  inputs.timesteps_B = torch::rand({batch});
-  inputs.y_BV = torch::randn({batch, config.vec_in_dim});
-  return inputs;
 }
 
 constexpr int64_t kRank = 2;
@@ -73,7 +63,7 @@ class AdaptedFlux : public testing::Test {
     return (base_.forward(inputs_).to(torch::kFloat64) * doutput_.to(torch::kFloat64)).sum().item<double>();
   }
 
-  FluxConfig config_ = small_config();
+  FluxConfig config_ = adapted_config();
   Flux base_{config_, {}};
   FluxInputs inputs_ = random_inputs(config_, 2);
   torch::Tensor doutput_ = torch::randn({2, 6, config_.out_channels});

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "models/flux/flux_test_support.h"
 #include "models/flux/model.h"
 #include "models/flux/weight_names.h"
 #include "nn/meta_memory.h"
@@ -35,18 +36,6 @@ void randomize(Flux& model) {
     weights[slice.name] = torch::randn(slice.shape) * 0.2 + (scale ? 1.0 : 0.0);
   }
   model.flat_parameters().assign(weights);
-}
-
-FluxInputs random_inputs(const FluxConfig& config, int64_t batch) {
-  FluxInputs inputs;
-  inputs.img_BIC = torch::randn({batch, 6, config.in_channels});
-  inputs.img_ids_BIA = torch::randint(0, 5, {batch, 6, 3}).to(torch::kFloat32);
-  inputs.txt_BTX = torch::randn({batch, 5, config.context_in_dim});
-  inputs.txt_ids_BTA = torch::zeros({batch, 5, 3});
-  inputs.timesteps_B = torch::rand({batch});
-  inputs.y_BV = torch::randn({batch, config.vec_in_dim});
-  if (config.guidance_embed) inputs.guidance_B = torch::rand({batch});
-  return inputs;
 }
 
 TEST(Flux, SchnellAndDevHaveThePublishedParameterCounts) {

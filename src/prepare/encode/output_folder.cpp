@@ -17,7 +17,6 @@ namespace fs = std::filesystem;
 
 constexpr const char* kResult = "result";  // of the manifest, once there is one
 constexpr const char* kNotes = ".units";   // a folder; goes when the work is done
-constexpr size_t kMaxProblems = 20;
 
 nlohmann::ordered_json to_json(const UnitReport& report) {
   return {{"rows", report.rows}, {"bad", report.bad}, {"small", report.small}, {"problems", report.problems}};

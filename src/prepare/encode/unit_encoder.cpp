@@ -16,8 +16,6 @@
 namespace millrace {
 namespace {
 
-constexpr size_t kMaxProblems = 20;
-
 // COCO's samples are called by their annotation's id, as the reference calls them; others by their key.
 std::string key_of(const SampleShard& shard, size_t sample, const DatasetKind& kind) {
   if (kind.needs_timesteps) {

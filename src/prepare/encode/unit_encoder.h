@@ -32,6 +32,8 @@ struct UnitEncoderOptions {
   BadSampleLimit bad_samples;
 };
 
+inline constexpr size_t kMaxProblems = 20;  // that a report tells
+
 // The results for a unit's samples.
 struct UnitReport {
   int64_t rows = 0;
