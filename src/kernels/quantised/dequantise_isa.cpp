@@ -125,15 +125,9 @@ void nf4_row(const QuantisedMatrix& matrix, int64_t row, int64_t column, int64_t
   }
 }
 
-template <typename Blocks>
-void block_row(const QuantisedMatrix& matrix, int64_t row, int64_t column, int64_t columns, float* out) {
-  const uint8_t* block =
-      matrix.codes + (row * (matrix.columns / Blocks::kElements) + column / Blocks::kElements) * Blocks::kBytes;
-  for (int64_t i = 0; i < columns; i += Blocks::kElements, block += Blocks::kBytes)
-    decode_block<Blocks>(block, out + i);
-}
-template <typename Blocks>
-void block_row(const QuantisedMatrix& matrix, int64_t row, int64_t column, int64_t columns, BF16* out) {
+// Each block into memory that nothing else points to, or the compiler would read codes again after every store.
+template <typename Blocks, typename T>
+void block_row(const QuantisedMatrix& matrix, int64_t row, int64_t column, int64_t columns, T* out) {
   const uint8_t* block =
       matrix.codes + (row * (matrix.columns / Blocks::kElements) + column / Blocks::kElements) * Blocks::kBytes;
   for (int64_t i = 0; i < columns; i += Blocks::kElements, block += Blocks::kBytes) {
