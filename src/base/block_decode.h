@@ -62,7 +62,8 @@ struct BlocksQ4_1 {
 
 // The fifth bits of 32 elements, one after the other.
 MILLRACE_DECODE int fifth_bit(const uint8_t* bits, int element) {
-  return (bits[element >> 3] >> (element & 7) & 1) << 4;
+  const uint32_t word = bits[0] | bits[1] << 8 | bits[2] << 16 | static_cast<uint32_t>(bits[3]) << 24;
+  return static_cast<int>(word >> element & 1) << 4;
 }
 
 struct BlocksQ5_0 {

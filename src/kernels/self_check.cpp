@@ -13,6 +13,7 @@
 #include "kernels/linear_bf16/linear_bf16.h"
 #include "kernels/op_check.h"
 #include "kernels/philox_fill/philox_fill.h"
+#include "kernels/quantised/quantised_cases.h"
 #include "kernels/winograd/winograd.h"
 
 namespace millrace {
@@ -226,6 +227,12 @@ std::vector<KernelCheck> kernel_checks() {
     add("flat_update", check_flat_update);
     add("global_norm", check_global_norm);
     add("philox_fill", check_philox);
+  }
+  for (const QuantisedCase& quantised : quantised_cases(/*rows=*/19)) {
+    checks.push_back({"quantised " + quantised.name, [=](torch::Device device) {
+                        const int64_t differing = differing_elements(quantised.matrix, device);
+                        return KernelCheckResult{.error = static_cast<double>(differing), .tolerance = 0};
+                      }});
   }
   return checks;
 }

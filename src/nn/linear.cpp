@@ -14,6 +14,13 @@ Linear::Linear(std::unique_ptr<LinearWeight> weight, bool with_bias) : weight_(s
   bias_N_ = register_parameter("bias", unplaced_parameter({out_features()}), /*requires_grad=*/false);
 }
 
+void Linear::set_weight(std::unique_ptr<LinearWeight> weight) {
+  MILLRACE_CHECK(weight->in_features() == in_features() && weight->out_features() == out_features());
+  for (const auto& [name, tensor] : weight_->tensors()) parameters_.erase(name);
+  weight_ = std::move(weight);
+  for (const auto& [name, tensor] : weight_->tensors()) register_parameter(name, tensor, /*requires_grad=*/false);
+}
+
 void Linear::forward(torch::Tensor& out_MN, const torch::Tensor& x_MK, LinearPass* pass) const {
   weight_->forward(out_MN, x_MK);
   if (!adapter_) return;

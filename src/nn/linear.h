@@ -55,6 +55,9 @@ class Linear : public torch::nn::Module {
   // The matrix [N, K] if the layer consists of only this and a bias, for kernels that accept nothing else. Undefined
   // for other storages and for adapted layers.
   torch::Tensor plain_weight() const { return adapter_ ? torch::Tensor() : weight_->dense(); }
+  // Another storage of the same sizes, from before FlatParameters places the model: the parameters of the one before
+  // are no longer the layer's.
+  void set_weight(std::unique_ptr<LinearWeight> weight);
   LinearWeight& weight() { return *weight_; }
   const LinearWeight& weight() const { return *weight_; }
 

@@ -1,14 +1,21 @@
 #include "nn/tensor_io.h"
 
+#include <ATen/Parallel.h>
+
 #include <array>
 #include <cstring>
+#include <span>
+#include <utility>
 
 #include "base/error.h"
 #include "base/log.h"
+#include "formats/dequantise.h"
 #include "formats/weight_store.h"
 
 namespace millrace {
 namespace {
+
+constexpr int64_t kBlocksPerThread = 1024;
 
 // In the order of DType's enumerators.
 constexpr std::array<torch::ScalarType, kAllDTypes.size()> kScalarTypes = {
@@ -18,6 +25,29 @@ constexpr std::array<torch::ScalarType, kAllDTypes.size()> kScalarTypes = {
 
 torch::Tensor contiguous_on_cpu(const torch::Tensor& tensor) {
   return tensor.detach().to(torch::kCPU).resolve_conj().resolve_neg().contiguous();
+}
+
+torch::Tensor dequantised(const TensorView& view) {
+  const BlockFormatInfo& info = block_format_info(view.block_format);
+  torch::Tensor values = torch::empty(view.shape, torch::kFloat32);
+  const int64_t blocks = values.numel() / info.elements;
+  const auto part = [&](int64_t begin, int64_t end, int64_t size) {
+    return std::pair(static_cast<size_t>(begin * size), static_cast<size_t>((end - begin) * size));
+  };
+  const std::span all(values.data_ptr<float>(), static_cast<size_t>(values.numel()));
+  at::parallel_for(0, blocks, kBlocksPerThread, [&](int64_t begin, int64_t end) {
+    const auto [byte, bytes] = part(begin, end, info.bytes);
+    const auto [element, elements] = part(begin, end, info.elements);
+    dequantise_blocks(view.block_format, view.bytes.subspan(byte, bytes), all.subspan(element, elements));
+  });
+  return values;
+}
+
+// Row 2 i + half of a head, in the file, is row i of that half.
+torch::Tensor heads_in_order(TensorView view, std::shared_ptr<const void> keep_alive) {
+  const int64_t heads = std::exchange(view.interleaved_heads, 0);
+  const torch::Tensor stored = to_tensor(view, std::move(keep_alive));
+  return stored.view({heads, view.shape[0] / heads / 2, 2, -1}).transpose(1, 2).reshape(view.shape);
 }
 
 }  // namespace
@@ -34,6 +64,8 @@ DType to_dtype(torch::ScalarType type, const std::string& what) {
 }
 
 torch::Tensor to_tensor(const TensorView& view, std::shared_ptr<const void> keep_alive) {
+  if (view.interleaved_heads > 0) return heads_in_order(view, std::move(keep_alive));
+  if (view.block_format != BlockFormat::kNone) return dequantised(view);
   const auto options = torch::TensorOptions().dtype(to_scalar_type(view.dtype));
   if (view.bytes.empty()) return torch::empty(view.shape, options);
   if (view.dtype == DType::kBool) {  // a byte that is neither 0 nor 1 is not a bool to C++

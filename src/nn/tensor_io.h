@@ -19,9 +19,10 @@ torch::ScalarType to_scalar_type(DType dtype);
 // Throws ModelError for a type that files cannot hold (complex, quantised, ...); what: the tensor's name.
 DType to_dtype(torch::ScalarType type, const std::string& what);
 
-// A CPU tensor on the view's own bytes, without a copy if they are aligned to the element, else (and for BOOL) a
-// copy. The bytes must outlive the tensor, which holds keep_alive (SafetensorsFile::keep_alive(),
-// WeightStore::keep_alive()). Mapped files are read-only memory: never write into such a tensor, clone() it first.
+// A CPU tensor on the view's own bytes, without a copy when they are aligned to the element, else (and for BOOL) a
+// copy. Quantised blocks become fp32, interleaved heads are put in order, both by copying. The bytes must outlive the
+// tensor, which holds keep_alive (SafetensorsFile::keep_alive(), WeightStore::keep_alive()). Mapped files are
+// read-only memory: never write into such a tensor, clone() it first.
 torch::Tensor to_tensor(const TensorView& view, std::shared_ptr<const void> keep_alive = nullptr);
 
 // The view of a contiguous CPU tensor's own bytes, valid as long as the tensor.

@@ -1,0 +1,106 @@
+#include "kernels/quantised/quantise_tensor.h"
+
+#include <ATen/Parallel.h>
+
+#include <mutex>
+
+#include "kernels/adamw8bit/adamw8bit.h"
+#include "kernels/quantised/quantise.h"
+#include "kernels/tensor_args.h"
+
+namespace millrace {
+namespace {
+
+using torch::Tensor;
+
+constexpr int64_t kPieceElements = int64_t{1} << 22;  // read and widened to fp32 at once
+
+template <typename T>
+std::span<T> span_of(const Tensor& x, int64_t begin, int64_t end) {
+  return {static_cast<T*>(x.data_ptr()) + begin, static_cast<size_t>(end - begin)};
+}
+
+// Calls work(begin, end) on the threads; the first of their errors is thrown here.
+template <typename Work>
+void in_parallel(int64_t count, int64_t grain, Work work) {
+  std::exception_ptr failure;
+  std::mutex mutex;
+  at::parallel_for(0, count, grain, [&](int64_t begin, int64_t end) {
+    try {
+      work(begin, end);
+    } catch (...) {
+      const std::lock_guard lock(mutex);
+      if (!failure) failure = std::current_exception();
+    }
+  });
+  if (failure) std::rethrow_exception(failure);
+}
+
+void quantise_rows(const Tensor& weight_NK, QuantisedAs as, QuantisedTensor& out) {
+  const int64_t columns = out.columns, rows_per_piece = std::max<int64_t>(1, kPieceElements / columns);
+  for (int64_t first = 0; first < out.rows; first += rows_per_piece) {
+    const int64_t rows = std::min(rows_per_piece, out.rows - first);
+    const Tensor piece = weight_NK.narrow(0, first, rows).to(torch::kFloat32).contiguous();
+    in_parallel(rows, std::max<int64_t>(1, 65536 / columns), [&](int64_t begin, int64_t end) {
+      const auto in = span_of<const float>(piece, begin * columns, end * columns);
+      const auto codes = span_of<uint8_t>(out.codes, (first + begin) * columns, (first + end) * columns);
+      if (as == QuantisedAs::kFp8Unscaled) return quantise_fp8_unscaled(in, codes);
+      const auto scales = span_of<float>(out.row_scales, first + begin, first + end);
+      as == QuantisedAs::kFp8 ? quantise_fp8(in, columns, codes, scales) : quantise_int8(in, columns, codes, scales);
+    });
+  }
+}
+
+void quantise_nf4(const Tensor& weight_NK, Nf4Style style, QuantisedTensor& out) {
+  const bool bf16 = weight_NK.scalar_type() == torch::kBFloat16;
+  const int64_t elements = out.rows * out.columns, blocks = (elements + kNf4Block - 1) / kNf4Block;
+  const Tensor flat = weight_NK.reshape({-1}), absmax = torch::empty({blocks}, torch::kFloat32);
+  constexpr int64_t kBlocksPerPiece = kPieceElements / kNf4Block;
+  for (int64_t first = 0; first < blocks; first += kBlocksPerPiece) {
+    const int64_t count = std::min(kBlocksPerPiece, blocks - first), at = first * kNf4Block;
+    const int64_t piece_elements = std::min(count * kNf4Block, elements - at);
+    const Tensor piece = flat.narrow(0, at, piece_elements).to(torch::kFloat32).contiguous();
+    in_parallel(count, 1024, [&](int64_t begin, int64_t end) {
+      const int64_t from = begin * kNf4Block, to = std::min(end * kNf4Block, piece_elements);
+      quantise_nf4(span_of<const float>(piece, from, to), style, bf16,
+                   span_of<uint8_t>(out.codes, (at + from) / 2, (at + to + 1) / 2),
+                   span_of<float>(absmax, first + begin, first + end));
+    });
+  }
+
+  const std::span<const float> table = nf4_table(style, bf16);
+  out.nf4_table = torch::tensor(at::ArrayRef<float>(table.data(), table.size()), torch::kFloat32);
+  out.divide_scales = style == Nf4Style::kTorchao;
+  out.round_scales_to_bf16 = out.divide_scales && bf16;
+  out.scale_table = out.divide_scales ? torch::arange(256, torch::kUInt8).view(torch::kInt8).to(torch::kFloat32)
+                                      : code_values(/*is_signed=*/true);
+  out.scale_codes = torch::empty({blocks}, torch::kUInt8);
+  out.scale_factors = torch::empty({(blocks + kNf4ScaleBlock - 1) / kNf4ScaleBlock}, torch::kFloat32);
+  Nf4ScaleCodes codes{.codes = span_of<uint8_t>(out.scale_codes, 0, blocks),
+                      .factors = span_of<float>(out.scale_factors, 0, out.scale_factors.numel())};
+  quantise_nf4_scales(span_of<const float>(absmax, 0, blocks), style, bf16,
+                      span_of<const float>(out.scale_table, 0, 256), codes);
+  out.scale_offset = torch::tensor({codes.offset}, torch::kFloat32);
+}
+
+}  // namespace
+
+QuantisedTensor quantise(const Tensor& weight_NK, QuantisedAs as) {
+  MILLRACE_CHECK(weight_NK.dim() == 2 && weight_NK.is_cpu() && weight_NK.is_floating_point() && weight_NK.numel() > 0);
+  const torch::NoGradGuard no_grad;
+  const bool is_nf4 = as == QuantisedAs::kNf4 || as == QuantisedAs::kNf4Torchao;
+  QuantisedTensor out;
+  out.kind = is_nf4 ? QuantisedKind::kNf4 : as == QuantisedAs::kInt8 ? QuantisedKind::kInt8 : QuantisedKind::kFp8;
+  out.rows = weight_NK.size(0);
+  out.columns = weight_NK.size(1);
+  out.codes = torch::empty({code_bytes(out.kind, out.format, out.rows, out.columns)}, torch::kUInt8);
+  if (as == QuantisedAs::kFp8 || as == QuantisedAs::kInt8) out.row_scales = torch::empty({out.rows}, torch::kFloat32);
+  if (is_nf4) {
+    quantise_nf4(weight_NK, as == QuantisedAs::kNf4 ? Nf4Style::kBitsandbytes : Nf4Style::kTorchao, out);
+  } else {
+    quantise_rows(weight_NK, as, out);
+  }
+  return out;
+}
+
+}  // namespace millrace
