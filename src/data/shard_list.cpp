@@ -1,5 +1,5 @@
-// From patterns to files in three steps: what each text means (a folder, a file, a pattern), what of it is a shard, and
-// what the file system says of each shard. Whatever falls away in the first two is counted and named.
+// From patterns to files in three steps: resolves each text (a folder, a file, a pattern), selects the shards, and
+// checks each shard in the file system. Entries dropped in the first two steps are counted and named.
 #include "data/shard_list.h"
 
 #include <fcntl.h>
@@ -39,7 +39,7 @@ std::vector<fs::path> take_out(std::vector<fs::path>& paths, Predicate&& is_want
   return kept;
 }
 
-// What one text stands for, without what the file system says of the files.
+// The files that one text stands for, before they are checked in the file system.
 class Finder {
  public:
   std::vector<fs::path> find(const std::string& text) {
@@ -51,7 +51,7 @@ class Finder {
       found = folder(text);
     } else if (status.type() != fs::file_type::not_found) {
       if (error) fail(text, error.message());
-      found = {text};  // a file that is named is taken, whatever its name
+      found = {text};  // an explicitly named file is used, whatever its name
     } else if (text.find_first_of("*?[~") != std::string::npos) {
       found = pattern(text);
     } else {
@@ -104,7 +104,7 @@ class Finder {
     }
     for (const fs::path& path : folders) passed_over_.add(path, "a folder beside files");
 
-    // "data_set/*" matches dataset_info.json and state.json as well, which says what files there should be.
+    // "data_set/*" also matches dataset_info.json and state.json, which lists the files.
     std::vector<fs::path> shards = take_out(found, is_arrow);
     if (!shards.empty()) {
       for (const fs::path& path : found) {
