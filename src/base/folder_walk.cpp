@@ -29,7 +29,7 @@ class Walker {
     enter(root, error);
     if (error)
       throw DataError("[" + printable(root.string()) + "] expected a folder that can be read, got: " + error.message());
-    // After all real folders, so that a folder keeps its own name when a link leads to it as well.
+    // After all real folders, so that a folder keeps its own name even if a link also leads to it.
     for (; !links_.empty(); links_.pop_front()) enter_or_name(links_.front());
     std::sort(result_.files.begin(), result_.files.end());
     return std::move(result_);
