@@ -15,8 +15,8 @@ namespace {
 constexpr double kTick = 0.1;            // seconds between two looks at the clock
 constexpr double kBeatEvery = 1;         // seconds
 constexpr double kSendSeconds = 0.2;     // for one line to one rank
-constexpr double kProblemPatience = 20;  // seconds for the other ranks to come, so that they learn of a difference too
-constexpr double kWasAsleep = 3;  // seconds: this process itself was stopped, and its clock says nothing about others
+constexpr double kProblemPatience = 20;  // seconds for the other ranks to connect, so that they learn of a difference
+constexpr double kWasAsleep = 3;  // seconds: this process itself was stopped, so its clock says nothing about others
 
 }  // namespace
 
@@ -138,7 +138,7 @@ void WatchServer::take_hello(Peer& peer, const std::string& line) {
     peer.socket.shutdown_send();
     return;
   }
-  if (phase_ == Phase::kFailed) {  // too late for this attempt, but in time for its end
+  if (phase_ == Phase::kFailed) {  // too late for this attempt, but in time to be told of its end
     peer.socket.send(failure_line(failure_, failure_code_, -1), kSendSeconds);
     return;
   }
@@ -210,8 +210,8 @@ void WatchServer::check_rendezvous(double now) {
 }
 
 void WatchServer::send_go() {
-  // Ranks on this machine may have come over the loopback interface, where other machines cannot reach them: they
-  // listen where the others reach this machine.
+  // Ranks on this machine may have connected over the loopback interface, where other machines cannot reach them: they
+  // listen at the address by which other machines reach this one.
   std::string outward;
   for (const auto& peer : peers_) {
     if (peer->known && !is_loopback(peer->socket.peer_address())) outward = peer->socket.local_address();
