@@ -28,7 +28,7 @@ std::string wrap(const std::string& text, size_t indent) {
   return wrapped + line + "\n";
 }
 
-// What stands after the name: "N", "TEXT", ...
+// The placeholder after the name: "N", "TEXT", ...
 std::string placeholder(const Option& option) {
   if (option.is_flag()) return "";
   if (std::holds_alternative<std::vector<std::string>*>(option.member)) return " TEXT,TEXT,...";
@@ -92,7 +92,7 @@ std::string cell(const std::string& text) {
   return escaped;
 }
 
-// What a task adds to the options that every task has.
+// The options that a task adds to those of every task.
 struct HelpPart {
   std::string title;  // "" for what every task has
   std::vector<OptionSection> sections;
