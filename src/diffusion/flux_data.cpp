@@ -39,7 +39,7 @@ FluxDataset training_dataset(const FluxRunConfig& config, Group& ranks, torch::D
 
 FluxDataset validation_dataset(const FluxRunConfig& config, Group& ranks, torch::Device device) {
   const ValidationPicturesConfig& validation = config.validation_pictures;
-  // A data set without a kind is of the training data's.
+  // A data set without a kind has that of the training data.
   return open_dataset({validation.dataset.empty() ? config.training_pictures.dataset : validation.dataset,
                        validation.dataset_path, "validation.dataset_path"},
                       {0, "downloading it again: the loss would be that of some of the samples"}, ranks, device);

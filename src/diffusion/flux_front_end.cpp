@@ -28,7 +28,7 @@ torch::Dtype stored_dtype(DType dtype, const fs::path& path) {
   }
 }
 
-// An array of the wanted shape, with or without a leading 1.
+// An array of the required shape, with or without a leading 1.
 torch::Tensor read_encoding(const fs::path& path, const std::vector<int64_t>& shape, torch::Device device) {
   const NpyFile file(path);
   const NpyArray& array = file.array();
