@@ -135,7 +135,7 @@ DownloadLock::DownloadLock(const Folder& state_folder, const fs::path& shown)
       throw StorageError(str("[", shown.string(), "] expected to be alone in this folder, got another download into it",
                              holder.empty() ? "" : " (process " + holder + ")", " (try again when it has ended)"));
     }
-    // Lustre without the mount option flock, some FUSE systems: better no lock than no download.
+    // Lustre without the mount option flock, or some FUSE systems: no lock is better than no download.
     log_warning("[", shown.string(), "] this file system has no locks (", std::strerror(errno),
                 "): start only one download into it at a time");
     return;

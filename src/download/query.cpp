@@ -10,9 +10,9 @@
 namespace millrace {
 namespace {
 
-// Between two looks at the clock and at the wish to stop.
+// Between two checks of the clock and of stop requests.
 constexpr double kTick = 0.1;
-// The body of a refusal is not read; a little of it is, so that the connection can be used again.
+// A refusal's body is drained up to this size, so that the connection can be reused.
 constexpr uint64_t kMaxIgnoredBytes = 64 << 10;
 
 }  // namespace
@@ -91,7 +91,7 @@ void Query::fail_or_retry(const Refusal& refusal, std::optional<double> wait) {
 
 void run_queries(const DownloadContext& context, const std::vector<Query*>& queries, int parallel,
                  const std::function<void(size_t)>& progress) {
-  size_t first = 0;  // all before it are done
+  size_t first = 0;  // all earlier ones are done
   while (true) {
     context.check_stop();
     while (first < queries.size() && queries[first]->done()) ++first;

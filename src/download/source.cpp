@@ -16,7 +16,7 @@ Refusal refusal(Refusal::Reach reach, const std::string& place, const std::strin
   return {reach, str("[", place, "] expected ", expected, ", got ", got), hint};
 }
 
-// "403 (Access to model ... is restricted)": what the server says is shown, but never believed to be harmless.
+// "403 (Access to model ... is restricted)": the server's text is shown, but escaped as untrusted.
 std::string status_text(const HttpHead& head) {
   const std::string message = head.header("x-error-message");
   return str("status ", head.status, message.empty() ? "" : " " + in_quotes(message));
