@@ -1,4 +1,4 @@
-// Reports for people.
+// Reports as readable text.
 #include <cstdio>
 
 #include "base/error.h"
