@@ -53,7 +53,7 @@ std::optional<std::string> unpack_profile(std::string_view text) {
   return first < 0 ? std::optional(bytes) : std::nullopt;
 }
 
-// Image.getexif() and what ImageOps.exif_transpose() makes of it.
+// Image.getexif(), as used by ImageOps.exif_transpose().
 int orientation_of(const PictureInfo& info, std::string& problem) {
   ExifOrientation found;
   if (info.exif) {
