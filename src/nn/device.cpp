@@ -13,11 +13,11 @@
 namespace millrace {
 namespace {
 
-// What stands beside libtorch_cpu.so in a wheel for NVIDIA's or for AMD's GPUs. Both call their devices "cuda".
+// The libraries beside libtorch_cpu.so in a wheel for NVIDIA's or AMD's GPUs. Both call their devices "cuda".
 struct GpuLibrary {
   const char* name;
-  std::string (*why_no_driver)();            // cheap, before the big library is loaded; "": there is one
-  const char *get_device, *get_device_name;  // of the driver's own library; both makers' have the same arguments
+  std::string (*why_no_driver)();            // a cheap check before the big library is loaded; "": there is a driver
+  const char *get_device, *get_device_name;  // of the driver's library; the arguments are the same for both makers
 };
 
 std::string why_no_nvidia_driver() {
@@ -94,7 +94,7 @@ std::string device_name(torch::Device device) {
   if (!device.is_cuda()) return "";
   const GpuLibrary* library = loaded_gpu().library;
   if (library == nullptr) return "";
-  // Asked of the driver, which resolve_device() has loaded: nothing of CUDA or HIP is linked here.
+  // Queries the driver, which resolve_device() has loaded: no CUDA or HIP library is linked here.
   const auto get_name = reinterpret_cast<int (*)(char*, int, int)>(dlsym(RTLD_DEFAULT, library->get_device_name));
   const auto get_device = reinterpret_cast<int (*)(int*, int)>(dlsym(RTLD_DEFAULT, library->get_device));
   const int index = device.has_index() ? device.index() : 0;
