@@ -15,8 +15,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kResult = "result";  // of the manifest, once there is one
-constexpr const char* kNotes = ".units";   // a folder; goes when the work is done
+constexpr const char* kResult = "result";  // key in the manifest, once finished
+constexpr const char* kNotes = ".units";   // a folder; removed when the work is done
 constexpr size_t kMaxProblems = 20;
 
 nlohmann::ordered_json to_json(const UnitReport& report) {
@@ -32,7 +32,7 @@ UnitReport from_json(const nlohmann::ordered_json& json, const fs::path& file) {
   }
 }
 
-// What writers of this program leave behind when they are killed (formats/atomic_file.h, base/files.h).
+// Leftovers of this program's writers when they are killed (formats/atomic_file.h, base/files.h).
 bool is_temporary(const std::string& name) {
   return starts_with(name, ".") && (name.find(".part-") != std::string::npos || name.find(".tmp") != std::string::npos);
 }
