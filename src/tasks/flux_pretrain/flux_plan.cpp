@@ -12,7 +12,7 @@
 namespace millrace {
 namespace {
 
-// The pictures and encodings of one microbatch, and the model that they train.
+// The pictures and encodings of one microbatch, and the model to train.
 class FluxStepModel : public StepModel {
  public:
   FluxStepModel(const flux::FluxConfig& sizes, const FlatParametersOptions& placement, FluxBatch batch,
