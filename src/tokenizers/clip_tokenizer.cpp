@@ -49,7 +49,7 @@ size_t contraction_length(std::string_view rest) {  // rest begins with '
   return 0;
 }
 
-// As Python's str.strip(), which also takes the separators U+001C to U+001F for white space.
+// Like Python's str.strip(), which also treats the separators U+001C to U+001F as white space.
 bool is_stripped(std::string_view text, size_t at) {
   return character(text, at).category == Category::kSpace || (text[at] >= 0x1C && text[at] <= 0x1F);
 }
@@ -127,7 +127,7 @@ ClipTokenizer::ClipTokenizer(const ClipVocabulary& vocabulary) {
   }
   (vocabulary.bos_normalized ? normalized_tokens_ : raw_tokens_).add(std::string(kBos), bos);
   (vocabulary.eos_normalized ? normalized_tokens_ : raw_tokens_).add(std::string(kEos), eos);
-  // A pad token of its own ("!" in SDXL's second tokenizer) is found in the text, too.
+  // A separate pad token ("!" in SDXL's second tokenizer) is also matched in the text.
   if (vocabulary.pad_token != kEos) raw_tokens_.add(vocabulary.pad_token, special_tokens_.pad);
 }
 
@@ -155,7 +155,7 @@ void ClipTokenizer::append_words(std::string_view normalized, std::vector<int32_
     }
     const std::string_view word = normalized.substr(at, length);
     if (word == kBos || word == kEos) {
-      // Spelled in capitals it is a word, not a token, and the byte-level step behind the expression cuts it in three.
+      // Spelled in capitals it is a word, not a token, and the byte-level step after the expression splits it in three.
       append_word(word.substr(0, 2), ids, scratch);
       append_word(word.substr(2, length - 4), ids, scratch);
       append_word(word.substr(length - 2), ids, scratch);
@@ -191,7 +191,7 @@ std::string ClipTokenizer::decode(std::span<const int32_t> ids) const {
     for (size_t i = 0; i < token.size();) {
       const uint32_t length = unicode::decode(token, i).length;
       const auto found = byte_of_symbol.find(std::string_view(token).substr(i, length));
-      if (found == byte_of_symbol.end()) {  // no byte-level token: taken as it is
+      if (found == byte_of_symbol.end()) {  // not a byte-level token: used unchanged
         piece = token;
         break;
       }
