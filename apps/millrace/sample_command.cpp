@@ -51,9 +51,9 @@ bool read_arguments(SampleArguments& arguments, const std::vector<std::string>& 
       "millrace sample"};
   app.add_option("run", arguments.run, "The run's folder (job.dump_folder)");
   app.add_option("--weights", arguments.weights,
-                 "FLUX weights in any naming, instead of a run; --config then says which encoders and autoencoder");
+                 "FLUX weights in any naming, instead of a run; --config then names the encoders and the autoencoder");
   app.add_option("--config", arguments.config, "A training configuration (TOML), with --weights");
-  app.add_texts("--prompt,-p", arguments.prompts, "What to draw; may be given several times");
+  app.add_texts("--prompt,-p", arguments.prompts, "Prompt; may be given several times");
   app.add_option("--prompts-file,--prompts,--inference.prompts_path", arguments.prompts_file,
                  "A file with one prompt per line; by default the configuration's prompts");
   app.add_option("--output,-o,--inference.save_path", arguments.output, "Folder for the pictures")
@@ -68,7 +68,7 @@ bool read_arguments(SampleArguments& arguments, const std::vector<std::string>& 
                  "Classifier-free guidance; 1: off; by default the configuration's");
   app.add_option("--guidance", arguments.distilled_guidance, "FLUX.1-dev's distilled guidance")->capture_default_str();
   app.add_flag("--shift{1},--no-shift{0}", arguments.shift,
-               "Spend more steps near noise, or not; by default as the configuration says, else for FLUX.1-dev alone");
+               "Spend more steps near noise, or not; by default as in the configuration, else only for FLUX.1-dev");
   app.add_option("--size", arguments.img_size, "Side of a picture in pixels; 0: the configuration's")
       ->check(CLI::Range(0, 65536));
   app.add_option("--width", arguments.width, "Width of a picture in pixels; 0: --size")->check(CLI::Range(0, 65536));
@@ -79,8 +79,8 @@ bool read_arguments(SampleArguments& arguments, const std::vector<std::string>& 
   app.add_option("--seed", arguments.seed, "Seed of the starting noise")->capture_default_str();
   app.add_option("--device", arguments.device, "cpu, cuda, cuda:N or auto; by default the configuration's");
   app.add_option("--make", arguments.make,
-                 "Publisher of the weights, for the pictures' EXIF tags; by default Black Forest Labs for files that "
-                 "are named as theirs, else nobody");
+                 "Publisher of the weights, for the pictures' EXIF tags; by default Black Forest Labs for files with "
+                 "their names, else none");
   app.add_flag("--shard", arguments.shards_weights,
                "Several ranks: each holds a part of FLUX's weights, for models larger than one GPU");
   app.add_flag("--no-grid", arguments.no_grid, "Single pictures only, without grid.png");
@@ -91,8 +91,8 @@ bool read_arguments(SampleArguments& arguments, const std::vector<std::string>& 
   }
   if (!arguments.run.empty() && !arguments.config.empty()) {
     throw ConfigError(
-        "[--config] expected only with --weights: a run has a configuration of its own (try its options "
-        "one by one, such as --encoder.t5_encoder=...)");
+        "[--config] expected only with --weights: a run has its own configuration (try its options one by one, such as "
+        "--encoder.t5_encoder=...)");
   }
   return true;
 }

@@ -88,17 +88,16 @@ int run_tokenize(const std::vector<std::string>& args) {
                  "Folder with tokenizer.json, vocab.json and merges.txt, or spiece.model; one of these files; or "
                  "open_clip's bpe_simple_vocab_16e6.txt.gz")
       ->required();
-  app.add_option("--kind", kind, "What the files must be: auto, clip or t5")
+  app.add_option("--kind", kind, "Required kind: auto, clip or t5")
       ->transform(CLI::CheckedTransformer(kinds))
       ->default_str("auto");
-  app.add_option("--max-length", max_length, "Cut to this many ids, special ids included; 0: do not cut")
+  app.add_option("--max-length", max_length, "Truncate to this many ids, including special ids; 0: do not truncate")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 24));
-  app.add_flag("--pad", pad, "Fill up to --max-length with the pad id");
+  app.add_flag("--pad", pad, "Pad to --max-length with the pad id");
   app.add_flag("--text", plain_text, "Text lines are plain text, not JSON");
-  app.add_flag("--decode", decode, "The way back: ids in, text without special tokens out");
+  app.add_flag("--decode", decode, "The inverse: ids in, text without special tokens out");
   if (!parse_command_line(app, args)) return static_cast<int>(ExitCode::kDone);
-  if (pad && max_length == 0)
-    throw ConfigError("[tokenize --pad] expected a length to fill up to (try --max-length 77)");
+  if (pad && max_length == 0) throw ConfigError("[tokenize --pad] expected a length to pad to (try --max-length 77)");
 
   const std::unique_ptr<Tokenizer> tokenizer = load_tokenizer(path, kind);
   std::ios::sync_with_stdio(false);

@@ -16,11 +16,9 @@ namespace millrace {
 namespace {
 
 constexpr const char* kUsage =
-    "usage: millrace train CONFIG.toml [--section.key=value ...]\n"
-    "\n"
-    "Trains as CONFIG.toml says, or resumes from the newest checkpoint in job.dump_folder.\n"
-    "The command line beats the file, the file beats the defaults; of two equal options the last counts.\n"
-    "\n"
+    "usage: millrace train CONFIG.toml [--section.key=value ...]\n\n"
+    "Trains according to CONFIG.toml, or resumes from the newest checkpoint in job.dump_folder.\n"
+    "The command line overrides the file, the file overrides the defaults; of repeated options the last one counts.\n\n"
     "  --section.key=value   set an option; `--section.key value` is the same, and - is the same as _\n"
     "  --section.flag        set a flag to true; --section.no_flag or --section.flag=false to false\n"
     "  --section.list=a,b    or as in TOML: --section.list='[\"a\", \"b, c\"]'\n"

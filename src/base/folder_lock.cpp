@@ -92,7 +92,7 @@ FolderLock::FolderLock(const fs::path& folder, const std::string& file_name, dou
     if (errno == EINTR) continue;
     if (errno != EWOULDBLOCK) {  // Lustre without its option flock, some FUSE systems
       log_warning("[", folder.string(), "] this file system has no locks (", std::strerror(errno),
-                  "): see to it that one process at a time writes there");
+                  "): make sure that only one process at a time writes there");
       return;
     }
     const Holder holder = read_holder(descriptor_);
@@ -102,7 +102,7 @@ FolderLock::FolderLock(const fs::path& folder, const std::string& file_name, dou
     const double waited = now_seconds() - start;
     if (waited > kSilentPatience && !std::exchange(said, true)) {
       log_info("[", folder.string(), "] waiting up to ", patience, " s for another process", holder.text(),
-               ", should it be gone");
+               ", in case it is gone");
     }
     if (waited > patience) {
       ::close(descriptor_);

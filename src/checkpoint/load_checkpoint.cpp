@@ -70,7 +70,7 @@ void warn_of_incomplete(const fs::path& folder, int64_t chosen) {
 std::string way_out(const fs::path& folder, int64_t step, AskForStep ask) {
   const int64_t other = newest_complete_below(folder, step);
   const std::string remove = "remove or rename " + (folder / step_folder_name(step)).string();
-  if (other < 0) return "there is no complete one before it; " + remove + " to start anew";
+  if (other < 0) return "there is no complete one before it; " + remove + " to start over";
   return str("try ", name_of_step(folder, other, ask), ", the newest complete one before it, or ", remove);
 }
 

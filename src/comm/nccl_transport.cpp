@@ -50,7 +50,7 @@ class NcclTransport : public Transport {
     try {
       backend_->abort();
     } catch (const std::exception& error) {
-      log_warning("NCCL could not be stopped: ", error.what());  // shutting down anyway
+      log_warning("could not stop NCCL: ", error.what());  // shutting down anyway
     }
   }
 

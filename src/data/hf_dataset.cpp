@@ -68,7 +68,7 @@ void check_numbering(const fs::path& folder, const std::vector<fs::path>& files)
       if (numbers.contains(number)) continue;
       throw DataError(str("[", folder.string(), "] expected ", total, " files named ", prefix, "-*-of-", total,
                           ".arrow, got none with the number ", number,
-                          " (try downloading it, or a pattern that matches what is there)"));
+                          " (try downloading it, or a pattern that matches the existing files)"));
     }
   }
 }

@@ -298,7 +298,7 @@ const char* describe(TarMemberKind kind) {
 TarIndex index_tar(int descriptor, const std::filesystem::path& path, size_t max_members) {
   struct stat info {};
   if (::fstat(descriptor, &info) != 0 || !S_ISREG(info.st_mode)) {
-    throw DataError("[" + path.string() + "] expected a tar archive, got something that is no regular file");
+    throw DataError("[" + path.string() + "] expected a tar archive, got something other than a regular file");
   }
   Window file(descriptor, static_cast<uint64_t>(info.st_size));
   TarIndex index;

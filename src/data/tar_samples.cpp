@@ -34,11 +34,11 @@ std::string problem_of(const TarMember& member) {
 }
 
 std::string twice(std::string_view extension) {
-  return "expected each kind of file once, got two " + printable(extension);
+  return "expected each extension once, got two " + printable(extension);
 }
 
 constexpr const char* kApart =
-    "expected the files of a sample side by side, got some of them elsewhere in the shard (try packing with tar "
+    "expected the files of a sample to be adjacent, got some of them elsewhere in the shard (try packing with tar "
     "--sort=name)";
 
 // Lower-case extensions of one key: a set, since one key may have millions of files.

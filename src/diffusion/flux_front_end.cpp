@@ -63,7 +63,7 @@ void load_empty_prompt(FluxFrontEnd& front_end, const FluxRunConfig& config, con
   } else {
     throw ConfigError(
         "[encoder.empty_encodings_path] expected the folder with the encodings of the empty prompt, which "
-        "training.classifier_free_guidance_prob puts in the place of captions, got nothing (`millrace prepare "
+        "training.classifier_free_guidance_prob substitutes for captions, got nothing (`millrace prepare "
         "empty-encodings` writes it)");
   }
 }

@@ -141,7 +141,7 @@ bool Transfer::take_whole(const HttpHead& head) {
     const PartNote& note = part_->note();
     const bool is_same = etag == note.etag && note.origin == head.url.origin();
     if (!is_same && ++fresh_starts_ > kMaxFreshStarts) {
-      unusable_ = "a file that stays the same while it is downloaded, got another one again and again";
+      unusable_ = "a file that stays the same while it is downloaded, got a changed one repeatedly";
       return false;
     }
     start_over(is_same ? "the server cannot continue a file" : "the server sends the file from its beginning");
@@ -258,14 +258,14 @@ void Transfer::check_finished() {
   const std::string what =
       str("[", file_.path, "] expected the checksum ", file_.checksum.text(), ", got ", result->got.text());
   if (++mismatches_ < kMaxMismatches) {
-    log_warning(what, "; thrown away, downloading it once more");
+    log_warning(what, "; discarded, downloading it once more");
     part_.emplace(state_folder_, file_, [client = &context_.client] { client->wake(); });
     url_ = file_.url;
     redirects_ = 0;
     phase_ = Phase::kChecking;
     return;
   }
-  fail({Refusal::Reach::kFile, what + " again, and threw it away", "later, or ask who serves it"});
+  fail({Refusal::Reach::kFile, what + " again, and discarded it", "later, or ask its publisher"});
 }
 
 void Transfer::start_over(const std::string& why) {

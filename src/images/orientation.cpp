@@ -71,7 +71,7 @@ int orientation_of(const PictureInfo& info, std::string& problem) {
     found = read_exif_orientation(*profile);
   }
   if (found.is_refused) {
-    if (!info.forgives_exif) problem = "EXIF data that is no TIFF structure";
+    if (!info.forgives_exif) problem = "EXIF data that is not a TIFF structure";
     return 1;
   }
   if (found.value) return *found.value;

@@ -72,7 +72,7 @@ class PngChunks {
  private:
   void read_to_picture_data() {
     for (at_ = kPngSignatureBytes;; at_ = chunk_.end()) {
-      if (!read_png_chunk(file_, at_, chunk_)) throw Refused{"one cut short, or something that is no chunk"};
+      if (!read_png_chunk(file_, at_, chunk_)) throw Refused{"one cut short, or something that is not a chunk"};
       has_picture_of_its_own_ = chunk_.type == "IDAT" && num_frames_ && !has_frame_;
       if (chunk_.type == "IDAT" || chunk_.type == "IEND") return;
       handle();

@@ -27,9 +27,9 @@ std::string why_no_nvidia_driver() {
 
 std::string why_no_amd_driver() {
   constexpr const char* kDevice = "/dev/kfd";
-  if (!std::filesystem::exists(kDevice)) return "no AMD driver (/dev/kfd) is there";
+  if (!std::filesystem::exists(kDevice)) return "no AMD driver (/dev/kfd) is installed";
   if (access(kDevice, R_OK | W_OK) == 0) return "";
-  return "/dev/kfd cannot be opened (groups render and video may)";
+  return "/dev/kfd cannot be opened (join the groups render and video)";
 }
 
 constexpr GpuLibrary kGpuLibraries[] = {

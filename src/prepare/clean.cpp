@@ -186,8 +186,7 @@ class Cleaner {
       report_ = read_prepare_report(output, identity_);
       if (!report_.is_null()) return true;
     }
-    throw ConfigError(str("[", output.string(),
-                          "] expected a folder of its own for the cleaned set, got one that holds ",
+    throw ConfigError(str("[", output.string(), "] expected a separate folder for the cleaned set, got one that holds ",
                           "another data set (try another --output-dir, or remove it)"));
   }
 

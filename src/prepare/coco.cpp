@@ -139,7 +139,7 @@ class CocoWriter {
     report_ = read_prepare_report(output, identity_);
     if (!report_.is_null()) return fs::exists(options_.tsv);
     throw ConfigError(str("[", output.string(),
-                          "] expected a folder of its own for the shards, got one that holds others ",
+                          "] expected a separate folder for the shards, got one that holds others ",
                           "(try another --output-dir, or remove it)"));
   }
 

@@ -152,7 +152,7 @@ class Runner {
     if (available < wanted) {
       throw StorageError(str("[", folder_.string(), "] expected about ", human_bytes(wanted),
                              " of free space for what is ", "left to do, got ", human_bytes(available),
-                             " (make room and give the same command again: it goes on from here)"));
+                             " (make room and repeat the same command: it resumes from here)"));
     }
   }
 
@@ -196,9 +196,9 @@ bool open_unit_folder(const fs::path& folder, const UnitResult& identity, const 
   for (const auto& [key, value] : identity.items()) {
     const nlohmann::ordered_json other = found.is_object() ? found.value(key, nlohmann::ordered_json()) : nullptr;
     if (other == value) continue;
-    throw ConfigError(str("[", command, "] expected the ", key, " of the run that was begun here, ", other.dump(),
-                          ", got ", value.dump(), " (give the same options to go on with it, or remove ",
-                          folder.string(), " to begin anew)"));
+    throw ConfigError(str("[", command, "] expected the ", key, " of the unfinished run in this folder, ", other.dump(),
+                          ", got ", value.dump(), " (use the same options to resume it, or remove ", folder.string(),
+                          " to start over)"));
   }
   return true;
 }

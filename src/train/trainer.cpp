@@ -179,7 +179,7 @@ class Trainer {
     logger.finish();
     write_report(/*finished=*/false);
     throw Preempted(str("[signal ", signal, "] stopped after step ", progress_.step,
-                        checkpoints_.are_enabled() ? " with a checkpoint; the same command goes on from there"
+                        checkpoints_.are_enabled() ? " with a checkpoint; the same command resumes from there"
                                                    : " without a checkpoint (checkpoint.enable is false)"));
   }
 

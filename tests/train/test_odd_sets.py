@@ -144,7 +144,7 @@ def crowded(tmp_path):
     return data
 
 
-PASSED_OVER = ["a/up (the same folder as", "._s-1.tar (hidden)", ".Trash-1000 (hidden)", "gone.tar (a link to nothing)", "s-3.tar.gz (by its name)"]
+PASSED_OVER = ["a/up (the same folder as", "._s-1.tar (hidden)", ".Trash-1000 (hidden)", "gone.tar (a dangling link)", "s-3.tar.gz (by its name)"]
 
 
 def test_every_command_finds_the_same_shards(commands, millrace, crowded):
@@ -193,7 +193,7 @@ def test_what_may_not_be_read_is_passed_over_and_named(program, tmp_path):
         assert found.returncode == 0 and "lost+found (Permission denied)" in found.stderr
         refused = as_user(*find, closed, cwd=output)
         assert refused.returncode == 3 and f"[{closed}] expected a folder that can be read" in refused.stderr
-        # The shard itself: no decision is taken for its owner.
+        # The shard itself: no decision is assumed to be its owner.
         (data / "s-0.tar").chmod(0o000)
         refused = as_user(*find, data, cwd=output)
         assert refused.returncode == 3 and "s-0.tar" in refused.stderr and "Permission denied" in refused.stderr

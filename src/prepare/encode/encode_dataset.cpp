@@ -152,7 +152,7 @@ class DatasetEncoding {
     const DatasetSurvey survey = survey_dataset(cache_, world_, networks_.device);
     if (!options_.allow_damaged_shards) {
       check_files_are_whole(survey, cache_.shards(), limit,
-                            "downloading it again, or --allow-damaged-shards to take what is there");
+                            "downloading it again, or --allow-damaged-shards to use the intact part");
     }
     const SampleTable table(survey.samples, limit);
     if (table.size() == 0) throw DataError(str("[", place_, "] expected samples to encode, got none"));

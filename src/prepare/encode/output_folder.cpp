@@ -70,9 +70,9 @@ void EncodingsFolder::claim(const nlohmann::ordered_json& manifest) const {
     const bool same = nlohmann::json(manifest) == nlohmann::json(found);  // whatever the order of the keys
     if (difference.empty() && !same) difference = "expected the same keys, got others";
     if (!difference.empty()) {
-      throw ConfigError(str("[", file.string(), "] ", difference,
-                            " (the folder holds encodings made otherwise: go on as they were made, or take another "
-                            "folder)"));
+      throw ConfigError(
+          str("[", file.string(), "] ", difference,
+              " (the folder holds encodings made with other settings: use the same settings, or another folder)"));
     }
   } else if (fs::exists(folder_) && !fs::is_empty(folder_)) {
     throw ConfigError(str("[", folder_.string(), "] expected an empty folder, or one that this command began to fill (",

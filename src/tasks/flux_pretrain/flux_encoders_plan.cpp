@@ -33,7 +33,7 @@ std::shared_ptr<Model> shapes_of_network(const char* name, const std::string& pa
     MILLRACE_CHECK(model != nullptr);
     return model;
   }
-  notes.push_back(str(path.empty() || path == kRandomNetwork ? str(name) : path, " is taken for ", published));
+  notes.push_back(str(path.empty() || path == kRandomNetwork ? str(name) : path, " is assumed to be ", published));
   return std::make_shared<Model>(Config{}, kShapes);
 }
 
