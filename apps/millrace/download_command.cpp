@@ -71,7 +71,7 @@ std::string environment(const std::string& name) {
   return value == nullptr ? "" : value;
 }
 
-// Where the named MLCommons data sets are: MILLRACE_MLCOMMONS_ENDPOINT for a mirror.
+// The server of the named MLCommons data sets: MILLRACE_MLCOMMONS_ENDPOINT for a mirror.
 Url mlcommons_uri(const std::string& name) {
   std::string endpoint = environment("MILLRACE_MLCOMMONS_ENDPOINT");
   if (endpoint.empty()) endpoint = "https://training.mlcommons-storage.org";
@@ -82,7 +82,7 @@ Url mlcommons_uri(const std::string& name) {
   return *url;
 }
 
-// What was asked for: exactly one of the two.
+// The request: exactly one of the two.
 struct Wanted {
   std::optional<HubRepository> repository;
   std::optional<Url> uri;
@@ -113,7 +113,7 @@ Wanted parse_wanted(const std::string& what) {
   return wanted;
 }
 
-// The line of progress: on a terminal always there, in a log now and then.
+// The progress line: always shown on a terminal, periodically in a log.
 class ProgressPrinter {
  public:
   explicit ProgressPrinter(double every) : every_(every), columns_(terminal_columns()) {}

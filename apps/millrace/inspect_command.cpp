@@ -1,4 +1,4 @@
-// millrace inspect: what is in a file.
+// millrace inspect: shows the contents of a file.
 #include <algorithm>
 #include <iostream>
 #include <string>
@@ -16,7 +16,7 @@ namespace millrace {
 namespace {
 
 Report inspect(const std::string& path, const InspectOptions& options) {
-  if (is_step_folder(path)) return inspect_checkpoint(path, options);  // also one that lacks its index
+  if (is_step_folder(path)) return inspect_checkpoint(path, options);  // also one without an index
   switch (detect_file_kind(path)) {
     case FileKind::kWeights:
       return inspect_weights(path, options);

@@ -13,7 +13,7 @@
 namespace millrace {
 namespace {
 
-// The options stop at the first word that is none: what follows belongs to the command.
+// The options end at the first word that is not one: the rest belongs to the command.
 size_t first_of_command(const std::vector<std::string>& args) {
   size_t i = 0;
   while (i < args.size() && args[i].size() > 1 && args[i][0] == '-') {

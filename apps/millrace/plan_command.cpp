@@ -26,7 +26,7 @@ std::string gpu_names() {
   return names;
 }
 
-// The machine that this runs on, for what needs no GPU: its memory, no speed.
+// This machine, for plans without a GPU: its memory, no speed.
 GpuSpec this_machine() {
   GpuSpec machine;
   machine.name = "cpu";

@@ -26,7 +26,7 @@ struct PrepareArguments {
   std::vector<std::string> overrides;
 };
 
-// False when --help was asked for and printed.
+// False if --help was given and printed.
 bool read_arguments(ArgumentParser& app, const std::vector<std::string>& args, PrepareArguments& arguments) {
   app.add_option("config", arguments.config_file, "The training configuration (TOML)");
   app.add_option("-o,--output,--preprocessing.output-dataset-path", arguments.output, "Folder to write to")
@@ -69,7 +69,7 @@ int run_prepare_encode(const std::vector<std::string>& args) {
   app.add_flag("--allow-damaged-shards", options.allow_damaged_shards, "Use the intact part of truncated files");
   if (!read_arguments(app, args, arguments)) return static_cast<int>(ExitCode::kDone);
   const World world = detect_world();
-  // What all ranks would say alike, the first says.
+  // Messages that are the same on all ranks come from the first only.
   if (world.rank > 0) set_console_log_level(LogLevel::kError);
   const std::unique_ptr<RunConfig> loaded = load_task_config(arguments.config_file, arguments.overrides);
   const FluxRunConfig& config = as_flux(*loaded);
@@ -79,7 +79,7 @@ int run_prepare_encode(const std::vector<std::string>& args) {
   options.output = arguments.output;
   std::optional<ProgressBar> bar;
   options.progress = [&](int64_t done, int64_t total) {
-    const bool is_first = !bar;  // then `done` is what an earlier run has done
+    const bool is_first = !bar;  // then `done` counts an earlier run's work
     if (is_first) bar.emplace("samples");
     bar->update(done, total, !is_first);
   };

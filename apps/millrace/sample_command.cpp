@@ -39,7 +39,7 @@ struct SampleArguments {
   int64_t step = -1, denoising_steps = 0, img_size = 0, width = 0, height = 0, batch_size = 0, seed = 0;
   double guidance_scale = -1, distilled_guidance = 3.5;
   std::string use = "best", device;
-  int shift = -1;  // 0 or 1 when said
+  int shift = -1;  // 0 or 1 if given
   bool no_grid = false, shards_weights = false;
 };
 
@@ -132,7 +132,7 @@ fs::path picture_path(const SampleArguments& arguments, int64_t number, const st
   return fs::path(arguments.output) / (stem.empty() ? str(number, ".png") : str(number, "-", stem, ".png"));
 }
 
-// Where the weights come from: one of the two is set.
+// The source of the weights: one of the two is set.
 struct Source {
   std::unique_ptr<RunConfig> loaded;  // of a task of FLUX
   const FluxRunConfig& config() const { return as_flux(*loaded); }
@@ -162,7 +162,7 @@ Source open_source(const SampleArguments& arguments) {
   return source;
 }
 
-// One tensor at a time, and only what this rank holds.
+// One tensor at a time, and only this rank's part.
 void load_run(const OpenRunWeights& run, flux::Flux& model) {
   FlatParameters& parameters = model.flat_parameters();
   const auto shapes = parameters.shapes();
@@ -248,7 +248,7 @@ void draw(const SampleArguments& arguments, const Source& source, torch::Device 
 
   std::vector<Image> pictures;
   if (!arguments.no_grid) pictures = gather_pictures(own, total, options, ranks.mesh().data(), device);
-  ranks.mesh().world().barrier();  // all files are there
+  ranks.mesh().world().barrier();  // all files exist
   if (!is_first) return;
   const double seconds = now_seconds() - start;
   log_info("drew ", total, total == 1 ? " picture in " : " pictures in ", human_duration(seconds), ", ",
@@ -269,7 +269,7 @@ int run_sample(const std::vector<std::string>& args) {
   SampleArguments arguments;
   if (!read_arguments(arguments, args)) return static_cast<int>(ExitCode::kDone);
   const World world = detect_world();
-  // What all ranks would say alike, the first says.
+  // Messages that are the same on all ranks come from the first only.
   if (world.rank > 0) set_console_log_level(LogLevel::kError);
   const Source source = open_source(arguments);
   if (world.rank > 0) set_console_log_level(LogLevel::kWarning);
@@ -279,7 +279,7 @@ int run_sample(const std::vector<std::string>& args) {
   options.shape = arguments.shards_weights ? MeshShape{1, world.size, 1} : MeshShape{world.size, 1, 1};
   options.device = device;
   options.init_timeout = static_cast<double>(source.config().comm.init_timeout_seconds);
-  // Ranks that draw faster wait for the slowest; those that die or stop are found out by the watch.
+  // Faster ranks wait for the slowest; the watch detects ranks that die or stop.
   options.train_timeout = std::max(1800.0, static_cast<double>(source.config().comm.train_timeout_seconds));
   const std::string line = join(args, "\n");
   options.fingerprint = str(checksum64(line.data(), line.size()));

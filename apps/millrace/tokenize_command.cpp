@@ -15,7 +15,7 @@
 namespace millrace {
 namespace {
 
-// A caption is a few hundred bytes; a line without an end must not fill the memory.
+// A caption is a few hundred bytes; an endless line must not fill the memory.
 constexpr size_t kMaxLineBytes = size_t{64} << 20;
 
 // False at the end of the input.
@@ -31,7 +31,7 @@ bool read_line(std::istream& input, int64_t number, std::string& line) {
     }
     line.push_back(static_cast<char>(c));
   }
-  // What editors add: Windows' line ends, and a byte order mark at the start.
+  // Removes what editors add: Windows line endings, and a byte order mark at the start.
   if (!line.empty() && line.back() == '\r') line.pop_back();
   if (number == 1 && starts_with(line, "\xEF\xBB\xBF")) line.erase(0, 3);
   return true;

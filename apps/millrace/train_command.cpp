@@ -86,11 +86,11 @@ int run_train(const std::vector<std::string>& args) {
     throw ConfigError("[millrace train] expected a configuration file, got none (try millrace train --help)");
   }
   const World world = detect_world();
-  // What all ranks would say alike, the first says.
+  // Messages that are the same on all ranks come from the first only.
   if (world.rank > 0) set_console_log_level(LogLevel::kError);
   const std::unique_ptr<RunConfig> loaded = load_task_config(arguments.config_file, arguments.overrides);
   const RunConfig& config = *loaded;
-  // A configuration for a cluster is shown on a laptop, too.
+  // A configuration for a cluster can also be shown on a laptop.
   if (!arguments.show_config || arguments.check) check_ranks(config, world.size);
   if (arguments.show_config && world.rank == 0) std::cout << to_toml(config);
   if (arguments.show_config || arguments.check) return 0;
