@@ -2,7 +2,7 @@
 """Runs the commands in the documentation.
 
 Every fenced ```sh block of README.md and docs/*.md is run with bash: a page from top to bottom, as many pages at once as there
-are cores, each page in a folder of its own that holds copies of configs/ and tests/, with build/millrace on the PATH as
+are cores, each page in its own folder with copies of configs/ and tests/, with build/millrace on the PATH as
 `millrace`. A block after the line `<!-- not run: why -->` is left out. In every Markdown file of the project the paths and
 links that lead into the project must exist.
 

@@ -3,7 +3,7 @@
 
 - a folder of src/ includes only folders of lower layers, or itself;
 - neither headers nor sibling folders include each other in a circle;
-- folders below libtorch stay free of it, and CUDA sources of its headers; nobody includes all of it;
+- folders below libtorch stay free of it, and CUDA sources of its headers; no file includes all of it;
 - spdlog and fmt stay behind base/log.h (libtorch carries another fmt);
 - what only tests share (*test_support.h) is included by tests alone;
 - callers have no #if for a missing backend: a twin file answers instead;

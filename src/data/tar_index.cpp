@@ -288,7 +288,7 @@ const char* describe(TarMemberKind kind) {
     case TarMemberKind::kPartial:
       return "the rest of a file from another volume";
     case TarMemberKind::kSpecial:
-      return "a device, a pipe or a type of its own";
+      return "a device, a pipe or an unknown type";
     case TarMemberKind::kDamagedHeader:
       return "one with a damaged pax header or long name";
   }

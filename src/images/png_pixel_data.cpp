@@ -31,7 +31,7 @@ class Inflater {
   Inflater& operator=(const Inflater&) = delete;
 
   enum class Outcome { kDone, kDoneAndEnded, kOutOfData, kDamaged };
-  // Reads a row of so many bytes, of which only the first, its filter, is kept.
+  // Reads a row of that many bytes and keeps only the first, its filter.
   Outcome read_row(uint64_t bytes, Bytef& filter) {
     Outcome outcome = fill(&filter, 1);
     for (uint64_t left = bytes - 1; left > 0;) {

@@ -117,7 +117,7 @@ def test_the_token_goes_to_the_hub_alone(start, server, cdn, tmp_path):
 
 
 def test_the_token_does_not_go_to_the_same_server_by_another_name(download, server, tmp_path):
-    """127.0.0.1 is not localhost: another host, as far as anybody can tell."""
+    """127.0.0.1 is not localhost: formally another host."""
     server.add_repository("owner/name", {"w.safetensors": b"weights"})
     path = f"/owner/name/resolve/{'c' * 40}/w.safetensors"
     server.resources["/moved"] = server.resources[path]

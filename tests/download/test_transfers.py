@@ -198,7 +198,7 @@ def test_a_server_that_never_shakes_hands_is_not_waited_for(download):
         assert "expected an answer in time" in message
 
 
-# Stopping and going on
+# Stopping and resuming
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])

@@ -155,7 +155,7 @@ def test_every_command_finds_the_same_shards(commands, millrace, crowded):
 
     for name, pattern in (("deep", f"{crowded}/**/*.tar"), ("flat", f"{crowded}/*/*.tar")):
         commands.train(pattern, "--training.steps=1", name=name)
-    # A hidden file that is asked for is taken, and is no shard.
+    # An explicitly named hidden file is used, but is not a shard.
     assert "expected a tar archive" in commands.train(f"{crowded}/._s-*", name="hidden", status=3)
     check(commands.train(crowded))
     for count, text in (commands.evaluate(crowded), commands.encode(crowded)):
@@ -212,7 +212,7 @@ def test_arrow_files_go_before_tar_shards_beside_them(commands, tmp_path):
     assert keys == ["a", "b", "c"] and "s-0.tar (beside Arrow files" in text
 
 
-# What is no shard ------------------------------------------------------------------------------------------------------
+# Files that are not shards -----------------------------------------------------------------------------------------------
 
 NO_SHARDS = {
     "html": (b"<html><body>403 Forbidden</body></html>\n" * 30, "a page of HTML"),
