@@ -76,9 +76,8 @@ void Planner::look_at(PlannedFile& planned) {
   const auto state = folder ? folder->state(file_name_of(planned.file.path)) : std::nullopt;
   if (!state) return;
   if (!state->is_regular) {
-    throw StorageError(
-        str("[", (root_->path() / planned.file.path).string(),
-            "] expected a file or nothing, got a folder, a link or another kind of entry (try another --output)"));
+    throw StorageError(str("[", (root_->path() / planned.file.path).string(),
+                           "] expected a file or nothing, got something else (try another --output)"));
   }
   planned.state = *state;
   const std::string known = verified_.checksum_of(planned.file.path, *state);
