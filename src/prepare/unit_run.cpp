@@ -151,7 +151,7 @@ class Runner {
     }
     if (available < wanted) {
       throw StorageError(str("[", folder_.string(), "] expected about ", human_bytes(wanted),
-                             " of free space for what is ", "left to do, got ", human_bytes(available),
+                             " of free space for the remaining work, got ", human_bytes(available),
                              " (make room and repeat the same command: it resumes from here)"));
     }
   }
