@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# From nothing to a small FLUX that draws emoji: sets up, builds, prepares a captioned picture set from the emoji font
-# of this machine (no download), trains on it and leaves pictures and a report in outputs/quickstart/.
+# From scratch to a small FLUX that draws emoji: sets up, builds, prepares a captioned picture set from this machine's
+# emoji font (no download), trains on it and writes pictures and a report to outputs/quickstart/.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 

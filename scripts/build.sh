@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 preset=${1:-release}
 targets=("${@:2}")
 
-# A compiler that reads libtorch's headers takes up to 2 GB.
+# A compiler process with libtorch's headers takes up to 2 GB.
 memory_gb=$(awk '/^MemAvailable:/ {print int($2 / 1048576)}' /proc/meminfo)
 jobs=$(nproc)
 if ((memory_gb / 2 < jobs)); then jobs=$((memory_gb / 2 > 0 ? memory_gb / 2 : 1)); fi

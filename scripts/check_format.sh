@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Names the files that are not as clang-format would write them; with --fix, rewrites them.
+# Lists the files that differ from clang-format's layout; with --fix, rewrites them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

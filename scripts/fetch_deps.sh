@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Unpacks the C++ libraries of scripts/packages.txt into .deps/ without root: for clusters, and to be carried to machines
-# that reach no registry. CMake looks there first. Needs curl, tar, xz, sha256sum and binutils, on any x86-64 Linux with
+# Unpacks the C++ libraries of scripts/packages.txt into .deps/ without root: for clusters, and for copying to machines
+# without a network. CMake looks there first. Needs curl, tar, xz, sha256sum and binutils, on any x86-64 Linux with
 # glibc 2.36 or newer.
 #
 #   scripts/fetch_deps.sh [--force]
@@ -62,13 +62,13 @@ for package in "${packages[@]}"; do
   unpack "$work/package.deb" "$root"
 done
 
-# Only what a compiler and a linker read stays.
+# Keep only files for the compiler and the linker.
 usr=$root/usr
 lib=$usr/lib/x86_64-linux-gnu
 if [[ -d $root/lib ]]; then cp -a "$root/lib/." "$usr/lib/" && rm -rf "${root:?}/lib"; fi
 find "$usr" -mindepth 1 -maxdepth 1 ! -name include ! -name lib ! -name share -exec rm -rf {} +
 find "$usr/share" -mindepth 1 -maxdepth 1 ! -name cmake ! -name 'cmake-*' -exec rm -rf {} +
-# A shared library stays where its package was asked for; otherwise the static one serves, which needs none of the
+# Keep a shared library if its package was requested; otherwise the static one is used, which needs none of the
 # libraries that a shared libarchive or libfreetype would pull in.
 find "$usr" -type l \( -xtype l -o -lname '/*' \) -delete
 for shared in "$lib"/*.so; do rm -f "${shared%.so}.a"; done
@@ -79,7 +79,7 @@ member=archive_write_set_format.o
 (cd "$work" && ar x "$OLDPWD/$lib/libarchive.a" $member && objcopy --wildcard --weaken-symbol='archive_write_set_format_*' $member)
 ar r "$lib/libarchive.a" "$work/$member"
 find "$lib" -name '*.a' -exec strip --strip-debug {} + 2> /dev/null || true
-# pkg-config files that hold true wherever the folder is carried.
+# Relocatable pkg-config files.
 # shellcheck disable=SC2016
 find "$usr" -name '*.pc' -exec sed -i 's|^prefix=.*|prefix=${pcfiledir}/../../..|; s|=/usr/|=${prefix}/|' {} +
 

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# The environment variables by which a run is started, on a cluster (slurm/) and on one machine (baremetal/): how they are
-# read, and what they make of a configuration. Whoever sources this file has MILLRACE_ROOT and the function `fail MESSAGE`,
+# The environment variables that start a run, on a cluster (slurm/) and on one machine (baremetal/): how they are read, and
+# how they change a configuration. A script that sources this file defines MILLRACE_ROOT and the function `fail MESSAGE`,
 # which ends the run.
 
 # is_true NAME: whether the variable says True (yes, on, 1) rather than False; anything else ends the job.
@@ -16,8 +16,8 @@ require_number() {
   if [[ ! ${!1} =~ ^[0-9]+$ ]] || ((${!1} < $2)); then fail "[$1] expected a whole number of at least $2, got ${!1}"; fi
 }
 
-# find_config DEFAULT: sets CONFIG_FILE. The benchmark's README calls it CONFIG. A path inside a checkout of torchtitan that
-# is not there stands for our file of the same name.
+# find_config DEFAULT: sets CONFIG_FILE. The benchmark's README calls it CONFIG. A missing path inside a checkout of
+# torchtitan stands for our file of the same name.
 find_config() {
   CONFIG_FILE=${CONFIG_FILE:-${CONFIG:-$1}}
   local ours=$MILLRACE_ROOT/configs/${CONFIG_FILE##*/}
@@ -45,8 +45,8 @@ relocated() {
     }'
 }
 
-# default_dataset_paths FOLDER: where the benchmark's data sets are when the configuration, like the benchmark's own, gives
-# their names alone. Extends `overrides`; the configuration is in `resolved`.
+# default_dataset_paths FOLDER: the paths of the benchmark's data sets if the configuration, like the benchmark's own, gives
+# only their names. Extends `overrides`; the configuration is in `resolved`.
 default_dataset_paths() {
   local section name folder
   for section in training validation; do
@@ -84,7 +84,7 @@ print_command() {
   printf '\n'
 }
 
-# What the GPU libraries read, where nobody has said otherwise.
+# Variables of the GPU libraries, unless already set.
 export_gpu_defaults() {
   export NCCL_DEBUG=${NCCL_DEBUG:-WARN} PYTORCH_CUDA_ALLOC_CONF=${PYTORCH_CUDA_ALLOC_CONF:-expandable_segments:True}
   export PYTORCH_HIP_ALLOC_CONF=${PYTORCH_HIP_ALLOC_CONF:-expandable_segments:True}

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Installs what millrace is built from: Debian packages and a Python environment (.venv) with pinned wheels.
-# Does nothing, and needs no network, when all of it is there.
+# Installs what a build of millrace needs: Debian packages and a Python environment (.venv) with pinned wheels.
+# Does nothing, and needs no network, if everything is installed.
 #
 #   scripts/setup.sh            what a build needs
-#   scripts/setup.sh --tests    and what ./test.sh needs: the peers we compare with
-#   scripts/setup.sh --gpu      the libraries of an NVIDIA GPU as well (done unasked where a GPU is seen)
+#   scripts/setup.sh --tests    also what ./test.sh needs: the peers we compare with
+#   scripts/setup.sh --gpu      also the libraries of an NVIDIA GPU (automatic if a GPU is found)
 #   scripts/setup.sh --rocm URL the libtorch for AMD's GPUs, from this index of wheels (docs/amd.md)
 #
 # PYTHON=python3.12 chooses the interpreter (3.11 or newer). Not root and no sudo: see scripts/fetch_deps.sh.
@@ -53,7 +53,7 @@ package_names() { sed -e 's/#.*//' "$@" | awk 'NF {print $1}'; }
 
 missing_packages() {
   local installed
-  # dpkg-query fails when it has never heard of one of them.
+  # dpkg-query fails if it does not know one of them.
   installed=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' "$@" 2> /dev/null | sed -n 's/^installed //p') || true
   comm -23 <(printf '%s\n' "$@" | sort -u) <(sort -u <<< "$installed")
 }
@@ -103,7 +103,7 @@ pip_install() {
 
 has_rocm_torch() { compgen -G '.venv/lib/python3*/site-packages/torch/lib/libtorch_hip.so' > /dev/null; }
 
-# AMD's libtorch has the version that requirements.txt asks for, and is left alone by it.
+# AMD's libtorch has the version in requirements.txt, which therefore does not replace it.
 install_rocm_torch() {
   if [[ -z $rocm_index ]] || has_rocm_torch; then return; fi
   local version

@@ -1,4 +1,4 @@
-"""A file server that misbehaves on request: HTTPS with a CA of its own, Hugging Face's and MLCommons' layouts.
+"""A file server that misbehaves on request: HTTPS with its own CA, Hugging Face's and MLCommons' layouts.
 
 What a path answers is a `Resource`; its `faults` are used up one by one, one per request, before it behaves.
 """
@@ -332,7 +332,7 @@ def parts(folder):
 
 
 def wait_for_part(folder, size):
-    """Until only one file is unfinished and that much of it is on the disk. (What a server has sent may be on its way.)"""
+    """Until only one file is unfinished and that much of it is on the disk. (Data that the server has sent may still be in transit.)"""
 
     def is_there():
         unfinished = parts(folder)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Runs what the documentation tells its readers to run.
+"""Runs the commands in the documentation.
 
 Every fenced ```sh block of README.md and docs/*.md is run with bash: a page from top to bottom, as many pages at once as there
-are cores, each page in a folder of its own that holds copies of configs/ and tests/, with build/millrace on the PATH as
+are cores, each page in its own folder with copies of configs/ and tests/, with build/millrace on the PATH as
 `millrace`. A block after the line `<!-- not run: why -->` is left out. In every Markdown file of the project the paths and
 links that lead into the project must exist.
 
@@ -38,7 +38,7 @@ class Block:
 
 
 def shell_blocks(text: str) -> list[Block]:
-    """The ```sh blocks that are to be run."""
+    """The ```sh blocks to run."""
     blocks: list[Block] = []
     before = ""  # the last line with something on it ahead of the block
     body: list[str] | None = None
@@ -60,7 +60,7 @@ def shell_blocks(text: str) -> list[Block]:
 
 
 def run_block(block: Block, folder: Path, environment: dict[str, str]) -> str | None:
-    """What went wrong, or None."""
+    """The error, or None."""
     process = subprocess.Popen(
         ["bash", "-euo", "pipefail", "-c", block.text],
         cwd=folder,
@@ -93,7 +93,7 @@ def run_page(page: Path) -> list[str]:
         path = f"{ROOT / 'build'}:{ROOT / '.venv/bin'}:{os.environ['PATH']}"
         for block in blocks:
             started = time.monotonic()
-            # Threads that wait by spinning would take the cores from the other pages.
+            # Spinning threads would take the cores from the other pages.
             problem = run_block(block, folder, os.environ | {"PATH": path, "OMP_WAIT_POLICY": "passive"})
             place = f"{page.relative_to(ROOT)}:{block.line}"
             if problem:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Looks into objects that hipcc made and says whether every kernel is in them, for every architecture.
+"""Checks that the objects made by hipcc contain every kernel, for every architecture.
 
     tools/check_gpu_code.py OBJECT_FOLDER SOURCE_FOLDER --arch gfx90a [--arch ...]
 
@@ -90,7 +90,7 @@ def launched_kernels(path: Path, readelf: str) -> set[str]:
 
 
 def metadata(path: Path, readelf: str) -> dict[str, dict]:
-    """Mangled name -> what the code object's metadata says about the kernel."""
+    """Mangled name -> the kernel's metadata in the code object."""
     notes = run(readelf, "--notes", str(path))
     start, end = notes.find("---\n"), notes.rfind("...")
     if start < 0:
@@ -130,7 +130,7 @@ def check_kernel(name: str, kernel: dict, size: int, arch: str) -> list[str]:
 
 
 def check_object(source: Path, path: Path, architectures: list[str], readelf: str) -> tuple[str, list[str]]:
-    """(a line of what is in it, breaches)"""
+    """(one line about the contents, violations)"""
     data = path.read_bytes()
     launched = launched_kernels(path, readelf)
     breaches = []

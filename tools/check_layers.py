@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Holds the sources to the layout's rules, which a compiler does not check:
+"""Checks the sources against rules of the layout that a compiler does not check:
 
 - a folder of src/ includes only folders of lower layers, or itself;
 - neither headers nor sibling folders include each other in a circle;
-- folders below libtorch stay free of it, and CUDA sources of its headers; nobody includes all of it;
+- folders below libtorch stay free of it, and CUDA sources of its headers; no file includes all of it;
 - spdlog and fmt stay behind base/log.h (libtorch carries another fmt);
 - what only tests share (*test_support.h) is included by tests alone;
 - callers have no #if for a missing backend: a twin file answers instead;
@@ -35,10 +35,10 @@ TORCH_HEADER = re.compile(r"^(torch|ATen|c10|caffe2)/")
 LOG_HEADER = re.compile(r"^(spdlog|fmt)/")
 BACKEND_SWITCH = re.compile(r"^\s*#\s*(if|ifdef|ifndef|elif)\b.*\b(MILLRACE_HAS_CUDA|MILLRACE_GPU_KIND|USE_CUDA|USE_ROCM|USE_NCCL)\b")
 PORTABILITY = "kernels/gpu_portability.cuh"
-# What only one of nvcc and hipcc knows, or what takes a wave to have 32 lanes.
+# Known only to one of nvcc and hipcc, or assumes a wave of 32 lanes.
 ONE_MAKE_ONLY = re.compile(r"\b((?:cuda|hip)[A-Z]\w*|__nv_\w+|__(?:shfl|ballot|any|all|activemask|syncwarp|reduce)\w*|warpSize|cub::|__CUDACC__|__HIPCC__)|<<<")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
-# Files that belong to no library: tests, and what they share.
+# Files that belong to no library: tests and their helpers.
 FOR_TESTS = re.compile(r"(_test\.cpp|test_support\.h)$")
 SOURCE_SUFFIXES = {".cpp", ".h", ".cu", ".cuh"}
 MAX_LINES = 800
@@ -112,7 +112,7 @@ def check_file(root: Path, path: Path) -> list[str]:
 
 
 def find_cycle(edges: dict[str, set[str]]) -> list[str] | None:
-    """Some circle of the graph as a list of its nodes, or None."""
+    """A cycle of the graph as a list of its nodes, or None."""
     done: set[str] = set()
     for start in sorted(edges):
         path: list[str] = []

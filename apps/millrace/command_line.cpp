@@ -74,7 +74,7 @@ std::vector<std::string> ArgumentParser::unambiguous(const std::vector<std::stri
   for (size_t i = 0; i < args.size(); ++i) {
     const CLI::Option* option = find(args[i]);
     if (args[i] == "--" || option == nullptr) {
-      // Behind "--", or for CLI11 to call a word unknown or to take it for what has no name.
+      // After "--", or left to CLI11, which reports an unknown word or takes it as a positional argument.
       const size_t count = args[i] == "--" ? args.size() - i : 1;
       words.insert(words.end(), args.begin() + static_cast<ptrdiff_t>(i),
                    args.begin() + static_cast<ptrdiff_t>(i + count));
@@ -93,7 +93,7 @@ std::vector<std::string> ArgumentParser::unambiguous(const std::vector<std::stri
     if (attached && value.empty() && !takes_any_text(option)) {
       throw ConfigError("[" + shown + "] expected a value, got nothing");
     }
-    if (option->get_items_expected_min() == 0) {  // a flag, or a value that may be left out
+    if (option->get_items_expected_min() == 0) {  // a flag, or an optional value
       words.push_back(attached && is_long(args[i]) ? name + "=" + value : attached ? args[i] : name);
       continue;
     }

@@ -7,10 +7,10 @@
 
 namespace millrace {
 
-// What a command does when what it prints has no reader any more: the terminal was closed, `| head` has seen enough.
+// What a command does when its output no longer has a reader: the terminal was closed, or `| head` has exited.
 enum class WithoutReader {
-  kEnds,    // what it prints is all that it does
-  kWorksOn  // its work is elsewhere: in files, or with other ranks
+  kEnds,    // printing is all that it does
+  kWorksOn  // it has other work: files, or other ranks
 };
 
 struct Command {

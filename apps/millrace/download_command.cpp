@@ -39,32 +39,31 @@ void add_options(ArgumentParser& app, Arguments& arguments) {
   app.add_option("what", arguments.what,
                  "A name from --list, hf:OWNER/NAME, hf:datasets/OWNER/NAME (either with @REVISION), or the URL of an "
                  "MLCommons .uri file");
-  app.add_option("-o,--output", arguments.output, "Folder for the files; by default named as the source names it");
+  app.add_option("-o,--output", arguments.output, "Folder for the files; by default named like the source");
   app.add_option("-j,--jobs", arguments.jobs, "Files at once")->check(CLI::Range(1, 64))->capture_default_str();
   app.add_texts(
       "--include", arguments.filter.include,
-      "Take only files that match this pattern (*, ?, [abc]; a * matches slashes too); may be given several times");
+      "Fetch only files that match this pattern (*, ?, [abc]; a * matches slashes too); may be given several times");
   app.add_texts("--exclude", arguments.filter.exclude,
                 "Leave out files that match this pattern; may be given several times");
-  app.add_flag("--dry-run", arguments.dry_run, "Say what would be fetched, and write nothing");
-  app.add_flag("--verify", arguments.verify, "Compare the checksum of every file that is there already");
-  app.add_flag("--list", arguments.list, "The names, their sizes and licences, and stop");
-  app.add_option("--retries", arguments.retry.retries, "Tries in a row without progress before giving up")
+  app.add_flag("--dry-run", arguments.dry_run, "Print what would be fetched, and write nothing");
+  app.add_flag("--verify", arguments.verify, "Verify the checksum of every existing file");
+  app.add_flag("--list", arguments.list, "Print the names, their sizes and licences, and stop");
+  app.add_option("--retries", arguments.retry.retries, "Consecutive retries without progress before giving up")
       ->check(CLI::Range(0, 1000))
       ->capture_default_str();
   app.add_option("--connect-timeout", arguments.http.connect_seconds, "Seconds to reach a server")
       ->check(CLI::Range(0.1, 3600.0))
       ->capture_default_str();
   app.add_option("--timeout", arguments.http.stall_seconds,
-                 "Seconds below 1 KiB/s after which a transfer is given up and tried again")
+                 "Seconds below 1 KiB/s after which a transfer is aborted and retried")
       ->check(CLI::Range(1.0, 3600.0))
       ->capture_default_str();
-  app.add_option("--progress-every", arguments.progress_every,
-                 "Seconds between lines of progress, where there is no terminal")
+  app.add_option("--progress-every", arguments.progress_every, "Seconds between lines of progress, without a terminal")
       ->check(CLI::Range(0.1, 86400.0))
       ->capture_default_str();
   app.add_flag("--no-space-check", arguments.no_space_check,
-               "Do not look at the free space first, for file systems that report it wrongly");
+               "Do not check the free space first, for file systems that report it wrongly");
 }
 
 std::string environment(const std::string& name) {
@@ -72,7 +71,7 @@ std::string environment(const std::string& name) {
   return value == nullptr ? "" : value;
 }
 
-// Where the named MLCommons data sets are: MILLRACE_MLCOMMONS_ENDPOINT for a mirror.
+// The server of the named MLCommons data sets: MILLRACE_MLCOMMONS_ENDPOINT for a mirror.
 Url mlcommons_uri(const std::string& name) {
   std::string endpoint = environment("MILLRACE_MLCOMMONS_ENDPOINT");
   if (endpoint.empty()) endpoint = "https://training.mlcommons-storage.org";
@@ -83,7 +82,7 @@ Url mlcommons_uri(const std::string& name) {
   return *url;
 }
 
-// What was asked for: exactly one of the two.
+// The request: exactly one of the two.
 struct Wanted {
   std::optional<HubRepository> repository;
   std::optional<Url> uri;
@@ -114,7 +113,7 @@ Wanted parse_wanted(const std::string& what) {
   return wanted;
 }
 
-// The line of progress: on a terminal always there, in a log now and then.
+// The progress line: always shown on a terminal, periodically in a log.
 class ProgressPrinter {
  public:
   explicit ProgressPrinter(double every) : every_(every), columns_(terminal_columns()) {}
@@ -211,7 +210,7 @@ int run(const Arguments& arguments) {
   }
   if (wanted.entry != nullptr) source.licence = wanted.entry->licence;
 
-  const StopSignals signals("stopping; the same command resumes", "second signal, leaving at once");
+  const StopSignals signals("stopping; the same command resumes", "second signal, exiting at once");
   HttpClientOptions http = arguments.http;
   http.user_agent = str("millrace/", program_version());
   HttpClient client(http);
@@ -256,7 +255,7 @@ int run(const Arguments& arguments) {
 
 int run_download(const std::vector<std::string>& args) {
   ArgumentParser app{
-      "Fetches models and data sets: continues where it stopped, compares every checksum, and leaves what is complete "
+      "Fetches models and data sets: continues where it stopped, verifies every checksum, and leaves complete files "
       "alone.\n"
       "A token for Hugging Face comes from HF_TOKEN or from the file of `hf auth login`.",
       "millrace download"};

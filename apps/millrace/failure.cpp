@@ -44,7 +44,7 @@ int report_failure(const std::exception& error) noexcept {
       print(error.what());
     }
   } catch (...) {
-    std::fputs("millrace: failed, and could not say why\n", stderr);
+    std::fputs("millrace: failed for an unknown reason\n", stderr);
   }
   return kUnexpectedFailure;
 }

@@ -1,11 +1,11 @@
-// What the program says and returns when something went wrong.
+// Error messages and exit statuses of the program.
 #pragma once
 
 #include <exception>
 
 namespace millrace {
 
-// For a bug, a lack of memory or an error of a library: everything that ExitCode has no name for.
+// For a bug, a lack of memory or an error of a library: everything without an ExitCode.
 inline constexpr int kUnexpectedFailure = 1;
 
 // Prints one message to stderr and returns the exit status. Never throws.

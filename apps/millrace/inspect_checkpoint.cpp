@@ -14,7 +14,7 @@ namespace fs = std::filesystem;
 
 struct Chosen {
   fs::path folder;             // of one step
-  std::vector<int64_t> steps;  // all with an index, when there was a choice
+  std::vector<int64_t> steps;  // all with an index, if there were several
   LoadedCheckpoint checkpoint;
 };
 

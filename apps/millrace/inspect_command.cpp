@@ -1,4 +1,4 @@
-// millrace inspect: what is in a file.
+// millrace inspect: shows the contents of a file.
 #include <algorithm>
 #include <iostream>
 #include <string>
@@ -16,7 +16,7 @@ namespace millrace {
 namespace {
 
 Report inspect(const std::string& path, const InspectOptions& options) {
-  if (is_step_folder(path)) return inspect_checkpoint(path, options);  // also one that lacks its index
+  if (is_step_folder(path)) return inspect_checkpoint(path, options);  // also one without an index
   switch (detect_file_kind(path)) {
     case FileKind::kWeights:
       return inspect_weights(path, options);
@@ -44,9 +44,9 @@ Report inspect(const std::string& path, const InspectOptions& options) {
 
 int run_inspect(const std::vector<std::string>& args) {
   ArgumentParser app{
-      "What is in a file. It may be a safetensors file, the index of several or a folder of them; a checkpoint, "
-      "whose checksums are verified; a tar shard or a folder of shards; an Arrow file or a folder saved by `datasets`; "
-      "a profiler trace; TensorBoard events; an .npy array.",
+      "Shows the contents of a file: a safetensors file, the index of several or a folder of them; a checkpoint, whose "
+      "checksums are verified; a tar shard or a folder of shards; an Arrow file or a folder saved by `datasets`; a "
+      "profiler trace; TensorBoard events; an .npy array.",
       "millrace inspect"};
   std::string path;
   InspectOptions options;
@@ -54,7 +54,7 @@ int run_inspect(const std::vector<std::string>& args) {
   size_t rows = 20;
   options.num_threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   app.add_option("file", path, "File or folder")->required();
-  app.add_flag("--json", as_json, "Print JSON, with everything that can be listed");
+  app.add_flag("--json", as_json, "Print JSON, including everything that can be listed");
   app.add_option(
       "--names", options.names,
       "List only tensors, samples, shards, columns, tags or operators whose name matches this shell pattern, "

@@ -13,7 +13,7 @@
 namespace millrace {
 namespace {
 
-// The options stop at the first word that is none: what follows belongs to the command.
+// The options end at the first word that is not one: the rest belongs to the command.
 size_t first_of_command(const std::vector<std::string>& args) {
   size_t i = 0;
   while (i < args.size() && args[i].size() > 1 && args[i][0] == '-') {
@@ -38,9 +38,9 @@ int run_launch(const std::vector<std::string>& args) {
   ArgumentParser app{
       "Runs COMMAND as N ranks on this machine: `millrace launch -n 2 train CONFIG.toml`. A command of millrace needs "
       "no\n"
-      "program name before it. Lines of the ranks but the first begin with [rank N]; when one rank fails, the others "
+      "program name before it. Lines of all ranks but the first begin with [rank N]; when one rank fails, the others "
       "get\n"
-      "10 s to leave. Under srun or torchrun launch is not needed.",
+      "10 s to exit. Under srun or torchrun launch is not needed.",
       "millrace launch"};
   app.footer("COMMAND...  what every rank runs (put -- before it when it begins with a dash)");
   int ranks = 0;

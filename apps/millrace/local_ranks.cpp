@@ -28,10 +28,10 @@ extern char** environ;
 namespace millrace {
 namespace {
 
-constexpr double kGraceSeconds = 10;  // after the first failure; the others say themselves what they have lost
-constexpr int kPatientStops = 2;      // the third request to stop is not passed on but enforced
+constexpr double kGraceSeconds = 10;  // after the first failure; the others report the lost rank themselves
+constexpr int kPatientStops = 2;      // the third request to stop is enforced instead of forwarded
 
-// Below the ports that the kernel gives to outgoing connections.
+// Below the kernel's ports for outgoing connections.
 int free_port() {
   constexpr int kFirst = 15000, kCount = 16000;
   const auto seed =
@@ -49,7 +49,7 @@ int usable_cores() {
   return ::sched_getaffinity(0, sizeof set, &set) == 0 ? std::max(1, CPU_COUNT(&set)) : 1;
 }
 
-// This process's environment with what makes a process the given rank.
+// This process's environment with the variables of the given rank.
 std::vector<std::string> rank_environment(int rank, int ranks, int port, const std::string& launch_id) {
   std::map<std::string, std::string> variables;
   for (char** entry = environ; *entry != nullptr; ++entry) {
@@ -118,7 +118,7 @@ class LocalRanks {
     child.pid = ::fork();
     if (child.pid < 0) fail_to_start(command.front());
     if (child.pid == 0) {
-      ::setpgid(0, 0);  // a Ctrl-C reaches it once, through this process
+      ::setpgid(0, 0);  // a Ctrl-C reaches it only once, through this process
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);
       if (::getppid() != parent) ::_exit(1);
       ::dup2(nowhere, STDIN_FILENO);
@@ -127,7 +127,7 @@ class LocalRanks {
         ::dup2(err[1], STDERR_FILENO);
       }
       ::sigprocmask(SIG_SETMASK, &old_mask_, nullptr);
-      // What this program ignores for itself, others need not.
+      // Other programs need not ignore the signals that this one ignores.
       for (const int signal : {SIGPIPE, SIGXFSZ}) ::signal(signal, SIG_DFL);
       ::execvpe(argv[0], argv.data(), envp.data());
       const int why = errno;
@@ -206,7 +206,7 @@ class LocalRanks {
       int state = 0;
       if (!child.running || ::waitpid(child.pid, &state, WNOHANG) != child.pid) continue;
       child.running = false;
-      ::kill(-child.pid, SIGKILL);  // what it has started itself
+      ::kill(-child.pid, SIGKILL);  // processes that it started itself
       const int status = WIFSIGNALED(state) ? 128 + WTERMSIG(state) : WEXITSTATUS(state);
       if (status == 0 || status_ != 0) continue;
       status_ = status;

@@ -8,7 +8,7 @@ namespace millrace {
 
 // Starts the command `ranks` times with RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR, MASTER_PORT and,
 // unless it is set, OMP_NUM_THREADS. Rank 0 has this process's output; lines of the others get a prefix. Signals are
-// passed on. After the first failure the others get 10 s, then SIGKILL. Returns the status of the first rank that
+// forwarded. After the first failure the others get 10 s, then SIGKILL. Returns the status of the first rank that
 // failed (128 + N: killed by signal N), or 0. No rank outlives this process. Throws ConfigError when the command cannot
 // be started.
 int run_local_ranks(int ranks, const std::vector<std::string>& command);

@@ -54,8 +54,8 @@ int run(const std::vector<std::string>& args) {
   return command.run({args.begin() + 1, args.end()});
 }
 
-// Output that could not be written is a failure: half a result must not be taken for the whole. A reader that has left
-// takes none.
+// Output that could not be written is a failure: a partial result must not look complete. A reader that has left does
+// not matter.
 void flush_output() {
   std::cout.flush();
   const bool failed = std::cout.fail() || std::fflush(stdout) != 0 || std::ferror(stdout) != 0;

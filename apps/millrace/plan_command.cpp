@@ -26,7 +26,7 @@ std::string gpu_names() {
   return names;
 }
 
-// The machine that this runs on, for what needs no GPU: its memory, no speed.
+// This machine, for plans without a GPU: its memory, no speed.
 GpuSpec this_machine() {
   GpuSpec machine;
   machine.name = "cpu";
@@ -49,20 +49,20 @@ void print_table() {
 int run_plan(const std::vector<std::string>& args) {
   PlanArguments arguments;
   ArgumentParser app{
-      "Says what a run would take before anybody books a cluster: memory, traffic, work and time of a step.\n"
+      "Reports the resources that a run needs, before a cluster is booked: memory, traffic, work and time of a step.\n"
       "Options of the configuration (--section.key=value) may follow, as for train.",
       "millrace plan"};
   app.add_option("config", arguments.config_file, "The training configuration (TOML)");
   app.add_option("--gpus", arguments.gpus, "GPUs in all")->check(CLI::Range(1, 1 << 20))->capture_default_str();
-  app.add_option("--gpus-per-node", arguments.gpus_per_node, "GPUs of one machine")
+  app.add_option("--gpus-per-node", arguments.gpus_per_node, "GPUs per machine")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
-  app.add_option("--gpu", arguments.gpu, "Kind of GPU: " + gpu_names() + "; or cpu: this machine, memory alone")
+  app.add_option("--gpu", arguments.gpu, "Kind of GPU: " + gpu_names() + "; or cpu: this machine, only memory")
       ->capture_default_str();
   app.add_option("--memory", arguments.memory_gib, "GiB of memory of one GPU, instead of the table's");
   app.add_flag("--sweep", arguments.sweep, "A table of the meshes that this many GPUs can form");
   app.add_flag("--json", arguments.json, "For programs");
-  app.add_flag("--list", arguments.list, "The table of GPUs, and stop");
+  app.add_flag("--list", arguments.list, "Print the table of GPUs, and stop");
 
   std::vector<std::string> overrides;
   std::string option_file;

@@ -10,7 +10,7 @@
 namespace millrace {
 namespace {
 
-constexpr size_t kLongestLine = 1 << 16;  // longer ones are cut into several
+constexpr size_t kLongestLine = 1 << 16;  // longer ones are split
 
 }  // namespace
 
@@ -62,7 +62,7 @@ void PrefixedOutput::write_line(const std::string& line) {
       pollfd entry = {.fd = to_, .events = POLLOUT, .revents = 0};
       ::poll(&entry, 1, 1000);
     } else if (errno != EINTR) {
-      return;  // nobody reads it any more
+      return;  // the reader is gone
     }
   }
 }

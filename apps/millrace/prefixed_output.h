@@ -1,4 +1,4 @@
-// What another process writes, passed on line by line with a prefix.
+// Forwards another process's output line by line with a prefix.
 #pragma once
 
 #include <string>
@@ -14,7 +14,7 @@ class PrefixedOutput {
   PrefixedOutput& operator=(const PrefixedOutput&) = delete;
 
   void pass_on();  // the complete lines that have arrived; does not wait
-  void finish();   // also the last line without an end
+  void finish();   // also the last line without a newline
   bool ended() const { return ended_; }
   int fd() const { return from_; }
 

@@ -22,30 +22,31 @@ void add_clean_options(CLI::App& app, CleanOptions& options, int& num_workers, i
   app.add_option("--filter-file", options.filter_file, "Indices of samples to leave out, one a line");
   app.add_option("--output-size", options.output_size, "Pixels a side; pictures with a shorter side are left out")
       ->capture_default_str();
-  app.add_option("--subset-size", options.subset_size, "Take the first so many of what is left; 0: all")
+  app.add_option("--subset-size", options.subset_size, "Keep only the first ones, this many; 0: all")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  app.add_option("--image-column", options.image_column, "Which pictures (default: jpg, or the only ones there are)");
+  app.add_option("--image-column", options.image_column,
+                 "Column of the pictures (default: jpg, or the only picture column)");
   app.add_option("--num-workers", num_workers, "Threads; 0: one for each core")->capture_default_str();
   app.add_option("--samples-per-file", options.samples_per_file, "Samples of the input for each file of the output")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   app.add_option("--max-bad-samples", options.max_bad_fraction,
-                 "Stop when more than this fraction of the samples cannot be used")
+                 "Stop when more than this fraction of the samples is unusable")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
-  app.add_flag("--allow-damaged-shards", options.allow_damaged_shards, "Take what is there of shards that end early");
-  app.add_option("--batch-size", batch_size, "Taken for the reference's sake; without effect");
+  app.add_flag("--allow-damaged-shards", options.allow_damaged_shards, "Use the intact part of truncated shards");
+  app.add_option("--batch-size", batch_size, "Accepted for compatibility with the reference; has no effect");
 }
 
 }  // namespace
 
 int run_prepare_clean(const std::vector<std::string>& args) {
   ArgumentParser app(
-      "Leaves out samples that are listed, damaged or smaller than wanted, and gives each of the first --subset-size "
-      "others a square picture: shorter side scaled to --output-size (bicubic), the middle cut out, in a new column "
-      "png. All other columns are kept. The MLPerf reference's clean_cc12m.py. A run that was stopped continues when "
-      "the command is given again, and the same command on several ranks shares the work.",
+      "Leaves out samples that are listed, damaged or too small, and gives each of the first --subset-size others a "
+      "square picture: shorter side scaled to --output-size (bicubic), centre cropped, in a new column png. All other "
+      "columns are kept. The MLPerf reference's clean_cc12m.py. A stopped run continues when the command is repeated, "
+      "and the same command on several ranks shares the work.",
       "millrace prepare clean");
   CleanOptions options;
   int num_workers = 0;

@@ -19,18 +19,18 @@ void add_coco_options(CLI::App& app, CocoOptions& options, int& num_workers) {
   app.add_option("--input-captions-file", options.table.captions_file, "annotations/captions_val2014.json")->required();
   app.add_option("--output-dir", options.output, "Folder for the shards, shard_00000.tar and so on")->required();
   app.add_option("--output-tsv-file", options.tsv, "The captions chosen: image_id, id, caption, timestep")->required();
-  app.add_option("--num-samples", options.table.num_samples, "How many captions")
+  app.add_option("--num-samples", options.table.num_samples, "Number of captions")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  app.add_option("--seed", options.table.seed, "Of the shuffle, which is pandas'")->capture_default_str();
-  app.add_option("--width", options.width, "Pixels; the proportions of a picture are not kept")->capture_default_str();
+  app.add_option("--seed", options.table.seed, "Seed of the shuffle, which is pandas'")->capture_default_str();
+  app.add_option("--width", options.width, "Pixels; aspect ratios are not preserved")->capture_default_str();
   app.add_option("--height", options.height, "Pixels")->capture_default_str();
   app.add_option("--samples-per-shard", options.samples_per_shard, "Samples in one tar file")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   app.add_option("--num-workers", num_workers, "Threads; 0: one for each core")->capture_default_str();
   app.add_option("--allow-duplicate-images", options.table.allow_duplicate_images,
-                 "Take several captions of one picture (alone, or with true or false)")
+                 "Allow several captions per picture (as a flag, or with true or false)")
       ->expected(0, 1)
       ->default_str("true")  // alone
       ->option_text("[true|false]");
@@ -44,10 +44,9 @@ void add_coco_options(CLI::App& app, CocoOptions& options, int& num_workers) {
 
 int run_prepare_coco(const std::vector<std::string>& args) {
   ArgumentParser app(
-      "Writes the set that FLUX is validated on: COCO's pictures scaled to one size, one caption each, a timestep "
-      "with each caption. The MLPerf reference's coco_to_webdataset.py, with its options; the same captions are "
-      "chosen. A run that was stopped continues when the command is given again, and the same command on several ranks "
-      "shares the work.",
+      "Writes the set that FLUX is validated on: COCO's pictures scaled to one size, one caption each, a timestep with "
+      "each caption. The MLPerf reference's coco_to_webdataset.py, with its options; the same captions are chosen. A "
+      "stopped run continues when the command is repeated, and the same command on several ranks shares the work.",
       "millrace prepare coco");
   CocoOptions options;
   int num_workers = 0;
@@ -70,7 +69,7 @@ int run_prepare_coco(const std::vector<std::string>& args) {
   const auto captions = summary.samples + static_cast<int64_t>(summary.bad.size());
   if (captions < options.table.num_samples)
     log_warning("the captions give ", captions, " samples, fewer than --num-samples ", options.table.num_samples);
-  if (captions % 8 != 0) log_warning(captions, " samples do not share out evenly among 8 timesteps");
+  if (captions % 8 != 0) log_warning(captions, " samples do not divide evenly among 8 timesteps");
   return static_cast<int>(ExitCode::kDone);
 }
 

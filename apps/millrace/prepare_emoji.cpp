@@ -17,12 +17,13 @@ namespace {
 void add_emoji_options(CLI::App& emoji, EmojiDatasetOptions& options, std::string& background) {
   emoji.add_option("--output", options.output, "Folder for the shards")->required();
   emoji.add_option("--size", options.size, "Pixels a side")->capture_default_str();
-  emoji.add_option("--count", options.count, "Take the first so many, the best known first (0: all)")
+  emoji.add_option("--count", options.count, "Take only the first ones, this many, best known first (0: all)")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   emoji.add_option("--only", options.only,
                    "File that lists the emoji to take, one a line, each with an optional caption");
-  emoji.add_option("--filter", options.filter, "Take those with one of these words in their caption: heart,face,apple");
+  emoji.add_option("--filter", options.filter,
+                   "Take only emoji with one of these words in their caption: heart,face,apple");
   emoji.add_option("--background", background, "white, black, grey or #RRGGBB")->capture_default_str();
   emoji.add_option("--samples-per-shard", options.samples_per_shard, "Pictures in one tar file")->capture_default_str();
   emoji.add_option("--font", options.font, "Emoji font with colour bitmaps (Debian: fonts-noto-color-emoji)")

@@ -26,10 +26,10 @@ struct PrepareArguments {
   std::vector<std::string> overrides;
 };
 
-// False when --help was asked for and printed.
+// False if --help was given and printed.
 bool read_arguments(ArgumentParser& app, const std::vector<std::string>& args, PrepareArguments& arguments) {
   app.add_option("config", arguments.config_file, "The training configuration (TOML)");
-  app.add_option("-o,--output,--preprocessing.output-dataset-path", arguments.output, "Where to write")
+  app.add_option("-o,--output,--preprocessing.output-dataset-path", arguments.output, "Folder to write to")
       ->type_name("DIR")
       ->take_last();
   app.footer(
@@ -54,11 +54,11 @@ bool read_arguments(ArgumentParser& app, const std::vector<std::string>& args, P
 
 int run_prepare_encode(const std::vector<std::string>& args) {
   ArgumentParser app(
-      "Sends every sample of training.dataset_path through T5, CLIP and the autoencoder once, and writes what comes "
-      "out as a Hugging Face data set that `millrace train` and MLPerf's reference train from. The configuration is "
-      "that of a training run; encoder.*, model.*_in_dim and training.{dataset, dataset_path, img_size, batch_size, "
-      "subset_size, device, mixed_precision_param, max_bad_samples, num_workers} matter here. Under srun, torchrun or "
-      "`millrace launch` the ranks share out the files. Killed and started again, the same command resumes.",
+      "Encodes every sample of training.dataset_path with T5, CLIP and the autoencoder once, and writes the results as "
+      "a Hugging Face data set that `millrace train` and MLPerf's reference train from. The configuration is that of a "
+      "training run; encoder.*, model.*_in_dim and training.{dataset, dataset_path, img_size, batch_size, subset_size, "
+      "device, mixed_precision_param, max_bad_samples, num_workers} matter here. Under srun, torchrun or `millrace "
+      "launch` the ranks divide the files. After a kill, the same command resumes.",
       "millrace prepare encode");
   PrepareArguments arguments;
   EncodeOptions options;
@@ -66,10 +66,10 @@ int run_prepare_encode(const std::vector<std::string>& args) {
                  "Samples in one Arrow file; by default as many as fill about 500 MB, at most 10,000")
       ->check(CLI::Range(1, 999'999'999))
       ->type_name("N");
-  app.add_flag("--allow-damaged-shards", options.allow_damaged_shards, "Take what is there of files that end early");
+  app.add_flag("--allow-damaged-shards", options.allow_damaged_shards, "Use the intact part of truncated files");
   if (!read_arguments(app, args, arguments)) return static_cast<int>(ExitCode::kDone);
   const World world = detect_world();
-  // What all ranks would say alike, the first says.
+  // Messages that are the same on all ranks come from the first only.
   if (world.rank > 0) set_console_log_level(LogLevel::kError);
   const std::unique_ptr<RunConfig> loaded = load_task_config(arguments.config_file, arguments.overrides);
   const FluxRunConfig& config = as_flux(*loaded);
@@ -79,7 +79,7 @@ int run_prepare_encode(const std::vector<std::string>& args) {
   options.output = arguments.output;
   std::optional<ProgressBar> bar;
   options.progress = [&](int64_t done, int64_t total) {
-    const bool is_first = !bar;  // then `done` is what an earlier run has done
+    const bool is_first = !bar;  // then `done` counts an earlier run's work
     if (is_first) bar.emplace("samples");
     bar->update(done, total, !is_first);
   };
@@ -101,7 +101,7 @@ int run_prepare_encode(const std::vector<std::string>& args) {
 int run_prepare_empty_encodings(const std::vector<std::string>& args) {
   ArgumentParser app(
       "Writes t5_empty.npy and clip_empty.npy, the encodings of the empty prompt, for encoder.empty_encodings_path. "
-      "Does nothing when they are there.",
+      "Does nothing if they exist.",
       "millrace prepare empty-encodings");
   PrepareArguments arguments;
   if (!read_arguments(app, args, arguments)) return static_cast<int>(ExitCode::kDone);

@@ -17,8 +17,8 @@ namespace millrace {
 int run_prepare_find_problematic(const std::vector<std::string>& args) {
   ArgumentParser app(
       "Lists the samples whose picture, text or JSON cannot be decoded: their indices over the whole set, one a line, "
-      "as the MLPerf reference's find_problematic_indices.py does. A run that was stopped continues when the command "
-      "is given again.",
+      "as the MLPerf reference's find_problematic_indices.py does. A stopped run continues when the command is "
+      "repeated.",
       "millrace prepare find-problematic");
   FindProblematicOptions options;
   int num_workers = 0;
@@ -26,12 +26,12 @@ int run_prepare_find_problematic(const std::vector<std::string>& args) {
                  "The set: a folder or pattern of WebDataset shards, or a folder saved by `datasets`")
       ->required();
   app.add_option("--output-file,--output", options.output, "The list")->capture_default_str();
-  app.add_option("--reasons", options.reasons, "Also write a TSV of index, name and what is wrong");
+  app.add_option("--reasons", options.reasons, "Also write a TSV of index, name and problem");
   app.add_option("--num-workers", num_workers, "Threads; 0: one for each core")->capture_default_str();
-  app.add_option("--batch-size", options.samples_per_unit, "Samples that a thread takes at a time")
+  app.add_option("--batch-size", options.samples_per_unit, "Samples that a thread processes at a time")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  app.add_flag("--allow-damaged-shards", options.allow_damaged_shards, "Take what is there of shards that end early");
+  app.add_flag("--allow-damaged-shards", options.allow_damaged_shards, "Use the intact part of truncated shards");
   if (!parse_command_line(app, args)) return static_cast<int>(ExitCode::kDone);
 
   options.share = prepare_share(num_workers);

@@ -1,4 +1,4 @@
-// Who does which part of a prepare command: threads here, and other ranks where several were launched.
+// How a prepare command is divided: over threads here, and over ranks if several were launched.
 #pragma once
 
 #include "prepare/unit_run.h"
@@ -10,7 +10,7 @@ namespace millrace {
 // negative number, or a launcher's environment that contradicts itself.
 UnitShare prepare_share(int num_workers);
 
-// What draws the bar, on the first rank alone.
+// Draws the bar, on the first rank only.
 PrepareProgress show_progress(const UnitShare& share, ProgressBar& bar);
 
 }  // namespace millrace

@@ -13,7 +13,7 @@
 namespace millrace {
 namespace {
 
-// Reading gives the end of the file; writing fails, as it would without.
+// Reading gives end of file; writing fails, as on a closed descriptor.
 void fill_standard_descriptors() {
   for (int descriptor = STDIN_FILENO; descriptor <= STDERR_FILENO; ++descriptor) {
     if (::fcntl(descriptor, F_GETFD) >= 0 || errno != EBADF) continue;
@@ -22,7 +22,7 @@ void fill_standard_descriptors() {
   }
 }
 
-// The soft limit is there for programs that use select().
+// The soft limit only protects programs that use select().
 void raise_file_limit() {
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= limit.rlim_max) return;

@@ -1,15 +1,15 @@
-// What every command wants of its process before anything else, whatever started it.
+// Sets up the process for every command, however it was started.
 #pragma once
 
 namespace millrace {
 
 // Descriptors 0 to 2 are open, so that no file of ours gets the number of a closed standard output and its lines; a
-// file that grows beyond a limit (ulimit -f, a quota) is a failed write and not the end by SIGXFSZ; as many files may
+// file that grows beyond a limit (ulimit -f, a quota) is a failed write instead of death by SIGXFSZ; as many files may
 // be open as the system allows.
 void prepare_process();
 
-// Whether a descriptor's output reaches no reader: a pipe whose other end was closed, a terminal that is gone, or
-// closed by whoever started the program. A full disk is something else.
+// Whether a descriptor's output has no reader: a pipe whose other end was closed, a terminal that is gone, or
+// a descriptor closed by the parent process. A full disk does not count.
 bool has_no_reader(int descriptor);
 
 }  // namespace millrace

@@ -54,7 +54,7 @@ void ProgressBar::update(int64_t done, int64_t total, bool is_new) {
     return;
   last_shown_ = now;
   if (is_terminal_) {
-    // What a warning would overwrite is drawn again after it.
+    // A bar that a warning overwrites is redrawn after it.
     is_drawn_ = true;
     set_terminal_footer(text(done, total, now, true));
   } else {

@@ -1,4 +1,4 @@
-// How far a long command is: a bar with rate and time left on a terminal, a line a minute in a log file.
+// Progress of a long command: a bar with rate and time left on a terminal, a line a minute in a log file.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,7 @@
 
 namespace millrace {
 
-// Safe to update from several threads.
+// Thread-safe to update.
 class ProgressBar {
  public:
   // unit: what is counted, in the plural: "pictures".
@@ -16,9 +16,9 @@ class ProgressBar {
   ProgressBar(const ProgressBar&) = delete;
   ProgressBar& operator=(const ProgressBar&) = delete;
 
-  // total 0: not known yet. is_new: false when what was added is an earlier run's work, which is left out of the rate.
+  // total 0: not known yet. is_new: false for an earlier run's work, which is left out of the rate.
   void update(int64_t done, int64_t total, bool is_new = true);
-  // Ends the line. Nothing is shown afterwards.
+  // Ends the line. Shows nothing afterwards.
   void finish();
 
  private:

@@ -39,7 +39,7 @@ struct SampleArguments {
   int64_t step = -1, denoising_steps = 0, img_size = 0, width = 0, height = 0, batch_size = 0, seed = 0;
   double guidance_scale = -1, distilled_guidance = 3.5;
   std::string use = "best", device;
-  int shift = -1;  // 0 or 1 when said
+  int shift = -1;  // 0 or 1 if given
   bool no_grid = false, shards_weights = false;
 };
 
@@ -51,9 +51,9 @@ bool read_arguments(SampleArguments& arguments, const std::vector<std::string>& 
       "millrace sample"};
   app.add_option("run", arguments.run, "The run's folder (job.dump_folder)");
   app.add_option("--weights", arguments.weights,
-                 "FLUX weights in any naming, instead of a run; --config then says which encoders and autoencoder");
+                 "FLUX weights in any naming, instead of a run; --config then names the encoders and the autoencoder");
   app.add_option("--config", arguments.config, "A training configuration (TOML), with --weights");
-  app.add_texts("--prompt,-p", arguments.prompts, "What to draw; may be given several times");
+  app.add_texts("--prompt,-p", arguments.prompts, "Prompt; may be given several times");
   app.add_option("--prompts-file,--prompts,--inference.prompts_path", arguments.prompts_file,
                  "A file with one prompt per line; by default the configuration's prompts");
   app.add_option("--output,-o,--inference.save_path", arguments.output, "Folder for the pictures")
@@ -68,7 +68,7 @@ bool read_arguments(SampleArguments& arguments, const std::vector<std::string>& 
                  "Classifier-free guidance; 1: off; by default the configuration's");
   app.add_option("--guidance", arguments.distilled_guidance, "FLUX.1-dev's distilled guidance")->capture_default_str();
   app.add_flag("--shift{1},--no-shift{0}", arguments.shift,
-               "Spend more steps near noise, or not; by default as the configuration says, else for FLUX.1-dev alone");
+               "Spend more steps near noise, or not; by default as in the configuration, else only for FLUX.1-dev");
   app.add_option("--size", arguments.img_size, "Side of a picture in pixels; 0: the configuration's")
       ->check(CLI::Range(0, 65536));
   app.add_option("--width", arguments.width, "Width of a picture in pixels; 0: --size")->check(CLI::Range(0, 65536));
@@ -79,8 +79,8 @@ bool read_arguments(SampleArguments& arguments, const std::vector<std::string>& 
   app.add_option("--seed", arguments.seed, "Seed of the starting noise")->capture_default_str();
   app.add_option("--device", arguments.device, "cpu, cuda, cuda:N or auto; by default the configuration's");
   app.add_option("--make", arguments.make,
-                 "Publisher of the weights, for the pictures' EXIF tags; by default Black Forest Labs for files that "
-                 "are named as theirs, else nobody");
+                 "Publisher of the weights, for the pictures' EXIF tags; by default Black Forest Labs for files with "
+                 "their names, else none");
   app.add_flag("--shard", arguments.shards_weights,
                "Several ranks: each holds a part of FLUX's weights, for models larger than one GPU");
   app.add_flag("--no-grid", arguments.no_grid, "Single pictures only, without grid.png");
@@ -91,8 +91,8 @@ bool read_arguments(SampleArguments& arguments, const std::vector<std::string>& 
   }
   if (!arguments.run.empty() && !arguments.config.empty()) {
     throw ConfigError(
-        "[--config] expected only with --weights: a run has a configuration of its own (try its options "
-        "one by one, such as --encoder.t5_encoder=...)");
+        "[--config] expected only with --weights: a run has its own configuration (try its options one by one, such as "
+        "--encoder.t5_encoder=...)");
   }
   return true;
 }
@@ -132,7 +132,7 @@ fs::path picture_path(const SampleArguments& arguments, int64_t number, const st
   return fs::path(arguments.output) / (stem.empty() ? str(number, ".png") : str(number, "-", stem, ".png"));
 }
 
-// Where the weights come from: one of the two is set.
+// The source of the weights: one of the two is set.
 struct Source {
   std::unique_ptr<RunConfig> loaded;  // of a task of FLUX
   const FluxRunConfig& config() const { return as_flux(*loaded); }
@@ -162,7 +162,7 @@ Source open_source(const SampleArguments& arguments) {
   return source;
 }
 
-// One tensor at a time, and only what this rank holds.
+// One tensor at a time, and only this rank's part.
 void load_run(const OpenRunWeights& run, flux::Flux& model) {
   FlatParameters& parameters = model.flat_parameters();
   const auto shapes = parameters.shapes();
@@ -248,7 +248,7 @@ void draw(const SampleArguments& arguments, const Source& source, torch::Device 
 
   std::vector<Image> pictures;
   if (!arguments.no_grid) pictures = gather_pictures(own, total, options, ranks.mesh().data(), device);
-  ranks.mesh().world().barrier();  // all files are there
+  ranks.mesh().world().barrier();  // all files exist
   if (!is_first) return;
   const double seconds = now_seconds() - start;
   log_info("drew ", total, total == 1 ? " picture in " : " pictures in ", human_duration(seconds), ", ",
@@ -269,7 +269,7 @@ int run_sample(const std::vector<std::string>& args) {
   SampleArguments arguments;
   if (!read_arguments(arguments, args)) return static_cast<int>(ExitCode::kDone);
   const World world = detect_world();
-  // What all ranks would say alike, the first says.
+  // Messages that are the same on all ranks come from the first only.
   if (world.rank > 0) set_console_log_level(LogLevel::kError);
   const Source source = open_source(arguments);
   if (world.rank > 0) set_console_log_level(LogLevel::kWarning);
@@ -279,7 +279,7 @@ int run_sample(const std::vector<std::string>& args) {
   options.shape = arguments.shards_weights ? MeshShape{1, world.size, 1} : MeshShape{world.size, 1, 1};
   options.device = device;
   options.init_timeout = static_cast<double>(source.config().comm.init_timeout_seconds);
-  // Ranks that draw faster wait for the slowest; those that die or stop are found out by the watch.
+  // Faster ranks wait for the slowest; the watch detects ranks that die or stop.
   options.train_timeout = std::max(1800.0, static_cast<double>(source.config().comm.train_timeout_seconds));
   const std::string line = join(args, "\n");
   options.fingerprint = str(checksum64(line.data(), line.size()));

@@ -17,7 +17,7 @@
 namespace millrace {
 namespace {
 
-// A caption is a few hundred bytes; a line without an end must not fill the memory.
+// A caption is a few hundred bytes; an endless line must not fill the memory.
 constexpr size_t kMaxLineBytes = size_t{64} << 20;
 
 // False at the end of the input.
@@ -33,7 +33,7 @@ bool read_line(std::istream& input, int64_t number, std::string& line) {
     }
     line.push_back(static_cast<char>(c));
   }
-  // What editors add: Windows' line ends, and a byte order mark at the start.
+  // Removes what editors add: Windows line endings, and a byte order mark at the start.
   if (!line.empty() && line.back() == '\r') line.pop_back();
   if (number == 1 && starts_with(line, "\xEF\xBB\xBF")) line.erase(0, 3);
   return true;
@@ -145,14 +145,14 @@ int run_tokenize(const std::vector<std::string>& args) {
                  "one of these "
                  "files; or open_clip's bpe_simple_vocab_16e6.txt.gz")
       ->required();
-  app.add_option("--kind", kind, "What the files must be: auto, clip, t5 or byte-level")
+  app.add_option("--kind", kind, "Required kind: auto, clip, t5 or byte-level")
       ->transform(CLI::CheckedTransformer(kinds))
       ->default_str("auto");
-  app.add_option("--max-length", max_length, "Cut to this many ids, special ids included; 0: do not cut")
+  app.add_option("--max-length", max_length, "Truncate to this many ids, including special ids; 0: do not truncate")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 24));
-  app.add_flag("--pad", pad, "Fill up to --max-length with the pad id");
+  app.add_flag("--pad", pad, "Pad to --max-length with the pad id");
   app.add_flag("--text", plain_text, "Text lines are plain text, not JSON");
-  app.add_flag("--decode", decode, "The way back: ids in, text without special tokens out");
+  app.add_flag("--decode", decode, "The inverse: ids in, text without special tokens out");
   ChatFlags chat;
   app.add_option(
          "--chat", chat.layout,
@@ -167,8 +167,7 @@ int run_tokenize(const std::vector<std::string>& args) {
   app.add_flag("--truncate-left", chat.truncate_left, "With --chat: keep the end of what is too long, not the start");
   app.add_flag("--no-end-tokens", chat.no_end_tokens, "With --chat torchtune: no <|end_of_text|>");
   if (!parse_command_line(app, args)) return static_cast<int>(ExitCode::kDone);
-  if (pad && max_length == 0)
-    throw ConfigError("[tokenize --pad] expected a length to fill up to (try --max-length 77)");
+  if (pad && max_length == 0) throw ConfigError("[tokenize --pad] expected a length to pad to (try --max-length 77)");
 
   const std::unique_ptr<Tokenizer> tokenizer = load_tokenizer(path, kind);
   std::ios::sync_with_stdio(false);

@@ -16,11 +16,9 @@ namespace millrace {
 namespace {
 
 constexpr const char* kUsage =
-    "usage: millrace train CONFIG.toml [--section.key=value ...]\n"
-    "\n"
-    "Trains as CONFIG.toml says, or resumes from the newest checkpoint in job.dump_folder.\n"
-    "The command line beats the file, the file beats the defaults; of two equal options the last counts.\n"
-    "\n"
+    "usage: millrace train CONFIG.toml [--section.key=value ...]\n\n"
+    "Trains according to CONFIG.toml, or resumes from the newest checkpoint in job.dump_folder.\n"
+    "The command line overrides the file, the file overrides the defaults; of repeated options the last one counts.\n\n"
     "  --section.key=value   set an option; `--section.key value` is the same, and - is the same as _\n"
     "  --section.flag        set a flag to true; --section.no_flag or --section.flag=false to false\n"
     "  --section.list=a,b    or as in TOML: --section.list='[\"a\", \"b, c\"]'\n"
@@ -88,11 +86,11 @@ int run_train(const std::vector<std::string>& args) {
     throw ConfigError("[millrace train] expected a configuration file, got none (try millrace train --help)");
   }
   const World world = detect_world();
-  // What all ranks would say alike, the first says.
+  // Messages that are the same on all ranks come from the first only.
   if (world.rank > 0) set_console_log_level(LogLevel::kError);
   const std::unique_ptr<RunConfig> loaded = load_task_config(arguments.config_file, arguments.overrides);
   const RunConfig& config = *loaded;
-  // A configuration for a cluster is shown on a laptop, too.
+  // A configuration for a cluster can also be shown on a laptop.
   if (!arguments.show_config || arguments.check) check_ranks(config, world.size);
   if (arguments.show_config && world.rank == 0) std::cout << to_toml(config);
   if (arguments.show_config || arguments.check) return 0;

@@ -27,7 +27,7 @@ int verify_kernels(torch::Device device) {
   return failures;
 }
 
-// Of all ranks together; rank 0 prints.
+// Collective over all ranks; rank 0 prints.
 int verify_collectives(const World& world, torch::Device device, int64_t count) {
   CommOptions options;
   options.shape = shape_for_check(world.size);

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# What the scripts of this folder that start a run share. Whoever sources this file has `here` (this folder), MILLRACE_ROOT
-# and the function `fail MESSAGE`, which ends the run.
+# Shared by the scripts of this folder that start a run. A script that sources this file defines `here` (this folder),
+# MILLRACE_ROOT and the function `fail MESSAGE`, which ends the run.
 
 # shellcheck source=scripts/run_variables.sh
 source "$MILLRACE_ROOT/scripts/run_variables.sh"
@@ -21,7 +21,7 @@ count_gpus() {
 
 # find_run DEFAULT CONFIGURATION: sets NGPU, CONFIG_FILE and `program`, and DATAROOT, MODELROOT and LOGDIR if setup.sh knows them.
 find_run() {
-  # What setup.sh wrote, for those who have not sourced it.
+  # Written by setup.sh, in case it was not sourced.
   # shellcheck disable=SC2154 # whoever sources this sets it
   if [[ -z ${DATAROOT:-} && -r $here/env.sh ]]; then
     # shellcheck disable=SC1091 # made by setup.sh
@@ -36,7 +36,7 @@ find_run() {
   command -v "$program" > /dev/null || fail "[MILLRACE] expected the program, got $program, which cannot be run (try scripts/baremetal/setup.sh)"
 }
 
-# resolved_config OPTION...: prints the configuration that these make, as TOML. Wrong options end it here, with one message
+# resolved_config OPTION...: prints the resulting configuration as TOML. Wrong options end the run here, with one message
 # instead of one per rank.
 resolved_config() {
   local world=(WORLD_SIZE="$NGPU" LOCAL_WORLD_SIZE="$NGPU" RANK=0 LOCAL_RANK=0 MASTER_ADDR=localhost MASTER_PORT=1)

@@ -5,14 +5,14 @@
 #   NGPU=8 scripts/baremetal/run_preprocessing.sh --training.dataset=cc12m_disk --eval.dataset= --training.batch_size=256
 #   NGPU=4 scripts/baremetal/run_preprocessing.sh --training.dataset=coco --eval.dataset= --training.batch_size=128
 #
-# The same as `millrace prepare empty-encodings $CONFIG_FILE ...` into DATAROOT/empty_encodings, which does nothing when they are
-# there, and `millrace launch -n $NGPU prepare encode $CONFIG_FILE ...`, after it has put DATAROOT and MODELROOT in the place of
-# /dataset and /models in the configuration. Everything after the script's name goes to both, but --allow-damaged-shards and
-# --rows-per-file to the second alone.
+# The same as `millrace prepare empty-encodings $CONFIG_FILE ...` into DATAROOT/empty_encodings, which does nothing if they
+# exist, and `millrace launch -n $NGPU prepare encode $CONFIG_FILE ...`, with DATAROOT and MODELROOT instead of
+# /dataset and /models in the configuration. Everything after the script's name goes to both commands, except
+# --allow-damaged-shards and --rows-per-file, which go only to the second.
 #
 #   --preprocessing.output_dataset_path=DIR   default: DATAROOT/cc12m_preprocessed of cc12m_disk, and so on
 #   --training.batch_size=N                   default: 256
-#   --training.dataset_path=PATH              default: where the data set lies in DATAROOT
+#   --training.dataset_path=PATH              default: the data set's folder in DATAROOT
 #
 # DRY_RUN=1 prints the two commands and stops. --help is that of `millrace prepare encode`.
 set -euo pipefail
@@ -29,7 +29,7 @@ source "$here/common.sh"
 
 find_run "$MILLRACE_ROOT/configs/flux_schnell_mlperf.toml"
 
-# Three options are `prepare encode`'s own, all others those of the configuration.
+# Three options are `prepare encode`'s own; all others belong to the configuration.
 output="" names_set=no names_path=no
 encode=() options=()
 while (($# > 0)); do
@@ -64,7 +64,7 @@ done
 overrides=(--eval.dataset= --eval.dataset_path= --training.batch_size=256 --training.global_batch_size=-1)
 resolved=$(resolved_config "${overrides[@]}" "${options[@]}") || exit $?
 dataset=$(config_value training dataset <<< "$resolved")
-# Another data set than the configuration's does not lie where that one does.
+# A data set other than the configuration's has a different path.
 if [[ $names_set == yes && $names_path == no && $dataset != "$(resolved_config 2> /dev/null | config_value training dataset)" ]]; then
   overrides+=(--training.dataset_path=)
   resolved=$(resolved_config "${overrides[@]}" "${options[@]}" 2> /dev/null)
@@ -80,7 +80,7 @@ fi
 relocate DATAROOT /dataset "data sets"
 relocate MODELROOT /models "models"
 
-# The empty prompt first: in seconds it shows that the encoders load, and nothing is left to do when the long part ends.
+# The empty prompt first: it shows within seconds that the encoders load, and leaves nothing to do after the long part.
 empty=("$program" prepare empty-encodings "$CONFIG_FILE" --output="$data/empty_encodings" "${overrides[@]}" "${options[@]}")
 encode=("$program" launch -n "$NGPU" prepare encode "$CONFIG_FILE" --output="$output" "${encode[@]}" "${overrides[@]}" "${options[@]}")
 if [[ -n ${DRY_RUN:-} ]]; then

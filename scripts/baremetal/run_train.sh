@@ -4,7 +4,7 @@
 #   source scripts/baremetal/env.sh
 #   NGPU=8 CONFIG_FILE=configs/flux_schnell_mlperf.toml scripts/baremetal/run_train.sh --training.batch_size=16
 #
-# The same as `millrace launch -n $NGPU train $CONFIG_FILE ...`, after it has put DATAROOT and MODELROOT in the place of
+# The same as `millrace launch -n $NGPU train $CONFIG_FILE ...`, with DATAROOT and MODELROOT instead of
 # /dataset and /models in the configuration. Everything after the script's name goes to `millrace train`; --help lists it.
 # DRY_RUN=1 prints the command and stops.
 set -euo pipefail

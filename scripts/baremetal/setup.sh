@@ -1,28 +1,28 @@
 #!/usr/bin/env bash
-# Makes this machine ready to train: finds out what GPUs it has, installs the libtorch for them, builds millrace, downloads
-# data, and writes env.sh, which `source` reads. Does only what is still missing; may be started in any folder.
+# Prepares this machine for training: detects its GPUs, installs the libtorch for them, builds millrace, downloads
+# data, and writes env.sh for `source`. Does only what is still missing; may be started in any folder.
 #
 #   scripts/baremetal/setup.sh --dataroot /data --modelroot /models [OPTION...]
 #
 # Data (about 65 GB of preprocessed validation data and empty encodings without further options)
-#   --dataroot DIR        data sets; default: DATAROOT, else what env.sh says, else data/ in the checkout
-#   --modelroot DIR       encoders; default: MODELROOT, else what env.sh says, else models/ in the checkout
-#   --logdir DIR          output of runs; default: LOGDIR, else what env.sh says, else logs/ in the checkout
+#   --dataroot DIR        data sets; default: DATAROOT, else as in env.sh, else data/ in the checkout
+#   --modelroot DIR       encoders; default: MODELROOT, else as in env.sh, else models/ in the checkout
+#   --logdir DIR          output of runs; default: LOGDIR, else as in env.sh, else logs/ in the checkout
 #   --download-cc12m      the preprocessed training data too (about 2.5 TB)
-#   --all                 all of that, the raw data, and the encoders, for which black-forest-labs/FLUX.1-schnell wants a
+#   --all                 all of that, the raw data, and the encoders, for which black-forest-labs/FLUX.1-schnell requires a
 #                         Hugging Face token
 #   --skip-data           no downloads
-#   --hf-token TOKEN      taken over for compatibility; HF_TOKEN=... or a token file keeps the secret out of the shell's
+#   --hf-token TOKEN      for compatibility; HF_TOKEN=... or a token file keeps the secret out of the shell's
 #                         history (docs/bare_metal.md)
 #
 # Hardware
-#   --cuda, --rocm, --cpu build for NVIDIA's GPUs, for AMD's, for none; default: what the machine has
+#   --cuda, --rocm, --cpu build for NVIDIA's GPUs, for AMD's, for none; default: detected
 #   --rocm-version X.Y    of the libtorch to install, and so --rocm; default: that of the installed ROCm
 #   --torch-index URL     with --rocm: where pip finds it; default: the index of that ROCm on download.pytorch.org
 #
 #   --env-file FILE       default: env.sh beside this script
-#   --skip-build          leave wheels and program as they are
-#   --dry-run             say what would be done, do nothing
+#   --skip-build          do not touch wheels and program
+#   --dry-run             print what would be done, do nothing
 #   --help
 set -euo pipefail
 
@@ -40,7 +40,7 @@ fail() {
 }
 usage() { sed -n '2,/^set -euo/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 
-# A secret in an argument list is there for everybody to see: out of it at once, by starting again without.
+# A secret in an argument list is visible to all users: restart at once without it.
 arguments=()
 token=""
 while (($# > 0)); do
@@ -99,7 +99,7 @@ done
 
 # --- what is there -----------------------------------------------------------------------------------------------------------
 
-# Sets `kind` and says why.
+# Sets `kind` and prints the reason.
 find_hardware() {
   local why="asked for"
   if [[ -n $rocm_version ]]; then
@@ -162,7 +162,7 @@ check_rocm() {
   installed=$(installed_rocm) || installed=""
   say "ROCm: ${installed:-not found in ${ROCM_PATH:-/opt/rocm}}"
   rocm_version=${rocm_version:-$installed}
-  # Before the compiler: a version that is refused needs no installation.
+  # Before the compiler: a refused version needs no installation.
   if [[ -n $rocm_version ]]; then check_rocm_version; fi
   compiler=$(PATH=$PATH:${ROCM_PATH:-/opt/rocm}/bin command -v hipcc) || fail "[hipcc] expected ROCm's compiler for the kernels, got none (try installing ROCm ${rocm_versions[0]}, or --cpu)"
   [[ -n $rocm_version ]] || fail "[--rocm-version] expected a version, as no ROCm says its own (try --rocm-version ${rocm_versions[0]})"
@@ -172,7 +172,7 @@ check_rocm() {
   fi
 }
 
-# Sets dataroot, modelroot and logdir: option, variable, what the last env.sh said, a folder of the checkout.
+# Sets dataroot, modelroot and logdir from the option, the variable, the last env.sh, or a folder of the checkout.
 find_folders() {
   local name upper before
   for name in dataroot modelroot logdir; do
@@ -192,7 +192,7 @@ find_folders() {
 
 # --- what is done ------------------------------------------------------------------------------------------------------------
 
-# run WORDS...: says what it does, and does it unless --dry-run.
+# run WORDS...: prints the command, and runs it unless --dry-run.
 run() {
   printf 'setup: +'
   printf ' %q' "$@"
@@ -211,7 +211,7 @@ build() {
   run "$root/scripts/build.sh" release millrace
 }
 
-# The libtorch that was found is the one that was wanted.
+# Checks that the libtorch found is the right one.
 check_build() {
   if [[ $dry_run == yes || $skip_build == yes ]]; then return; fi
   local file text
@@ -221,7 +221,7 @@ check_build() {
   if [[ $kind == rocm && ! -e ${file%/*}/lib/libtorch_hip.so ]]; then fail "[$file] expected a libtorch for ROCm, got $text"; fi
   if [[ $kind == cuda && ! -e ${file%/*}/lib/libtorch_cuda.so ]]; then fail "[$file] expected a libtorch for CUDA, got $text (try removing .venv)"; fi
   say "libtorch: $text"
-  # A node where nobody trains (a login node) may lack the GPU that the build is for.
+  # A node without training (a login node) may lack the GPU that the build is for.
   "$root/build/millrace" verify --device "$([[ $kind == cpu ]] && echo cpu || echo auto)" || fail "[millrace verify] expected kernels that agree with their references, see above"
 }
 
@@ -279,7 +279,7 @@ END
 END
 }
 
-# Complete or not at all.
+# Written atomically.
 write_environment() {
   if [[ $dry_run == yes ]]; then
     say "would write $env_file:"

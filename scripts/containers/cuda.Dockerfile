@@ -3,7 +3,7 @@
 #   docker build -f scripts/containers/cuda.Dockerfile -t millrace:cuda .
 ARG DEBIAN=debian:12.12-slim
 
-# What changes seldom comes first: compilers, libraries, sources.
+# Rarely changing parts come first: compilers, libraries, sources.
 FROM ${DEBIAN} AS toolchain
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 ARG CUDA=13-0

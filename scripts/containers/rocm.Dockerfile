@@ -4,7 +4,7 @@
 ARG DEBIAN=debian:12.12-slim
 ARG ROCM=7.2
 
-# What changes seldom comes first: compilers, libraries, sources.
+# Rarely changing parts come first: compilers, libraries, sources.
 FROM ${DEBIAN} AS toolchain
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 ARG ROCM

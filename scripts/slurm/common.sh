@@ -1,10 +1,10 @@
 # shellcheck shell=bash
-# What the job scripts of this folder share; they source it and call `train_on_slurm`. The variables that a user sets are
+# Shared by the job scripts of this folder, which source it and call `train_on_slurm`. The variables that a user sets are
 # described in docs/slurm.md.
 #
-# How a job goes on after an interruption: `millrace train` answers SIGUSR1 (sent before the time limit, or by
+# How a job resumes after an interruption: `millrace train` answers SIGUSR1 (sent before the time limit, or by
 # `scancel --signal=USR1`) and SIGTERM with a checkpoint and status 75. This script then puts the job back into the queue, and
-# the same job, started again, resumes from its newest checkpoint. The same after the loss of a rank or a node. Restarts
+# the restarted job resumes from its newest checkpoint. The same happens after the loss of a rank or a node. Restarts
 # that bring no newer checkpoint are counted; after three the job ends.
 
 # shellcheck source=scripts/run_variables.sh
@@ -16,7 +16,7 @@ readonly status_config=2 status_peer_lost=7 status_preempted=75
 num_nodes=${SLURM_JOB_NUM_NODES:-1}
 log_is_own_file=no
 
-# To the job's log and, once that is another file, to Slurm's own output file.
+# Writes to the job's log and, if that is another file, also to Slurm's own output file.
 say() {
   echo "[slurm] $*"
   if [[ $log_is_own_file == yes ]]; then echo "[slurm] $*" >&3; fi
@@ -29,17 +29,17 @@ fail() {
 
 # --- what is run -------------------------------------------------------------------------------------------------------------
 
-# Sets `launch`: srun with one task per GPU. Ranks that are neighbours are on the same node, as the mesh wants them.
+# Sets `launch`: srun with one task per GPU. Neighbouring ranks are on the same node, as the mesh requires.
 find_launch() {
-  # One task per GPU; where Slurm manages no GPUs, as many as run on the usual eight-GPU node.
+  # One task per GPU; if Slurm manages no GPUs, as many as for the usual eight-GPU node.
   NGPU=${NGPU:-${SLURM_GPUS_ON_NODE:-${SLURM_NTASKS_PER_NODE:-8}}}
   require_number NGPU 1
   local cpus=$((${SLURM_CPUS_ON_NODE:-NGPU} / NGPU))
   launch=(
     srun --nodes="$num_nodes" --ntasks=$((num_nodes * NGPU)) --ntasks-per-node="$NGPU" --distribution=block
     --cpus-per-task=$((cpus > 0 ? cpus : 1)) --mpi=none --input=none
-    # A rank that is lost is named by the others, which then leave by themselves: srun gives them the time to do so, and
-    # after that ends what is left, such as the ranks of a node that no longer answers.
+    # If a rank is lost, the others name it and exit: srun gives them time to do so, and then
+    # ends the remaining ones, such as the ranks of a node that no longer answers.
     --kill-on-bad-exit=0 --wait="${STEP_WAIT:-120}"
   )
   if ((cpus == 0)); then launch+=(--overcommit); fi
@@ -77,24 +77,24 @@ find_program() {
   container=(--container-image="$CONT" --container-mounts="$mounts${EXTRA_MOUNTS:+,$EXTRA_MOUNTS}" --no-container-mount-home)
 }
 
-# Sets `overrides`: what the variables say, in options of `millrace train`.
+# Sets `overrides`: the variables as options of `millrace train`.
 find_overrides() {
   overrides=(--job.dump_folder="$log_folder")
   if [[ -n ${SEED:-} ]]; then
     require_number SEED 0
     overrides+=(--training.seed="$SEED")
   fi
-  # Whatever the configuration says: a job that is interrupted goes on from a checkpoint.
+  # Whatever the configuration says: an interrupted job resumes from a checkpoint.
   ENABLE_CHECKPOINTING=${ENABLE_CHECKPOINTING:-True}
   if is_true ENABLE_CHECKPOINTING; then overrides+=(--checkpoint.enable); else overrides+=(--checkpoint.no_enable); fi
   if [[ -n ${ENABLE_TB:-} ]]; then
     if is_true ENABLE_TB; then overrides+=(--metrics.enable_tensorboard); else overrides+=(--metrics.no_enable_tensorboard); fi
   fi
-  # Rank 0 writes to the job's log; the others have files of their own.
+  # Rank 0 writes to the job's log; the others have their own files.
   if [[ ${LOG_RANK:-0} != 0 ]]; then overrides+=(--metrics.save_for_all_ranks); fi
 }
 
-# Prints the configuration that the given options make, as TOML, checked for the size of this job.
+# Prints the configuration that results from the options, as TOML, checked for the size of this job.
 resolved_config() {
   local run=() world=(WORLD_SIZE=$((num_nodes * NGPU)) LOCAL_WORLD_SIZE="$NGPU" RANK=0 LOCAL_RANK=0 MASTER_ADDR=localhost MASTER_PORT=1)
   if [[ -n ${CONT:-} ]]; then run=(srun --nodes=1 --ntasks=1 --mpi=none --input=none "${container[@]}"); fi
@@ -116,7 +116,7 @@ newest_step() {
 
 job_field() { scontrol show job "$SLURM_JOB_ID" | sed -n "s/.*\b$1=\([^ ]*\).*/\1/p" | head -n 1; }
 
-# Sets `idle_restarts`: how many times in a row this job was started again without a newer checkpoint since.
+# Sets `idle_restarts`: how many times in a row this job was restarted without a newer checkpoint.
 count_restart() {
   local before=-1
   idle_restarts=0
@@ -132,8 +132,8 @@ no_progress() {
   fail "[$checkpoints] expected a checkpoint after step $first_step, got none in $idle_restarts restarts: not requeued again ($1)" "$2"
 }
 
-# Waits for the given command. A signal that reaches this script alone (--signal=B:USR1@...) is passed on to the ranks;
-# SIGTERM is not, as Slurm sends it to the ranks itself and a second one would make them leave without a checkpoint.
+# Waits for the given command. A signal that reaches only this script (--signal=B:USR1@...) is forwarded to the ranks;
+# SIGTERM is not, since Slurm sends it to the ranks itself and a second one would make them exit without a checkpoint.
 run_step() {
   local interrupted=yes status=0 pid
   "$@" &
@@ -148,13 +148,13 @@ run_step() {
   return "$status"
 }
 
-# Puts the job back into the queue if its ranks left with a status after which another attempt makes sense.
+# Requeues the job if its ranks exited with a status after which another attempt makes sense.
 requeue_or_end() {
   local status=$1
   if ((status != status_peer_lost && status != status_preempted && status < 128)); then
     fail "ended with status $status at step $(newest_step), see above" "$status"
   fi
-  # Unless it has run into its limit, a job that is no longer running was cancelled, or is being requeued by Slurm itself.
+  # Unless it reached its time limit, a job that is no longer running was cancelled, or is being requeued by Slurm itself.
   if [[ $(job_field JobState) != RUNNING && $(job_field Reason) != TimeLimit ]]; then
     fail "cancelled or requeued, newest checkpoint: step $(newest_step)" "$status"
   fi
@@ -162,7 +162,7 @@ requeue_or_end() {
   if ((status == status_preempted)); then why="stopped in time"; fi
   if [[ $saves == false ]]; then fail "$why; without checkpoints another attempt would begin again (try ENABLE_CHECKPOINTING=True)" "$status"; fi
   if [[ $(job_field Requeue) != 1 ]]; then
-    fail "$why, newest checkpoint: step $(newest_step). Submitted without --requeue: the same sbatch command goes on" "$status"
+    fail "$why, newest checkpoint: step $(newest_step). Submitted without --requeue: the same sbatch command resumes" "$status"
   fi
   if ((idle_restarts >= max_idle_restarts && $(newest_step) <= first_step)); then no_progress "$why" "$status"; fi
   say "$why, newest checkpoint: step $(newest_step): requeued"
@@ -170,7 +170,7 @@ requeue_or_end() {
   exit "$status"
 }
 
-# train_on_slurm DEFAULTS... -- USER'S ARGUMENTS...: the later of two equal options counts.
+# train_on_slurm DEFAULTS... -- USER'S ARGUMENTS...: of repeated options the last one counts.
 train_on_slurm() {
   local defaults=()
   while [[ $1 != -- ]]; do
@@ -218,7 +218,7 @@ train_on_slurm() {
   restart_file=$LOGDIR/.restarts-$SLURM_JOB_ID
   count_restart
   say "job $SLURM_JOB_ID on $SLURM_JOB_NODELIST, $NGPU tasks per node, restart ${SLURM_RESTART_COUNT:-0}, newest checkpoint: step $first_step"
-  # Requeued by Slurm itself (a node or its prolog failed), which counts nothing.
+  # Requeued by Slurm itself (a node or its prolog failed), which does not count.
   if ((idle_restarts > max_idle_restarts)); then no_progress "restarted by Slurm" 1; fi
   if [[ ${LOG_RANK:-0} != 0 ]]; then say "the log of rank $LOG_RANK: log-rank-$LOG_RANK.txt beside that of rank 0"; fi
 

@@ -12,20 +12,20 @@ namespace millrace {
 namespace {
 
 constexpr size_t kHugePage = size_t{2} << 20;
-// Of addresses; memory is behind those that are used. Blocks larger than half of it have a segment alone.
+// Address space; only used parts are backed by memory. Blocks larger than half of it get their own segment.
 constexpr size_t kSegment = size_t{1} << 30;
 
 size_t aligned(size_t size) {
   return (size + kHugePage - 1) / kHugePage * kHugePage;
 }
 
-// In huge pages where the system has them: taking 4 KiB at a time costs a tenth of a training step.
+// In huge pages if the system has them: faulting in 4 KiB at a time costs a tenth of a training step.
 std::byte* map_memory(size_t size) {
   const size_t with_slack = size + kHugePage;
   void* memory = ::mmap(nullptr, with_slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) return nullptr;
   auto* begin = static_cast<std::byte*>(memory);
-  // The last huge page boundary that leaves room: the system maps below what it mapped before, and so neighbours touch.
+  // The last huge page boundary with enough room: the system maps below earlier mappings, so segments are adjacent.
   auto* first = begin + kHugePage - reinterpret_cast<uintptr_t>(begin) % kHugePage;
   ::munmap(begin, static_cast<size_t>(first - begin));
   if (first + size < begin + with_slack) ::munmap(first + size, static_cast<size_t>(begin + with_slack - first) - size);
@@ -79,7 +79,7 @@ void BlockArena::unmap_free_segments() {
       const auto [block_begin, size] = *block;
       if (block_begin + size < end) return false;
       erase(block);
-      // It may reach into the neighbours.
+      // The free block may extend into adjacent segments: those parts are kept.
       if (block_begin < segment.begin) insert(block_begin, static_cast<size_t>(segment.begin - block_begin));
       if (block_begin + size > end) insert(end, static_cast<size_t>(block_begin + size - end));
     }
@@ -89,7 +89,7 @@ void BlockArena::unmap_free_segments() {
   segments_.erase(std::remove_if(segments_.begin(), segments_.end(), is_unmapped), segments_.end());
 }
 
-// From what was never handed out, together with a free block before it. nullptr when there is not enough.
+// From memory never handed out, joined with a free block before it. nullptr if that is not enough.
 std::byte* BlockArena::grow(Segment& segment, size_t size) {
   std::byte* end = segment.begin + segment.used;
   size_t before = 0;

@@ -136,7 +136,7 @@ void FileWriter::close() {
   const int sync_error = errno;
   const int closed = ::close(descriptor_);
   descriptor_ = -1;
-  if (synced != 0) fail(path_, "a file that reaches the disk", sync_error);
+  if (synced != 0) fail(path_, "a file that can be synced to disk", sync_error);
   if (closed != 0) fail(path_, "a file that can be closed", errno);
 }
 
@@ -191,14 +191,14 @@ void fsync_folder(const fs::path& folder) {
   const int error = errno;
   ::close(descriptor);
   // Some network file systems cannot fsync a folder; they say EINVAL.
-  if (synced != 0 && error != EINVAL) fail(name, "a folder that reaches the disk", error);
+  if (synced != 0 && error != EINVAL) fail(name, "a folder that can be synced to disk", error);
 }
 
 void create_folders(const fs::path& folder) {
   std::error_code error;
   fs::create_directories(folder, error);
   if (error)
-    throw StorageError("[" + folder.string() + "] expected a folder that can be made, got: " + error.message());
+    throw StorageError("[" + folder.string() + "] expected a folder that can be created, got: " + error.message());
 }
 
 // XXH64 as published in the xxHash specification (https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md).

@@ -27,13 +27,13 @@ namespace fs = std::filesystem;
 
 // Seconds.
 constexpr double kPatienceWithTheLiving = 0.5;
-// A file server notices only after its lease, 90 s with NFS, that a machine which had a lock is gone.
+// A file server notices that a machine with a lock is gone only after its lease, 90 s with NFS.
 constexpr double kPatienceWithOtherMachines = 120;
 constexpr double kSilentPatience = 3;
 
-// What the file says: "<process> <machine>\n".
+// The file's content: "<process> <machine>\n".
 struct Holder {
-  pid_t process = 0;  // 0: not known
+  pid_t process = 0;  // 0: unknown
   std::string host;
 
   std::string text() const { return process == 0 ? "" : str(" (process ", process, " on ", host, ")"); }
@@ -55,7 +55,7 @@ Holder read_holder(int descriptor) {
   return holder;
 }
 
-// False for a process that is gone, or has been killed and is just giving its memory back.
+// False for a process that is gone, or was killed and is releasing its memory.
 bool lives_here(const Holder& holder) {
   if (holder.process == 0 || holder.host != this_host()) return false;
   // "<id> (<name>) <state> ... <flags, the 9th field> ..."; the name may hold anything.
@@ -70,7 +70,7 @@ bool lives_here(const Holder& holder) {
   return (std::strtoul(fields[kFlags].c_str(), nullptr, 10) & kExiting) == 0;
 }
 
-// For people, and for lives_here(); the lock holds without.
+// For people, and for lives_here(); the lock works without it.
 void write_holder(int descriptor) {
   const std::string text = str(::getpid(), " ", this_host(), "\n");
   if (::ftruncate(descriptor, 0) != 0) return;
@@ -92,7 +92,7 @@ FolderLock::FolderLock(const fs::path& folder, const std::string& file_name, dou
     if (errno == EINTR) continue;
     if (errno != EWOULDBLOCK) {  // Lustre without its option flock, some FUSE systems
       log_warning("[", folder.string(), "] this file system has no locks (", std::strerror(errno),
-                  "): see to it that one process at a time writes there");
+                  "): make sure that only one process at a time writes there");
       return;
     }
     const Holder holder = read_holder(descriptor_);
@@ -102,7 +102,7 @@ FolderLock::FolderLock(const fs::path& folder, const std::string& file_name, dou
     const double waited = now_seconds() - start;
     if (waited > kSilentPatience && !std::exchange(said, true)) {
       log_info("[", folder.string(), "] waiting up to ", patience, " s for another process", holder.text(),
-               ", should it be gone");
+               ", in case it is gone");
     }
     if (waited > patience) {
       ::close(descriptor_);

@@ -29,7 +29,7 @@ class Walker {
     enter(root, error);
     if (error)
       throw DataError("[" + printable(root.string()) + "] expected a folder that can be read, got: " + error.message());
-    // After all real folders, so that a folder keeps its own name when a link leads to it as well.
+    // After all real folders, so that a folder keeps its own name even if a link also leads to it.
     for (; !links_.empty(); links_.pop_front()) enter_or_name(links_.front());
     std::sort(result_.files.begin(), result_.files.end());
     return std::move(result_);
@@ -75,12 +75,12 @@ class Walker {
       return result_.others.add(entry.path(), "");
     if (is_hidden) return result_.passed_over.add(entry.path(), "hidden");
     if (status.type() == fs::file_type::not_found)
-      return result_.passed_over.add(entry.path(), is_link ? "a link to nothing" : "gone");
+      return result_.passed_over.add(entry.path(), is_link ? "a dangling link" : "gone");
     if (status.type() == fs::file_type::none || status.type() == fs::file_type::unknown)
       return result_.passed_over.add(entry.path(), error ? error.message() : "of no known type");
     if (status.type() != fs::file_type::regular) {
       PassedOver& list = kind == NameKind::kOther ? result_.others : result_.passed_over;
-      return list.add(entry.path(), "no regular file");
+      return list.add(entry.path(), "not a regular file");
     }
     if (kind == NameKind::kDoubtful) return result_.passed_over.add(entry.path(), "by its name");
     result_.files.push_back(entry.path());

@@ -92,7 +92,7 @@ void log_to_file(const std::filesystem::path& path) {
     file->set_pattern("%Y-%m-%d %H:%M:%S.%e %l %v");
     file->set_level(spdlog::level::debug);
     file->flush_on(spdlog::level::info);
-    // A full disk, say. The file that counts is another, and its writer says so.
+    // A full disk, say. Other files matter more, and their writers report it.
     file->set_error_handler([shown = path.string(), said = false](const std::string& problem) mutable {
       if (!std::exchange(said, true)) {
         std::fprintf(stderr, "warning: [%s] expected room for a line, got: %s\n", shown.c_str(), problem.c_str());

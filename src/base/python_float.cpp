@@ -13,7 +13,7 @@ std::string python_float(double value) {
   if (std::isnan(value)) return "nan";
   if (std::isinf(value)) return value < 0 ? "-inf" : "inf";
 
-  // "-d.ddde+XX": the shortest digits, and an exponent that is spelled as Python spells it.
+  // "-d.ddde+XX": the shortest digits, and an exponent in Python's spelling.
   std::array<char, 32> buffer{};
   const auto [end, error] =
       std::to_chars(buffer.data(), buffer.data() + buffer.size(), value, std::chars_format::scientific);

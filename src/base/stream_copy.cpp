@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <cstring>
 
-#ifdef __SSE2__  // every x86-64; wider registers would not be faster, as memory is what takes the time
+#ifdef __SSE2__  // every x86-64; wider registers would not be faster: memory is the bottleneck
 #include <emmintrin.h>
 #endif
 
@@ -32,7 +32,7 @@ void stream_copy(void* target, const void* source, size_t size) {
     _mm_stream_si128(line + 3, d);
   }
   std::memcpy(to, from, size);
-  _mm_sfence();  // before anybody is told that the copy is there
+  _mm_sfence();  // before any thread is told that the copy is complete
 }
 
 #else

@@ -11,7 +11,7 @@
 namespace millrace {
 namespace {
 
-// A signal handler may neither lock nor allocate: the names lie in an array of their own.
+// A signal handler may neither lock nor allocate, so the names are in a fixed array.
 enum SlotState : int { kFree, kBeingWritten, kInUse };
 struct Slot {
   std::atomic<int> state{kFree};

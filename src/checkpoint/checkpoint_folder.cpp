@@ -52,7 +52,7 @@ void delete_folder(const fs::path& path) {
   if (error) log_warning("[", path.string(), "] could not be deleted: ", error.message());
 }
 
-// What is no checkpoint may be all that is left of one: its name is needed, its files stay.
+// An incomplete folder may be all that is left of a checkpoint: its name is needed, but its files are kept.
 void set_aside_if_incomplete(const fs::path& step_folder) {
   std::error_code ignored;
   if (!fs::exists(fs::symlink_status(step_folder, ignored))) return;
@@ -145,7 +145,7 @@ void commit_step(const fs::path& folder, const fs::path& complete, int64_t step)
     delete_folder(complete);
     return;
   }
-  // Some network file systems cannot exchange two names. Killed in between, the run goes on from the checkpoint before.
+  // Some network file systems cannot exchange two names. If killed in between, a run resumes from an older one.
   const fs::path old = temporary_path(folder, "replaced-" + step_folder_name(step));
   rename_or_fail(final_path, old);
   rename_or_fail(complete, final_path);

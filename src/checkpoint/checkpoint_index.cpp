@@ -39,13 +39,13 @@ Json tensor_to_json(const CheckpointTensor& tensor) {
   return {{"dtype", dtype_name(tensor.dtype)}, {"shape", tensor.shape}, {"pieces", std::move(pieces)}};
 }
 
-// In Python's form, which has one text for each number: whoever else writes an index gets the same checksum.
+// In Python's form, which has one text for each number, so that other writers of an index get the same checksum.
 uint64_t content_checksum(const Json& without_checksum) {
   const std::string text = python_json(without_checksum, {.compact = true, .ensure_ascii = false});
   return checksum64(text.data(), text.size());
 }
 
-// Typed access that names the place of what is missing or wrong.
+// Typed access; errors name the place of a missing or wrong field.
 class Reader {
  public:
   Reader(const Json& json, std::string place) : json_(json), place_(std::move(place)) {

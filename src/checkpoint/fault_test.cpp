@@ -93,7 +93,7 @@ void in_a_child(const std::function<void()>& checks) {
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
 }
 
-// A tmpfs of 1 MiB, seen by this process only. False where the system allows nobody to mount.
+// A tmpfs of 1 MiB, seen by this process only. False if the system does not allow mounting.
 bool mount_small_disk(const std::filesystem::path& folder) {
   if (::unshare(CLONE_NEWNS) != 0 && ::unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) return false;
   ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr);

@@ -1,4 +1,4 @@
-// load_checkpoint: finds the step, and the way out when it is damaged.
+// load_checkpoint: finds the step, and suggests an alternative when it is damaged.
 #include <algorithm>
 
 #include "base/error.h"
@@ -19,7 +19,7 @@ int64_t newest_complete_below(const fs::path& folder, int64_t step) {
     try {
       LoadedCheckpoint{folder / step_folder_name(*other)};
       return *other;
-    } catch (const Error&) {  // damaged as well
+    } catch (const Error&) {  // also damaged
     }
   }
   return -1;
@@ -44,7 +44,7 @@ std::string name_of_step(const fs::path& folder, int64_t step, AskForStep ask) {
   MILLRACE_CHECK(false);
 }
 
-// A folder that lacks its index counts: what looks like the newest checkpoint is not passed over for an older one.
+// Includes folders without an index: what looks like the newest checkpoint is not skipped for an older one.
 int64_t choose_step(const fs::path& folder, int64_t step, AskForStep ask) {
   const std::vector<StepFolder> found = step_folders(folder);
   if (found.empty()) throw StorageError(str("[", folder.string(), "] expected a checkpoint, got none"));
@@ -70,7 +70,7 @@ void warn_of_incomplete(const fs::path& folder, int64_t chosen) {
 std::string way_out(const fs::path& folder, int64_t step, AskForStep ask) {
   const int64_t other = newest_complete_below(folder, step);
   const std::string remove = "remove or rename " + (folder / step_folder_name(step)).string();
-  if (other < 0) return "there is no complete one before it; " + remove + " to start anew";
+  if (other < 0) return "there is no complete one before it; " + remove + " to start over";
   return str("try ", name_of_step(folder, other, ask), ", the newest complete one before it, or ", remove);
 }
 
@@ -78,7 +78,7 @@ std::string way_out(const fs::path& folder, int64_t step, AskForStep ask) {
   throw StorageError(str(what, ": the checkpoint of step ", step, " is damaged (", offer, ")"));
 }
 
-// What rank 0 finds out, on every rank.
+// Rank 0's result, on every rank.
 std::string from_rank_0(Peers& peers, const std::string& topic, const std::function<std::string()>& find) {
   return peers.agree(
       topic, [&] { return peers.rank() == 0 ? find() : std::string(); },

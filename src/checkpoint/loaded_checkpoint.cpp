@@ -18,18 +18,18 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Reading is what takes time; more readers than this do not make a disk faster.
+// Reading takes most of the time; more readers than this do not make a disk faster.
 int num_readers() {
   return std::clamp(torch::get_num_threads(), 1, 8);
 }
 
-// Does all of them, even when one fails, so that nothing they refer to goes away under them.
+// Runs all of them, even if one fails, so that nothing they refer to is destroyed too early.
 void wait_for_all(std::vector<std::future<void>>& tasks) {
   for (std::future<void>& task : tasks) task.wait();
   for (std::future<void>& task : tasks) task.get();
 }
 
-// Ranks that see another file, as on a disk that is not shared, must not go on.
+// Ranks that see different files, as on a disk that is not shared, must not continue.
 std::string same_everywhere(const std::string& place, const std::vector<std::string>& answers) {
   for (size_t rank = 1; rank < answers.size(); ++rank) {
     if (answers[rank] == answers[0]) continue;
@@ -70,7 +70,7 @@ std::string LoadedCheckpoint::open_and_verify_share(int rank, int size) {
       total += bytes;
     }
   }
-  // File by file, so that a rank opens few of them; a rank's are the pieces whose middle lies in its part of all bytes.
+  // File by file, so that a rank opens few of them; a rank gets the pieces whose middle lies in its part of all bytes.
   std::stable_sort(items.begin(), items.end(), [](const Item& a, const Item& b) { return a.file < b.file; });
   ThreadPool pool(num_readers());
   std::vector<std::future<void>> checks;
@@ -84,7 +84,7 @@ std::string LoadedCheckpoint::open_and_verify_share(int rank, int size) {
   wait_for_all(checks);
   int64_t number = 0;
   for (const auto& [name, file] : index_.files) {
-    if (number++ % size == rank) files_->open(name);  // one without pieces, too, must be there
+    if (number++ % size == rank) files_->open(name);  // a file without pieces must exist, too
   }
   return index_.own_checksum;
 }
@@ -133,8 +133,8 @@ void LoadedCheckpoint::fill(const NamedPiece& piece) const {
   if (!in_place) piece.data.copy_(host);
 }
 
-// What this rank has to say about the tensors that it wants; opens the files that it will read, so that a file which
-// only this rank cannot see is found before anything changes.
+// This rank's answer about the tensors that it wants; opens the files that it will read, so that a file which only this
+// rank cannot see is detected before anything changes.
 std::string LoadedCheckpoint::compare(const std::vector<NamedPiece>& pieces) const {
   WantedTensors wanted(index_.tensors);
   for (const NamedPiece& piece : pieces) {

@@ -34,7 +34,7 @@ class LoadedCheckpoint {
   // The whole tensor, on the CPU; read-only and mapped from the file if it is one piece. Outlives this object. Throws
   // ModelError when no tensor has this name.
   torch::Tensor tensor(const std::string& name) const;
-  // The same in memory of its own; no pages of the file stay resident.
+  // The same in separate memory; no pages of the file stay resident.
   torch::Tensor read(const std::string& name) const;
 
   // Fills existing tensors, strided or not, on any device, reading only the bytes they hold. All ranks that loaded the

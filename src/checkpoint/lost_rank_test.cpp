@@ -153,7 +153,7 @@ int kill_while_saving(int doomed, int kill_at) {
   const int64_t latest = checkpoint_steps(folder.path()).back();
   EXPECT_EQ(latest, killed ? 10 : 20);
   EXPECT_TRUE(torch::equal(load_checkpoint(folder.path()).tensor("model.wide"), model_of_step(latest)[1].tensor));
-  // Started again: the rest is removed, and the run goes on.
+  // Started again: the leftovers are removed, and the run resumes.
   save_by_ranks(folder.path(), 30, 2, true, 3);
   EXPECT_FALSE(has_leftovers(folder.path()));
   return killed ? 1 : 0;

@@ -11,7 +11,7 @@
 namespace millrace {
 namespace {
 
-// An answer is an exit code, a line end, and a text: what was contributed, or with another code than kDone what failed.
+// An answer is an exit code, a newline, and a text: the contribution or, if the code is not kDone, the error message.
 std::string encode(ExitCode code, const std::string& text) {
   return str(static_cast<int>(code), "\n", text);
 }
@@ -57,8 +57,8 @@ void Peers::wait_at_most(double seconds) {
 }
 
 std::optional<std::string> Peers::wait_for(const std::string& key, double deadline) {
-  // Asks again and again, because wait_at_most() may come in between; never so often that many ranks are a burden.
-  // What is there already is always taken.
+  // Polls, because wait_at_most() may be called meanwhile; not so often that many ranks are a burden.
+  // Existing answers are always taken.
   for (double pause = 0.001; !store_->has(key); pause = std::min(2 * pause, 0.1)) {
     if (now_seconds() > std::min(deadline, last_deadline_.load())) return std::nullopt;
     std::this_thread::sleep_for(std::chrono::duration<double>(pause));
@@ -96,7 +96,7 @@ std::string Peers::agree(const std::string& topic, const Contribute& contribute,
     return result_of(verdict);
   }
   store_->set(str(topic, "/", rank_), own);
-  // Rank 0 may be waiting for a silent rank; it shall be the one to tell.
+  // Rank 0 may be waiting for a silent rank; it should be the one to report it.
   const double patience = 1.25 * timeout_seconds_ + 1;
   const auto verdict = wait_for(verdict_key, now_seconds() + patience);
   return result_of(verdict ? *verdict : silence(topic, 0, patience));

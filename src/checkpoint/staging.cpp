@@ -27,7 +27,7 @@ int64_t aligned(int64_t size, int64_t alignment) {
   return (size + alignment - 1) / alignment * alignment;
 }
 
-// In huge pages where the system has them: taking 4 KiB at a time costs more than the copy itself.
+// In huge pages if the system has them: faulting in 4 KiB at a time costs more than the copy itself.
 torch::Tensor host_memory(int64_t num_bytes) {
   const auto size = static_cast<size_t>(aligned(num_bytes, kHugePage));
   void* memory = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -46,7 +46,7 @@ class ParallelCopy {
                          std::min(kChunk, size - done)});
     }
   }
-  // Every thread takes the next chunk when it has done one, so that a core that others use as well holds nobody up.
+  // Every thread takes the next chunk when it is done with one, so that a busy core does not delay the copy.
   void run() const {
     std::atomic<size_t> next = 0;
     at::parallel_for(0, at::get_num_threads(), 1, [&](int64_t /*begin*/, int64_t /*end*/) {
@@ -70,8 +70,8 @@ bool is_in_place(const torch::Tensor& data) {
   return data.is_cpu() && data.is_contiguous();
 }
 
-// Of the memory that holds pieces of these sizes. torch rounds pinned memory up to a power of two: it is taken in
-// slabs, of which a piece fills one alone when it is larger.
+// Sizes of the slabs for pieces of these sizes. torch rounds pinned memory up to a power of two, so it is allocated in
+// slabs; a piece larger than a slab gets one of its own.
 std::vector<int64_t> slab_sizes(const std::vector<int64_t>& sizes, bool pinned) {
   std::vector<int64_t> slabs;
   for (const int64_t size : sizes) {
@@ -82,7 +82,7 @@ std::vector<int64_t> slab_sizes(const std::vector<int64_t>& sizes, bool pinned) 
   return slabs;
 }
 
-// Has something to write. Of what another rank saves nobody reads more than its size.
+// True for pieces that this rank writes. For other ranks' pieces only the size is used.
 bool is_staged(const NamedPiece& piece) {
   return piece.saved && piece.data.numel() > 0;
 }

@@ -21,7 +21,7 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
-// What one rank writes: its file's tensors, and what each is a piece of.
+// The data that one rank writes: its file's tensors, and the piece that each one is.
 struct Shard {
   std::vector<const NamedPiece*> pieces;
   std::vector<TensorView> tensors;
@@ -61,7 +61,7 @@ std::vector<uint64_t> checksums_of(std::span<const TensorView> tensors) {
   return checksums;
 }
 
-// Better to know before than after writing half of it.
+// Better to find out before than after writing half of it.
 void check_free_space(const fs::path& folder, uint64_t needed) {
   std::error_code error;
   const fs::space_info space = fs::space(folder, error);
@@ -71,7 +71,7 @@ void check_free_space(const fs::path& folder, uint64_t needed) {
                          " (try a smaller --checkpoint.keep_latest_k)"));
 }
 
-// What the file system has now against what was meant to be written; the bytes themselves are checked when loading.
+// Compares the file system's content with the intended one; the bytes themselves are verified when loading.
 CheckpointFile read_back(const fs::path& path, std::span<const TensorView> tensors) {
   const SafetensorsFile file(path);
   for (const TensorView& tensor : tensors) {
@@ -87,7 +87,7 @@ CheckpointFile read_back(const fs::path& path, std::span<const TensorView> tenso
 CheckpointIndex write_shard(const fs::path& temporary, const std::string& file, const Shard& shard) {
   CheckpointIndex index;
   if (shard.tensors.empty()) return index;
-  // Hashing is several times faster than writing and needs another core only.
+  // Hashing is several times faster than writing and only needs another core.
   std::future<std::vector<uint64_t>> hashing =
       std::async(std::launch::async, [&] { return checksums_of(shard.tensors); });
   write_safetensors(temporary / file, shard.tensors, {{"format", "pt"}});
@@ -114,7 +114,7 @@ void write_index(const fs::path& temporary, CheckpointIndex index, const std::ve
   fsync_folder(temporary);
 }
 
-// Rank 0 makes the temporary folder; every rank gets its path and the bytes that all are going to write.
+// Rank 0 makes the temporary folder; every rank gets its path and the total bytes to write.
 std::pair<fs::path, uint64_t> begin(const fs::path& folder, int64_t step, uint64_t num_bytes, Peers& peers,
                                     const std::string& topic) {
   const std::string answer = peers.agree(

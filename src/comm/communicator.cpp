@@ -8,7 +8,7 @@
 namespace millrace {
 namespace {
 
-// One process: real or imagined ranks, but no other process to talk to.
+// One process: real or simulated ranks, but no other process to talk to.
 class LocalCommunicator : public Communicator {
  public:
   LocalCommunicator(World world, const CommOptions& options, const Mesh::MakeTransport& make_transport) {

@@ -57,7 +57,7 @@ void EndOfRun::begin(const std::string& message, int exit_code, const std::strin
     std::this_thread::sleep_for(std::chrono::duration<double>(Watch::kGraceSeconds));
     ::_exit(exit_code);
   }).detach();
-  // Before begun_: from there on the main thread may be gone at any moment, and it does not print the line again.
+  // Before begun_: after that the main thread may exit at any moment, and it does not print the line again.
   print_line("millrace: " + message);
   {
     const std::lock_guard lock(mutex_);

@@ -21,9 +21,9 @@ namespace {
 
 using C10dPointer = c10::intrusive_ptr<c10d::Work>;
 
-// c10d's process groups are used by one thread at a time, all of them: they write down what is posted in one flight
-// recorder of the process, whose table of groups has no lock (torch 2.11; its trees broke when two groups' threads
-// met).
+// Only one thread at a time may use any of c10d's process groups: they all record their operations in one flight
+// recorder per process, whose table of groups has no lock (torch 2.11; two groups' threads corrupted it when they
+// collided).
 std::mutex post_mutex;
 
 // Sends and receives of one collective, which may be posted and waited for by different threads.
@@ -42,7 +42,7 @@ class Exchange {
     receives_.push_back(group_->recv(tensors, from, tag_));
     return receives_.back();
   }
-  // Each may be waited for once: a second wait for the same message never ends.
+  // Each may be waited for only once: a second wait for the same message never ends.
   void wait_for_receives() { wait(receives_); }
   void wait_for_sends() { wait(sends_); }
   void abort() {
@@ -120,7 +120,7 @@ class AllGather : public GlooWork {
   torch::Tensor shard_;
 };
 
-// What others send is summed by the transport's own thread while training continues.
+// The transport's own thread sums the data of other ranks while training continues.
 class ReduceScatter : public GlooWork {
  public:
   ReduceScatter(std::unique_ptr<Exchange> exchange, const FailureHandler& on_failure, torch::Tensor shard,
@@ -318,7 +318,7 @@ class GlooTransport : public Transport {
   std::condition_variable queue_changed_;
   std::deque<std::shared_ptr<ReduceScatter>> queue_;
   bool stopping_ = false;
-  std::thread adder_;  // last: it uses the others
+  std::thread adder_;  // last: it uses the other members
 };
 
 }  // namespace

@@ -108,7 +108,7 @@ bool LineSocket::send(const std::string& line, double seconds) {
     if (count > 0) {
       sent += static_cast<size_t>(count);
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
-      // Half a line would garble the next: once begun, a line that cannot be ended ends the connection.
+      // Half a line would garble the next: if a line cannot be completed, the connection is closed.
       if (!wait_for(fd_, POLLOUT, end - now_seconds())) {
         if (sent > 0) closed_ = true;
         return false;

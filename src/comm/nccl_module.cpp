@@ -10,7 +10,7 @@ extern "C" c10::intrusive_ptr<c10d::Backend> millrace_make_nccl_backend(const mi
   auto group =
       c10::make_intrusive<c10d::ProcessGroupNCCL>(arguments.store, arguments.rank, arguments.size, std::move(options));
   group->setBoundDeviceId(arguments.device);
-  // Now, not at the first collective: the deadline of the first step is no place for it.
+  // Connect now, not at the first collective, where it would count against the deadline of the first step.
   group->eagerConnectSingleDevice(arguments.device);
   return group;
 }

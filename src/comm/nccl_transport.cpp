@@ -50,7 +50,7 @@ class NcclTransport : public Transport {
     try {
       backend_->abort();
     } catch (const std::exception& error) {
-      log_warning("NCCL could not be stopped: ", error.what());  // on the way out, whatever it says
+      log_warning("could not stop NCCL: ", error.what());  // shutting down anyway
     }
   }
 
@@ -86,7 +86,7 @@ MakeNcclBackend load_module() {
 }
 
 // c10d's watchdog throws on its own thread when a collective fails or is late, which would end the process by SIGABRT.
-// A fault of this rank's own GPU ends it so, as any exception that is not caught does.
+// A fault of this rank's own GPU still ends it that way, like any uncaught exception.
 void leave_when_the_watchdog_throws() {
   static const std::terminate_handler previous = std::get_terminate();
   std::set_terminate([] {

@@ -41,7 +41,7 @@ StorePointer open_store(const std::string& host, int port, bool is_server, doubl
   }
 }
 
-// Where torchrun's agent keeps rank 0's port for this attempt of the job.
+// The key in torchrun's store for rank 0's port in this attempt of the job.
 std::string port_key(const World& world) {
   return "millrace/" + world.job_id + "/port";
 }
@@ -117,7 +117,7 @@ class RankCommunicator : public Communicator {
       // Printed by the watch, which also ends the process.
     }
     watch_.reset();  // its thread may use the groups
-    mesh_.reset();   // and those the store, which goes last
+    mesh_.reset();   // and they use the store, which goes last
     transports_.clear();
   }
 
@@ -169,7 +169,7 @@ class RankCommunicator : public Communicator {
     return transports_.back();
   }
 
-  // A collective has failed. Most often because a rank is lost, which the watch learns at the same time.
+  // A collective has failed, most likely because a rank is lost, which the watch learns at the same time.
   void explain(const std::string& where, const std::string& what) {
     constexpr double kPatience = 2;  // seconds
     end().wait(kPatience);

@@ -8,7 +8,7 @@
 namespace millrace {
 namespace {
 
-// What a rank of the group puts in: small fractions, different for every rank and place.
+// The input of a rank of the group: small fractions, different for every rank and position.
 torch::Tensor input_of(int group_rank, int64_t count, torch::Dtype dtype) {
   const torch::Tensor place = torch::arange(count, torch::kFloat64);
   return torch::sin(place * 0.37 + 1.7 * (group_rank + 1)).to(dtype);
@@ -23,7 +23,7 @@ torch::Tensor sum_of_inputs(int ranks, int64_t count, torch::Dtype dtype) {
 double worst_error(const torch::Tensor& got, const torch::Tensor& expected) {
   const double scale = expected.abs().max().item<double>();
   const double error = (got.cpu().to(torch::kFloat64) - expected).abs().max().item<double>() / scale;
-  return error == error ? error : 1e30;  // a NaN is no small error
+  return error == error ? error : 1e30;  // a NaN is not a small error
 }
 
 class Checker {

@@ -13,10 +13,10 @@
 namespace millrace {
 namespace {
 
-constexpr double kShortestPause = 0.001;  // seconds between two questions
+constexpr double kShortestPause = 0.001;  // seconds between two polls
 constexpr double kLongestPause = 0.25;
 
-// c10d's store holds a lock during a call, so that every caller gets a connection of its own.
+// c10d's store holds a lock during a call, so every caller gets its own connection.
 class SharedStore : public Store {
  public:
   SharedStore(c10::intrusive_ptr<c10d::Store> store, Watch& watch) : store_(std::move(store)), watch_(watch) {}
@@ -25,7 +25,7 @@ class SharedStore : public Store {
     use([&](c10d::Store& store) { store.set(key, std::vector<uint8_t>(value.begin(), value.end())); });
   }
 
-  // Asks again and again: a wait inside c10d's store could not be ended when a rank is lost.
+  // Polls: a wait inside c10d's store could not be interrupted when a rank is lost.
   std::string get(const std::string& key, double seconds) override {
     const double deadline = now_seconds() + seconds;
     for (double pause = kShortestPause; !has(key); pause = std::min(2 * pause, kLongestPause)) {
@@ -69,7 +69,7 @@ class SharedStore : public Store {
     try {
       Connection connection = take();
       call(*connection);
-      give_back(std::move(connection));  // one that failed is dropped
+      give_back(std::move(connection));  // a failed one is dropped
     } catch (const std::exception& error) {
       watch_.check();
       const std::string what = error.what();

@@ -14,9 +14,9 @@ namespace {
 constexpr double kClientTick = 0.2;    // seconds
 constexpr double kConnectSeconds = 3;  // for one try at one port
 constexpr double kClientSendSeconds = 1;
-constexpr double kAfterDeadline = 25;  // seconds that rank 0 gets to say what is wrong once its own deadline has passed
+constexpr double kAfterDeadline = 25;  // seconds for rank 0 to report a problem after its own deadline
 
-// A connection on which rank 0 of this job has taken the hello.
+// A connection on which rank 0 of this job has accepted the hello.
 std::optional<LineSocket> try_port(const std::string& host, int port, const Hello& hello, std::string& why_not) {
   auto socket = LineSocket::connect(host, port, kConnectSeconds);
   if (!socket) {

@@ -14,7 +14,7 @@ namespace {
 
 constexpr double kServerTick = 0.1;         // seconds between two looks at the clock
 constexpr double kServerSendSeconds = 0.2;  // for one line to one rank
-constexpr double kProblemPatience = 20;  // seconds for the other ranks to come, so that they learn of a difference too
+constexpr double kProblemPatience = 20;  // seconds for the other ranks to connect, so that they learn of a difference
 
 }  // namespace
 
@@ -208,8 +208,8 @@ void WatchServer::check_rendezvous(double now) {
 }
 
 void WatchServer::send_go() {
-  // Ranks on this machine may have come over the loopback interface, where other machines cannot reach them: they
-  // listen where the others reach this machine.
+  // Ranks on this machine may have connected over the loopback interface, where other machines cannot reach them: they
+  // listen at the address by which other machines reach this one.
   std::string outward;
   for (const auto& peer : peers_) {
     if (peer->known && !is_loopback(peer->socket.peer_address())) outward = peer->socket.local_address();

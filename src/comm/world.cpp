@@ -13,7 +13,7 @@
 namespace millrace {
 namespace {
 
-// A job's own ports: below those that the kernel gives to outgoing connections (32768 on Linux), above the usual
+// The ports of jobs: below the kernel's range for outgoing connections (32768 on Linux), above the usual
 // services.
 constexpr int kFirstJobPort = 15000;
 constexpr int kJobPorts = 16000;
@@ -34,7 +34,7 @@ class Variables {
     const char* value = environment_(name);
     return value == nullptr ? "" : std::string(trim(value));
   }
-  // A whole number of at least `at_least`; the variable must be there.
+  // A whole number of at least `at_least`; the variable must be set.
   int number(const char* name, int at_least) const {
     const std::string value = text(name);
     int64_t result = 0;
@@ -86,7 +86,7 @@ World torchrun_world(const Variables& variables) {
   return world;
 }
 
-// SLURM_STEP_ID is that of a step of srun; a batch script itself has none (or one of the reserved numbers).
+// SLURM_STEP_ID is set in a step of srun; a batch script itself has none (or one of the reserved numbers).
 bool is_slurm_step(const Variables& variables) {
   if (!variables.has("SLURM_PROCID") || !variables.has("SLURM_STEP_ID")) return false;
   const std::string step = variables.text("SLURM_STEP_ID");
@@ -135,7 +135,7 @@ World slurm_world(const Variables& variables) {
   if (variables.has("MASTER_PORT")) {
     world.master_port = variables.port("MASTER_PORT");
   } else {
-    // Jobs and steps that follow each other, which may share a node, have ranges that do not touch.
+    // Consecutive jobs and steps, which may share a node, have disjoint ranges.
     constexpr int kRanges = kJobPorts / kPortsPerJob;
     world.master_port = kFirstJobPort + (job + 31 * step) % kRanges * kPortsPerJob;
     world.master_port_count = kPortsPerJob;

@@ -58,7 +58,7 @@ Arguments split_arguments(TaskKinds tasks, const std::vector<std::string>& args,
     std::string option = word;
     if (equals == std::string::npos) {
       const OptionTarget target = find(schemas, std::string_view(name).substr(2));
-      // "-o" is the command's own option, "-oats.toml" rather a value than that option with one.
+      // "-o" is the command's own option; "-oats.toml" is more likely a value than that option with a value.
       const bool next_is_own = i + 1 < args.size() && args[i + 1].size() == 2 && own_words(i + 1) > 0;
       const bool has_next = i + 1 < args.size() && !starts_with(args[i + 1], "--") && !next_is_own;
       if (target.is_flag() ? has_next && !target.negated && is_truth_value(args[i + 1]) : has_next) {

@@ -16,7 +16,7 @@ using Words = std::vector<std::string>;
 
 // A command with -p VALUE, --prompt VALUE and --list.
 Arguments split(const Words& args) {
-  static constexpr std::array kTasks = {TaskKind{"plain", "plain", "a task without options of its own", false,
+  static constexpr std::array kTasks = {TaskKind{"plain", "plain", "a task without its own options", false,
                                                  [] { return std::make_unique<RunConfig>(); }}};
   return split_arguments(kTasks, args, [&](size_t i) -> size_t {
     const bool takes_value = args[i] == "-p" || args[i] == "--prompt";

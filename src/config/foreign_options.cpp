@@ -20,14 +20,14 @@ constexpr const char* kSavedConfig = "the resolved configuration is always in jo
 constexpr const char* kSnapshots = "memory snapshots are Python pickles; metrics.jsonl has the memory of each step";
 constexpr const char* kEveryUpdate = "the update is always one fused pass over all parameters";
 constexpr const char* kNoCompiler = "nothing is compiled at run time: the fused kernels are part of the program";
-constexpr const char* kNoCollector = "there is no garbage collector to steer";
-constexpr const char* kLoader = "the loader decides by itself";
-constexpr const char* kNoQuantised = "quantised layers are not in this version";
-constexpr const char* kNotInThisVersion = "it is not in this version";
-constexpr const char* kFullyShards = "ranks share the work by data, by shards and by tensors only";
-constexpr const char* kWatch = "a rank that is lost is named by rank, host and step in one line";
-constexpr const char* kAllOrNone = "all ranks stop when one is lost; the run goes on from its last checkpoint";
-constexpr const char* kWholeCheckpoint = "every checkpoint is complete; `millrace export` writes the weights alone";
+constexpr const char* kNoCollector = "there is no garbage collector";
+constexpr const char* kLoader = "the loader chooses this automatically";
+constexpr const char* kNoQuantised = "quantised layers are not supported yet";
+constexpr const char* kNotInThisVersion = "it is not supported yet";
+constexpr const char* kFullyShards = "ranks can share the work only by data, by shards and by tensors";
+constexpr const char* kWatch = "a lost rank is reported in one line with its host and step";
+constexpr const char* kAllOrNone = "all ranks stop when one is lost; the run resumes from its last checkpoint";
+constexpr const char* kWholeCheckpoint = "every checkpoint is complete; `millrace export` writes only the weights";
 constexpr const char* kPlainCheckpoint = "checkpoints are safetensors; `millrace export` writes other namings";
 constexpr const char* kInitialPath = "the kind of file is recognised; only the weights are taken from it";
 constexpr const char* kNoRandomBlocks = "recomputed blocks draw no random numbers and are always exact";
@@ -40,7 +40,7 @@ constexpr std::array kOptions = std::to_array<ForeignOption>({
     {"job.save_config_file", Type::kText, "None", kWarn, kSavedConfig},
     {"job.custom_config_module", Type::kText, "\"\"", kWarn, kBuiltIn},
     {"experimental.custom_args_module", Type::kText, "\"\"", kWarn, kBuiltIn},
-    {"experimental.custom_import", Type::kText, "\"\"", kRefuse, "there is no Python to import into"},
+    {"experimental.custom_import", Type::kText, "\"\"", kRefuse, "there is no Python at run time"},
 
     {"profiling.enable_memory_snapshot", Type::kFlag, "false", kWarn, kSnapshots},
     {"profiling.save_memory_snapshot_folder", Type::kText, "\"memory_snapshot\"", kWarn, kSnapshots},
@@ -55,7 +55,7 @@ constexpr std::array kOptions = std::to_array<ForeignOption>({
     {"optimizer.implementation", Type::kText, "\"fused\"", kWarn, kEveryUpdate},
     {"optimizer.early_step_in_backward", Type::kFlag, "false", kWarn, kEveryUpdate},
 
-    {"training.enable_cpu_offload", Type::kFlag, "false", kRefuse, "offloading to the CPU is not in this version"},
+    {"training.enable_cpu_offload", Type::kFlag, "false", kRefuse, "offloading to the CPU is not supported yet"},
     {"training.compile", Type::kFlag, "false", kWarn, kNoCompiler},
     {"training.gc_freq", Type::kInteger, "50", kWarn, kNoCollector},
     {"training.gc_debug", Type::kFlag, "false", kWarn, kNoCollector},
@@ -67,7 +67,7 @@ constexpr std::array kOptions = std::to_array<ForeignOption>({
     {"debug.deterministic_warn_only", Type::kFlag, "false", kWarn, kDeterministic},
     {"debug.moe_force_load_balance", Type::kFlag, "false", kWarn, kNoExperts},
 
-    {"validation.eval_freq", Type::kInteger, "None", kWarn, "validation.freq decides, in torchtitan too"},
+    {"validation.eval_freq", Type::kInteger, "None", kWarn, "validation.freq is used, as in torchtitan"},
     {"validation.dataloader.*", Type::kAny, "None", kWarn, kLoader},
 
     {"checkpoint.model_weights_only", Type::kFlag, "false", kWarn, kWholeCheckpoint},
@@ -79,12 +79,12 @@ constexpr std::array kOptions = std::to_array<ForeignOption>({
     {"checkpoint.initial_load_in_hf", Type::kFlag, "None", kWarn, kInitialPath},
     {"checkpoint.initial_load_in_hf_quantized", Type::kFlag, "false", kRefuse, kNoQuantised},
     {"checkpoint.exclude_from_loading", Type::kList, "[]", kRefuse,
-     "a run goes on from a whole checkpoint; checkpoint.initial_load_path takes the weights alone"},
+     "a run resumes from a complete checkpoint; checkpoint.initial_load_path loads only weights"},
     {"checkpoint.enable_first_step_checkpoint", Type::kFlag, "false", kWarn,
-     "checkpoint.interval decides alone; `millrace train` saves on SIGTERM too"},
+     "only checkpoint.interval is used; `millrace train` also saves on SIGTERM"},
     {"checkpoint.create_seed_checkpoint", Type::kFlag, "false", kRefuse,
-     "the first weights are the same on any number of ranks without one"},
-    {"checkpoint.load_only", Type::kFlag, "false", kRefuse, "set checkpoint.initial_load_path and leave enable false"},
+     "the initial weights are the same on any number of ranks without one"},
+    {"checkpoint.load_only", Type::kFlag, "false", kRefuse, "set checkpoint.initial_load_path and keep enable false"},
     {"checkpoint.enable_ft_dataloader_checkpoints", Type::kFlag, "true", kWarn, kAllOrNone},
 
     {"activation_checkpoint.selective_ac_option", Type::kText, "\"op\"", kWarn,
@@ -123,8 +123,10 @@ constexpr std::array kOptions = std::to_array<ForeignOption>({
     {"mx.*", Type::kAny, "None", kWarn, kNoQuantised},
     {"quantize.*", Type::kAny, "None", kWarn, kNoQuantised},
 
-    {"memory_estimation.enable", Type::kFlag, "false", kRefuse, "estimating memory is not in this version"},
-    {"memory_estimation.disable_fake_mode", Type::kFlag, "false", kWarn, "estimating memory is not in this version"},
+    {"memory_estimation.enable", Type::kFlag, "false", kRefuse,
+     "estimating memory is not supported here; `millrace plan` does it"},
+    {"memory_estimation.disable_fake_mode", Type::kFlag, "false", kWarn,
+     "estimating memory is not supported here; `millrace plan` does it"},
     {"fault_tolerance.enable", Type::kFlag, "false", kRefuse, kAllOrNone},
     {"fault_tolerance.*", Type::kAny, "None", kWarn, kAllOrNone},
 });

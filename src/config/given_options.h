@@ -1,4 +1,4 @@
-// Which options a file or a command line set, and in which spelling: some spellings have an effect of their own.
+// Which options a file or a command line set, and in which spelling: some spellings have an additional effect.
 #pragma once
 
 #include <map>

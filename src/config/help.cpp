@@ -28,7 +28,7 @@ std::string wrap(const std::string& text, size_t indent) {
   return wrapped + line + "\n";
 }
 
-// What stands after the name: "N", "TEXT", ...
+// The placeholder after the name: "N", "TEXT", ...
 std::string placeholder(const Option& option) {
   if (option.is_flag()) return "";
   if (std::holds_alternative<std::vector<std::string>*>(option.member)) return " TEXT,TEXT,...";
@@ -92,7 +92,7 @@ std::string cell(const std::string& text) {
   return escaped;
 }
 
-// What a task adds to the options that every task has.
+// The options that a task adds to those of every task.
 struct HelpPart {
   std::string title;  // "" for what every task has
   std::vector<OptionSection> sections;
@@ -142,9 +142,10 @@ std::string section_tables(const std::vector<OptionSection>& sections) {
 std::string foreign_table(const std::vector<ForeignOption>& options) {
   std::string text =
       "### torchtitan's options that are not ours\n\n"
-      "Accepted, so that its files run as they are. Any other value than the harmless one brings a warning, or an "
-      "error where the run would not be what was asked for.\n\n"
-      "| option | harmless value | otherwise | why |\n|---|---|---|---|\n";
+      "Accepted, so that its files run unchanged. Any value other than the harmless one gives a warning, or an error "
+      "if the run would not do what was requested.\n\n"
+      "| option | harmless value | otherwise | why |\n"
+      "|---|---|---|---|\n";
   for (const ForeignOption& option : options) {
     text += str("| `", option.name, "` | `", option.harmless, "` | ", answer_name(option.answer), " | ",
                 cell(option.reason), " |\n");

@@ -14,7 +14,7 @@
 namespace millrace {
 namespace {
 
-// What a line of the command line sets: "--section.key=value", or "--section.flag" without a value.
+// One argument of the command line: "--section.key=value", or "--section.flag" without a value.
 struct Override {
   std::string argument, place, name;  // place: "--section.key" as written
   std::optional<std::string> value;
@@ -28,7 +28,7 @@ Override parse_override(const std::string& argument) {
   return result;
 }
 
-// The command line beats the file.
+// The command line overrides the file.
 TaskHints find_hints(const std::string& file_name, const std::vector<TomlSection>& sections,
                      const std::vector<Override>& overrides) {
   TaskHints hints;
@@ -197,7 +197,7 @@ class Loader {
   std::string file_name_;
   Problems problems_;
   std::map<std::string, FileEntry> in_file_;     // by canonical name
-  std::map<std::string, std::string> warnings_;  // by name, so that the command line can take a file's back
+  std::map<std::string, std::string> warnings_;  // by name, so that the command line can cancel a file's warning
   std::map<std::string, std::string> refused_;
   GivenOptions given_;
 };

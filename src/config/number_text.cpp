@@ -7,7 +7,7 @@
 namespace millrace {
 namespace {
 
-// TOML and C++ both allow separators between digits; std::from_chars knows none, nor a leading plus.
+// TOML and C++ both allow separators between digits; std::from_chars accepts neither these nor a leading plus.
 std::optional<std::string> plain_digits(std::string_view text) {
   std::string plain;
   if (text.starts_with('+')) text.remove_prefix(1);

@@ -21,7 +21,7 @@ struct Overloaded : Functions... {
 template <typename... Functions>
 Overloaded(Functions...) -> Overloaded<Functions...>;
 
-// Reads value as a T, or says nothing when it is none.
+// Reads value as a T, or nullopt if it is not one.
 std::optional<bool> read(const TomlValue& value, const bool*) {
   return value.kind == Kind::kBool ? std::optional(value.boolean) : std::nullopt;
 }
@@ -191,7 +191,7 @@ std::string value_text(const Option& option) {
 
 std::string assign(const Option& option, const TomlValue& value) {
   if (value.kind == Kind::kNone && option.info.none_is_empty) return assign(option, TomlValue::of_text(""));
-  // "auto", true or false: TOML's own truth values stand for the texts.
+  // "auto", true or false: TOML's booleans stand for the texts.
   const bool names_truth = std::any_of(option.info.choices.begin(), option.info.choices.end(),
                                        [](const char* choice) { return std::string_view(choice) == "true"; });
   if (value.kind == Kind::kBool && names_truth) return assign(option, TomlValue::of_text(text_of(value.boolean)));

@@ -16,7 +16,7 @@ std::string to_toml(const RunConfig& config) {
     if (!text.empty()) text += '\n';
     text += "[" + sections[i].name + "]  # " + sections[i].meaning + "\n";
     for (size_t j = 0; j < sections[i].options.size(); ++j) {
-      // TOML has no null: a comment stands for what is not set, with the value that it then has, if any.
+      // TOML has no null: an unset option is printed as a comment, with its effective value, if any.
       const bool is_none = value_text(sections[i].options[j]) == "None";
       const Option& shown = resolved_sections[i].options[j];
       text += (is_none ? "# " : "") + std::string(shown.info.name) + " = " + value_text(shown) + "\n";

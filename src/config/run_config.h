@@ -1,6 +1,6 @@
 // Everything that can be set about a run, one struct per section of the TOML file.
 //
-// RunConfig holds what every task has; a task derives from it and adds sections, or options to a section, of its own
+// RunConfig holds the options of every task; a task derives from it and adds its own sections, or options to a section
 // (diffusion/flux_run_config.h). Names are torchtitan's where it has them (docs/configuration.md lists the
 // differences). Each section describes its members once, in describe(); parsing, command-line overrides, checks,
 // --help, printing and the documentation all come from that description.

@@ -81,11 +81,11 @@ std::string Schema::suggest_option(std::string_view written_name, const std::str
     if (parts.key == key) same_key.push_back(prefix + candidate);
     if (parts.section == section) same_section.push_back(candidate);
   }
-  // A slip of the finger in the right section first, then the right key in another section.
+  // First a typo in the right section, then the right key in another section.
   const std::string sibling = nearest(name, same_section);
   if (!sibling.empty() && edit_distance(name, sibling) <= 2) return prefix + sibling;
   if (!same_key.empty()) return join(same_key, " or ");
-  // The shared section must not make any two keys look alike.
+  // The shared section must not make unrelated keys look similar.
   if (!sibling.empty() && edit_distance(name, sibling) <= static_cast<int>(key.size() + 1) / 2) return prefix + sibling;
   const std::string closest = has_section(section) ? "" : nearest(name, full_names_);
   return closest.empty() ? "" : prefix + closest;

@@ -4,7 +4,7 @@
 #include <array>
 #include <stdexcept>
 
-// toml++ 3.3 has assertions that broken input can reach.
+// toml++ 3.3 has assertions that malformed input can trigger.
 struct TomlAssertion : std::logic_error {
   using std::logic_error::logic_error;
 };
@@ -27,7 +27,7 @@ namespace millrace {
 namespace {
 
 constexpr uint64_t kMaxFileBytes = 1 << 20;
-// Each dot of a key is a table inside a table, and those are taken apart recursively.
+// Each dot of a key is a table inside a table, and tables are destroyed recursively.
 constexpr int kMaxDotsInLine = 2000;
 
 TomlPlace place_of(const toml::source_region& region) {
@@ -63,7 +63,7 @@ bool is_before(const TomlPlace& a, const TomlPlace& b) {
   return a.line != b.line ? a.line < b.line : a.column < b.column;
 }
 
-// The broken line with a mark below the column, if there is one. What looks like a secret is not repeated.
+// The invalid line with a mark below the column, if known. Text that looks like a secret is not repeated.
 std::string excerpt(std::string_view content, const TomlPlace& place) {
   const std::vector<std::string> lines = split(content, '\n');
   if (place.line < 1 || place.line > static_cast<int>(lines.size())) return "";
@@ -92,7 +92,7 @@ bool hits_assertion(std::string_view content) {
   return false;
 }
 
-// An assertion knows no place, but it is reached by every beginning of the file that holds the broken line.
+// An assertion has no position, but every prefix of the file that contains the invalid line triggers it.
 int line_of_assertion(std::string_view content) {
   std::vector<size_t> line_ends;
   for (size_t i = 0; i < content.size(); ++i) {

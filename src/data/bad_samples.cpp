@@ -41,7 +41,7 @@ void BadSampleCounter::restore(const BadSampleReport& counts, int64_t usable_in_
 
 void BadSampleCounter::remember(const std::string& name, const std::string& problem) {
   ++report_.bad;
-  // The same sample is bad again in every epoch; it is named once.
+  // The same sample is bad in every epoch; it is named once.
   const bool known = std::any_of(report_.first.begin(), report_.first.end(),
                                  [&](const BadSample& sample) { return sample.name == name; });
   if (!known && static_cast<int64_t>(report_.first.size()) < limit_.max_named) {

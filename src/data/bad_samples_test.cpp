@@ -45,7 +45,7 @@ void write_mixed(const TestFolder& folder) {
   Members members = numbered_samples(0, 4);
   const Members bad = {{"nopicture.txt", "only words"},
                        {"nocaption.png", numbered_png(1)},
-                       {"garbage.jpg", "these bytes are no picture"},
+                       {"garbage.jpg", "these bytes are not a picture"},
                        {"garbage.txt", "caption"},
                        {"latin.png", numbered_png(2)},
                        {"latin.txt", "caf\xE9"},
@@ -88,7 +88,7 @@ TEST(BadSamples, AboveTheLimitTheRunStopsAndSaysWhy) {
   EXPECT_THAT(message, HasSubstr("expected at most 10 % bad samples, got 5 bad"));
   EXPECT_THAT(message, HasSubstr("mixed.tar: nopicture"));
   EXPECT_THAT(message, HasSubstr("max_bad_samples"));
-  // At the limit itself it goes on.
+  // At the limit itself it continues.
   PictureLoader loader(options_for(folder, 5, 0.5));
   for (int i = 0; i < 10; ++i) loader.next();
   EXPECT_EQ(loader.bad_samples().first.size(), 5u);  // each named once, however many epochs

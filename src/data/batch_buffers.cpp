@@ -16,7 +16,7 @@ torch::Tensor BatchBuffers::make(at::IntArrayRef sizes, torch::Dtype dtype) {
   if (!memory.defined() || memory.sizes() != sizes || memory.scalar_type() != dtype) {
     memory = torch::empty(sizes, dtype);
   }
-  // The tensor given out borrows from `memory`, which its deleter keeps alive and puts back.
+  // The returned tensor borrows from `memory`, which its deleter keeps alive and returns.
   const auto give_back = [free = free_, memory](void*) {
     const std::lock_guard lock(free->mutex);
     if (free->tensors.size() < free->max_kept) free->tensors.push_back(memory);

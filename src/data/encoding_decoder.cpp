@@ -27,7 +27,7 @@ uint64_t payload_bytes(const BatchField& field) {
   return bytes;
 }
 
-// Throws DataError when there is none or it is no array of bfloat16 bits.
+// Throws DataError if it is missing or not an array of bfloat16 bits.
 NpyArray read_array(const SampleShard& shard, size_t sample, size_t field, std::string& scratch) {
   const std::string place = place_of(shard, sample, field);
   if (!shard.field_size(sample, kInOrder[field])) {

@@ -19,7 +19,7 @@ std::optional<int64_t> parse_number(std::string_view text) {
   return value;
 }
 
-// What stands between one pair of braces.
+// The content of one pair of braces.
 std::vector<std::string> alternatives(const std::string& inside, const std::string& pattern) {
   const size_t dots = inside.find("..");
   if (dots == std::string::npos) {

@@ -58,7 +58,7 @@ std::vector<fs::path> glob_paths(const std::string& pattern, PassedOver& passed_
   const auto first = std::find(parts.begin(), parts.end(), kAnyFolders);
   if (first == parts.end()) return glob_plain(pattern, passed_over);
 
-  // Below what stands before the first **, every file whose path matches the rest.
+  // Below the part before the first **, every file whose path matches the rest.
   const std::string before = join({parts.begin(), first}, "/");
   const std::string base = !before.empty() ? before : std::string(1, pattern.starts_with('/') ? '/' : '.');
   std::vector<std::string> rest;

@@ -31,7 +31,7 @@ nlohmann::json read_json(const fs::path& path) {
                       "pattern that matches such files, got ", got));
 }
 
-// The files that state.json names. They must be in the folder itself.
+// The files listed in state.json. They must be in the folder itself.
 std::vector<fs::path> files_of_state(const fs::path& folder) {
   const fs::path path = folder / "state.json";
   const nlohmann::json state = read_json(path);
@@ -53,7 +53,7 @@ std::vector<fs::path> files_of_state(const fs::path& folder) {
   return paths;
 }
 
-// Without state.json the names say how many there should be: data-00003-of-00017.arrow.
+// Without state.json the names tell how many there should be: data-00003-of-00017.arrow.
 void check_numbering(const fs::path& folder, const std::vector<fs::path>& files) {
   static const std::regex numbered("(.*)-([0-9]{1,9})-of-([0-9]{1,9})[.]arrow");
   std::map<std::pair<std::string, std::string>, std::set<int64_t>> found;  // by prefix and total
@@ -68,7 +68,7 @@ void check_numbering(const fs::path& folder, const std::vector<fs::path>& files)
       if (numbers.contains(number)) continue;
       throw DataError(str("[", folder.string(), "] expected ", total, " files named ", prefix, "-*-of-", total,
                           ".arrow, got none with the number ", number,
-                          " (try downloading it, or a pattern that matches what is there)"));
+                          " (try downloading it, or a pattern that matches the existing files)"));
     }
   }
 }

@@ -63,7 +63,7 @@ size_t HfShard::size() const {
   return static_cast<size_t>(file_.num_rows()) + (damage_.empty() ? 0 : 1);
 }
 
-// Without one where it cannot be read: problem() says so.
+// Without a key if it cannot be read: problem() reports it.
 std::optional<std::span<const std::byte>> HfShard::key_cell(size_t sample) const {
   if (key_column_ < 0 || is_damage(sample)) return std::nullopt;
   try {

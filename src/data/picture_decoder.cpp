@@ -11,7 +11,7 @@ namespace {
 
 constexpr uint64_t kMaxPictureBytes = uint64_t{512} << 20;
 constexpr uint64_t kMaxTextBytes = 1 << 20;
-constexpr size_t kMaxKeptBytes = 64 << 20;  // by a thread between pictures
+constexpr size_t kMaxKeptBytes = 64 << 20;  // kept by a thread between pictures
 
 std::string read_caption(const SampleShard& shard, size_t sample, const std::string& name) {
   std::string text;
@@ -37,7 +37,7 @@ std::string read_caption(const SampleShard& shard, size_t sample, const std::str
   return text;
 }
 
-// Reads more and more of the picture until its header is complete.
+// Reads increasing parts of the picture until its header is complete.
 ImageInfo read_picture_header(const SampleShard& shard, size_t sample, const std::string& name) {
   std::string scratch;
   for (uint64_t wanted : {uint64_t{4} << 10, uint64_t{64} << 10, kMaxPictureBytes}) {
@@ -91,7 +91,7 @@ DecodeOutcome PictureDecoder::decode(const SampleShard& shard, size_t sample, ui
                 random_stream(options_.seed, RandomPurpose::kAugmentation, epoch, shard.sample_id(sample)), scratch);
     image_to_planes(scratch.square, static_cast<float*>(out[0]));
     outcome.truncated = scratch.decoded.truncated;
-    // One giant picture must not hold its memory for the rest of the run.
+    // One giant picture must not keep its memory allocated for the rest of the run.
     if (scratch.decoded.image.pixels.capacity() > kMaxKeptBytes) scratch = {};
     if (bytes.capacity() > kMaxKeptBytes) std::string().swap(bytes);
   } catch (const DataError& error) {

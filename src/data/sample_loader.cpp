@@ -1,3 +1,17 @@
+// The loader runs through the sample order twice: `stream_` ahead of the batches in preparation, `behind_` after the
+// batches that were delivered.
+//
+//   1. plan         takes the next items from stream_, whose samples the pool checks ahead. Each item becomes an event
+//                   of the open batch (usable, small, bad, end of an epoch); a usable sample also becomes its next row.
+//                   The pool decodes the rows of this rank in the background, up to prefetch_batches ahead.
+//   2. account      for the batch to deliver: counts its events in order, advances behind_ by one step for each, and
+//                   waits for this rank's rows. The state of behind_ is the position that is saved: what was planned
+//                   but not delivered is planned again after a restore.
+//   3. substitute   fills a row that could not be decoded with the next decodable sample of the order.
+//   4. finish       collects this rank's rows into the batch.
+//
+// Every rank plans and counts all rows but decodes only its own, so that all ranks agree on the order, on the position
+// and on the end of an epoch without communication.
 #include "data/sample_loader.h"
 
 #include <algorithm>
@@ -27,13 +41,13 @@ std::vector<BatchBuffers> make_buffers(size_t fields, size_t max_kept) {
   return buffers;
 }
 
-// The shards that are read, and how many samples of the last of them.
+// The shards to read, and how many samples of the last one.
 struct ShardRange {
   size_t num_shards;
   int64_t last_limit = std::numeric_limits<int64_t>::max();
 };
 
-// Those that hold the first subset_size samples; 0: all.
+// The shards that hold the first subset_size samples; 0: all.
 ShardRange find_subset(ShardCache& cache, int64_t subset_size) {
   int64_t before = 0;
   for (size_t shard = 0; subset_size > 0 && shard < cache.shards().size(); ++shard) {
@@ -91,7 +105,7 @@ class SampleLoader::Impl {
   ShardCache cache_;
   const ShardRange range_;
   OrderIdentity identity_;
-  SampleOrder behind_;  // follows what has been delivered: its state is the position
+  SampleOrder behind_;  // the order up to the delivered batch: its state is the position
   BadSampleCounter counter_;
   std::vector<BatchBuffers> buffers_;  // one per field
   std::deque<std::unique_ptr<PlannedBatch>> planned_;
@@ -112,7 +126,7 @@ SampleLoader::Impl::Impl(SampleLoaderOptions options, std::unique_ptr<const Samp
       counter_(options_.bad_samples),
       buffers_(make_buffers(decoder_->fields().size(), static_cast<size_t>(options_.prefetch_batches) + 2)),
       pool_(std::make_unique<ThreadPool>(options_.num_workers > 0 ? options_.num_workers : default_workers())) {
-  // Enough samples in flight for the pool to be busy while one batch is used, without reading a large batch twice over.
+  // Enough samples in flight to keep the pool busy while one batch is used, without reading ahead two large batches.
   const size_t ahead = std::clamp<size_t>(static_cast<size_t>(options_.batch_size), 16, 256);
   stream_ = std::make_unique<SampleStream>(make_order(), cache_, *pool_, *decoder_, options_.epochs, ahead);
 }
@@ -143,7 +157,7 @@ PlannedBatch& SampleLoader::Impl::open_batch() {
     sizes.insert(sizes.begin(), static_cast<int64_t>(batch->own_end - batch->own_begin));
     batch->fields.push_back(buffers_[i].make(sizes, field.dtype));
   }
-  batch->rows.reserve(static_cast<size_t>(options_.batch_size));  // tasks refer to rows
+  batch->rows.reserve(static_cast<size_t>(options_.batch_size));  // tasks keep pointers to rows
   planned_.push_back(std::move(batch));
   return *planned_.back();
 }
@@ -196,7 +210,7 @@ void SampleLoader::Impl::plan_item(StreamItem item) {
   }
 }
 
-// Completes so many batches, or as many as can be without waiting.
+// Plans items until this many batches are complete or, without wait, until the next item's check is not done yet.
 void SampleLoader::Impl::plan(size_t batches, bool wait) {
   constexpr size_t kMaxEvents = 1000;
   while (planned_.size() < batches || !planned_[batches - 1]->complete) {
@@ -207,14 +221,14 @@ void SampleLoader::Impl::plan(size_t batches, bool wait) {
     const size_t uncounted = batch.events.size() - batch.counted;
     const bool epoch_over = !batch.events.empty() && batch.events.back().kind == PlannedEvent::Kind::kEpochEnd;
     if (planned_.size() == 1 && (epoch_over || uncounted > kMaxEvents)) {
-      account(batch);  // a data set of nothing but bad samples must fail before the batch is full: it never is
+      account(batch);  // a data set of only bad samples must fail here, as it never fills a batch
     } else if (!wait && uncounted > kMaxEvents + static_cast<size_t>(options_.batch_size)) {
       return;
     }
   }
 }
 
-// Counts what happened up to the batch's last row and waits for its rows.
+// Counts the batch's events, each once, advances behind_ past them and waits for this rank's rows.
 void SampleLoader::Impl::account(PlannedBatch& batch) {
   for (; batch.counted < batch.events.size(); ++batch.counted) {
     const PlannedEvent& event = batch.events[batch.counted];
@@ -248,7 +262,7 @@ void SampleLoader::Impl::wait_for_row(PlannedBatch& batch, size_t row) {
 }
 
 // Damage behind a sound header is seen only by the rank that decodes the sample. So that all ranks keep the same order,
-// no row moves up: the next sample of the order that can be decoded takes its place as well. False: there is none.
+// rows do not move up: the next decodable sample of the order is used here in addition. False: there is none.
 bool SampleLoader::Impl::substitute(PlannedBatch& batch, size_t row) {
   constexpr size_t kMaxTries = 64;
   const auto size = static_cast<size_t>(options_.batch_size);
@@ -270,7 +284,7 @@ SampleBatch SampleLoader::Impl::finish(PlannedBatch& batch) {
   SampleBatch result;
   for (size_t row = batch.own_begin; row < std::min(batch.own_end, batch.rows.size()); ++row) {
     const bool lost = std::find(batch.failed.begin(), batch.failed.end(), row) != batch.failed.end();
-    // With a last epoch each sample counts once, and a batch may be short: nothing takes the place.
+    // With a fixed number of epochs each sample counts once and a batch may be short: the row is left out.
     if (lost && (options_.epochs > 0 || !substitute(batch, row))) continue;
     PlannedRow& planned = batch.rows[row];
     kept.push_back(static_cast<int64_t>(row - batch.own_begin));

@@ -9,7 +9,7 @@
 namespace millrace {
 namespace {
 
-// Ids of the two streams of shuffling.
+// Ids of the two random streams for shuffling.
 constexpr uint64_t kShardStream = 0;
 constexpr uint64_t kBufferStream = 1;
 

@@ -28,7 +28,7 @@ StreamItem SampleStream::advance() {
                       " samples as when the position was saved, got " + std::to_string(item.shard->size()));
     }
   } catch (...) {
-    // Kept until its turn: the batches before it are still good.
+    // Kept until its turn: earlier batches are still valid.
     item.kind = StreamItem::Kind::kFailure;
     item.failure = std::current_exception();
     return item;
@@ -45,7 +45,7 @@ void SampleStream::read_ahead() {
   if (!upcoming || upcoming == being_read_ahead_) return;
   being_read_ahead_ = upcoming;
   pool_.submit([this, shard = *upcoming] {
-    if (!cancelled_) cache_.get(shard);  // what it throws is thrown again when the shard's turn comes
+    if (!cancelled_) cache_.get(shard);  // errors are thrown again when the shard's turn comes
   });
 }
 

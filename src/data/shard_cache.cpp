@@ -52,7 +52,7 @@ void ShardCache::evict_locked(size_t keep) {
   for (const auto& [shard, entry] : entries_) samples += std::max<int64_t>(0, counts_[shard]);
   while (entries_.size() > 1 && (entries_.size() > max_shards_ || samples > max_samples_)) {
     const size_t oldest = by_use_.back();
-    if (oldest == keep || counts_[oldest] < 0) return;  // one that is still being read is never the oldest for long
+    if (oldest == keep || counts_[oldest] < 0) return;  // a shard that is still being read is never the oldest for long
     samples -= counts_[oldest];
     by_use_.pop_back();
     entries_.erase(oldest);

@@ -1,5 +1,5 @@
-// From patterns to files in three steps: what each text means (a folder, a file, a pattern), what of it is a shard, and
-// what the file system says of each shard. Whatever falls away in the first two is counted and named.
+// From patterns to files in three steps: resolves each text (a folder, a file, a pattern), selects the shards, and
+// checks each shard in the file system. Entries dropped in the first two steps are counted and named.
 #include "data/shard_list.h"
 
 #include <fcntl.h>
@@ -39,7 +39,7 @@ std::vector<fs::path> take_out(std::vector<fs::path>& paths, Predicate&& is_want
   return kept;
 }
 
-// What one text stands for, without what the file system says of the files.
+// The files that one text stands for, before they are checked in the file system.
 class Finder {
  public:
   std::vector<fs::path> find(const std::string& text) {
@@ -51,11 +51,11 @@ class Finder {
       found = folder(text);
     } else if (status.type() != fs::file_type::not_found) {
       if (error) fail(text, error.message());
-      found = {text};  // a file that is named is taken, whatever its name
+      found = {text};  // an explicitly named file is used, whatever its name
     } else if (text.find_first_of("*?[~") != std::string::npos) {
       found = pattern(text);
     } else {
-      fail(text, fs::is_symlink(text, error) ? "a link to nothing" : "no such file");
+      fail(text, fs::is_symlink(text, error) ? "a dangling link" : "no such file");
     }
     if (found.empty()) {
       std::string got = is_folder_ ? "a folder without any *.tar or *.arrow" : "no such file";
@@ -78,7 +78,7 @@ class Finder {
     FolderWalk walk = walk_folder(path, tar_name_rule);
     if (holds_hf_dataset(path)) {
       for (const fs::path& tar : walk.files)
-        passed_over_.add(tar, "beside Arrow files, which are taken; a pattern takes the tar shards");
+        passed_over_.add(tar, "beside Arrow files, which are used; a pattern selects the tar shards");
       return list_hf_dataset(path);
     }
     passed_over_.add(walk.passed_over);
@@ -91,11 +91,11 @@ class Finder {
     std::vector<fs::path> found = glob_paths(text, passed_over_);
     std::error_code ignored;
     for (const fs::path& path : take_out(found, [&](const fs::path& p) { return !fs::exists(p, ignored); }))
-      passed_over_.add(path, "a link to nothing");
+      passed_over_.add(path, "a dangling link");
     const std::vector<fs::path> folders =
         take_out(found, [&](const fs::path& path) { return fs::is_directory(path, ignored); });
     for (const fs::path& path : take_out(found, [&](const fs::path& p) { return !fs::is_regular_file(p, ignored); }))
-      passed_over_.add(path, "no regular file");
+      passed_over_.add(path, "not a regular file");
     if (found.empty()) {
       std::vector<fs::path> files;
       for (const fs::path& path : folders) add_folder(path, files);
@@ -104,12 +104,12 @@ class Finder {
     }
     for (const fs::path& path : folders) passed_over_.add(path, "a folder beside files");
 
-    // "data_set/*" matches dataset_info.json and state.json as well, which says what files there should be.
+    // "data_set/*" also matches dataset_info.json and state.json, which lists the files.
     std::vector<fs::path> shards = take_out(found, is_arrow);
     if (!shards.empty()) {
       for (const fs::path& path : found) {
         if (path.filename() == "state.json") check_hf_files(path);
-        if (is_tar(path)) passed_over_.add(path, "beside Arrow files, which are taken");
+        if (is_tar(path)) passed_over_.add(path, "beside Arrow files, which are used");
       }
     } else {
       shards = take_out(found, is_tar);
@@ -159,7 +159,7 @@ ShardFile describe(const fs::path& path, const fs::path& base) {
   if (error) {
     got = error.message();
   } else if (!is_regular) {
-    got = "something that is no regular file";
+    got = "something other than a regular file";
   } else if (shard.size == 0) {
     got = "an empty file";
   } else if (::faccessat(AT_FDCWD, path.c_str(), R_OK, AT_EACCESS) != 0) {
@@ -207,7 +207,7 @@ std::vector<ShardFile> list_shards(const std::vector<std::string>& patterns) {
   }
   if (odd_names.count() > 0)
     log_warning("[", printable(base.string()),
-                "] expected names in UTF-8, got others, whose files are taken: ", odd_names.text());
+                "] expected names in UTF-8, got others, whose files are still used: ", odd_names.text());
   return shards;
 }
 

@@ -55,11 +55,10 @@ TEST(ListShards, WhatIsMissingIsNamed) {
               ThrowsMessage<DataError>(HasSubstr("a-0.tar] expected tar shards or Arrow files, got no such file")));
   EXPECT_THAT([&] { list_shards({folder.string() + "/file/below"}); }, ThrowsMessage<DataError>(HasSubstr("below]")));
   std::filesystem::create_symlink("gone", folder / "link.tar");
-  EXPECT_THAT(
-      [&] { list_shards({(folder / "link.tar").string()}); },
-      ThrowsMessage<DataError>(HasSubstr("link.tar] expected tar shards or Arrow files, got a link to nothing")));
+  EXPECT_THAT([&] { list_shards({(folder / "link.tar").string()}); },
+              ThrowsMessage<DataError>(HasSubstr("link.tar] expected tar shards or Arrow files, got a dangling link")));
   EXPECT_THAT([&] { list_shards({folder.string()}); },
-              ThrowsMessage<DataError>(HasSubstr("link.tar (a link to nothing)")));
+              ThrowsMessage<DataError>(HasSubstr("link.tar (a dangling link)")));
   write_file_atomically(folder / "a.parquet", "x");
   EXPECT_THAT([&] { list_shards({folder.string()}); }, ThrowsMessage<DataError>(HasSubstr("a.parquet")));
 }

@@ -23,7 +23,7 @@ class ShardWriter {
   // Completes the last shard. Without it the last shard is lost.
   void close();
 
-  // Of the sample added last.
+  // The shard of the sample added last.
   std::string shard_name() const;
   int64_t shards() const { return shards_; }
 

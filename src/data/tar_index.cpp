@@ -74,7 +74,7 @@ std::string_view field(const char* header, size_t offset, size_t size) {
   return {header + offset, ::strnlen(header + offset, size)};
 }
 
-// Octal digits with blanks around them, or GNU's base 256 when the first bit is set.
+// Octal digits with blanks around them, or GNU's base 256 if the first bit is set.
 std::optional<uint64_t> parse_size(const char* header) {
   const char* text = header + 124;
   constexpr size_t kSize = 12;
@@ -99,7 +99,7 @@ bool is_zero(const char* bytes, size_t size) {
   return std::all_of(bytes, bytes + size, [](char c) { return c == '\0'; });
 }
 
-// Sums the header's bytes with the sum itself as blanks; some old programs took the bytes for signed.
+// Sums the header's bytes with the sum itself as blanks; some old programs used signed bytes.
 bool checksum_is_right(const char* header) {
   int64_t stored = 0;
   for (size_t i = 148; i < 156; ++i) {
@@ -114,7 +114,7 @@ bool checksum_is_right(const char* header) {
   return stored == sum || stored == signed_sum;
 }
 
-// What headers before a member say of it.
+// Fields of a member that are set by headers before it.
 struct Extension {
   std::string name;   // empty: the member's own header has it
   int64_t size = -1;  // -1: likewise
@@ -122,7 +122,7 @@ struct Extension {
   bool is_damaged = false;
 };
 
-// pax records: "LENGTH KEY=VALUE\n". Only those that change where things are. False: damaged.
+// pax records: "LENGTH KEY=VALUE\n". Reads only those that affect positions. False: damaged.
 bool read_pax(std::string_view records, Extension& extension) {
   while (!records.empty()) {
     size_t length = 0;
@@ -146,12 +146,12 @@ bool read_pax(std::string_view records, Extension& extension) {
 
 std::string ustar_name(const char* header) {
   const std::string_view name = field(header, 0, 100);
-  const bool posix = std::memcmp(header + 257, "ustar\0", 6) == 0;  // GNU's old format keeps other things at 345
+  const bool posix = std::memcmp(header + 257, "ustar\0", 6) == 0;  // GNU's old format uses offset 345 otherwise
   const std::string_view prefix = posix ? field(header, 345, 155) : std::string_view();
   return prefix.empty() ? std::string(name) : std::string(prefix) + "/" + std::string(name);
 }
 
-// Where the content begins: GNU's old sparse files have more of their map behind the header.
+// The start of the content: GNU's old sparse files continue their map after the header.
 uint64_t begin_of_content(Window& file, uint64_t position, char type) {
   uint64_t content = position + kBlock;
   if (type != 'S') return content;
@@ -160,7 +160,7 @@ uint64_t begin_of_content(Window& file, uint64_t position, char type) {
   return content;
 }
 
-// Links, devices and folders have no content, but programs differ in whether their headers give a size all the same.
+// Links, devices and folders have no content, but some programs still write a size into their headers.
 bool has_no_content(Window& file, uint64_t content) {
   if (content + kBlock > file.file_size()) return true;
   const char* next = file.at(content, kBlock);
@@ -244,7 +244,7 @@ bool begins_as_tar(Window& file) {
   return checksum_is_right(header) || (is_zero(header, kBlock) && file.file_size() <= kMaxEmpty);
 }
 
-// What a file that is not a tar archive looks like; empty: like nothing known.
+// The apparent format of a file that is not a tar archive; empty: unknown.
 std::string likeness(Window& file) {
   const size_t looked_at = std::min<uint64_t>(64, file.file_size());
   const std::string_view bytes(file.at(0, looked_at), looked_at);
@@ -288,7 +288,7 @@ const char* describe(TarMemberKind kind) {
     case TarMemberKind::kPartial:
       return "the rest of a file from another volume";
     case TarMemberKind::kSpecial:
-      return "a device, a pipe or a type of its own";
+      return "a device, a pipe or an unknown type";
     case TarMemberKind::kDamagedHeader:
       return "one with a damaged pax header or long name";
   }
@@ -298,7 +298,7 @@ const char* describe(TarMemberKind kind) {
 TarIndex index_tar(int descriptor, const std::filesystem::path& path, size_t max_members) {
   struct stat info {};
   if (::fstat(descriptor, &info) != 0 || !S_ISREG(info.st_mode)) {
-    throw DataError("[" + path.string() + "] expected a tar archive, got something that is no regular file");
+    throw DataError("[" + path.string() + "] expected a tar archive, got something other than a regular file");
   }
   Window file(descriptor, static_cast<uint64_t>(info.st_size));
   TarIndex index;

@@ -22,7 +22,7 @@ bool leads_up(std::string_view name) {
   return false;
 }
 
-// What is wrong with one member; empty: nothing.
+// The problem of one member; empty: none.
 std::string problem_of(const TarMember& member) {
   if (member.name.empty()) return "expected a name for every file, got an empty one";
   const std::string name = printable(member.name);
@@ -34,14 +34,14 @@ std::string problem_of(const TarMember& member) {
 }
 
 std::string twice(std::string_view extension) {
-  return "expected each kind of file once, got two " + printable(extension);
+  return "expected each extension once, got two " + printable(extension);
 }
 
 constexpr const char* kApart =
-    "expected the files of a sample side by side, got some of them elsewhere in the shard (try packing with tar "
+    "expected the files of a sample to be adjacent, got some of them elsewhere in the shard (try packing with tar "
     "--sort=name)";
 
-// Lower-case extensions of one key: a set, as one key may have millions of files.
+// Lower-case extensions of one key: a set, since one key may have millions of files.
 using Extensions = std::unordered_set<std::string>;
 
 void add_file(TarSample& sample, std::string_view extension, const TarMember& member, Extensions& known) {
@@ -51,7 +51,7 @@ void add_file(TarSample& sample, std::string_view extension, const TarMember& me
   sample.files.push_back({extension, &member});
 }
 
-// Several groups of one key are pieces of a sample, or a sample that is there twice.
+// Several groups with the same key are parts of one sample, or a duplicated sample.
 void mark_scattered(std::vector<TarSample>& samples) {
   struct Scattered {
     Extensions known;
@@ -96,7 +96,7 @@ std::vector<TarSample> group_tar_samples(const std::vector<TarMember>& members,
   for (const TarMember& member : members) {
     std::string_view key, extension;
     if (member.name.empty()) {
-      // Between the files of a sample it does not part them.
+      // It does not separate the files of a sample.
       samples.push_back({"", {}, problem_of(member)});
       continue;
     }

@@ -24,7 +24,7 @@ struct ExtensionMeaning {
   SampleField field;
 };
 
-// Where several extensions mean the same field, the first in this list is taken.
+// If several extensions mean the same field, the first in this list is used.
 constexpr ExtensionMeaning kExtensions[] = {
     {"png", SampleField::kPicture},     {"jpg", SampleField::kPicture},         {"jpeg", SampleField::kPicture},
     {"webp", SampleField::kPicture},    {"txt", SampleField::kCaption},         {"caption", SampleField::kCaption},

@@ -23,7 +23,7 @@ class CachedCaptionEncoder : public CaptionEncoder {
   }
 
   torch::Tensor encode(const std::vector<std::string>& captions) override {
-    std::unordered_map<std::string, torch::Tensor> rows;  // of this batch: eviction must not take them away
+    std::unordered_map<std::string, torch::Tensor> rows;  // of this batch: protected from eviction
     std::vector<std::string> missing;
     for (const std::string& caption : captions) {
       if (rows.count(caption)) continue;

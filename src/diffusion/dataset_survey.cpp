@@ -8,7 +8,7 @@
 namespace millrace {
 namespace {
 
-constexpr size_t kMostSamples = 100;  // looked at, for timesteps
+constexpr size_t kMostSamples = 100;  // searched for timesteps
 
 }  // namespace
 

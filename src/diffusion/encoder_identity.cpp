@@ -20,7 +20,7 @@ std::string weights_hash(const std::string& path) {
   return path == kRandomNetwork ? kRandomNetwork : checksum_text(weight_fingerprint(WeightStore(path)));
 }
 
-// Identifies the files that say how text becomes tokens.
+// Identifies the files that define how text becomes tokens.
 std::string tokenizer_hash(const std::string& folder_or_file, const std::string& encoder) {
   if (encoder == kRandomNetwork) return kRandomNetwork;
   const fs::path path = folder_or_file.empty() ? encoder : folder_or_file;
@@ -40,7 +40,7 @@ std::string tokenizer_hash(const std::string& folder_or_file, const std::string&
   return checksum_text(checksum64(sums.data(), sums.size() * sizeof(uint64_t)));
 }
 
-// Of what encoder_identity() wrote into a manifest.
+// For an identity that encoder_identity() wrote into a manifest.
 nlohmann::ordered_json networks_in(const nlohmann::ordered_json& manifest) {
   nlohmann::ordered_json networks = nlohmann::ordered_json::object();
   for (const char* encoder : {"t5", "clip", "autoencoder"}) {
@@ -110,7 +110,7 @@ void check_encoded_with(const fs::path& dataset, const EncoderConfig& encoder) {
   const fs::path file = folder / kEncodingsManifest;
   if (!fs::exists(file)) return;
   const nlohmann::ordered_json found = read_encodings_manifest(file);
-  // A run from encodings does not load the networks that its configuration names; they need not be on its machine.
+  // A run from encodings does not load the configured networks; they need not be on its machine.
   EncoderConfig present = encoder;
   for (std::string* path : {&present.t5_encoder, &present.clip_encoder, &present.autoencoder_path}) {
     if (*path != kRandomNetwork && !fs::exists(*path)) path->clear();

@@ -8,12 +8,12 @@
 namespace millrace {
 namespace {
 
-// A field of a batch there: itself on a CPU. To a GPU it goes by pinned memory, and nobody waits for it.
+// A batch's field on the device: on a CPU the field itself; a copy to a GPU uses pinned memory and is asynchronous.
 torch::Tensor on_device(const torch::Tensor& field, torch::Device device) {
   return device.is_cpu() ? field : field.pin_memory().to(device, field.scalar_type(), /*non_blocking=*/true);
 }
 
-// A row of zeros, where there is none.
+// A dummy row of zeros for a rank without samples.
 void add_stand_in(SampleBatch& samples) {
   for (torch::Tensor& field : samples.fields) {
     std::vector<int64_t> sizes = field.sizes().vec();
@@ -85,7 +85,7 @@ void FluxBatches::encode_pictures(const SampleBatch& samples, FluxBatch& batch) 
 
 void FluxBatches::take_encodings(const SampleBatch& samples, FluxBatch& batch) {
   const auto field = [&](size_t index) { return on_device(samples.fields[index], options_.device); };
-  // A copy: the loader's memory is used again for a later batch.
+  // A copy: the loader's memory is reused for a later batch.
   const auto bf16_copy = [&](size_t index) {
     return field(index).to(torch::kBFloat16, /*non_blocking=*/false, /*copy=*/options_.device.is_cpu());
   };

@@ -32,17 +32,17 @@ FluxDataset training_dataset(const FluxRunConfig& config, Group& ranks, torch::D
   const TrainingPicturesConfig& training = config.training_pictures;
   return open_dataset({training.dataset, training.dataset_path, "training.dataset_path"},
                       {config.training.max_bad_samples,
-                       "downloading or removing what is no shard, or a larger training.max_bad_samples, which holds "
-                       "for files too"},
+                       "downloading again or removing files that are not shards, or a larger training.max_bad_samples, "
+                       "which counts for files too"},
                       ranks, device);
 }
 
 FluxDataset validation_dataset(const FluxRunConfig& config, Group& ranks, torch::Device device) {
   const ValidationPicturesConfig& validation = config.validation_pictures;
-  // A data set without a kind is of the training data's.
+  // A data set without a kind has that of the training data.
   return open_dataset({validation.dataset.empty() ? config.training_pictures.dataset : validation.dataset,
                        validation.dataset_path, "validation.dataset_path"},
-                      {0, "downloading it again: the loss would be that of some of the samples"}, ranks, device);
+                      {0, "downloading it again: the loss would cover only some of the samples"}, ranks, device);
 }
 
 void check_encodings(const FluxDataset& dataset, const FluxRunConfig& config, const flux::FluxConfig& sizes,

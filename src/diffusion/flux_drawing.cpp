@@ -16,7 +16,7 @@ namespace {
 
 // Consecutive prompts for consecutive ranks.
 struct Share {
-  int64_t first = 0, drawn = 0, wanted = 0;  // of those drawn, the first `wanted` have a prompt
+  int64_t first = 0, drawn = 0, wanted = 0;  // only the first `wanted` of those drawn have a prompt
 };
 
 Share share_of(int64_t total, const Group& group) {
@@ -128,7 +128,7 @@ std::vector<Image> gather_pictures(const std::vector<Image>& own, int64_t total,
   const bool is_first = group.rank() == 0;
   std::vector<Image> pictures(is_first ? static_cast<size_t>(total) : 0);
   const torch::Tensor mine = torch::zeros({bytes}, torch::kUInt8);
-  // One picture of each rank at a time: all together might not fit into a GPU.
+  // One picture of each rank at a time: all of them might not fit into a GPU.
   for (int64_t i = 0; i < share.drawn; ++i) {
     if (i < share.wanted) {
       const std::vector<uint8_t>& pixels = own[static_cast<size_t>(i)].pixels;

@@ -11,19 +11,19 @@ constexpr auto kRefuse = ForeignOption::Answer::kRefuse;
 constexpr auto kTranslate = ForeignOption::Answer::kTranslate;
 
 constexpr const char* kLeftover = "torchtitan does not use it either";
-constexpr const char* kGuidance = "false: sample.guidance_scale is 1; true: it is 5, or what is given";
-constexpr const char* kSampleCommand = "`millrace sample --output` says where";
+constexpr const char* kGuidance = "false: sample.guidance_scale is 1; true: it is 5, or the given value";
+constexpr const char* kSampleCommand = "use `millrace sample --output`";
 constexpr const char* kPrepareCommand = "it belongs to preparing data, not to training";
 
 constexpr std::array kOptions = std::to_array<ForeignOption>({
-    {"model.tokenizer_path", Type::kText, "None", kWarn, "encoder.t5_tokenizer and encoder.clip_tokenizer say where"},
-    {"model.hf_assets_path", Type::kText, "None", kWarn, "encoder.t5_encoder and encoder.clip_encoder say where"},
+    {"model.tokenizer_path", Type::kText, "None", kWarn, "use encoder.t5_tokenizer and encoder.clip_tokenizer"},
+    {"model.hf_assets_path", Type::kText, "None", kWarn, "use encoder.t5_encoder and encoder.clip_encoder"},
     {"training.seq_len", Type::kInteger, "None", kWarn,
-     "the sequence follows from training.img_size and encoder.max_t5_encoding_len"},
+     "the length follows from training.img_size and encoder.max_t5_encoding_len"},
     {"training.test_mode", Type::kFlag, "false", kRefuse,
      "set encoder.t5_encoder, encoder.clip_encoder and encoder.autoencoder_path to \"random\" instead"},
     {"validation.seq_len", Type::kInteger, "None", kWarn,
-     "the sequence follows from training.img_size and encoder.max_t5_encoding_len"},
+     "the length follows from training.img_size and encoder.max_t5_encoding_len"},
     {"validation.enable_classifier_free_guidance", Type::kFlag, "None", kTranslate, kGuidance},
     {"validation.enable_classifer_free_guidance", Type::kFlag, "None", kTranslate, kGuidance},
     {"eval.enable_classifier_free_guidance", Type::kFlag, "None", kTranslate, kGuidance},

@@ -28,7 +28,7 @@ torch::Dtype stored_dtype(DType dtype, const fs::path& path) {
   }
 }
 
-// An array of the wanted shape, with or without a leading 1.
+// An array of the required shape, with or without a leading 1.
 torch::Tensor read_encoding(const fs::path& path, const std::vector<int64_t>& shape, torch::Device device) {
   const NpyFile file(path);
   const NpyArray& array = file.array();
@@ -63,7 +63,7 @@ void load_empty_prompt(FluxFrontEnd& front_end, const FluxRunConfig& config, con
   } else {
     throw ConfigError(
         "[encoder.empty_encodings_path] expected the folder with the encodings of the empty prompt, which "
-        "training.classifier_free_guidance_prob puts in the place of captions, got nothing (`millrace prepare "
+        "training.classifier_free_guidance_prob substitutes for captions, got nothing (`millrace prepare "
         "empty-encodings` writes it)");
   }
 }

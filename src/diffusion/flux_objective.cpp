@@ -16,7 +16,7 @@ FluxPrediction predict_velocity(flux::Flux& model, const FluxBatch& batch, const
   inputs.txt_ids_BTA = text_ids(batch.txt_BTX.size(1), x0.device());
   inputs.timesteps_B = t_B;
   inputs.y_BV = batch.y_BV;
-  // FLUX.1-dev's distilled guidance is an input like any other; 1 is what an undistilled model stands for.
+  // FLUX.1-dev's distilled guidance is an ordinary input; 1 corresponds to an undistilled model.
   if (model.config().guidance_embed) inputs.guidance_B = torch::ones_like(t_B);
   return {model.forward(inputs, saved, keep), pack_patches(noise - x0, patch_size)};
 }

@@ -130,14 +130,14 @@ std::vector<ForeignOption> FluxRunConfig::foreign_options() const {
 
 void FluxRunConfig::apply(const GivenOptions& given) {
   RunConfig::apply(given);
-  // The MLPerf branch has no switch for validation: naming a data set is the switch, and naming none (--eval.dataset=)
-  // is, too. On the command line it beats a switch in the file.
+  // The MLPerf branch has no switch for validation: naming a data set enables it, and an empty name (--eval.dataset=)
+  // disables it. On the command line this overrides a switch in the file.
   const bool by_switch = given.contains("validation.enable") && (given.is_on_command_line("validation.enable") ||
                                                                  !given.is_on_command_line("validation.dataset"));
   if (starts_with(given.spelling("validation.dataset"), "eval.") && !by_switch) {
     validation.enable = !validation_pictures.dataset.empty();
   }
-  // enable_classifier_free_guidance decides whether torchtitan's scale counts; ours says so by itself.
+  // enable_classifier_free_guidance decides whether torchtitan's scale is used; ours needs no switch.
   if (given.translated.empty() || given.spelling("sample.guidance_scale") == "sample.guidance_scale") return;
   constexpr double kTorchtitanScale = 5.0;
   const bool enabled = given.translated.back().second.boolean;

@@ -30,7 +30,7 @@ flux::FluxConfig flux_config(const FluxRunConfig& config, int64_t codec_channels
   sizes.in_channels = sizes.out_channels = features;
   replace_if_set(sizes.hidden_size, model.hidden_size);
   replace_if_set(sizes.num_heads, model.num_heads);
-  // A depth of 0 means the flavor's, so that a model without one kind of block is asked for through the other's count.
+  // A depth of 0 means the flavor's: a model without one kind of block is requested by the other kind's count.
   replace_if_set(sizes.depth, model.depth);
   replace_if_set(sizes.depth_single_blocks, model.depth_single_blocks);
   replace_if_set(sizes.mlp_ratio, model.mlp_ratio);
@@ -52,7 +52,7 @@ flux::FluxConfig flux_config(const FluxRunConfig& config, int64_t codec_channels
   return sizes;
 }
 
-// A CPU's fp32 convolutions are faster than those in bf16 (kernels/winograd), and more exact.
+// On a CPU, fp32 convolutions are faster than bf16 ones (kernels/winograd), and more accurate.
 torch::Dtype autoencoder_dtype(torch::Dtype dtype, torch::Device device) {
   return device.is_cpu() ? torch::kFloat32 : dtype;
 }

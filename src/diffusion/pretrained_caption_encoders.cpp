@@ -12,7 +12,7 @@ namespace {
 
 constexpr int64_t kClipTokens = 77;
 constexpr int64_t kCpuTokensAtOnce = 2048;
-constexpr int64_t kMaxWholeBytes = int64_t{4} << 30;  // of weights that every rank of a CPU keeps unless told otherwise
+constexpr int64_t kMaxWholeBytes = int64_t{4} << 30;  // the most weights that every CPU rank keeps whole by default
 
 torch::Tensor token_ids(const Tokenizer& tokenizer, const std::vector<std::string>& captions, int64_t length,
                         torch::Device device) {
@@ -42,7 +42,7 @@ int64_t bytes_of(const ModelDescription& model, torch::Dtype dtype) {
   return bytes;
 }
 
-// The mesh over which the weights are to be sharded; null: they are whole on every rank.
+// The mesh to shard the weights over; null: they are whole on every rank.
 Mesh* sharding_mesh(const EncoderPlacement& placement, bool wanted) {
   return wanted && placement.mesh && placement.mesh->shard().size() > 1 ? placement.mesh : nullptr;
 }
@@ -55,13 +55,14 @@ std::shared_ptr<Model> load_model(const ModelWeights& weights, const EncoderPlac
   return model;
 }
 
-// What T5 and CLIP have in common: tokens in, and weights that may be sharded.
+// Common base of T5 and CLIP: tokens in, and weights that may be sharded.
 class PretrainedCaptionEncoder : public CaptionEncoder {
  public:
   torch::Tensor encode(const std::vector<std::string>& captions) override {
     const torch::NoGradGuard no_grad;
     const torch::Tensor ids_BL = token_ids(*tokenizer_, captions, num_tokens_, device_);
-    // A CPU gains nothing from more rows, and they would need memory. Sharded, each part would gather all weights.
+    // More rows do not help a CPU and need memory. A sharded model's batch is not split: each part would gather all
+    // weights.
     const int64_t rows = ids_BL.size(0), at_once = std::max<int64_t>(1, kCpuTokensAtOnce / num_tokens_);
     if (!device_.is_cpu() || mesh_ || rows <= at_once) return run(ids_BL);
     std::vector<torch::Tensor> parts;
@@ -89,7 +90,7 @@ class PretrainedCaptionEncoder : public CaptionEncoder {
   std::unique_ptr<Tokenizer> tokenizer_;
   torch::Device device_;
   int64_t num_tokens_ = 0;
-  Mesh* mesh_ = nullptr;  // where the weights are sharded
+  Mesh* mesh_ = nullptr;  // set if the weights are sharded
 };
 
 class T5CaptionEncoder : public PretrainedCaptionEncoder {

@@ -52,7 +52,7 @@ std::vector<ShardFile> from_text(const std::string& text) {
 std::vector<ShardFile> list_once(const DatasetKind& kind, const std::string& path, const std::string& key, Group& ranks,
                                  torch::Device device) {
   if (ranks.size() == 1) return list_dataset(kind, path, key);
-  // One character for what follows: a list, or an error's code and message.
+  // One character tells what follows: a list, or an error's code and message.
   std::string text;
   if (ranks.rank() == 0) {
     try {
@@ -89,7 +89,7 @@ void note_lost_files(std::vector<ShardFile>& files, Group& ranks, torch::Device 
   for (int64_t i = 0; i < num_files; ++i) {
     ShardFile& file = files[static_cast<size_t>(i)];
     if (is_lost[i].item<int32_t>() == 0 || !file.problem.empty()) continue;
-    file.problem = find_lost(file);  // found by another rank; few are looked at twice
+    file.problem = find_lost(file);  // reported by another rank; few files are inspected twice
     if (file.problem.empty()) file.problem = "expected a shard on every rank, got none on another";
   }
 }

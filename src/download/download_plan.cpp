@@ -25,7 +25,7 @@ constexpr int kParallelSizeQueries = 16;
 constexpr uint64_t kQuickBytes = 16 << 20;
 constexpr size_t kReadBytes = 1 << 20;
 
-// The checksum of a file that is there; nullopt when asked to stop.
+// The checksum of an existing file; nullopt when asked to stop.
 std::optional<Checksum> checksum_of(const Folder& root, const RemoteFile& file, uint64_t size,
                                     const std::atomic<bool>& stopping) {
   const Folder folder = *root.parent_of(file.path, false);
@@ -69,7 +69,7 @@ class Planner {
   VerifiedFiles verified_;
 };
 
-// kTrusted stands for "a file is there" until judge_existing().
+// kTrusted means "a file exists" until judge_existing().
 void Planner::look_at(PlannedFile& planned) {
   if (!root_) return;
   const std::optional<Folder> folder = root_->parent_of(planned.file.path, false);
@@ -77,7 +77,7 @@ void Planner::look_at(PlannedFile& planned) {
   if (!state) return;
   if (!state->is_regular) {
     throw StorageError(str("[", (root_->path() / planned.file.path).string(),
-                           "] expected a file or nothing, got a folder, a link or the like (try another --output)"));
+                           "] expected a file or nothing, got something else (try another --output)"));
   }
   planned.state = *state;
   const std::string known = verified_.checksum_of(planned.file.path, *state);
@@ -149,7 +149,7 @@ void Planner::judge_existing(std::vector<PlannedFile>& files) {
       done += planned.state.size;
     }
   } catch (...) {
-    stopping = true;  // the pool ends with what is queued
+    stopping = true;  // the pool still runs queued tasks
     throw;
   }
 }

@@ -46,13 +46,13 @@ class Downloader {
   size_t failures_in_a_row_ = 0;
   size_t files_done_ = 0;
   uint64_t bytes_done_ = 0;      // of files that are complete
-  uint64_t bytes_waiting_ = 0;   // of parts whose transfer has not begun
+  uint64_t bytes_waiting_ = 0;   // of parts whose transfer has not started
   uint64_t bytes_received_ = 0;  // by transfers that have ended
   DownloadSummary summary_;
 };
 
 void Downloader::start_transfers() {
-  // One that only reads or writes its disk leaves its connection to another.
+  // A transfer that is only reading or writing its disk yields its connection to another.
   const auto uses_network = [](const auto& transfer) {
     return transfer->phase() == Transfer::Phase::kWaiting || transfer->phase() == Transfer::Phase::kReceiving;
   };

@@ -61,7 +61,7 @@ std::optional<Folder> Folder::parent_of(std::string_view relative, bool create) 
     fs::path path = current.path_ / name;
     const int parent = current.descriptor_.get();
     if (create && ::mkdirat(parent, name.c_str(), 0755) != 0 && errno != EEXIST) {
-      fail(path, "a folder that can be made", errno);
+      fail(path, "a folder that can be created", errno);
     }
     Descriptor next(::openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!next && errno == ENOENT && !create) return std::nullopt;
@@ -120,7 +120,7 @@ void Folder::rename(const std::string& name, const Folder& to_folder, const std:
 
 void Folder::sync() const {
   // Some network file systems cannot fsync a folder; they say EINVAL.
-  if (::fsync(descriptor_.get()) != 0 && errno != EINVAL) fail(path_, "a folder that reaches the disk", errno);
+  if (::fsync(descriptor_.get()) != 0 && errno != EINVAL) fail(path_, "a folder that can be synced to disk", errno);
 }
 
 std::string file_name_of(std::string_view relative) {
@@ -132,10 +132,10 @@ DownloadLock::DownloadLock(const Folder& state_folder, const fs::path& shown)
   if (::flock(descriptor_.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno == EWOULDBLOCK) {
       const std::string holder(trim(state_folder.read_text("lock", 64)));
-      throw StorageError(str("[", shown.string(), "] expected to be alone in this folder, got another download into it",
+      throw StorageError(str("[", shown.string(), "] expected no other download into this folder, got one",
                              holder.empty() ? "" : " (process " + holder + ")", " (try again when it has ended)"));
     }
-    // Lustre without the mount option flock, some FUSE systems: better no lock than no download.
+    // Lustre without the mount option flock, or some FUSE systems: no lock is better than no download.
     log_warning("[", shown.string(), "] this file system has no locks (", std::strerror(errno),
                 "): start only one download into it at a time");
     return;

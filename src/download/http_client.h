@@ -1,4 +1,4 @@
-// Many HTTP requests at once on one thread, over libcurl. HTTP/1.1, so that each transfer has a connection of its own.
+// Many HTTP requests at once on one thread, over libcurl. HTTP/1.1, so that each transfer has its own connection.
 // Proxies come from the environment (https_proxy, no_proxy, ...), certificate authorities from CURL_CA_BUNDLE,
 // SSL_CERT_FILE or SSL_CERT_DIR, else from the system.
 #pragma once

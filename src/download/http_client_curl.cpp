@@ -29,7 +29,7 @@ void start_libcurl() {
   if (code != CURLE_OK) throw ConfigError(str("[libcurl] expected to start, got: ", curl_easy_strerror(code)));
 }
 
-// The first of these variables that is set to something.
+// The first of these variables with a non-empty value.
 const char* environment(std::initializer_list<const char*> names) {
   for (const char* name : names) {
     const char* value = std::getenv(name);
@@ -63,7 +63,7 @@ HttpProblem problem_of(CURLcode code) {
   }
 }
 
-// One request and where its answer goes.
+// One request and the receiver of its answer.
 struct Exchange {
   CURL* easy = nullptr;
   curl_slist* headers = nullptr;
@@ -72,7 +72,7 @@ struct Exchange {
   size_t header_bytes = 0;
   bool has_head = false;
   bool stopped = false;
-  std::exception_ptr thrown;  // by the receiver; it may not pass through libcurl, which is C
+  std::exception_ptr thrown;  // thrown by the receiver; must not pass through libcurl, which is C
   std::array<char, CURL_ERROR_SIZE> message{};
 
   Exchange() = default;
@@ -117,7 +117,7 @@ bool Exchange::take_header_line(std::string_view line) {
     }
     return true;
   }
-  if (head.status < 200) return true;  // 100 Continue and its like: the answer is still to come
+  if (head.status < 200) return true;  // an interim response such as 100 Continue
   has_head = true;
   stopped = !receiver->on_head(head);
   return !stopped;
@@ -191,7 +191,7 @@ void HttpClient::State::set_up(Exchange& exchange, const HttpRequest& request) c
   exchange.set(CURLOPT_CONNECTTIMEOUT_MS, std::lround(options.connect_seconds * 1000));
   exchange.set(CURLOPT_LOW_SPEED_LIMIT, kSlowest);
   exchange.set(CURLOPT_LOW_SPEED_TIME, std::max(1L, std::lround(options.stall_seconds)));
-  exchange.set(CURLOPT_QUICK_EXIT, 1L);  // do not wait for a name server after all
+  exchange.set(CURLOPT_QUICK_EXIT, 1L);  // do not wait for a name server at shutdown
   if (const char* file = environment({"CURL_CA_BUNDLE", "SSL_CERT_FILE"})) exchange.set(CURLOPT_CAINFO, file);
   if (const char* folder = environment({"SSL_CERT_DIR"})) exchange.set(CURLOPT_CAPATH, folder);
   exchange.set(CURLOPT_ERRORBUFFER, exchange.message.data());
@@ -199,7 +199,7 @@ void HttpClient::State::set_up(Exchange& exchange, const HttpRequest& request) c
   exchange.set(CURLOPT_HEADERDATA, &exchange);
   exchange.set(CURLOPT_WRITEFUNCTION, on_body);
   exchange.set(CURLOPT_WRITEDATA, &exchange);
-  // Bytes as they are stored: a compressed answer has neither the size nor the checksum of the file.
+  // Uncompressed bytes: a compressed answer has neither the size nor the checksum of the file.
   exchange.add_header("Accept-Encoding: identity");
   for (const std::string& line : request.headers) exchange.add_header(line);
   if (request.token != nullptr && request.token->is_for(request.url)) {
@@ -222,7 +222,7 @@ void HttpClient::State::finish(CURL* easy, CURLcode code) {
   } else if (code != CURLE_OK) {
     end = {problem_of(code), exchange->message[0] != '\0' ? exchange->message.data() : curl_easy_strerror(code)};
     if (exchange->header_bytes > kMaxHeaderBytes) end = {HttpProblem::kProtocol, "endless headers"};
-    // Nonsense on a connection that was used before is what the server sent too much the last time.
+    // Garbage on a reused connection is excess data that the server sent the last time.
     long new_connections = 0;
     curl_easy_getinfo(easy, CURLINFO_NUM_CONNECTS, &new_connections);
     if (end.problem == HttpProblem::kProtocol && new_connections == 0) end.problem = HttpProblem::kNetwork;

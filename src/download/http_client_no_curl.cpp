@@ -1,4 +1,4 @@
-// Stands in where there is no libcurl to build with.
+// Used in builds without libcurl.
 #include "base/error.h"
 #include "download/http_client.h"
 

@@ -1,4 +1,4 @@
-// What Hugging Face's own environment variables say: where, and with which token.
+// Hugging Face's own environment variables: the endpoint and the token.
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
@@ -68,7 +68,7 @@ AccessToken hub_token(const Environment& environment, const Url& endpoint) {
   }
   const std::string token(trim(text));
   if (token.empty()) return {};
-  // A line break in it would add a header of its own to each request.
+  // A line break in it would add a header to each request.
   if (token.size() > 1024 || !std::all_of(token.begin(), token.end(), [](char c) { return c > 0x20 && c < 0x7F; })) {
     throw ConfigError(
         str("[", place, "] expected a token (one word, like hf_...), got ", token.size(), " bytes of something else"));

@@ -31,7 +31,7 @@ Url api_url(const Url& endpoint, const HubRepository& repository, const std::str
   return url;
 }
 
-// The commit that the revision names, or the revision itself where a mirror does not say.
+// The commit that the revision names, or the revision itself if a mirror does not tell.
 std::string commit_of(const DownloadContext& context, const Url& endpoint, const HubRepository& repository) {
   const Url url = api_url(endpoint, repository, "/revision/" + percent_encode(repository.revision, false));
   const QueryAnswer answer = fetch(context, url, {.max_bytes = kMaxPageBytes, .pass_refusals = true});

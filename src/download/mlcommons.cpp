@@ -67,7 +67,7 @@ Listing list_mlcommons(const DownloadContext& context, const Url& uri) {
     listing.files.push_back({.path = std::move(path), .url = std::move(url), .size = {}, .checksum = checksum});
   }
   check_listing(listing);
-  // As MLCommons' own downloader: a data set of one file goes to where one is, others into a folder named as theirs.
+  // Like MLCommons' own downloader: a single file goes into the current folder, other data sets into their own.
   const std::string folder = base.path.substr(base.path.rfind('/') + 1);
   if (listing.files.size() > 1 && path_problem(folder).empty()) listing.default_folder = folder;
   return listing;

@@ -142,7 +142,7 @@ void PartFile::write(std::span<const std::byte> bytes) {
       const std::string reason = std::strerror(errno);
       throw StorageError(str("[", (state_folder_.path() / part_name_).string(), "] expected room for ", total,
                              " more bytes, got: ", reason,
-                             " (what is there stays: make room and start the same command)"));
+                             " (the received part is kept: make room and repeat the same command)"));
     }
     rest = rest.subspan(static_cast<size_t>(count));
   }
@@ -188,7 +188,7 @@ void PartFile::finish_on_worker(const Folder& folder, const std::string& name) {
   if (result.matches) {
     if (::fsync(descriptor_.get()) != 0) {
       throw StorageError(str("[", (state_folder_.path() / part_name_).string(),
-                             "] expected a file that reaches the disk, got: ", std::strerror(errno)));
+                             "] expected a file that can be synced to disk, got: ", std::strerror(errno)));
     }
     state_folder_.rename(part_name_, folder, name);
     folder.sync();

@@ -82,7 +82,7 @@ void Query::fail_or_retry(const Refusal& refusal, std::optional<double> wait) {
 
 void run_queries(const DownloadContext& context, const std::vector<Query*>& queries, int parallel,
                  const std::function<void(size_t)>& progress) {
-  size_t first = 0;  // all before it are done
+  size_t first = 0;  // all earlier ones are done
   while (true) {
     context.check_stop();
     while (first < queries.size() && queries[first]->done()) ++first;

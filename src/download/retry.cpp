@@ -15,7 +15,7 @@
 namespace millrace {
 namespace {
 
-// In [0.5, 1): many clients that failed together do not come back together.
+// In [0.5, 1), so that many clients that failed together do not retry together.
 double jitter() {
   static const RandomStream stream =
       random_stream(static_cast<uint64_t>(unix_milliseconds()) ^ (static_cast<uint64_t>(::getpid()) << 40),

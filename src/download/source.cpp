@@ -16,7 +16,7 @@ Refusal refusal(Refusal::Reach reach, const std::string& place, const std::strin
   return {reach, str("[", place, "] expected ", expected, ", got ", got), hint};
 }
 
-// "403 (Access to model ... is restricted)": what the server says is shown, but never believed to be harmless.
+// "403 (Access to model ... is restricted)": the server's text is shown, but escaped as untrusted.
 std::string status_text(const HttpHead& head) {
   const std::string message = head.header("x-error-message");
   return str("status ", head.status, message.empty() ? "" : " " + in_quotes(message));
@@ -32,7 +32,7 @@ Refusal judge_hugging_face(const Source& source, const HttpHead& head) {
                    str("to accept its terms at ", source.page, ", then ", kMakeToken));
   }
   if (head.status == 401 && has_token && code != "RepoNotFound") {
-    return refusal(Reach::kEverything, source.name, "a token that Hugging Face knows", status_text(head), kMakeToken);
+    return refusal(Reach::kEverything, source.name, "a token that Hugging Face accepts", status_text(head), kMakeToken);
   }
   if (head.status == 403 || code == "GatedRepo") {
     return refusal(Reach::kEverything, source.name, "access to this repository", status_text(head),
@@ -63,13 +63,13 @@ Refusal judge(const Source& source, const HttpHead& head, bool away) {
   const std::string place = head.url.shown();
   if (is_temporary(head.status)) {
     const bool limited = head.status == 429;
-    return refusal(Reach::kTemporary, place, limited ? "to be served" : "a server that works", status_text(head),
+    return refusal(Reach::kTemporary, place, limited ? "to be served" : "a working server", status_text(head),
                    limited && source.kind == Source::Kind::kHuggingFace && source.token.empty()
                        ? "later, or with HF_TOKEN: its limits are higher"
                        : "later");
   }
   if (head.status == 407) {
-    return refusal(Reach::kEverything, place, "a proxy that lets us through", status_text(head),
+    return refusal(Reach::kEverything, place, "access through the proxy", status_text(head),
                    "user and password in https_proxy");
   }
   // A signed address of a content delivery network has expired: the next try gets a new one.
@@ -105,7 +105,7 @@ Refusal judge(const Source&, const HttpEnd& end, const Url& url) {
     case HttpProblem::kNetwork:
       break;
   }
-  return refusal(Reach::kTemporary, url.shown(), "a connection that holds", got, "later");
+  return refusal(Reach::kTemporary, url.shown(), "a stable connection", got, "later");
 }
 
 Url redirect_target(const Source& source, const HttpHead& head, int redirects_before) {
@@ -114,14 +114,14 @@ Url redirect_target(const Source& source, const HttpHead& head, int redirects_be
     return DataError(str("[", head.url.shown(), "] expected ", expected, ", got ", got));
   };
   if (redirects_before >= kMaxRedirects) throw fail(str("at most ", kMaxRedirects, " redirects"), "more");
-  if (location.empty()) throw fail("a redirect to somewhere", str("status ", head.status, " without Location"));
+  if (location.empty()) throw fail("a redirect with a target", str("status ", head.status, " without Location"));
   const std::optional<Url> target = resolve_url(head.url, location);
   if (!target) throw fail("a redirect to a URL", in_quotes(location));
   const bool is_login =
       ends_with(target->host, ".cloudflareaccess.com") || starts_with(target->path, "/cdn-cgi/access/");
   if (is_login && source.kind == Source::Kind::kMlcommons) {
     throw fail("a public data set",
-               "a login page: MLCommons wants a licence signed first, and its own downloader used for this one");
+               "a login page: MLCommons requires a signed licence and its own downloader for this one");
   }
   if (!target->is_safe() || (head.url.scheme == "https" && target->scheme != "https")) {
     throw fail("a redirect to https", target->shown());

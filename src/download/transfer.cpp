@@ -11,9 +11,9 @@
 namespace millrace {
 namespace {
 
-// How often a file may turn out to be another one while it is downloaded, and how often its checksum may be wrong.
+// How often a file may change during its download, and how often its checksum may be wrong.
 constexpr int kMaxFreshStarts = 4, kMaxMismatches = 2;
-// Less is no progress that earns new tries.
+// Less does not count as progress that resets the retries.
 constexpr uint64_t kProgressBytes = 64 << 10;
 
 struct ContentRange {
@@ -46,7 +46,7 @@ std::optional<ContentRange> parse_content_range(std::string_view text) {
   return range;
 }
 
-// The ETag, when two answers that have it are the same to the byte; else "".
+// The ETag if it is a strong one (the same ETag means the same bytes); else "".
 std::string strong_etag(const HttpHead& head) {
   const std::string etag = head.header("etag");
   return etag.size() >= 2 && etag.front() == '"' && etag.back() == '"' ? etag : "";
@@ -98,7 +98,7 @@ void Transfer::request() {
   has_range_ = part_->size() > 0;
   if (has_range_) {
     request.headers.push_back(str("Range: bytes=", part_->size(), "-"));
-    // Only the server that named the content knows the name; what another one sends, the checksum judges.
+    // The name is valid only for the server that gave it; data from another server is judged by its checksum.
     const PartNote& note = part_->note();
     if (!note.etag.empty() && note.origin == url_.origin()) request.headers.push_back("If-Range: " + note.etag);
   }
@@ -135,11 +135,11 @@ bool Transfer::take_whole(const HttpHead& head) {
   if (!unusable_.empty()) return false;
   const std::string etag = strong_etag(head);
   if (part_->size() > 0) {
-    // The server cannot continue, or its file is another one by now.
+    // The server cannot continue, or its file has changed.
     const PartNote& note = part_->note();
     const bool is_same = etag == note.etag && note.origin == head.url.origin();
     if (!is_same && ++fresh_starts_ > kMaxFreshStarts) {
-      unusable_ = "a file that stays the same while it is downloaded, got another one again and again";
+      unusable_ = "a file that stays the same while it is downloaded, got a changed one repeatedly";
       return false;
     }
     start_over(is_same ? "the server cannot continue a file" : "the server sends the file from its beginning");
@@ -206,7 +206,7 @@ void Transfer::on_end(const HttpEnd& end) {
 
 void Transfer::end_of_answer() {
   if (!unusable_.empty()) {
-    // A part that does not go with the answer may be the reason.
+    // A part that does not match the answer may be the reason.
     const Refusal refusal{Refusal::Reach::kTemporary, str("[", url_.shown(), "] expected ", unusable_), ""};
     if (part_->size() > 0) start_over(unusable_);
     if (++fresh_starts_ > kMaxFreshStarts) {
@@ -256,14 +256,14 @@ void Transfer::check_finished() {
   const std::string what =
       str("[", file_.path, "] expected the checksum ", file_.checksum.text(), ", got ", result->got.text());
   if (++mismatches_ < kMaxMismatches) {
-    log_warning(what, "; thrown away, downloading it once more");
+    log_warning(what, "; discarded, downloading it once more");
     part_.emplace(state_folder_, file_, [client = &context_.client] { client->wake(); });
     url_ = file_.url;
     redirects_ = 0;
     phase_ = Phase::kChecking;
     return;
   }
-  fail({Refusal::Reach::kFile, what + " again, and threw it away", "later, or ask who serves it"});
+  fail({Refusal::Reach::kFile, what + " again, and discarded it", "later, or ask its publisher"});
 }
 
 void Transfer::start_over(const std::string& why) {

@@ -16,7 +16,7 @@ bool is_alphanumeric(char c) {
   return std::isalnum(static_cast<unsigned char>(c)) != 0 && static_cast<unsigned char>(c) < 0x80;
 }
 
-// Printable ASCII that RFC 3986 lets stand in a path or a query.
+// Printable ASCII that RFC 3986 allows in a path or a query.
 bool is_url_character(char c) {
   return is_alphanumeric(c) || (c != '\0' && std::string_view("-._~:/?@!$&'()*+,;=%[]").find(c) != std::string::npos);
 }
@@ -54,7 +54,7 @@ bool parse_authority(std::string_view authority, Url& url) {
   return url.port > 0 && url.port < 65536;
 }
 
-// Takes "." and ".." out of a path (RFC 3986, 5.2.4).
+// Removes "." and ".." from a path (RFC 3986, 5.2.4).
 std::string without_dot_segments(std::string_view path) {
   std::vector<std::string> kept;
   const std::vector<std::string> segments = split(path.substr(1), '/');
@@ -89,7 +89,7 @@ std::string Url::text() const {
 bool Url::is_safe() const {
   if (scheme == "https") return true;
   if (host == "localhost" || host == "[::1]") return true;
-  // 127.0.0.0/8, and no name that only begins like it.
+  // 127.0.0.0/8, but not names that only begin like it.
   return starts_with(host, "127.") && host.find_first_not_of("0123456789.") == std::string::npos;
 }
 

@@ -26,7 +26,7 @@ bool read_number(std::string_view text, Number& value) {
 
 }  // namespace
 
-// A line: checksum, size, time and path, parted by single blanks; a path holds no line break.
+// A line: checksum, size, time and path, separated by single blanks; a path contains no line break.
 VerifiedFiles VerifiedFiles::load(const Folder& state_folder) {
   VerifiedFiles files;
   const auto state = state_folder.state(kFileName);

@@ -40,7 +40,7 @@ bool ArrowColumnReader::is_null(int64_t row) const {
 std::optional<std::span<const std::byte>> ArrowColumnReader::bytes(int64_t row) const {
   if (cell_is_null(*data_, row)) return std::nullopt;
   if (!bytes_field_) return bytes_of(*data_, row);
-  // A struct's children are cut to its rows with the struct's own offset.
+  // A struct's children are sliced to its rows by the struct's own offset.
   return bytes_of(*bytes_field_, data_->offset + row);
 }
 
@@ -67,7 +67,7 @@ std::optional<std::span<const std::byte>> ArrowColumnReader::bytes_of(const arro
   }
 }
 
-// Of several captions torchtitan's data sets take the first, too.
+// Like torchtitan's data sets, uses the first of several captions.
 template <typename Offset>
 std::optional<std::span<const std::byte>> ArrowColumnReader::first_of_list(const arrow::ArrayData& data,
                                                                            int64_t row) const {

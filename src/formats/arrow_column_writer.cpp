@@ -17,7 +17,7 @@ using Json = nlohmann::ordered_json;
 using Kind = JsonType::Kind;
 
 constexpr size_t kMaxArrowTextBytes = INT32_MAX - 1;  // offsets are int32
-constexpr int64_t kFixedBytes = 8;                    // what a cell takes beside its text, roughly
+constexpr int64_t kFixedBytes = 8;                    // size of a cell besides its text, roughly
 
 void check_built(const arrow::Status& status) {
   check_arrow(status, "record batch", "rows that fit the memory");
@@ -74,7 +74,7 @@ std::shared_ptr<arrow::DataType> arrow_type(const ArrowColumnSpec& spec) {
   return ArrowAccess::type(*spec.source, column);
 }
 
-// The bytes of a cell that has any.
+// The bytes of a non-null cell.
 std::string_view text_of(const ArrowCell& cell) {
   if (const auto* text = std::get_if<std::string_view>(&cell)) return *text;
   if (const auto* bytes = std::get_if<std::span<const std::byte>>(&cell))
@@ -91,7 +91,7 @@ int64_t json_bytes(const Json& value) {
   return bytes;
 }
 
-// What a cell of the source takes; of nested columns other than images only a guess.
+// The size of a cell of the source; only a guess for nested columns other than images.
 int64_t source_bytes(const ArrowSourceCell& cell) {
   const std::string& type = cell.file->columns()[static_cast<size_t>(cell.column)].type;
   const bool has_bytes = type.starts_with("string") || type.starts_with("binary") || type.starts_with("large_") ||

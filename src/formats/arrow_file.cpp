@@ -1,7 +1,7 @@
 // The stream is walked message by message: four bytes of continuation mark (absent before Arrow 0.15), the length of
 // the metadata, the metadata (a FlatBuffer), the body. A file in the file format is such a stream between two magic
-// words and before a footer that repeats where the batches are; the footer is not needed, and absent where the file was
-// cut.
+// words and before a footer that repeats the positions of the batches; the footer is not needed, and missing in a
+// truncated file.
 #include "formats/arrow_file.h"
 
 #include <arrow/api.h>
@@ -30,12 +30,12 @@ constexpr const char* kExpected = "an Arrow file as `datasets` writes it (data-*
 constexpr int kMessageHeader = 2;
 constexpr int kBatchBuffers = 2, kBatchCompression = 3, kBatchVariadicCounts = 4;
 
-// Reads of a column go to one of these, made when a batch's column is first touched.
+// Reads a column; made when a batch's column is first accessed.
 struct Batch {
   int64_t first_row = 0;
   int64_t num_rows = 0;
   std::shared_ptr<arrow::RecordBatch> content;
-  // For each column: its buffers are there; every value is, of nested columns too.
+  // For each column: whether its buffers were checked, and whether all values were, including those of nested columns.
   std::unique_ptr<std::once_flag[]> is_checked, is_checked_fully;
   std::vector<ArrowColumnReader> readers;
 };
@@ -56,7 +56,7 @@ struct ArrowFile::Impl {
   MappedFile map;
   std::shared_ptr<arrow::Schema> schema;
   std::vector<ArrowColumn> columns;
-  std::vector<int> content_columns;  // where the batches hold a column; -1: dictionary-encoded, left out
+  std::vector<int> content_columns;  // position of a column in the batches; -1: dictionary-encoded, left out
   std::vector<Batch> batches;
   int64_t num_rows = 0;
   std::string damage;
@@ -91,7 +91,7 @@ ArrowFile::Impl::Impl(const std::filesystem::path& path) : map(path) {
   if (has_footer && damage.empty() && !text.ends_with(kFileMagic)) damage = "the footer is missing: the file was cut";
 }
 
-// False at the end, with damage set when that is not the end of a whole file.
+// False at the end, with damage set if the file is incomplete.
 bool ArrowFile::Impl::read_message(size_t& offset) {
   const std::span<const std::byte> bytes = map.bytes();
   const auto load = [&](size_t at) {
@@ -161,7 +161,7 @@ void ArrowFile::Impl::read_schema(const arrow::ipc::Message& message) {
 }
 
 void ArrowFile::Impl::read_batch(const arrow::ipc::Message& message, size_t offset) {
-  // libarrow would decompress at once, and make room for as many view buffers as the file claims to have.
+  // libarrow would decompress immediately, and allocate as many view buffers as the file claims to have.
   const std::string where = place(offset);
   const FlatTable root = FlatTable::root(std::as_bytes(message.metadata()->span_as<uint8_t>()), where.c_str());
   const auto batch_header = root.table(kMessageHeader);

@@ -17,7 +17,7 @@ namespace {
 constexpr int64_t kMaxBatchRows = 1000;  // the default of `datasets`
 constexpr int64_t kMaxBatchBytes = int64_t{256} << 20;
 
-// AtomicFile as a stream of libarrow's. What the file throws is kept, to be thrown again outside libarrow.
+// AtomicFile as a libarrow stream. Exceptions are stored and rethrown outside libarrow.
 class FileStream : public arrow::io::OutputStream {
  public:
   explicit FileStream(const std::filesystem::path& path) : file_(path) {}

@@ -14,7 +14,7 @@ bool continues(std::string_view text, size_t at) {
   return at < text.size() && (byte_at(text, at) & 0xC0) == 0x80;
 }
 
-// How many bytes the character there takes; 0: it is not UTF-8. Surrogates pass (Unicode 15, table 3-7, without the
+// The length of the character in bytes; 0: it is not UTF-8. Surrogates are accepted (Unicode 15, table 3-7, without the
 // exception for ED).
 size_t character_bytes(std::string_view text, size_t at) {
   const unsigned char first = byte_at(text, at);
@@ -76,7 +76,7 @@ struct Encoding {
   size_t mark_bytes = 0;
 };
 
-// By the byte order mark, else by where the first characters, which are ASCII, have their zero bytes.
+// By the byte order mark, else by the zero bytes of the first characters, which are ASCII.
 Encoding find_encoding(std::string_view text) {
   using namespace std::string_view_literals;
   if (text.starts_with("\0\0\xFE\xFF"sv)) return {4, false, 4};

@@ -17,7 +17,7 @@ using Kind = JsonType::Kind;
   throw DataError(str("[", place, "] expected ", expected, ", got ", got));
 }
 
-// What a message shows of a value. Text that is not UTF-8 is shown with replacement characters.
+// A value as shown in messages. Text that is not UTF-8 gets replacement characters.
 std::string shown(const Json& value) {
   return in_quotes(value.dump(-1, ' ', false, Json::error_handler_t::replace), 60);
 }

@@ -30,13 +30,13 @@ const char* name_of(MlperfEventType type) {
   MILLRACE_CHECK(false);
 }
 
-// A log says nothing about where the program was built.
+// A log does not reveal where the program was built.
 std::string within_project(std::string_view file) {
   const size_t folder = file.rfind("/src/");
   return std::string(folder == std::string_view::npos ? file.substr(file.rfind('/') + 1) : file.substr(folder + 1));
 }
 
-// Past stdio, which would fail once more at the end of the program.
+// Bypasses stdio, which would fail again at the end of the program.
 bool write_all(int descriptor, std::string_view text) {
   while (!text.empty()) {
     const ssize_t written = ::write(descriptor, text.data(), text.size());
@@ -92,12 +92,12 @@ void MlperfLog::end(const std::string& key, const Json& value, const Json& metad
 
 void MlperfLog::write(const MlperfEvent& event, const std::source_location& source) {
   MlperfEvent stamped = event;
-  last_ms_ = std::max(last_ms_, unix_milliseconds());  // a clock that is set back must not turn the log round
+  last_ms_ = std::max(last_ms_, unix_milliseconds());  // setting the clock back must not reorder the log
   stamped.time_ms = last_ms_;
   const std::string line = mlperf_line(stamped, source) + "\n";
-  if (::isatty(STDOUT_FILENO) != 0) set_terminal_footer("");  // a progress bar would stand before the line
+  if (::isatty(STDOUT_FILENO) != 0) set_terminal_footer("");  // otherwise the line would follow a progress bar
   if (has_stdout_ && !write_all(STDOUT_FILENO, line)) {
-    // No reason to end a run: the file is the log that counts.
+    // Does not end the run: the file is the authoritative log.
     has_stdout_ = false;
     log_warning("standard output takes no more lines of the MLPerf log; ", path_.string(), " has them all");
   }

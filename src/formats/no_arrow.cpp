@@ -1,4 +1,4 @@
-// Stands in for arrow_*.cpp where the build found no libarrow.
+// Replaces arrow_*.cpp in builds without libarrow.
 #include "base/error.h"
 #include "base/log.h"
 #include "formats/arrow_file.h"

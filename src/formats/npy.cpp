@@ -23,7 +23,7 @@ struct Descr {
   DType dtype;
 };
 
-// The first line of a dtype is what is written; all are read. '=' is native order, which is little-endian here.
+// The first line of a dtype is written; all are read. '=' is native order, which is little-endian here.
 constexpr std::array<Descr, 19> kDescrs = {{{"<f8", DType::kF64},
                                             {"<f4", DType::kF32},
                                             {"<f2", DType::kF16},
@@ -182,7 +182,7 @@ std::string npy_header(DType dtype, std::span<const int64_t> shape) {
   header += shape.size() == 1 ? ",), }" : "), }";
   // numpy leaves room to grow the first dimension to 21 digits in place.
   if (!shape.empty()) header.append(21 - std::min<size_t>(21, std::to_string(shape[0]).size()), ' ');
-  // The data begins on a multiple of 64 bytes; as numpy does, with at least one byte of padding.
+  // The data begins on a multiple of 64 bytes, with at least one byte of padding, as in numpy.
   const auto padded = [&](size_t before) { return (before + header.size() + 1) / 64 * 64 + 64 - before; };
   const bool needs_version_2 = padded(10) > 0xFFFF;
   const auto header_bytes = static_cast<uint32_t>(padded(needs_version_2 ? 12 : 10));

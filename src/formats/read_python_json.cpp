@@ -1,5 +1,5 @@
-// A parser by recursive descent, one function for each kind of value. A value that is not wanted is checked and
-// forgotten, so that one member of a large document costs no memory.
+// A recursive-descent parser, with one function for each kind of value. Unwanted values are checked and discarded,
+// so that reading one member of a large document needs no memory.
 #include "formats/read_python_json.h"
 
 #include <charconv>
@@ -73,7 +73,7 @@ class Parser {
     expect(at_ == text_.size());
   }
 
-  // At its first byte; leaves the position behind its last.
+  // Starts at its first byte and ends after its last.
   Json value(bool keep) {
     if (keep && ++num_values_ > limits_.max_values)
       throw DataError(str("[", place_, "] expected JSON of at most ", limits_.max_values, " values, got more"));
@@ -226,7 +226,7 @@ class Parser {
       skip_digits();
     }
     const size_t whole_end = at_;
-    // What follows belongs to the number only where it is complete.
+    // The following characters belong to the number only if they are complete.
     if (peek() == '.' && at_ + 1 < text_.size() && is_digit(text_[at_ + 1])) {
       ++at_;
       skip_digits();
@@ -271,7 +271,7 @@ class Parser {
   size_t at_ = 0, depth_ = 0, num_values_ = 0;
 };
 
-// Gives read(parser) of the text in UTF-8.
+// Returns read(parser) for the text in UTF-8.
 template <typename Read>
 auto parse(std::string_view bytes, std::string_view place, const PythonJsonLimits& limits, const Read& read) {
   if (bytes.size() > limits.max_bytes)

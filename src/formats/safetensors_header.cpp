@@ -153,7 +153,7 @@ class HeaderEvents : public nlohmann::json_sax<nlohmann::json> {
     kEntryValue,
     kShape,
     kOffsets,
-    kUnknown,  // within a field of a tensor that is not ours to know
+    kUnknown,  // within an unknown field of a tensor
     kDone
   };
 
@@ -163,7 +163,7 @@ class HeaderEvents : public nlohmann::json_sax<nlohmann::json> {
                          "] expected ", expected, ", got ", got));
   }
 
-  // Values of unknown fields of a tensor are passed over, as the official library does; any other is in a wrong place.
+  // Values of unknown fields of a tensor are skipped, as in the official library; any other value is misplaced.
   bool scalar(const std::string& what) {
     if (state_ == State::kUnknown) return true;
     if (state_ == State::kEntryValue && is_unknown_field()) return state_ = State::kEntry, true;
@@ -211,7 +211,7 @@ class HeaderEvents : public nlohmann::json_sax<nlohmann::json> {
 }  // namespace
 
 SafetensorsHeader parse_safetensors_header(std::string_view json, std::string_view place) {
-  // The parser takes a NUL for the end of the text and skips a byte order mark; the format has neither.
+  // The parser treats a NUL as the end of the text and skips a byte order mark; the format allows neither.
   if (!starts_with(json, "{") || json.find('\0') != std::string_view::npos) {
     throw ModelError(str("[", place, ", byte 8] expected a safetensors header in JSON, got other bytes",
                          " (the file is damaged or not a safetensors file)"));

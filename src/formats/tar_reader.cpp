@@ -25,7 +25,7 @@ std::string name_of(archive_entry* entry) {
   return name ? name : "";
 }
 
-// A tar archive ends in zero blocks. (So may a member's content: then a missing mark is not noticed.)
+// A tar archive ends in zero blocks. (If a member's content does too, a missing mark goes unnoticed.)
 bool ends_in_zero_block(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary | std::ios::ate);
   if (file.tellg() < static_cast<std::streamoff>(kTarBlockBytes)) return false;
@@ -74,7 +74,7 @@ std::optional<TarEntry> TarReader::next() {
     archive_entry* entry = nullptr;
     const int status = archive_read_next_header(archive_, &entry);
     if (status == ARCHIVE_EOF) {
-      // A compressed archive that was cut short has failed before.
+      // A truncated compressed archive has already failed.
       has_end_mark_ = archive_filter_code(archive_, 0) != ARCHIVE_FILTER_NONE || ends_in_zero_block(path_);
       if (!has_end_mark_) {
         log_warning("[", path_.string(), ", byte ", archive_filter_bytes(archive_, 0),
@@ -98,7 +98,7 @@ void TarReader::read(std::string& content) {
   if (member_.size > options_.max_member_bytes) {
     fail(", member ", str("at most ", options_.max_member_bytes, " bytes"), str(member_.size));
   }
-  // A damaged header may claim any size, so memory grows only with what is there.
+  // A damaged header may claim any size, so memory grows only with the data read.
   while (content.size() < member_.size) {
     const size_t before = content.size();
     const size_t piece = std::min<uint64_t>(member_.size - before, std::max<size_t>(before, size_t{1} << 20));

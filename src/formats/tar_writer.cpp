@@ -13,7 +13,7 @@ ssize_t TarWriter::write_piece(archive*, void* self, const void* data, size_t si
   try {
     writer->file_->writer().write(data, size);
     return static_cast<ssize_t>(size);
-  } catch (...) {  // libarchive is C: nothing may pass through it
+  } catch (...) {  // libarchive is C: exceptions must not pass through it
     writer->write_error_ = std::current_exception();
     return -1;
   }
@@ -40,7 +40,7 @@ TarWriter::TarWriter(const std::filesystem::path& path) : path_(path), archive_(
 }
 
 TarWriter::~TarWriter() {
-  // Only closing frees all of libarchive's memory. What is written disappears with file_ unless close() was called.
+  // Only closing frees all of libarchive's memory. file_ discards the output unless close() was called.
   if (archive_) {
     archive_write_close(archive_);
     archive_write_free(archive_);

@@ -22,7 +22,7 @@ double seconds_since_1970() {
 
 constexpr std::string_view kNameStart = "events.out.tfevents.";
 
-// Of the event files in the folder, the largest time in a name; 0 when there are none.
+// The largest time in the names of the folder's event files; 0 if there are none.
 int64_t last_seconds_in(const std::filesystem::path& folder) {
   int64_t last = 0;
   std::error_code error;
@@ -31,7 +31,7 @@ int64_t last_seconds_in(const std::filesystem::path& folder) {
     if (!starts_with(name, kNameStart)) continue;
     int64_t seconds = 0;
     std::from_chars(name.data() + kNameStart.size(), name.data() + name.size(), seconds);
-    // A name of another length would not be in the order of its number.
+    // A name of another length would not sort by its number.
     if (std::to_string(seconds).size() <= 10) last = std::max(last, seconds);
   }
   return last;
@@ -42,7 +42,7 @@ std::filesystem::path new_event_file(const std::filesystem::path& folder) {
   create_folders(folder);
   char host[256] = "localhost";
   ::gethostname(host, sizeof host - 1);
-  // Within one second the process, too, decides the order, and 9999 stands behind 10000.
+  // Within one second the process number affects the order, and 9999 sorts after 10000.
   const int64_t seconds = std::max(static_cast<int64_t>(seconds_since_1970()), last_seconds_in(folder) + 1);
   return folder / str(kNameStart, seconds, ".", host, ".", ::getpid(), ".", counter++);
 }

@@ -9,7 +9,7 @@
 namespace millrace {
 namespace {
 
-// How much of a file shows its format.
+// How much of a file reveals its format.
 constexpr size_t kSignatureBytes = 12;
 
 std::optional<ImageFormat> format_of(std::span<const std::byte> bytes) {

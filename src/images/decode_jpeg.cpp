@@ -8,8 +8,8 @@
 namespace millrace::codecs {
 namespace {
 
-// A new one for each picture: a decoder keeps the Huffman and quantisation tables of the picture before, and one that
-// lacks its own would look different in another order. Making one takes less than a microsecond.
+// A new one for each picture: a decoder keeps the Huffman and quantisation tables of the previous picture, so that a
+// picture without its own would depend on the order. Making one takes less than a microsecond.
 class Decoder {
  public:
   Decoder() : handle_(tjInitDecompress()) { MILLRACE_CHECK(handle_ != nullptr); }
@@ -48,7 +48,7 @@ std::optional<ImageInfo> probe_jpeg(std::span<const std::byte> bytes, const std:
     if (marker == 0x00 || marker == 0x01 || (marker >= 0xD0 && marker <= 0xD8)) continue;  // no length
     if (marker == 0xD9 || marker == 0xDA) fail(name, "a JPEG frame header", "picture data without one");
     if (at + 2 > bytes.size()) return std::nullopt;
-    // It counts its own two bytes; less is taken for no content, as in libjpeg.
+    // It counts its own two bytes; less means no content, as in libjpeg.
     const size_t length = std::max(data[at] << 8 | data[at + 1], 2);
     const bool frame = marker >= 0xC0 && marker <= 0xCF && marker != 0xC4 && marker != 0xC8 && marker != 0xCC;
     if (frame) {
@@ -70,7 +70,7 @@ void decode_jpeg(std::span<const std::byte> bytes, const std::string& name, cons
   const Decoder decoder;
   int width = 0, height = 0, subsampling = -1, colorspace = -1;
   const int failed = tjDecompressHeader3(decoder, data, bytes.size(), &width, &height, &subsampling, &colorspace);
-  // It also fails for chroma subsampling that has no TurboJPEG name, which libjpeg decodes all the same.
+  // It also fails for chroma subsampling without a TurboJPEG name, which libjpeg still decodes.
   if (failed && (colorspace < 0 || width < 1 || height < 1)) {
     fail(name, "a JPEG that can be decoded", tjGetErrorStr2(decoder));
   }

@@ -1,5 +1,5 @@
-// libpng gets a file made up of what the pixels need alone: header, palette and picture data. So no text, profile or
-// checksum that Pillow does not look at can stop it, and what ends early ends where it ends.
+// libpng gets a file that contains only what the pixels need: header, palette and picture data. So no text, profile or
+// checksum that Pillow ignores can stop it, and truncated data simply ends.
 #include <png.h>
 
 #include <algorithm>
@@ -26,10 +26,10 @@ void append_length(std::string& out, size_t length) {
 
 void append_chunk(std::string& out, const char* type, std::string_view content) {
   append_length(out, content.size());
-  out.append(type).append(content).append(4, '\0');  // a checksum, which is not looked at
+  out.append(type).append(content).append(4, '\0');  // a checksum, which is ignored
 }
 
-// All colours that the pixels can name. Those that the file lacks are black, as in Pillow.
+// All colours that pixels can refer to. Missing ones are black, as in Pillow.
 std::string full_palette(const PngPixelData& data) {
   const size_t colours = size_t{1} << data.bits_per_pixel();
   std::string palette(data.palette.substr(0, data.palette.size() / 3 * 3).substr(0, 3 * colours));
@@ -37,7 +37,7 @@ std::string full_palette(const PngPixelData& data) {
   return palette;
 }
 
-// The file that libpng is given, in pieces: those of the picture data lie in the file itself.
+// The file for libpng, in pieces: those of the picture data point into the original file.
 struct PngSource {
   explicit PngSource(const PngPixelData& data) {
     std::string header;
@@ -81,7 +81,7 @@ struct PngSource {
   size_t next_ = 0, position_ = 0;
 };
 
-// What libpng's callbacks and longjmp need; nothing in it has a destructor that a jump could skip.
+// State for libpng's callbacks and longjmp; no member has a destructor that a jump could skip.
 struct Reader {
   std::jmp_buf jump;
   PngSource* source;
@@ -156,7 +156,7 @@ void decode_png(std::span<const std::byte> bytes, const std::string& name, const
   const char* problem = nullptr;
   const PngPixelData data = find_png_pixel_data({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, problem);
   if (problem) fail(name, "a PNG that can be decoded", problem);
-  // A second header would make the size that was checked another.
+  // A second header would change the size that was checked.
   if (data.width() != static_cast<uint32_t>(out.source_width) ||
       data.height() != static_cast<uint32_t>(out.source_height)) {
     fail(name, "one size in the PNG's headers", std::to_string(data.width()) + " x " + std::to_string(data.height()));
@@ -185,7 +185,7 @@ void decode_png(std::span<const std::byte> bytes, const std::string& name, const
   if (data.is_interlaced() || is_part) std::fill(out.image.pixels.begin(), out.image.pixels.end(), uint8_t{0});
   if (read_rows(handle.png, reader, rows.data(), height, data.is_interlaced())) return;
 
-  // Data that end before all rows are there end early too, whatever follows them in the file.
+  // Data that ends before the last row counts as truncated, whatever follows it in the file.
   const bool ends_early = reader.out_of_data || std::string_view(reader.message) == "Not enough image data";
   const bool usable = ends_early && (reader.rows_done > 0 || data.is_interlaced());
   if (!usable) fail(name, "a PNG that can be decoded", reader.message);

@@ -48,7 +48,7 @@ std::optional<ImageInfo> probe_webp(std::span<const std::byte> bytes, const std:
   return ImageInfo{ImageFormat::kWebp, features.width, features.height};
 }
 
-// As libwebp's decoder of animations does, which PIL uses for every picture: the first frame on a black canvas.
+// Like libwebp's animation decoder, which PIL uses for every picture: the first frame on a black canvas.
 void decode_webp(std::span<const std::byte> bytes, const std::string& name, const DecodeOptions&, DecodedImage& out) {
   const auto demuxer = open_webp({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
   if (!demuxer) fail(name, "a whole WebP", "one that is damaged or cut short");

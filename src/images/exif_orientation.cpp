@@ -30,7 +30,7 @@ enum Type : uint32_t {
   kLong8 = 16,
 };
 
-// Bytes of one value; 0: an unknown type, passed over.
+// Bytes of one value; 0: an unknown type, skipped.
 uint64_t unit_bytes(uint32_t type) {
   constexpr uint64_t kBytes[] = {0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8};
   return type < std::size(kBytes) ? kBytes[type] : 0;
@@ -45,13 +45,13 @@ class Directory {
     if (at + 2 > data_.size()) return std::nullopt;
     const uint64_t entries = number(at, 2);
     at += 2;
-    uint64_t total = 0;  // of the data that lies outside of the directory
+    uint64_t total = 0;  // of the data outside of the directory
     std::set<uint32_t> seen;
     for (uint64_t i = 0; i < entries && at + 12 <= data_.size(); ++i, at += 12) {
       const auto tag = static_cast<uint32_t>(number(at, 2)), type = static_cast<uint32_t>(number(at + 2, 2));
       const uint64_t size = number(at + 4, 4) * unit_bytes(type);
       uint64_t value_at = at + 8;
-      // Of a repeated tag the first counts; where its data is too large for the file it is as if it were not there.
+      // The first of repeated tags counts; a tag whose data exceeds the file is ignored.
       if (size == 0 || seen.contains(tag)) continue;
       if (size > 4) {
         total += size;
@@ -73,7 +73,7 @@ class Directory {
     return value;
   }
 
-  // The first of the values, of whatever kind: only what equals a whole number of 1 to 8 is an orientation.
+  // The first of the values, of any type: only a whole number from 1 to 8 is an orientation.
   int orientation_of(uint32_t type, uint64_t at) const {
     double value = 0;
     switch (type) {
@@ -122,7 +122,7 @@ class Directory {
   bool little_endian_;
 };
 
-// Pillow also takes a header whose magic number has the other order, and one of big-endian BigTIFF as if it were TIFF.
+// Pillow also accepts a header whose magic number has the other byte order, and reads big-endian BigTIFF as TIFF.
 bool is_tiff(std::string_view data) {
   for (const std::string_view magic : {"MM\0\x2A"sv, "II\x2A\0"sv, "MM\x2A\0"sv, "II\0\x2A"sv, "MM\0\x2B"sv}) {
     if (data.starts_with(magic)) return data.size() >= 8;

@@ -1,4 +1,4 @@
-// The segments of a JPEG before its picture data, read as Pillow's JpegImagePlugin reads them.
+// Reads the segments of a JPEG before its picture data like Pillow's JpegImagePlugin.
 #include <algorithm>
 
 #include "images/big_endian.h"
@@ -30,7 +30,7 @@ class JpegSegments {
   }
 
  private:
-  // Between segments everything but a marker is passed over; 0xFF may be repeated.
+  // Between segments everything except a marker is skipped; 0xFF may be repeated.
   void walk() {
     at_ = 3;
     bool is_marker = true;  // the byte before is 0xFF
@@ -97,7 +97,7 @@ class JpegSegments {
       if (content.size() < 7) throw RefusedSegment{"a JFIF segment that is too short"};
       if (content.size() >= 12) has_density_ = has_density_ || content[7] == 1 || content[7] == 2;
     } else if (marker == 0xE1 && content.starts_with(kExif)) {
-      // Several EXIF segments are one, cut at 64 KiB.
+      // Several EXIF segments are parts of one, split at 64 KiB.
       if (!info_.exif) {
         info_.exif = PictureInfo::Entry{std::string(content)};
       } else {

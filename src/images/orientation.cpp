@@ -53,7 +53,7 @@ std::optional<std::string> unpack_profile(std::string_view text) {
   return first < 0 ? std::optional(bytes) : std::nullopt;
 }
 
-// Image.getexif() and what ImageOps.exif_transpose() makes of it.
+// Image.getexif(), as used by ImageOps.exif_transpose().
 int orientation_of(const PictureInfo& info, std::string& problem) {
   ExifOrientation found;
   if (info.exif) {
@@ -71,7 +71,7 @@ int orientation_of(const PictureInfo& info, std::string& problem) {
     found = read_exif_orientation(*profile);
   }
   if (found.is_refused) {
-    if (!info.forgives_exif) problem = "EXIF data that is no TIFF structure";
+    if (!info.forgives_exif) problem = "EXIF data that is not a TIFF structure";
     return 1;
   }
   if (found.value) return *found.value;

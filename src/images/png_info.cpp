@@ -1,5 +1,5 @@
-// The chunks of a PNG, read as Pillow's PngImagePlugin reads them: in order, those up to the picture data with their
-// checksums and those behind without, each kind by a rule of its own.
+// Reads the chunks of a PNG like Pillow's PngImagePlugin: in order, verifying checksums up to the picture data but not
+// after it, each kind by its own rule.
 #include <algorithm>
 #include <map>
 
@@ -73,7 +73,7 @@ class PngChunks {
  private:
   void read_to_picture_data() {
     for (at_ = kPngSignatureBytes;; at_ = chunk_.end()) {
-      if (!read_png_chunk(file_, at_, chunk_)) throw RefusedChunk{"one cut short, or something that is no chunk"};
+      if (!read_png_chunk(file_, at_, chunk_)) throw RefusedChunk{"one cut short, or something that is not a chunk"};
       has_picture_of_its_own_ = chunk_.type == "IDAT" && num_frames_ && !has_frame_;
       if (chunk_.type == "IDAT" || chunk_.type == "IEND") return;
       handle();
@@ -145,7 +145,7 @@ class PngChunks {
     decompress(data.substr(method_at + 1), "profile");
   }
 
-  // Counts it, and keeps what is asked for later.
+  // Counts it, and keeps it if it is needed later.
   void keep(std::string_view key, std::string content, size_t length, bool is_text) {
     if (key == "exif") info_.exif = PictureInfo::Entry{content, is_text};
     if (key == "xmp") info_.xmp = PictureInfo::Entry{content, true};
@@ -173,7 +173,7 @@ class PngChunks {
     if (!key.empty()) keep(key, std::move(unpacked), length, true);
   }
 
-  // Keyword, compression flag and method, language, translated keyword, text. What has another form is passed over.
+  // Keyword, compression flag and method, language, translated keyword, text. Other forms are skipped.
   void international_text(std::string_view data) {
     const auto cut = [&](std::string_view& rest) -> std::optional<std::string_view> {
       const size_t end = rest.find('\0');

@@ -1,4 +1,4 @@
-// Where the picture data of a PNG are, and whether Pillow's decoder (its ZipDecode) would take them.
+// Finds the picture data of a PNG, and checks whether Pillow's decoder (its ZipDecode) would accept it.
 #include <algorithm>
 
 #include "images/png_chunks.h"
@@ -31,7 +31,7 @@ class Inflater {
   Inflater& operator=(const Inflater&) = delete;
 
   enum class Outcome { kDone, kDoneAndEnded, kOutOfData, kDamaged };
-  // Reads a row of so many bytes, of which only the first, its filter, is kept.
+  // Reads a row of that many bytes and keeps only the first, its filter.
   Outcome read_row(uint64_t bytes, Bytef& filter) {
     Outcome outcome = fill(&filter, 1);
     for (uint64_t left = bytes - 1; left > 0;) {
@@ -98,7 +98,7 @@ PngPixelData find_png_pixel_data(std::string_view file, const char*& problem) {
     problem = text;
     return found;
   };
-  // Up to the picture data: what they need must be sound.
+  // Up to the picture data: the required chunks must be sound.
   size_t at = kPngSignatureBytes;
   PngChunk chunk = {};
   bool has_frame = false;
@@ -141,7 +141,7 @@ const char* find_png_pixel_problem(const PngPixelData& data, size_t& pieces_used
   Inflater inflater(data.pieces);
   const auto bits = static_cast<uint64_t>(data.bits_per_pixel());
   Bytef filter = 0;
-  // A row of another pass begins right behind the one before it.
+  // A row of another pass directly follows the previous one.
   const auto read_pass = [&](const Pass& pass) -> const char* {
     const uint64_t columns = count(data.frame.width, pass.first_column, pass.column_step);
     if (columns == 0) return nullptr;

@@ -43,7 +43,7 @@ ResampleCoefficients resample_coefficients(int source_size, int target_size, int
   const double inverse_scale = 1.0 / filter_scale;
 
   ResampleCoefficients result;
-  // Rounded up to whole steps of four taps, which is what the vector loops take.
+  // Rounded up to whole steps of four taps, as the vector loops require.
   result.taps = (static_cast<int>(std::ceil(support)) * 2 + 1 + 3) / 4 * 4;
   result.weights.assign(static_cast<size_t>(end - begin) * result.taps, 0);
   std::vector<double> line(result.taps);

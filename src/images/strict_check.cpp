@@ -19,7 +19,7 @@ namespace {
 
 constexpr int kMaxScans = 500;  // a progressive picture with thousands of scans is an attack on the clock
 
-// What libjpeg's callbacks and longjmp need; nothing in it has a destructor that a jump could skip.
+// State for libjpeg's callbacks and longjmp; no member has a destructor that a jump could skip.
 struct ErrorManager {
   jpeg_error_mgr base;
   std::jmp_buf jump;
@@ -33,7 +33,7 @@ struct ErrorManager {
 }
 void on_message(j_common_ptr, int) {}  // warnings
 
-// The source holds the whole file: when libjpeg wants more, the picture was cut short. PIL's source does the same.
+// The source holds the whole file: if libjpeg wants more, the picture is truncated. PIL's source does the same.
 void start(j_decompress_ptr) {}
 boolean no_more(j_decompress_ptr) {
   return FALSE;
@@ -62,7 +62,7 @@ const char* decode_all(jpeg_decompress_struct& codec, ErrorManager& errors, std:
   while (codec.output_scanline < codec.output_height) {
     if (jpeg_read_scanlines(&codec, rows, 1) != 1) return kCut;
   }
-  jpeg_finish_decompress(&codec);  // a missing end mark is nothing to PIL once all rows are there
+  jpeg_finish_decompress(&codec);  // PIL ignores a missing end mark once all rows are decoded
   return "";
 }
 

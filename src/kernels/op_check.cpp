@@ -18,7 +18,7 @@ namespace {
 
 using torch::Tensor;
 
-// Normal numbers that depend on nothing but (seed, id): torch's generator stays untouched.
+// Normal numbers that depend only on (seed, id), without torch's generator.
 Tensor random_tensor(uint64_t seed, uint64_t id, const std::vector<int64_t>& sizes) {
   const Tensor x = torch::empty(sizes, torch::kFloat32);
   philox_fill_normal_reference(x.view({1, -1}), {random_stream(seed, RandomPurpose::kInit, 0, id)});
@@ -28,7 +28,7 @@ Tensor random_tensor(uint64_t seed, uint64_t id, const std::vector<int64_t>& siz
 constexpr uint64_t kOutputGradientSeed = 71;
 constexpr uint64_t kDirectionSeed = 72;
 
-// Pythagorean pairs for arbitrary angles, as a rope table has them.
+// Cosine and sine pairs for arbitrary angles, as in a rope table.
 std::pair<Tensor, Tensor> rope_table(uint64_t seed, const std::vector<int64_t>& sizes) {
   const Tensor angle = random_tensor(seed, 99, sizes) * 3;
   return {angle.cos().to(torch::kFloat32), angle.sin().to(torch::kFloat32)};
@@ -89,7 +89,7 @@ double relative_error(const Tensor& got, const Tensor& reference) {
 }
 
 KernelCheckResult check_op(const OpCase& op_case, torch::ScalarType type, torch::Device device) {
-  Tensors rounded;  // what every path starts from
+  Tensors rounded;  // the input of every path
   for (const Tensor& input : op_case.inputs) rounded.push_back(input.to(type).to(torch::kFloat64));
   const Tensors exact = outputs_and_gradients(op_case.reference, rounded, torch::kFloat64, torch::kCPU);
   const Tensors plain = outputs_and_gradients(op_case.reference, rounded, type, device);
@@ -136,7 +136,7 @@ double finite_difference_error(const OpCase& op_case) {
 }
 
 std::vector<OpCase> standard_op_cases(uint64_t seed) {
-  constexpr int64_t kBatch = 3, kLength = 37, kDim = 101;  // divide by nothing
+  constexpr int64_t kBatch = 3, kLength = 37, kDim = 101;  // not divisible by vector widths
   const Tensor x = random_tensor(seed, 0, {kBatch, kLength, kDim}) + 0.5;
   const Tensor y = random_tensor(seed, 1, {kBatch, kLength, kDim});
   const Tensor gate = random_tensor(seed, 2, {kBatch, kDim}), shift = random_tensor(seed, 3, {kBatch, kDim});

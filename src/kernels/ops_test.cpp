@@ -1,4 +1,4 @@
-// Every fused op against its reference at every CPU level: the rules that hold for all of them alike. What is
+// Every fused op against its reference at every CPU level: the rules that hold for all of them. What is
 // particular to one op is tested in its own folder.
 #include <gtest/gtest.h>
 

@@ -49,7 +49,7 @@ double worst_error(const AdamWBuffers& got, const AdamWBuffers& exact) {
   return worst;
 }
 
-// In bf16 the plain path is rounding to nearest; stochastic rounding errs sqrt(2) times as much in the mean square.
+// In bf16 the plain path rounds to nearest; the root mean square error of stochastic rounding is sqrt(2) times larger.
 KernelCheckResult check_adamw(torch::ScalarType type, torch::Device device) {
   constexpr int64_t kSize = 10007;
   AdamWOptions options{.lr = 1e-3, .step = 3, .stochastic_rounding = false, .seed = kSeed};
@@ -101,7 +101,7 @@ KernelCheckResult check_flat_update(torch::ScalarType type, torch::Device device
   return worst;
 }
 
-// Weights alone: a code may fall on the other side of a tie. `type` is the gradients'.
+// Only weights: a code may fall on the other side of a tie. `type` is that of the gradients.
 KernelCheckResult check_adamw8bit(torch::ScalarType type, torch::Device device) {
   const CodeTables tables(device), cpu_tables(torch::kCPU);
   const AdamW8bitOptions options{.lr = 1e-2, .step = 3};
@@ -124,7 +124,7 @@ KernelCheckResult check_global_norm(torch::ScalarType type, torch::Device device
   return {relative_error(sum.to(torch::kCPU), sum_of_squares_reference(x)), 1e-12};
 }
 
-// The promise is equality, bit for bit.
+// Must be equal, bit for bit.
 KernelCheckResult check_philox(torch::ScalarType type, torch::Device device) {
   const std::vector<RandomStream> streams = {random_stream(kSeed, RandomPurpose::kNoise, 1, 2),
                                              random_stream(kSeed, RandomPurpose::kNoise, 3, 4)};

@@ -2,7 +2,7 @@
 
 #include <ATen/ATen.h>
 
-// BLAS's own routine, which libtorch carries and exports; a libtorch with another BLAS may not.
+// BLAS's own routine, which libtorch includes and exports; a libtorch with another BLAS may not.
 extern "C" [[gnu::weak]] void sgemm_(const char* transa, const char* transb, const int* m, const int* n, const int* k,
                                      const float* alpha, const float* a, const int* lda, const float* b, const int* ldb,
                                      const float* beta, float* c, const int* ldc);

@@ -1,4 +1,4 @@
-// What of tensor_args.h depends on the device. tests/gpu_emulation has a twin of this file.
+// The device-dependent part of tensor_args.h. tests/gpu_emulation has a twin of this file.
 #include <c10/core/impl/VirtualGuardImpl.h>
 
 #include "kernels/tensor_args.h"

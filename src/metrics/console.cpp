@@ -20,7 +20,7 @@ std::string with_thousands_and_cents(double value) {
   return with_thousands(std::stoll(text.substr(0, point))) + text.substr(point);
 }
 
-// What lines of steps and of validations share.
+// The common part of the lines of steps and validations.
 std::string line_start(int64_t step, double loss, const MemoryUse& memory, double tokens_per_second) {
   const double used = static_cast<double>(memory.peak_bytes);
   const double percent = 100 * used / static_cast<double>(std::max<uint64_t>(memory.total_bytes, 1));

@@ -5,7 +5,7 @@
 namespace millrace {
 
 MemoryUse device_memory_since_last_call(torch::Device device) {
-  // The virtual interface: nothing of CUDA is linked.
+  // The virtual interface: no CUDA library is linked.
   c10::DeviceAllocator* allocator = c10::getDeviceAllocator(device.type());
   const auto index = static_cast<c10::DeviceIndex>(device.has_index() ? device.index() : 0);
   constexpr auto kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);

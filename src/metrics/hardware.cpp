@@ -20,12 +20,12 @@ namespace {
 //   B300    NVIDIA DGX B300 data sheet: 8 GPUs with 36 PFLOP/s dense FP8, 2.1 TB
 //   GB300   NVIDIA GB300 NVL72 data sheet: 72 GPUs with 180 PFLOP/s dense bf16, 20 TB, 576 TB/s, 130 TB/s NVLink
 //   L40S    NVIDIA L40S data sheet
-//   MI250X  AMD Instinct MI250X data sheet; one of its two dies, which the driver shows as a GPU of its own
+//   MI250X  AMD Instinct MI250X data sheet; one of its two dies, which the driver shows as a separate GPU
 //   MI300X  AMD Instinct MI300X data sheet: 7 links of 128 GB/s, both directions added
 //   MI325X  AMD Instinct MI325X data sheet: the same links
 //   MI355X  AMD Instinct MI355X data sheet: 7 links of 153.6 GB/s, both directions added
-// The peaks of MI300X and MI325X are torchtitan's rounded 1,300 TFLOP/s (data sheet: 1,307.4), so that MFUs compare.
-// A more particular device name comes before the one that it contains.
+// The peaks of MI300X and MI325X are torchtitan's rounded 1,300 TFLOP/s (data sheet: 1,307.4), to make MFUs comparable.
+// A more specific device name comes before one that it contains.
 constexpr auto kGpus = std::to_array<GpuSpec>({
     // name, device, GiB, FLOP/s, memory, intra, inter, fast domain
     {"gb300-288gb", "GB300", 276, 2.5e15, 8e12, 900e9, 100e9, 72},

@@ -18,7 +18,7 @@ namespace {
 
 constexpr double kBarSeconds = 0.2;  // between two drawings of the bar
 
-// What has happened since some moment.
+// Totals since some moment.
 struct Tally {
   double start = now_seconds();
   int64_t steps = 0, samples = 0, tokens = 0;
@@ -50,7 +50,7 @@ struct MetricLogger::State {
     jsonl.emplace(given.dump_folder / "metrics.jsonl", given.first_step);
     if (!given.config.enable_tensorboard) return;
     tensorboard.emplace(given.dump_folder / given.config.save_tb_folder);
-    tensorboard->start_session(given.first_step);  // also of a new run: its folder may hold an older one's curves
+    tensorboard->start_session(given.first_step);  // also for a new run: its folder may hold an older one's curves
   }
 
   double ranks() const { return static_cast<double>(options.ranks); }
@@ -61,7 +61,7 @@ struct MetricLogger::State {
     if (tensorboard) tensorboard->add_scalar(name, value, step);
   }
 
-  // record: into the files too; else for people only.
+  // record: also write it to the files; else only display it.
   void write_window(const StepMetrics& metrics, bool record) {
     const double seconds = window.seconds();
     WindowSpeed speed{.seconds = seconds,

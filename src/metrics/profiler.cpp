@@ -35,7 +35,7 @@ StepProfiler::StepProfiler(const ProfilingConfig& config, const std::filesystem:
     : config_(config), folder_(dump_folder / config.save_traces_folder), rank_(rank) {
   wait_steps_ =
       config.wait_steps.value_or(std::max<int64_t>(0, config.profile_freq - config.warmup_steps - config.active_steps));
-  // Without a GPU Kineto calls that an error each time.
+  // Without a GPU Kineto reports that as an error each time.
   if (config.enable_profiling && !torch::cuda::is_available()) ::setenv("KINETO_LOG_LEVEL", "5", /*overwrite=*/0);
   begin_phase();
 }
@@ -47,7 +47,7 @@ StepProfiler::~StepProfiler() {
 void StepProfiler::begin_phase() {
   if (!config_.enable_profiling || recording_) return;
   if (config_.num_cycles > 0 && cycles_done_ >= config_.num_cycles) return;
-  // Preparing is slow and slows the next steps down: they pass before recording begins.
+  // Preparing is slow and slows down the next steps, which pass before recording begins.
   if (position_ == wait_steps_) prof::prepareProfiler(kineto(), activities());
   if (position_ == wait_steps_ + config_.warmup_steps) {
     prof::enableProfiler(kineto(), activities());
@@ -60,7 +60,7 @@ void StepProfiler::step(int64_t step_number) {
   ++position_;
   if (recording_ && position_ == wait_steps_ + config_.warmup_steps + config_.active_steps) {
     recording_ = false;
-    if (torch::cuda::is_available()) torch::cuda::synchronize();  // kernels that still wait belong into the trace
+    if (torch::cuda::is_available()) torch::cuda::synchronize();  // pending kernels belong in the trace
     const auto result = prof::disableProfiler();
     const std::filesystem::path folder = folder_ / str("iteration_", step_number);
     create_folders(folder);

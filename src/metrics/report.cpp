@@ -49,7 +49,7 @@ struct RunFiles {
   std::map<std::string, TomlValue> settings;  // of config.toml, by "section.key", whatever the task; empty: unreadable
   Curves curves;
 
-  // The value of a setting, where config.toml has one.
+  // The value of a setting, if config.toml has one.
   const TomlValue* setting(const std::string& name) const {
     const auto found = settings.find(name);
     return found == settings.end() ? nullptr : &found->second;
@@ -153,7 +153,7 @@ std::string facts(const RunFiles& run, const ReportOptions& options) {
 
 // ---- curves
 
-// The losses at t = 0, 1/n, ... one line each, in colours that run with t.
+// The losses at t = 0, 1/n, ... one line each, in colours graded by t.
 Chart timestep_chart(const Curves& curves) {
   Chart chart{
       .title = "Validation loss by timestep, from data (0) to noise (1)", .unit = "", .series = {}, .wide = true};
@@ -259,7 +259,7 @@ std::vector<std::string> sample_prompts(const RunFiles& run) {
     for (const TextLine& line : read_text_lines(prompts_file)) {
       if (prompts.size() < kShown) prompts.push_back(line.text);
     }
-  } catch (const Error&) {  // it may have been on another machine
+  } catch (const Error&) {  // it may be on another machine
   }
   return prompts;
 }

@@ -36,7 +36,7 @@ std::map<std::string, Curve> read_curves(const std::filesystem::path& metrics_js
 
 Curve smoothed(const Curve& curve, double span) {
   const double keep = std::exp(-1 / std::max(span, 0.1));
-  // Two passes: what lies before each point, then what lies behind it.
+  // Two passes: over the points before each point, then over those after it.
   Curve result = curve;
   std::vector<double> weights(curve.size(), 1.0);
   double sum = 0, weight = 0;

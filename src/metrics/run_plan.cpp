@@ -34,7 +34,7 @@ std::string percent(double part) {
 }
 
 void add_memory(const RunPlan& plan, std::ostringstream& out) {
-  out << "memory per rank at the fullest moment of a step\n";
+  out << "peak memory per rank during a step\n";
   for (const auto& [name, bytes] : plan.memory().parts) {
     out << "  " << padded(name, 28) << right(amount(bytes), 12) << "\n";
   }
@@ -67,7 +67,7 @@ void add_time(const RunPlan& plan, std::ostringstream& out) {
       << padded("with recomputation and encoders", 40)
       << format_double("%8.2f TFLOP\n", plan.hardware_flops_per_sample / 1e12);
   if (!plan.time) {
-    out << "\nno time: the speed of this hardware is not in the table\n";
+    out << "\nno time estimate: the speed of this hardware is not in the table\n";
     return;
   }
   const TimePlan& time = *plan.time;

@@ -148,7 +148,7 @@ std::string figure(const Chart& chart, const char* classes, bool wide) {
   html += str("<figcaption><h3>", html_escape(chart.title), "</h3>", legend, "</figcaption>");
   html += str("<svg viewBox='0 0 ", coordinate(frame.width), " ", height, "' role=img aria-label='",
               html_escape(chart.title), "'>", grid(frame));
-  // The inner picture cuts off what leaves the plot.
+  // The inner svg clips the lines to the plot.
   html += str("<svg x=", left, " y=0 width=", plot_width, " height=", height, " viewBox='", left, " 0 ", plot_width,
               " ", height, "' overflow=hidden>", lines, "</svg>");
   html += str("<path class=cursor d='M0 ", coordinate(kTop), "V", coordinate(kHeight - kBottom),

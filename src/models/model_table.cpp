@@ -23,7 +23,7 @@ namespace {
                     (near.empty() ? "" : " (try " + near + ")"));
 }
 
-// Weights given as a folder, or as the index in one, come with their sizes.
+// A folder of weights, or the index in one, has a config.json with the sizes.
 std::optional<std::filesystem::path> config_beside(const std::filesystem::path& weights) {
   const bool is_folder = std::filesystem::is_directory(weights);
   if (!is_folder && weights.extension() != ".json") return std::nullopt;
@@ -98,7 +98,7 @@ std::shared_ptr<torch::nn::Module> ModelWeights::load(const FlatParametersOption
     for (const ParameterSlice& slice : flat.slices()) {
       if (!flat.owns(slice)) continue;
       flat.assign(slice, import_tensor(store_, rules.at(slice.name)));
-      // Two copies of an encoder should not count as this process's memory.
+      // Keeps two copies of an encoder from counting as this process's memory.
       for (const WeightRule& rule : rules.at(slice.name)) release_mapped(store_.find(rule.theirs)->bytes);
     }
     flat.refresh_compute();

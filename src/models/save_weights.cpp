@@ -1,4 +1,4 @@
-// save_weights: one safetensors file, or a folder laid out as Hugging Face's save_pretrained does.
+// save_weights: one safetensors file, or a folder with the layout of Hugging Face's save_pretrained.
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -16,7 +16,7 @@ std::string shard_name(const std::string& base_name, size_t index, size_t count)
   return base_name + numbers;
 }
 
-// In name order, each shard as full as it gets; a tensor larger than a shard has one to itself.
+// In name order, each shard as full as possible; a tensor larger than a shard gets its own.
 std::vector<TensorMap> split_into_shards(const TensorMap& tensors, uint64_t max_shard_bytes) {
   std::vector<TensorMap> shards(1);
   uint64_t bytes = 0;
@@ -31,7 +31,7 @@ std::vector<TensorMap> split_into_shards(const TensorMap& tensors, uint64_t max_
   return shards;
 }
 
-// Files of an earlier save under the same base name: a reader must not find two answers.
+// Files of an earlier save under the same base name: a reader must not find two sets.
 void remove_stale(const std::filesystem::path& folder, const std::string& base_name,
                   const std::set<std::string>& current) {
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {

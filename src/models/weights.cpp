@@ -27,7 +27,7 @@ bool is_whole(const WeightRule& rule, const std::vector<int64_t>& ours) {
   return rule.row_begin == 0 && row_end(rule, ours) == rows_of(ours);
 }
 
-// The shape that theirs must have for ours to come out.
+// The shape that theirs must have to give ours.
 std::vector<int64_t> shape_of_theirs(const WeightRule& rule, std::vector<int64_t> shape) {
   MILLRACE_CHECK(rule.row_begin >= 0 && row_end(rule, shape) <= rows_of(shape) &&
                  rule.row_begin < row_end(rule, shape));
@@ -45,13 +45,13 @@ torch::Tensor swapped_halves(const torch::Tensor& tensor) {
   return torch::cat({tensor.narrow(0, half, half), tensor.narrow(0, 0, half)}, 0);
 }
 
-// Their tensor as the rows of ours that it holds.
+// Converts their tensor to the rows of ours that it holds.
 torch::Tensor as_ours(const WeightRule& rule, torch::Tensor theirs) {
   if (rule.squeeze_1x1) theirs = theirs.reshape({theirs.size(0), theirs.size(1), 1, 1});
   return rule.swap_halves ? swapped_halves(theirs) : theirs;
 }
 
-// A few of the names, then how many more there are.
+// A few of the names, then the number of further ones.
 std::string some_of(std::vector<std::string> names) {
   const size_t count = names.size();
   if (count > kNamesShown) names.resize(kNamesShown);

@@ -13,7 +13,7 @@ bool is_half(const torch::Tensor& x) {
   return x.scalar_type() == torch::kBFloat16 || x.scalar_type() == torch::kFloat16;
 }
 
-// Tokens outermost, as the kernels lay their results out.
+// Tokens outermost, like the kernels' results.
 torch::Tensor empty_heads(const torch::Tensor& like_BHLD) {
   return torch::empty_like(like_BHLD.transpose(1, 2), torch::MemoryFormat::Contiguous).transpose(1, 2);
 }
@@ -75,7 +75,7 @@ AttentionGradients attention_backward(const torch::Tensor& dout_BHLD, const torc
   AttentionGradients grads;
   switch (choose_backend(q_BHLD)) {
     case Backend::kShapesOnly: {
-      // The half-precision kernels sum dq in fp32; where heads x samples are fewer than a GPU's multiprocessors, in
+      // The half-precision kernels sum dq in fp32; if heads x samples are fewer than a GPU's multiprocessors, in
       // several such sums, which are not counted here.
       const torch::Tensor sums = is_half(q_BHLD) ? torch::empty_like(q_BHLD, torch::kFloat32) : torch::Tensor();
       grads = {empty_heads(q_BHLD), empty_heads(k_BHLD), empty_heads(v_BHLD)};

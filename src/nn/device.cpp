@@ -13,11 +13,11 @@
 namespace millrace {
 namespace {
 
-// What stands beside libtorch_cpu.so in a wheel for NVIDIA's or for AMD's GPUs. Both call their devices "cuda".
+// The libraries beside libtorch_cpu.so in a wheel for NVIDIA's or AMD's GPUs. Both call their devices "cuda".
 struct GpuLibrary {
   const char* name;
-  std::string (*why_no_driver)();            // cheap, before the big library is loaded; "": there is one
-  const char *get_device, *get_device_name;  // of the driver's own library; both makers' have the same arguments
+  std::string (*why_no_driver)();            // a cheap check before the big library is loaded; "": there is a driver
+  const char *get_device, *get_device_name;  // of the driver's library; the arguments are the same for both makers
 };
 
 std::string why_no_nvidia_driver() {
@@ -27,9 +27,9 @@ std::string why_no_nvidia_driver() {
 
 std::string why_no_amd_driver() {
   constexpr const char* kDevice = "/dev/kfd";
-  if (!std::filesystem::exists(kDevice)) return "no AMD driver (/dev/kfd) is there";
+  if (!std::filesystem::exists(kDevice)) return "no AMD driver (/dev/kfd) is installed";
   if (access(kDevice, R_OK | W_OK) == 0) return "";
-  return "/dev/kfd cannot be opened (groups render and video may)";
+  return "/dev/kfd cannot be opened (join the groups render and video)";
 }
 
 constexpr GpuLibrary kGpuLibraries[] = {
@@ -94,7 +94,7 @@ std::string device_name(torch::Device device) {
   if (!device.is_cuda()) return "";
   const GpuLibrary* library = loaded_gpu().library;
   if (library == nullptr) return "";
-  // Asked of the driver, which resolve_device() has loaded: nothing of CUDA or HIP is linked here.
+  // Queries the driver, which resolve_device() has loaded: no CUDA or HIP library is linked here.
   const auto get_name = reinterpret_cast<int (*)(char*, int, int)>(dlsym(RTLD_DEFAULT, library->get_device_name));
   const auto get_device = reinterpret_cast<int (*)(int*, int)>(dlsym(RTLD_DEFAULT, library->get_device));
   const int index = device.has_index() ? device.index() : 0;

@@ -18,7 +18,7 @@ constexpr int64_t kMinWork = int64_t{1} << 20;
 bool prefers_onednn() {
   static const bool answer = [] {
     if (!is_amd_processor() || detected_cpu_level() != CpuLevel::kV4) return false;
-    try {  // libtorch refuses where oneDNN was told to do without AVX-512 (ONEDNN_MAX_CPU_ISA)
+    try {  // libtorch refuses if ONEDNN_MAX_CPU_ISA disables AVX-512
       const torch::Tensor one_11 = torch::ones({1, 1}), product_11 = torch::empty({1, 1});
       at::native::mkldnn_matmul(one_11, one_11, product_11, 0.0f, 1.0f);
       return true;

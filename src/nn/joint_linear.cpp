@@ -8,7 +8,7 @@
 namespace millrace {
 namespace {
 
-// The tensors as one along dimension 0; undefined where one is, or where they do not follow each other in memory.
+// The tensors joined along dimension 0; undefined if any is, or if they are not adjacent in memory.
 torch::Tensor stacked_if_defined(const std::vector<torch::Tensor>& parts) {
   const bool all = std::all_of(parts.begin(), parts.end(), [](const torch::Tensor& part) { return part.defined(); });
   return all ? stacked(parts) : torch::Tensor();
@@ -67,7 +67,7 @@ bool JointLinear::is_joint() const {
 torch::Tensor JointLinear::joint_product(const torch::Tensor& x) const {
   const torch::Tensor weight_NK = joint_weight(), bias_N = joint_bias();
   if (!is_adapted()) return linear_rows(x, weight_NK, bias_N);
-  // Adapters complete the bare product: the bias comes last.
+  // Adapters complete the product without its bias, so the bias comes last.
   torch::Tensor out = linear_rows(x, weight_NK);
   const torch::Tensor x_MK = x.flatten(0, -2);
   const std::vector<torch::Tensor> parts_MN = columns(out.view({x_MK.size(0), out_features_}));

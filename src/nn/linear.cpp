@@ -46,7 +46,7 @@ torch::Tensor Linear::apply(const torch::Tensor& x, const torch::Tensor& residua
   if (const torch::Tensor weight_NK = plain_weight(); weight_NK.defined()) {
     return linear_rows(x, weight_NK, bias_N_, residual);
   }
-  MILLRACE_CHECK(!at::GradMode::is_enabled());  // a graph would miss what the verbs compute
+  MILLRACE_CHECK(!at::GradMode::is_enabled());  // a graph would not record the verbs
   const torch::Tensor x_MK = x.flatten(0, -2);
   torch::Tensor out_MN = torch::empty({x_MK.size(0), out_features()}, x.options());
   forward(out_MN, x_MK);

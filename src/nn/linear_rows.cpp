@@ -41,7 +41,7 @@ torch::Tensor gated_gelu_rows(const torch::Tensor& x, const torch::Tensor& weigh
       linear_bf16(y.flatten(0, -2), x_MK, layer);
       return y;
     }
-    // Both halves from one product, the activation written over its own half.
+    // Both halves from one product; the activation overwrites its half.
     if (const torch::Tensor both_NK = stacked({weight_NK, gate_weight_NK}); both_NK.defined()) {
       const std::vector<torch::Tensor> halves = linear_rows(x_MK, both_NK).chunk(2, -1);
       gelu_forward(halves[0], {}, halves[0]);

@@ -52,7 +52,7 @@ class CountingMetaAllocator final : public c10::Allocator {
     if (!counter || bytes == 0) return {nullptr, meta};
     const auto rounded = static_cast<int64_t>(counter->rounding ? counter->rounding(bytes) : bytes);
     counter->add(current_label, rounded);
-    // No data, but a context: its end is the tensor's.
+    // No data, but a context that is destroyed with the tensor.
     return {nullptr, new Block{counter, current_label, rounded}, &release, meta};
   }
   void copy_data(void*, const void*, std::size_t) const override {}

@@ -1,8 +1,8 @@
 // On CPUs, ATen's flash kernel is called once for each document and each query head of a group, on views: keys and
 // values are never copied once per query head, and gradients of a group's heads are summed in fp32.
 //
-// A window longer than a document changes nothing. A shorter one is computed in chunks of queries: each chunk sees the
-// keys from `window - 1` before its first query to its last one, under one small mask that all chunks share.
+// A window longer than a document has no effect. A shorter one is computed in chunks of queries: each chunk sees the
+// keys from `window - 1` before its first query to its last query, under one small mask shared by all chunks.
 #include "nn/packed_attention.h"
 
 #include <algorithm>
@@ -17,15 +17,15 @@ namespace {
 
 constexpr int64_t kWindowChunk = 256;  // queries
 
-// A rectangle of scores that one kernel call computes: queries [q, q + queries) of a document's head against its keys
-// [k, k + keys), counted in the packed batch.
+// A rectangle of scores for one kernel call: queries [q, q + queries) of a document's head against its keys
+// [k, k + keys), indexed in the packed batch.
 struct Piece {
   int64_t q = 0, queries = 0, k = 0, keys = 0;
   bool causal = false;  // the kernel's own triangle: q == k
   torch::Tensor mask;   // [queries, keys], added to the scores; undefined: none
 };
 
-// Adds -infinity where a query must not see a key. The first query is `lead` keys behind the first key.
+// Adds -infinity where a query must not see a key. The first query is `lead` keys after the first key.
 torch::Tensor window_mask(int64_t queries, int64_t keys, int64_t lead, int64_t window, torch::TensorOptions options) {
   const torch::Tensor query_Q1 = torch::arange(lead, lead + queries, torch::kInt64).unsqueeze(1);
   const torch::Tensor distance_QK = query_Q1 - torch::arange(keys, torch::kInt64).unsqueeze(0);
@@ -149,7 +149,7 @@ PackedAttentionGradients packed_attention_backward(const torch::Tensor& dout_THD
     grads.dv_TKD = torch::empty_like(v_TKD, torch::MemoryFormat::Contiguous);
     return grads;
   }
-  // Several query heads and, with a window, several chunks add to a key's gradient.
+  // Several query heads and, with a window, several chunks contribute to a key's gradient.
   const auto sums = k_TKD.options().dtype(torch::kFloat32);
   const torch::Tensor dk_TKD = torch::zeros(k_TKD.sizes(), sums), dv_TKD = torch::zeros(v_TKD.sizes(), sums);
   const int64_t group = q_THD.size(1) / k_TKD.size(1);

@@ -16,7 +16,7 @@ torch::Tensor add_parameter(torch::nn::Module& layer, const char* name, at::IntA
                 : layer.register_parameter(name, unplaced_parameter(shape), /*requires_grad=*/false);
 }
 
-// Below this many tiles of 4 x 4 a layer's filters, four times as large for Winograd, take longer to read than the
+// Below this many tiles of 4 x 4, reading a layer's filters, four times as large for Winograd, takes longer than the
 // multiplications saved.
 constexpr int64_t kMinTiles = 32;
 

@@ -79,7 +79,7 @@ torch::Tensor to_tensor(const TensorView& view, std::shared_ptr<const void> keep
     std::memcpy(copy.data_ptr(), view.bytes.data(), view.bytes.size());
     return copy;
   }
-  // from_blob takes no pointer to const; nothing here writes through it.
+  // from_blob takes a non-const pointer; nothing here writes through it.
   void* data = const_cast<std::byte*>(view.bytes.data());
   return torch::from_blob(
       data, view.shape, [held = std::move(keep_alive)](void*) mutable { held.reset(); }, options);
@@ -115,7 +115,7 @@ void save_tensors(const std::filesystem::path& path, const TensorMap& tensors, c
   write_safetensors_streamed(
       path, views,
       [&](size_t i) {
-        held = torch::Tensor();  // the one before need not stay beside the next
+        held = torch::Tensor();  // free the previous tensor before making the next
         held = contiguous_on_cpu(source(views[i].name));
         MILLRACE_CHECK(held.sizes() == torch::IntArrayRef(views[i].shape));
         return to_view(views[i].name, held).bytes;

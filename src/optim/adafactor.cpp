@@ -52,7 +52,7 @@ double Adafactor::effective_lr(double lr) const {
   return std::min(options_.warmup_init ? 1e-6 * t : 1e-2, 1 / std::sqrt(t));
 }
 
-// One step: sums over every part that all ranks add up, the averages, sums over the updates, the weights.
+// One step: sums over every part, added up over ranks; the averages; sums over the updates; the weights.
 class Adafactor::Step {
  public:
   Step(Adafactor& owner, double lr, const torch::Tensor& coefficient_1)
@@ -81,7 +81,7 @@ class Adafactor::Step {
     owner_.ranks_.add(parts_.sums);
   }
 
-  // In the same way on every rank.
+  // Identical on every rank.
   void update_averages() {
     for (size_t i = 0; i < parts_.parameters.size(); ++i) {
       const Parameter& parameter = parts_.parameters[i];
@@ -128,7 +128,7 @@ class Adafactor::Step {
   using Parameter = AdafactorParts::Parameter;
 
   torch::Tensor weights(const Part& part) const { return part.of(owner_.groups()[part.group].master); }
-  // A tensor of its own.
+  // Returns a new tensor.
   torch::Tensor gradient(const Part& part) const {
     const torch::Tensor grad = part.of(owner_.groups()[part.group].grad);
     return coefficient_1_.defined() ? grad.to(torch::kFloat32) * coefficient_1_

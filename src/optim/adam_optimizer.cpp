@@ -18,7 +18,7 @@ AdamWBuffers part_of(const AdamWBuffers& whole, const RoundingRange& range) {
   return part;
 }
 
-// The gradient with clipping and L2 decay in it, in fp32.
+// The gradient with clipping and L2 decay applied, in fp32.
 torch::Tensor decayed_gradient(const FlatGroup& group, double weight_decay, const torch::Tensor& coefficient_1) {
   torch::Tensor grad = group.grad.to(torch::kFloat32);  // itself when it is fp32 already
   if (coefficient_1.defined()) grad.mul_(coefficient_1);

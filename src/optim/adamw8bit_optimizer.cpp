@@ -11,7 +11,7 @@
 namespace millrace {
 namespace {
 
-constexpr int64_t kSmallest = 4096;  // elements of a parameter that is worth codes
+constexpr int64_t kSmallest = 4096;  // the smallest parameter that gets codes, in elements
 
 bool is_large(const std::vector<int64_t>& shape) {
   return c10::multiply_integers(shape) >= kSmallest;
@@ -47,7 +47,7 @@ AdamW8bitOptimizer::AdamW8bitOptimizer(std::vector<FlatGroup> groups, const Adam
   restart();
 }
 
-// One buffer for all scales, so that one all-reduce is enough: per parameter those of m, then those of v.
+// One buffer for all scales, so that one all-reduce suffices: for each parameter those of m, then those of v.
 void AdamW8bitOptimizer::make_scales() {
   std::vector<std::pair<std::string, int64_t>> blocks_of;
   int64_t all = 0;
@@ -142,7 +142,7 @@ void AdamW8bitOptimizer::update(double lr, const torch::Tensor& coefficient_1) {
   if (ranks_.is_alone()) {
     run_all_large(Pass::kWhole, lr, coefficient_1);
   } else {
-    // A block may lie on several ranks: they agree on its scales before anything is coded.
+    // A block may be spread over several ranks: they agree on its scales before coding.
     new_scales_.zero_();
     run_all_large(Pass::kGatherScales, lr, coefficient_1);
     ranks_.take_largest(new_scales_);
@@ -153,7 +153,7 @@ void AdamW8bitOptimizer::update(double lr, const torch::Tensor& coefficient_1) {
     for (const Part& part : parts_[i].parts) {
       if (part.quantized == nullptr) step_small(groups()[i], part, lr * groups()[i].lr_factor, coefficient_1);
     }
-    groups()[i].grad.zero_();  // padding as well
+    groups()[i].grad.zero_();  // including padding
   }
 }
 

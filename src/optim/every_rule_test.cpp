@@ -35,7 +35,7 @@ std::vector<std::vector<std::string>> option_sets() {
 OptimizerConfig config_of(const std::vector<std::string>& options) {
   std::vector<std::string> arguments;
   for (const std::string& option : options) arguments.push_back("--optimizer." + option);
-  static constexpr std::array kTasks = {TaskKind{"plain", "plain", "a task without options of its own", false,
+  static constexpr std::array kTasks = {TaskKind{"plain", "plain", "a task without its own options", false,
                                                  [] { return std::make_unique<RunConfig>(); }}};
   return load_run_config(kTasks, "", arguments)->optimizer;
 }
@@ -204,7 +204,7 @@ TEST(EveryRule, TakesTheSameStepsOnPartsOfTheParameters) {
     for (std::thread& thread : threads) thread.join();
     const torch::Tensor together = torch::cat(parts), expected = alone->groups()[0].master;
     const double error = (together - expected).abs().max().item<double>();
-    // Sums have another order; what of them decides the step size by itself lets a difference grow.
+    // Sums have another order; rules that derive their step size from sums amplify the difference.
     EXPECT_LE(error, config.name == "Prodigy" ? 1e-4 : 2e-6) << text_of(options);
   }
 }

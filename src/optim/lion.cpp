@@ -23,7 +23,7 @@ void Lion::update(double lr, const torch::Tensor& coefficient_1) {
   numbers.one_minus_beta2 = 1 - options_.beta2;
   for (size_t i = 0; i < groups().size(); ++i) {
     numbers.step_size = lr * groups()[i].lr_factor;
-    // A group's factor is in its base rate as well.
+    // A group's factor also applies to its base rate.
     const double decay_rate = options_.decoupled_weight_decay ? lr / options_.base_lr : numbers.step_size;
     numbers.decay = 1 - decay_rate * options_.weight_decay;
     run(FlatRule::kLion, numbers, i, {0}, coefficient_1);

@@ -17,7 +17,7 @@
 namespace millrace {
 namespace {
 
-// In what follows setup.config has every default of its rule.
+// In the functions below, setup.config has all defaults of its rule.
 
 RoundingOptions rounding_of(const OptimizerSetup& setup) {
   return {.stochastic = *setup.config.stochastic_rounding, .seed = setup.seed};

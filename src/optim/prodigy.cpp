@@ -103,7 +103,7 @@ void Prodigy::update(double lr, const torch::Tensor& coefficient_1) {
   const double bias_correction = options_.use_bias_correction ? std::sqrt(1 - std::pow(options_.beta2, k + 1)) /
                                                                     (1 - std::pow(options_.beta1, k + 1))
                                                               : 1;
-  const double scaled_lr = d() * lr * bias_correction;  // with d as it was before
+  const double scaled_lr = d() * lr * bias_correction;  // with the previous d
   if (!estimate_d(scaled_lr, lr, coefficient_1)) return rest();
   FlatUpdateNumbers numbers;
   numbers.decay = options_.decouple ? 1 - options_.weight_decay * scaled_lr : 1;
@@ -119,7 +119,7 @@ void Prodigy::update(double lr, const torch::Tensor& coefficient_1) {
   k_ += 1;
 }
 
-// The first pass over memory. Returns false when there was no gradient to learn from.
+// The first pass over memory. Returns false for a zero gradient.
 bool Prodigy::estimate_d(double scaled_lr, double lr, const torch::Tensor& coefficient_1) {
   const double d = this->d(), d0 = options_.d0;
   FlatUpdateNumbers numbers;
@@ -161,7 +161,7 @@ void Prodigy::gather(const FlatUpdateNumbers& numbers, size_t group, const torch
               {.size = of.master.numel()});
     return;
   }
-  // What another rank counts is moved on as well, but not counted here: with tensor parallelism, whole parameters.
+  // Elements that another rank counts are updated, but not counted here: with tensor parallelism, whole parameters.
   const auto gather_range = [&](int64_t begin, int64_t end, const torch::Tensor& sums) {
     if (begin == end) return;
     run_range(FlatRule::kProdigyMoments, numbers, group, {state::kExpAvg, state::kExpAvgSq, state::kS, state::kP0},

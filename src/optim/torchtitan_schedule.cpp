@@ -54,7 +54,7 @@ TorchtitanSchedule::TorchtitanSchedule(const TorchtitanScheduleOptions& options)
   if (options.decay_ratio) {
     const double ratio = *options.decay_ratio;
     require(ratio >= 0 && ratio <= 1, "lr_scheduler.decay_ratio", "0 to 1", ratio);
-    // nearbyint rounds halves to even, as Python's round does.
+    // nearbyint rounds half to even, like Python's round.
     const auto wanted = static_cast<int64_t>(std::nearbyint(static_cast<double>(steps) * ratio));
     if (wanted > decay_steps_) {
       log_warning("[lr_scheduler.decay_ratio] ", warmup_steps_, " warm-up and ", wanted, " decay steps are more than ",

@@ -21,7 +21,7 @@ FlatParameters::FlatParameters(std::vector<UnitSpec> units, const FlatParameters
   for (const UnitSpec& unit : units) {
     for (const auto& [name, tensor] : unit.parameters) parameters_.push_back(tensor);
   }
-  // A tensor cannot change to the meta device: models made elsewhere keep shapes alone.
+  // A tensor cannot move to the meta device: models made elsewhere keep only shapes.
   if (options.device.is_meta() && !parameters_.empty() && !parameters_.front().is_meta()) return;
 
   const auto flat_options = torch::TensorOptions().dtype(options.compute_dtype).device(options.device);

@@ -30,8 +30,8 @@ void add_runs(const ParameterPiece& like, const TensorPart& part, const OwnRange
   MILLRACE_CHECK(whole_row == dim_size);
 }
 
-// Rows [first, last) and columns [left, right) of the part of a matrix that is split by columns. The part's row `first`
-// starts at `local`, which may lie before this rank's buffers when left does not start the row.
+// Rows [first, last) and columns [left, right) of this rank's part of a matrix that is split by columns. The part's row
+// `first` starts at `local`, which may lie before this rank's buffers if left is not the row's start.
 void add_boxes(const ParameterPiece& like, const TensorPart& part, int64_t columns, int64_t first, int64_t last,
                int64_t left, int64_t right, int64_t local, std::vector<ParameterPiece>& pieces) {
   if (first >= last) return;

@@ -5,7 +5,7 @@
 namespace millrace {
 namespace {
 
-// What all ranks throw at the same step needs no telling.
+// All ranks throw these at the same step, so they need not be announced.
 bool is_known_to_all(const std::exception& error) {
   return dynamic_cast<const Preempted*>(&error) != nullptr || dynamic_cast<const NumericsError*>(&error) != nullptr;
 }

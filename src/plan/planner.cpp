@@ -18,9 +18,9 @@
 namespace millrace {
 namespace {
 
-constexpr int64_t kLargestBatch = 4096;  // where the search for one ends
+constexpr int64_t kLargestBatch = 4096;  // limit of the search
 
-// The modes of activation_checkpoint, the one with the most memory first.
+// The modes of activation_checkpoint, from most to least memory.
 constexpr std::array kModes = {"none", "selective", "full"};
 
 // CUDA's and HIP's caching allocators hand out multiples of 512 bytes.
@@ -126,7 +126,7 @@ class Planner {
     return plan;
   }
 
-  // Memory grows with the batch by nearly the same amount per sample: guess from two points, then correct.
+  // Memory grows almost linearly with the batch: extrapolate from two points, then correct.
   int64_t largest_batch() {
     const int64_t limit = usable(), first = peak_with_batch(1);
     if (first > limit) return 0;
@@ -139,7 +139,7 @@ class Planner {
   }
 
   GroupPlacement placement(MeshAxis axis) const {
-    // The neighbours that the makers join by fast links count as one node.
+    // GPUs connected by the maker's fast links count as one node.
     const int node = std::max(options_.gpus_per_node, options_.gpu.fast_domain > 8 ? options_.gpu.fast_domain : 0);
     const MeshShape& mesh = step_.mesh;
     const int distance = axis == MeshAxis::kReplicate ? mesh.dp_shard * mesh.tp
@@ -154,7 +154,7 @@ class Planner {
     return {ranks, std::clamp(node / distance, 1, ranks)};
   }
 
-  // A step of many microbatches: the first two tell what each further one adds.
+  // A step of many microbatches: the first two determine the increment of each further one.
   void add_traffic(RunPlan& plan, const StepMemory& measured) {
     std::map<std::pair<MeshAxis, int>, TrafficCount> first, second;
     const auto collect = [](const StepMemory& memory, auto& into) {
@@ -194,7 +194,7 @@ class Planner {
     std::vector<StageWork> stages = task_->forward_stages(step_, measured.units);
     std::vector<StageWork> backward = task_->backward_stages(step_, measured.units);
     stages.insert(stages.end(), backward.begin(), backward.end());
-    // Everything that tp ranks compute twice (embedders and the like) is work, too.
+    // Includes work that tp ranks duplicate (embedders, for example).
     plan.hardware_flops_per_sample =
         total_flops(stages) * step_.mesh.tp / static_cast<double>(step_.batch) + frozen.flops_per_sample;
     if (options_.gpu.bf16_flops <= 0) return;
@@ -202,7 +202,7 @@ class Planner {
     add_collectives(plan, stages, measured);
     const Timeline last = run_stages(stages, options_.gpu, attainable_);
     for (StageWork& stage : stages) stage.reduce_seconds = 0;
-    const Timeline before = run_stages(stages, options_.gpu, attainable_);  // microbatches that reduce nothing
+    const Timeline before = run_stages(stages, options_.gpu, attainable_);  // microbatches without reductions
 
     TimePlan time;
     const auto others = static_cast<double>(step_.microbatches - 1);
@@ -210,7 +210,7 @@ class Planner {
     time.compute_seconds = count * last.compute_seconds;
     time.tensor_parallel_seconds = count * last.blocking_seconds;
     time.waiting_seconds = last.exposed_seconds() + others * before.exposed_seconds() - time.tensor_parallel_seconds;
-    // Reads masters, gradients (twice, for their norm) and moments, writes all of them and the model's copy.
+    // Reads masters, gradients (twice, for their norm) and moments; writes all of them and the model's copy.
     const auto kept = static_cast<double>(measured.parameters + measured.gradients + measured.optimizer);
     time.optimizer_seconds = 2 * kept / (options_.gpu.memory_bandwidth * attainable_.memory);
     StageWork encoding;
@@ -225,7 +225,7 @@ class Planner {
     plan.time = time;
   }
 
-  // Each unit's gather before its stage and reduction behind it; tensor parallelism's sums, as recorded, in all stages.
+  // Each unit's gather before its stage and reduction after it; tensor parallelism's sums, as recorded, in all stages.
   void add_collectives(const RunPlan& plan, std::vector<StageWork>& stages, const StepMemory& measured) {
     const GroupPlacement shard = placement(MeshAxis::kShard), replicate = placement(MeshAxis::kReplicate);
     const auto share = [](int n) { return static_cast<double>(n - 1) / n; };
@@ -244,7 +244,7 @@ class Planner {
       const bool backward = i >= units;
       const ParameterUnit& unit = measured.units[backward ? 2 * units - 1 - i : i];
       const auto elements = static_cast<double>(unit.size);
-      // By default the last unit stays for the backward pass, which begins with it.
+      // By default the last unit stays gathered for the backward pass, which begins with it.
       const bool stays =
           step_.placement.reshard == Reshard::kNever || (step_.placement.reshard == Reshard::kDefault && i == units);
       const bool gathered = !backward || !stays;
@@ -321,7 +321,7 @@ class Planner {
     return list;
   }
 
-  // Single options that make the run fit; if no single one does, all cheap ones together.
+  // Single options that make the run fit; if none does, all cheap ones together.
   std::vector<std::string> remedies() const {
     std::vector<std::string> found;
     PlanOptions options = options_;
@@ -330,7 +330,7 @@ class Planner {
       try {
         return Planner(changed, options, make_).fits();
       } catch (const ConfigError&) {
-        return false;  // the options do not go together
+        return false;  // the options are incompatible
       }
     };
     const std::vector<Remedy> all = candidates();
@@ -393,7 +393,7 @@ std::vector<RunPlan> sweep_run(const RunConfig& config, const PlanOptions& optio
       }
     }
   }
-  if (plans.empty()) plans.push_back(Planner(config, quick, make).plan());  // says what is wrong
+  if (plans.empty()) plans.push_back(Planner(config, quick, make).plan());  // throws the reason
   sort_sweep(plans);
   return plans;
 }

@@ -43,7 +43,7 @@ StepMemory measure_step(const RunConfig& config, const PlannedTask& task, const 
 
   FlatGroup group = parameter_group(flat);
   if (step.microbatches > 1 && group.grad.scalar_type() != torch::kFloat32) {
-    group.grad = torch::zeros_like(group.grad, torch::kFloat32);  // the trainer's sum of narrow gradients
+    group.grad = torch::zeros_like(group.grad, torch::kFloat32);  // the trainer's fp32 sum of narrow gradients
   }
   StepMemory result;
   result.parameters = bytes_of(flat.compute()) + bytes_of(group.model_copy.defined() ? flat.master() : torch::Tensor());

@@ -1,4 +1,4 @@
-// A folder saved by `datasets`: every column is copied as it is.
+// A folder saved by `datasets`: every column is copied unchanged.
 #include <algorithm>
 
 #include "base/error.h"
@@ -73,7 +73,7 @@ class ArrowSamples : public SampleSource {
   }
 
  private:
-  // What is wrong with a file that is not an Arrow file, or damaged; its rows are added.
+  // The problem of a file that is damaged or not an Arrow file; adds its rows.
   std::string open_file(const ShardFile& file) {
     if (!file.problem.empty()) return file.problem;
     try {

@@ -14,13 +14,13 @@ CentreGeometry centre_geometry(int width, int height, int size) {
   MILLRACE_CHECK(width > 0 && height > 0 && size > 0);
   const auto [shorter, longer] = std::minmax(width, height);
   const auto scaled = static_cast<int>(static_cast<double>(int64_t{size} * longer) / shorter);
-  const auto middle = static_cast<int>(std::nearbyint((scaled - size) / 2.0));  // half to even, as nothing else is set
+  const auto middle = static_cast<int>(std::nearbyint((scaled - size) / 2.0));  // half to even, by default
   if (width <= height) return {size, scaled, {0, middle, size, size}};
   return {scaled, size, {middle, 0, size, size}};
 }
 
 Image centre_square(std::span<const std::byte> file, const std::string& name, int size, CentreScratch& scratch) {
-  // What PIL refuses of the file, then its pixels.
+  // PIL's problem with the file, then the pixels.
   std::string problem;
   const int orientation = read_orientation(file, &problem);
   if (problem.empty()) {
@@ -28,7 +28,7 @@ Image centre_square(std::span<const std::byte> file, const std::string& name, in
     options.max_pixels = kMaxDefaultPixels;
     options.keep_cmyk = true;
     decode_image_into(file, name, options, scratch.decoded);
-    // Decoding shows damage of which PIL forgives some.
+    // Decoding finds damage, some of which PIL tolerates.
     if (scratch.decoded.truncated) problem = find_picture_problem(file, name);
   }
   if (!problem.empty()) throw DataError(str("[", name, "] ", problem));

@@ -42,7 +42,7 @@ class Cleaner {
   CleanSummary run() {
     folder_ = options_.output / ".prepare";
     if (is_complete()) {
-      remove_unit_folder(folder_);  // of which a run that was killed at its end may have left a part
+      remove_unit_folder(folder_);  // a run killed at its end may have left part of it
       return earlier_summary();
     }
     create_folders(options_.output);
@@ -90,7 +90,7 @@ class Cleaner {
     }
   }
 
-  // Everything below up to clean_unit() is called by one thread at a time.
+  // The functions up to clean_unit() are called by one thread at a time.
 
   bool exists(int64_t unit) {
     const int64_t before = counted_;
@@ -118,7 +118,7 @@ class Cleaner {
     return rows >= options_.subset_size;
   }
 
-  // By the share that was kept so far.
+  // Extrapolates from the fraction kept so far.
   int64_t expected_rows() const {
     if (seen_ == 0) return options_.subset_size;
     const auto rows = static_cast<int64_t>(static_cast<double>(rows_) / static_cast<double>(seen_) *
@@ -187,8 +187,7 @@ class Cleaner {
       report_ = read_prepare_report(output, identity_);
       if (!report_.is_null()) return true;
     }
-    throw ConfigError(str("[", output.string(),
-                          "] expected a folder of its own for the cleaned set, got one that holds ",
+    throw ConfigError(str("[", output.string(), "] expected a separate folder for the cleaned set, got one that holds ",
                           "another data set (try another --output-dir, or remove it)"));
   }
 
@@ -204,7 +203,7 @@ class Cleaner {
     return summary;
   }
 
-  // The last file may hold more rows than are wanted.
+  // The last file may hold too many rows.
   void cut_file(const fs::path& path, int64_t rows) const {
     const auto file = std::make_shared<const ArrowFile>(path);
     std::vector<ArrowColumnSpec> columns;
@@ -247,7 +246,7 @@ class Cleaner {
       const fs::path made = unit_path(folder_, unit, ".arrow");
       const std::string name = hf_data_file_name(static_cast<int64_t>(files.size()), summary.files);
       int64_t rows = results[static_cast<size_t>(unit)]["rows"].get<int64_t>();
-      // An earlier run may have been stopped here: then some files have their final name already.
+      // If an earlier run was stopped here, some files already have their final name.
       if (surplus > 0 && unit == units.back()) {
         rows -= surplus;
         if (fs::exists(made)) cut_file(made, rows);

@@ -40,7 +40,7 @@ std::string sample_key(const CocoRow& row, bool with_annotation) {
   return key;
 }
 
-// As PIL scales it, RGB.
+// Scaled as by PIL, RGB.
 std::string scaled_png(const fs::path& path, int width, int height) {
   if (!fs::exists(path)) throw DataError(str("[", path.string(), "] expected a picture, got no such file"));
   const std::string content = read_file(path, kMaxPictureBytes);
@@ -78,7 +78,7 @@ class CocoWriter {
     if (!fs::is_directory(options_.images))
       throw DataError(str("[", options_.images.string(), "] expected a folder of pictures, got none"));
     if (is_complete()) {
-      remove_unit_folder(folder_);  // of which a run that was killed at its end may have left a part
+      remove_unit_folder(folder_);  // a run killed at its end may have left part of it
       return {count(), num_shards(), report_.value("bad", BadSampleList::array()), true};
     }
     if (!open_unit_folder(folder_, identity_, kCocoCommand, options_.share, [this] { return is_complete(); }))
@@ -140,7 +140,7 @@ class CocoWriter {
     report_ = read_prepare_report(output, identity_);
     if (!report_.is_null()) return fs::exists(options_.tsv);
     throw ConfigError(str("[", output.string(),
-                          "] expected a folder of its own for the shards, got one that holds others ",
+                          "] expected a separate folder for the shards, got one that holds others ",
                           "(try another --output-dir, or remove it)"));
   }
 
@@ -156,7 +156,7 @@ class CocoWriter {
     if (summary.samples == 0)
       throw DataError(str("[", options_.images.string(), "] expected pictures, got none that can be used"));
     for (int64_t shard = 0; shard < num_shards(); ++shard) {
-      // An earlier run may have been stopped here: then some shards have their final name already.
+      // If an earlier run was stopped here, some shards already have their final name.
       move_unit_file(folder_ / shard_name(shard), options_.output / shard_name(shard));
     }
     fsync_folder(options_.output);

@@ -46,7 +46,7 @@ class Reader {
     return *found;
   }
 
-  // Names that "images" gives, by id.
+  // File names from "images", by id.
   std::map<int64_t, std::string> files() const {
     std::map<int64_t, std::string> names;
     const auto images = root_.find("images");

@@ -14,7 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// What is wrong with a sample: its text, its JSON or one of its pictures.
+// The problem of a sample: in its text, its JSON or one of its pictures.
 std::string find_problem(SampleSource& source, int64_t index, RawSample& sample) {
   try {
     source.read(index, sample);

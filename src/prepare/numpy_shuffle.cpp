@@ -8,7 +8,7 @@
 
 namespace millrace {
 
-// NumPy's MT19937 is seeded as std::mt19937 is. The shuffle walks down from the end; a number up to i is drawn by
+// NumPy's MT19937 is seeded like std::mt19937. The shuffle goes down from the end; a number up to i is drawn by
 // masking to i's bits until it fits (random_interval in numpy/random/src/distributions/distributions.c).
 std::vector<int64_t> numpy_permutation(uint32_t seed, int64_t n) {
   MILLRACE_CHECK(n >= 0 && n <= int64_t{UINT32_MAX});

@@ -45,7 +45,7 @@ TEST(TidyCaption, IsPythons) {
                          "a"),
             "\xE2\x80\x8B"
             "a")
-      << "a zero-width space is no space";
+      << "a zero-width space is not a space";
 }
 
 TEST(SampleName, IsThatOfDatasets) {

@@ -17,9 +17,9 @@ void check_shard_damage(const SampleSource& source, bool is_allowed) {
   if (damage.empty()) return;
   if (!is_allowed) {
     throw DataError(str("[", damage[0], "] expected whole files, got ", damage.size(),
-                        " with damage (try downloading again, or --allow-damaged-shards to take what is there)"));
+                        " with damage (try downloading again, or --allow-damaged-shards to use the intact part)"));
   }
-  for (const std::string& file : damage) log_warning(file, ": its samples up to there are taken");
+  for (const std::string& file : damage) log_warning(file, ": its samples up to there are used");
 }
 
 }  // namespace millrace

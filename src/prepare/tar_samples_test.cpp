@@ -85,7 +85,7 @@ std::vector<Odd> odd_samples() {
       {"an absolute path", sample("/abs/1"), "relative names, got /abs/1.png", "/abs/1"},
       {"a path that leads up", sample("../up"), "without .., got ../up.png", "../up"},
       {"a path that leads up within", sample("a/../b"), "without ..", "a/../b"},
-      {"a picture twice", png + txt + png, "each kind of file once, got two png"},
+      {"a picture twice", png + txt + png, "each extension once, got two png"},
       {"a caption twice, in other letters", png + txt + member("odd.TXT", "d"), "got two TXT"},
       {"a file that is not read, twice", png + txt + member("odd.seg", "") + member("odd.seg", ""), "got two seg"},
       {"a hard link", header({"odd.png", '1'}) + txt, "plain files, got a hard link, odd.png"},
@@ -172,7 +172,7 @@ TEST(OddMembers, FilesThatLieApartAreNamedWithTheWayOut) {
       {member("1.png", png) + member("2.png", png) + member("1.txt", "a") + member("2.txt", "b"), "tar --sort=name", 4,
        4},
       {sample("1") + sample("2") + member("1.json", "{}"), "tar --sort=name", 2, 3},
-      {sample("1") + sample("2") + sample("1"), "each kind of file once, got two png", 2, 3},
+      {sample("1") + sample("2") + sample("1"), "each extension once, got two png", 2, 3},
       {sample("a/1") + sample("b/1"), "", 0, 2},
   };
   const TestFolder folder;

@@ -24,7 +24,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kIdentityName = "options.json";
 constexpr uint64_t kMaxResultBytes = uint64_t{256} << 20;
-constexpr double kBeginSeconds = 30;                  // within which ranks that are launched together start
+constexpr double kBeginSeconds = 30;                  // within which ranks launched together start
 constexpr uint64_t kSpareBytes = uint64_t{64} << 20;  // left free on the disk
 
 constexpr const char* kResultExtension = ".json";
@@ -44,7 +44,7 @@ class Runner {
   std::vector<UnitResult> run() {
     work_off([this] { return next_of_own(); });
     if (share_.rank != 0) return {};
-    // The first rank does what the others have not, from the last unit back: the others count upwards.
+    // The first rank does the others' remaining units, from the last one down, while the others count up.
     std::vector<int64_t> missing;
     for (int64_t unit = 0; job_.exists(unit) && !is_enough(); ++unit) {
       if (!known(unit)) missing.push_back(unit);
@@ -65,7 +65,7 @@ class Runner {
   }
 
  private:
-  // Calls next, one thread at a time, until it has nothing more, and does the unit unless somebody has.
+  // Calls next, one thread at a time, until no units are left, and does each unit unless another process has.
   void work_off(const std::function<std::optional<int64_t>()>& next) {
     const auto loop = [&] {
       while (true) {
@@ -91,7 +91,7 @@ class Runner {
           add(unit, result, true);
         } catch (...) {
           const std::lock_guard lock(mutex_);
-          // The first rank needed no more of us and has cleared up.
+          // The first rank needs no more results and has cleaned up.
           std::error_code ignored;
           const bool is_over = share_.rank != 0 && !fs::exists(folder_ / kIdentityName, ignored);
           if (!failure_ && !is_over) failure_ = std::current_exception();
@@ -151,8 +151,8 @@ class Runner {
     }
     if (available < wanted) {
       throw StorageError(str("[", folder_.string(), "] expected about ", human_bytes(wanted),
-                             " of free space for what is ", "left to do, got ", human_bytes(available),
-                             " (make room and give the same command again: it goes on from here)"));
+                             " of free space for the remaining work, got ", human_bytes(available),
+                             " (make room and repeat the same command: it resumes from here)"));
     }
   }
 
@@ -196,9 +196,9 @@ bool open_unit_folder(const fs::path& folder, const UnitResult& identity, const 
   for (const auto& [key, value] : identity.items()) {
     const nlohmann::ordered_json other = found.is_object() ? found.value(key, nlohmann::ordered_json()) : nullptr;
     if (other == value) continue;
-    throw ConfigError(str("[", command, "] expected the ", key, " of the run that was begun here, ", other.dump(),
-                          ", got ", value.dump(), " (give the same options to go on with it, or remove ",
-                          folder.string(), " to begin anew)"));
+    throw ConfigError(str("[", command, "] expected the ", key, " of the unfinished run in this folder, ", other.dump(),
+                          ", got ", value.dump(), " (use the same options to resume it, or remove ", folder.string(),
+                          " to start over)"));
   }
   return true;
 }
@@ -217,11 +217,11 @@ void move_unit_file(const fs::path& from, const fs::path& to) {
 }
 
 void remove_unit_folder(const fs::path& folder) {
-  // Under another name first: that tells other ranks that the job is over, and one that is still at a unit cannot put
-  // files into what is being removed.
+  // Renamed first: that tells other ranks that the job is over, and a rank still working on a unit cannot put files
+  // into the folder being removed.
   const fs::path gone = folder.parent_path() / (folder.filename().string() + ".done");
   std::error_code error, ignored;
-  fs::remove_all(gone, ignored);  // what a run left that was killed here
+  fs::remove_all(gone, ignored);  // left by a run that was killed here
   fs::rename(folder, gone, error);
   if (error) fs::remove(folder / kIdentityName, ignored);
   fs::remove_all(error ? folder : gone, ignored);

@@ -102,7 +102,7 @@ TEST_F(UnitRunTest, RefusesOtherOptionsThanTheUnfinishedRunHas) {
   const auto message = message_of<ConfigError>([&] {
     open_unit_folder(path("job"), {{"size", 128}, {"seed", 1}}, "prepare test");
   });
-  EXPECT_THAT(message, HasSubstr("the size of the run that was begun here, 256, got 128"));
+  EXPECT_THAT(message, HasSubstr("the size of the unfinished run in this folder, 256, got 128"));
   EXPECT_THAT(message, HasSubstr(path("job").string()));
 }
 

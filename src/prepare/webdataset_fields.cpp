@@ -12,14 +12,14 @@ namespace {
 constexpr std::string_view kTexts[] = {"txt", "text", "transcript"};
 constexpr std::string_view kIntegers[] = {"cls", "cls2", "index", "inx", "id"};
 constexpr std::string_view kJson[] = {"json", "jsn"};
-// What PIL opens, as `datasets` lists it.
+// Formats that PIL opens, as listed by `datasets`.
 constexpr std::string_view kImages[] = {
     "blp", "bmp",  "dib", "bufr", "cur", "pcx",  "dcx",  "dds", "ps",   "eps",  "fit", "fits", "fli",
     "flc", "ftc",  "ftu", "gbr",  "gif", "grib", "h5",   "hdf", "png",  "apng", "jp2", "j2k",  "jpc",
     "jpf", "jpx",  "j2c", "icns", "ico", "im",   "iim",  "tif", "tiff", "jfif", "jpe", "jpg",  "jpeg",
     "mpg", "mpeg", "msp", "pcd",  "pxr", "pbm",  "pgm",  "ppm", "pnm",  "psd",  "bw",  "rgb",  "rgba",
     "sgi", "ras",  "tga", "icb",  "vda", "vst",  "webp", "wmf", "emf",  "xbm",  "xpm"};
-// Arrays, audio, video, meshes and compressed files become types of their own.
+// Arrays, audio, video, meshes and compressed files have special types.
 constexpr std::string_view kUnsupported[] = {
     "ten",  "tb",    "mp",  "msg",  "npy",  "npz",   "cbor",  "pth", "aiff", "au",  "avr",  "caf",
     "flac", "htk",   "svx", "mat4", "mat5", "mpc2k", "ogg",   "paf", "pvf",  "raw", "rf64", "sd2",

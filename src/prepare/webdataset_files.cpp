@@ -18,7 +18,7 @@ bool is_separator(char c) {
   return std::string("-._ 0123456789").find(c) != std::string::npos;
 }
 
-// Whether name holds a keyword that separators set apart. A folder may end with it; a file name goes on.
+// Whether name contains a keyword between separators. A folder's name may end with it; a file's name may not.
 bool holds(const std::string& name, const std::vector<std::string>& keywords, bool may_end) {
   for (const std::string& keyword : keywords) {
     for (size_t at = name.find(keyword); at != std::string::npos; at = name.find(keyword, at + 1)) {
@@ -42,7 +42,7 @@ bool names_split(const fs::path& relative, const std::vector<std::string>& keywo
 
 std::vector<ShardFile> choose_train_files(const std::string& path, std::vector<ShardFile> shards) {
   if (!fs::is_directory(path)) return shards;
-  const fs::path folder = fs::absolute(path).lexically_normal();  // as the shards' paths are
+  const fs::path folder = fs::absolute(path).lexically_normal();  // like the shards' paths
   std::sort(shards.begin(), shards.end(),
             [](const ShardFile& a, const ShardFile& b) { return a.path.string() < b.path.string(); });
   for (const bool by_folder : {true, false}) {

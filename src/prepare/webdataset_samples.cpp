@@ -1,4 +1,4 @@
-// WebDataset shards as load_dataset("webdataset") shows them: one column for each file of a sample, typed by its
+// WebDataset shards as presented by load_dataset("webdataset"): one column for each file of a sample, typed by its
 // extension, then __key__ and __url__.
 #include <algorithm>
 #include <charconv>
@@ -34,7 +34,7 @@ constexpr size_t kMaxFields = 1000;
 
 using ShardPointer = std::shared_ptr<const RawShard>;
 
-// The shards used last stay open.
+// The most recently used shards stay open.
 class ShardKeeper {
  public:
   ShardKeeper(const std::vector<ShardFile>& shards, size_t capacity) : shards_(shards), capacity_(capacity) {}
@@ -227,7 +227,7 @@ class WebDatasetSamples : public SampleSource {
     }
   }
 
-  // The samples that tell the columns: the first ones without a problem, all of one shard.
+  // The samples that determine the columns: the first ones without a problem, all from one shard.
   std::pair<ShardPointer, std::vector<size_t>> first_samples() {
     std::string problem = "expected samples, got none (name them KEY.jpg, KEY.txt ...)";
     for (size_t shard = 0; shard < shards_.size(); ++shard) {
@@ -243,8 +243,8 @@ class WebDatasetSamples : public SampleSource {
     throw DataError(str("[", printable(shards_[0].path.string()), "] ", problem));
   }
 
-  // As `datasets` does: from the first samples. What is wrong with one of them is found again when it is read, and
-  // makes one bad sample.
+  // Like `datasets`: from the first samples. A problem of one of them is found again when it is read, and counts as one
+  // bad sample.
   void find_columns() {
     const auto [first, sound] = first_samples();
     for (const size_t i : sound) {
@@ -264,8 +264,8 @@ class WebDatasetSamples : public SampleSource {
     columns_.push_back({"__url__", ArrowType::kString});
   }
 
-  // A type for the values of the first samples. Passed over are those that cannot be read or do not fit those before
-  // them; where that is all of them, the next one that can be read tells the type.
+  // A type for the values of the first samples. Skips values that cannot be read or do not fit those before them; if
+  // none is left, the next readable value determines the type.
   static JsonType find_json_type(const RawShard& shard, const std::string& field) {
     std::optional<JsonType> type;
     for (size_t i = 0; i < std::min(kMostSamplesForTypes, shard.entries().size()); ++i) {

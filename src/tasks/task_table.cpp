@@ -15,7 +15,7 @@
 namespace millrace {
 namespace {
 
-// Everything that differs between tasks. config is what the row's make_config() made.
+// Everything that differs between tasks. config was made by the row's make_config().
 struct TaskEntry {
   TaskKind kind;
   std::unique_ptr<Task> (*make)(const RunConfig& config, Mesh& mesh, torch::Device device, TaskPurpose purpose);

@@ -83,7 +83,7 @@ std::string CharacterMap::apply(std::string_view text) const {
   std::string out;
   out.reserve(text.size() + 8);
   for (size_t at = 0; at < text.size();) {
-    // A plain ASCII character before another one is a grapheme of its own (only CR LF join).
+    // A plain ASCII character before another one is a separate grapheme (only CR LF join).
     if (plain(at) && (at + 1 == text.size() || (plain(at + 1) && text[at] != '\r'))) {
       out.push_back(text[at++]);
       continue;

@@ -104,7 +104,7 @@ ClipTokenizer::ClipTokenizer(const ClipVocabulary& vocabulary) {
   }
   (vocabulary.bos_normalized ? normalized_tokens_ : raw_tokens_).add(std::string(kClipBos), bos);
   (vocabulary.eos_normalized ? normalized_tokens_ : raw_tokens_).add(std::string(kClipEos), eos);
-  // A pad token of its own ("!" in SDXL's second tokenizer) is found in the text, too.
+  // A separate pad token ("!" in SDXL's second tokenizer) is also matched in the text.
   if (vocabulary.pad_token != kClipEos) raw_tokens_.add(vocabulary.pad_token, special_tokens_.pad);
 }
 
@@ -168,7 +168,7 @@ std::string ClipTokenizer::decode(std::span<const int32_t> ids) const {
     for (size_t i = 0; i < token.size();) {
       const uint32_t length = unicode::decode(token, i).length;
       const auto found = byte_of_symbol.find(std::string_view(token).substr(i, length));
-      if (found == byte_of_symbol.end()) {  // no byte-level token: taken as it is
+      if (found == byte_of_symbol.end()) {  // not a byte-level token: used unchanged
         piece = token;
         break;
       }

@@ -86,7 +86,7 @@ void read_tokenizer_config(ClipVocabulary& vocabulary, const std::filesystem::pa
     const ConfiguredToken token = configured_token(config, key, kClipEos);
     if (token.content == kClipEos) vocabulary.eos_normalized = token.normalized;
   }
-  const auto added = config.find("added_tokens_decoder");  // newer files say it here, and this wins
+  const auto added = config.find("added_tokens_decoder");  // newer files have it here, and this wins
   if (added == config.end() || !added->is_object()) return;
   for (const auto& [id, token] : added->items()) {
     if (!token.is_object()) continue;

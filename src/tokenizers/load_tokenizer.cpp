@@ -56,7 +56,7 @@ std::unique_ptr<Tokenizer> load_tokenizer_json(const fs::path& path) {
 }
 
 std::unique_ptr<Tokenizer> load_folder(const fs::path& folder) {
-  // The order in which transformers looks.
+  // The search order of transformers.
   if (fs::exists(folder / "tokenizer.json")) return load_tokenizer_json(folder / "tokenizer.json");
   if (fs::exists(folder / "spiece.model")) return load_t5(read_sentencepiece_model(folder / "spiece.model"));
   if (fs::exists(folder / "vocab.json")) return load_clip(read_clip_folder(folder));

@@ -77,7 +77,7 @@ void T5Tokenizer::append_words(std::string_view normalized, std::vector<int32_t>
     marked.assign(starts_with(word, kSpaceMark) ? std::string_view() : kSpaceMark);
     marked += word;
     at = end;
-    // A mark that was in the text starts a word, too.
+    // A mark from the text also starts a word.
     for (size_t begin = 0; begin < marked.size();) {
       const size_t next = std::min(marked.find(kSpaceMark, begin + kSpaceMark.size()), marked.size());
       append_word(std::string_view(marked).substr(begin, next - begin), ids);

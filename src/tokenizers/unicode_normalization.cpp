@@ -16,7 +16,7 @@ struct NormalizationData {
   std::unordered_map<uint32_t, Decomposition> decompositions;
   std::unordered_map<uint64_t, uint32_t> compositions;
   std::unordered_map<uint32_t, uint8_t> combining_classes;
-  // Code points that NFC may change or that may join what is before them; text without any is in NFC already.
+  // Code points that NFC may change or that may join the one before them; text without any is already in NFC.
   std::vector<bool> interesting = std::vector<bool>(0x30000);
 };
 
@@ -89,7 +89,7 @@ bool is_interesting(uint32_t code_point) {
 }  // namespace
 
 std::string to_nfc(std::string_view text) {
-  // Most text is in NFC already and has no character that could make it otherwise.
+  // Most text is already in NFC and has no character that could change that.
   size_t at = 0;
   while (at < text.size() && static_cast<unsigned char>(text[at]) < 0x80) ++at;
   while (at < text.size()) {
@@ -128,7 +128,7 @@ std::string to_nfc(std::string_view text) {
   std::vector<uint32_t> composed;
   composed.reserve(marked.size());
   size_t starter = SIZE_MAX;  // index into composed
-  int last_class = -1;        // combining class of what follows the starter, -1 when nothing does
+  int last_class = -1;        // combining class of the last code point after the starter, -1 if there is none
   for (const Marked& next : marked) {
     if (starter != SIZE_MAX && (last_class == -1 || (last_class != 0 && last_class < next.combining))) {
       if (const uint32_t joined = compose(composed[starter], next.code_point)) {

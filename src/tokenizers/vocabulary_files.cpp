@@ -57,7 +57,7 @@ std::string read_vocabulary_text(const std::filesystem::path& path) {
 
 nlohmann::json read_vocabulary_json(const std::filesystem::path& path) {
   const std::string text = read_vocabulary_text(path);
-  // The parser recurses for nothing, but a document nested a million deep still costs memory: none of ours needs 32.
+  // The parser does not recurse, but a document nested a million deep still costs memory: ours need less than 32.
   bool too_deep = false;
   const auto limit = [&](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {
     too_deep = too_deep || depth > 32;

@@ -17,12 +17,12 @@ namespace {
 
 constexpr std::array<std::string_view, 5> kSections = {"model", "encoder", "training", "optimizer", "lr_scheduler"};
 
-// Of these sections: how the same numbers are computed, and how far.
+// In these sections: how the same numbers are computed, and how far.
 constexpr std::array<std::string_view, 7> kWithoutInfluence = {
     "encoder.cache_encodings",  "encoder.shard",        "training.steps", "training.local_batch_size",
     "training.max_bad_samples", "training.num_workers", "training.device"};
 
-// Of other sections: what a validation loss is the loss of, where the run ends, and which weights it began with.
+// In other sections: the data of a validation loss, where the run ends, and its initial weights.
 constexpr std::array<std::string_view, 6> kOthers = {"validation.dataset",     "validation.dataset_path",
                                                      "validation.steps",       "validation.all_timesteps",
                                                      "validation.target_loss", "checkpoint.initial_load_path"};
@@ -53,7 +53,7 @@ Settings settings_of(RunConfig& config) {
   return settings;
 }
 
-// What a reader of the line would look for.
+// An explanation for the reader of the line.
 std::string_view remark(const std::string& name) {
   if (name == "lr_scheduler.total_steps") return " (None there: training.steps)";
   if (name == "training.global_batch_size") return " (samples in a step of all ranks)";
@@ -83,7 +83,7 @@ Settings settings_in_file(const std::filesystem::path& config_toml) {
         if (name == "training.steps") steps = toml_text(entry.value);
       }
     }
-    // What is not set there, or follows from the machine and the ranks.
+    // Values that are not set there, or depend on the machine and the ranks.
     settings.try_emplace("lr_scheduler.total_steps", steps);
     const auto is = [&](const char* name, const char* value) {
       const auto found = settings.find(name);
@@ -93,7 +93,7 @@ Settings settings_in_file(const std::filesystem::path& config_toml) {
     if (is("training.global_batch_size", "-1")) settings.erase("training.global_batch_size");
     if (is("training.mixed_precision_param", "\"auto\"")) settings.erase("training.mixed_precision_param");
     return settings;
-  } catch (const Error&) {  // of another version, or edited: what a run did is then not known
+  } catch (const Error&) {  // of another version, or edited: the run's settings are then unknown
     return {};
   }
 }

@@ -14,7 +14,7 @@ int64_t load_weights(FlatParameters& parameters, Communicator& ranks, const Chec
       load_checkpoint(weights.folder, weights.step, make_peers(ranks), "the weights to evaluate", AskForStep::kByStep);
   const std::string prefix = weights.averaged ? "ema." : "model.";
   const torch::Tensor& compute = parameters.compute();
-  // As they were saved: averages and most weights in fp32, which the host has room for.
+  // As saved: averages and most weights in fp32, for which the host has room.
   const auto saved = checkpoint.tensors().find(prefix + parameters.slices().front().name);
   const torch::Dtype dtype =
       saved == checkpoint.tensors().end() ? compute.scalar_type() : to_scalar_type(saved->second.dtype);

@@ -17,7 +17,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// As the checker spells it.
+// In the checker's spelling.
 const char* precision_name(torch::Dtype dtype) {
   return dtype == torch::kBFloat16 ? "bfloat16" : "fp32";
 }
@@ -49,7 +49,7 @@ void log_optimizer(MlperfLog& log, const RunConfig& config, const RunFacts& fact
   log.point("opt_gradient_clip_norm", config.training.max_norm);
 }
 
-// Rules 5.1 and 6.0 want the benchmark's interval as configured, rules 6.1 in whole steps.
+// Rules 5.1 and 6.0 require the benchmark's interval as configured, rules 6.1 in whole steps.
 int64_t evaluation_frequency(const RunConfig& config, const MlperfConfig& mlperf, const RunFacts& facts) {
   const int64_t whole_steps = facts.validation_interval * facts.samples_per_step;
   const bool as_written = mlperf.ruleset != "6.1.0" && config.validation.freq_samples > 0;
@@ -127,7 +127,7 @@ class MlperfListener : public RunListener {
   void validation_ends(int64_t step, const ValidationResult& result) override {
     const Json samples = samples_before(step + 1);
     log_->point("eval_accuracy", result.loss, samples);
-    // The open division's rules know the metric by this name.
+    // The open division's rules use this name for the metric.
     if (mlperf_.submission_division == "open") log_->point("averaged_validation_loss", result.loss, samples);
     log_->end("eval_stop", result.loss, samples);
     check_stated_samples(result.num_samples);
@@ -171,7 +171,7 @@ class MlperfListener : public RunListener {
   std::optional<MlperfLog> log_;
   int64_t samples_per_step_ = 0;
   bool is_running_ = false;
-  bool validated_as_stated_ = true;  // every validation so far, on as many samples as the log states
+  bool validated_as_stated_ = true;  // every validation so far used as many samples as the log states
   double step_start_ = 0;
   double tracked_seconds_ = 0;
   int64_t tracked_steps_ = 0;

@@ -44,7 +44,7 @@ class MlperfListenerTest : public ::testing::Test {
     }
     return testing::run_ten_numbers(config, *alone_, options, std::move(listeners));
   }
-  // Of each run_stop.
+  // The status of each run_stop.
   static std::vector<std::string> statuses(const RunConfig& config) {
     std::vector<std::string> found;
     std::ifstream file(std::filesystem::path(config.job.dump_folder) / "mlperf_compliance.log");

@@ -20,7 +20,7 @@ void throw_numerics_error(int64_t step, const StepShare& share, const StepTotals
   const double own_loss = share.loss_1.item<double>();
   if (!std::isfinite(own_loss)) {
     own = str(place, "expected a finite loss, got ", own_loss, way_out);
-  } else if (totals.bad_losses == 0) {  // a bad loss spoils the gradients of every rank: they are not the cause
+  } else if (totals.bad_losses == 0) {  // a bad loss spoils the gradients of every rank, which are not the cause then
     try {
       finite_norm(grad_norm_of_sum(share.squares_1, /*max_norm=*/0), groups);
     } catch (const NumericsError& error) {

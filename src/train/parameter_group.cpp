@@ -22,7 +22,7 @@ FlatGroup parameter_group(const FlatParameters& parameters) {
     group.whole_parameters.push_back({slice.name, slice.part.global_shape(slice.shape)});
     const OwnRange own = parameters.layout().own_range(slice);
     if (own.begin == own.end) continue;
-    // Ranks that hold the same round alike, whatever the sharding; parts on the tp axis have streams of their own.
+    // Ranks with the same elements round them the same way, for any sharding; tp parts have their own streams.
     const std::string name = slice.part.is_whole() ? slice.name : str(slice.name, "/", slice.part.index);
     group.rounding.push_back({rounding_stream(name), own.local, own.end - own.begin, own.begin});
   }

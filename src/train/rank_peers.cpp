@@ -11,11 +11,11 @@
 namespace millrace {
 namespace {
 
-// For one answer, such as that a shard of a checkpoint is written. Ranks that die or hang are found out sooner, by the
-// watch.
+// For one answer, such as that a shard of a checkpoint is written. The watch detects ranks that die or hang
+// sooner.
 constexpr double kSeconds = 1800;
 
-// In parts, so that a shard on a GPU needs no second home in the host's memory.
+// In parts, so that a shard on a GPU needs no full copy in host memory.
 uint64_t checksum_of(const torch::Tensor& flat) {
   constexpr int64_t kPart = 1 << 24;
   std::vector<uint64_t> sums;
@@ -26,7 +26,7 @@ uint64_t checksum_of(const torch::Tensor& flat) {
   return checksum64(sums.data(), sums.size() * sizeof(uint64_t));
 }
 
-// The first rank that has something else than the first rank of its kind.
+// The first rank whose value differs from that of the first rank of its kind.
 std::string compare(const std::vector<std::string>& texts) {
   std::map<std::string, std::pair<size_t, nlohmann::json>> first_by_place;
   const nlohmann::json first = nlohmann::json::parse(texts.at(0));

@@ -15,7 +15,7 @@ struct Outcome {
   std::string result, error;
 };
 
-// Runs what each of so many ranks does, each on a thread of its own.
+// Runs the action of each rank, each on its own thread.
 std::vector<Outcome> on_ranks(int size, const std::function<std::string(Peers&, int rank)>& body) {
   const std::unique_ptr<Store> store = make_local_store();
   std::vector<Outcome> outcomes(static_cast<size_t>(size));

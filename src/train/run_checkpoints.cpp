@@ -25,7 +25,7 @@ RunCheckpoints::RunCheckpoints(Task& task, Optimizer& optimizer, const MovingAve
 
 bool RunCheckpoints::is_new_run() {
   if (!checkpointer_) return true;
-  // A shared folder may look different from each machine: one rank's view counts.
+  // A shared folder may look different from each machine: only one rank's view counts.
   return ask_first_rank(*peers_, "is the run new", [&] { return !checkpointer_->has_steps(); });
 }
 
@@ -47,7 +47,7 @@ Progress RunCheckpoints::resume(bool is_new) {
   return progress;
 }
 
-// Before anything is taken from the checkpoint: where it does not fit, these lines say why.
+// Before anything is loaded from the checkpoint: if it does not fit, these lines say why.
 void RunCheckpoints::warn_of_changes(const LoadedCheckpoint& checkpoint) const {
   if (peers_->rank() != 0) return;
   Settings before = settings_in_state(checkpoint.state_json());

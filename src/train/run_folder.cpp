@@ -15,10 +15,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Beside the checkpoints' own lock, should checkpoint.folder be this folder, or one that several runs have in common.
+// Separate from the checkpoints' lock, in case checkpoint.folder is this folder or is shared by several runs.
 constexpr const char* kLockName = ".run-lock";
 
-// In the order in which they are looked at: what a run would do is decided by the checkpoint that it resumes from.
+// In the order of checking: the checkpoint that a run resumes from decides what is left to do.
 std::string reason_to_do_nothing(const RunConfig& config) {
   const fs::path checkpoints = fs::path(config.job.dump_folder) / config.checkpoint.folder;
   if (!config.checkpoint.enable || step_folders(checkpoints).empty()) return "";

@@ -15,7 +15,7 @@ void update_report(const RunConfig& config, torch::Device device, int ranks, boo
   try {
     write_report(config.job.dump_folder, options);
   } catch (const std::exception& error) {
-    log_warning("report.html was not written: ", error.what());  // a page about the run must not end the run
+    log_warning("could not write report.html: ", error.what());  // a page about the run must not end the run
   }
 }
 

@@ -17,7 +17,7 @@ std::atomic<const char*> first_text{nullptr}, second_text{nullptr};
 static_assert(std::atomic<int>::is_always_lock_free && std::atomic<int64_t>::is_always_lock_free &&
               std::atomic<const char*>::is_always_lock_free);
 
-// A terminal, a launcher and a scheduler may each pass the same request on: within this time it is one.
+// A terminal, a launcher and a scheduler may each forward the same request: within this time they count as one.
 constexpr int64_t kSameRequestMilliseconds = 1000;
 
 int64_t milliseconds() {

@@ -15,8 +15,8 @@ inline constexpr std::array kStopSignals = {SIGTERM, SIGINT, SIGUSR1, SIGHUP};
 class StopSignals {
  public:
   // Messages for stderr at the first signal, and at the one that ends the program. The texts must outlive the object.
-  explicit StopSignals(const char* first = "stopping after this step with a checkpoint (again to leave at once)",
-                       const char* second = "second signal, leaving without a checkpoint");
+  explicit StopSignals(const char* first = "stopping after this step with a checkpoint (again to exit at once)",
+                       const char* second = "second signal, exiting without a checkpoint");
   ~StopSignals();
   StopSignals(const StopSignals&) = delete;
   StopSignals& operator=(const StopSignals&) = delete;

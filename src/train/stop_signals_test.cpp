@@ -9,7 +9,7 @@
 namespace millrace {
 namespace {
 
-// What a process of its own returns or, negative, the signal that ended it.
+// The exit status of a child process or, negative, the signal that ended it.
 int outcome(const std::function<int()>& work) {
   const pid_t child = ::fork();
   if (child == 0) {

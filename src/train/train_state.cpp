@@ -10,7 +10,7 @@ namespace {
 
 constexpr const char* kStatePrefix = "optimizer.state.";
 
-// What this rank holds of one parameter, in a tensor that lies as the group's master does.
+// This rank's part of one parameter, in a tensor with the layout of the group's master.
 NamedPiece piece_of(const ParameterRange& range, const std::string& name, const torch::Tensor& flat, bool writes) {
   return {name, range.global_shape, range.offset, range.start, range.shape, range.view(flat), range.primary && writes};
 }
@@ -26,7 +26,7 @@ void add_elements(const StateTensor& state, const FlatGroup& group, bool writes,
   }
 }
 
-// A tensor of which every rank holds all, or a run.
+// A tensor that every rank holds completely, or as a run.
 NamedPiece own_piece(const StateTensor& state, const std::string& name, bool writes, bool is_first) {
   if (state.global_shape.empty()) {
     return {name, state.tensor.sizes().vec(), 0, {}, {}, state.tensor, is_first};

@@ -34,7 +34,7 @@ TrainStep::TrainStep(Task& task, const RunConfig& config, Communicator& ranks, P
 
 FlatGroup TrainStep::make_group() {
   FlatGroup group = parameter_group(task_.parameters());
-  // Sums of many narrow gradients are kept in fp32. Where data ranks are summed, parallel/ does so.
+  // Sums of many narrow gradients are kept in fp32. If data ranks are summed, parallel/ does so.
   if (microbatches_ > 1 && ranks_.mesh().data_size() == 1 && group.grad.scalar_type() != torch::kFloat32) {
     accumulated_ = torch::zeros_like(group.grad, torch::kFloat32);
     group.grad = accumulated_;
@@ -60,7 +60,7 @@ StepShare TrainStep::compute() {
   for (int64_t i = 0; i < microbatches_; ++i) {
     if (i > 0) task_.next_microbatch();
     parameters.set_last_microbatch(i + 1 == microbatches_);
-    // In a scale that is known before the weights are, so that narrow gradients have the size of a mean's.
+    // In a scale that is known before the weights, so that narrow gradients have the magnitude of a mean's.
     share.add(task_.train_microbatch(1 / expected_weight_));
     if (accumulated_.defined()) {
       accumulated_.add_(parameters.grad());
@@ -73,7 +73,7 @@ StepShare TrainStep::compute() {
 }
 
 StepMetrics TrainStep::update(int64_t step, const StepShare& share, const StepTotals& totals) {
-  // From sums in the scale 1 / expected weight to the mean: exactly 1 for tasks that know their weights beforehand.
+  // From sums in the scale 1 / expected weight to the mean: exactly 1 for tasks that know their weights in advance.
   const bool is_empty = totals.weight == 0;
   const double ratio = is_empty ? 0 : expected_weight_ / totals.weight;
   StepMetrics metrics;

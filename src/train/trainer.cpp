@@ -27,7 +27,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// What happens between the first step and the last, in which order. Each part has a file of its own.
+// The sequence of events from the first step to the last. Each part has its own file.
 class Trainer {
  public:
   Trainer(Task& task, const RunConfig& config, Communicator& ranks, std::vector<std::unique_ptr<RunListener>> listeners)
@@ -57,7 +57,7 @@ class Trainer {
     const bool is_new = checkpoints_.is_new_run();
     if (is_new && cadence_.steps > 0) listeners_.run_prepares(facts(is_new));
     progress_ = checkpoints_.resume(is_new);
-    // Not before: where the checkpoint does not fit the configuration, the older config.toml stays, which does.
+    // Not earlier: if the checkpoint does not fit the configuration, the older config.toml, which does, must stay.
     if (ranks_.world().rank == 0) write_file_atomically(folder_ / "config.toml", to_toml(config_));
     if (!is_new && progress_.step < cadence_.steps) {
       listeners_.run_prepares(facts(is_new));
@@ -93,7 +93,7 @@ class Trainer {
       const bool previewed = preview({.step = progress_.step, .validated = validates, .last = ends});
       if (ends) break;
 
-      // These may take minutes: a request that came meanwhile should not wait for another step.
+      // These may take minutes: a request that arrived meanwhile should not wait for another step.
       if (validates || previewed) stop_signal = agree_on_stop(std::max(stop_signal, stop.requested()), mesh_, device());
       if (stop_signal != 0) stop_run(stop_signal, logger);
       if (cadence_.saves(progress_.step)) {
@@ -110,7 +110,7 @@ class Trainer {
     write_report(/*finished=*/true);
   }
 
-  // One step and its record. Returns the signal that asked some rank to stop, or 0.
+  // One step and its record. Returns the signal that asked any rank to stop, or 0.
   int step(MetricLogger& logger, const StopSignals& stop) {
     const int64_t number = progress_.step + 1;
     ranks_.watch().set_step(number);
@@ -165,7 +165,7 @@ class Trainer {
     return result->loss;
   }
 
-  // Returns whether there were previews to make at this moment.
+  // Returns whether previews were due at this moment.
   bool preview(const PreviewMoment& moment) {
     if (!task_.previews_due(moment)) return false;
     const auto lent = step_.evaluation_weights();
@@ -179,7 +179,7 @@ class Trainer {
     logger.finish();
     write_report(/*finished=*/false);
     throw Preempted(str("[signal ", signal, "] stopped after step ", progress_.step,
-                        checkpoints_.are_enabled() ? " with a checkpoint; the same command goes on from there"
+                        checkpoints_.are_enabled() ? " with a checkpoint; the same command resumes from there"
                                                    : " without a checkpoint (checkpoint.enable is false)"));
   }
 

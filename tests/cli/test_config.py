@@ -1,6 +1,6 @@
 """The command line and the configuration as a user meets them: what is accepted, what is refused, and how it is said.
 
-    python tests/cli/test_config.py     writes the generated parts of docs/configuration.md and docs/commands.md anew
+    python tests/cli/test_config.py     rewrites the generated parts of docs/configuration.md and docs/commands.md
 """
 
 import os

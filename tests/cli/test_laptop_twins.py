@@ -21,7 +21,7 @@ def test_has_the_keys_of_eval_that_the_large_one_has(name):
 
 
 def test_train_and_validate(millrace, emoji_set, tmp_path):
-    """The commands at the head of the two files, cut short; eight pictures are the two batches that a validation takes."""
+    """The commands at the head of the two files, shortened; eight pictures are the two batches that a validation takes."""
     short = ("--training.local_batch_size=4", "--eval.batch_size=4", "--eval.eval_freq=40")
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "emoji64").symlink_to(emoji_set(8, size=64))

@@ -37,7 +37,7 @@ def test_the_cuda_run_time_is_the_one_libtorch_uses(program):
 
 
 def test_it_starts_within_a_second(millrace):
-    """Of a core's time, which other processes of the machine do not change."""
+    """Processor time of a core, which other processes on the machine do not change."""
 
     def used():
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -1,4 +1,4 @@
-"""./quickstart.sh, cut short: all of its steps fit together."""
+"""./quickstart.sh, shortened: all of its steps fit together."""
 
 import json
 import subprocess

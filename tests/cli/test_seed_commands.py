@@ -65,7 +65,7 @@ COMMANDS = {
     "--preprocessing.output_dataset_path=/dataset/coco_preprocessed": {
         "training.dataset": "coco", "training.dataset_path": "/dataset/coco", "training.local_batch_size": 128,
     },
-    # What the job script of the benchmark adds by itself
+    # Added by the benchmark's job script
     "--job.dump_folder=/logdir --metrics.enable_tensorboard --checkpoint.folder=checkpoint": {
         "job.dump_folder": "/logdir", "metrics.enable_tensorboard": True, "checkpoint.folder": "checkpoint",
     },

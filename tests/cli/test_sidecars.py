@@ -1,4 +1,4 @@
-"""The json beside other people's pictures: what Python and `datasets` read is read, what nobody needs stops nothing, and
+"""The json beside foreign pictures: what Python and `datasets` read is read, what is not needed stops nothing, and
 what is needed and broken makes one bad sample. The same in training, validation, encode, clean and find-problematic."""
 
 import io

@@ -161,7 +161,7 @@ def test_lists_are_read_alike(millrace, run_folder, emoji_set, tmp_path, reader,
 
 
 def test_a_bad_prompt_is_refused_before_anything_is_loaded(program, millrace, run_folder, tmp_path):
-    """The checkpoint and the encoders are not there, and nobody asks for them yet."""
+    """The checkpoint and the encoders are missing, but not needed yet."""
     import subprocess
 
     spoiled = tmp_path / "run"

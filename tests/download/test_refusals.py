@@ -72,7 +72,7 @@ def test_a_gated_repository_says_where_to_ask(download, server, cdn, tmp_path):
     "status, headers, token, expected",
     [
         (403, {"X-Error-Code": "GatedRepo"}, TOKEN, "accept its terms with the token's account"),
-        (401, {"X-Error-Message": "Invalid credentials in Authorization header"}, TOKEN, "expected a token that Hugging Face knows"),
+        (401, {"X-Error-Message": "Invalid credentials in Authorization header"}, TOKEN, "expected a token that Hugging Face accepts"),
         (401, {"X-Error-Code": "RepoNotFound"}, "", "expected a repository that is there and public"),
         (404, {"X-Error-Code": "RepoNotFound"}, TOKEN, "expected a repository that is there and public"),
         (404, {"X-Error-Code": "RevisionNotFound"}, "", "expected a branch, tag or commit"),
@@ -117,7 +117,7 @@ def test_the_token_goes_to_the_hub_alone(start, server, cdn, tmp_path):
 
 
 def test_the_token_does_not_go_to_the_same_server_by_another_name(download, server, tmp_path):
-    """127.0.0.1 is not localhost: another host, as far as anybody can tell."""
+    """127.0.0.1 is not localhost: formally another host."""
     server.add_repository("owner/name", {"w.safetensors": b"weights"})
     path = f"/owner/name/resolve/{'c' * 40}/w.safetensors"
     server.resources["/moved"] = server.resources[path]
@@ -167,7 +167,7 @@ def test_a_token_that_is_none_is_not_shown(download, server):
         ("http://localhost:1/x", "expected a redirect to https"),
         ("ftp://localhost/x", "expected a redirect to a URL"),
         ("https://user:password@localhost/x", "expected a redirect to a URL"),
-        ("", "expected a redirect to somewhere"),
+        ("", "expected a redirect with a target"),
         ("/coco/shard_00000.tar", "expected at most 8 redirects"),
         ("https://mlcommons.cloudflareaccess.com/cdn-cgi/access/login/x", "a login page"),
     ],
@@ -326,7 +326,7 @@ def test_proxies_of_the_environment_are_used(download, server):
         download("coco", env={"https_proxy": f"http://127.0.0.1:{proxy.getsockname()[1]}", "no_proxy": "", "NO_PROXY": ""})
     assert asked and set(asked) == {f"CONNECT localhost:{server.port} HTTP/1.1"}
     message = download("coco", "--retries", 0, env={"https_proxy": "http://127.0.0.1:9", "no_proxy": "", "NO_PROXY": ""}, status=3)
-    assert "expected a connection that holds" in message.stderr
+    assert "expected a stable connection" in message.stderr
 
 
 def test_progress_in_a_log_is_a_line_now_and_then(download, server):

@@ -117,7 +117,7 @@ def test_a_server_that_ignores_ranges_starts_from_the_beginning(download, server
 def test_a_server_that_never_gets_further_is_given_up(download, server):
     add_big(server).always = Fault(break_after=1_000_000, ignore_range=True)
     message = download("coco", "--retries", 2, status=3).stderr
-    assert "/coco/shard_00000.tar] expected a connection that holds" in message
+    assert "/coco/shard_00000.tar] expected a stable connection" in message
     assert len(server.of("/coco/shard_00000.tar")) == 3
 
 
@@ -177,7 +177,7 @@ def test_a_wrong_file_is_fetched_twice_and_removed(download, server, tmp_path):
     add_big(server).content = wrong
     message = download("coco", status=3).stderr
     expected, got = (hashlib.md5(content).hexdigest() for content in (BIG, wrong))
-    assert f"[shard_00000.tar] expected the checksum md5:{expected}, got md5:{got} again, and threw it away" in message
+    assert f"[shard_00000.tar] expected the checksum md5:{expected}, got md5:{got} again, and discarded it" in message
     assert server.served("/coco/shard_00000.tar") == 2 * len(BIG)
     assert tree(tmp_path / "coco") == {"shard_00001.tar": b"small"}, "the other file is there"
     assert parts(tmp_path / "coco") == []
@@ -198,7 +198,7 @@ def test_a_server_that_never_shakes_hands_is_not_waited_for(download):
         assert "expected an answer in time" in message
 
 
-# Stopping and going on
+# Stopping and resuming
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
@@ -274,7 +274,7 @@ def test_one_download_at_a_time_into_a_folder(start, download, server, tmp_path)
     process = start("coco")
     wait_until(lambda: server.served("/coco/shard_00000.tar") > 0, "the first bytes")
     message = download("coco", status=5).stderr
-    assert f"[coco] expected to be alone in this folder, got another download into it (process {process.pid})" in message
+    assert f"[coco] expected no other download into this folder, got one (process {process.pid})" in message
     assert process.poll() is None
 
 

@@ -1,5 +1,5 @@
 // What the tests of damaged files share: a target is a reader with samples that it reads; the files are these samples,
-// changed at random or cut short.
+// changed at random or truncated.
 #pragma once
 
 #include <gtest/gtest.h>

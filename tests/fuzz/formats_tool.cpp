@@ -78,7 +78,7 @@ void write_events(const Args& args) {
   first.add_image("samples", png, 5);
   first.add_text("config", "[training]\nsteps = 10", 0);
   first.close();
-  EventWriter second(args.at(0));  // resumed at step 8: steps 8 to 10 are written anew
+  EventWriter second(args.at(0));  // resumed at step 8: steps 8 to 10 are written again
   second.start_session(8);
   for (int step = 8; step <= 12; ++step) second.add_scalar("train/loss", 100.0 + step, step);
   second.close();

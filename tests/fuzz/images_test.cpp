@@ -14,7 +14,7 @@
 namespace millrace {
 namespace {
 
-constexpr int64_t kMostPixels = 1 << 12;  // a picture's own size is no damage, however large
+constexpr int64_t kMostPixels = 1 << 12;  // a picture's size is not damage, however large
 
 void read_picture(const std::string& text) {
   const int orientation = read_orientation(as_bytes(text));

@@ -43,7 +43,7 @@ TEST(Emulator, AMissingBarrierMakesTheResultDependOnTheOrder) {
   }
 }
 
-// As somebody would write it who thinks that every wave has 32 lanes and leaves the width to the hardware.
+// A kernel that wrongly assumes that every wave has 32 lanes and leaves the width to the hardware.
 __global__ void whole_wave_kernel(float* out) {
   out[threadIdx.x] = EmulatedBlock::current().exchange(static_cast<float>(threadIdx.x), 32, emulated_gpu().wave);
 }
@@ -83,7 +83,7 @@ TEST(Emulator, WhatAGpuWouldHangAtIsAnError) {
               testing::HasSubstr("expected 1 to 2147483647 blocks of at most 256 threads, got 1 of 257"));
 }
 
-// Rounding by bits, where a compiler has no bf16 of its own, against torch's.
+// Rounding by bits, for compilers without bf16, against torch's.
 TEST(Emulator, Bf16RoundsAsTorchDoes) {
   for (uint64_t n = 0; n < (1u << 20); ++n) {
     const float x = __uint_as_float(static_cast<uint32_t>(n * 4093));

@@ -147,8 +147,8 @@ TEST(EmulatedGpu, ResultsAreTheSameBitsOnEveryGpu) {
   emulated_gpu() = {};
 }
 
-// A rank with a GPU and one without round alike: random bits depend on no device. (Sums that nothing rounds away: with
-// both betas 0 the compilers' freedom to fuse multiplication and addition changes nothing.)
+// Ranks with and without a GPU round the same way: random bits depend on no device. (Sums that nothing rounds away:
+// with both betas 0 the compilers' freedom to fuse multiplication and addition changes nothing.)
 TEST(EmulatedGpu, StochasticRoundingGivesTheBitsOfTheCpu) {
   constexpr int64_t kSize = 1003;
   const AdamWOptions options{.beta1 = 0, .beta2 = 0, .step = 3, .stochastic_rounding = true, .seed = 5};

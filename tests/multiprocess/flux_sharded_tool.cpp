@@ -19,7 +19,7 @@ namespace millrace {
 namespace {
 
 constexpr int64_t kGlobalBatch = 12;  // divides by 1, 2, 3 and 4 data ranks
-// As large as a run would have: Adam divides small gradients by themselves, and their last bits with them.
+// As large as in a run: Adam divides small gradients by themselves, which amplifies their last bits.
 constexpr double kLearningRate = 1e-3;
 
 class Settings {
@@ -110,7 +110,7 @@ void collect(const FlatParameters& flat, Mesh& mesh, const torch::Tensor& own, c
   }
 }
 
-// The norm over all axes, with what other ranks hold as well counted once.
+// The norm over all axes, counting elements that several ranks hold once.
 torch::Tensor sum_of_squares(const FlatParameters& flat, Mesh& mesh) {
   const torch::Tensor sum_1 = torch::zeros({1}, torch::kFloat64);
   for (const ParameterPiece& piece : flat.pieces()) {

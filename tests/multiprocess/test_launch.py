@@ -35,7 +35,7 @@ def wait_until_gone(pids, seconds=60):
 
 
 def read_pids(process, count) -> list[int]:
-    """Of the tool's "step N pid P" lines."""
+    """The pids in the tool's "step N pid P" lines."""
     pids: set[int] = set()
     while len(pids) < count:
         line = process.stdout.readline()

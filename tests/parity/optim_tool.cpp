@@ -35,7 +35,7 @@ namespace {
 using nlohmann::json;
 
 RunConfig config_of(const json& test) {
-  static constexpr std::array kTasks = {TaskKind{"plain", "plain", "a task without options of its own", false,
+  static constexpr std::array kTasks = {TaskKind{"plain", "plain", "a task without its own options", false,
                                                  [] { return std::make_unique<RunConfig>(); }}};
   return *load_run_config(kTasks, "", test.at("arguments").get<std::vector<std::string>>());
 }

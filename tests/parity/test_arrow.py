@@ -1,4 +1,4 @@
-"""Arrow files against `datasets` and pyarrow: what they write we read alike, and they open what we write."""
+"""Arrow files against `datasets` and pyarrow: we read what they write in the same way, and they open what we write."""
 
 import json
 import random

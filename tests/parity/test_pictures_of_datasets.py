@@ -40,7 +40,7 @@ def encode(image, kind, **options):
     return buffer.getvalue()
 
 
-# Containers: each puts EXIF data, XMP data or chunks of its own into a picture.
+# Containers: each puts EXIF data, XMP data or its own chunks into a picture.
 
 
 def chunk(kind, data, damage=0):
@@ -177,7 +177,7 @@ def oriented_pictures():
     yield "exif before xmp", webp(exif=tiff(3), xmp=six)
     yield "exif without orientation, xmp", webp(exif=tiff(3).replace(b"\x12\x01", b"\x13\x01"), xmp=six)
     yield "exif of 1, xmp", jpeg(jpeg_exif(tiff(1)), jpeg_xmp(six))
-    yield "exif that is none, xmp", jpeg(jpeg_exif(tiff(3).replace(b"II*", b"XX*")), jpeg_xmp(six))
+    yield "invalid exif, xmp", jpeg(jpeg_exif(tiff(3).replace(b"II*", b"XX*")), jpeg_xmp(six))
     yield "exif in two segments", jpeg(jpeg_exif(tiff(6)[:13]), jpeg_exif(tiff(6)[13:]))
     yield "xmp twice", jpeg(jpeg_xmp(six), jpeg_xmp(XMP_ATTRIBUTE % 3))
     yield "xmp in single quotes", jpeg(jpeg_xmp(b"tiff:Orientation='6'"))
@@ -324,7 +324,7 @@ def doubtful_pngs():
     yield "tEXt called xmp", png(chunk(b"tEXt", b"xmp\0" + XMP_ELEMENT % 6))
     yield "empty tEXt called xmp", png(chunk(b"tEXt", b"xmp\0"))
     yield "animation", apng()
-    yield "animation with a picture of its own", encode(picture(), "PNG", **animation(default_image=True))
+    yield "animation with a separate picture", encode(picture(), "PNG", **animation(default_image=True))
     yield "animation of no frames", png(chunk(b"acTL", bytes(8)))
     yield "animation twice", png(chunk(b"acTL", b"\0\0\0\2" + bytes(4)), chunk(b"acTL", b"\0\0\0\2" + bytes(4)))
     frame = struct.pack(">IIIIIHHBB", 0, 4, 4, 0, 0, 1, 1, 0, 0)

@@ -101,7 +101,7 @@ def test_statistics_agree_with_torch(name, tmp_path, millrace):
         tensors = {"x": random_bits(dtype, (1001, 3), torch.Generator().manual_seed(2))}
     if name in ("F32", "F64"):
         tensors["x"] = torch.cat([torch.randn(3000, dtype=dtype) + 100, torch.tensor([torch.nan, torch.inf], dtype=dtype)])
-    # One element a tensor as well: a sum may hide two errors.
+    # Also one element per tensor: a sum may hide two errors.
     for i, value in enumerate(tensors["x"].reshape(-1)[:256]):
         tensors[f"one.{i}"] = value.clone().reshape(1)
     safetensors.torch.save_file(tensors, tmp_path / "a.safetensors")

@@ -19,7 +19,7 @@ ENVIRONMENT = {"OMP_NUM_THREADS": "1"} | os.environ | {"OMP_WAIT_POLICY": "passi
 
 
 def start(program, config: Path, *overrides, **popen_options) -> subprocess.Popen:
-    """The same command every time: it begins the run, or goes on with it."""
+    """The same command every time: it begins the run, or resumes it."""
     command = [str(program), "train", str(config), *overrides]
     with open(config.parent / "output.txt", "ab") as log:
         return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=ENVIRONMENT, **popen_options)

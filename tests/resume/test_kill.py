@@ -1,4 +1,4 @@
-"""Whatever ends a run, the same command goes on with it, and the weights at the end are bit for bit the same."""
+"""Whatever ends a run, the same command resumes it, and the final weights are bit for bit the same."""
 
 import json
 import os
@@ -63,7 +63,7 @@ def test_killed_at_random_moments(program, write_config, tmp_path, reference):
 
 
 def test_killed_with_stochastic_rounding(program, write_config, tmp_path):
-    """Weights in bfloat16 alone: the random numbers of the rounding go on as well."""
+    """Weights in bfloat16 alone: the random numbers of the rounding continue, too."""
     undisturbed, config = write_config(tmp_path / "undisturbed"), write_config(tmp_path / "killed")
     finish(start(program, undisturbed, *BFLOAT16), undisturbed)
     process = start(program, config, *BFLOAT16)

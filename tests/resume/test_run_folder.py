@@ -25,7 +25,7 @@ def done(program, write_config, tmp_path_factory):
 
 @pytest.fixture
 def copy(done, tmp_path):
-    """A copy of that run, to be spoiled: the run's folder, and the configuration that goes on with it."""
+    """A copy of that run, to be damaged: the run's folder, and the configuration that resumes it."""
     shutil.copytree(done.parent / "run", tmp_path / "run")
     config = tmp_path / "config.in.toml"
     config.write_text(done.read_text().replace(str(done.parent), str(tmp_path)))
@@ -214,7 +214,7 @@ def limited(which, value):
 
 @pytest.mark.parametrize("size", [100, 4096, 60_000])
 def test_a_limit_on_the_size_of_files_is_a_failure_with_a_message(program, copy, tmp_path, size):
-    """As SIGXFSZ has it by default, not ignored by whoever starts the program."""
+    """SIGXFSZ at its default, not ignored by the parent process."""
     for command in (
         ["train", copy, *SHORT, "--training.steps=25"],
         ["export", run_of(copy), "x.safetensors"],

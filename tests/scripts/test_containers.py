@@ -1,6 +1,6 @@
 """scripts/containers/: the image files are well-formed and name what is there; the last stage gets all that the program needs.
 
-No container engine runs here: hadolint reads the files, and what a stage runs of the project's own is run by itself.
+No container engine runs here: hadolint reads the files, and the project's scripts that a stage runs are run separately.
 """
 
 import re

@@ -15,7 +15,7 @@ from pathlib import Path
 REAPER = Path(__file__).with_name("reaper.py")
 NODES = ("n1", "n2")
 SBIN = "/usr/sbin:/usr/local/sbin:/sbin"
-STARTS = 3  # in case somebody else takes one of the ports first
+STARTS = 3  # in case another process takes one of the ports first
 
 CONFIGURATION = """
 ClusterName=millrace

@@ -70,7 +70,7 @@ def ranks_of(cluster: Cluster, number: str) -> dict[int, str]:
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
             entries = Path(f"/proc/{name}/environ").read_bytes().decode(errors="replace").split("\0")
-        except OSError:  # it has ended, or it is somebody else's
+        except OSError:  # it has ended, or belongs to another user
             continue
         variables = dict(entry.split("=", 1) for entry in entries if "=" in entry)
         if (variables.get("SLURM_CONF"), variables.get("SLURM_JOB_ID")) == (configuration, number) and "SLURM_STEP_ID" in variables:

@@ -45,7 +45,7 @@ def collect() -> None:
 
 
 def kill_everything() -> None:
-    """All at once: nobody sees another one end and reacts to it."""
+    """All at once, so that none sees another one end and reacts to it."""
     while pids := descendants():
         for number in (signal.SIGSTOP, signal.SIGKILL):
             for pid in pids:

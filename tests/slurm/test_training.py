@@ -39,7 +39,7 @@ def reference(cluster, submit_from, tmp_path_factory):
 
 
 def assert_resumed(job, reference):
-    """Ended after one restart, which went on from a checkpoint, where the undisturbed job ended."""
+    """Ended after one restart, which resumed from a checkpoint, with the result of the uninterrupted job."""
     output = job.wait_for_end()
     (step,) = re.findall(r"restart 1, newest checkpoint: step (\d+)", output)
     assert 0 < int(step) < STEPS
@@ -91,7 +91,7 @@ def test_a_node_that_dies(submit, reference, node):
     """The rank on the other node ends, and once the node is back the job resumes from its newest checkpoint.
 
     Who puts the job back into the queue is a matter of luck: its batch script, as soon as the other rank has named the lost
-    one, or Slurm, as soon as anything that it sends to the node fails. With n1 the batch script dies as well.
+    one, or Slurm, as soon as anything that it sends to the node fails. With n1 the batch script dies, too.
     """
     job = submit()
     job.wait_for_step(45)

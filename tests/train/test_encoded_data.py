@@ -1,4 +1,4 @@
-"""Training and validating on encodings made beforehand, in the reference's format, and the validation loss itself."""
+"""Training and validating on pre-made encodings in the reference's format, and the validation loss itself."""
 
 import json
 from types import SimpleNamespace
@@ -68,7 +68,7 @@ def evaluate(millrace, *arguments):
 
 
 def test_the_first_loss_is_that_of_the_latents(millrace, config, train_set, tmp_path):
-    """An untrained model predicts 0: the loss is the mean square of noise minus latent, which numpy computes as well."""
+    """An untrained model predicts 0: the loss is the mean square of noise minus latent, which numpy also computes."""
     rows = random_rows(10)
     millrace("train", config, f"--training.dataset_path={train_set}/*", "--training.batch_size=10", "--training.steps=1",
              "--job.dump_folder=run", "--training.shuffle_buffer_size=0")
@@ -252,14 +252,14 @@ def test_timesteps_must_be_there_where_the_set_promises_them(millrace, config, t
             assert (at_once if name == "absent" else f"{name}] expected a timestep of 0 to 7 with every sample") in result.stderr
     assert evaluate(millrace, "run", "--eval.dataset=preprocessed", f"--eval.dataset_path={tmp_path / 'absent'}")["num_samples"] == 8
     every = evaluate(millrace, "run", "--eval.dataset=coco_preprocessed", f"--eval.dataset_path={tmp_path / 'absent'}", "--validation.all_timesteps")
-    assert every["num_samples"] == 8  # at all timesteps: they need none of their own
+    assert every["num_samples"] == 8  # at all timesteps: samples need none
     result = millrace("evaluate", "run", "--eval.dataset=coco_preprocessed", status=3,
                       *[f"--eval.dataset_path={write_set(tmp_path / 'wrong', rows, [9] + [0] * 7)}"])
     assert "expected a timestep of 0 to 7, got 9" in result.stderr
 
 
 def test_a_validation_file_that_was_cut_is_refused(millrace, config, tmp_path):
-    """Its loss would be that of some of the samples; training goes on with what is there."""
+    """Its loss would cover only some of the samples; training continues with the intact ones."""
     whole = write_set(tmp_path / "set", random_rows(40), files=2)
     cut = sorted(whole.glob("*.arrow"))[1]
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])

@@ -231,7 +231,7 @@ def test_a_stopped_run_is_aborted_and_its_continuation_appended(program, emoji, 
     assert keys(second)[: len(SETUP)] == SETUP
     (evaluation,) = [event for event in second if event["key"] == "eval_start"]
     assert evaluation["metadata"]["samples_count"] == (step + 2) * 16
-    assert not checker(log_path, "6.1.0")[0]  # two runs are no submission
+    assert not checker(log_path, "6.1.0")[0]  # two runs are not a submission
 
 
 def test_a_full_disk_ends_the_run_and_a_lost_stdout_does_not(program, emoji, tmp_path):

@@ -136,7 +136,7 @@ def crowded(tmp_path):
     return data
 
 
-PASSED_OVER = ["a/up (the same folder as", "._s-1.tar (hidden)", ".Trash-1000 (hidden)", "gone.tar (a link to nothing)", "s-3.tar.gz (by its name)"]
+PASSED_OVER = ["a/up (the same folder as", "._s-1.tar (hidden)", ".Trash-1000 (hidden)", "gone.tar (a dangling link)", "s-3.tar.gz (by its name)"]
 
 
 def test_every_command_finds_the_same_shards(commands, millrace, crowded):
@@ -147,7 +147,7 @@ def test_every_command_finds_the_same_shards(commands, millrace, crowded):
 
     for name, pattern in (("deep", f"{crowded}/**/*.tar"), ("flat", f"{crowded}/*/*.tar")):
         commands.train(pattern, "--training.steps=1", name=name)
-    # A hidden file that is asked for is taken, and is no shard.
+    # An explicitly named hidden file is used, but is not a shard.
     assert "expected a tar archive" in commands.train(f"{crowded}/._s-*", name="hidden", status=3)
     check(commands.train(crowded))
     for count, text in (commands.evaluate(crowded), commands.encode(crowded)):
@@ -185,7 +185,7 @@ def test_what_may_not_be_read_is_passed_over_and_named(program, tmp_path):
         assert found.returncode == 0 and "lost+found (Permission denied)" in found.stderr
         refused = as_user(*find, closed, cwd=output)
         assert refused.returncode == 3 and f"[{closed}] expected a folder that can be read" in refused.stderr
-        # The shard itself: no decision is taken for its owner.
+        # The shard itself: no decision is assumed to be its owner.
         (data / "s-0.tar").chmod(0o000)
         refused = as_user(*find, data, cwd=output)
         assert refused.returncode == 3 and "s-0.tar" in refused.stderr and "Permission denied" in refused.stderr
@@ -204,7 +204,7 @@ def test_arrow_files_go_before_tar_shards_beside_them(commands, tmp_path):
     assert keys == ["a", "b", "c"] and "s-0.tar (beside Arrow files" in text
 
 
-# What is no shard ------------------------------------------------------------------------------------------------------
+# Files that are not shards -----------------------------------------------------------------------------------------------
 
 NO_SHARDS = {
     "html": (b"<html><body>403 Forbidden</body></html>\n" * 30, "a page of HTML"),

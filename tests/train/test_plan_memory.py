@@ -1,7 +1,7 @@
 """`plan` against real runs: the peak it names is within 10 % of what the run's allocator counts.
 
 Both sides count the blocks of tensors (nn/cpu_allocator.h), not the process: libraries, stacks and the heap's small change
-are the same for every configuration. A block of 1 MiB and more is rounded up by the allocator, and the plan rounds alike.
+are the same for every configuration. A block of 1 MiB and more is rounded up by the allocator, and the plan rounds the same way.
 """
 
 import json

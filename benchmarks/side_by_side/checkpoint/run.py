@@ -68,7 +68,7 @@ def main():
             worker.first = worker.do("save")
         for _ in range(options.rounds):
             for worker in workers:
-                os.sync()  # nobody pays for what the other has left to write
+                os.sync()  # neither side pays for the other's pending writes
                 copies.append(ours.do("copy"))  # just before, as the machine is now
                 worker.copies.append(min(copies[-1].values()))
                 worker.saves.append(worker.do("save"))

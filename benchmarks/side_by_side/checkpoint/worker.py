@@ -13,7 +13,7 @@ import torch.distributed.checkpoint as dcp
 
 def main():
     folder, count, rows = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    # async_save wants a process group, of one rank as well.
+    # async_save requires a process group, even for one rank.
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     state = {f"tensor.{i}": torch.rand(rows, 2048) for i in range(count)}
     print("{}", flush=True)

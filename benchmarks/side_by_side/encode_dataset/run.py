@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/side_by_side/encode_dataset/run.py --rounds 5
 
 Random weights of CLIP-L's text model, FLUX's autoencoder and a T5 v1.1 (base by default), pictures of 256 x 256 in PNG.
-Both live in processes of their own and take turns, batch by batch, each part of the work first, then the whole: read,
+Both run in separate processes and take turns, batch by batch, each part of the work first, then the whole: read,
 decode, tokenize, encode, round to bfloat16, write Arrow. Prints Markdown tables: medians of wall and CPU seconds per
 sample, and peak memory.
 

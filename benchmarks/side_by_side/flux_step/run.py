@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/side_by_side/flux_step/run.py --rounds 7
 
-Same weights, batch, precision and optimizer. The workers live in processes of their own and take turns, step by step, so
+Same weights, batch, precision and optimizer. The workers run in separate processes and take turns, step by step, so
 that a machine whose speed drifts is the same machine for all of them. Prints a Markdown table: medians, the ratio to
 the first peer, peak memory, seconds from the start of the process to the end of the first step.
 

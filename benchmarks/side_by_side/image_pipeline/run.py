@@ -67,7 +67,7 @@ def write_shard(path, width, height, count):
 
 
 def peer(path, batches):
-    """Runs in a process of its own; prints the same JSON as our loader."""
+    """Runs in a separate process; prints the same JSON as our loader."""
     import torch
     import torchvision.transforms.v2 as v2
     import webdataset as wds

@@ -183,7 +183,7 @@ TEST_F(ConfigTest, RanksMustFitTheMesh) {
       "data_parallel_replicate_degree = 2\n");
   EXPECT_NO_THROW(check_ranks(config, 2));
   EXPECT_THROW(check_ranks(config, 1), ConfigError);
-  EXPECT_THROW(check_ranks(config, 4), ConfigError);  // 48 is no multiple of 32
+  EXPECT_THROW(check_ranks(config, 4), ConfigError);  // 48 is not a multiple of 32
   EXPECT_THROW(check_ranks(load("[parallelism]\ndata_parallel_shard_degree = 2\n"), 1), ConfigError);
   EXPECT_NO_THROW(check_ranks(FluxRunConfig{}, 1));
 }

@@ -17,7 +17,7 @@ Report columns_report(const ArrowFile& file, const InspectOptions& options) {
   return columns;
 }
 
-// What `datasets` says about the columns, if it wrote the file.
+// The description of the columns by `datasets`, if it wrote the file.
 Report features_report(const ArrowFile& file) {
   const std::string text = file.metadata("huggingface");
   if (text.empty()) return Report::object();

@@ -24,8 +24,8 @@ struct ExtensionCount {
   uint64_t bytes = 0;
 };
 
-// What webdataset makes of members: neighbours with the same key are one sample. The key is the name up to the first
-// dot after the last slash.
+// Groups members like webdataset: neighbours with the same key are one sample. The key is the name up to the first dot
+// after the last slash.
 class ShardSummary {
  public:
   ShardSummary(const InspectOptions& options, size_t max_listed) : options_(options), max_listed_(max_listed) {}

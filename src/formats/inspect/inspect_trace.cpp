@@ -11,12 +11,12 @@ namespace millrace {
 namespace {
 
 struct NameTotals {
-  double self = 0;   // microseconds without what was called
+  double self = 0;   // microseconds without callees
   double total = 0;  // microseconds
   uint64_t calls = 0;
 };
 
-// By category and name. Events of one thread nest: what lies within another was called by it.
+// By category and name. Events of one thread nest: an event inside another was called by it.
 using Totals = std::map<std::pair<uint32_t, uint32_t>, NameTotals>;
 
 Totals sum_up(const Trace& trace) {
@@ -24,7 +24,7 @@ Totals sum_up(const Trace& trace) {
   std::iota(order.begin(), order.end(), size_t{0});
   std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
     const TraceEvent &x = trace.events[a], &y = trace.events[b];
-    // Of two that begin together the longer one is the caller.
+    // If two events begin together, the longer one is the caller.
     return std::tuple(x.thread, x.begin, -x.duration, a) < std::tuple(y.thread, y.begin, -y.duration, b);
   });
   Totals totals;

@@ -73,7 +73,7 @@ Report inspect_weights(const std::filesystem::path& path, const InspectOptions& 
                    {"parameter_count", elements},
                    {"parameters_by_dtype", std::move(dtypes)},
                    {"bytes", bytes}};
-  if (has_prefix) report["prefix"] = kTransformerPrefix;  // which readers of the transformer take off
+  if (has_prefix) report["prefix"] = kTransformerPrefix;  // which readers of the transformer strip
   if (options.stats) {
     report["nan"] = nan_count;
     report["infinite"] = infinity_count;

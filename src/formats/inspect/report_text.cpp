@@ -1,4 +1,4 @@
-// Reports for people.
+// Reports as readable text.
 #include <cstdio>
 
 #include "base/error.h"
@@ -71,7 +71,7 @@ std::string weights_text(const Report& report) {
   if (has_stats) text += ", " + count(report["nan"]) + " NaN, " + count(report["infinite"]) + " infinite";
   if (report.contains("prefix")) {
     text += "\nnames that begin with " + report["prefix"].get<std::string>() +
-            " are a transformer's; forward, sample, train, export and import take the prefix off";
+            " are a transformer's; forward, sample, train, export and import strip the prefix";
   }
   return text + "\n";
 }

@@ -11,7 +11,7 @@
 namespace millrace {
 namespace {
 
-// Knows only how deep it is, which field it is in and the event being read; arguments of events are passed over.
+// Keeps only the depth, the current field and the event being read; arguments of events are skipped.
 class TraceParser : public nlohmann::json_sax<nlohmann::json> {
  public:
   explicit TraceParser(std::string_view place) : place_(place) {}

@@ -6,7 +6,7 @@ namespace {
 
 constexpr const char* kOp = "adamw";
 
-// Groups are counted in the whole buffer, of which this one may be a shard that starts inside a group.
+// Groups are counted in the whole buffer; this shard of it may start inside a group.
 template <typename P, typename G, typename M>
 __global__ void update_kernel(AdamWArgs a, bool aligned, int64_t groups) {
   const float clip = a.clip_coefficient != nullptr ? *a.clip_coefficient : 1.0f;

@@ -10,7 +10,7 @@ namespace millrace {
 namespace {
 
 // Decade i of seven, counted from the smallest, is 10^(i - 6) times the numbers in the middle of 2^i (signed) or
-// 2^(i + 1) equal parts of [0.1, 1]; then 0 and 1. fp32 as torch.linspace makes them, so that codes mean the same.
+// 2^(i + 1) equal parts of [0.1, 1]; then 0 and 1. fp32 as in torch.linspace, so that codes mean the same.
 std::vector<float> make_values(bool is_signed) {
   constexpr int kDecades = 7;
   std::vector<float> values = {0, 1};

@@ -8,7 +8,7 @@ constexpr const char* kOp = "adamw8bit";
 constexpr int kThreads = 256;  // one per element of a block of the quantisation
 constexpr int64_t kMaxBlocks = 4096;
 
-// The largest x of the block's threads, in each of them.
+// The largest x of the block's threads, returned in each of them.
 __device__ __forceinline__ float block_max(float x, float* scratch) {
   __syncthreads();  // the last use of scratch is over
   scratch[threadIdx.x] = x;
@@ -23,7 +23,7 @@ __device__ __forceinline__ float block_max(float x, float* scratch) {
   return scratch[0];
 }
 
-// The number of middles below x / scale: the code whose value is nearest.
+// The number of midpoints below x / scale: the code whose value is nearest.
 __device__ __forceinline__ uint8_t encode(float x, float scale, const float* middles) {
   const float z = scale > 0 ? x / scale : 0.0f;
   int code = 0;

@@ -22,8 +22,8 @@ void decode(const uint8_t* codes, const float* values, float scale, int64_t n, f
   for (int64_t i = 0; i < n; ++i) out[i] = values[codes[i]] * scale;
 }
 
-// The number of middles below z: the code whose value is nearest. Eight halvings, the same for every element of a
-// vector's worth of them at a time.
+// The number of midpoints below z: the code whose value is nearest. Eight bisection steps, in lockstep for a vector's
+// worth of elements.
 void encode(const float* x, const float* middles, float scale, int64_t n, uint8_t* codes) {
   const float inverse_of_zero = scale > 0 ? 1.0f : 0.0f;  // a block of zeros
   const float divisor = scale > 0 ? scale : 1.0f;

@@ -8,7 +8,7 @@ namespace {
 
 using torch::Tensor;
 
-// Sets codes and scales to x, block by block, and returns nothing of what was lost.
+// Encodes x into codes and scales, block by block.
 void encode(const Tensor& x, const Tensor& middles, int64_t first, const Tensor& codes, const Tensor& scales) {
   const int64_t blocks = scales.numel(), lead = first % kQuantizedBlock;
   const Tensor padded = torch::zeros({blocks * kQuantizedBlock}, x.options());

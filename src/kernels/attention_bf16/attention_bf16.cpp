@@ -29,7 +29,7 @@ HeadRows head_of(const torch::Tensor& x_BHLD, int64_t b, int64_t h) {
   return {first + b * x_BHLD.stride(0) + h * x_BHLD.stride(1), x_BHLD.stride(2)};
 }
 
-// Points args at the memory that one thread needs, 64-byte aligned, and returns what owns it.
+// Points args at one thread's scratch memory, 64-byte aligned, and returns its owner.
 torch::Tensor give_memory(AttentionBf16Args& args) {
   const int64_t keys = round_up(args.keys, kDepthStep), size = round_up(args.size, kDepthStep);
   const int64_t key_columns = round_up(args.keys, kPanelColumns), size_columns = round_up(args.size, kPanelColumns);

@@ -21,7 +21,7 @@ void pack_keys(const AttentionBf16Args& args) {
   }
 }
 
-// Values are summed over: a pair is an element of one row and the one below it.
+// Values are summed over their rows: a pair is an element of one row and the one below it.
 void pack_values(const AttentionBf16Args& args) {
   uint32_t* panel = args.value_panels;
   for (int64_t first = 0; first < args.size; first += 16) {
@@ -51,7 +51,7 @@ MILLRACE_INLINE VecF with_others(VecF v, float others, Partial part) {
   return v;
 }
 
-// The scores of one query, row i of the tile, become weights that are not yet divided by their sum, which is returned.
+// Turns the scores of one query, row i of the tile, into unnormalised weights, and returns their sum.
 float soften(const AttentionBf16Args& args, int64_t query, int64_t i) {
   const auto score = [&](int64_t key) {
     return args.scores + key / kPanelColumns * kTileSums + i * kPanelColumns + key % kPanelColumns;
@@ -71,7 +71,7 @@ float soften(const AttentionBf16Args& args, int64_t query, int64_t i) {
   VecF sum{};
   uint16_t* const weights = args.weights + i * padded(args.keys);
   for_vectors(args.keys, [&](int64_t key, auto part) {
-    // exp_bounded() takes no less; e^-87 is nothing beside the largest weight, 1.
+    // The lower bound of exp_bounded(); e^-87 is negligible beside the largest weight, 1.
     const VecF weight = keep(exp_bounded(at_least(load(score(key), Full{}) - top, -87.0f)), part);
     sum += weight;
     store(reinterpret_cast<BF16*>(weights + key), weight, Full{});  // rows are padded

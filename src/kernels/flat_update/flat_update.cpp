@@ -59,7 +59,7 @@ void update_on_cpu(FlatRule rule, const FlatUpdateArgs& args, double* sums) {
   const auto kernel =
       MILLRACE_SELECT_KERNELS(flat_update_kernels)
           .update[static_cast<int>(rule)][static_cast<int>(args.param_type)][static_cast<int>(args.grad_type)];
-  // A multiple of every level's tile. Sums are made piece by piece, so that they are the same for any count of threads.
+  // A multiple of every level's tile. Sums are made piece by piece, independently of the number of threads.
   constexpr int64_t kPiece = 8192;
   const int64_t pieces = (args.size + kPiece - 1) / kPiece;
   std::vector<double> partials(static_cast<size_t>(sums != nullptr ? pieces * kFlatSums : 0));

@@ -33,7 +33,7 @@ __device__ __forceinline__ double block_sum(double x) {
   return sums[0];
 }
 
-// Groups are counted in the whole buffer, of which this one may be a shard that starts inside a group.
+// Groups are counted in the whole buffer; this shard of it may start inside a group.
 template <typename Rule, typename P, typename G>
 __global__ void update_kernel(FlatUpdateArgs a, bool aligned, int64_t groups, double* partials) {
   const float clip = a.clip_coefficient != nullptr ? *a.clip_coefficient : 1.0f;

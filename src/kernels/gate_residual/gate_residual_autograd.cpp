@@ -53,7 +53,7 @@ class GateResidualNorm : public torch::autograd::Function<GateResidualNorm> {
     const auto saved = context->get_saved_variables();
     const Tensor &gate_BD = saved[1], &bias_D = saved[2], &scale_BD = saved[3], &out_BLD = saved[4];
     const auto shift_type = context->saved_data["shift_type"].toScalarType();
-    // The incoming gradient belongs to the engine: the one that grows is a copy.
+    // The incoming gradient belongs to the engine: accumulate into a copy.
     const Tensor dout_BLD = gradients[0].defined() ? gradients[0].clone(torch::MemoryFormat::Contiguous)
                                                    : torch::zeros(out_BLD.sizes(), out_BLD.options());
     const Tensor dn_BLD =

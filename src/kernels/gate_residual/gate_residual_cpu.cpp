@@ -40,8 +40,8 @@ void gate_residual_backward_cpu(const GateResidualBackwardArgs& args) {
   }
 }
 
-// Two passes: one pass over eleven streams, most of them at the same offset of a page, overruns an 8-way L1 cache, and
-// was measured to take longer, row by row as well as a few rows at a time.
+// Two passes: a single pass over eleven streams, most at the same page offset, overruns an 8-way L1 cache and was
+// measured to be slower, both row by row and a few rows at a time.
 void gate_residual_norm_backward_cpu(const GateResidualBackwardArgs& args) {
   norm_modulate_backward_cpu({.batch = args.batch,
                               .length = args.length,

@@ -95,7 +95,7 @@ __global__ void backward_kernel(GateResidualBackwardArgs args, RowChunks chunks,
 }
 
 // One block per chunk of a sample's rows; partials: [B * chunks, 4, D], those two sums, then dshift and dscale. Sums
-// live where norm_modulate's backward has them.
+// are kept as in norm_modulate's backward.
 template <typename T, int N>
 __global__ void norm_backward_kernel(GateResidualBackwardArgs args, RowChunks chunks, float* partials, bool in_shared) {
   MILLRACE_DYNAMIC_SHARED(float4, shared_sums);

@@ -21,7 +21,7 @@ __device__ __forceinline__ float gelu_tanh(float x) {
   return bounded / (1.0f + expf(-z));
 }
 
-// s + x * s * (1 - s) * z', with s = sigmoid(z) and 1 - s = s * exp(-z), which keeps its digits where s is near 1.
+// s + x * s * (1 - s) * z', with s = sigmoid(z) and 1 - s = s * exp(-z), which stays accurate where s is near 1.
 __device__ __forceinline__ float gelu_tanh_derivative(float x) {
   const float c = clamp(x, 10.0f), square = c * c;
   const float z = clamp(kTwoRootTwoOverPi * c * (1.0f + kCubic * square), 87.0f);

@@ -4,7 +4,7 @@
 namespace millrace {
 namespace {
 
-// s + x * s * (1 - s) * z', with s = sigmoid(z) and 1 - s = s * exp(-z), which keeps its digits where s is near 1.
+// s + x * s * (1 - s) * z', with s = sigmoid(z) and 1 - s = s * exp(-z), which stays accurate where s is near 1.
 MILLRACE_INLINE VecF gelu_tanh_derivative(VecF x) {
   const VecF c = at_most(at_least(x, -kBound), kBound);
   const VecF square = c * c;

@@ -16,7 +16,7 @@ int64_t num_chunks(int64_t n) {
   return (n + kChunk - 1) / kChunk;
 }
 
-// Infinities and NaNs are what has all exponent bits set; they are the same in bf16 and in the upper half of fp32.
+// Infinities and NaNs have all exponent bits set, at the same place in bf16 and in the upper half of fp32.
 template <typename Word, Word kExponent>
 int64_t first_in_chunk(const Word* x, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; ++i) {

@@ -62,7 +62,7 @@ __global__ void first_nonfinite_kernel(const T* x, int64_t n, int64_t* index) {
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < n;
        i += static_cast<int64_t>(gridDim.x) * kThreads) {
     if (!is_nonfinite(to_float(x[i]))) continue;
-    // A minimum does not depend on the order. An index is never negative, so that unsigned comparison serves.
+    // A minimum does not depend on the order. An index is never negative, so unsigned comparison works.
     atomicMin(reinterpret_cast<unsigned long long*>(index), static_cast<unsigned long long>(i));
     return;  // later indexes of this thread are larger
   }

@@ -13,10 +13,10 @@
 namespace millrace {
 namespace {
 
-// A task's panels: enough for a block of x to be read from the shared cache seldom; few enough for many cores to share
+// A task's panels: enough that a block of x is rarely read from the shared cache; few enough that many cores can share
 // a layer.
 constexpr int64_t kTaskPanels = 8;
-// A task's tiles: as many as there are, up to 1,036 rows, whose sums take 1 MiB.
+// A task's tiles: all of them, up to 1,036 rows, whose sums take 1 MiB.
 constexpr int64_t kTaskTiles = 74;
 
 bool is_matrix(const torch::Tensor& x, int64_t rows, int64_t columns) {
@@ -70,8 +70,8 @@ T* memory_of(const torch::Tensor& memory) {
   return static_cast<T*>(memory.data_ptr());
 }
 
-// Hands out the panels of one group of tiles after the other. Cores are not all equally fast, and the last to finish is
-// waited for: towards a group's end the parts become smaller.
+// Hands out the panels of one group of tiles after the other. Cores differ in speed and all wait for the last one, so
+// the parts become smaller towards a group's end.
 class TaskQueue {
  public:
   TaskQueue(int64_t groups, int64_t panels, int64_t workers) : groups_(groups), panels_(panels), workers_(workers) {}

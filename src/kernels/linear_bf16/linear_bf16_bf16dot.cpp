@@ -27,7 +27,7 @@ void pack_rows(const LinearBf16Args& args, int64_t first, int64_t end, uint32_t*
   }
 }
 
-// One of a panel's two vectors of columns, from k on: 16 of the weight or, the second where there is a gate, the same
+// One of a panel's two vectors of columns, from k on: 16 of the weight or, for the second one with a gate, the same
 // 16 of the gate.
 SourceRows source_of_panel(const LinearBf16Args& args, int64_t panel, int64_t half, int64_t k) {
   const bool gated = args.gate_weight != nullptr, of_gate = gated && half == 1;
@@ -48,8 +48,8 @@ struct Panels {
   int64_t first, end, k;
 };
 
-// Starts to fetch what pack_panel() will read, the weight that lies in memory, into the core's second cache: each of
-// `parts` calls a share.
+// Prefetches the weights that pack_panel() will read from memory into the core's second-level cache: each of `parts`
+// calls fetches a share.
 void fetch(const LinearBf16Args& args, const Panels& panels, int64_t part, int64_t parts) {
   constexpr int64_t kLine = 32;  // elements
   const int64_t lines = (depth_of_block(args, panels.k) + kLine - 1) / kLine;
@@ -62,7 +62,7 @@ void fetch(const LinearBf16Args& args, const Panels& panels, int64_t part, int64
   }
 }
 
-// One row of a tile: what follows the products, and y.
+// One row of a tile: applies the operations after the products, and writes y.
 template <typename Part>
 MILLRACE_INLINE void finish(const LinearBf16Args& args, int64_t row, int64_t column, VecF sum, Part part) {
   if (args.bias != nullptr) sum += load(as_bf16(args.bias + column), part);
@@ -83,7 +83,7 @@ void finish_tile(const LinearBf16Args& args, int64_t first_row, int64_t rows, in
   }
 }
 
-// What a task multiplies after `now`: the next panels, or the first ones of the next block; empty at the end.
+// The panels that a task multiplies after `now`: the next ones, or the first of the next block; empty at the end.
 Panels after(const LinearBf16Args& args, const LinearBf16Task& task, const Panels& now) {
   Panels next{now.end, 0, now.k};
   if (next.first == task.end_panel) next = {task.first_panel, 0, now.k + args.block_depth};
@@ -91,11 +91,11 @@ Panels after(const LinearBf16Args& args, const LinearBf16Task& task, const Panel
   return next;
 }
 
-// Block by block over the depth, so that a block of x, which does not fit into the core's cache, is read again while
-// it is in the cache that the cores share.
+// Block by block over the depth, so that a block of x, which exceeds the core's cache, is reread while it is in the
+// cache shared by the cores.
 void multiply(const LinearBf16Args& args, const uint32_t* packed, const LinearBf16Task& task) {
   const int64_t tiles = task.end_tile - task.first_tile;
-  const bool one_block = args.depth <= args.block_depth;  // then no sums have to be kept
+  const bool one_block = args.depth <= args.block_depth;  // no sums need to be kept
   Panels now{task.first_panel, smaller(task.first_panel + kPanelsAtOnce, task.end_panel), 0};
   while (now.first < now.end) {
     const Panels next = after(args, task, now);

@@ -21,8 +21,8 @@ __global__ void forward_kernel(NormModulateForwardArgs args) {
   }
 }
 
-// One block per chunk of a sample's rows; partials: [B * chunks, 2, D]. Sums are kept in shared memory, or, when there
-// is not enough of it, in the partials themselves; a thread only ever touches its own columns.
+// One block per chunk of a sample's rows; partials: [B * chunks, 2, D]. Sums are kept in shared memory or, if that is
+// too small, in the partials themselves; a thread only touches its own columns.
 template <typename T, int N>
 __global__ void backward_kernel(NormModulateBackwardArgs args, RowChunks chunks, float* partials, bool in_shared) {
   MILLRACE_DYNAMIC_SHARED(float4, shared_sums);

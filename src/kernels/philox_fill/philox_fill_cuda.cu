@@ -1,4 +1,4 @@
-// Compiled with --fmad=false (CMakeLists.txt): the functions of base/philox.h write out every fma they mean.
+// Compiled with --fmad=false (CMakeLists.txt): the functions of base/philox.h use fma explicitly.
 #include "kernels/cuda_util.cuh"
 #include "kernels/philox_fill/philox_fill_raw.h"
 
@@ -14,7 +14,7 @@ struct Streams {
 };
 static_assert(sizeof(Streams) <= 3584);
 
-// Thread n of a sample makes the four numbers of block first_index / 4 + n, or what of them is asked for.
+// Thread n of a sample makes the requested ones of the four numbers of block first_index / 4 + n.
 template <RandomKind kKind, typename T>
 __global__ void fill_kernel(Streams streams, int64_t blocks_per_sample, int64_t n, int64_t batch_stride,
                             uint64_t first_index, T* out) {

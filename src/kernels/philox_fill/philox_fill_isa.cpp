@@ -1,5 +1,5 @@
-// The functions of base/philox.h in vectors, operation by operation. This file is compiled without contraction of
-// products and sums (CMakeLists.txt): a fused one would change the last bit.
+// The functions of base/philox.h, vectorised operation by operation. This file is compiled without contraction of
+// products and sums (CMakeLists.txt), which would change the last bit.
 #include "kernels/philox_fill/philox_fill_raw.h"
 #include "kernels/philox_simd.h"
 

@@ -70,7 +70,7 @@ class QkNormRope : public torch::autograd::Function<QkNormRope> {
                      ? gradient.contiguous()
                      : torch::zeros({qkv_BLE.size(0), num_heads, qkv_BLE.size(1), head_dim}, qkv_BLE.options());
     }
-    // Columns beyond 3*H*D take no part.
+    // Columns beyond 3*H*D are ignored.
     const bool exact = qkv_BLE.size(2) == 3 * num_heads * head_dim;
     const Tensor dqkv_BLE =
         exact ? torch::empty(qkv_BLE.sizes(), qkv_BLE.options()) : torch::zeros(qkv_BLE.sizes(), qkv_BLE.options());

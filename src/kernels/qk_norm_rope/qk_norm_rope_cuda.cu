@@ -6,7 +6,7 @@ namespace {
 
 constexpr const char* kOp = "qk_norm_rope";
 constexpr int kGroups = 4;  // of kLanes lanes, per block
-constexpr int kWide = 4;    // elements a lane takes at once when memory is aligned for it; else a pair, one by one
+constexpr int kWide = 4;    // elements per lane and access if memory is aligned for it; else a pair, one by one
 
 template <typename T>
 __device__ __forceinline__ T* head_at(const Heads& heads, int64_t b, int64_t h, int64_t l) {
@@ -106,8 +106,8 @@ __global__ void forward_kernel(QkNormRopeForwardArgs args) {
   }
 }
 
-// One block per head (of q, k or v) and chunk of tokens; each group of lanes sums over its own tokens, in shared memory
-// that only it touches until the end. partials: [chunks, 3*H*D of dbias then 2*H*D of dscale].
+// One block per head (of q, k or v) and chunk of tokens; each group of lanes sums over its own tokens, in its own part
+// of shared memory until the end. partials: [chunks, 3*H*D of dbias then 2*H*D of dscale].
 template <typename T, int N>
 __global__ void backward_kernel(QkNormRopeBackwardArgs args, RowChunks chunks, float* partials) {
   MILLRACE_DYNAMIC_SHARED(float, sums);  // [kGroups, 2, D]: dbias, dscale
@@ -237,7 +237,7 @@ void qk_norm_rope_backward_cuda(const QkNormRopeBackwardArgs& args, float* parti
     sum_partials(partials, 1, count, 5 * width, 3 * width, args.dbias, args.accumulate, gpu_stream, kOp);
   }
   if (args.dq_scale.data == nullptr && args.dk_scale.data == nullptr) return;
-  // Over chunks, which are many, for all heads at once; then over heads.
+  // First over the many chunks, for all heads at once; then over heads.
   float* const head_sums = partials + count * 5 * width;
   sum_partials(partials + 3 * width, 1, count, 5 * width, 2 * width, FloatRows{head_sums, 0, ElementType::kF32},
                /*accumulate=*/false, gpu_stream, kOp);

@@ -5,7 +5,7 @@ namespace {
 
 using torch::Tensor;
 
-// Statistics in fp32 whatever the type, as torch.nn.RMSNorm computes them; rounded once.
+// Statistics in fp32 for every type, as in torch.nn.RMSNorm; rounded once.
 Tensor rms_norm(const Tensor& x_BHLD, const Tensor& scale_D, double eps) {
   const auto compute = x_BHLD.scalar_type() == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32;
   const Tensor x = x_BHLD.to(compute);

@@ -52,7 +52,7 @@ TEST(QkNormRope, TwoStreamsMeetInOneBuffer) {
 }
 
 // Attention's backward pass gives gradients as [B, L, H, D] as often as [B, H, L, D]; linear1 of a single block makes
-// rows that hold the MLP's part as well.
+// rows that also hold the MLP's part.
 TEST(QkNormRope, RowsAndGradientsMayLieAnyhow) {
   torch::manual_seed(2);
   const QkNormRopeProblem p(kImage);

@@ -18,9 +18,9 @@
 namespace millrace {
 namespace {
 
-// Tiles that one thread takes at a time: what stands for them lies in its cache, and the product has enough rows.
+// Tiles that one thread processes at a time: their transforms fit in its cache, and the product has enough rows.
 constexpr int64_t kTilesPerBlock = 64;
-constexpr int64_t kPixelsPerChunk = 64;  // of a sum in fp32; chunks are summed in fp64
+constexpr int64_t kPixelsPerChunk = 64;  // per fp32 sum; chunks are summed in fp64
 
 void check(const torch::Tensor& tensor, int64_t dims) {
   MILLRACE_CHECK(tensor.dim() == dims && tensor.is_contiguous() && tensor.scalar_type() == torch::kFloat32 &&
@@ -31,7 +31,7 @@ const float* data_or_null(const torch::Tensor& tensor) {
   return tensor.defined() ? tensor.const_data_ptr<float>() : nullptr;
 }
 
-// How a point's row of the filter transform looks: [1, p, p^2] over the product of its distances from the others.
+// A point's row of the filter transform: [1, p, p^2] over the product of its distances from the other points.
 torch::Tensor filter_transform() {
   constexpr double a = 0.75, b = 1.5;
   constexpr std::array<double, 5> points = {0, a, -a, b, -b};
@@ -53,7 +53,7 @@ torch::Tensor winograd_filters(const torch::Tensor& filters_OC33) {
   const torch::Tensor transform_63 = filter_transform();
   const int64_t out = filters_OC33.size(0), in = filters_OC33.size(1);
   const torch::Tensor result_36CO = torch::empty({kWinogradPlanes, in, out}, torch::kFloat32);
-  // In fp64, a few output channels at a time: the whole would need eight times the filters' memory.
+  // In fp64, a few output channels at a time: all of them would need eight times the filters' memory.
   constexpr int64_t kAtOnce = 32;
   for (int64_t begin = 0; begin < out; begin += kAtOnce) {
     const int64_t count = std::min(kAtOnce, out - begin);
@@ -84,7 +84,7 @@ GroupNormScale group_norm_scale(const torch::Tensor& x_HWC, int64_t groups, doub
   GroupNormScale result{torch::empty({channels}, torch::kFloat32), torch::empty({channels}, torch::kFloat32)};
   const torch::Tensor gamma = gamma_C.detach().to(torch::kFloat32).contiguous();
   const torch::Tensor beta = beta_C.detach().to(torch::kFloat32).contiguous();
-  // Chan, Golub and LeVeque 1979: the squares around the common mean, from those around each chunk's own.
+  // Chan, Golub and LeVeque 1979: the squares around the common mean, from those around each chunk's mean.
   const auto for_chunks = [&](auto&& use) {
     for (int64_t i = 0; i < chunks; ++i) {
       const auto weight = static_cast<double>(std::min(kPixelsPerChunk, pixels - i * kPixelsPerChunk));
@@ -176,7 +176,7 @@ void winograd_conv3x3(const torch::Tensor& x_HWC, const GroupNormScale& norm, co
     });
     return;
   }
-  // A small picture: the threads share out its tiles, then the planes, then the tiles again.
+  // A small picture: the threads divide its tiles, then the planes, then the tiles again.
   const torch::Tensor memory = torch::empty({tiles * kWinogradPlanes * (in + out)}, torch::kFloat32);
   float *const transformed = memory.data_ptr<float>(), *const products = transformed + tiles * kWinogradPlanes * in;
   at::parallel_for(0, tiles, 1, [&](int64_t begin, int64_t end) {

@@ -5,17 +5,17 @@
 namespace millrace {
 namespace {
 
-// The points at which polynomials are evaluated: 0, +-a, +-b, infinity. Exact in binary, and the ones with the smallest
-// rounding errors among those tried.
+// The points at which polynomials are evaluated: 0, +-a, +-b, infinity. Exact in binary, with the smallest rounding
+// errors of those tried.
 constexpr float kA = 0.75f, kB = 1.5f;
 constexpr float kAA = kA * kA, kBB = kB * kB;
 
 MILLRACE_INLINE VecF silu(VecF x) {
-  constexpr float kBound = 87.0f;  // where exp_bounded() ends; the sigmoid is 0 or 1 beyond
+  constexpr float kBound = 87.0f;  // the limit of exp_bounded(); the sigmoid is 0 or 1 beyond
   return x / (1.0f + exp_bounded(-at_most(at_least(x, -kBound), kBound)));
 }
 
-// Six numbers along a line of the input to the six that stand for them.
+// Transforms six numbers along a line of the input.
 MILLRACE_INLINE void transform_input(const VecF (&d)[6], VecF (&out)[6]) {
   const VecF even_a = d[4] - kBB * d[2], odd_a = kA * (d[3] - kBB * d[1]);
   const VecF even_b = d[4] - kAA * d[2], odd_b = kB * (d[3] - kAA * d[1]);

@@ -58,7 +58,7 @@ TEST(Autoencoder, WinogradAndDirectConvolutionsAgree) {
     return ((model.encode(image).mean_BZhw - direct).norm() / direct.norm()).item<double>();
   };
   EXPECT_LT(distance(), 1e-5);
-  // Filters are made anew when the weights change.
+  // Filters are recomputed when the weights change.
   for (torch::Tensor& parameter : model.parameters()) parameter.mul_(0.5);
   EXPECT_GT(distance(), 1e-2);
 }

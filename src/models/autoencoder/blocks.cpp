@@ -1,4 +1,4 @@
-// The parts that encoder and decoder share.
+// The parts shared by encoder and decoder.
 #include "models/autoencoder/model.h"
 
 namespace millrace::autoencoder {
@@ -40,7 +40,7 @@ torch::Tensor AttentionBlock::forward(const torch::Tensor& x_BCHW) const {
   const torch::Tensor normed_BCHW = norm_->forward(x_BCHW);
   const auto as_tokens = [&](const PlainConv2d& projection) {  // [B, 1, HW, C]
     const torch::Tensor tokens_BLC = projection.forward(normed_BCHW).flatten(2).transpose(1, 2);
-    // A GPU's fused attention wants the last dimension contiguous; without it, HW x HW scores are made.
+    // A GPU's fused attention requires a contiguous last dimension; otherwise HW x HW scores are materialised.
     return (tokens_BLC.is_cpu() ? tokens_BLC : tokens_BLC.contiguous()).unsqueeze(1);
   };
   const torch::Tensor attended_B1LC = at::scaled_dot_product_attention(as_tokens(*q_), as_tokens(*k_), as_tokens(*v_));

@@ -18,7 +18,7 @@ void read_diffusers(const ConfigReader& reader, AutoencoderConfig& config) {
   config.block_out_channels = reader.sizes("block_out_channels", config.block_out_channels);
   config.layers_per_block = reader.layers("layers_per_block", config.layers_per_block);
   config.scaling_factor = reader.positive("scaling_factor", config.scaling_factor);
-  // FLUX's autoencoder is the plain case of diffusers' class; what it leaves out must be off.
+  // FLUX's autoencoder is the plain case of diffusers' class; other features must be off.
   for (const char* key : {"use_quant_conv", "use_post_quant_conv"}) {
     if (reader.boolean(key, false)) reader.fail(key, "false (FLUX's autoencoder has none)");
   }

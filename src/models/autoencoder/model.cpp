@@ -5,7 +5,7 @@
 namespace millrace::autoencoder {
 namespace {
 
-// An inner node of the module tree: it only lends its name.
+// An inner node of the module tree, which only provides its name.
 struct Group : torch::nn::Module {};
 
 std::shared_ptr<PlainConv2d> conv3x3(int64_t in, int64_t out, const torch::TensorOptions& options) {
@@ -32,8 +32,8 @@ void check_input(const char* name, const torch::Tensor& x, int64_t channels, int
                    ", H, W] with H and W multiples of " + std::to_string(multiple) + ", got " + c10::str(x.sizes()));
 }
 
-// On a CPU pictures go through one at a time: that needs a batch's fraction of the memory, much of which then stays in
-// the cache, and what comes out does not depend on a picture's neighbours.
+// On a CPU pictures are processed one at a time: that needs a fraction of a batch's memory, much of which stays in the
+// cache, and the result does not depend on the other pictures of the batch.
 template <typename Network>
 torch::Tensor run_network(const Network& network, const torch::Tensor& x_BCHW) {
   if (!x_BCHW.is_cpu() || at::GradMode::is_enabled()) return network.forward(x_BCHW);

@@ -15,7 +15,7 @@ std::string renamed_norm(const std::string& part) {
   return part == "norm_out" ? "conv_norm_out" : part;
 }
 
-// The parts of a residual block: only the shortcut is called otherwise.
+// The parts of a residual block: only the shortcut has a different name.
 std::string block_part(const Path& path, size_t from) {
   const std::string part = path[from] == "nin_shortcut" ? "conv_shortcut" : path[from];
   return part + "." + path[from + 1];
@@ -36,7 +36,7 @@ std::string middle(const Path& path) {
 // down.0.block.1.conv1.weight, down.0.downsample.conv.weight, and the same with up
 std::string level(const Path& path, int64_t levels) {
   const bool down = path[0] == "down";
-  // Black Forest numbers the decoder's levels by resolution, diffusers in the order of use.
+  // Black Forest Labs numbers the decoder's levels by resolution, diffusers in the order of use.
   const int64_t number = down ? std::stoll(path[1]) : levels - 1 - std::stoll(path[1]);
   const std::string blocks = (down ? "down_blocks." : "up_blocks.") + std::to_string(number);
   if (path[2] == "block") return blocks + ".resnets." + path[3] + "." + block_part(path, 4);

@@ -6,7 +6,7 @@
 namespace millrace::clip {
 namespace {
 
-// An inner node of the module tree: it only lends its name.
+// An inner node of the module tree, which only provides its name.
 struct Group : torch::nn::Module {};
 
 }  // namespace
@@ -37,7 +37,7 @@ ClipMlp::ClipMlp(const ClipConfig& config) : quick_gelu_(config.hidden_act == "q
 
 torch::Tensor ClipMlp::forward(const torch::Tensor& x_BLD) const {
   const torch::Tensor hidden = fc1_->apply(x_BLD);
-  // 1.702: the sigmoid's slope that comes nearest to GELU (Hendrycks and Gimpel 2016, section 2).
+  // 1.702: the sigmoid's slope that best approximates GELU (Hendrycks and Gimpel 2016, section 2).
   return fc2_->apply(quick_gelu_ ? hidden * torch::sigmoid(1.702 * hidden) : torch::gelu(hidden));
 }
 

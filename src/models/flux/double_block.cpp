@@ -1,5 +1,5 @@
-// The double block, phase by phase. Both streams go through the same steps with weights of their own; they meet in one
-// attention over the T + I tokens.
+// The double block, phase by phase. Both streams go through the same steps with separate weights; they are joined in
+// one attention over the T + I tokens.
 //
 // Forward, per stream:
 //   1. norm_and_qkv       normed1_RD = norm(x) modulated;  qkv_RE = normed1 Wqkv
@@ -9,13 +9,13 @@
 //                         activated_RF = gelu(hidden + bias);  out_RD = activated Wout
 //   4. finish             block output = middle + gate2 * (out + bias)
 //
-// Backward first runs 1 to 3 again for whatever `Keep` dropped, which is the same code with the same kernels, so that
-// all modes give the same bits; then it walks 4 to 1. The gradient of a stream's residual lives in one buffer d_BLD
-// that grows in place, and a branch's gradient in another, branch_BLD, whose memory the next step takes over.
+// Backward first reruns 1 to 3 for the tensors that `Keep` dropped, with the same code and the same kernels, so that
+// all modes give the same bits; then it processes 4 to 1. The gradient of a stream's residual accumulates in place in
+// one buffer, d_BLD; a branch's gradient is in another, branch_BLD, whose memory the next step reuses.
 //
-// A product's bias is not added by the product: the kernel that reads its output adds it in the same pass, and returns
-// the bias's gradient on the way back. Weight gradients come after input gradients where ranks share the block, so
-// that they run while the sum over the ranks is on its way.
+// A product does not add its bias: the kernel that reads its output adds it in the same pass, and computes the bias's
+// gradient in the backward pass. Before a sum over tp ranks, the input's gradient is computed first and the weight's
+// afterwards, so that the weight's gradient overlaps the sum.
 #include "models/flux/double_block.h"
 
 #include "kernels/gate_residual/gate_residual.h"
@@ -78,7 +78,7 @@ DoubleBlock::Streams DoubleBlock::forward(const BlockContext& context, const Str
   return out;
 }
 
-// Norms' statistics stay with the outputs: they are small, and the norm's backward pass reads them.
+// The norms' statistics are kept with the outputs: they are small, and the norms' backward passes read them.
 void DoubleBlock::drop(StreamSaved& saved, Keep keep) {
   const StreamSaved all = saved;
   saved = {};
@@ -118,7 +118,7 @@ void DoubleBlock::compute_attention(const BlockContext& context, Saved& saved) {
   }
 }
 
-// From x_BLD to qkv_RE, still without its bias.
+// From x_BLD to qkv_RE, without its bias.
 void DoubleBlock::norm_and_qkv(const BlockContext& context, const Stream& stream, StreamSaved& saved) {
   const torch::Tensor& x = saved.x_BLD;
   if (!saved.normed1_RD.defined()) {
@@ -136,18 +136,18 @@ void DoubleBlock::norm_and_qkv(const BlockContext& context, const Stream& stream
   }
 }
 
-// From the stream's rows of attention's output, tokens [token_begin, token_begin + L), to the MLP's out_RD, still
-// without its bias.
+// From the stream's rows of attention's output, tokens [token_begin, token_begin + L), to the MLP's out_RD, without its
+// bias.
 void DoubleBlock::compute_mlp(const BlockContext& context, const Stream& stream, StreamSaved& saved,
                               const Attention& attention, int64_t token_begin) {
   const torch::Tensor& x = saved.x_BLD;
   const int64_t batch = x.size(0), tokens = x.size(1), hidden_size = x.size(2);
-  // The stream's rows of [B, H, T + I, K], heads beside each other: [R, W].
+  // The stream's rows of [B, H, T + I, K], with heads side by side: [R, W].
   if (!saved.merged_RW.defined()) {
     const torch::Tensor own_BLHK = attention.out_BHLD.narrow(2, token_begin, tokens).transpose(1, 2);
     saved.merged_RW = own_BLHK.reshape({batch * tokens, context.num_heads * context.head_dim});
   }
-  // Each rank's heads give a share of the projection; the same for the MLP's channels below.
+  // The projection of each rank's heads is a partial sum; likewise for the MLP's channels below.
   if (!saved.projected_RD.defined()) {
     saved.projected_RD = torch::empty({batch * tokens, hidden_size}, x.options());
     stream.attn->proj->forward(saved.projected_RD, saved.merged_RW, &saved.proj_pass);
@@ -183,7 +183,7 @@ void DoubleBlock::compute_mlp(const BlockContext& context, const Stream& stream,
   }
 }
 
-// The MLP's residual: the stream's output, a new tensor, as the input may be kept.
+// The MLP's residual gives the stream's output: a new tensor, since the input may be kept.
 torch::Tensor DoubleBlock::finish(const BlockContext& context, const Stream& stream, const StreamSaved& saved) {
   const int64_t hidden_size = saved.x_BLD.size(2);
   const ModulationViews mod =
@@ -195,7 +195,7 @@ torch::Tensor DoubleBlock::finish(const BlockContext& context, const Stream& str
 }
 
 DoubleBlock::Streams DoubleBlock::backward(const BlockContext& context, Saved& saved, Streams dout) {
-  // Whatever was dropped, again.
+  // Recompute the dropped tensors.
   compute_attention(context, saved);
   compute_mlp(context, txt_, saved.txt, saved.attention, 0);
   compute_mlp(context, img_, saved.img, saved.attention, context.num_text_tokens);
@@ -206,7 +206,7 @@ DoubleBlock::Streams DoubleBlock::backward(const BlockContext& context, Saved& s
   backward_mlp(context, txt_, saved.txt, dout.txt_BTD, dattention_BLHK, 0);
   backward_mlp(context, img_, saved.img, dout.img_BID, dattention_BLHK, context.num_text_tokens);
 
-  // Attention, of both streams at once: dq, dk and dv [B, H, T + I, K].
+  // Attention, for both streams at once: dq, dk and dv [B, H, T + I, K].
   const AttentionGradients grads =
       attention_backward(dattention_BLHK.transpose(1, 2), saved.q_BHLK, saved.k_BHLK, saved.v_BHLK, saved.attention);
   if (context.dangle_BLP.defined()) {
@@ -214,14 +214,14 @@ DoubleBlock::Streams DoubleBlock::backward(const BlockContext& context, Saved& s
     add_angle_gradient(context.dangle_BLP, saved.k_BHLK, grads.dk_BHLD);
   }
 
-  // QK norm, qkv and the first norm, again stream by stream.
+  // QK norm, qkv and the first norm, stream by stream.
   backward_qkv(context, txt_, saved.txt, grads, dout.txt_BTD, 0);
   backward_qkv(context, img_, saved.img, grads, dout.img_BID, context.num_text_tokens);
   return dout;
 }
 
-// From the gradient of the stream's output to that of the attention's output, and in place in d_BLD to that of middle,
-// which by the residual is also the part of x's gradient that bypasses the attention.
+// From the gradient of the stream's output to that of the attention's output. d_BLD changes in place to the gradient of
+// middle, which is also the part of x's gradient that bypasses the attention through the residual.
 void DoubleBlock::backward_mlp(const BlockContext& context, Stream& stream, StreamSaved& saved, torch::Tensor& d_BLD,
                                torch::Tensor& dattention_BLHK, int64_t token_begin) {
   const int64_t hidden_size = d_BLD.size(2), batch = d_BLD.size(0), tokens = d_BLD.size(1);
@@ -235,7 +235,7 @@ void DoubleBlock::backward_mlp(const BlockContext& context, Stream& stream, Stre
   Linear& out = *stream.mlp->out;
   Linear& proj = *stream.attn->proj;
 
-  // The MLP's residual: branch_BLD becomes the gradient of out_RD, d_BLD stays that of middle so far.
+  // The MLP's residual: branch_BLD becomes the gradient of out_RD; d_BLD is the residual's part of middle's.
   torch::Tensor branch_BLD = torch::empty_like(d_BLD);
   gate_residual_backward(d_BLD, saved.out_RD.view(d_BLD.sizes()), second.gate_BD, out.bias(), branch_BLD,
                          dsecond.gate_BD, out.bias_gradient(), /*accumulate_dbias=*/true);
@@ -246,13 +246,13 @@ void DoubleBlock::backward_mlp(const BlockContext& context, Stream& stream, Stre
   out.backward_input(dhidden_RF, rows(branch_BLD), /*accumulate=*/false, &saved.out_pass);
   gelu_backward(one_batch(dhidden_RF), one_batch(saved.hidden_RF), in.bias(), one_batch(dhidden_RF), in.bias_gradient(),
                 /*accumulate_dbias=*/true);
-  torch::Tensor dnormed_RD = rows(branch_BLD);  // out_RD's gradient has been read: its memory takes normed2's
+  torch::Tensor dnormed_RD = rows(branch_BLD);  // out_RD's gradient is no longer needed: reuse its memory
   in.backward_input(dnormed_RD, dhidden_RF, /*accumulate=*/false, &saved.in_pass);
   Work sum = sum_over_tp(context.tp, dnormed_RD);
   in.backward_weight(dhidden_RF, saved.normed2_RD, &saved.in_pass);
   sum.wait();
 
-  // The second norm and the attention's residual: d_BLD becomes the whole gradient of middle, branch_BLD that of
+  // The second norm and the attention's residual: d_BLD becomes the complete gradient of middle, branch_BLD that of
   // projected_RD.
   gate_residual_norm_backward({branch_BLD, saved.middle_BLD, second.scale_BD, saved.mean2_BL, saved.rstd2_BL,
                                saved.projected_RD.view(d_BLD.sizes()), first.gate_BD, proj.bias(), d_BLD,
@@ -275,8 +275,8 @@ void DoubleBlock::backward_qkv(const BlockContext& context, Stream& stream, Stre
   Linear& qkv = *stream.attn->qkv;
   QkNorm& norm = *stream.attn->norm;
 
-  // Rope and QK norm: dqkv_RE from the stream's rows of dq, dk and dv. Every rank has other heads and all of the two
-  // scales, so that their gradients are sums over the ranks.
+  // Rope and QK norm: dqkv_RE from the stream's rows of dq, dk and dv. Every rank has different heads but both scales,
+  // so the scales' gradients are sums over the ranks.
   torch::Tensor dqkv_RE = torch::empty_like(saved.qkv_RE);
   const RopeTable rope = context.rope.rows(token_begin, tokens);
   SharedGradients scales(context.tp, {norm.query_norm->scale.grad(), norm.key_norm->scale.grad()});
@@ -286,7 +286,7 @@ void DoubleBlock::backward_qkv(const BlockContext& context, Stream& stream, Stre
                          scales.target(1), qkv.bias_gradient(), /*accumulate=*/true});
   scales.finish();
 
-  // qkv and the first norm, whose gradient joins what came by the residual.
+  // qkv and the first norm, whose gradient is added to the residual's.
   torch::Tensor dnormed_BLD = torch::empty_like(d_BLD);
   torch::Tensor dnormed_RD = rows(dnormed_BLD);
   qkv.backward_input(dnormed_RD, dqkv_RE, /*accumulate=*/false, &saved.qkv_pass);

@@ -1,4 +1,4 @@
-// FLUX's initial weights, as torchtitan and the MLPerf reference set them.
+// FLUX's initial weights, as in torchtitan and the MLPerf reference.
 #include <cmath>
 
 #include "base/files.h"

@@ -46,7 +46,7 @@ Flux::Flux(const FluxConfig& config, const FlatParametersOptions& options) : con
   if (config.guidance_embed) {
     guidance_in_ = register_module("guidance_in", std::make_shared<MlpEmbedder>(kTimeEmbeddingDim, h));
   }
-  // Containers, so that block i is named double_blocks.<i>.
+  // Containers, so that block i has the name double_blocks.<i>.
   const auto doubles = register_module("double_blocks", std::make_shared<torch::nn::Module>());
   const auto singles = register_module("single_blocks", std::make_shared<torch::nn::Module>());
   int64_t modulation_begin = 0;
@@ -147,7 +147,7 @@ void Flux::backward(Saved& saved, const torch::Tensor& doutput_BIC, FluxInputGra
                                       context.modulation_BM.options().dtype(torch::kFloat32));
   }
 
-  // Final layer. The gradient of the text tokens starts at zero: they end here.
+  // Final layer. The gradient of the text tokens starts at zero: the final layer does not read them.
   size_t unit = flat_->units().size() - 1;
   torch::Tensor dfinal_BID;
   {
@@ -180,7 +180,7 @@ void Flux::backward(Saved& saved, const torch::Tensor& doutput_BIC, FluxInputGra
 
   const bool wants_embedders = input_gradients != nullptr || embedders_train();
   const torch::Tensor dvec_BD = backward_modulation(saved, wants_embedders);
-  const UnitUse use = flat_->backward_unit(0);  // by every rank, whether there is anything to compute or not
+  const UnitUse use = flat_->backward_unit(0);  // collective: by every rank, even with nothing to compute
   if (wants_embedders) backward_embedders(saved, dstreams, dvec_BD, input_gradients);
   saved = {};
 }

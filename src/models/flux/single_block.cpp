@@ -1,5 +1,5 @@
 // The single block, phase by phase. Text and image tokens are one sequence here, and attention and MLP read the same
-// norm, so that their products are one GEMM in and one out.
+// norm, so that they share one GEMM in and one out.
 //
 // Forward (compute, then the end of forward):
 //   1. normed_RD = norm(x) modulated
@@ -8,10 +8,10 @@
 //   4. joined_RJ = attention's output [R, W] beside gelu(the MLP's columns + bias) [R, F]
 //   5. out_RD = joined Wlinear2;  block output = x + gate * (out + bias)
 //
-// Backward first runs 1 to 5 again for whatever `Keep` dropped, then walks them back. Three buffers carry the
-// gradients: dout_BLD is the residual's and grows into x's; branch_BLD is out_RD's, later normed_RD's; djoined_RJ takes
-// over the memory of joined_RJ. Biases are added, and their gradients summed, by the kernels that read a product's
-// output.
+// Backward first reruns 1 to 5 for the tensors that `Keep` dropped, then processes them in reverse. Three buffers hold
+// the gradients: dout_BLD is the residual's and becomes x's; branch_BLD is out_RD's, later normed_RD's; djoined_RJ
+// reuses the memory of joined_RJ. The kernels that read a product's output add its bias, and sum the bias's
+// gradient.
 #include "models/flux/single_block.h"
 
 #include "kernels/gate_residual/gate_residual.h"
@@ -90,7 +90,7 @@ void SingleBlock::compute(const BlockContext& context, Saved& saved) {
   if (!saved.attention.out_BHLD.defined()) {
     saved.attention = attention_forward(saved.q_BHLK, saved.k_BHLK, saved.v_BHLK);
   }
-  // Both halves are written where linear2 reads them.
+  // Both halves are written directly to where linear2 reads them.
   if (!saved.joined_RJ.defined()) {
     saved.joined_RJ = torch::empty({batch * tokens, attention_size_ + mlp_hidden_size_}, x.options());
     saved.joined_RJ.narrow(1, 0, attention_size_)
@@ -108,7 +108,7 @@ void SingleBlock::compute(const BlockContext& context, Saved& saved) {
 }
 
 torch::Tensor SingleBlock::backward(const BlockContext& context, Saved& saved, torch::Tensor dout_BLD) {
-  compute(context, saved);  // whatever was dropped, again
+  compute(context, saved);  // recompute the dropped tensors
   const int64_t batch = dout_BLD.size(0), tokens = dout_BLD.size(1), hidden_size = dout_BLD.size(2);
   const int64_t qkv_size = 3 * attention_size_;
   const ModulationViews mod = modulation_views(context.modulation_BM, modulation_begin_, hidden_size);
@@ -122,7 +122,7 @@ torch::Tensor SingleBlock::backward(const BlockContext& context, Saved& saved, t
   // linear2: the gradient of joined_RJ.
   torch::Tensor branch_RD = branch_BLD.flatten(0, 1);
   linear2_->backward_weight(branch_RD, saved.joined_RJ, &saved.linear2_pass);
-  torch::Tensor djoined_RJ = saved.joined_RJ;  // its last reader is done: reuse the memory
+  torch::Tensor djoined_RJ = saved.joined_RJ;  // no longer needed: reuse the memory
   linear2_->backward_input(djoined_RJ, branch_RD, /*accumulate=*/false, &saved.linear2_pass);
 
   // Attention, from the first W columns: dq, dk and dv [B, H, L, K].
@@ -135,8 +135,8 @@ torch::Tensor SingleBlock::backward(const BlockContext& context, Saved& saved, t
     add_angle_gradient(context.dangle_BLP, saved.k_BHLK, grads.dk_BHLD);
   }
 
-  // Into dfused_RG: rope and QK norm write the first E columns, GELU the other F. The bias's gradient falls into the
-  // same two parts. Every rank has other heads and all of the two scales, so that their gradients are summed over the
+  // Into dfused_RG: rope and QK norm write the first E columns, GELU the other F. The bias's gradient has the same two
+  // parts. Every rank has different heads but both scales, so the scales' gradients are summed over the
   // ranks.
   torch::Tensor dfused_RG = torch::empty_like(saved.fused_RG);
   const torch::Tensor dbias_G = linear1_->bias_gradient();
@@ -157,7 +157,7 @@ torch::Tensor SingleBlock::backward(const BlockContext& context, Saved& saved, t
                 /*accumulate_dbias=*/true);
   scales.finish();
 
-  // linear1 and the norm: branch_BLD becomes the gradient of normed_RD, and the norm adds x's to dout_BLD.
+  // linear1 and the norm: branch_BLD becomes the gradient of normed_RD, and the norm adds its part of x's to dout_BLD.
   linear1_->backward_input(branch_RD, dfused_RG, /*accumulate=*/false, &saved.linear1_pass);
   Work sum = sum_over_tp(context.tp, branch_RD);
   linear1_->backward_weight(dfused_RG, saved.normed_RD, &saved.linear1_pass);

@@ -67,7 +67,7 @@ void Flux::add_modulation_units(std::vector<UnitSpec>& specs, int64_t max_size) 
                       : "modulation",
                   {},
                   /*packed=*/true};
-    // As many layers as max_size allows, one at least. Packed, and all weights before all biases: JointLinear then
+    // As many layers as max_size allows, at least one. Packed, with all weights before all biases, so that JointLinear
     // finds one matrix and one bias.
     const auto size_of_layer = [&](size_t i) { return all[i].second->in_features() * all[i].second->out_features(); };
     std::vector<std::shared_ptr<Linear>> layers;
@@ -110,7 +110,7 @@ torch::Tensor Flux::backward_modulation(const Saved& saved, bool wants_dvec) {
     const torch::Tensor part_BD = modulation.joint.backward(dout_BM, saved.activated_vec_BD, wants_dvec);
     if (!wants_dvec || modulations_.size() == 1) {
       dactivated_BD = part_BD;
-    } else {  // sums over units in fp32, so that cutting loses nothing
+    } else {  // sums over units in fp32, so that splitting loses nothing
       dactivated_BD =
           dactivated_BD.defined() ? dactivated_BD.add_(part_BD) : part_BD.to(torch::kFloat32, false, /*copy=*/true);
     }

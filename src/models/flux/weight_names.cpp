@@ -19,7 +19,7 @@ class Rules {
     }
   }
 
-  // One fused linear of ours that diffusers keeps as several, by rows.
+  // One fused linear of ours that diffusers splits by rows.
   void fused(const std::string& ours, const std::vector<std::pair<std::string, int64_t>>& theirs_rows) {
     if (!diffusers_) return linear(ours, ours);
     int64_t begin = 0;
@@ -102,7 +102,7 @@ WeightRules weight_rules(const FluxConfig& config, Naming naming) {
     rules.linear(ours + "modulation.lin", theirs + "norm.linear");
   }
   rules.linear("final_layer.linear", "proj_out");
-  // Only here do the two disagree on the order of shift and scale.
+  // The only place where the two order shift and scale differently.
   rules.linear("final_layer.adaLN_modulation.1", "norm_out.linear", /*swap_halves=*/true);
   return rules.take();
 }

@@ -9,7 +9,7 @@
 namespace millrace::t5 {
 namespace {
 
-// An inner node of the module tree: it only lends its name.
+// An inner node of the module tree, which only provides its name.
 struct Group : torch::nn::Module {};
 
 }  // namespace
@@ -18,8 +18,8 @@ torch::Tensor relative_position_buckets(int64_t length, int64_t num_buckets, int
                                         const torch::Device& device) {
   const int64_t per_direction = num_buckets / 2;
   const int64_t exact = per_direction / 2;
-  // The distance only takes 2 * length - 1 values: one row of buckets holds them all. In fp32 on the CPU, step by step
-  // as transformers does, so that no distance lands in the neighbouring bucket.
+  // The distance has only 2 * length - 1 values: one row of buckets holds them all. In fp32 on the CPU, step by step as
+  // in transformers, so that no distance falls into the neighbouring bucket.
   const torch::Tensor distance = torch::arange(-(length - 1), length, torch::kInt64);  // key - query
   const torch::Tensor away = distance.abs();
   const torch::Tensor steps = torch::log(away.to(torch::kFloat32) / exact) /
@@ -60,7 +60,7 @@ torch::Tensor T5Attention::forward(const torch::Tensor& x_BLD, const torch::Tens
   };
   const std::vector<torch::Tensor> parts = qkv_.apply_each(x_BLD);
   const torch::Tensor q = heads(parts[0]), k = heads(parts[1]), v = heads(parts[2]);
-  // T5 does not divide by the square root of K: its initialisation did.
+  // T5 does not divide by the square root of K: its initialisation includes the factor.
   return o_->apply(biased_attention(q, k, v, bias_1HLL, /*scale=*/1.0), residual_BLD);
 }
 

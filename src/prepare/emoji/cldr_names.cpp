@@ -32,7 +32,7 @@ std::string without_entities(std::string_view text) {
 
 }  // namespace
 
-// The file is generated, one element a line, so that two fixed strings find what an XML parser would.
+// The file is generated, one element a line, so that two fixed strings suffice instead of an XML parser.
 std::map<char32_t, std::string> read_cldr_names(const std::filesystem::path& path) {
   const std::string place = "[" + path.string() + "] ";
   if (!std::filesystem::exists(path)) {

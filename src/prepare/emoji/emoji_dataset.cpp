@@ -22,7 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-// Scales picture into a square of `size`, centred, the rest filled with the background.
+// Scales picture into a square of `size`, centred on the background.
 Image fit_into_square(const Image& picture, int size, std::array<uint8_t, 3> background) {
   const int longer = std::max(picture.width, picture.height);
   const auto scaled = [&](int side) { return std::max(1, (2 * side * size + longer) / (2 * longer)); };
@@ -43,7 +43,7 @@ std::string hex(char32_t code, const char* format) {
   return text;
 }
 
-// Only pictures the font really has; a list that names another is an error, a name without a picture is not.
+// Keeps emoji with a picture in the font; a missing one is an error if a list named it, else it is skipped.
 struct Picture {
   EmojiEntry entry;
   Image image;

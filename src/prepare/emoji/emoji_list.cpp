@@ -14,7 +14,7 @@
 namespace millrace {
 namespace {
 
-constexpr char32_t kVariationSelector16 = 0xFE0F;  // "as a picture"; says nothing about which
+constexpr char32_t kVariationSelector16 = 0xFE0F;  // "as a picture"; does not affect which emoji it is
 
 std::optional<char32_t> parse_code_point(std::string_view text) {
   if (text.starts_with("U+") || text.starts_with("u+")) {

@@ -32,7 +32,7 @@ void write_half(const fs::path& file, const torch::Tensor& encoding) {
 
 bool write_empty_encodings(const FluxRunConfig& config, const fs::path& folder) {
   const fs::path t5 = folder / "t5_empty.npy", clip = folder / "clip_empty.npy", manifest = folder / kEncodingsManifest;
-  // Pictures play no part: the latent's channels decide nothing here.
+  // Pictures are not involved: the number of latent channels does not matter here.
   const flux::FluxConfig sizes = flux_config(config, /*codec_channels=*/16);
   const std::vector<int64_t> t5_shape = {1, config.encoder.max_t5_encoding_len, sizes.context_in_dim};
   const std::vector<int64_t> clip_shape = {1, sizes.vec_in_dim};

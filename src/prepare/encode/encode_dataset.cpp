@@ -23,7 +23,7 @@
 namespace millrace {
 namespace {
 
-constexpr uint64_t kFileBytes = 500'000'000;  // about as large as `datasets` makes its files
+constexpr uint64_t kFileBytes = 500'000'000;  // about the file size of `datasets`
 constexpr int64_t kMaxRowsPerFile = 10'000;
 constexpr double kForever = 365.0 * 24 * 3600;  // seconds: ranks may be as far apart as their files are large
 
@@ -33,7 +33,7 @@ uint64_t bytes_per_row(const EncodingShapes& shapes) {
   return static_cast<uint64_t>(numbers) * sizeof(uint16_t) + 1024;
 }
 
-// Everything that what is written depends on.
+// Everything that the output depends on.
 nlohmann::ordered_json make_manifest(const FluxRunConfig& config, const EncodeNetworks& networks,
                                      const EncodingShapes& shapes, const std::vector<ShardFile>& files,
                                      const SampleTable& table, int64_t rows_per_file) {
@@ -53,7 +53,7 @@ nlohmann::ordered_json make_manifest(const FluxRunConfig& config, const EncodeNe
   return manifest;
 }
 
-// Which units are left, as rank 0 sees it: ranks might see the folder at different times.
+// The remaining units as seen by rank 0: ranks might read the folder at different times.
 std::vector<int64_t> unfinished_units(const EncodingsFolder& folder, size_t num_units, Group& ranks,
                                       torch::Device device) {
   torch::Tensor finished = torch::zeros({static_cast<int64_t>(num_units)}, torch::kInt32);
@@ -77,7 +77,7 @@ void check_free_space(const std::filesystem::path& folder, uint64_t bytes) {
       str("[", folder.string(), "] expected ", human_bytes(bytes), " of free space, got ", human_bytes(free)));
 }
 
-// Every rank has come here. Unlike a barrier it has no deadline: the watch sees to ranks that are lost.
+// Waits for every rank. Unlike a barrier it has no deadline: the watch handles lost ranks.
 void meet(Communicator& ranks, const std::string& name) {
   const World& world = ranks.world();
   if (world.rank == 0) {
@@ -89,7 +89,7 @@ void meet(Communicator& ranks, const std::string& name) {
   }
 }
 
-// How many samples all ranks have finished, for rank 0 to show.
+// The samples finished by all ranks, for rank 0 to show.
 class SharedProgress {
  public:
   SharedProgress(Communicator& ranks, const EncodeOptions& options, int64_t already_done, int64_t total)
@@ -152,7 +152,7 @@ class DatasetEncoding {
     const DatasetSurvey survey = survey_dataset(cache_, world_, networks_.device);
     if (!options_.allow_damaged_shards) {
       check_files_are_whole(survey, cache_.shards(), limit,
-                            "downloading it again, or --allow-damaged-shards to take what is there");
+                            "downloading it again, or --allow-damaged-shards to use the intact part");
     }
     const SampleTable table(survey.samples, limit);
     if (table.size() == 0) throw DataError(str("[", place_, "] expected samples to encode, got none"));
@@ -216,7 +216,7 @@ class DatasetEncoding {
     int64_t samples_left = 0;
     for (const int64_t unit : left) samples_left += units[static_cast<size_t>(unit)].size();
     SharedProgress progress(ranks_, options_, table.size() - samples_left, table.size());
-    // With sharded weights all ranks run the networks equally often: as often as the largest unit could need.
+    // With sharded weights all ranks run the networks equally often: as often as the largest unit may need.
     const int64_t calls = sharded ? (units.front().size() + unit_options.batch_size - 1) / unit_options.batch_size : 0;
     for (size_t round = 0; round < left.size(); round += static_cast<size_t>(world_.size())) {
       const size_t own = round + static_cast<size_t>(world_.rank());
@@ -244,7 +244,7 @@ class DatasetEncoding {
     return std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, kMaxWorkers);
   }
 
-  // Over all files, those of earlier runs included.
+  // Over all files, including those of earlier runs.
   void check_bad_samples(const EncodingsFolder& folder, const std::vector<SampleRange>& units,
                          const std::vector<int64_t>& left) const {
     if (left.empty() && folder.is_complete()) return;
@@ -278,7 +278,7 @@ class DatasetEncoding {
 EncodeSummary encode_dataset(const FluxRunConfig& config, const EncodeOptions& options, const World& world,
                              const std::string& version) {
   // Ranks that share T5's weights wait for each other while one of them sends a batch of pictures through the
-  // autoencoder, which takes minutes on a CPU. A rank that dies is noticed at once all the same.
+  // autoencoder, which takes minutes on a CPU. A rank that dies is still detected at once.
   constexpr int64_t kPatience = 3600;
   FluxRunConfig patient = config;
   patient.comm.train_timeout_seconds = std::max(patient.comm.train_timeout_seconds, kPatience);

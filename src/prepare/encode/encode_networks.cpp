@@ -7,7 +7,7 @@
 namespace millrace {
 namespace {
 
-constexpr int64_t kPicturesAtOnce = 32;  // on a GPU more gain nothing, and would need a GB of memory for each four
+constexpr int64_t kPicturesAtOnce = 32;  // more do not help a GPU, and would need a GB of memory for each four
 
 torch::Tensor stored(const torch::Tensor& encoding, const char* name) {
   const torch::Tensor narrow = encoding.to(torch::kBFloat16);
@@ -36,7 +36,7 @@ void load_autoencoder(EncodeNetworks& networks, const FluxRunConfig& config) {
 void load_caption_encoders(EncodeNetworks& networks, const FluxRunConfig& config, Mesh* mesh) {
   networks.encoders = make_caption_encoders(config, networks.sizes, networks.dtype, networks.device, mesh);
   if (config.encoder.cache_encodings != EncodingCache::kNone) return;
-  // Captions that a batch holds twice are encoded once.
+  // Captions that occur twice in a batch are encoded once.
   for (std::unique_ptr<CaptionEncoder>* encoder : {&networks.encoders.tokens, &networks.encoders.pooled}) {
     *encoder = cached_caption_encoder(std::move(*encoder), networks.device, /*max_bytes=*/0);
   }

@@ -15,8 +15,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kResult = "result";  // of the manifest, once there is one
-constexpr const char* kNotes = ".units";   // a folder; goes when the work is done
+constexpr const char* kResult = "result";  // key in the manifest, once finished
+constexpr const char* kNotes = ".units";   // a folder; removed when the work is done
 
 nlohmann::ordered_json to_json(const UnitReport& report) {
   return {{"rows", report.rows}, {"bad", report.bad}, {"small", report.small}, {"problems", report.problems}};
@@ -31,7 +31,7 @@ UnitReport from_json(const nlohmann::ordered_json& json, const fs::path& file) {
   }
 }
 
-// What writers of this program leave behind when they are killed (formats/atomic_file.h, base/files.h).
+// Leftovers of this program's writers when they are killed (formats/atomic_file.h, base/files.h).
 bool is_temporary(const std::string& name) {
   return starts_with(name, ".") && (name.find(".part-") != std::string::npos || name.find(".tmp") != std::string::npos);
 }
@@ -69,9 +69,9 @@ void EncodingsFolder::claim(const nlohmann::ordered_json& manifest) const {
     const bool same = nlohmann::json(manifest) == nlohmann::json(found);  // whatever the order of the keys
     if (difference.empty() && !same) difference = "expected the same keys, got others";
     if (!difference.empty()) {
-      throw ConfigError(str("[", file.string(), "] ", difference,
-                            " (the folder holds encodings made otherwise: go on as they were made, or take another "
-                            "folder)"));
+      throw ConfigError(
+          str("[", file.string(), "] ", difference,
+              " (the folder holds encodings made with other settings: use the same settings, or another folder)"));
     }
   } else if (fs::exists(folder_) && !fs::is_empty(folder_)) {
     throw ConfigError(str("[", folder_.string(), "] expected an empty folder, or one that this command began to fill (",

@@ -13,7 +13,7 @@ SampleTable::SampleTable(const std::vector<int64_t>& counts, int64_t limit) : be
 
 SampleTable::Place SampleTable::find(int64_t index) const {
   MILLRACE_CHECK(index >= 0 && index < size_);
-  // The last file that begins at or before the sample: empty files begin where the next one does.
+  // The last file that begins at or before the sample: an empty file begins where the next one does.
   const auto after = std::upper_bound(begins_.begin(), begins_.end(), index);
   const auto shard = static_cast<size_t>(after - begins_.begin()) - 1;
   return {shard, static_cast<size_t>(index - begins_[shard])};

@@ -16,7 +16,7 @@
 namespace millrace {
 namespace {
 
-// COCO's samples are called by their annotation's id, as the reference calls them; others by their key.
+// COCO's samples are named by their annotation's id, as in the reference; others by their key.
 std::string key_of(const SampleShard& shard, size_t sample, const DatasetKind& kind) {
   if (kind.needs_timesteps) {
     const auto id = sidecar_member(shard, sample, "id");
@@ -26,7 +26,7 @@ std::string key_of(const SampleShard& shard, size_t sample, const DatasetKind& k
   return shard.key(sample);
 }
 
-// A .npy file in a cell; numpy has no bfloat16, so that its bits come as uint16.
+// A .npy file in a cell; numpy has no bfloat16, so its bits are stored as uint16.
 std::string npy_cell(const std::string& header, const torch::Tensor& tensor, int64_t row) {
   const size_t bytes = static_cast<size_t>(tensor[row].numel()) * sizeof(uint16_t);
   const auto* begin = static_cast<const char*>(tensor.const_data_ptr()) + static_cast<size_t>(row) * bytes;

@@ -23,7 +23,7 @@ constexpr int64_t kClipTokens = 77;
 
 const auto kShapes = torch::TensorOptions().device(torch::kMeta);
 
-// The network that a path holds, without its weights; the published one where nothing is there.
+// The network at a path, without its weights; the published one if there is none.
 template <typename Model, typename Config>
 std::shared_ptr<Model> shapes_of_network(const char* name, const std::string& path, const char* published,
                                          std::vector<std::string>& notes) {
@@ -33,7 +33,7 @@ std::shared_ptr<Model> shapes_of_network(const char* name, const std::string& pa
     MILLRACE_CHECK(model != nullptr);
     return model;
   }
-  notes.push_back(str(path.empty() || path == kRandomNetwork ? str(name) : path, " is taken for ", published));
+  notes.push_back(str(path.empty() || path == kRandomNetwork ? str(name) : path, " is assumed to be ", published));
   return std::make_shared<Model>(Config{}, kShapes);
 }
 
@@ -51,7 +51,7 @@ SharableWeights sharable_weights(const FlatModel& model) {
   return weights;
 }
 
-// Weights that every token is multiplied with: all matrices but tables.
+// Weights that every token is multiplied with: all matrices except tables.
 double matrix_parameters(const torch::nn::Module& module) {
   double count = 0;
   for (const auto& item : module.named_parameters()) {
@@ -101,7 +101,7 @@ void add_autoencoder(const FluxRunConfig& config, EncodersPlan& plan) {
     int64_t level = name.find(".down.") != std::string::npos    ? std::stoll(name.substr(name.find(".down.") + 6))
                     : name.find("conv_in") != std::string::npos ? 0
                                                                 : sizes.levels() - 1;
-    if (name.find("downsample") != std::string::npos) ++level;  // its output is already half as wide
+    if (name.find("downsample") != std::string::npos) ++level;  // its output is half as wide
     const double pixels = side / static_cast<double>(int64_t{1} << level);
     plan.flops_per_sample += 2 * static_cast<double>(item.value().numel()) * pixels * pixels;
   }

@@ -12,7 +12,7 @@
 namespace millrace {
 namespace {
 
-// The pictures and encodings of one microbatch, and the model that they train.
+// The pictures and encodings of one microbatch, and the model to train.
 class FluxStepModel : public StepModel {
  public:
   FluxStepModel(const flux::FluxConfig& sizes, const FlatParametersOptions& placement, FluxBatch batch,
@@ -93,9 +93,9 @@ class FluxPlannedTask : public PlannedTask {
   std::vector<std::string> notes(const PlannedStep& step) const override {
     std::vector<std::string> notes = encoders_.notes;
     if (encoders_.parameters > 0 && step.mesh.size() > 1) {
-      notes.emplace_back(t5_ranks(step) > 1 ? str("T5's weights are shared out over the ", t5_ranks(step),
+      notes.emplace_back(t5_ranks(step) > 1 ? str("T5's weights are split over the ", t5_ranks(step),
                                                   " ranks of dp_shard (encoder.shard)")
-                                            : "every rank holds the encoders whole; preprocessed data needs none");
+                                            : "every rank holds all of the encoders; preprocessed data needs none");
     }
     return notes;
   }

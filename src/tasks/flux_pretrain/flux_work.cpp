@@ -79,8 +79,8 @@ class Stages {
     return work;
   }
 
-  // Embedders, modulations and the final layer: few rows or few columns, so that reading the weights is what takes
-  // time. The backward pass reads them and adds to their gradients.
+  // Embedders, modulations and the final layer: few rows or few columns, so that reading the weights dominates.
+  // The backward pass reads them and adds to their gradients.
   StageWork thin(const ParameterUnit& unit, int times) const {
     const auto parameters = static_cast<double>(unit.size);
     // Rows per sample: one for embedded vectors, one per token at both ends of the model.
