@@ -12,7 +12,7 @@
 #   *_isa.cpp        compiled once per CPU level (x86-64-v2, -v3, -v4) with -DMILLRACE_ISA=<level>
 #   *_bf16dot.cpp    compiled once, as for level v4, with AVX-512's dot products of bf16 pairs
 # TORCH uses libtorch and its precompiled header. Sources are compiled in units of several (Unity.cmake), but for the kinds above
-# that are compiled in a way of their own, and the *_no_cuda.cpp twins.
+# that are compiled in a way of their own.
 set(MILLRACE_ISA_LEVELS v2 v3 v4)
 
 # Compiles sources for a CPU level, with further options, into a library's objects.
@@ -64,8 +64,9 @@ function(millrace_library folder)
   if(NOT sources)  # a folder that has only headers
     return()
   endif()
-  # Units are the same whether there is a compiler for GPUs or not: a twin is never part of one.
+  # Twins make units of their own: the others are the same then whether there is a compiler for GPUs or not.
   millrace_unity(sources ${target} ${sources})
+  millrace_unity(twin_sources ${target} ${twin_sources})
   add_library(${target} STATIC ${sources} ${twin_sources})
   target_include_directories(${target} PUBLIC ${CMAKE_SOURCE_DIR}/src)
   target_link_libraries(${target} PUBLIC ${ARG_LINK} PRIVATE millrace_flags ${ARG_PRIVATE_LINK})
