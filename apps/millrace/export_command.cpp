@@ -96,7 +96,7 @@ bool read_arguments(ArgumentParser& app, ConvertArguments& arguments, const std:
   app.add_option("output", arguments.output,
                  "A file ending in .safetensors, or a folder (sharded with an index above the limit)")
       ->required();
-  app.add_option("--model", arguments.model, "flux, autoencoder, clip or t5")->capture_default_str();
+  app.add_option("--model", arguments.model, "flux, autoencoder, clip, t5 or llama")->capture_default_str();
   app.add_option("--naming", arguments.naming, "bfl, diffusers, torchtitan or huggingface");
   app.add_option("--config", arguments.config, "The model's sizes, where the source cannot tell them");
   app.add_option("--dtype", arguments.dtype, "Convert to fp32, bf16 or fp16; by default as in the source")

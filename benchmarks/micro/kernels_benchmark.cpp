@@ -14,12 +14,16 @@
 #include <string>
 
 #include "kernels/adamw/adamw.h"
+#include "kernels/cross_entropy/cross_entropy.h"
 #include "kernels/gate_residual/gate_residual.h"
 #include "kernels/gelu/gelu.h"
 #include "kernels/global_norm/global_norm.h"
 #include "kernels/norm_modulate/norm_modulate.h"
 #include "kernels/philox_fill/philox_fill.h"
 #include "kernels/qk_norm_rope/qk_norm_rope.h"
+#include "kernels/rms_norm/rms_norm.h"
+#include "kernels/rotary/rotary.h"
+#include "kernels/swiglu/swiglu.h"
 
 namespace millrace {
 namespace {
@@ -184,6 +188,55 @@ void add_qk_norm_rope(const Shapes& s) {
                });
 }
 
+void add_rms_norm(const Shapes& s) {
+  const std::string name = "add_rms_norm" + s.suffix;
+  const Tensor x = s.rows(), branch = s.rows(), weight = s.per_feature(), sum = s.rows(), y = s.rows();
+  const Tensor rstd = torch::ones({kBatch, kLength}), dy = s.rows(), dx = s.rows() * 0, dweight = s.per_feature();
+  add_fused(
+      name, 4 * s.rows_bytes, 4 * s.rows_bytes, [=] { add_rms_norm_forward(x, branch, weight, 1e-5, sum, y, rstd); },
+      [=] { rms_norm_backward(dy, sum, weight, rstd, dx, true, dweight, false); });
+  add_composed(name, 4 * s.rows_bytes, 4 * s.rows_bytes, {x, branch, weight}, [](const Tensors& in) -> Tensors {
+    const auto [added, normed] = add_rms_norm_reference(in[0], in[1], in[2], 1e-5);
+    return {added, normed};
+  });
+}
+
+void add_swiglu(const Shapes& s) {
+  const std::string name = "swiglu" + s.suffix;
+  const int64_t bytes = s.rows_bytes / kDim * kMlp;
+  const Tensor gate = s.rows(kMlp), up = s.rows(kMlp), y = s.rows(kMlp), dy = s.rows(kMlp);
+  const Tensor dgate = s.rows(kMlp), dup = s.rows(kMlp);
+  add_fused(
+      name, 3 * bytes, 5 * bytes, [=] { swiglu_forward(gate, up, y); },
+      [=] { swiglu_backward(dy, gate, up, dgate, dup); });
+  add_composed(name, 3 * bytes, 5 * bytes, {gate, up},
+               [](const Tensors& in) -> Tensors { return {swiglu_reference(in[0], in[1])}; });
+}
+
+void add_rotary(const Shapes& s) {
+  const std::string name = "rotary" + s.suffix;
+  const Tensor angle = torch::randn({kBatch * kLength, kHeadDim / 2}), cos = angle.cos(), sin = angle.sin();
+  const Tensor x = s.rows().view({kBatch * kLength, kHeads, kHeadDim});
+  add_fused(
+      name, 2 * s.rows_bytes, 2 * s.rows_bytes, [=] { rotate_in_place(x, cos, sin); },
+      [=] { rotate_in_place(x, cos, sin, /*inverse=*/true); });
+  add_composed(name, 2 * s.rows_bytes, 2 * s.rows_bytes, {x},
+               [=](const Tensors& in) -> Tensors { return {rotate_reference(in[0], cos, sin)}; });
+}
+
+// 64 rows of a vocabulary of 49,152; the gradient comes with the loss.
+void add_cross_entropy(const Shapes& s) {
+  const std::string name = "cross_entropy" + s.suffix;
+  constexpr int64_t kRows = 64, kVocabulary = 49152;
+  const int64_t bytes = kRows * kVocabulary * static_cast<int64_t>(torch::elementSize(s.type));
+  const Tensor logits = torch::randn({kRows, kVocabulary}).to(s.type), losses = torch::empty({kRows});
+  const Tensor labels = torch::randint(0, kVocabulary, {kRows}, torch::kInt64);
+  add(name + "/forward/fused", bytes, [=] { cross_entropy_forward(logits, labels, losses); });
+  add(name + "/both/fused", 2 * bytes, [=] { cross_entropy_in_place(logits, labels, losses, 1); });
+  add_composed(name, bytes, bytes, {logits},
+               [=](const Tensors& in) -> Tensors { return {cross_entropy_reference(in[0], labels)}; });
+}
+
 AdamWBuffers adamw_buffers(torch::ScalarType type) {
   AdamWBuffers buffers;
   buffers.param = torch::randn({kParameters}).to(type);
@@ -235,6 +288,10 @@ int main(int argc, char** argv) {
     add_norm_modulate(shapes);
     add_gate_residual(shapes);
     add_gate_residual_norm(shapes);
+    add_rms_norm(shapes);
+    add_swiglu(shapes);
+    add_rotary(shapes);
+    add_cross_entropy(shapes);
     add_gelu(shapes);
     add_qk_norm_rope(shapes);
   }

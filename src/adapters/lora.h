@@ -27,6 +27,9 @@ class Lora : public torch::nn::Module, public LinearAdapter {
 
   torch::Tensor down_RK, up_NR;  // named "down" and "up"
 
+ protected:
+  double scale() const { return scale_; }
+
  private:
   void compute_down(const torch::Tensor& x_MK, LinearPass& pass) const;
   void compute_ddown(const torch::Tensor& dy_MN, LinearPass& pass) const;

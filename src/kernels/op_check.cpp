@@ -7,11 +7,15 @@
 
 #include "base/error.h"
 #include "base/philox.h"
+#include "kernels/cross_entropy/cross_entropy.h"
 #include "kernels/gate_residual/gate_residual.h"
 #include "kernels/gelu/gelu.h"
 #include "kernels/norm_modulate/norm_modulate.h"
 #include "kernels/philox_fill/philox_fill.h"
 #include "kernels/qk_norm_rope/qk_norm_rope.h"
+#include "kernels/rms_norm/rms_norm.h"
+#include "kernels/rotary/rotary.h"
+#include "kernels/swiglu/swiglu.h"
 
 namespace millrace {
 namespace {
@@ -55,6 +59,22 @@ OpCase qk_norm_rope_case(uint64_t seed, int64_t batch, int64_t length, int64_t h
   op_case.fused = with(qk_norm_rope);
   op_case.reference = with(qk_norm_rope_reference);
   return op_case;
+}
+
+OpCase rotary_case(uint64_t seed, int64_t tokens, int64_t heads, int64_t head_dim) {
+  const auto [cos, sin] = rope_table(seed, {tokens, head_dim / 2});
+  const auto with = [cos = cos, sin = sin](auto op) {
+    return [=](const Tensors& in) -> Tensors { return {op(in[0], cos.to(in[0].device()), sin.to(in[0].device()))}; };
+  };
+  return {"rotary", {random_tensor(seed, 6, {tokens, heads, head_dim})}, with(rotate), with(rotate_reference)};
+}
+
+OpCase cross_entropy_case(const Tensor& logits_RV) {
+  const Tensor labels_R = at::arange(logits_RV.size(0)).mul_(7).remainder_(logits_RV.size(1));
+  const auto with = [=](auto op) {
+    return [=](const Tensors& in) -> Tensors { return {op(in[0], labels_R.to(in[0].device()))}; };
+  };
+  return {"cross_entropy", {logits_RV * 3}, with(cross_entropy), with(cross_entropy_reference)};
 }
 
 }  // namespace
@@ -174,6 +194,26 @@ std::vector<OpCase> standard_op_cases(uint64_t seed) {
        [](const Tensors& in) -> Tensors { return {gelu_reference(in[0], in[1])}; }},
       qk_norm_rope_case(seed, kBatch, kLength, 3, 128, false, false),
       qk_norm_rope_case(seed, kBatch, kLength, 2, 22, true, true),
+      {"rms_norm",
+       {x, bias + 1},
+       [](const Tensors& in) -> Tensors { return {rms_norm(in[0], in[1], 1e-5)}; },
+       [](const Tensors& in) -> Tensors { return {rms_norm_reference(in[0], in[1], 1e-5)}; }},
+      {"add_rms_norm",
+       {x, y, bias + 1},
+       [](const Tensors& in) -> Tensors {
+         const auto [sum, normed] = add_rms_norm(in[0], in[1], in[2], 1e-5);
+         return {sum, normed};
+       },
+       [](const Tensors& in) -> Tensors {
+         const auto [sum, normed] = add_rms_norm_reference(in[0], in[1], in[2], 1e-5);
+         return {sum, normed};
+       }},
+      {"swiglu",
+       {x * 2, y},
+       [](const Tensors& in) -> Tensors { return {swiglu(in[0], in[1])}; },
+       [](const Tensors& in) -> Tensors { return {swiglu_reference(in[0], in[1])}; }},
+      rotary_case(seed, kLength, 3, 22),
+      cross_entropy_case(y.flatten(0, 1)),
   };
 }
 

@@ -11,6 +11,7 @@
 #include "models/clip/entry.h"
 #include "models/config_reader.h"
 #include "models/flux/entry.h"
+#include "models/llama/entry.h"
 #include "models/t5/entry.h"
 #include "parallel/flat_model.h"
 
@@ -39,7 +40,8 @@ ShapeMap ModelDescription::shapes() const {
 }
 
 std::span<const ModelEntry> model_table() {
-  static const std::vector<ModelEntry> table = {flux::entry(), autoencoder::entry(), clip::entry(), t5::entry()};
+  static const std::vector<ModelEntry> table = {flux::entry(), autoencoder::entry(), clip::entry(), t5::entry(),
+                                                llama::entry()};
   return table;
 }
 

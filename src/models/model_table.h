@@ -14,6 +14,7 @@
 #include <torch/nn/module.h>
 #include <torch/types.h>
 
+#include "adapters/attach_adapters.h"
 #include "models/weights.h"
 #include "parallel/flat_parameters.h"
 
@@ -30,12 +31,14 @@ struct InputSpec {
   Kind kind = Kind::kFeatures;
   // One entry per dimension: a number, or a letter that means the same size wherever it occurs ("B", "L").
   std::vector<std::string> shape;
+  bool optional = false;  // the pass knows what to do without it
 };
 
 struct PassResult {
   TensorMap outputs;
-  TensorMap parameter_gradients;  // under our names; zero for parameters unused by the pass
-  TensorMap input_gradients;      // of the floating-point inputs
+  // Under our names; zero for parameters that the pass does not use. None where adapters are trained in their place.
+  TensorMap parameter_gradients;
+  TensorMap input_gradients;  // of the floating-point inputs
 };
 
 // Returns the gradient of an output, with its shape and dtype; called once the output is known.
@@ -67,6 +70,12 @@ class ModelDescription {
   virtual std::vector<ForwardPass> passes() const = 0;
   // The config.json to write beside weights in that naming; nullopt if such files have none.
   virtual std::optional<std::string> config_json(Naming naming) const = 0;
+
+  // The adapters of a file, their modules named as adaptable_layers() does. Throws ConfigError for a model that takes
+  // none, ModelError for a file that is not for it.
+  virtual std::vector<AdapterTensors> read_adapters(const std::filesystem::path& file) const;
+  // The layers of a module from build() that an adapter may be put on: all its linear ones.
+  virtual LinearLayers adaptable_layers(torch::nn::Module& module) const;
 
   ShapeMap shapes() const;  // of the parameters, under our names
 };

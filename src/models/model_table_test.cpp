@@ -34,6 +34,11 @@ nlohmann::json small_sizes(const std::string& model) {
     return {{"hidden_size", 12},      {"num_attention_heads", 2}, {"intermediate_size", 16},
             {"num_hidden_layers", 2}, {"vocab_size", 20},         {"max_position_embeddings", 9}};
   }
+  if (model == "llama") {
+    return {{"hidden_size", 12},          {"num_attention_heads", 3}, {"num_key_value_heads", 1},
+            {"intermediate_size", 16},    {"num_hidden_layers", 2},   {"vocab_size", 20},
+            {"tie_word_embeddings", true}};
+  }
   return {{"d_model", 12},
           {"d_kv", 3},
           {"num_heads", 5},

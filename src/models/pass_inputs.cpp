@@ -68,6 +68,7 @@ TensorMap prepare_inputs(const ForwardPass& pass, const TensorMap& given, torch:
   Letters letters;
   for (const InputSpec& spec : pass.inputs) {
     const auto found = given.find(spec.name);
+    if (found == given.end() && spec.optional) continue;
     if (found == given.end()) {
       std::vector<std::string> names;
       for (const auto& [name, tensor] : given) names.push_back(name);

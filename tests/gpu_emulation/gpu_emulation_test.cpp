@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "kernels/adamw/adamw.h"
+#include "kernels/cross_entropy/cross_entropy.h"
 #include "kernels/gate_residual/gate_residual.h"
 #include "kernels/gelu/gelu.h"
 #include "kernels/global_norm/global_norm.h"
@@ -13,7 +14,10 @@
 #include "kernels/op_check.h"
 #include "kernels/philox_fill/philox_fill.h"
 #include "kernels/qk_norm_rope/qk_norm_rope.h"
+#include "kernels/rms_norm/rms_norm.h"
+#include "kernels/rotary/rotary.h"
 #include "kernels/self_check.h"
+#include "kernels/swiglu/swiglu.h"
 
 namespace millrace {
 namespace {
@@ -77,7 +81,32 @@ std::vector<OpCase> packed_op_cases() {
                      {x * 2, bias},
                      [](const Tensors& in) -> Tensors { return {gelu_tanh(in[0], in[1])}; },
                      [](const Tensors& in) -> Tensors { return {gelu_reference(in[0], in[1])}; }});
+    cases.push_back({"add_rms_norm" + suffix,
+                     {x, y, bias + 1},
+                     [](const Tensors& in) -> Tensors {
+                       const auto [sum, normed] = add_rms_norm(in[0], in[1], in[2], 1e-5);
+                       return {sum, normed};
+                     },
+                     [](const Tensors& in) -> Tensors {
+                       const auto [sum, normed] = add_rms_norm_reference(in[0], in[1], in[2], 1e-5);
+                       return {sum, normed};
+                     }});
+    cases.push_back({"swiglu" + suffix,
+                     {x * 2, y},
+                     [](const Tensors& in) -> Tensors { return {swiglu(in[0], in[1])}; },
+                     [](const Tensors& in) -> Tensors { return {swiglu_reference(in[0], in[1])}; }});
+    const Tensor labels = at::arange(kBatch * kLength);
+    cases.push_back({"cross_entropy" + suffix,
+                     {y.flatten(0, 1)},
+                     [=](const Tensors& in) -> Tensors { return {cross_entropy(in[0], labels)}; },
+                     [=](const Tensors& in) -> Tensors { return {cross_entropy_reference(in[0], labels)}; }});
   }
+  const Tensor angle = random_tensor(8, {35, 32});
+  const Tensor cos = angle.cos().to(torch::kFloat32), sin = angle.sin().to(torch::kFloat32);
+  cases.push_back({"rotary of 64",
+                   {random_tensor(10, {35, 3, 64})},
+                   [=](const Tensors& in) -> Tensors { return {rotate(in[0], cos, sin)}; },
+                   [=](const Tensors& in) -> Tensors { return {rotate_reference(in[0], cos, sin)}; }});
   cases.push_back(qk_case(3, 128));
   cases.push_back(qk_case(2, 24));  // 6 lanes of 32 have something to do
   return cases;

@@ -1,0 +1,17 @@
+// Adapters as Hugging Face's PEFT writes them: adapter_model.safetensors with adapter_config.json beside it.
+#pragma once
+
+#include <filesystem>
+#include <vector>
+
+#include "adapters/adapter_file.h"
+
+namespace millrace {
+
+// path: the folder or the .safetensors file. Modules are named as in the file without its "base_model.model.". LoRA,
+// with rslora's scale and with rank and alpha patterns, and DoRA. Base weights that PEFT saved along are passed over
+// and logged. Throws ModelError, naming file and tensor, for other kinds of adapters and for tensors that do not
+// belong, and ConfigError for a config that cannot be read.
+std::vector<AdapterTensors> read_peft_file(const std::filesystem::path& path);
+
+}  // namespace millrace

@@ -1,0 +1,275 @@
+// The decoder layer, phase by phase.
+//
+// Forward:
+//   1. compute_attention  normed1 = norm(x);  qkv = normed1 [Wq; Wk; Wv] + biases;  q and k perhaps normed, then
+//                         rotated;  attention within documents
+//   2. compute_mlp        middle = x + attention Wo;  normed2 = norm(middle);  gate and up = normed2 Wgate, normed2
+//   Wup;
+//                         activated = silu(gate) * up
+//   3. forward            block output = middle + activated Wdown
+//
+// Backward first runs 1 and 2 again for whatever `Keep` dropped, which is the same code with the same kernels, so that
+// all modes give the same bits; then it walks 3 to 1. The gradient of the residual lives in one buffer d_TD that grows
+// in place.
+//
+// q, k and v are columns of one buffer, so that attention reads them where the products left them.
+#include "models/llama/block.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "kernels/rms_norm/rms_norm.h"
+#include "kernels/rotary/rotary.h"
+#include "kernels/swiglu/swiglu.h"
+
+namespace millrace::llama {
+namespace {
+
+torch::Tensor product(const Linear& layer, const torch::Tensor& x_MK, LinearPass& pass) {
+  torch::Tensor out_MN = torch::empty({x_MK.size(0), layer.out_features()}, x_MK.options());
+  layer.forward(out_MN, x_MK, &pass);
+  if (layer.bias().defined()) out_MN.add_(layer.bias());
+  return out_MN;
+}
+
+void product_into(torch::Tensor out_MN, const Linear& layer, const torch::Tensor& x_MK, LinearPass& pass) {
+  layer.forward(out_MN, x_MK, &pass);
+  if (layer.bias().defined()) out_MN.add_(layer.bias());
+}
+
+// The gradients of a layer's own parameters.
+void add_gradients(Linear& layer, const torch::Tensor& dy_MN, const torch::Tensor& x_MK, LinearPass& pass) {
+  layer.backward_weight(dy_MN, x_MK, &pass);
+  if (const torch::Tensor dbias_N = layer.bias_gradient(); dbias_N.defined()) add_bias_gradient(dbias_N, dy_MN);
+}
+
+torch::Tensor statistics(const torch::Tensor& x, int64_t count) {
+  return torch::empty({count}, x.options().dtype(torch::kFloat32));
+}
+
+}  // namespace
+
+Block::Block(const LlamaConfig& config, int64_t layer)
+    : num_heads_(config.num_attention_heads),
+      num_key_value_heads_(config.num_key_value_heads),
+      head_dim_(config.head_dim),
+      eps_(config.rms_norm_eps),
+      attention_options_{.causal = true, .window = config.windows.at(static_cast<size_t>(layer))},
+      self_attn_(register_module("self_attn", std::make_shared<SelfAttention>(config))),
+      mlp_(register_module("mlp", std::make_shared<Mlp>(config))) {
+  const auto norm = [&] { return std::make_shared<PlainRmsNorm>(config.hidden_size, eps_, kUnplaced); };
+  input_layernorm_ = register_module("input_layernorm", norm());
+  post_attention_layernorm_ = register_module("post_attention_layernorm", norm());
+}
+
+torch::Tensor Block::heads(const torch::Tensor& x_TE, int64_t first, int64_t count) const {
+  return x_TE.narrow(1, first * head_dim_, count * head_dim_).unflatten(1, {count, head_dim_});
+}
+torch::Tensor Block::queries(const Saved& saved) const {
+  return heads(self_attn_->q_norm ? saved.rotated_TE : saved.qkv_TE, 0, num_heads_);
+}
+torch::Tensor Block::keys(const Saved& saved) const {
+  return heads(self_attn_->k_norm ? saved.rotated_TE : saved.qkv_TE, num_heads_, num_key_value_heads_);
+}
+torch::Tensor Block::values(const Saved& saved) const {
+  return heads(saved.qkv_TE, num_heads_ + num_key_value_heads_, num_key_value_heads_);
+}
+
+torch::Tensor Block::forward(const BlockContext& context, const torch::Tensor& x_TD, Saved* saved, Keep keep) {
+  Saved local;
+  Saved& work = saved ? *saved : local;
+  work.x_TD = x_TD;
+  compute_attention(context, work);
+  if (!saved) work.qkv_TE = work.rotated_TE = work.normed1_TD = torch::Tensor();
+  compute_mlp(work);
+  if (!saved) work.attention = {}, work.gate_TF = work.up_TF = work.normed2_TD = torch::Tensor();
+  torch::Tensor out_TD = finish(work);
+  if (saved) drop(work, keep);
+  return out_TD;
+}
+
+torch::Tensor Block::extend(const BlockContext& context, const torch::Tensor& x_TD, KeyValueCache& cache) const {
+  Saved work;
+  work.x_TD = x_TD;
+  compute_qkv(context, work);
+  const int64_t tokens = x_TD.size(0), before = cache.length;
+  MILLRACE_CHECK((before == 0 || tokens == 1) && before + tokens <= cache.keys_SGK.size(0));
+  cache.keys_SGK.narrow(0, before, tokens).copy_(keys(work));
+  cache.values_SGK.narrow(0, before, tokens).copy_(values(work));
+  cache.length += tokens;
+  if (before == 0) {
+    compute_attention(context, work);
+  } else {
+    work.attention.out_THD = attend_to_cache(queries(work), cache);
+  }
+  compute_mlp(work);
+  return finish(work);
+}
+
+// One token sees all before it, so that no mask is needed: the query heads of a group are as many queries of their key
+// head.
+torch::Tensor Block::attend_to_cache(const torch::Tensor& query_1HK, const KeyValueCache& cache) const {
+  const int64_t window = attention_options_.window;
+  const int64_t seen = window > 0 ? std::min(window, cache.length) : cache.length;
+  const auto rows = [&](const torch::Tensor& x_SGK) {
+    return x_SGK.narrow(0, cache.length - seen, seen).transpose(0, 1).unsqueeze(0);
+  };
+  const torch::Tensor groups =
+      query_1HK.reshape({1, num_key_value_heads_, num_heads_ / num_key_value_heads_, head_dim_});
+  return at::scaled_dot_product_attention(groups, rows(cache.keys_SGK), rows(cache.values_SGK))
+      .reshape({1, num_heads_, head_dim_});
+}
+
+// The layer's output from activated_TF and middle_TD.
+torch::Tensor Block::finish(Saved& saved) const {
+  torch::Tensor out_TD = product(*mlp_->down_proj, saved.activated_TF, saved.down_pass);
+  return out_TD.add_(saved.middle_TD);
+}
+
+// Norms' statistics stay with the outputs: they are small, and the norms' backward passes read them.
+void Block::drop(Saved& saved, Keep keep) {
+  if (keep == Keep::kAll) return;
+  saved.normed1_TD = saved.normed2_TD = saved.activated_TF = saved.rotated_TE = torch::Tensor();
+  if (keep == Keep::kOutputs) return;
+  Saved input;
+  input.x_TD = saved.x_TD;
+  saved = input;
+}
+
+// From x_TD to the q, k and v that attention takes.
+void Block::compute_qkv(const BlockContext& context, Saved& saved) const {
+  const torch::Tensor& x = saved.x_TD;
+  const int64_t tokens = x.size(0), heads_in_all = num_heads_ + num_key_value_heads_;
+  if (!saved.normed1_TD.defined()) {
+    saved.normed1_TD = torch::empty_like(x);
+    saved.rstd1_T = statistics(x, tokens);
+    rms_norm_forward(x, input_layernorm_->weight, eps_, saved.normed1_TD, saved.rstd1_T);
+  }
+  if (!saved.qkv_TE.defined()) {
+    const int64_t query_width = num_heads_ * head_dim_, key_width = num_key_value_heads_ * head_dim_;
+    saved.qkv_TE = torch::empty({tokens, query_width + 2 * key_width}, x.options());
+    const auto columns = [&](int64_t begin, int64_t size) { return saved.qkv_TE.narrow(1, begin, size); };
+    product_into(columns(0, query_width), *self_attn_->q_proj, saved.normed1_TD, saved.q_pass);
+    product_into(columns(query_width, key_width), *self_attn_->k_proj, saved.normed1_TD, saved.k_pass);
+    product_into(columns(query_width + key_width, key_width), *self_attn_->v_proj, saved.normed1_TD, saved.v_pass);
+    if (!self_attn_->q_norm) rotate_in_place(heads(saved.qkv_TE, 0, heads_in_all), context.cos_TP, context.sin_TP);
+  }
+  if (self_attn_->q_norm && !saved.rotated_TE.defined()) {
+    saved.rotated_TE = torch::empty({tokens, heads_in_all * head_dim_}, x.options());
+    saved.rstd_q = statistics(x, tokens * num_heads_);
+    saved.rstd_k = statistics(x, tokens * num_key_value_heads_);
+    rms_norm_forward(heads(saved.qkv_TE, 0, num_heads_), self_attn_->q_norm->weight, eps_, queries(saved),
+                     saved.rstd_q);
+    rms_norm_forward(heads(saved.qkv_TE, num_heads_, num_key_value_heads_), self_attn_->k_norm->weight, eps_,
+                     keys(saved), saved.rstd_k);
+    rotate_in_place(heads(saved.rotated_TE, 0, heads_in_all), context.cos_TP, context.sin_TP);
+  }
+}
+
+// From x_TD to attention.out_THD.
+void Block::compute_attention(const BlockContext& context, Saved& saved) const {
+  compute_qkv(context, saved);
+  if (!saved.attention.out_THD.defined()) {
+    saved.attention =
+        packed_attention_forward(queries(saved), keys(saved), values(saved), *context.documents, attention_options_);
+  }
+}
+
+// From attention.out_THD to activated_TF.
+void Block::compute_mlp(Saved& saved) const {
+  if (!saved.middle_TD.defined() || !saved.normed2_TD.defined()) {
+    saved.normed2_TD = torch::empty_like(saved.x_TD);
+    saved.rstd2_T = statistics(saved.x_TD, saved.x_TD.size(0));
+    const torch::Tensor& weight = post_attention_layernorm_->weight;
+    if (saved.middle_TD.defined()) {
+      rms_norm_forward(saved.middle_TD, weight, eps_, saved.normed2_TD, saved.rstd2_T);
+    } else {
+      saved.middle_TD = product(*self_attn_->o_proj, saved.attention.out_THD.flatten(1, 2), saved.o_pass);
+      add_rms_norm_forward(saved.x_TD, saved.middle_TD, weight, eps_, saved.middle_TD, saved.normed2_TD, saved.rstd2_T);
+    }
+  }
+  if (!saved.gate_TF.defined()) {
+    saved.gate_TF = product(*mlp_->gate_proj, saved.normed2_TD, saved.gate_pass);
+    saved.up_TF = product(*mlp_->up_proj, saved.normed2_TD, saved.up_pass);
+  }
+  if (!saved.activated_TF.defined()) {
+    saved.activated_TF = torch::empty_like(saved.gate_TF);
+    swiglu_forward(saved.gate_TF, saved.up_TF, saved.activated_TF);
+  }
+}
+
+torch::Tensor Block::backward(const BlockContext& context, Saved& saved, torch::Tensor dout_TD, bool wants_dx) {
+  // Whatever was dropped, again.
+  compute_attention(context, saved);
+  compute_mlp(saved);
+  backward_mlp(saved, dout_TD);
+  return backward_attention(context, saved, dout_TD, wants_dx);
+}
+
+// d_TD: the gradient of the block's output, then that of middle_TD.
+void Block::backward_mlp(Saved& saved, torch::Tensor& d_TD) {
+  // Down projection and activation; gate_TF and up_TF become their own gradients.
+  torch::Tensor dactivated_TF = torch::empty_like(saved.activated_TF);
+  mlp_->down_proj->backward_input(dactivated_TF, d_TD, /*accumulate=*/false, &saved.down_pass);
+  add_gradients(*mlp_->down_proj, d_TD, saved.activated_TF, saved.down_pass);
+  swiglu_backward(dactivated_TF, saved.gate_TF, saved.up_TF, saved.gate_TF, saved.up_TF);
+  dactivated_TF = saved.activated_TF = torch::Tensor();
+
+  // Both projections read normed2_TD.
+  torch::Tensor dnormed_TD = torch::empty_like(d_TD);
+  mlp_->gate_proj->backward_input(dnormed_TD, saved.gate_TF, /*accumulate=*/false, &saved.gate_pass);
+  mlp_->up_proj->backward_input(dnormed_TD, saved.up_TF, /*accumulate=*/true, &saved.up_pass);
+  add_gradients(*mlp_->gate_proj, saved.gate_TF, saved.normed2_TD, saved.gate_pass);
+  add_gradients(*mlp_->up_proj, saved.up_TF, saved.normed2_TD, saved.up_pass);
+  saved.gate_TF = saved.up_TF = saved.normed2_TD = torch::Tensor();
+  const torch::Tensor& weight = post_attention_layernorm_->weight;
+  rms_norm_backward(dnormed_TD, saved.middle_TD, weight, saved.rstd2_T, d_TD, /*accumulate_dx=*/true, weight.grad(),
+                    /*accumulate_dweight=*/true);
+}
+
+// d_TD: the gradient of middle_TD, then that of x_TD.
+torch::Tensor Block::backward_attention(const BlockContext& context, Saved& saved, torch::Tensor& d_TD, bool wants_dx) {
+  // Output projection and attention.
+  const torch::Tensor merged_TW = saved.attention.out_THD.flatten(1, 2);
+  torch::Tensor dmerged_TW = torch::empty_like(merged_TW);
+  self_attn_->o_proj->backward_input(dmerged_TW, d_TD, /*accumulate=*/false, &saved.o_pass);
+  add_gradients(*self_attn_->o_proj, d_TD, merged_TW, saved.o_pass);
+  const PackedAttentionGradients grads =
+      packed_attention_backward(dmerged_TW.unflatten(1, {num_heads_, head_dim_}), queries(saved), keys(saved),
+                                values(saved), saved.attention, *context.documents, attention_options_);
+  saved.attention = {};
+
+  // Back through the rotation and, where there are any, the norms of q and k.
+  rotate_in_place(grads.dq_THD, context.cos_TP, context.sin_TP, /*inverse=*/true);
+  rotate_in_place(grads.dk_TKD, context.cos_TP, context.sin_TP, /*inverse=*/true);
+  if (self_attn_->q_norm) {
+    const auto norm_backward = [&](const torch::Tensor& d, int64_t first, const PlainRmsNorm& norm,
+                                   const torch::Tensor& rstd) {
+      rms_norm_backward(d, heads(saved.qkv_TE, first, d.size(1)), norm.weight, rstd, d, /*accumulate_dx=*/false,
+                        norm.weight.grad(), /*accumulate_dweight=*/true);
+    };
+    norm_backward(grads.dq_THD, 0, *self_attn_->q_norm, saved.rstd_q);
+    norm_backward(grads.dk_TKD, num_heads_, *self_attn_->k_norm, saved.rstd_k);
+  }
+
+  // The three projections read normed1_TD.
+  const torch::Tensor dq_TN = grads.dq_THD.flatten(1, 2), dk_TN = grads.dk_TKD.flatten(1, 2),
+                      dv_TN = grads.dv_TKD.flatten(1, 2);
+  torch::Tensor dnormed_TD;
+  if (wants_dx || input_layernorm_->weight.grad().defined()) {
+    dnormed_TD = torch::empty_like(d_TD);
+    self_attn_->q_proj->backward_input(dnormed_TD, dq_TN, /*accumulate=*/false, &saved.q_pass);
+    self_attn_->k_proj->backward_input(dnormed_TD, dk_TN, /*accumulate=*/true, &saved.k_pass);
+    self_attn_->v_proj->backward_input(dnormed_TD, dv_TN, /*accumulate=*/true, &saved.v_pass);
+  }
+  add_gradients(*self_attn_->q_proj, dq_TN, saved.normed1_TD, saved.q_pass);
+  add_gradients(*self_attn_->k_proj, dk_TN, saved.normed1_TD, saved.k_pass);
+  add_gradients(*self_attn_->v_proj, dv_TN, saved.normed1_TD, saved.v_pass);
+  if (!dnormed_TD.defined()) return {};
+  const torch::Tensor& weight = input_layernorm_->weight;
+  rms_norm_backward(dnormed_TD, saved.x_TD, weight, saved.rstd1_T, d_TD, /*accumulate_dx=*/true, weight.grad(),
+                    /*accumulate_dweight=*/true);
+  return wants_dx ? d_TD : torch::Tensor();
+}
+
+}  // namespace millrace::llama

@@ -1,0 +1,54 @@
+#include "models/llama/generate.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+
+namespace millrace::llama {
+namespace {
+
+// Every family, with a window that the sequence outgrows.
+Llama random_model(const std::string& model_type) {
+  const nlohmann::json sizes = {{"model_type", model_type},   {"vocab_size", 40},       {"hidden_size", 16},
+                                {"intermediate_size", 24},    {"num_hidden_layers", 2}, {"num_attention_heads", 4},
+                                {"num_key_value_heads", 2},   {"head_dim", 6},          {"sliding_window", 5},
+                                {"use_sliding_window", true}, {"max_window_layers", 1}};
+  Llama model(config_from_json(sizes, "the test"), FlatParametersOptions{});
+  torch::manual_seed(3);
+  std::map<std::string, torch::Tensor> weights;
+  for (const auto& [name, shape] : model.flat_parameters().shapes()) weights[name] = torch::randn(shape);
+  model.flat_parameters().assign(weights);
+  return model;
+}
+
+TEST(Generate, TheCacheGivesWhatWholePassesGive) {
+  for (const char* model_type : {"llama", "mistral", "qwen2", "qwen3"}) {
+    Llama model = random_model(model_type);
+    std::vector<int64_t> sequence = {7, 11, 2};
+    const std::vector<int64_t> generated = generate_greedily(model, sequence, 12);
+    ASSERT_EQ(generated.size(), 12u);
+    for (const int64_t token : generated) {
+      const torch::Tensor ids_BL = torch::tensor(sequence, torch::kInt64).unsqueeze(0);
+      const torch::Tensor logits_TV = model.logits(model.forward_hidden(pack_tokens(ids_BL, {}, {}, "the test")));
+      const torch::Tensor last_V = logits_TV[static_cast<int64_t>(sequence.size()) - 1];
+      EXPECT_EQ(token, last_V.argmax().item<int64_t>()) << model_type << " after " << sequence.size();
+      sequence.push_back(token);
+    }
+  }
+}
+
+TEST(Generate, StopsBeforeAStopToken) {
+  Llama model = random_model("llama");
+  const std::vector<int64_t> all = generate_greedily(model, {7, 11, 2}, 8);
+  const auto stop = static_cast<size_t>(std::find(all.begin(), all.end(), all[3]) - all.begin());
+  EXPECT_EQ(generate_greedily(model, {7, 11, 2}, 8, {all[3]}),
+            std::vector<int64_t>(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(stop)));
+  EXPECT_THROW(generate_greedily(model, {}, 8), ModelError);
+  EXPECT_THROW(generate_greedily(model, {40}, 8), ModelError);
+}
+
+}  // namespace
+}  // namespace millrace::llama

@@ -1,0 +1,180 @@
+#include "models/llama/model.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "comm/mesh.h"
+#include "kernels/rms_norm/rms_norm.h"
+#include "models/llama/rope_frequencies.h"
+#include "nn/embedding_gradient.h"
+#include "nn/token_ids.h"
+
+namespace millrace::llama {
+namespace {
+
+// An inner node of the module tree: it only lends its name.
+struct Group : torch::nn::Module {};
+
+}  // namespace
+
+Llama::Llama(const LlamaConfig& config, const FlatParametersOptions& placement)
+    : FlatModel("Llama"), config_(config), frequencies_P_(rope_frequencies(config.rope, config.head_dim)) {
+  check(config, "the model's sizes");
+  if (placement.mesh && placement.mesh->shape().tp > 1) {
+    throw ConfigError("[parallelism.tensor_parallel_degree] expected 1 for llama, got " +
+                      std::to_string(placement.mesh->shape().tp));
+  }
+  const auto model = register_module("model", std::make_shared<Group>());
+  embed_tokens_ =
+      model->register_module("embed_tokens", std::make_shared<Linear>(config.hidden_size, config.vocab_size, false));
+  std::vector<UnitSpec> units = {packed_unit("embed_tokens", "model.embed_tokens.", *embed_tokens_)};
+  const auto layers = model->register_module("layers", std::make_shared<Group>());
+  for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
+    const std::string name = std::to_string(i);
+    blocks_.push_back(layers->register_module(name, std::make_shared<Block>(config, i)));
+    units.push_back(packed_unit("layer " + name, "model.layers." + name + ".", *blocks_.back()));
+  }
+  norm_ = model->register_module("norm",
+                                 std::make_shared<PlainRmsNorm>(config.hidden_size, config.rms_norm_eps, kUnplaced));
+  units.back().parameters.emplace_back("model.norm.weight", norm_->weight);
+
+  // The units in the order of use: a tied embedding comes first and last.
+  std::vector<size_t> order;
+  for (size_t unit = 0; unit < units.size(); ++unit) order.push_back(unit);
+  if (config.tie_word_embeddings) {
+    lm_head_ = embed_tokens_;
+    order.push_back(0);
+  } else {
+    lm_head_ = register_module("lm_head", std::make_shared<Linear>(config.hidden_size, config.vocab_size, false));
+    order.push_back(units.size());
+    units.push_back(packed_unit("lm_head", "lm_head.", *lm_head_));
+  }
+  flat_ = std::make_unique<FlatParameters>(std::move(units), placement, std::move(order));
+}
+
+std::map<std::string, std::shared_ptr<Linear>> Llama::linear_layers() const {
+  std::map<std::string, std::shared_ptr<Linear>> layers = {{"lm_head", lm_head_}};
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    for (const auto& item : blocks_[i]->named_modules("model.layers." + std::to_string(i))) {
+      if (const auto layer = std::dynamic_pointer_cast<Linear>(item.value())) layers[item.key()] = layer;
+    }
+  }
+  return layers;
+}
+
+bool Llama::is_adapted() const {
+  const auto layers = linear_layers();
+  return std::any_of(layers.begin(), layers.end(), [](const auto& item) { return item.second->adapter() != nullptr; });
+}
+
+torch::Tensor Llama::forward_hidden(const PackedTokens& tokens, Saved* saved, Keep keep) {
+  const torch::NoGradGuard no_grad;
+  check_token_ids("Llama", tokens.ids_T.unsqueeze(0), config_.vocab_size);
+  Saved local;
+  Saved& work = saved ? *saved : local;
+  const bool trains = saved != nullptr;
+  work.ids_T = tokens.ids_T;
+  work.documents = std::make_shared<Documents>(tokens.documents);
+  const RotaryTables tables = rotary_tables(tokens.positions_T, frequencies_P_);
+  work.context = {work.documents.get(), tables.cos_TP, tables.sin_TP};
+
+  torch::Tensor x_TD;
+  {
+    const UnitUse use = flat_->forward_unit(0, trains);
+    x_TD = embed_tokens_->weight().dense().index_select(0, tokens.ids_T);
+  }
+  work.blocks.resize(saved ? blocks_.size() : 0);
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    const UnitUse use = flat_->forward_unit(i + 1, trains);
+    x_TD = blocks_[i]->forward(work.context, x_TD, saved ? &work.blocks[i] : nullptr, keep);
+    if (i + 1 < blocks_.size()) continue;
+    work.last_TD = x_TD;
+    work.rstd_T = torch::empty({x_TD.size(0)}, x_TD.options().dtype(torch::kFloat32));
+    work.hidden_TD = torch::empty_like(x_TD);
+    rms_norm_forward(x_TD, norm_->weight, config_.rms_norm_eps, work.hidden_TD, work.rstd_T);
+  }
+  return work.hidden_TD;
+}
+
+torch::Tensor Llama::logits(const torch::Tensor& hidden_TD) {
+  const torch::NoGradGuard no_grad;
+  const UnitUse use = flat_->forward_unit(head_unit(), /*keep=*/true);
+  torch::Tensor logits_TV = torch::empty({hidden_TD.size(0), config_.vocab_size}, hidden_TD.options());
+  lm_head_->forward(logits_TV, hidden_TD);
+  return logits_TV;
+}
+
+std::vector<KeyValueCache> Llama::make_cache(int64_t capacity) const {
+  const torch::Tensor empty_SGK =
+      torch::empty({capacity, config_.num_key_value_heads, config_.head_dim}, flat_->compute().options());
+  std::vector<KeyValueCache> cache(blocks_.size());
+  for (KeyValueCache& layer : cache) layer = {torch::empty_like(empty_SGK), torch::empty_like(empty_SGK), 0};
+  return cache;
+}
+
+torch::Tensor Llama::next_logits(const torch::Tensor& ids_T, std::vector<KeyValueCache>& cache) {
+  const torch::NoGradGuard no_grad;
+  check_token_ids("Llama", ids_T.unsqueeze(0), config_.vocab_size);
+  const int64_t tokens = ids_T.size(0), before = cache.at(0).length;
+  const Documents document({tokens}, ids_T.device());
+  const RotaryTables tables = rotary_tables(torch::arange(before, before + tokens, ids_T.options()), frequencies_P_);
+  const BlockContext context = {&document, tables.cos_TP, tables.sin_TP};
+  torch::Tensor x_TD;
+  {
+    const UnitUse use = flat_->forward_unit(0, /*keep=*/false);
+    x_TD = embed_tokens_->weight().dense().index_select(0, ids_T);
+  }
+  torch::Tensor hidden_1D;
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    const UnitUse use = flat_->forward_unit(i + 1, /*keep=*/false);
+    x_TD = blocks_[i]->extend(context, x_TD, cache[i]);
+    if (i + 1 < blocks_.size()) continue;
+    x_TD = x_TD.narrow(0, tokens - 1, 1);
+    hidden_1D = torch::empty_like(x_TD);
+    rms_norm_forward(x_TD, norm_->weight, config_.rms_norm_eps, hidden_1D, {});
+  }
+  return logits(hidden_1D).squeeze(0);
+}
+
+TokenLoss Llama::loss(const torch::Tensor& hidden_TD, const torch::Tensor& labels_T) {
+  const UnitUse use = flat_->forward_unit(head_unit(), /*keep=*/true);
+  return linear_cross_entropy(*lm_head_, hidden_TD, labels_T);
+}
+
+TokenLoss Llama::backward_loss(Saved& saved, const torch::Tensor& labels_T, double scale) {
+  TokenLoss loss;
+  torch::Tensor dhidden_TD;
+  {
+    const UnitUse use = flat_->backward_unit(head_unit());
+    loss = linear_cross_entropy_with_gradients(*lm_head_, saved.hidden_TD, labels_T, scale, dhidden_TD);
+  }
+  backward_hidden(saved, dhidden_TD);
+  return loss;
+}
+
+torch::Tensor Llama::backward_logits(const Saved& saved, const torch::Tensor& dlogits_TV) {
+  const torch::NoGradGuard no_grad;
+  const UnitUse use = flat_->backward_unit(head_unit());
+  return lm_head_->backward(dlogits_TV.to(saved.hidden_TD.scalar_type()), saved.hidden_TD);
+}
+
+void Llama::backward_hidden(Saved& saved, const torch::Tensor& dhidden_TD) {
+  const torch::NoGradGuard no_grad;
+  const bool embedding_trains = flat_->grad().defined();
+  torch::Tensor d_TD = torch::empty_like(saved.last_TD);
+  for (size_t i = blocks_.size(); i-- > 0;) {
+    const UnitUse use = flat_->backward_unit(i + 1);
+    if (i + 1 == blocks_.size()) {
+      rms_norm_backward(dhidden_TD, saved.last_TD, norm_->weight, saved.rstd_T, d_TD, /*accumulate_dx=*/false,
+                        norm_->weight.grad(), /*accumulate_dweight=*/true);
+      saved.last_TD = saved.hidden_TD = torch::Tensor();
+    }
+    d_TD = blocks_[i]->backward(saved.context, saved.blocks[i], d_TD, /*wants_dx=*/i > 0 || embedding_trains);
+    saved.blocks[i] = {};
+  }
+  const UnitUse use = flat_->backward_unit(0);  // by every rank, whether there is anything to compute or not
+  if (embedding_trains) add_embedding_gradient(embed_tokens_->weight().dense().grad(), saved.ids_T, d_TD);
+  saved = {};
+}
+
+}  // namespace millrace::llama
