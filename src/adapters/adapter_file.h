@@ -1,0 +1,41 @@
+// What a file of adapters says, whatever convention it follows: a list of adapters, each of one linear layer.
+//
+// A reader per convention (peft_file.h; kohya's is another) makes the list; attach_adapters.h puts it on a model.
+// Letters: N outputs and K inputs of the layer; R the rank.
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace millrace {
+
+enum class AdapterKind {
+  kLora,  // W + scale up down: roles "down" [R, K], "up" [N, R]
+  kDora,  // the same, each row at the length "magnitude" [N] (arXiv 2402.09353)
+  kLoha,  // W + scale (w1_a w1_b) * (w2_a w2_b), elementwise: "w1_a" [N, R], "w1_b" [R, K], "w2_a", "w2_b"
+  kLokr,  // W + scale (w1 kron w2): "w1" or "w1_a" and "w1_b", "w2" or "w2_a" and "w2_b"
+};
+
+// A tensor as it is in the file.
+struct FileTensor {
+  std::string name;  // in the file: gradients are written under it
+  torch::Tensor values;
+};
+
+struct AdapterTensors {
+  // The linear layer: in the convention's words as a reader gives it, in the model's own naming (that of
+  // torch::nn::Module::named_modules()) as attach_adapters() takes it.
+  std::string module;
+  AdapterKind kind = AdapterKind::kLora;
+  // The layer's outputs that it adapts: conventions know q, k and v apart where a model has them in one layer. -1: to
+  // the last.
+  int64_t row_begin = 0, row_end = -1;
+  double scale = 1;                           // of the product: alpha / rank, or alpha / sqrt(rank) for rslora
+  std::map<std::string, FileTensor> tensors;  // by role, as at AdapterKind
+};
+
+}  // namespace millrace
