@@ -1,11 +1,13 @@
 // millrace forward: one forward, and one backward, of any model on tensors from a file.
 #include <map>
+#include <optional>
 #include <string>
 
 #include "base/error.h"
 #include "base/text.h"
 #include "command_line.h"
 #include "commands.h"
+#include "models/adapted_model.h"
 #include "models/model_table.h"
 #include "models/pass_inputs.h"
 #include "nn/device.h"
@@ -17,6 +19,7 @@ struct ForwardArguments {
   std::string model;
   std::string weights, config;
   std::string inputs, outputs;
+  std::string lora;
   std::string device = "cpu";
   torch::ScalarType dtype = torch::kFloat32;
   bool gradients = false;
@@ -49,6 +52,9 @@ ForwardArguments read_arguments(const std::vector<std::string>& args) {
   app.add_flag("--gradients", result.gradients,
                "Also write grad.<parameter>, in the weights' naming, and grad.<input>, from the input grad_output "
                "(shaped like the first output)");
+  app.add_option("--lora", result.lora,
+                 "Adapters to apply unmerged, a file or a folder: only their gradients are written, named as in the "
+                 "file");
   app.add_option("--dtype", result.dtype, "Weights and arithmetic in fp32 or bf16")
       ->transform(CLI::CheckedTransformer(dtypes))
       ->default_str("fp32");
@@ -99,6 +105,11 @@ int run_forward(const std::vector<std::string>& args) {
   const TensorMap given = load_inputs(arguments.inputs);
   const TensorMap inputs = prepare_inputs(pass, given, arguments.dtype, device, arguments.inputs);
   const std::shared_ptr<torch::nn::Module> module = weights.load(arguments.dtype, device);
+  std::optional<AttachedAdapters> adapters;
+  if (!arguments.lora.empty()) {
+    adapters.emplace(weights.model(), *module, arguments.lora,
+                     FlatParametersOptions{.compute_dtype = arguments.dtype, .device = device});
+  }
 
   TensorMap outputs;
   if (arguments.gradients) {
@@ -107,9 +118,9 @@ int run_forward(const std::vector<std::string>& args) {
     };
     PassResult result = pass.run_with_gradients(*module, inputs, grad_output);
     outputs = result.outputs;
-    for (const auto& [name, gradient] : export_weights(result.parameter_gradients, weights.rules())) {
-      outputs["grad." + name] = gradient;
-    }
+    const TensorMap trained =
+        adapters ? adapters->gradients() : export_weights(result.parameter_gradients, weights.rules());
+    for (const auto& [name, gradient] : trained) outputs["grad." + name] = gradient;
     for (const auto& [name, gradient] : result.input_gradients) {
       if (given.at(name).is_floating_point()) outputs["grad." + name] = gradient;
     }

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
@@ -14,6 +15,7 @@
 #include <torch/nn/module.h>
 #include <torch/types.h>
 
+#include "adapters/attach_adapters.h"
 #include "models/weights.h"
 #include "parallel/flat_parameters.h"
 
@@ -34,8 +36,9 @@ struct InputSpec {
 
 struct PassResult {
   TensorMap outputs;
-  TensorMap parameter_gradients;  // under our names; zero for parameters that the pass does not use
-  TensorMap input_gradients;      // of the floating-point inputs
+  // Under our names; zero for parameters that the pass does not use. None where adapters are trained in their place.
+  TensorMap parameter_gradients;
+  TensorMap input_gradients;  // of the floating-point inputs
 };
 
 // The gradient that belongs to an output, shaped and typed like it; asked for once the output is known.
@@ -67,6 +70,12 @@ class ModelDescription {
   virtual std::vector<ForwardPass> passes() const = 0;
   // The config.json that belongs beside weights in that naming; none where such files have none.
   virtual std::optional<std::string> config_json(Naming naming) const = 0;
+
+  // The adapters of a file, their modules named as adaptable_layers() does. Throws ConfigError for a model that takes
+  // none, ModelError for a file that is not for it.
+  virtual std::vector<AdapterTensors> read_adapters(const std::filesystem::path& file) const;
+  // The layers of a module from build() that an adapter may be put on: all its linear ones.
+  virtual LinearLayers adaptable_layers(torch::nn::Module& module) const;
 
   ShapeMap shapes() const;  // of the parameters, under our names
 };
@@ -108,6 +117,10 @@ class ModelWeights {
   std::shared_ptr<torch::nn::Module> load(torch::ScalarType dtype, torch::Device device) const;
   // The weights under our names, in the file's dtypes, bit for bit.
   TensorMap import() const;
+  // The same one at a time, for models larger than memory: first shapes and dtypes, as meta tensors.
+  TensorMap import_shapes() const;
+  torch::Tensor import(const std::string& ours) const;
+  void release(const std::string& ours) const;  // takes its bytes out of memory until they are wanted again
 
  private:
   const ModelEntry& entry_;
@@ -116,6 +129,7 @@ class ModelWeights {
   Naming naming_;
   std::unique_ptr<ModelDescription> model_;
   WeightRules rules_;
+  std::map<std::string, WeightRules> rules_of_;  // by our name
 };
 
 }  // namespace millrace
