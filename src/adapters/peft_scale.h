@@ -12,14 +12,14 @@ namespace millrace {
 class PeftScale {
  public:
   // config: an adapter_config.json. Throws ModelError for what is missing or of another type.
-  PeftScale(nlohmann::json config, std::string place);
+  PeftScale(nlohmann::ordered_json config, std::string place);
 
   // module: its name below the model ("transformer_blocks.0.attn.to_q"). rank: of its tensors. A pattern is a regular
-  // expression that fits the end of a name, from a dot or the start on.
+  // expression that fits the end of a name, from a dot or the start on; the first that fits counts.
   double of(const std::string& module, int64_t rank) const;
 
  private:
-  nlohmann::json config_;
+  nlohmann::ordered_json config_;
   std::string place_;
 };
 

@@ -96,12 +96,12 @@ class DefaultScale {
     const std::filesystem::path config = file.folder() / "adapter_config.json";
     const auto metadata = file.metadata().find("lora_adapter_metadata");
     if (std::filesystem::is_regular_file(config)) {
-      add("", parse_json<ModelError>(read_file(config), config.string()), config.string());
+      add("", parse_ordered_json<ModelError>(read_file(config), config.string()), config.string());
     } else if (metadata != file.metadata().end()) {
       const std::string place = file.path().string() + ": lora_adapter_metadata";
       // "transformer.lora_alpha", "text_encoder.lora_alpha": one table for each model.
-      std::map<std::string, nlohmann::json> tables;
-      const nlohmann::json all = parse_json<ModelError>(metadata->second, place);
+      std::map<std::string, nlohmann::ordered_json> tables;
+      const nlohmann::ordered_json all = parse_ordered_json<ModelError>(metadata->second, place);
       for (const auto& [key, value] : all.items()) {
         const size_t dot = key.find('.');
         if (dot != std::string::npos) tables[key.substr(0, dot + 1)][key.substr(dot + 1)] = value;
@@ -110,7 +110,9 @@ class DefaultScale {
     }
   }
 
-  double of(const std::string& module, int64_t rank) const {
+  double of(std::string module, int64_t rank) const {
+    constexpr std::string_view kWrapper = "base_model.model.";  // PEFT's own, which its patterns do not see
+    if (starts_with(module, kWrapper)) module = module.substr(kWrapper.size());
     for (const auto& [prefix, scale] : scales_) {
       if (starts_with(module, prefix)) return scale.of(module.substr(prefix.size()), rank);
     }
@@ -118,7 +120,7 @@ class DefaultScale {
   }
 
  private:
-  void add(const std::string& prefix, const nlohmann::json& config, const std::string& place) {
+  void add(const std::string& prefix, const nlohmann::ordered_json& config, const std::string& place) {
     scales_.emplace_back(prefix, PeftScale(config, place));
   }
   std::vector<std::pair<std::string, PeftScale>> scales_;
