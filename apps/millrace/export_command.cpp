@@ -1,4 +1,4 @@
-// millrace export and import: weights between namings; export also takes a run's checkpoint.
+// millrace export and import: weights between namings; export also takes a run's checkpoint, and LoRA files.
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -6,6 +6,8 @@
 #include <optional>
 #include <string>
 
+#include "adapters/merge_adapter.h"
+#include "adapters/read_adapters.h"
 #include "base/error.h"
 #include "base/files.h"
 #include "base/log.h"
@@ -13,6 +15,8 @@
 #include "checkpoint/run_weights.h"
 #include "command_line.h"
 #include "commands.h"
+#include "models/flux/entry.h"
+#include "models/flux/lora_convert.h"
 #include "models/model_table.h"
 #include "tasks/task_table.h"
 
@@ -25,11 +29,19 @@ struct ConvertArguments {
   std::string source, output, model = "flux", naming, config, dtype, use = "best";
   int64_t step = -1;
   double max_shard_gb = 5;
+  // LoRA: of FLUX, but for merging
+  std::string merge, extract_from;
+  double strength = 1;
+  int64_t rank = 0;  // 0: as it is
 };
 
+std::optional<torch::ScalarType> parse_dtype_option(const std::string& dtype) {
+  if (dtype.empty()) return std::nullopt;
+  return dtype == "bf16" ? torch::kBFloat16 : dtype == "fp16" ? torch::kFloat16 : torch::kFloat32;
+}
+
 torch::Tensor convert_dtype(const torch::Tensor& tensor, const std::string& dtype) {
-  if (dtype.empty()) return tensor;
-  return tensor.to(dtype == "bf16" ? torch::kBFloat16 : dtype == "fp16" ? torch::kFloat16 : torch::kFloat32);
+  return dtype.empty() ? tensor : tensor.to(*parse_dtype_option(dtype));
 }
 
 // One tensor in memory at a time. shapes: ours, as meta tensors; read: by our name.
@@ -79,17 +91,100 @@ void convert_run(const ConvertArguments& arguments) {
       [&](const std::string& name) { return run.read(name); }, model->config_json(naming));
 }
 
-void convert_weights(const ConvertArguments& arguments, Naming preferred) {
+std::optional<std::filesystem::path> config_path(const ConvertArguments& arguments) {
+  return arguments.config.empty() ? std::nullopt : std::optional<fs::path>(arguments.config);
+}
+
+// Adds adapters to the weights of their layers, one tensor at a time.
+class Merger {
+ public:
+  Merger(const ConvertArguments& arguments, const ModelDescription& model) : strength_(arguments.strength) {
+    if (arguments.merge.empty()) return;
+    const std::shared_ptr<torch::nn::Module> layout = model.build({.device = torch::kMeta});
+    adapters_ = model.read_adapters(arguments.merge);
+    attach_adapters(model.adaptable_layers(*layout), adapters_, arguments.merge);  // which checks that they fit
+    for (const AdapterTensors& adapter : adapters_) of_weight_[adapter.module + ".weight"].push_back(&adapter);
+    log_info(arguments.merge, ": merges ", adapters_.size(), " adapters");
+  }
+
+  torch::Tensor merged(const std::string& name, const torch::Tensor& weight) const {
+    const auto found = of_weight_.find(name);
+    if (found == of_weight_.end()) return weight;
+    torch::Tensor sum = weight.to(torch::kFloat32, /*non_blocking=*/false, /*copy=*/true);
+    for (const AdapterTensors* adapter : found->second) merge_adapter(sum, *adapter, strength_);
+    return sum.to(weight.scalar_type());
+  }
+
+ private:
+  double strength_;
+  std::vector<AdapterTensors> adapters_;
+  std::map<std::string, std::vector<const AdapterTensors*>> of_weight_;
+};
+
+void convert_weights(const ConvertArguments& arguments, std::optional<Naming> preferred) {
   const ModelEntry& entry = find_model(arguments.model);
-  const ModelWeights weights(entry, arguments.source,
-                             arguments.config.empty() ? std::nullopt : std::optional<fs::path>(arguments.config));
-  const Naming naming = choose_naming(arguments, entry, preferred);
-  const TensorMap ours = weights.import();
-  TensorMap shapes;
-  for (const auto& [name, tensor] : ours) shapes[name] = torch::empty_like(tensor, torch::kMeta);
-  write(
-      arguments, naming, shapes, weights.model().weight_rules(naming, {}),
-      [&](const std::string& name) { return ours.at(name); }, weights.model().config_json(naming));
+  const ModelWeights weights(entry, arguments.source, config_path(arguments));
+  const Naming naming = choose_naming(arguments, entry, preferred.value_or(weights.naming()));
+  const Merger merger(arguments, weights.model());
+  std::string previous;
+  const auto read = [&](const std::string& name) {
+    if (!previous.empty()) weights.release(previous);
+    previous = name;
+    return merger.merged(name, weights.import(name));
+  };
+  write(arguments, naming, weights.import_shapes(), weights.model().weight_rules(naming, {}), read,
+        weights.model().config_json(naming));
+}
+
+// ---- LoRA files.
+
+flux::LoraOutput lora_output(const ConvertArguments& arguments) {
+  return {arguments.output, flux::LoraNaming::kKohya, parse_dtype_option(arguments.dtype), {}};
+}
+
+std::optional<flux::LoraNaming> lora_naming(const ConvertArguments& arguments) {
+  return arguments.naming.empty() ? std::nullopt : std::optional(flux::parse_lora_naming(arguments.naming));
+}
+
+void report_lora(const ConvertArguments& arguments, size_t tensors) {
+  std::printf("%s: %zu tensors of a LoRA\n", arguments.output.c_str(), tensors);
+}
+
+void convert_lora_file(const ConvertArguments& arguments, const WeightStore& file) {
+  const std::optional<int64_t> rank = arguments.rank ? std::optional(arguments.rank) : std::nullopt;
+  report_lora(arguments, flux::convert_lora(file, lora_naming(arguments), rank, lora_output(arguments)));
+}
+
+void extract_lora_file(const ConvertArguments& arguments) {
+  if (arguments.rank == 0) throw ConfigError("[--rank] expected the rank of the LoRA to extract, got none");
+  const ModelEntry& entry = find_model("flux");
+  const ModelWeights tuned(entry, arguments.source, config_path(arguments));
+  const ModelWeights base(entry, arguments.extract_from, config_path(arguments));
+  const flux::LoraParts parts = flux::extract_lora(tuned, base, arguments.rank);
+  flux::LoraOutput output = lora_output(arguments);
+  output.naming = lora_naming(arguments).value_or(flux::LoraNaming::kKohya);
+  report_lora(arguments, flux::write_lora(parts, flux::config_of(tuned.model()), std::move(output)));
+}
+
+// Only some options go together.
+void check_lora_options(const ConvertArguments& arguments, bool is_lora_file) {
+  if (!arguments.merge.empty() && !arguments.extract_from.empty()) {
+    throw ConfigError("[--merge] expected --merge or --extract-from, got both");
+  }
+  if (is_lora_file && !(arguments.merge.empty() && arguments.extract_from.empty())) {
+    throw ConfigError("[" + arguments.source +
+                      "] expected a model's weights for --merge and --extract-from, got a LoRA");
+  }
+  if (arguments.rank && !is_lora_file && arguments.extract_from.empty()) {
+    throw ConfigError("[--rank] expected a LoRA file or --extract-from, got a model's weights alone");
+  }
+  if (arguments.strength != 1 && arguments.merge.empty()) {
+    throw ConfigError("[--strength] expected --merge, got none");
+  }
+}
+
+bool is_lora_file(const std::string& source) {
+  return (fs::is_directory(source) || ends_with(source, ".safetensors")) && has_adapters(WeightStore(source));
 }
 
 bool read_arguments(ArgumentParser& app, ConvertArguments& arguments, const std::vector<std::string>& args) {
@@ -97,7 +192,8 @@ bool read_arguments(ArgumentParser& app, ConvertArguments& arguments, const std:
                  "A file ending in .safetensors, or a folder (sharded with an index above the limit)")
       ->required();
   app.add_option("--model", arguments.model, "flux, autoencoder, clip, t5 or llama")->capture_default_str();
-  app.add_option("--naming", arguments.naming, "bfl, diffusers, torchtitan or huggingface");
+  app.add_option("--naming", arguments.naming,
+                 "bfl, diffusers, torchtitan or huggingface; of a LoRA file: kohya, peft (a folder) or diffusers");
   app.add_option("--config", arguments.config, "The model's sizes, where the source cannot tell them");
   app.add_option("--dtype", arguments.dtype, "Convert to fp32, bf16 or fp16; by default as in the source")
       ->check(CLI::IsMember({"fp32", "bf16", "fp16"}));
@@ -111,20 +207,43 @@ bool read_arguments(ArgumentParser& app, ConvertArguments& arguments, const std:
 
 int run_export(const std::vector<std::string>& args) {
   ConvertArguments arguments;
-  ArgumentParser app{"Writes a run's checkpoint, or weights in any naming, as safetensors in another naming.",
-                     "millrace export"};
-  app.add_option("source", arguments.source, "A run's folder, or weights: a file, an index json or a folder")
+  ArgumentParser app{
+      "Writes a run's checkpoint, or weights in any naming, as safetensors in another naming; with a LoRA merged; "
+      "or the LoRA that two models differ by. A LoRA file of FLUX goes to another naming or rank.",
+      "millrace export"};
+  app.add_option("source", arguments.source,
+                 "A run's folder, weights (a file, an index json or a folder), or a LoRA file")
       ->required();
   app.add_option("--step", arguments.step, "Of a run: the checkpoint to use; -1: the newest")->capture_default_str();
   app.add_option("--use", arguments.use,
                  "Of a run: average for the averaged weights, last for the last step's, best for average if kept")
       ->check(CLI::IsMember({"best", "average", "last"}))
       ->capture_default_str();
+  app.add_option("--merge", arguments.merge, "A LoRA file to add to the weights, which keep their naming");
+  app.add_option("--strength", arguments.strength, "Of the LoRA that is merged")->capture_default_str();
+  app.add_option("--extract-from", arguments.extract_from,
+                 "The weights that the source was tuned from: writes the nearest LoRA of --rank to the difference");
+  app.add_option("--rank", arguments.rank, "Of an extracted LoRA, or of a LoRA file: the nearest one of that rank")
+      ->check(CLI::PositiveNumber);
   if (!read_arguments(app, arguments, args)) return static_cast<int>(ExitCode::kDone);
   if (is_run_folder(arguments.source)) {
+    check_lora_options(arguments, false);
+    if (!arguments.merge.empty() || !arguments.extract_from.empty()) {
+      throw ConfigError("[" + arguments.source +
+                        "] expected weights for --merge and --extract-from, got a run (try to "
+                        "export it first)");
+    }
     convert_run(arguments);
+  } else if (is_lora_file(arguments.source)) {
+    check_lora_options(arguments, true);
+    convert_lora_file(arguments, WeightStore(arguments.source));
   } else {
-    convert_weights(arguments, Naming::kDiffusers);
+    check_lora_options(arguments, false);
+    if (!arguments.extract_from.empty()) {
+      extract_lora_file(arguments);
+    } else {
+      convert_weights(arguments, arguments.merge.empty() ? std::optional(Naming::kDiffusers) : std::nullopt);
+    }
   }
   return static_cast<int>(ExitCode::kDone);
 }

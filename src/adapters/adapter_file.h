@@ -24,6 +24,8 @@ enum class AdapterKind {
 struct FileTensor {
   std::string name;  // in the file: gradients are written under it
   torch::Tensor values;
+  // The two halves of dimension 0 are in the other order than the model's: diffusers' final modulation.
+  bool swaps_halves = false;
 };
 
 struct AdapterTensors {

@@ -1,88 +1,95 @@
 #include "adapters/attach_adapters.h"
 
 #include "adapters/dora.h"
+#include "adapters/loha.h"
+#include "adapters/lokr.h"
 #include "adapters/lora.h"
+#include "adapters/read_adapters.h"
+#include "adapters/row_adapters.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "base/text.h"
 
 namespace millrace {
 namespace {
 
-class Attacher {
- public:
-  Attacher(Linear& layer, const AdapterTensors& adapter, const std::string& place)
-      : layer_(layer), adapter_(adapter), place_(place + ": " + adapter.module) {}
-
-  std::vector<AdapterParameter> attach() {
-    if (layer_.adapter() != nullptr) throw ModelError("[" + place_ + "] expected one adapter for a layer, got two");
-    if (adapter_.row_begin != 0 || (adapter_.row_end != -1 && adapter_.row_end != layer_.out_features())) {
-      throw ModelError("[" + place_ + "] expected an adapter of all outputs of the layer, got one of outputs " +
-                       std::to_string(adapter_.row_begin) + " to " + std::to_string(adapter_.row_end));
-    }
-    if (adapter_.kind != AdapterKind::kLora && adapter_.kind != AdapterKind::kDora) {
-      throw ModelError("[" + place_ + "] expected LoRA or DoRA, got another kind of adapter");
-    }
-    const FileTensor &down = tensor("down"), &up = tensor("up");
-    const int64_t rank = down.values.dim() == 2 ? down.values.size(0) : 0;
-    const bool is_dora = adapter_.kind == AdapterKind::kDora;
-    if (is_dora) {
-      const auto dora = std::make_shared<Dora>(layer_.weight(), rank, adapter_.scale);
-      add_both(*dora, down, up);
-      add(tensor("magnitude"), dora->magnitude_N);
-      layer_.set_adapter(dora);
-    } else {
-      const auto lora = std::make_shared<Lora>(layer_.in_features(), layer_.out_features(), rank, adapter_.scale);
-      add_both(*lora, down, up);
-      layer_.set_adapter(lora);
-    }
-    return std::move(parameters_);
-  }
-
- private:
-  const FileTensor& tensor(const std::string& role) const {
-    const auto found = adapter_.tensors.find(role);
-    if (found == adapter_.tensors.end()) {
-      throw ModelError("[" + place_ + "] expected a tensor for its part '" + role + "', got none");
-    }
-    return found->second;
-  }
-
-  void add_both(const Lora& lora, const FileTensor& down, const FileTensor& up) {
-    add(down, lora.down_RK);
-    add(up, lora.up_NR);
-  }
-
-  void add(const FileTensor& tensor, const torch::Tensor& parameter) {
-    if (tensor.values.sizes() != parameter.sizes() || parameter.numel() == 0 || !tensor.values.is_floating_point()) {
-      throw ModelError("[" + place_ + ": " + tensor.name + "] expected floating point " + c10::str(parameter.sizes()) +
-                       ", got " + c10::toString(tensor.values.scalar_type()) + " " + c10::str(tensor.values.sizes()));
-    }
-    parameters_.push_back({tensor.name, parameter, tensor.values});
-  }
-
-  Linear& layer_;
-  const AdapterTensors& adapter_;
-  const std::string place_;
-  std::vector<AdapterParameter> parameters_;
+// An adapter as the two things that it is; its parameters are named as the roles in a file.
+struct MadeAdapter {
+  std::shared_ptr<LinearAdapter> adapter;
+  std::shared_ptr<torch::nn::Module> module;
 };
+
+template <typename Adapter>
+MadeAdapter both(std::shared_ptr<Adapter> adapter) {
+  return {adapter, adapter};
+}
+
+Lokr::Factor factor_of(const AdapterTensors& tensors, const std::string& role) {
+  const auto sizes = [&](const std::string& name) { return tensors.tensors.at(name).values.sizes(); };
+  if (tensors.tensors.count(role)) return {sizes(role)[0], sizes(role)[1], 0};
+  return {sizes(role + "_a")[0], sizes(role + "_b")[1], sizes(role + "_a")[1]};
+}
+
+MadeAdapter make_adapter(const AdapterTensors& tensors, const AdapterSizes& sizes, const Linear& layer,
+                         const std::string& place) {
+  switch (tensors.kind) {
+    case AdapterKind::kLora:
+      return both(std::make_shared<Lora>(sizes.in_features, sizes.out_features, sizes.rank, tensors.scale));
+    case AdapterKind::kLoha:
+      return both(std::make_shared<Loha>(sizes.in_features, sizes.out_features, sizes.rank, tensors.scale));
+    case AdapterKind::kLokr:
+      return both(std::make_shared<Lokr>(factor_of(tensors, "w1"), factor_of(tensors, "w2"), tensors.scale));
+    case AdapterKind::kDora:
+      break;
+  }
+  if (sizes.out_features != layer.out_features()) {
+    throw ModelError(str("[", place, ": ", tensors.module, "] expected DoRA on all ", layer.out_features(),
+                         " outputs of the layer, got it on ", sizes.out_features));
+  }
+  return both(std::make_shared<Dora>(layer.weight(), sizes.rank, tensors.scale));
+}
+
+Linear& find_layer(const LinearLayers& layers, const AdapterTensors& adapter, const std::string& place) {
+  const auto found = layers.find(adapter.module);
+  if (found != layers.end()) return *found->second;
+  std::vector<std::string> names;
+  for (const auto& [name, layer] : layers) names.push_back(name);
+  const std::string near = nearest(adapter.module, names);
+  throw ModelError("[" + place + ": " + adapter.tensors.begin()->second.name +
+                   "] expected adapters of the model's linear layers, got one of " + adapter.module +
+                   (near.empty() ? "" : " (is " + near + " meant?)"));
+}
 
 }  // namespace
 
 std::vector<AdapterParameter> attach_adapters(const LinearLayers& layers, const std::vector<AdapterTensors>& adapters,
                                               const std::string& place) {
   std::vector<AdapterParameter> parameters;
+  std::map<std::string, std::vector<RowAdapters::Part>> parts_of;
   for (const AdapterTensors& adapter : adapters) {
-    const auto found = layers.find(adapter.module);
-    if (found == layers.end()) {
-      std::vector<std::string> names;
-      for (const auto& [name, layer] : layers) names.push_back(name);
-      const std::string near = nearest(adapter.module, names);
-      throw ModelError("[" + place + "] expected adapters of the model's linear layers, got one of " + adapter.module +
-                       (near.empty() ? "" : " (is " + near + " meant?)"));
+    Linear& layer = find_layer(layers, adapter, place);
+    const std::string& name = adapter.tensors.begin()->second.name;
+    if (layer.adapter() != nullptr) {
+      throw ModelError("[" + place + ": " + name + "] expected a layer without an adapter, got " + adapter.module);
     }
-    for (AdapterParameter& parameter : Attacher(*found->second, adapter, place).attach()) {
-      parameters.push_back(std::move(parameter));
+    const int64_t row_end = adapter.row_end < 0 ? layer.out_features() : adapter.row_end;
+    const int64_t rows = row_end - adapter.row_begin;
+    const AdapterSizes sizes = sizes_of(adapter);
+    if (row_end > layer.out_features() || sizes.out_features != rows || sizes.in_features != layer.in_features()) {
+      throw ModelError(str("[", place, ": ", name, "] expected an adapter of ", layer.in_features(), " inputs and ",
+                           rows, " outputs for ", adapter.module, ", got ", sizes.in_features, " and ",
+                           sizes.out_features));
     }
+    const MadeAdapter made = make_adapter(adapter, sizes, layer, place);
+    parts_of[adapter.module].push_back({adapter.row_begin, rows, made.adapter});
+    for (const auto& own : made.module->named_parameters()) {
+      parameters.push_back({adapter.tensors.at(own.key()), own.value()});
+    }
+  }
+  for (auto& [name, parts] : parts_of) {
+    Linear& layer = *layers.at(name);
+    const bool is_whole = parts.size() == 1 && parts[0].size == layer.out_features();
+    layer.set_adapter(is_whole ? parts[0].adapter : std::make_shared<RowAdapters>(std::move(parts)));
   }
   return parameters;
 }

@@ -17,12 +17,13 @@ using LinearLayers = std::map<std::string, std::shared_ptr<Linear>>;  // by name
 
 // A parameter of an attached adapter. It has no memory yet: FlatParameters places it, then takes its values.
 struct AdapterParameter {
-  std::string file_name;  // as in the file
-  torch::Tensor parameter, values;
+  FileTensor in_file;
+  torch::Tensor parameter;
 };
 
-// Each layer takes one adapter. Throws ModelError, naming the layer, for a layer that is not there or has an adapter
-// already, and for tensors that do not fit. place: the file, for messages.
+// A layer takes several adapters where each is of some of its outputs (row_adapters.h). Throws ModelError, naming the
+// tensor, for a layer that is not there or has an adapter already, and for tensors that do not fit. place: the file,
+// for messages.
 std::vector<AdapterParameter> attach_adapters(const LinearLayers& layers, const std::vector<AdapterTensors>& adapters,
                                               const std::string& place);
 

@@ -1,5 +1,6 @@
 #include "adapters/lora.h"
 
+#include "base/error.h"
 #include "nn/gemm.h"
 #include "nn/unplaced.h"
 
@@ -12,16 +13,19 @@ Lora::Lora(int64_t in_features, int64_t out_features, int64_t rank, double scale
       scale_(scale) {}
 
 void Lora::complete_forward(torch::Tensor& out_MN, const torch::Tensor& x_MK, LinearPass& pass) const {
+  if (strength_ == 0) return;
   compute_down(x_MK, pass);
   gemm(out_MN, pass.down_MR, up_NR.t(), /*accumulate=*/true);
 }
 
 void Lora::add_input_gradient(torch::Tensor& dx_MK, const torch::Tensor& dy_MN, LinearPass& pass) const {
+  if (strength_ == 0) return;
   compute_ddown(dy_MN, pass);
   gemm(dx_MK, pass.ddown_MR, down_RK, /*accumulate=*/true);
 }
 
 void Lora::add_gradients(const torch::Tensor& dy_MN, const torch::Tensor& x_MK, LinearPass& pass) {
+  if (strength_ == 0) return;
   torch::Tensor ddown_RK = down_RK.grad(), dup_NR = up_NR.grad();
   if (dup_NR.defined()) {
     if (!pass.down_MR.defined()) compute_down(x_MK, pass);
@@ -34,11 +38,22 @@ void Lora::add_gradients(const torch::Tensor& dy_MN, const torch::Tensor& x_MK, 
 }
 
 void Lora::compute_down(const torch::Tensor& x_MK, LinearPass& pass) const {
-  pass.down_MR = matrix_product(x_MK, down_RK.t()).mul_(scale_);
+  pass.down_MR = matrix_product(x_MK, down_RK.t());
+  scale_and_mask(pass.down_MR);
 }
 
 void Lora::compute_ddown(const torch::Tensor& dy_MN, LinearPass& pass) const {
-  pass.ddown_MR = matrix_product(dy_MN, up_NR).mul_(scale_);
+  pass.ddown_MR = matrix_product(dy_MN, up_NR);
+  scale_and_mask(pass.ddown_MR);
+}
+
+void Lora::scale_and_mask(torch::Tensor& t_MR) const {
+  t_MR.mul_(scale_ * strength_);
+  if (!mask_.defined()) return;
+  const torch::Tensor mask = mask_.to(t_MR.options());
+  const int64_t samples = mask.size(0), rows = t_MR.size(0);
+  MILLRACE_CHECK(rows % samples == 0);
+  t_MR.view({samples, rows / samples, -1}).mul_(mask.unsqueeze(1));  // with a row each: of one row
 }
 
 }  // namespace millrace

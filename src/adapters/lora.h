@@ -1,6 +1,6 @@
 // LoRA: y = x W^T + scale * (x down^T) up^T, with W frozen or not (Hu et al. 2021, arXiv 2106.09685).
 //
-// Shape letters: M rows, N outputs, K inputs of the layer; R rank, small beside both.
+// Shape letters: M rows, N outputs, K inputs of the layer; R rank, small beside both; B samples.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -25,6 +25,13 @@ class Lora : public torch::nn::Module, public LinearAdapter {
   void add_input_gradient(torch::Tensor& dx_MK, const torch::Tensor& dy_MN, LinearPass& pass) const override;
   void add_gradients(const torch::Tensor& dy_MN, const torch::Tensor& x_MK, LinearPass& pass) override;
 
+  // For the passes from here on, forward and backward alike: the factors on the down projection's output, [M, R] one
+  // for each number (dropout) or [B, R] one for each sample's rank, whose rows follow each other (rank dropout). They
+  // hold the 1 / (1 - p). Undefined: none.
+  void set_mask(torch::Tensor mask) { mask_ = std::move(mask); }
+  // Of what the adapter adds: 0 leaves the layer as it is (module dropout; the base model's own prediction).
+  void set_strength(double strength) { strength_ = strength; }
+
   torch::Tensor down_RK, up_NR;  // named "down" and "up"
 
  protected:
@@ -33,8 +40,10 @@ class Lora : public torch::nn::Module, public LinearAdapter {
  private:
   void compute_down(const torch::Tensor& x_MK, LinearPass& pass) const;
   void compute_ddown(const torch::Tensor& dy_MN, LinearPass& pass) const;
+  void scale_and_mask(torch::Tensor& t_MR) const;
 
-  double scale_;
+  double scale_, strength_ = 1;
+  torch::Tensor mask_;
 };
 
 }  // namespace millrace

@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "formats/atomic_file.h"
 #include "formats/safetensors.h"
+#include "formats/safetensors_layout.h"
 
 namespace millrace {
 namespace {
@@ -24,8 +25,7 @@ std::vector<size_t> write_order(std::span<const TensorView> tensors) {
   std::vector<size_t> order(tensors.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-    return std::pair<int, std::string_view>(write_rank(tensors[a].dtype), tensors[a].name) <
-           std::pair<int, std::string_view>(write_rank(tensors[b].dtype), tensors[b].name);
+    return comes_before(tensors[a].dtype, tensors[a].name, tensors[b].dtype, tensors[b].name);
   });
   return order;
 }
@@ -34,9 +34,9 @@ std::string json_string(std::string_view text) {
   return '"' + json_escape(text) + '"';
 }
 
-void check_text(std::string_view text, const std::filesystem::path& path) {
+void check_text(std::string_view text, std::string_view place) {
   if (!is_valid_utf8(text)) {
-    throw StorageError(str("[", path.string(), "] expected names and metadata in UTF-8, got \"", text, "\""));
+    throw StorageError(str("[", place, "] expected names and metadata in UTF-8, got \"", text, "\""));
   }
 }
 
@@ -44,15 +44,15 @@ uint64_t bytes_of_shape(const TensorView& tensor) {
   return static_cast<uint64_t>(element_count(tensor.shape)) * size_of(tensor.dtype);
 }
 
-std::string header_text(const std::filesystem::path& path, std::span<const TensorView> tensors,
-                        std::span<const size_t> order, const SafetensorsMetadata& metadata) {
+std::string header_text(std::string_view place, std::span<const TensorView> tensors, std::span<const size_t> order,
+                        const SafetensorsMetadata& metadata) {
   std::string text = "{";
   const char* separator = "";
   if (!metadata.empty()) {
     text += "\"__metadata__\":{";
     for (const auto& [key, value] : metadata) {
-      check_text(key, path);
-      check_text(value, path);
+      check_text(key, place);
+      check_text(value, place);
       text += separator + json_string(key) + ":" + json_string(value);
       separator = ",";
     }
@@ -61,7 +61,7 @@ std::string header_text(const std::filesystem::path& path, std::span<const Tenso
   uint64_t position = 0;
   for (const size_t i : order) {
     const TensorView& tensor = tensors[i];
-    check_text(tensor.name, path);
+    check_text(tensor.name, place);
     text += separator + json_string(tensor.name) + ":{\"dtype\":\"" + std::string(dtype_name(tensor.dtype)) +
             "\",\"shape\":[";
     for (size_t k = 0; k < tensor.shape.size(); ++k) text += (k ? "," : "") + std::to_string(tensor.shape[k]);
@@ -73,24 +73,35 @@ std::string header_text(const std::filesystem::path& path, std::span<const Tenso
   text += "}";
   text.resize((text.size() + 7) / 8 * 8, ' ');
   if (text.size() > kMaxSafetensorsHeaderBytes) {
-    throw StorageError(str("[", path.string(), "] expected a header of at most ", kMaxSafetensorsHeaderBytes,
-                           " bytes, got ", text.size(), " (try several files)"));
+    throw StorageError(str("[", place, "] expected a header of at most ", kMaxSafetensorsHeaderBytes, " bytes, got ",
+                           text.size(), " (try several files)"));
   }
   return text;
 }
 
 }  // namespace
 
+bool comes_before(DType dtype_a, std::string_view name_a, DType dtype_b, std::string_view name_b) {
+  return std::pair(write_rank(dtype_a), name_a) < std::pair(write_rank(dtype_b), name_b);
+}
+
+SafetensorsLayout lay_out_safetensors(std::span<const TensorView> tensors, const SafetensorsMetadata& metadata,
+                                      std::string_view place) {
+  std::vector<size_t> order = write_order(tensors);
+  std::string header = header_text(place, tensors, order, metadata);
+  return {std::move(order), std::move(header)};
+}
+
 void write_safetensors_streamed(const std::filesystem::path& path, std::span<const TensorView> tensors,
                                 const TensorBytes& bytes_of, const SafetensorsMetadata& metadata) {
-  const std::vector<size_t> order = write_order(tensors);
+  const SafetensorsLayout layout = lay_out_safetensors(tensors, metadata, path.string());
+  const auto& [order, header] = layout;
   std::vector<std::string_view> names;
   for (const TensorView& tensor : tensors) names.push_back(tensor.name);
   std::sort(names.begin(), names.end());
   MILLRACE_CHECK(std::adjacent_find(names.begin(), names.end()) == names.end());
   MILLRACE_CHECK(!std::binary_search(names.begin(), names.end(), "__metadata__"));
 
-  const std::string header = header_text(path, tensors, order, metadata);
   AtomicFile file(path);
   const uint64_t header_bytes = header.size();
   file.writer().write(&header_bytes, sizeof header_bytes);

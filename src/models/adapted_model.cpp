@@ -1,27 +1,44 @@
 #include "models/adapted_model.h"
 
 #include "adapters/attach_adapters.h"
+#include "adapters/read_adapters.h"
 #include "base/error.h"
 
 namespace millrace {
-
 AttachedAdapters::AttachedAdapters(const ModelDescription& model, torch::nn::Module& module,
-                                   const std::filesystem::path& file, FlatParametersOptions placement) {
-  const std::vector<AdapterParameter> parameters =
-      attach_adapters(model.adaptable_layers(module), model.read_adapters(file), file.string());
+                                   const std::filesystem::path& file, FlatParametersOptions placement)
+    : AttachedAdapters(model.adaptable_layers(module), model.read_adapters(file), file.string(), placement) {}
+
+AttachedAdapters::AttachedAdapters(const LinearLayers& layers, const std::vector<AdapterTensors>& adapters,
+                                   const std::string& place, FlatParametersOptions placement)
+    : attached_(attach_adapters(layers, adapters, place)) {
   UnitSpec unit{"adapters", {}};
   std::map<std::string, torch::Tensor> values;
-  for (const AdapterParameter& each : parameters) {
-    unit.parameters.emplace_back(each.file_name, each.parameter);
-    values[each.file_name] = each.values;
+  for (const AdapterParameter& each : attached_) {
+    unit.parameters.emplace_back(each.in_file.name, each.parameter);
+    values[each.in_file.name] = in_model_order(each.in_file).reshape(each.parameter.sizes());
   }
   placement.training = true;
   flat_ = std::make_unique<FlatParameters>(std::vector<UnitSpec>{std::move(unit)}, placement);
   flat_->assign(values);
 }
 
+TensorMap AttachedAdapters::values() const {
+  return as_in_file(flat_->master());
+}
+
 TensorMap AttachedAdapters::gradients() const {
-  return flat_->named_views(flat_->grad());
+  return as_in_file(flat_->grad());
+}
+
+TensorMap AttachedAdapters::as_in_file(const torch::Tensor& flat) const {
+  TensorMap tensors = flat_->named_views(flat);
+  for (const AdapterParameter& each : attached_) {
+    const auto& [name, values, swaps_halves] = each.in_file;
+    torch::Tensor& tensor = tensors.at(name);
+    tensor = in_model_order({name, tensor, swaps_halves}).reshape(values.sizes());  // which is its own inverse
+  }
+  return tensors;
 }
 
 LinearLayers ModelDescription::adaptable_layers(torch::nn::Module& module) const {

@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "models/model_table.h"
 
@@ -17,11 +18,18 @@ class AttachedAdapters {
   // of the module. Throws ModelError, naming file and tensor, for what does not fit.
   AttachedAdapters(const ModelDescription& model, torch::nn::Module& module, const std::filesystem::path& file,
                    FlatParametersOptions placement);
+  // The same of adapters that are at hand. place: for messages.
+  AttachedAdapters(const LinearLayers& layers, const std::vector<AdapterTensors>& adapters, const std::string& place,
+                   FlatParametersOptions placement);
 
   FlatParameters& parameters() { return *flat_; }
-  TensorMap gradients() const;  // under the names in the file
+  TensorMap values() const;     // under the names in the file and shaped as there
+  TensorMap gradients() const;  // the same
 
  private:
+  TensorMap as_in_file(const torch::Tensor& flat) const;
+
+  std::vector<AdapterParameter> attached_;
   std::unique_ptr<FlatParameters> flat_;
 };
 

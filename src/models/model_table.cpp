@@ -85,6 +85,7 @@ ModelWeights::ModelWeights(const ModelEntry& entry, const std::filesystem::path&
                        : entry.from_shapes(theirs_, naming_, path.string());
   rules_ = model_->weight_rules(naming_, theirs_);
   check_weights(entry.name, model_->shapes(), store_, rules_, entry.ignorable);
+  rules_of_ = rules_by_parameter(rules_);
 }
 
 std::shared_ptr<torch::nn::Module> ModelWeights::load(torch::ScalarType dtype, torch::Device device) const {
@@ -96,12 +97,10 @@ std::shared_ptr<torch::nn::Module> ModelWeights::load(const FlatParametersOption
   for (torch::Tensor& parameter : module->parameters()) parameter.set_requires_grad(false);
   if (auto* flat_model = dynamic_cast<FlatModel*>(module.get())) {
     FlatParameters& flat = flat_model->flat_parameters();
-    const std::map<std::string, WeightRules> rules = rules_by_parameter(rules_);
     for (const ParameterSlice& slice : flat.slices()) {
       if (!flat.owns(slice)) continue;
-      flat.assign(slice, import_tensor(store_, rules.at(slice.name)));
-      // Keeps two copies of an encoder from counting as this process's memory.
-      for (const WeightRule& rule : rules.at(slice.name)) release_mapped(store_.find(rule.theirs)->bytes);
+      flat.assign(slice, import(slice.name));
+      release(slice.name);  // two copies of an encoder should not count as this process's memory
     }
     flat.refresh_compute();
   } else {
@@ -113,6 +112,23 @@ std::shared_ptr<torch::nn::Module> ModelWeights::load(const FlatParametersOption
 
 TensorMap ModelWeights::import() const {
   return import_weights(entry_.name, model_->shapes(), store_, rules_, entry_.ignorable);
+}
+
+TensorMap ModelWeights::import_shapes() const {
+  TensorMap shapes;
+  for (const auto& [name, shape] : model_->shapes()) {
+    const torch::ScalarType dtype = to_scalar_type(store_.find(rules_of_.at(name).front().theirs)->dtype);
+    shapes[name] = torch::empty(shape, torch::TensorOptions(torch::kMeta).dtype(dtype));
+  }
+  return shapes;
+}
+
+torch::Tensor ModelWeights::import(const std::string& ours) const {
+  return import_tensor(store_, rules_of_.at(ours));
+}
+
+void ModelWeights::release(const std::string& ours) const {
+  for (const WeightRule& rule : rules_of_.at(ours)) release_mapped(store_.find(rule.theirs)->bytes);
 }
 
 }  // namespace millrace

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
@@ -117,6 +118,10 @@ class ModelWeights {
   std::shared_ptr<torch::nn::Module> load(torch::ScalarType dtype, torch::Device device) const;
   // The weights under our names, in the file's dtypes, bit for bit.
   TensorMap import() const;
+  // The same one at a time, for models larger than memory: first shapes and dtypes, as meta tensors.
+  TensorMap import_shapes() const;
+  torch::Tensor import(const std::string& ours) const;
+  void release(const std::string& ours) const;  // takes its bytes out of memory until they are wanted again
 
  private:
   const ModelEntry& entry_;
@@ -125,6 +130,7 @@ class ModelWeights {
   Naming naming_;
   std::unique_ptr<ModelDescription> model_;
   WeightRules rules_;
+  std::map<std::string, WeightRules> rules_of_;  // by our name
 };
 
 }  // namespace millrace

@@ -1,7 +1,10 @@
 #include "models/flux/entry.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "adapters/read_adapters.h"
+#include "models/flux/lora_names.h"
 #include "models/flux/model.h"
 #include "models/flux/weight_names.h"
 
@@ -30,14 +33,27 @@ TensorMap run(torch::nn::Module& module, const TensorMap& inputs) {
   return {{"output", dynamic_cast<Flux&>(module).forward(as_inputs(inputs))}};
 }
 
+bool is_adapted(const Flux& flux) {
+  const auto modules = flux.modules(/*include_self=*/false);
+  return std::any_of(modules.begin(), modules.end(), [](const std::shared_ptr<torch::nn::Module>& module) {
+    const auto* layer = dynamic_cast<const Linear*>(module.get());
+    return layer && layer->adapter();
+  });
+}
+
 PassResult run_with_gradients(torch::nn::Module& module, const TensorMap& inputs, const OutputGradient& grad_output) {
   Flux& flux = dynamic_cast<Flux&>(module);
-  flux.allocate_gradients();
-  const torch::Tensor& grad = flux.flat_parameters().grad();
-  grad.zero_();
   Flux::Saved saved;
   FluxInputGradients input_gradients;
   PassResult result;
+  if (is_adapted(flux)) {
+    result.outputs["output"] = flux.forward(as_inputs(inputs), &saved);
+    flux.backward(saved, grad_output(result.outputs["output"]));
+    return result;
+  }
+  flux.allocate_gradients();
+  const torch::Tensor& grad = flux.flat_parameters().grad();
+  grad.zero_();
   result.outputs["output"] = flux.forward(as_inputs(inputs), &saved);
   flux.backward(saved, grad_output(result.outputs["output"]), &input_gradients);
   result.parameter_gradients = flux.flat_parameters().named_views(grad);
@@ -49,11 +65,15 @@ class Description : public ModelDescription {
  public:
   explicit Description(FluxConfig config) : config_(std::move(config)) {}
 
+  const FluxConfig& config() const { return config_; }
   std::shared_ptr<torch::nn::Module> build(const FlatParametersOptions& placement) const override {
     return std::make_shared<Flux>(config_, placement);
   }
   WeightRules weight_rules(Naming naming, const ShapeMap&) const override {
     return flux::weight_rules(config_, naming);
+  }
+  std::vector<AdapterTensors> read_adapters(const std::filesystem::path& file) const override {
+    return transformer_adapters(millrace::read_adapters(WeightStore(file)), config_, file.string());
   }
   std::vector<ForwardPass> passes() const override {
     using Kind = InputSpec::Kind;
@@ -99,6 +119,10 @@ ModelEntry entry() {
 
 std::unique_ptr<ModelDescription> describe(const FluxConfig& sizes) {
   return std::make_unique<Description>(sizes);
+}
+
+const FluxConfig& config_of(const ModelDescription& flux) {
+  return dynamic_cast<const Description&>(flux).config();
 }
 
 }  // namespace millrace::flux

@@ -11,5 +11,7 @@ namespace millrace::flux {
 ModelEntry entry();
 // FLUX of these sizes.
 std::unique_ptr<ModelDescription> describe(const FluxConfig& sizes);
+// The sizes of a FLUX.
+const FluxConfig& config_of(const ModelDescription& flux);
 
 }  // namespace millrace::flux

@@ -1,0 +1,46 @@
+#include "adapters/merge_adapter.h"
+
+#include "adapters/read_adapters.h"
+#include "base/error.h"
+
+namespace millrace {
+namespace {
+
+torch::Tensor tensor_of(const AdapterTensors& adapter, const std::string& role) {
+  return in_model_order(adapter.tensors.at(role)).to(torch::kFloat32);
+}
+
+// A matrix of a Kronecker product, whole or as a product of two.
+torch::Tensor factor_of(const AdapterTensors& adapter, const std::string& role) {
+  if (adapter.tensors.count(role)) return tensor_of(adapter, role);
+  return at::matmul(tensor_of(adapter, role + "_a"), tensor_of(adapter, role + "_b"));
+}
+
+}  // namespace
+
+torch::Tensor weight_change(const AdapterTensors& adapter) {
+  switch (adapter.kind) {
+    case AdapterKind::kLora:
+    case AdapterKind::kDora:
+      return at::matmul(tensor_of(adapter, "up"), tensor_of(adapter, "down")).mul_(adapter.scale);
+    case AdapterKind::kLoha:
+      return (factor_of(adapter, "w1") * factor_of(adapter, "w2")).mul_(adapter.scale);
+    case AdapterKind::kLokr:
+      return at::kron(factor_of(adapter, "w1"), factor_of(adapter, "w2")).mul_(adapter.scale);
+  }
+  throw LogicError("an adapter of no kind");
+}
+
+void merge_adapter(torch::Tensor& weight_NK, const AdapterTensors& adapter, double strength) {
+  const int64_t row_end = adapter.row_end < 0 ? weight_NK.size(0) : adapter.row_end;
+  torch::Tensor rows = weight_NK.narrow(0, adapter.row_begin, row_end - adapter.row_begin);
+  const torch::Tensor change = weight_change(adapter);
+  if (adapter.kind != AdapterKind::kDora) {
+    rows.add_(change, strength);
+    return;
+  }
+  const torch::Tensor sum = rows + change, magnitude = tensor_of(adapter, "magnitude").reshape({-1, 1});
+  rows.add_(sum * (magnitude / at::linalg_vector_norm(sum, 2, {1}, /*keepdim=*/true)) - rows, strength);
+}
+
+}  // namespace millrace
