@@ -78,8 +78,8 @@ def test_every_picture_has_size_bucket_crop_and_caption(millrace, tmp_path):
         "path": "imgs/a.png", "subset": 0, "num_repeats": 3, "is_reg": False, "size": [100, 60], "bucket": [80, 48],
         "resized": [80, 48], "crop": [0, 0], "caption": "caption 0, tag",
     }  # fmt: skip
-    assert images["c.webp"]["bucket"] == [32, 128] and images["c.webp"]["resized"] == [38, 128]
-    assert images["c.webp"]["crop"] == [3, 0]
+    assert images["c.webp"]["bucket"] == [32, 112] and images["c.webp"]["resized"] == [34, 112]
+    assert images["c.webp"]["crop"] == [1, 0]
     assert images["d.bmp"]["size"] == [80, 80]
 
 
@@ -132,11 +132,11 @@ def test_an_empty_folder_is_a_data_set_without_samples(millrace, tmp_path):
 def test_captions_are_shown_as_they_are_trained(millrace, tmp_path):
     text = DATASET + "  shuffle_caption = true\n  caption_prefix = 'p,'\n"
     path = write_set(tmp_path, text, {"a.png": (64, 64)})
-    image = report(millrace, path, "--captions", "40")["datasets"][0]["images"][0]
+    image = report(millrace, path, "--captions", "100")["datasets"][0]["images"][0]
     assert len(set(image["captions"])) == 6
     assert {tuple(sorted(caption.split(", "))) for caption in image["captions"]} == {("caption 0", "p", "tag")}
-    assert image["captions"] == report(millrace, path, "--captions", "40")["datasets"][0]["images"][0]["captions"]
-    assert image["captions"] != report(millrace, path, "--captions", "40", "--seed", "1")["datasets"][0]["images"][0]["captions"]
+    assert image["captions"] == report(millrace, path, "--captions", "100")["datasets"][0]["images"][0]["captions"]
+    assert image["captions"] != report(millrace, path, "--captions", "100", "--seed", "1")["datasets"][0]["images"][0]["captions"]
 
 
 def test_the_sheet_shows_every_picture(millrace, tmp_path):
