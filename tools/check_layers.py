@@ -22,15 +22,15 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = [
     ["base"],
     ["config", "formats", "tokenizers", "images", "comm", "kernels"],
-    ["metrics", "data", "nn", "download"],
+    ["metrics", "data", "picture_sets", "nn", "download"],
     ["parallel", "optim", "adapters"],
     ["models", "checkpoint"],
     ["diffusion", "language", "train"],
-    ["prepare", "plan"],
+    ["prepare", "plan", "compat"],
     ["tasks"],
 ]
 LAYER_OF = {folder: layer for layer, folders in enumerate(LAYERS) for folder in folders}
-TORCH_FREE = {"base", "config", "formats", "tokenizers", "images", "download"}
+TORCH_FREE = {"base", "config", "formats", "tokenizers", "images", "picture_sets", "download", "compat"}
 TORCH_HEADER = re.compile(r"^(torch|ATen|c10|caffe2)/")
 LOG_HEADER = re.compile(r"^(spdlog|fmt)/")
 BACKEND_SWITCH = re.compile(r"^\s*#\s*(if|ifdef|ifndef|elif)\b.*\b(MILLRACE_HAS_CUDA|MILLRACE_GPU_KIND|USE_CUDA|USE_ROCM|USE_NCCL)\b")

@@ -22,6 +22,7 @@ struct TomlAssertion : std::logic_error {
 #include "base/log.h"
 #include "base/text.h"
 #include "config/number_text.h"
+#include "config/placed_value.h"
 
 namespace millrace {
 namespace {
@@ -115,6 +116,52 @@ void check_dots(std::string_view content, const std::string& file_name) {
   }
 }
 
+toml::table parse_root(std::string_view content, const std::string& file_name) {
+  check_dots(content, file_name);
+  try {
+    return toml::parse(content, std::string_view(file_name));
+  } catch (const toml::parse_error& error) {
+    const TomlPlace place = place_of(error.source());
+    throw ConfigError(str("[", file_name, ":", place.line, ":", place.column,
+                          "] expected valid TOML, got: ", error.description(), excerpt(content, place)));
+  } catch (const TomlAssertion&) {
+    const int line = line_of_assertion(content);
+    throw ConfigError(str("[", file_name, ":", line, "] expected valid TOML", excerpt(content, {line, 0})));
+  }
+}
+
+PlacedValue to_tree(const toml::node& node, std::string key, const TomlPlace& place) {
+  using Kind = PlacedValue::Kind;
+  PlacedValue tree{.key = std::move(key), .place = place};
+  if (const toml::table* table = node.as_table()) {
+    tree.kind = Kind::kTable;
+    for (const auto& [name, member] : *table) {
+      tree.items.push_back(to_tree(member, std::string(name.str()), place_of(name.source())));
+    }
+    std::sort(tree.items.begin(), tree.items.end(),
+              [](const PlacedValue& a, const PlacedValue& b) { return is_before(a.place, b.place); });
+  } else if (const auto* array = node.as_array()) {
+    tree.kind = Kind::kList;
+    for (const toml::node& item : *array) tree.items.push_back(to_tree(item, "", place_of(item.source())));
+  } else if (const auto* boolean = node.as_boolean()) {
+    tree.kind = Kind::kBool;
+    tree.boolean = boolean->get();
+  } else if (const auto* integer = node.as_integer()) {
+    tree.kind = Kind::kInteger;
+    tree.integer = integer->get();
+  } else if (const auto* floating = node.as_floating_point()) {
+    tree.kind = Kind::kFloat;
+    tree.floating = floating->get();
+  } else if (const auto* text = node.as_string()) {
+    tree.kind = Kind::kText;
+    tree.text = text->get();
+  } else {
+    tree.kind = Kind::kOther;
+    tree.text = "a date or time";
+  }
+  return tree;
+}
+
 }  // namespace
 
 std::string describe(const TomlValue& value) {
@@ -136,18 +183,7 @@ std::string describe(const TomlValue& value) {
 }
 
 std::vector<TomlSection> parse_toml(std::string_view content, const std::string& file_name) {
-  check_dots(content, file_name);
-  toml::table root;
-  try {
-    root = toml::parse(content, std::string_view(file_name));
-  } catch (const toml::parse_error& error) {
-    const TomlPlace place = place_of(error.source());
-    throw ConfigError(str("[", file_name, ":", place.line, ":", place.column,
-                          "] expected valid TOML, got: ", error.description(), excerpt(content, place)));
-  } catch (const TomlAssertion&) {
-    const int line = line_of_assertion(content);
-    throw ConfigError(str("[", file_name, ":", line, "] expected valid TOML", excerpt(content, {line, 0})));
-  }
+  const toml::table root = parse_root(content, file_name);
   std::vector<TomlSection> sections;
   for (const auto& [key, node] : root) {
     TomlSection section{std::string(key.str()), place_of(key.source())};
@@ -163,6 +199,10 @@ std::vector<TomlSection> parse_toml(std::string_view content, const std::string&
   std::sort(sections.begin(), sections.end(),
             [](const TomlSection& a, const TomlSection& b) { return is_before(a.place, b.place); });
   return sections;
+}
+
+PlacedValue parse_toml_tree(std::string_view content, const std::string& file_name) {
+  return to_tree(parse_root(content, file_name), "", {1, 1});
 }
 
 std::vector<TomlSection> read_toml_file(const std::filesystem::path& path) {

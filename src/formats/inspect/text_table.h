@@ -1,4 +1,4 @@
-// Columns for a terminal (internal to formats/inspect/ and `millrace inspect`).
+// Columns for a terminal, for the reports of `millrace inspect`.
 #pragma once
 
 #include <string>

@@ -1,0 +1,298 @@
+#include "picture_sets/picture_set.h"
+
+#include <algorithm>
+#include <cmath>
+#include <future>
+#include <map>
+#include <memory>
+#include <numeric>
+#include <set>
+#include <unordered_map>
+
+#include "base/error.h"
+#include "base/files.h"
+#include "base/printable.h"
+#include "base/python_random.h"
+#include "base/thread_pool.h"
+#include "images/picture_header.h"
+
+namespace millrace {
+namespace {
+
+constexpr int64_t kMaxSamples = 100'000'000;  // 400 MB of numbers
+
+void check_sample_count(int64_t samples, const std::string& place) {
+  if (samples <= kMaxSamples) return;
+  throw DataError("[" + place + "] expected at most " + std::to_string(kMaxSamples) + " samples an epoch, got " +
+                  std::to_string(samples) + " or more (try a smaller num_repeats)");
+}
+
+struct HeaderResult {
+  PictureHeader header;
+  std::string problem;
+};
+
+HeaderResult look_at(const std::string& path) {
+  try {
+    const MappedFile file(path);
+    return {read_picture_header(file.bytes(), path), ""};
+  } catch (const Error& error) {
+    return {{}, without_place(error.what())};
+  }
+}
+
+std::vector<HeaderResult> look_at_all(const std::vector<PictureFile>& pictures, int num_threads) {
+  ThreadPool pool(std::max(1, num_threads));
+  std::vector<std::future<HeaderResult>> waiting;
+  for (const PictureFile& picture : pictures) {
+    if (picture.size) {
+      waiting.emplace_back();
+    } else {
+      waiting.push_back(pool.submit([&picture] { return look_at(picture.path); }));
+    }
+  }
+  std::vector<HeaderResult> results;
+  for (auto& future : waiting) results.push_back(future.valid() ? future.get() : HeaderResult{});
+  return results;
+}
+
+// The files whose sizes are known afterwards; the others are noted.
+std::vector<PictureFile> with_sizes(std::vector<PictureFile> files, int num_threads, Notices& notices) {
+  std::vector<HeaderResult> results = look_at_all(files, num_threads);
+  std::vector<PictureFile> sized;
+  for (size_t i = 0; i < files.size(); ++i) {
+    PictureFile& file = files[i];
+    const HeaderResult& result = results[i];
+    if (!result.problem.empty()) {
+      notices.add("unreadable_picture", result.problem + ": left out", file.key);
+      continue;
+    }
+    if (!file.size) {
+      file.size = {result.header.width, result.header.height};
+      if (result.header.orientation != 1) {
+        notices.add("turned_picture",
+                    "expected upright pictures, got EXIF orientation: turned upright (sd-scripts would not)", file.key);
+      }
+      for (const std::string& note : result.header.notes) {
+        const char* taken = note == "animated"      ? "the first frame is taken"
+                            : note == "CMYK"        ? "converted to RGB"
+                            : note == "transparent" ? "the colours alone are taken"
+                                                    : "the high bytes are taken";
+        notices.add(note,
+                    "expected RGB of 8 bits, got a picture that is " +
+                        std::string(note == "16 bits per channel" ? "of " : "") + note + ": " + taken,
+                    file.key);
+      }
+    }
+    sized.push_back(std::move(file));
+  }
+  return sized;
+}
+
+// Pictures in the order of registration. One that is named again takes the place of the first, as in sd-scripts'
+// dictionary.
+class Registry {
+ public:
+  void add(Picture picture) {
+    const auto [known, is_new] = numbers_.emplace(picture.file.key, pictures_.size());
+    if (is_new) {
+      pictures_.push_back(std::move(picture));
+    } else {
+      pictures_[known->second] = std::move(picture);
+    }
+  }
+  std::vector<Picture> take() { return std::move(pictures_); }
+
+ private:
+  std::vector<Picture> pictures_;
+  std::unordered_map<std::string, size_t> numbers_;
+};
+
+bool is_much_enlarged(const Picture& picture) {
+  return picture.choice.resized.area() > 16 * picture.size.area();
+}
+
+// Chooses the bucket of every picture; those that fit none are noted and left out.
+void fill_buckets(const DatasetOptions& options, PicturePart& part, Notices& notices) {
+  BucketRules rules = options.bucket_rules();
+  adjust_bucket_limits(rules, options.place);
+  const BucketSelector selector(rules);
+  std::vector<Picture> placed;
+  double error_sum = 0;
+  for (Picture& picture : part.pictures) {
+    const std::optional<BucketChoice> choice = selector.select(picture.size);
+    if (!choice) {
+      notices.add("no_bucket",
+                  "expected a picture of at least bucket_reso_steps, " + std::to_string(rules.bucket_reso_steps) +
+                      ", a side, got " + size_text(picture.size) + ": no bucket fits, left out",
+                  picture.file.key);
+      continue;
+    }
+    picture.choice = *choice;
+    error_sum += std::abs(choice->aspect_error);
+    if (is_much_enlarged(picture)) {
+      notices.add("much_enlarged",
+                  "expected a picture near the size of its bucket, got one that is enlarged more than four times",
+                  picture.file.key);
+    } else if (choice->resized.width > picture.size.width || choice->resized.height > picture.size.height) {
+      notices.add("enlarged",
+                  "expected pictures of at least the size of their buckets, got smaller ones: enlarged (try "
+                  "bucket_no_upscale = true)",
+                  picture.file.key);
+    }
+    placed.push_back(std::move(picture));
+  }
+  part.pictures = std::move(placed);
+  part.mean_aspect_error = part.pictures.empty() ? 0 : error_sum / static_cast<double>(part.pictures.size());
+  int64_t samples = 0;
+  for (const Picture& picture : part.pictures) samples += picture.num_repeats;
+  check_sample_count(samples, options.place);
+  std::map<PictureSize, std::vector<uint32_t>> buckets;
+  for (uint32_t number = 0; number < part.pictures.size(); ++number) {
+    const Picture& picture = part.pictures[number];
+    std::vector<uint32_t>& bucket = buckets[picture.choice.bucket];
+    bucket.insert(bucket.end(), static_cast<size_t>(picture.num_repeats), number);
+  }
+  for (auto& [resolution, pictures] : buckets) {
+    if (!pictures.empty()) part.buckets.push_back({resolution, std::move(pictures)});
+  }
+}
+
+}  // namespace
+
+int64_t PicturePart::num_samples() const {
+  int64_t samples = 0;
+  for (const Bucket& bucket : buckets) samples += static_cast<int64_t>(bucket.pictures.size());
+  return samples;
+}
+
+int64_t PicturePart::num_batches(int64_t batch_size) const {
+  int64_t batches = 0;
+  for (const Bucket& bucket : buckets) {
+    batches += (static_cast<int64_t>(bucket.pictures.size()) + batch_size - 1) / batch_size;
+  }
+  return batches;
+}
+
+ValidationSplit split_for_validation(size_t num_pictures, double part, int64_t seed) {
+  std::vector<size_t> order(num_pictures);
+  std::iota(order.begin(), order.end(), size_t{0});
+  PythonRandom(seed).shuffle(order);
+  const double count = static_cast<double>(num_pictures);
+  const auto trained = static_cast<ptrdiff_t>(std::clamp(std::ceil(count * (1 - part)), 0.0, count));
+  // Python's round(): halves to even, as nearbyint rounds by default.
+  const auto held_back = static_cast<ptrdiff_t>(std::clamp(std::nearbyint(count * part), 0.0, count));
+  return {{order.begin(), order.begin() + trained}, {order.end() - held_back, order.end()}};
+}
+
+std::vector<int64_t> balanced_repeats(const std::vector<int64_t>& num_repeats, int64_t num_train_images) {
+  std::vector<int64_t> repeats(num_repeats.size(), 0);
+  if (repeats.empty()) return repeats;
+  // The first time through a picture brings its own repeats, from then on one more each time.
+  int64_t total = 0;
+  for (size_t i = 0; i < repeats.size() && total < num_train_images; ++i) {
+    repeats[i] = num_repeats[i];
+    total += repeats[i];
+  }
+  const int64_t missing = std::max<int64_t>(0, num_train_images - total);
+  const auto count = static_cast<int64_t>(repeats.size());
+  for (int64_t i = 0; i < count; ++i)
+    repeats[static_cast<size_t>(i)] += missing / count + (i < missing % count ? 1 : 0);
+  return repeats;
+}
+
+PictureSet read_picture_set(const DatasetOptions& options, const ReadSettings& settings) {
+  PictureSet set{.options = options};
+  Registry train, validation;
+  std::vector<Picture> regularisation;
+  std::set<std::string> seen;  // folders or metadata files: the first subset of each counts
+  for (size_t number = 0; number < options.subsets.size(); ++number) {
+    const SubsetOptions& subset = options.subsets[number];
+    const bool has_metadata = options.style == CaptionStyle::kMetadata;
+    const std::string& name = has_metadata ? subset.metadata_file : subset.image_dir;
+    set.tag_counts.emplace_back();
+    set.num_files.push_back(0);
+    if (subset.num_repeats < 1) {
+      set.notices.add(
+          "no_repeats",
+          "expected num_repeats of at least 1, got " + std::to_string(subset.num_repeats) + ": the subset is left out",
+          name);
+      continue;
+    }
+    check_sample_count(subset.num_repeats, options.place);
+    if (!seen.insert(name).second) {
+      set.notices.add(
+          "same_subset",
+          "expected each folder once in a data set, got it again: the first subset counts (try a second [[datasets]])",
+          name);
+      continue;
+    }
+
+    SubsetFiles listed = list_subset_files(subset, options.style, settings.root, set.notices);
+    set.tag_counts.back() = std::move(listed.tag_counts);
+    const std::vector<PictureFile> files = with_sizes(std::move(listed.pictures), settings.num_threads, set.notices);
+    set.num_files.back() = static_cast<int64_t>(files.size());
+    if (files.empty()) {
+      set.notices.add("no_pictures", "expected pictures, got none: the subset is left out", name);
+      continue;
+    }
+
+    const bool is_split = options.validation_split > 0 && options.validation_split <= 1 && !subset.is_reg;
+    const ValidationSplit parts = is_split ? split_for_validation(files.size(), options.validation_split,
+                                                                  options.validation_seed.value_or(settings.seed))
+                                           : ValidationSplit{};
+    const auto picture_of = [&](size_t i, int64_t repeats) {
+      return Picture{
+          .file = files[i], .subset = number, .is_reg = subset.is_reg, .num_repeats = repeats, .size = *files[i].size};
+    };
+    for (size_t i = 0; i < (is_split ? parts.train.size() : files.size()); ++i) {
+      Picture picture = picture_of(is_split ? parts.train[i] : i, subset.num_repeats);
+      (subset.is_reg ? set.num_reg_images : set.num_train_images) += subset.num_repeats;
+      if (subset.is_reg) {
+        regularisation.push_back(std::move(picture));
+      } else {
+        train.add(std::move(picture));
+      }
+    }
+    for (const size_t i : parts.validation) validation.add(picture_of(i, 1));
+  }
+
+  if (set.num_reg_images > set.num_train_images) {
+    set.notices.add("unused_reg",
+                    "expected at most as many regularisation pictures as others with their repeats, " +
+                        std::to_string(set.num_train_images) + ", got " + std::to_string(set.num_reg_images) +
+                        ": some are not used",
+                    options.place);
+  }
+  std::vector<int64_t> repeats;
+  for (const Picture& picture : regularisation) repeats.push_back(picture.num_repeats);
+  repeats = balanced_repeats(repeats, set.num_train_images);
+  for (size_t i = 0; i < regularisation.size(); ++i) {
+    regularisation[i].num_repeats = repeats[i];
+    if (repeats[i] > 0) train.add(std::move(regularisation[i]));
+  }
+  set.train.pictures = train.take();
+  set.validation.pictures = validation.take();
+  fill_buckets(options, set.train, set.notices);
+  Notices unused;  // pictures of the validation are noted with the others where they are too small
+  fill_buckets(options, set.validation, unused);
+  return set;
+}
+
+void check_trainable(const std::vector<PictureSet>& sets) {
+  std::string problems;
+  int64_t samples = 0;
+  for (const PictureSet& set : sets) {
+    samples += set.train.num_samples();
+    for (const Notice& notice : set.notices.all()) {
+      if (notice.is_fatal) problems += (problems.empty() ? "" : "\n") + notice_text(notice);
+    }
+  }
+  if (!problems.empty()) throw DataError(problems);
+  if (samples == 0) {
+    throw DataError("[" + (sets.empty() ? std::string("data set") : sets[0].options.place) +
+                    "] expected pictures to train on, got none (try millrace inspect)");
+  }
+}
+
+}  // namespace millrace

@@ -1,0 +1,51 @@
+#include "picture_sets/sample_prompts.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "picture_sets/golden_test_support.h"
+
+namespace millrace {
+namespace {
+
+TEST(SamplePrompts, AreReadAsSdScriptsReadsThem) {
+  const GoldenJson golden = read_golden("prompts/parsed.json");
+  ASSERT_EQ(golden.size(), 3u);
+  for (const GoldenJson& item : golden) {
+    const auto prompts = read_sample_prompts(golden_path("prompts/" + item["file"].get<std::string>()));
+    ASSERT_EQ(prompts.size(), item["prompts"].size()) << item["file"];
+    for (size_t i = 0; i < prompts.size(); ++i) {
+      EXPECT_EQ(nlohmann::json(prompts[i].values), nlohmann::json(item["prompts"][i]));
+    }
+  }
+}
+
+TEST(SamplePrompts, SayWhichFlagsTheyLeaveOut) {
+  EXPECT_THAT(parse_prompt_line("a cat --w 64 --z 3 --h").ignored, testing::ElementsAre("--z 3", "--h"));
+}
+
+TEST(SamplePrompts, RefuseAKeyInBothTables) {
+  const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / "both.toml";
+  write_file_atomically(path, "[prompt]\nwidth = 64\n[[prompt.subset]]\nprompt = 'a'\nwidth = 32\n");
+  try {
+    read_sample_prompts(path);
+    ADD_FAILURE();
+  } catch (const ConfigError& error) {
+    EXPECT_THAT(error.what(), testing::HasSubstr("both.toml:5] expected \"width\" in [prompt] or in its subset"));
+  }
+}
+
+TEST(SampleRequest, RoundsSizesDownAndHasTheDefaultsOfFlux) {
+  const SampleRequest request = sample_request(parse_prompt_line("a --w 100 --h 20 --s 0"), "test");
+  EXPECT_EQ(request.width, 96);
+  EXPECT_EQ(request.height, 64);
+  EXPECT_EQ(request.steps, 1);
+  EXPECT_EQ(request.guidance_scale, 3.5);
+  EXPECT_EQ(request.scale, 1);
+  EXPECT_FALSE(request.seed);
+  EXPECT_EQ(sample_request(parse_prompt_line("a --d 5"), "test").seed, 5u);
+}
+
+}  // namespace
+}  // namespace millrace

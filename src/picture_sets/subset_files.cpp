@@ -1,0 +1,168 @@
+#include "picture_sets/subset_files.h"
+
+#include <algorithm>
+#include <system_error>
+
+#include "base/error.h"
+#include "base/python_text.h"
+#include "base/text.h"
+#include "picture_sets/caption_files.h"
+#include "picture_sets/metadata_file.h"
+
+namespace millrace {
+namespace {
+
+bool is_there(const std::filesystem::path& path) {
+  std::error_code error;
+  return std::filesystem::exists(path, error);
+}
+bool is_folder(const std::filesystem::path& path) {
+  std::error_code error;
+  return std::filesystem::is_directory(path, error);
+}
+
+void note_missing_caption(const SubsetOptions& subset, const std::string& place, Notices& notices) {
+  const std::string used = subset.class_tokens ? "class_tokens are used" : "the caption is empty";
+  notices.add("no_caption",
+              "expected a file with caption_extension \"" + subset.caption_extension +
+                  "\" beside every picture, got none: " + used,
+              place);
+}
+
+// Pictures, captions and sizes of an earlier look at the folder.
+SubsetFiles from_info_cache(const SubsetOptions& subset, const std::filesystem::path& cache, Notices& notices) {
+  SubsetFiles files;
+  for (MetadataEntry& entry : read_info_cache(cache)) {
+    if (!entry.caption || entry.caption->empty()) note_missing_caption(subset, entry.key, notices);
+    const std::string beside = (cache.parent_path() / std::filesystem::path(entry.key).filename()).string();
+    PictureFile picture{.key = entry.key, .path = is_there(entry.key) ? entry.key : beside};
+    picture.caption = entry.caption.value_or("");
+    picture.size = entry.size;
+    files.pictures.push_back(std::move(picture));
+  }
+  return files;
+}
+
+SubsetFiles from_caption_files(const SubsetOptions& subset, const std::filesystem::path& root, Notices& notices) {
+  const std::filesystem::path folder = find_path(subset.image_dir, root);
+  if (!is_folder(folder)) {
+    notices.add("no_folder",
+                "expected a folder of pictures, got " + std::string(is_there(folder) ? "a file" : "no such folder"),
+                subset.image_dir, true);
+    return {};
+  }
+  SubsetFiles files;
+  const std::filesystem::path cache = folder / kInfoCacheFile;
+  if (subset.cache_info && is_there(cache)) {
+    files = from_info_cache(subset, cache, notices);
+  } else {
+    for (const std::string& name : list_picture_names(folder, subset.image_dir, notices)) {
+      PictureFile picture{.key = join_path(subset.image_dir, name), .path = (folder / name).string()};
+      const std::optional<std::string> caption = read_caption_file(folder, name, subset, notices);
+      if (!caption) note_missing_caption(subset, picture.key, notices);
+      picture.caption = caption ? *caption : subset.class_tokens.value_or("");
+      files.pictures.push_back(std::move(picture));
+    }
+  }
+  for (const PictureFile& picture : files.pictures) count_tags(picture.caption, files.tag_counts);
+  return files;
+}
+
+void find_masks(const SubsetOptions& subset, const std::filesystem::path& root, SubsetFiles& files, Notices& notices) {
+  const std::filesystem::path folder = find_path(subset.conditioning_data_dir, root);
+  Notices unused;  // of the folder of masks
+  std::map<std::string, std::string> masks;
+  if (is_folder(folder)) {
+    for (const std::string& name : list_picture_names(folder, subset.conditioning_data_dir, unused)) {
+      masks.emplace(without_ending(name), (folder / name).string());
+    }
+  }
+  for (PictureFile& picture : files.pictures) {
+    const auto found = masks.find(without_ending(std::filesystem::path(picture.path).filename().string()));
+    if (found != masks.end()) {
+      picture.mask_path = found->second;
+    } else {
+      notices.add("no_mask", "expected a mask of the same name in " + subset.conditioning_data_dir + ", got none",
+                  picture.key, true);
+    }
+  }
+}
+
+// The tags follow the caption; with wildcards every line of it.
+std::string with_tags(const SubsetOptions& subset, const std::string& caption, std::string tags) {
+  if (!subset.enable_wildcard) {
+    return tags.empty() ? caption : caption + (caption.empty() ? "" : subset.caption_separator) + tags;
+  }
+  tags = replace_all(tags, "\n", subset.caption_separator);
+  std::vector<std::string> lines;
+  for (const std::string& line : split(caption, '\n')) {
+    if (!python_strip(line).empty()) lines.push_back(line + subset.caption_separator + tags);
+  }
+  return join(lines, "\n");
+}
+
+size_t count_characters(const std::string& text) {
+  return static_cast<size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+}
+
+// The file of that name or, where there is none, the first of that name with the ending of a picture.
+std::string find_listed_picture(const std::string& name, const std::filesystem::path& root) {
+  const std::filesystem::path path = find_path(name, root);
+  std::error_code error;
+  if (std::filesystem::is_regular_file(path, error)) return path.string();
+  std::vector<std::string> found;
+  for (const char* ending : picture_endings()) {
+    const std::filesystem::path with_ending = find_path(name + ending, root);
+    if (is_there(with_ending)) found.push_back(with_ending.string());
+  }
+  return found.empty() ? path.string() : *std::min_element(found.begin(), found.end());
+}
+
+SubsetFiles from_metadata(const SubsetOptions& subset, const std::filesystem::path& root, Notices& notices) {
+  const std::filesystem::path path = find_path(subset.metadata_file, root);
+  if (!is_there(path)) {
+    notices.add("no_metadata", "expected a metadata file, got no such file", subset.metadata_file, true);
+    return {};
+  }
+  std::vector<MetadataEntry> entries = read_metadata_file(path);
+  std::stable_sort(entries.begin(), entries.end(), [](const MetadataEntry& a, const MetadataEntry& b) {
+    return count_characters(a.key) > count_characters(b.key);
+  });
+  SubsetFiles files;
+  for (const MetadataEntry& entry : entries) {
+    if (subset.image_dir.empty() && !entry.key.starts_with('/')) {
+      throw DataError("[" + subset.metadata_file + "] expected whole paths, or image_dir beside metadata_file, got \"" +
+                      json_escape(entry.key) + "\"");
+    }
+    PictureFile picture{.key = entry.key};
+    picture.path = find_listed_picture(join_path(subset.image_dir, entry.key), root);
+    picture.caption = entry.caption.value_or("");
+    if (entry.tags) picture.caption = with_tags(subset, picture.caption, *entry.tags);
+    if (entry.tags && (subset.enable_wildcard || !entry.tags->empty())) count_tags(*entry.tags, files.tag_counts);
+    if (picture.caption.empty()) {
+      notices.add("no_caption", "expected a caption or tags for every picture, got none: the caption is empty",
+                  entry.key);
+    }
+    picture.size = entry.size;
+    files.pictures.push_back(std::move(picture));
+  }
+  return files;
+}
+
+}  // namespace
+
+std::filesystem::path find_path(const std::string& path, const std::filesystem::path& root) {
+  if (is_there(path) || std::filesystem::path(path).is_absolute() || !is_there(root / path)) return path;
+  return root / path;
+}
+
+SubsetFiles list_subset_files(const SubsetOptions& subset, CaptionStyle style, const std::filesystem::path& root,
+                              Notices& notices) {
+  if (style == CaptionStyle::kMetadata) return from_metadata(subset, root, notices);
+  SubsetFiles files = from_caption_files(subset, root, notices);
+  if (style == CaptionStyle::kMasks) find_masks(subset, root, files, notices);
+  return files;
+}
+
+}  // namespace millrace

@@ -1,0 +1,173 @@
+"""`millrace inspect` of data sets of pictures in folders: options, buckets, captions, and what is odd about pictures."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "flux_lora"
+
+
+def noise(size, seed, mode="RGB"):
+    picture = Image.effect_noise(size, 60 + seed % 50)
+    picture = Image.merge("RGB", [picture, picture.rotate(90 * seed).resize(size), picture.rotate(180).resize(size)])
+    return picture.convert(mode)
+
+
+def write_set(folder, text, pictures):
+    (folder / "imgs").mkdir()
+    for number, (name, picture) in enumerate(pictures.items()):
+        if isinstance(picture, tuple):
+            picture = noise(picture, number)
+        picture.save(folder / "imgs" / name)
+        (folder / "imgs" / name).with_suffix(".txt").write_text(f"caption {number}, tag")
+    (folder / "dataset.toml").write_text(text)
+    return folder / "dataset.toml"
+
+
+DATASET = """
+[general]
+caption_extension = ".txt"
+enable_bucket = true
+[[datasets]]
+resolution = 64
+min_bucket_reso = 32
+max_bucket_reso = 128
+bucket_reso_steps = 16
+batch_size = 2
+  [[datasets.subsets]]
+  image_dir = "imgs"
+  num_repeats = 3
+"""
+
+
+def report(millrace, *words):
+    return json.loads(millrace("inspect", *words, "--json").stdout)
+
+
+def kinds(dataset):
+    return {warning["kind"]: warning["count"] for warning in dataset["warnings"]}
+
+
+@pytest.mark.parametrize("item", json.loads((GOLDEN / "config" / "valid.json").read_text()), ids=lambda item: item["file"])
+def test_the_options_are_those_that_sd_scripts_resolves(millrace, tmp_path, item):
+    got = report(millrace, GOLDEN / "config" / "valid" / item["file"], *item["args"])["datasets"]
+    assert len(got) == len(item["datasets"])
+    for dataset, expected in zip(got, item["datasets"]):
+        assert dataset["subsets"] == expected["subsets"]
+        for name, value in expected["params"].items():
+            assert dataset[name] == value, name
+
+
+@pytest.mark.parametrize("name", [item["file"] for item in json.loads((GOLDEN / "config" / "invalid.json").read_text())])
+def test_what_sd_scripts_refuses_is_refused_by_file(millrace, name):
+    result = millrace("inspect", GOLDEN / "config" / "invalid" / name, "--sd-scripts-limits", status=2)
+    assert name in result.stderr and "expected" in result.stderr
+
+
+def test_every_picture_has_size_bucket_crop_and_caption(millrace, tmp_path):
+    path = write_set(tmp_path, DATASET, {"a.png": (100, 60), "b.jpg": (64, 64), "c.webp": (60, 200), "d.bmp": (80, 80)})
+    got = report(millrace, path, "--per-image")
+    dataset = got["datasets"][0]
+    assert got["num_train_images"] == dataset["num_train_images"] == 12
+    assert dataset["batches_per_epoch"] == sum(bucket["batches"] for bucket in dataset["buckets"]) == 7
+    images = {Path(image["path"]).name: image for image in dataset["images"]}
+    assert images["a.png"] == {
+        "path": "imgs/a.png", "subset": 0, "num_repeats": 3, "is_reg": False, "size": [100, 60], "bucket": [80, 48],
+        "resized": [80, 48], "crop": [0, 0], "caption": "caption 0, tag",
+    }  # fmt: skip
+    assert images["c.webp"]["bucket"] == [32, 112] and images["c.webp"]["resized"] == [34, 112]
+    assert images["c.webp"]["crop"] == [1, 0]
+    assert images["d.bmp"]["size"] == [80, 80]
+
+
+def test_a_picture_is_as_wide_as_it_is_seen(millrace, tmp_path):
+    path = write_set(tmp_path, DATASET, {})
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    noise((100, 60), 1).save(tmp_path / "imgs" / "a.jpg", exif=exif)
+    dataset = report(millrace, path, "--per-image")["datasets"][0]
+    assert dataset["images"][0]["size"] == [60, 100]
+    assert kinds(dataset)["turned_picture"] == 1
+
+
+def test_what_is_odd_is_counted_and_named(millrace, tmp_path):
+    path = write_set(tmp_path, DATASET, {
+        "cmyk.jpg": noise((64, 64), 1, "CMYK"), "clear.png": noise((64, 64), 2, "RGBA"), "long.png": (1, 5000),
+        "twice.png": (64, 64), "twice.jpg": noise((90, 64), 3),
+    })  # fmt: skip
+    folder = tmp_path / "imgs"
+    Image.frombytes("I;16", (64, 64), bytes(range(256)) * 32).save(folder / "deep.png")
+    noise((64, 64), 7).save(folder / "moving.webp", save_all=True, append_images=[noise((64, 64), 8)])
+    (folder / "broken.png").write_bytes(b"no picture")
+    shutil.copy(folder / "cmyk.jpg", folder / "copy.jpg")
+    whole = (folder / "twice.jpg").read_bytes()
+    (folder / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    dataset = report(millrace, path)["datasets"][0]
+    found = kinds(dataset)
+    assert {"CMYK": 2, "16 bits per channel": 1, "animated": 1, "unreadable_picture": 1, "same_stem": 1,
+            "much_enlarged": 1, "truncated_picture": 1}.items() <= found.items()  # fmt: skip
+    places = {warning["kind"]: warning["places"] for warning in dataset["warnings"]}
+    assert places["unreadable_picture"] == ["imgs/broken.png"]
+    assert places["near_duplicate"][0] == "imgs/cmyk.jpg = imgs/copy.jpg"
+    text = millrace("inspect", path).stdout
+    assert "warning: 1 x [imgs/broken.png] expected a JPEG, PNG or WebP picture, got other content: left out" in text
+
+
+def test_a_picture_below_one_step_fits_no_bucket(millrace, tmp_path):
+    text = DATASET.replace("batch_size", "bucket_no_upscale = true\nbatch_size")
+    dataset = report(millrace, write_set(tmp_path, text, {"a.png": (8, 100), "b.png": (64, 64)}))["datasets"][0]
+    assert kinds(dataset)["no_bucket"] == 1
+    assert dataset["num_train_images"] == 6 and dataset["samples_per_epoch"] == 3
+
+
+def test_an_empty_folder_is_a_data_set_without_samples(millrace, tmp_path):
+    dataset = report(millrace, write_set(tmp_path, DATASET, {}))["datasets"][0]
+    assert dataset["batches_per_epoch"] == 0 and dataset["buckets"] == []
+    assert kinds(dataset) == {"no_pictures": 1}
+
+
+def test_captions_are_shown_as_they_are_trained(millrace, tmp_path):
+    text = DATASET + "  shuffle_caption = true\n  caption_prefix = 'p,'\n"
+    path = write_set(tmp_path, text, {"a.png": (64, 64)})
+    image = report(millrace, path, "--captions", "100")["datasets"][0]["images"][0]
+    assert len(set(image["captions"])) == 6
+    assert {tuple(sorted(caption.split(", "))) for caption in image["captions"]} == {("caption 0", "p", "tag")}
+    assert image["captions"] == report(millrace, path, "--captions", "100")["datasets"][0]["images"][0]["captions"]
+    assert image["captions"] != report(millrace, path, "--captions", "100", "--seed", "1")["datasets"][0]["images"][0]["captions"]
+
+
+def test_the_sheet_shows_every_picture(millrace, tmp_path):
+    path = write_set(tmp_path, DATASET, {f"{i}.png": (100, 60) for i in range(10)})
+    millrace("inspect", path, "--sheet", tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (8 * 168 + 8, 2 * (160 + 22 + 8) + 8)
+
+
+def test_folders_say_repeats_and_words(millrace, tmp_path):
+    for name in ("train/10_sks dog", "train/noprefix", "reg/1_dog"):
+        (tmp_path / name).mkdir(parents=True)
+        noise((64, 64), len(name)).save(tmp_path / name / "a.png")
+    words = ["--train_data_dir", tmp_path / "train", "--reg_data_dir", tmp_path / "reg", "--resolution", "64"]
+    result = millrace("inspect", *words, "--json", "--per-image")
+    dataset = json.loads(result.stdout)["datasets"][0]
+    assert [subset["class_tokens"] for subset in dataset["subsets"]] == ["sks dog", "dog"]
+    assert dataset["num_train_images"] == 10 and dataset["samples_per_epoch"] == 20
+    assert [image["num_repeats"] for image in dataset["images"]] == [10, 10]
+    assert "noprefix" in result.stderr
+
+
+def test_prompts_are_listed(millrace):
+    for item in json.loads((GOLDEN / "prompts" / "parsed.json").read_text()):
+        assert report(millrace, GOLDEN / "prompts" / item["file"])["prompts"] == item["prompts"]
+    text = millrace("inspect", GOLDEN / "prompts" / "all_flags.txt").stdout
+    assert "20 prompts" in text and "expected a flag with its value, got --z 3: left out" in text
+
+
+def test_options_of_data_sets_are_refused_elsewhere(millrace, tmp_path):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(b"")
+    assert "expected a data set file" in millrace("inspect", path, "--per-image", status=2).stderr
+    assert "expected a file or folder, got none" in millrace("inspect", status=2).stderr
