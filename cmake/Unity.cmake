@@ -3,7 +3,7 @@
 # file is edited again and again.
 option(MILLRACE_UNITY "Compile several sources at a time" ON)
 set(MILLRACE_UNITY_TORCH 10)  # sources to a unit at most: a unit takes 20 to 40 s, and 2 GB
-set(MILLRACE_UNITY_OTHER 10)
+set(MILLRACE_UNITY_OTHER 10)  # but for tests, of which each has helpers of its own and takes 2 s
 
 # Sets the variable to ON if a file reaches a header of libtorch. Answers are kept, as headers are asked for many times.
 function(millrace_reads_torch variable file)
@@ -113,7 +113,9 @@ function(millrace_unity variable target)
   endforeach()
   if(MILLRACE_UNITY)
     _millrace_units(torch ${target} ${MILLRACE_UNITY_TORCH} ${torch})
-    _millrace_units(other ${target} ${MILLRACE_UNITY_OTHER} ${other})
+    if(NOT target MATCHES "_test$")
+      _millrace_units(other ${target} ${MILLRACE_UNITY_OTHER} ${other})
+    endif()
     set_source_files_properties(${other} PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
   endif()
   set(${variable} ${torch} ${other} ${alone} PARENT_SCOPE)
