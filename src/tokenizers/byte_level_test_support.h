@@ -36,7 +36,8 @@ class VocabularyFolder {
   std::filesystem::path path_;
 };
 
-// tokenizer.json with the 256 bytes, the tokens "ab" and "abc", and <|begin_of_text|> as an added token; GPT-2's expression.
+// tokenizer.json with the 256 bytes, the tokens "ab" and "abc", and <|begin_of_text|> as an added token; GPT-2's
+// expression.
 inline nlohmann::json small_tokenizer_json() {
   nlohmann::json vocab;
   for (const uint8_t byte : byte_order()) vocab[byte_symbols()[byte]] = vocab.size();

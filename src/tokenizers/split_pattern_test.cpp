@@ -17,7 +17,8 @@ constexpr const char* kLlama3 =
 
 std::vector<std::string> pieces(const std::string& expression, const std::string& text, bool between_too = true) {
   std::vector<std::string> all;
-  split_by(SplitPattern(expression, "test"), text, between_too, [&](std::string_view piece) { all.emplace_back(piece); });
+  split_by(SplitPattern(expression, "test"), text, between_too,
+           [&](std::string_view piece) { all.emplace_back(piece); });
   return all;
 }
 
@@ -55,8 +56,8 @@ TEST(SplitPattern, LongRunsTakeLinearTime) {
 
 TEST(SplitPattern, RefusesWhatItDoesNotKnow) {
   for (const char* expression :
-       {"\\p{Lu}", "\\d", "a(b)", "a*?", "a++", "(?=x)", "(?!xy)", "[a", "(?:a", "a{3,2}", "a)", "\\s*(?:a|b)",
-        "[\\S]", "(?:a)*", "^a", "(?i:\u00e9)", "[[:alpha:]]", "x{", "\\"}) {
+       {"\\p{Lu}", "\\d", "a(b)", "a*?", "a++", "(?=x)", "(?!xy)", "[a", "(?:a", "a{3,2}", "a)", "\\s*(?:a|b)", "[\\S]",
+        "(?:a)*", "^a", "(?i:\u00e9)", "[[:alpha:]]", "x{", "\\"}) {
     try {
       SplitPattern(expression, "file");
       ADD_FAILURE() << expression << " was taken";
