@@ -48,6 +48,67 @@ TEST(Rows, EqualThePacksOfARecipe) {
   }
 }
 
+// "instruct_columns|train_on_input_true|column_map input=question output=answer|new_system_prompt=Count."
+RowFormat format_of(const std::string& name) {
+  RowFormat format;
+  const auto has = [&](const char* word) { return name.find(word) != std::string::npos; };
+  format.style = has("sharegpt") || has("chat_columns") ? RowStyle::kShareGpt
+                 : has("openai")                        ? RowStyle::kOpenAi
+                 : has("instruct")                      ? RowStyle::kInstruct
+                                                        : RowStyle::kAlpaca;
+  if (has("chat_columns")) format.column = "dialogue";
+  if (has("column_map")) format.columns = {{"input", "question"}, {"output", "answer"}};
+  if (has("new_system_prompt=")) format.new_system_prompt = name.substr(name.find("prompt=") + 7);
+  format.masking = has("train_on_input_true") ? MaskingStrategy::kAll : MaskingStrategy::kAssistant;
+  return format;
+}
+
+TEST(Rows, BecomeTheMessagesOfTorchtune) {
+  const json all_rows = golden_json("data/rows.json");
+  int compared = 0;
+  for (const auto& [name, expected] : golden_json("data/transforms.json").items()) {
+    if (name.rfind("text", 0) == 0) continue;
+    const json& rows = all_rows[name.substr(0, name.find('|'))];
+    for (const TorchtuneVersion version : {TorchtuneVersion::kRelease, TorchtuneVersion::kMain}) {
+      RowFormat format = format_of(name);
+      format.version = version;
+      for (size_t i = 0; i < rows.size(); ++i, ++compared) {
+        const std::vector<ChatMessage> messages = messages_of_row(rows[i], format, name);
+        ASSERT_EQ(messages.size(), expected[i]["messages"].size()) << name;
+        const bool other_masks = version == TorchtuneVersion::kMain && expected[i].contains("masked_main");
+        for (size_t k = 0; k < messages.size(); ++k) {
+          const json& message = expected[i]["messages"][k];
+          EXPECT_EQ(messages[k].role, message["role"]) << name;
+          EXPECT_EQ(messages[k].text(), message["text"]) << name;
+          EXPECT_EQ(messages[k].eot, message["eot"].get<bool>()) << name;
+          EXPECT_EQ(messages[k].masked, (other_masks ? expected[i]["masked_main"][k] : message["masked"]).get<bool>())
+              << name;
+        }
+      }
+    }
+  }
+  EXPECT_GE(compared, 150);
+}
+
+TEST(Rows, TextsAreTrainedAsAWhole) {
+  const Llama3Tokens tokens(small_tokenizer());
+  const json row = {{"text", "a short note"}};
+  RowTokenOptions options{.format = {.style = RowStyle::kText}};
+  const TokenSample whole = tokens_of_row(row, options, tokens, "row");
+  EXPECT_EQ(whole.tokens.front(), tokens.begin_of_text);
+  EXPECT_EQ(whole.tokens.back(), tokens.end_of_text);
+  EXPECT_EQ(std::vector<int32_t>(whole.labels.begin(), whole.labels.end() - 1),
+            std::vector<int32_t>(whole.tokens.begin() + 1, whole.tokens.end()));
+  EXPECT_EQ(whole.labels.back(), kIgnoredLabel);
+  options.max_length = 4;
+  options.shift = LabelShift::kNone;
+  const TokenSample cut = tokens_of_row(row, options, tokens, "row");
+  EXPECT_EQ(cut.tokens, std::vector<int32_t>(whole.tokens.begin(), whole.tokens.begin() + 3))
+      << "one less than max_length";
+  EXPECT_EQ(cut.labels, cut.tokens);
+  EXPECT_TRUE(tokens_of_row({{"text", ""}}, options, tokens, "row").tokens.empty());
+}
+
 TEST(Rows, SampleOrderIsTorchtunes) {
   EXPECT_THAT(torch_randperm(10, 0), ElementsAre(4, 1, 7, 5, 3, 9, 0, 8, 6, 2));
   EXPECT_THAT(torch_randperm(10, 1), ElementsAre(5, 6, 1, 2, 0, 8, 9, 3, 7, 4));
