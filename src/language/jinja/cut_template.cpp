@@ -22,18 +22,24 @@ void strip_line_start(std::string& text, bool at_line_start) {
     text.erase(last == std::string::npos ? 0 : last + 1);
 }
 
-// Where the closing delimiter stands, quoted text left aside.
+// Where the closing delimiter stands, quoted text and braces of dicts left aside.
 size_t find_close(std::string_view source, size_t at, std::string_view close) {
   char quote = 0;
+  int depth = 0;
   for (; at < source.size(); ++at) {
+    const char c = source[at];
     if (quote != 0) {
-      if (source[at] == '\\') {
+      if (c == '\\') {
         ++at;
-      } else if (source[at] == quote) {
+      } else if (c == quote) {
         quote = 0;
       }
-    } else if (source[at] == '\'' || source[at] == '"') {
-      quote = source[at];
+    } else if (c == '\'' || c == '"') {
+      quote = c;
+    } else if (c == '{') {
+      ++depth;
+    } else if (c == '}' && depth > 0) {
+      --depth;
     } else if (starts_with(source.substr(at), close)) {
       return at;
     }

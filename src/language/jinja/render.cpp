@@ -12,10 +12,10 @@ namespace {
 
 using Kind = Value::Kind;
 
-constexpr int64_t kMaxSteps = 5'000'000;
+constexpr int64_t kMaxSteps = 1'000'000;
 constexpr size_t kMaxOutput = size_t{64} << 20;
 constexpr int kMaxDepth = 48;
-constexpr int64_t kMaxRange = 100'000;
+constexpr int64_t kMaxRange = 10'000;
 
 enum class Flow { kNext, kBreak, kContinue };
 using Frame = std::vector<std::pair<std::string, Value>>;
