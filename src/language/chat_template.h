@@ -3,13 +3,21 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
 #include "tokenizers/byte_level_tokenizer.h"
 
 namespace millrace {
+
+struct RenderedChat {
+  std::string text;
+  std::vector<std::pair<size_t, size_t>> assistant;  // [begin, end) of each turn, end token included, header not
+};
 
 // Safe to use from many threads at once.
 class ChatTemplate {
@@ -19,6 +27,11 @@ class ChatTemplate {
   // naming place for messages that the template refuses.
   virtual std::string render(const nlohmann::ordered_json& arguments, bool add_generation_prompt,
                              const std::string& place) const = 0;
+  // Nothing, but for templates that mark themselves what the assistant says ({% generation %}).
+  virtual std::optional<RenderedChat> render_marked(const nlohmann::ordered_json& /*arguments*/,
+                                                    const std::string& /*place*/) const {
+    return std::nullopt;
+  }
 };
 
 // The template of tokenizer_config.json or chat_template.jinja, in the folder `path` or beside the file `path`; where

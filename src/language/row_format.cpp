@@ -15,8 +15,25 @@ using json = nlohmann::ordered_json;
   throw DataError(str("[", place, "] expected ", expected, ", got ", got));
 }
 
+const char* json_kind(const json& value) {
+  switch (value.type()) {
+    case json::value_t::null:
+      return "null";
+    case json::value_t::object:
+      return "an object";
+    case json::value_t::array:
+      return "a list";
+    case json::value_t::string:
+      return "text";
+    case json::value_t::boolean:
+      return "true or false";
+    default:
+      return "a number";
+  }
+}
+
 const json& column_of(const json& row, const std::string& name, std::string_view place) {
-  if (!row.is_object()) fail(place, "rows {\"column\": ...}", std::string("a ") + row.type_name());
+  if (!row.is_object()) fail(place, "rows {\"column\": ...}", json_kind(row));
   const auto found = row.find(name);
   if (found != row.end()) return *found;
   std::vector<std::string> names;
@@ -27,7 +44,7 @@ const json& column_of(const json& row, const std::string& name, std::string_view
 }
 
 std::string checked_text(const json& value, const std::string& what, std::string_view place) {
-  if (!value.is_string()) fail(place, what + " to be text", std::string("a ") + value.type_name());
+  if (!value.is_string()) fail(place, what + " to be text", json_kind(value));
   if (!is_valid_utf8(value.get_ref<const std::string&>())) fail(place, what + " in UTF-8", "other bytes");
   return value.get<std::string>();
 }
@@ -48,8 +65,7 @@ const json& conversation_of(const json& row, const RowFormat& format, const char
                            : mapped != format.columns.end() ? mapped->second
                                                             : key;
   const json& list = column_of(row, name, place);
-  if (!list.is_array())
-    fail(place, "column \"" + name + "\" to be a list of messages", std::string("a ") + list.type_name());
+  if (!list.is_array()) fail(place, "column \"" + name + "\" to be a list of messages", json_kind(list));
   return list;
 }
 

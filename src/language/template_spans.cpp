@@ -22,6 +22,7 @@ bool is_assistant(const nlohmann::ordered_json& message) {
 
 RenderedChat render_with_spans(const ChatTemplate& chat_template, const nlohmann::ordered_json& arguments,
                                const std::string& place) {
+  if (auto marked = chat_template.render_marked(arguments, place)) return *marked;
   RenderedChat chat{chat_template.render(arguments, false, place), {}};
   const auto& messages = arguments.at("messages");
   for (size_t i = 0; i < messages.size(); ++i) {

@@ -1,10 +1,7 @@
 // Which bytes of a rendered conversation are the assistant's.
 #pragma once
 
-#include <cstddef>
 #include <string>
-#include <utility>
-#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -12,14 +9,10 @@
 
 namespace millrace {
 
-struct RenderedChat {
-  std::string text;
-  std::vector<std::pair<size_t, size_t>> assistant;  // [begin, end) of each turn, end token included, header not
-};
-
-// A turn begins where the template ends when it is asked for the header of the answer to what came before, and ends
-// where the template ends with this message; line ends behind its end token are left out. Throws DataError naming place
-// for templates that write earlier messages differently once later ones follow, so that turns cannot be told apart.
+// What the template marks itself; else a turn begins where the template ends when it is asked for the header of the
+// answer to what came before, and ends where the template ends with this message; line ends behind its end token are
+// left out. Throws DataError naming place for templates that write earlier messages differently once later ones follow,
+// so that turns cannot be told apart.
 RenderedChat render_with_spans(const ChatTemplate& chat_template, const nlohmann::ordered_json& arguments,
                                const std::string& place);
 

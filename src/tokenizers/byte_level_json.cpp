@@ -107,6 +107,9 @@ class Reader {
     ids_.reserve(vocab.size());
     for (const auto& [token, id] : vocab.items()) {
       const auto index = static_cast<size_t>(checked_id(id, token));
+      // Ids may have gaps, but not such that a short file asks for a long table.
+      if (index >= 2 * vocab.size() + 4096)
+        fail("ids without large gaps", str("the id ", index, " of \"", token, "\""));
       if (index >= vocabulary_.tokens.size()) vocabulary_.tokens.resize(index + 1);
       vocabulary_.tokens[index] = bytes_of_symbols(token);
       ids_.emplace(token, static_cast<int32_t>(index));

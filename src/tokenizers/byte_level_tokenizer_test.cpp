@@ -109,7 +109,8 @@ TEST(ByteLevelTokenizer, NamesTheDamagedLineOfATiktokenFile) {
       {good + "YWJj\n", "tokenizer.model:259] expected a token in base64"},
       {good + "Y?Jj 258\n", "tokenizer.model:259] expected a token in base64"},
       {good + "YWJk 257\n", "tokenizer.model:259] expected every rank once, got 257"},
-      {good + "YWJk 300\n", "expected the ranks 0 to 300 without gaps"},
+      {good + "YWJk 300\n", "tokenizer.model:259] expected a rank below 259, the number of lines, got 300"},
+      {good + "\nYWJk 259\n", "expected the ranks 0 to 259 without gaps, got 259 of them"},
       {good + "YWJk 99999999\n", "tokenizer.model:259] expected a rank below"},
       {"YWI= 0\nYWJj 1\n", "expected a token for every single byte"},
   };

@@ -1,4 +1,5 @@
 // tokenizer.model as Llama 3 has it: every line is a token's bytes in base64, a blank, and the rank, which is the id.
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <fstream>
@@ -79,6 +80,7 @@ std::optional<Line> parse_line(std::string_view line) {
 std::vector<std::string> read_tokens(const std::filesystem::path& path) {
   const std::string text = read_vocabulary_text(path);
   std::vector<std::string> tokens;
+  const int64_t num_lines = std::count(text.begin(), text.end(), '\n') + (ends_with(text, "\n") ? 0 : 1);
   int64_t number = 0, count = 0;
   for (size_t at = 0; at < text.size();) {
     const size_t end = std::min(text.find('\n', at), text.size());
@@ -92,6 +94,10 @@ std::vector<std::string> read_tokens(const std::filesystem::path& path) {
     if (parsed->bytes.size() > kMaxTokenBytes) {
       fail_vocabulary(path, number,
                       str("expected tokens of at most ", kMaxTokenBytes, " bytes, got ", parsed->bytes.size()));
+    }
+    if (parsed->rank >= num_lines) {
+      fail_vocabulary(path, number,
+                      str("expected a rank below ", num_lines, ", the number of lines, got ", parsed->rank));
     }
     if (parsed->rank >= kMaxVocabularySize) {
       fail_vocabulary(path, number, str("expected a rank below ", kMaxVocabularySize, ", got ", parsed->rank));

@@ -1,0 +1,48 @@
+#include "language/csv_fields.h"
+
+#include "base/error.h"
+#include "base/log.h"
+
+namespace millrace {
+
+size_t end_of_csv_record(std::string_view text, size_t at, int64_t& line) {
+  bool quoted = false;
+  for (; at < text.size(); ++at) {
+    if (text[at] == '"') quoted = !quoted;
+    if (text[at] != '\n') continue;
+    ++line;
+    if (!quoted) return at + 1;
+  }
+  return at;
+}
+
+std::vector<std::string> csv_fields(std::string_view record, const std::string& place) {
+  while (!record.empty() && (record.back() == '\n' || record.back() == '\r')) record.remove_suffix(1);
+  std::vector<std::string> fields(1);
+  size_t at = 0;
+  while (at < record.size()) {
+    if (record[at] == ',') {
+      fields.emplace_back();
+      ++at;
+    } else if (record[at] == '"') {
+      for (++at;; ++at) {
+        if (at == record.size())
+          throw DataError(str("[", place, "] expected the end of a quoted field, got the end of the file"));
+        if (record[at] == '"' && at + 1 < record.size() && record[at + 1] == '"') {
+          ++at;
+        } else if (record[at] == '"') {
+          break;
+        }
+        fields.back() += record[at];
+      }
+      if (++at < record.size() && record[at] != ',') {
+        throw DataError(str("[", place, "] expected a comma behind a quoted field, got \"", record[at], "\""));
+      }
+    } else {
+      for (; at < record.size() && record[at] != ','; ++at) fields.back() += record[at];
+    }
+  }
+  return fields;
+}
+
+}  // namespace millrace

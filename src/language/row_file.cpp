@@ -1,0 +1,166 @@
+#include "language/row_file.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "formats/json.h"
+#include "language/csv_fields.h"
+
+namespace millrace {
+namespace {
+
+std::string_view text_of(const MappedFile& file) {
+  const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
+  return starts_with(text, "\xEF\xBB\xBF") ? text.substr(3) : text;
+}
+
+bool is_blank(char c) {
+  return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+// Behind the JSON value that begins at `at`, by its brackets and quotes alone: what is between them is checked when it
+// is parsed. Counts the lines that it passes.
+size_t end_of_value(std::string_view text, size_t at, int64_t& line) {
+  int depth = 0;
+  bool quoted = false;
+  for (; at < text.size(); ++at) {
+    const char c = text[at];
+    if (c == '\n') ++line;
+    if (quoted) {
+      if (c == '\\') {
+        ++at;
+      } else if (c == '"') {
+        quoted = false;
+      }
+    } else if (c == '"') {
+      quoted = true;
+    } else if (c == '{' || c == '[') {
+      ++depth;
+    } else if (c == '}' || c == ']') {
+      if (depth == 0) return at;
+      if (--depth == 0) return at + 1;
+    } else if (c == ',' && depth == 0) {
+      return at;
+    }
+  }
+  return text.size();
+}
+
+}  // namespace
+
+RowFileKind row_file_kind(const std::filesystem::path& path) {
+  const std::string extension = to_lower(path.extension().string());
+  if (extension == ".json" || extension == ".jsonl" || extension == ".ndjson") return RowFileKind::kJson;
+  if (extension == ".csv") return RowFileKind::kCsv;
+  throw ConfigError(
+      str("[", path.string(), "] expected .json, .jsonl or .csv, got ", extension.empty() ? "none" : extension));
+}
+
+RowFile::RowFile(const std::filesystem::path& path, RowFileKind kind, const std::string& field)
+    : file_(path), kind_(kind) {
+  const std::string_view text = text_of(file_);
+  const size_t first = text.find_first_not_of(" \t\r\n");
+  if (kind == RowFileKind::kCsv) {
+    cut_csv(text);
+  } else if (!field.empty()) {
+    cut_array(text, find_list(text, field));
+  } else if (first != std::string_view::npos && text[first] == '[') {
+    cut_array(text, first);
+  } else {
+    cut_lines(text);
+  }
+}
+
+// Where the list of an outermost object's member begins.
+size_t RowFile::find_list(std::string_view text, const std::string& field) const {
+  const std::string key = "\"" + field + "\"";
+  const size_t found = text.find(key);
+  const size_t open = found == std::string_view::npos ? found : text.find_first_not_of(" \t\r\n:", found + key.size());
+  if (open == std::string_view::npos || text[open] != '[') {
+    throw DataError(str("[", file_.path().string(), "] expected an object whose member ", key, " is a list, got none"));
+  }
+  return open;
+}
+
+void RowFile::cut_lines(std::string_view text) {
+  int64_t line = 0;
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = std::min(text.find('\n', at), text.size());
+    ++line;
+    if (!std::all_of(text.begin() + static_cast<ptrdiff_t>(at), text.begin() + static_cast<ptrdiff_t>(end), is_blank)) {
+      rows_.push_back({at, end, line});
+    }
+    at = end + 1;
+  }
+}
+
+void RowFile::cut_array(std::string_view text, size_t at) {
+  int64_t line = 1 + std::count(text.begin(), text.begin() + static_cast<ptrdiff_t>(at), '\n');
+  const auto fail = [&](const std::string& expected, const std::string& got) {
+    throw DataError(str("[", file_.path().string(), ":", line, "] expected ", expected, ", got ", got));
+  };
+  const auto skip_blanks = [&] {
+    for (; at < text.size() && is_blank(text[at]); ++at) line += text[at] == '\n' ? 1 : 0;
+  };
+  ++at;
+  skip_blanks();
+  if (at < text.size() && text[at] == ']') return;
+  while (true) {
+    skip_blanks();
+    const int64_t first_line = line;
+    const size_t end = end_of_value(text, at, line);
+    if (end == text.size()) fail("the end ] of the list", "the end of the file");
+    if (end == at) fail("a row", str("\"", text[at], "\""));
+    rows_.push_back({at, end, first_line});
+    at = end;
+    skip_blanks();
+    if (at == text.size()) fail("the end ] of the list", "the end of the file");
+    if (text[at] == ']') return;
+    if (text[at] != ',') fail("a comma between rows", str("\"", text[at], "\""));
+    ++at;
+  }
+}
+
+void RowFile::cut_csv(std::string_view text) {
+  int64_t line = 1;
+  for (size_t at = 0; at < text.size();) {
+    const int64_t first_line = line;
+    const size_t end = end_of_csv_record(text, at, line);
+    const std::string_view record = text.substr(at, end - at);
+    if (!std::all_of(record.begin(), record.end(), is_blank)) rows_.push_back({at, end, first_line});
+    at = end;
+  }
+  if (rows_.empty())
+    throw DataError(str("[", file_.path().string(), "] expected a header of column names, got an empty file"));
+  const Span first = rows_.front();
+  header_ = csv_fields(text.substr(first.begin, first.end - first.begin), str(file_.path().string(), ":1"));
+  rows_.erase(rows_.begin());
+}
+
+nlohmann::ordered_json RowFile::csv_row(const Span& span) const {
+  const std::string here = str(file_.path().string(), ":", span.line);
+  const std::vector<std::string> fields = csv_fields(text_of(file_).substr(span.begin, span.end - span.begin), here);
+  if (fields.size() != header_.size()) {
+    throw DataError(
+        str("[", here, "] expected ", header_.size(), " fields, as many as the header has, got ", fields.size()));
+  }
+  nlohmann::ordered_json row = nlohmann::ordered_json::object();
+  for (size_t i = 0; i < fields.size(); ++i) row[header_[i]] = fields[i];
+  return row;
+}
+
+std::string RowFile::place(int64_t index) const {
+  return str(file_.path().string(), ":", rows_[static_cast<size_t>(index)].line);
+}
+
+nlohmann::ordered_json RowFile::row(int64_t index) const {
+  const Span& span = rows_[static_cast<size_t>(index)];
+  const std::string_view text = text_of(file_).substr(span.begin, span.end - span.begin);
+  if (!is_valid_utf8(text)) throw DataError(str("[", place(index), "] expected UTF-8, got other bytes (try iconv)"));
+  if (kind_ == RowFileKind::kCsv) return csv_row(span);
+  return parse_ordered_json<DataError>(text, place(index));
+}
+
+}  // namespace millrace

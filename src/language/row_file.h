@@ -1,0 +1,53 @@
+// Rows of a data set in one file: JSON lines, a JSON array of objects, or CSV with a header. Rows are parsed when they
+// are asked for; only where they lie is kept in memory.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "base/files.h"
+
+namespace millrace {
+
+enum class RowFileKind { kJson, kCsv };
+
+// Safe to read from several threads.
+class RowFile {
+ public:
+  // kJson tells an array from lines by its first character. field: of an outermost object, the member that holds the
+  // array. Throws StorageError when the file cannot be read, DataError naming file and line for what cannot be cut into
+  // rows.
+  RowFile(const std::filesystem::path& path, RowFileKind kind, const std::string& field = "");
+
+  int64_t size() const { return static_cast<int64_t>(rows_.size()); }
+  // Throws DataError naming file and line for a row that is damaged or not UTF-8.
+  nlohmann::ordered_json row(int64_t index) const;
+  std::string place(int64_t index) const;  // file:line
+
+ private:
+  struct Span {
+    size_t begin, end;
+    int64_t line;
+  };
+  size_t find_list(std::string_view text, const std::string& field) const;
+  void cut_lines(std::string_view text);
+  void cut_array(std::string_view text, size_t at);
+  void cut_csv(std::string_view text);
+  nlohmann::ordered_json csv_row(const Span& span) const;
+
+  MappedFile file_;
+  RowFileKind kind_;
+  std::vector<Span> rows_;
+  std::vector<std::string> header_;  // of CSV
+};
+
+// By the name: .json, .jsonl and .ndjson, .csv. Throws ConfigError for others.
+RowFileKind row_file_kind(const std::filesystem::path& path);
+
+}  // namespace millrace

@@ -1,0 +1,77 @@
+#include "language/row_file.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "language/test_support.h"
+
+namespace millrace {
+namespace {
+
+using testing::EndsWith;
+using testing::HasSubstr;
+
+class RowFiles : public testing::Test {
+ protected:
+  RowFiles() : folder_(std::filesystem::temp_directory_path() / ("millrace-rows-" + std::to_string(::getpid()))) {
+    std::filesystem::create_directories(folder_);
+  }
+  ~RowFiles() override { std::filesystem::remove_all(folder_); }
+
+  RowFile open(const std::string& name, const std::string& content, const std::string& field = "") {
+    std::ofstream(folder_ / name, std::ios::binary) << content;
+    return RowFile(folder_ / name, row_file_kind(folder_ / name), field);
+  }
+
+  std::filesystem::path folder_;
+};
+
+TEST_F(RowFiles, LinesOfJson) {
+  const RowFile rows = open("a.jsonl", "\xEF\xBB\xBF{\"a\": 1}\r\n\n{\"a\": \"x\\ny\"}\n");
+  ASSERT_EQ(rows.size(), 2);
+  EXPECT_EQ(rows.row(0)["a"], 1);
+  EXPECT_EQ(rows.row(1)["a"], "x\ny");
+  EXPECT_THAT(rows.place(1), EndsWith("a.jsonl:3"));
+}
+
+TEST_F(RowFiles, AnArrayOfObjects) {
+  const RowFile rows = open("a.json", " [ {\"a\": \"],{\\\"\"},\n {\"a\": [1, {}]}\n, {} ]\n");
+  ASSERT_EQ(rows.size(), 3);
+  EXPECT_EQ(rows.row(0)["a"], "],{\"");
+  EXPECT_EQ(rows.row(1)["a"].size(), 2u);
+  EXPECT_THAT(rows.place(1), EndsWith("a.json:2"));
+  EXPECT_EQ(open("b.json", "[]").size(), 0);
+  EXPECT_EQ(open("c.json", "{\"version\": 1, \"data\": [{\"a\": 1}, {\"a\": 2}]}", "data").size(), 2);
+}
+
+TEST_F(RowFiles, CommaSeparatedValues) {
+  const RowFile rows = open("a.csv", "input,output\r\n\"a, \"\"b\"\"\nc\",d\r\n,e\n");
+  ASSERT_EQ(rows.size(), 2);
+  EXPECT_EQ(rows.row(0)["input"], "a, \"b\"\nc");
+  EXPECT_EQ(rows.row(0)["output"], "d");
+  EXPECT_EQ(rows.row(1)["input"], "");
+  EXPECT_THAT(rows.place(1), EndsWith("a.csv:4"));
+}
+
+TEST_F(RowFiles, FaultsNameTheLine) {
+  const auto fault = [&](const char* name, const char* content) {
+    return message_of<DataError>([&] {
+      const RowFile rows = open(name, content);
+      for (int64_t i = 0; i < rows.size(); ++i) rows.row(i);
+    });
+  };
+  EXPECT_THAT(fault("a.jsonl", "{\"a\": 1}\n{\"a\": \n{\"a\": 3}\n"), HasSubstr("a.jsonl:2] expected JSON"));
+  EXPECT_THAT(fault("a.jsonl", "{\"a\": 1}\n{\"a\": \"\xC3\"}\n"), HasSubstr("a.jsonl:2] expected UTF-8"));
+  EXPECT_THAT(fault("a.json", "[{\"a\": 1},\n{\"a\": 2}"), HasSubstr("a.json:2] expected the end ] of the list"));
+  EXPECT_THAT(fault("a.json", "[{\"a\": 1}\n{\"a\": 2}]"), HasSubstr("a.json:2] expected a comma between rows"));
+  EXPECT_THAT(fault("a.json", "[{\"a\": 1},\n,{\"a\": 2}]"), HasSubstr("a.json:2] expected a row"));
+  EXPECT_THAT(fault("a.csv", "x,y\n1,2\n3\n"), HasSubstr("a.csv:3] expected 2 fields"));
+  EXPECT_THAT(fault("a.csv", "x\n\"a\"b\n"), HasSubstr("a.csv:2] expected a comma behind"));
+  EXPECT_THAT(fault("a.csv", ""), HasSubstr("expected a header"));
+  EXPECT_THROW(row_file_kind("a.xlsx"), ConfigError);
+}
+
+}  // namespace
+}  // namespace millrace
