@@ -1,9 +1,11 @@
 """LoRA files of FLUX through `millrace export`: between conventions, merged, extracted, resized; diffusers and PEFT read them."""
 
+import hashlib
 import json
 import types
 
 import pytest
+import safetensors.torch
 import torch
 from diffusers import FluxTransformer2DModel
 from diffusers.loaders import lora_conversion_utils
@@ -200,6 +202,20 @@ def test_written_files_say_what_they_are(millrace, tmp_path):
     }  # fmt: skip
     assert written["ss_training_comment"] == "a comment" and written["modelspec.title"] == "t"
     assert len(written["sshs_model_hash"]) == 64 and len(written["sshs_legacy_hash"]) == 8
+
+
+def test_hashes_are_those_of_the_bytes_with_ss_keys_alone(millrace, tmp_path):
+    """As sd-scripts computes them: sshs_legacy_hash is of a window from 1 MiB on, which moves with the header."""
+    metadata = {"ss_training_comment": 'ünïcode "quoted"\n\t\\', "modelspec.title": "not hashed"}
+    millrace("export", save(tmp_path / "lora.safetensors", kohya_lora(rank=64), metadata), tmp_path / "out.safetensors")
+    with safe_open(tmp_path / "out.safetensors", "pt") as file:
+        written = file.metadata()
+    hashed = {key: value for key, value in written.items() if key.startswith("ss_")}
+    data = safetensors.torch.save(load(tmp_path / "out.safetensors"), hashed)
+    assert len(data) > 0x110000 and hashed["ss_training_comment"] == metadata["ss_training_comment"]
+    start = 8 + int.from_bytes(data[:8], "little")
+    assert written["sshs_model_hash"] == hashlib.sha256(data[start:]).hexdigest()
+    assert written["sshs_legacy_hash"] == hashlib.sha256(data[0x100000:0x110000]).hexdigest()[:8]
 
 
 @pytest.mark.parametrize("naming", ["bfl", "diffusers"])
