@@ -44,7 +44,8 @@ Report inspect(const std::string& path, const InspectOptions& options) {
 
 int run_inspect(const std::vector<std::string>& args) {
   ArgumentParser app{
-      "What is in a file. It may be a safetensors file, the index of several or a folder of them; a checkpoint, "
+      "What is in a file. It may be a safetensors or GGUF file, the index of several or a folder of them; a "
+      "checkpoint, "
       "whose checksums are verified; a tar shard or a folder of shards; an Arrow file or a folder saved by `datasets`; "
       "a profiler trace; TensorBoard events; an .npy array.",
       "millrace inspect"};
