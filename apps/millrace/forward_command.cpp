@@ -21,6 +21,7 @@ struct ForwardArguments {
   std::string inputs, outputs;
   std::string lora;
   std::string device = "cpu";
+  std::string base_storage = "dense";
   torch::ScalarType dtype = torch::kFloat32;
   bool gradients = false;
   bool help = false;
@@ -39,10 +40,10 @@ ForwardArguments read_forward_arguments(const std::vector<std::string>& args) {
                      "millrace forward"};
   const std::map<std::string, torch::ScalarType> dtypes = {{"fp32", torch::kFloat32}, {"bf16", torch::kBFloat16}};
   app.add_option("model", result.model, "One of " + join(pass_names(), ", "))->required();
-  app.add_option(
-         "--weights", result.weights,
-         "A safetensors file, an index json, or a folder; the naming (BFL, diffusers, torchtitan, Hugging Face) "
-         "is found out")
+  app.add_option("--weights", result.weights,
+                 "A safetensors or GGUF file, an index json, or a folder; the naming (BFL, diffusers, torchtitan, "
+                 "Hugging Face) "
+                 "is found out")
       ->required();
   app.add_option("--inputs", result.inputs, "A safetensors file with the model's inputs")->required();
   app.add_option("--outputs", result.outputs, "The safetensors file to write")->required();
@@ -58,6 +59,10 @@ ForwardArguments read_forward_arguments(const std::vector<std::string>& args) {
   app.add_option("--dtype", result.dtype, "Weights and arithmetic in fp32 or bf16")
       ->transform(CLI::CheckedTransformer(dtypes))
       ->default_str("fp32");
+  app.add_option("--base-storage", result.base_storage,
+                 "How large matrices are stored: dense, fp8, fp8_unscaled, int8, nf4, nf4_torchao or gguf (the blocks "
+                 "of a GGUF file). Other than dense they have no gradients")
+      ->capture_default_str();
   app.add_option("--device", result.device, "cpu, cuda, cuda:N or auto")->capture_default_str();
   result.help = !parse_command_line(app, args);
   return result;
@@ -98,13 +103,15 @@ int run_forward(const std::vector<std::string>& args) {
   if (arguments.help) return static_cast<int>(ExitCode::kDone);
   const ModelEntry& entry = find_model_of_pass(arguments.model);
   const torch::Device device = resolve_device(arguments.device);
+  const FlatParametersOptions placement = {
+      .compute_dtype = arguments.dtype, .device = device, .base_storage = parse_base_storage(arguments.base_storage)};
   const ModelWeights weights(
       entry, arguments.weights,
       arguments.config.empty() ? std::nullopt : std::optional<std::filesystem::path>(arguments.config));
   const ForwardPass pass = find_pass(weights.model(), arguments.model);
   const TensorMap given = load_inputs(arguments.inputs);
   const TensorMap inputs = prepare_inputs(pass, given, arguments.dtype, device, arguments.inputs);
-  const std::shared_ptr<torch::nn::Module> module = weights.load(arguments.dtype, device);
+  const std::shared_ptr<torch::nn::Module> module = weights.load(placement);
   std::optional<AttachedAdapters> adapters;
   if (!arguments.lora.empty()) {
     adapters.emplace(weights.model(), *module, arguments.lora,

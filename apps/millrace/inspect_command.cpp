@@ -45,7 +45,8 @@ Report inspect(const std::string& path, const InspectOptions& options) {
 
 int run_inspect(const std::vector<std::string>& args) {
   ArgumentParser app{
-      "Shows the contents of a file: a safetensors file, the index of several or a folder of them; a checkpoint, "
+      "Shows the contents of a file: a safetensors or GGUF file, the index of several or a folder of them; a "
+      "checkpoint, "
       "whose checksums are verified; a tar shard or a folder of shards; an Arrow file or a folder saved by "
       "`datasets`; a profiler trace; TensorBoard events; an .npy array; a data set file of pictures in folders "
       "(TOML or JSON, as for sd-scripts), whose buckets, batches and captions are listed and whose pictures are "

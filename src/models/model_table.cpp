@@ -7,12 +7,17 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "comm/mesh.h"
+#include "formats/json.h"
 #include "models/autoencoder/entry.h"
 #include "models/clip/entry.h"
 #include "models/config_reader.h"
 #include "models/flux/entry.h"
 #include "models/llama/entry.h"
+#include "models/quantised_load.h"
 #include "models/t5/entry.h"
+#include "nn/quantised_io.h"
+#include "nn/quantised_weight.h"
 #include "parallel/flat_model.h"
 
 namespace millrace {
@@ -81,8 +86,13 @@ ModelWeights::ModelWeights(const ModelEntry& entry, const std::filesystem::path&
   theirs_ = shapes_of(store_);
   naming_ = entry.detect_naming(theirs_, path.string());
   const std::optional<std::filesystem::path> config_path = config ? config : config_beside(path);
-  model_ = config_path ? entry.from_json(read_config_file(*config_path), config_path->string())
-                       : entry.from_shapes(theirs_, naming_, path.string());
+  if (config_path) {
+    model_ = entry.from_json(read_config_file(*config_path), config_path->string());
+  } else if (store_.config_json()) {
+    model_ = entry.from_json(parse_json<ModelError>(*store_.config_json(), path.string()), path.string());
+  } else {
+    model_ = entry.from_shapes(theirs_, naming_, path.string());
+  }
   rules_ = model_->weight_rules(naming_, theirs_);
   check_weights(entry.name, model_->shapes(), store_, rules_, entry.ignorable);
   rules_of_ = rules_by_parameter(rules_);
@@ -93,16 +103,27 @@ std::shared_ptr<torch::nn::Module> ModelWeights::load(torch::ScalarType dtype, t
 }
 
 std::shared_ptr<torch::nn::Module> ModelWeights::load(const FlatParametersOptions& placement) const {
+  if (placement.base_storage != BaseStorage::kDense && placement.mesh && placement.mesh->shape().tp > 1) {
+    throw ConfigError(
+        str("[base storage] expected dense under tensor parallelism, got ", base_storage_name(placement.base_storage)));
+  }
   std::shared_ptr<torch::nn::Module> module = model_->build(placement);
+  if (placement.base_storage != BaseStorage::kDense && quantised_weights(*module).empty()) {
+    throw ConfigError(
+        str("[base storage] expected dense for ", entry_.name, ", got ", base_storage_name(placement.base_storage)));
+  }
   for (torch::Tensor& parameter : module->parameters()) parameter.set_requires_grad(false);
   if (auto* flat_model = dynamic_cast<FlatModel*>(module.get())) {
     FlatParameters& flat = flat_model->flat_parameters();
     for (const ParameterSlice& slice : flat.slices()) {
       if (!flat.owns(slice)) continue;
-      flat.assign(slice, import(slice.name));
+      const torch::Tensor values = import(slice.name);
+      const bool rounds = placement.base_storage == BaseStorage::kFp8Unscaled;
+      flat.assign(slice, rounds ? rounded_to_fp8(values) : values);
       release(slice.name);  // two copies of an encoder should not count as this process's memory
     }
     flat.refresh_compute();
+    load_quantised(*module, store_, rules_of_, placement);
   } else {
     load_weights(*module, store_, rules_, entry_.ignorable);
   }

@@ -112,8 +112,10 @@ class ModelWeights {
   const WeightRules& rules() const { return rules_; }
   const WeightStore& store() const { return store_; }
 
-  // The model with these weights, converted. Its parameters require no gradient. If sharded over placement.mesh, a rank
-  // reads only its own part of the files; the autoencoder is whole on every rank.
+  // The model with these weights, converted, its large matrices stored as placement.base_storage says: each is read,
+  // stored and released before the next, so that memory holds the stored model and at most one tensor. Its parameters
+  // require no gradient. If sharded over placement.mesh, a rank reads only its own part of the files; the autoencoder
+  // is whole on every rank.
   std::shared_ptr<torch::nn::Module> load(const FlatParametersOptions& placement) const;
   std::shared_ptr<torch::nn::Module> load(torch::ScalarType dtype, torch::Device device) const;
   // The weights under our names, in the file's dtypes, bit for bit.

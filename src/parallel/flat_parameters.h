@@ -18,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "nn/base_storage.h"
 #include "parallel/flat_layout.h"
 #include "parallel/gradient_reducer.h"
 #include "parallel/parameter_piece.h"
@@ -38,6 +39,9 @@ struct FlatParametersOptions {
   Mesh* mesh = nullptr;          // must outlive this; null: one rank
   torch::Dtype reduce_dtype = torch::kFloat32;  // of gradients in collectives: training.mixed_precision_reduce
   Reshard reshard = Reshard::kDefault;          // parallelism.fsdp_reshard_after_forward
+  // Of a frozen model's large matrices. Other than dense, these are not parameters: every rank holds them whole, and
+  // ModelWeights::load() brings their values.
+  BaseStorage base_storage = BaseStorage::kDense;
 };
 
 class FlatParameters;

@@ -10,6 +10,7 @@
 #include "kernels/norm_modulate/norm_modulate.h"
 #include "models/flux/final_layer.h"
 #include "models/flux/shard_plan.h"
+#include "nn/quantised_weight.h"
 #include "nn/timestep_embedding.h"
 #include "parallel/tensor_parallel.h"
 
@@ -59,6 +60,12 @@ Flux::Flux(const FluxConfig& config, const FlatParametersOptions& options) : con
         singles->register_module(std::to_string(i), std::make_shared<SingleBlock>(config, modulation_begin, tp_size)));
   }
   final_layer_ = register_module("final_layer", std::make_shared<FinalLayer>(config));
+  if (options.base_storage != BaseStorage::kDense) {
+    MILLRACE_CHECK(!options.training && tp_size == 1);
+    store_quantised(*this, [](const std::string& name) {
+      return starts_with(name, "double_blocks.") || starts_with(name, "single_blocks.");
+    });
+  }
   const bool sharded = options.mesh && options.mesh->shard().size() > 1;
   flat_ = std::make_unique<FlatParameters>(unit_specs(sharded), options);
 }

@@ -1,0 +1,90 @@
+#include "models/quantised_load.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/files.h"
+#include "base/log.h"
+#include "kernels/quantised/quantise_tensor.h"
+#include "nn/quantised_io.h"
+#include "nn/quantised_weight.h"
+
+namespace millrace {
+namespace {
+
+using Part = QuantisedWeight::Part;
+
+QuantisedAs quantised_as(BaseStorage storage) {
+  switch (storage) {
+    case BaseStorage::kFp8:
+      return QuantisedAs::kFp8;
+    case BaseStorage::kFp8Unscaled:
+      return QuantisedAs::kFp8Unscaled;
+    case BaseStorage::kInt8:
+      return QuantisedAs::kInt8;
+    case BaseStorage::kNf4:
+      return QuantisedAs::kNf4;
+    case BaseStorage::kNf4Torchao:
+      return QuantisedAs::kNf4Torchao;
+    case BaseStorage::kDense:
+    case BaseStorage::kGguf:
+      break;
+  }
+  MILLRACE_CHECK(false);
+}
+
+// The pieces of a matrix as they lie in the file, in the order of its rows. Pieces in blocks stay in them; others
+// become numbers of the compute dtype, as rules that reorder rows do, which no matrix of a block has.
+std::vector<Part> parts_of_file(const WeightStore& store, WeightRules rules, const FlatParametersOptions& placement) {
+  std::sort(rules.begin(), rules.end(),
+            [](const WeightRule& a, const WeightRule& b) { return a.row_begin < b.row_begin; });
+  std::vector<Part> parts;
+  for (const WeightRule& rule : rules) {
+    const TensorView& view = *store.find(rule.theirs);
+    if (view.block_format != BlockFormat::kNone && view.shape.size() == 2 && !rule.swap_halves) {
+      parts.push_back({.quantised = blocks_of(view).to(placement.device)});
+    } else {
+      parts.push_back({.dense_RK = import_tensor(store, {rule})
+                                       .to(placement.device, placement.compute_dtype,
+                                           /*non_blocking=*/false, /*copy=*/true)});
+    }
+  }
+  return parts;
+}
+
+std::vector<Part> quantised_parts(const std::string& name, const WeightStore& store, const WeightRules& rules,
+                                  const FlatParametersOptions& placement) {
+  // torchao rounds in the type of the weights that it is given: that of the computation.
+  torch::Tensor weight_NK = import_tensor(store, rules);
+  if (placement.base_storage == BaseStorage::kNf4Torchao) weight_NK = weight_NK.to(placement.compute_dtype);
+  try {
+    return {{.quantised = quantise(weight_NK, quantised_as(placement.base_storage)).to(placement.device)}};
+  } catch (const ModelError& error) {
+    throw ModelError(str("[", store.path().string(), ": ", name, "] ", error.what()));
+  }
+}
+
+}  // namespace
+
+void load_quantised(torch::nn::Module& module, const WeightStore& store,
+                    const std::map<std::string, WeightRules>& rules, const FlatParametersOptions& placement) {
+  const std::map<std::string, QuantisedWeight*> weights = quantised_weights(module);
+  const bool is_gguf = placement.base_storage == BaseStorage::kGguf;
+  const auto& tensors = store.tensors();
+  const bool has_blocks = std::any_of(tensors.begin(), tensors.end(), [](const TensorView& tensor) {
+    return tensor.block_format != BlockFormat::kNone;
+  });
+  if (is_gguf && !has_blocks) {
+    throw ConfigError(str("[base storage] expected a GGUF file with quantised blocks for gguf, got ",
+                          store.path().string(), " (try nf4, int8 or fp8)"));
+  }
+  for (const auto& [layer, weight] : weights) {
+    const std::string name = layer + ".weight";
+    const WeightRules& own_rules = rules.at(name);
+    weight->assign(is_gguf ? parts_of_file(store, own_rules, placement)
+                           : quantised_parts(name, store, own_rules, placement));
+    for (const WeightRule& rule : own_rules) release_mapped(store.find(rule.theirs)->bytes);
+  }
+}
+
+}  // namespace millrace

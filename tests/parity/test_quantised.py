@@ -1,0 +1,161 @@
+"""`millrace forward flux --base-storage ...`: against the same model with its weights rounded by torch, and from GGUF files."""
+
+import json
+import struct
+
+import numpy as np
+import pytest
+import torch
+from helpers import assert_agree, load, random_tensors, relative_error, save
+
+HIDDEN, HEAD, CONTEXT, POOLED, CHANNELS = 256, 128, 64, 32, 16
+
+
+def linear(shapes, name, outputs, inputs):
+    shapes[f"{name}.weight"], shapes[f"{name}.bias"] = (outputs, inputs), (outputs,)
+
+
+def weights(seed=3):
+    """A FLUX of one double and one single block, in Black Forest's naming."""
+    shapes = {}
+    linear(shapes, "img_in", HIDDEN, CHANNELS)
+    linear(shapes, "txt_in", HIDDEN, CONTEXT)
+    for name, inputs in [("time_in", 256), ("vector_in", POOLED)]:
+        linear(shapes, f"{name}.in_layer", HIDDEN, inputs)
+        linear(shapes, f"{name}.out_layer", HIDDEN, HIDDEN)
+    for stream in ["img", "txt"]:
+        block = f"double_blocks.0.{stream}"
+        linear(shapes, f"{block}_mod.lin", 6 * HIDDEN, HIDDEN)
+        linear(shapes, f"{block}_attn.qkv", 3 * HIDDEN, HIDDEN)
+        linear(shapes, f"{block}_attn.proj", HIDDEN, HIDDEN)
+        linear(shapes, f"{block}_mlp.0", 4 * HIDDEN, HIDDEN)
+        linear(shapes, f"{block}_mlp.2", HIDDEN, 4 * HIDDEN)
+        for norm in ["query_norm", "key_norm"]:
+            shapes[f"{block}_attn.norm.{norm}.scale"] = (HEAD,)
+    linear(shapes, "single_blocks.0.linear1", 7 * HIDDEN, HIDDEN)
+    linear(shapes, "single_blocks.0.linear2", HIDDEN, 5 * HIDDEN)
+    linear(shapes, "single_blocks.0.modulation.lin", 3 * HIDDEN, HIDDEN)
+    for norm in ["query_norm", "key_norm"]:
+        shapes[f"single_blocks.0.norm.{norm}.scale"] = (HEAD,)
+    linear(shapes, "final_layer.linear", CHANNELS, HIDDEN)
+    linear(shapes, "final_layer.adaLN_modulation.1", 2 * HIDDEN, HIDDEN)
+    tensors = random_tensors(shapes, seed, scale=1 / 16)
+    for name in tensors:
+        if name.endswith(".scale"):
+            tensors[name] += 1
+    return tensors
+
+
+def inputs():
+    made = random_tensors({"img": (2, 6, CHANNELS), "txt": (2, 5, CONTEXT), "y": (2, POOLED), "grad_output": (2, 6, CHANNELS)}, 5)
+    made["img_ids"] = torch.randint(0, 4, (2, 6, 3), generator=torch.Generator().manual_seed(1)).float()
+    made["txt_ids"] = torch.zeros(2, 5, 3)
+    made["timesteps"] = torch.tensor([0.25, 0.75])
+    return made
+
+
+@pytest.fixture
+def forward(millrace, tmp_path):
+    save(tmp_path / "inputs.safetensors", inputs())
+
+    def run(path, *options):
+        millrace("forward", "flux", "--weights", path, "--inputs", tmp_path / "inputs.safetensors",
+                 "--outputs", tmp_path / "outputs.safetensors", "--gradients", *options)  # fmt: skip
+        return load(tmp_path / "outputs.safetensors")
+
+    return run
+
+
+def is_stored(name):
+    return "_blocks." in name and name.endswith(".weight")
+
+
+def per_row(tensor, largest, encode):
+    scale = tensor.abs().amax(1, keepdim=True) / largest
+    return encode(tensor / scale) * scale
+
+
+def e4m3(tensor):
+    return tensor.to(torch.float8_e4m3fn).float()
+
+
+ROUNDED = {
+    "fp8": lambda name, x: per_row(x, 448, e4m3) if is_stored(name) else x,
+    "int8": lambda name, x: per_row(x, 127, torch.round) if is_stored(name) else x,
+    # As sd-scripts has it: every parameter, biases and norms too.
+    "fp8_unscaled": lambda name, x: e4m3(x),
+}
+
+
+@pytest.mark.parametrize("storage", ROUNDED)
+def test_outputs_and_gradients_are_those_of_the_rounded_model(storage, forward, tmp_path):
+    dense = weights()
+    rounded = {name: ROUNDED[storage](name, tensor) for name, tensor in dense.items()}
+    got = forward(save(tmp_path / "dense.safetensors", dense), "--base-storage", storage)
+    expected = forward(save(tmp_path / "rounded.safetensors", rounded))
+    assert not any(is_stored(name.removeprefix("grad.")) for name in got)
+    assert_agree(got, {name: tensor for name, tensor in expected.items() if name in got}, 1e-5)
+    assert {"output", "grad.img", "grad.y", "grad.img_in.weight"} <= set(got)
+
+
+@pytest.mark.parametrize("storage", ["nf4", "nf4_torchao"])
+def test_four_bits_stay_near_the_model(storage, forward, tmp_path):
+    path = save(tmp_path / "dense.safetensors", weights())
+    got, dense = forward(path, "--base-storage", storage)["output"], forward(path)["output"]
+    error = relative_error(got, dense)
+    assert 0.01 < error < 0.5
+    # bf16 rounds less than four bits do: it adds less than there is.
+    in_bf16 = forward(path, "--base-storage", storage, "--dtype", "bf16")["output"]
+    assert relative_error(in_bf16, dense) < 2 * error
+
+
+def q8_0(tensor):
+    """Blocks of 32 with a half-precision scale; and their values."""
+    blocks = tensor.numpy().reshape(-1, 32)
+    scale = (np.abs(blocks).max(1, keepdims=True) / 127).astype(np.float16)
+    codes = np.rint(blocks / scale.astype(np.float32)).astype(np.int8)
+    data = np.concatenate([scale.view(np.uint8), codes.view(np.uint8)], axis=1).tobytes()
+    return data, torch.from_numpy(scale.astype(np.float32) * codes).reshape(tensor.shape)
+
+
+def write_gguf(path, tensors):
+    """tensors: name -> (shape, GGUF's number of the type, bytes)."""
+
+    def text(value):
+        return struct.pack("<Q", len(value)) + value.encode()
+
+    header = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), 1)
+    header += text("general.architecture") + struct.pack("<I", 8) + text("flux")
+    data = b""
+    for name, (shape, kind, content) in tensors.items():
+        header += text(name) + struct.pack("<I", len(shape)) + b"".join(struct.pack("<Q", n) for n in reversed(shape))
+        header += struct.pack("<IQ", kind, len(data))
+        data += content + bytes(-len(content) % 32)
+    path.write_bytes(header + bytes(-len(header) % 32) + data)
+    return path
+
+
+def test_gguf_files_are_read_dense_or_kept_in_blocks(forward, millrace, tmp_path):
+    values, stored = {}, {}
+    for name, tensor in weights().items():
+        if is_stored(name):
+            content, values[name] = q8_0(tensor)
+            stored[name] = (tensor.shape, 8, content)
+        else:
+            values[name] = tensor
+            stored[name] = (tensor.shape, 0, tensor.numpy().tobytes())
+    path = write_gguf(tmp_path / "flux.gguf", stored)
+    expected = forward(save(tmp_path / "values.safetensors", values))
+    assert_agree(forward(path), expected, 1e-6)
+    in_blocks = forward(path, "--base-storage", "gguf")
+    assert_agree(in_blocks, {name: expected[name] for name in in_blocks}, 1e-5)
+    report = json.loads(millrace("inspect", path, "--json").stdout)
+    assert report["parameters_by_dtype"]["Q8_0"] == sum(tensor.numel() for name, tensor in values.items() if is_stored(name))
+
+
+def test_what_cannot_be_is_refused(millrace, tmp_path):
+    path = save(tmp_path / "dense.safetensors", weights())
+    save(tmp_path / "inputs.safetensors", inputs())
+    command = ["forward", "flux", "--weights", path, "--inputs", tmp_path / "inputs.safetensors", "--outputs", tmp_path / "o.safetensors"]
+    assert "(try nf4)" in millrace(*command, "--base-storage", "nf44", status=2).stderr
+    assert "expected a GGUF file" in millrace(*command, "--base-storage", "gguf", status=2).stderr
