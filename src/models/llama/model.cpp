@@ -7,6 +7,7 @@
 #include "kernels/rms_norm/rms_norm.h"
 #include "models/llama/rope_frequencies.h"
 #include "nn/embedding_gradient.h"
+#include "nn/quantised_weight.h"
 #include "nn/token_ids.h"
 
 namespace millrace::llama {
@@ -32,6 +33,10 @@ Llama::Llama(const LlamaConfig& config, const FlatParametersOptions& placement)
   for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
     const std::string name = std::to_string(i);
     blocks_.push_back(layers->register_module(name, std::make_shared<Block>(config, i)));
+    if (placement.base_storage != BaseStorage::kDense) {
+      MILLRACE_CHECK(!placement.training);
+      store_quantised(*blocks_.back(), [](const std::string&) { return true; });
+    }
     units.push_back(packed_unit("layer " + name, "model.layers." + name + ".", *blocks_.back()));
   }
   norm_ = model->register_module("norm",
