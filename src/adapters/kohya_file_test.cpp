@@ -1,16 +1,11 @@
-// Hashes and metadata that sd-scripts gives (tests/golden/flux_lora/metadata: what it was run to give).
+// Tensor order and hashes of files that sd-scripts gives (tests/golden/flux_lora/metadata: what it was run to give).
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <ctime>
 #include <nlohmann/json.hpp>
 
 #include "adapters/kohya_file.h"
-#include "adapters/kohya_hashes.h"
-#include "adapters/kohya_metadata.h"
 #include "base/error.h"
 #include "base/files.h"
-#include "base/text.h"
 #include "formats/json.h"
 #include "formats/test_support.h"
 
@@ -35,17 +30,18 @@ TensorMap tensors_of(const nlohmann::ordered_json& test) {
     const auto shape = each[2].get<std::vector<int64_t>>();
     const DType dtype = *parse_dtype(each[1].get<std::string>());
     const torch::Tensor values = (torch::arange(element_count(shape)) * 31 + 17 * k++).remainder(256) - 128;
-    tensors[each[0]] = is_floating(dtype) ? (values.to(torch::kFloat64) / 64).to(to_scalar_type(dtype)).view(shape)
-                                          : values.to(to_scalar_type(dtype)).view(shape);
+    tensors[each[0].get<std::string>()] = is_floating(dtype)
+                                              ? (values.to(torch::kFloat64) / 64).to(to_scalar_type(dtype)).view(shape)
+                                              : values.to(to_scalar_type(dtype)).view(shape);
   }
   return tensors;
 }
 
 using KohyaFile = FolderTest;
-using KohyaHashesTest = FolderTest;
 
 TEST_F(KohyaFile, HasTheReferencesHashesAndTensorOrder) {
-  for (const auto& test : golden("hashes.json").at("cases")) {
+  const nlohmann::ordered_json hashes = golden("hashes.json");
+  for (const auto& test : hashes.at("cases")) {
     const std::filesystem::path lora = path("lora.safetensors");
     const SafetensorsMetadata metadata = texts(test.at("metadata"));
     write_kohya_file(lora, tensors_of(test), std::nullopt, metadata);
@@ -65,82 +61,6 @@ TEST_F(KohyaFile, CastsAlphaWithTheRest) {
                    {});
   const SafetensorsFile file(lora);
   for (const TensorView& tensor : file.tensors()) EXPECT_EQ(tensor.dtype, DType::kBF16) << tensor.name;
-}
-
-TEST_F(KohyaHashesTest, OfModelFilesAreTheReferences) {
-  EXPECT_EQ(kohya_model_hash(path("absent")), "NOFILE");
-  EXPECT_EQ(kohya_file_sha256(path("absent")), "NOFILE");
-  for (const auto& test : golden("file_hashes.json").at("cases")) {
-    std::string bytes(test.at("bytes").get<size_t>(), '\0');
-    for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>((7 * i + (i >> 8)) & 255);
-    write_file_atomically(path("model"), bytes);
-    EXPECT_EQ(kohya_model_hash(path("model")), test.at("model_hash"));
-    EXPECT_EQ(kohya_file_sha256(path("model")), test.at("sha256"));
-  }
-}
-
-// Every value of a real run's metadata, back from its text.
-PythonValue value_of(const std::string& text) {
-  if (text == "None") return std::monostate();
-  if (text == "True" || text == "False") return text == "True";
-  if (starts_with(text, "[") && text.find('{') == std::string::npos)
-    return std::vector<double>{std::stod(text.substr(1))};
-  if (text.find_first_not_of("0123456789.") != std::string::npos) return text;
-  return text.find('.') == std::string::npos ? PythonValue(static_cast<int64_t>(std::stoll(text)))
-                                             : PythonValue(std::stod(text));
-}
-
-TEST(KohyaMetadata, OfARunIsTheReferences) {
-  for (const auto& [file, object] : golden("run_metadata.json").items()) {
-    SafetensorsMetadata expected = texts(object);
-    TrainingFacts facts;
-    std::erase_if(expected, [](const auto& entry) { return !starts_with(entry.first, "ss_"); });
-    for (const auto& [key, text] : expected) {
-      // Texts of digits alone: hashes and the session's number are texts here as they are there.
-      facts[key.substr(3)] = key.find("hash") != std::string::npos ? PythonValue(text) : value_of(text);
-    }
-    EXPECT_EQ(training_metadata(facts), expected) << file;
-    EXPECT_EQ(training_metadata(facts, /*minimal=*/true).size(), 5u);
-  }
-  EXPECT_EQ(python_str(1e-5), "1e-05");
-  EXPECT_EQ(python_str(std::vector<double>{5e-5, 1.0}), "[5e-05, 1.0]");
-}
-
-class ModelSpecTest : public testing::Test {
- protected:
-  void SetUp() override {
-    setenv("TZ", "UTC", 1);
-    tzset();
-  }
-};
-
-TEST_F(ModelSpecTest, IsTheReferences) {
-  for (const auto& test : golden("modelspec.json").at("cases")) {
-    ModelSpec spec;
-    spec.time = 1740076123.75;
-    spec.implementation_version = "sd-scripts/48d368fa557731ad0488c07304dfeba8c07910eb";
-    for (const auto& [key, value] : test.at("args").items()) {
-      if (key == "output_name") {
-        if (spec.title.empty()) spec.title = value;
-      } else if (key == "metadata_title") {
-        spec.title = value;
-      } else if (key == "resolution") {
-        spec.width = value.front(), spec.height = value.back();
-      } else if (key == "flux") {
-        spec.schnell = value == "schnell";
-      } else if (key == "clip_skip") {
-        spec.clip_skip = value.get<int64_t>();
-      } else if (key == "min_timestep") {
-        spec.min_timestep = value.get<int64_t>();
-      } else if (key == "max_timestep") {
-        spec.max_timestep = value.get<int64_t>();
-      } else {
-        ASSERT_TRUE(starts_with(key, "metadata_")) << key;
-        spec.more[key.substr(std::string("metadata_").size())] = value.get<std::string>();
-      }
-    }
-    EXPECT_EQ(model_spec_metadata(spec), texts(test.at("result"))) << test.at("args").dump();
-  }
 }
 
 }  // namespace
