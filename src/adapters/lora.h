@@ -25,6 +25,9 @@ class Lora : public torch::nn::Module, public LinearAdapter {
   void add_input_gradient(torch::Tensor& dx_MK, const torch::Tensor& dy_MN, LinearPass& pass) const override;
   void add_gradients(const torch::Tensor& dy_MN, const torch::Tensor& x_MK, LinearPass& pass) override;
 
+  // From the next pass on.
+  void set_scale(double scale) { scale_ = scale; }
+
   torch::Tensor down_RK, up_NR;  // named "down" and "up"
 
  private:
