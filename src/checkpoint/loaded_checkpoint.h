@@ -62,7 +62,8 @@ class LoadedCheckpoint {
 // How the reader of a message can ask for another step than the damaged one.
 enum class AskForStep { kByLoadStep, kByStep, kByPath };  // --checkpoint.load_step=N, --step=N, FOLDER/step-N
 
-// Loads and verifies a step from the folder that holds a run's checkpoints; -1 is the latest. Reading needs no lock and
+// Loads and verifies a step from the folder that holds a run's checkpoints; -1 is the latest, kBestStep
+// (best_checkpoint.h) the one that is kept as the best. Reading needs no lock and
 // changes nothing. Throws StorageError when there is none, and when it is damaged or lacks a file: then the message
 // names the newest complete one before it. Of other steps' folders without an index it warns.
 LoadedCheckpoint load_checkpoint(const std::filesystem::path& folder, int64_t step = -1,

@@ -29,6 +29,7 @@ enum class RunEnd {
   kStepsDone,
   kStopped,  // by a signal
   kFailed,
+  kOutOfPatience,  // too many validations without a better one
 };
 
 // Events come on the ranks that were given a listener, in the order of these functions: the first three once, steps and
