@@ -10,6 +10,7 @@
 #include "comm/group.h"
 #include "diffusion/flux_run_config.h"
 #include "diffusion/flux_setup.h"
+#include "diffusion/flux_trainee.h"
 #include "images/image.h"
 
 namespace millrace {
@@ -37,7 +38,7 @@ std::string missing_for_drawing(const FluxRunConfig& config);
 // This rank's part of the prompts. All ranks of the group draw equally many pictures, so that they may share one model:
 // those beyond the last prompt keep the others company and are not passed on. A picture depends on the seed and on its
 // prompt's place in the whole list, not on the ranks. on_picture gets that place (from 0), in ascending order.
-void draw_pictures(flux::Flux& model, CaptionEncoders& encoders, PictureCodec& codec,
+void draw_pictures(FluxTrainee& trainee, CaptionEncoders& encoders, PictureCodec& codec,
                    const std::vector<std::string>& prompts, const DrawOptions& options, const Group& group,
                    const std::function<void(int64_t number, Image picture)>& on_picture,
                    const std::function<void(double fraction)>& progress = {});

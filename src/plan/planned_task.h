@@ -33,6 +33,9 @@ class StepModel {
  public:
   virtual ~StepModel() = default;
   virtual FlatParameters& parameters() = 0;
+  // Where what is trained lies apart from the model (adapters): the model's own, which are frozen and are gathered unit
+  // by unit; null: the model is what is trained.
+  virtual FlatParameters* frozen() { return nullptr; }
   // Forward and backward of one microbatch whose data is there, by the code that the task trains with.
   virtual void train_microbatch() = 0;
 };

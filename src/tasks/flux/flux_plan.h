@@ -1,4 +1,4 @@
-// What the planner must be told of pretraining FLUX.
+// What the planner must be told of training FLUX.
 #pragma once
 
 #include <memory>
@@ -9,6 +9,6 @@
 namespace millrace {
 
 // Throws ConfigError where the configuration does not fit together.
-std::unique_ptr<PlannedTask> plan_flux_pretrain(const RunConfig& config, bool on_cpu);
+std::unique_ptr<PlannedTask> plan_flux(const RunConfig& config, bool on_cpu);
 
 }  // namespace millrace
