@@ -15,6 +15,7 @@
 #include "command_line.h"
 #include "commands.h"
 #include "config/run_config.h"
+#include "step_option.h"
 #include "tasks/task_table.h"
 #include "version.h"
 
@@ -76,7 +77,7 @@ int run_evaluate(const std::vector<std::string>& args) {
   app.add_option("checkpoint", arguments.checkpoint, "A run's folder (job.dump_folder), or one step's folder in it");
   app.add_option("--weights", arguments.weights, "FLUX weights in any naming, instead of a checkpoint; with --config");
   app.add_option("--config", arguments.config, "A training configuration (TOML), with --weights");
-  app.add_option("--step", arguments.step, "The run's checkpoint to use; -1: the newest")->capture_default_str();
+  add_step_option(app, arguments.step);
   app.add_option("--use", arguments.use, "average: the averaged weights, last: the last step's, best: average if kept")
       ->check(CLI::IsMember({"best", "average", "last"}))
       ->capture_default_str();
@@ -102,7 +103,7 @@ int run_evaluate(const std::vector<std::string>& args) {
     const auto names_mesh = [](const std::string& text) { return text.starts_with("--parallelism."); };
     if (std::none_of(arguments.overrides.begin(), arguments.overrides.end(), names_mesh)) fit_mesh(config, world.size);
     config.training.global_batch_size = -1;  // nothing is trained
-    config.checkpoint.initial_load_path.clear();
+    if (lora_of_task(config) == nullptr) config.checkpoint.initial_load_path.clear();
     weights = CheckpointWeights{run / config.checkpoint.folder, arguments.step,
                                 takes_average(run, config, parse_which_weights(arguments.use))};
     origin = run.string();

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "adapters/kohya_names.h"
 #include "adapters/merge_adapter.h"
 #include "adapters/read_adapters.h"
 #include "base/error.h"
@@ -18,6 +19,7 @@
 #include "models/flux/entry.h"
 #include "models/flux/lora_convert.h"
 #include "models/model_table.h"
+#include "step_option.h"
 #include "tasks/task_table.h"
 
 namespace millrace {
@@ -78,8 +80,37 @@ Naming choose_naming(const ConvertArguments& arguments, const ModelEntry& entry,
   throw ConfigError("[--naming] expected " + join(names, " or ") + " for " + entry.name + ", got " + arguments.naming);
 }
 
+// Adapters, in kohya's naming, as one file.
+void write_adapters(const ConvertArguments& arguments, const LoraConfig& lora, const OpenRunWeights& run) {
+  if (!ends_with(arguments.output, ".safetensors")) {
+    throw ConfigError("[" + arguments.output + "] expected a file ending in .safetensors for LoRA, got another name");
+  }
+  TensorMap shapes, alphas = kohya_alphas(run.shapes, lora);
+  std::map<std::string, std::string> ours;
+  for (const auto& [name, tensor] : run.shapes) {
+    ours[kohya_name(name)] = name;
+    shapes[kohya_name(name)] = convert_dtype(tensor, arguments.dtype);
+  }
+  for (const auto& [name, alpha] : alphas) shapes[name] = alpha;
+  save_tensors(arguments.output, shapes, kohya_network_metadata(lora, "flux1"), [&](const std::string& name) {
+    const auto found = ours.find(name);
+    return found == ours.end() ? alphas.at(name) : convert_dtype(run.read(found->second), arguments.dtype);
+  });
+  std::printf("%s: LoRA on %zu layers in kohya naming\n", arguments.output.c_str(), alphas.size());
+}
+
 void convert_run(const ConvertArguments& arguments) {
   const std::unique_ptr<RunConfig> config = load_task_config(fs::path(arguments.source) / "config.toml", {});
+  if (const LoraConfig* lora = lora_of_task(*config)) {
+    if (!arguments.naming.empty()) {
+      throw ConfigError("[--naming] expected none for a run's LoRA, which is written in kohya's, got " +
+                        arguments.naming);
+    }
+    const OpenRunWeights adapters =
+        open_run_weights(arguments.source, *config, arguments.step, parse_which_weights(arguments.use));
+    log_info(arguments.source, ": step ", adapters.step, adapters.averaged ? ", averaged weights" : "");
+    return write_adapters(arguments, *lora, adapters);
+  }
   const ModelEntry& entry = model_of_task(*config);
   const Naming naming = choose_naming(arguments, entry, entry.namings.front());
   const OpenRunWeights run =
@@ -214,7 +245,7 @@ int run_export(const std::vector<std::string>& args) {
   app.add_option("source", arguments.source,
                  "A run's folder, weights (a file, an index json or a folder), or a LoRA file")
       ->required();
-  app.add_option("--step", arguments.step, "Of a run: the checkpoint to use; -1: the newest")->capture_default_str();
+  add_step_option(app, arguments.step);
   app.add_option("--use", arguments.use,
                  "Of a run: average for the averaged weights, last for the last step's, best for average if kept")
       ->check(CLI::IsMember({"best", "average", "last"}))

@@ -14,7 +14,7 @@
 namespace millrace {
 namespace {
 
-void add_emoji_options(CLI::App& emoji, EmojiDatasetOptions& options, std::string& background) {
+void add_emoji_options(CLI::App& emoji, EmojiDatasetOptions& options, std::string& background, std::string& style) {
   emoji.add_option("--output", options.output, "Folder for the shards")->required();
   emoji.add_option("--size", options.size, "Pixels a side")->capture_default_str();
   emoji.add_option("--count", options.count, "Take only the first ones, this many, best known first (0: all)")
@@ -25,6 +25,8 @@ void add_emoji_options(CLI::App& emoji, EmojiDatasetOptions& options, std::strin
   emoji.add_option("--filter", options.filter,
                    "Take only emoji with one of these words in their caption: heart,face,apple");
   emoji.add_option("--background", background, "white, black, grey or #RRGGBB")->capture_default_str();
+  emoji.add_option("--style", style, "plain, outline (dark lines on white) or duotone (dark blue to yellow)")
+      ->capture_default_str();
   emoji.add_option("--samples-per-shard", options.samples_per_shard, "Pictures in one tar file")->capture_default_str();
   emoji.add_option("--font", options.font, "Emoji font with colour bitmaps (Debian: fonts-noto-color-emoji)")
       ->capture_default_str();
@@ -37,11 +39,12 @@ void add_emoji_options(CLI::App& emoji, EmojiDatasetOptions& options, std::strin
 int run_prepare_emoji(const std::vector<std::string>& args) {
   ArgumentParser app("Captioned emoji as WebDataset shards, from an installed font.", "millrace prepare emoji");
   EmojiDatasetOptions options;
-  std::string background = "white";
-  add_emoji_options(app, options, background);
+  std::string background = "white", style = "plain";
+  add_emoji_options(app, options, background, style);
   if (!parse_command_line(app, args)) return static_cast<int>(ExitCode::kDone);
 
   options.background = parse_colour(background);
+  options.style = parse_emoji_style(style);
   const double start = now_seconds();
   ProgressBar bar("pictures");
   const EmojiDatasetSummary summary =

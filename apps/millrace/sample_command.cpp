@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <cctype>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <optional>
@@ -17,13 +18,16 @@
 #include "comm/communicator.h"
 #include "command_line.h"
 #include "commands.h"
+#include "config/number_text.h"
 #include "diffusion/flux_drawing.h"
+#include "diffusion/flux_trainee.h"
 #include "diffusion/pictures.h"
 #include "models/flux/weight_names.h"
 #include "models/model_table.h"
 #include "parallel/configured_placement.h"
 #include "parallel/run_as_rank.h"
 #include "parallel/run_device.h"
+#include "step_option.h"
 #include "tasks/task_table.h"
 #include "version.h"
 
@@ -38,7 +42,7 @@ struct SampleArguments {
   std::vector<std::string> prompts, overrides;
   int64_t step = -1, denoising_steps = 0, img_size = 0, width = 0, height = 0, batch_size = 0, seed = 0;
   double guidance_scale = -1, distilled_guidance = 3.5;
-  std::string use = "best", device;
+  std::string use = "best", device, lora_strength = "1";
   int shift = -1;  // 0 or 1 if given
   bool no_grid = false, shards_weights = false;
 };
@@ -58,9 +62,14 @@ bool read_arguments(SampleArguments& arguments, const std::vector<std::string>& 
                  "A file with one prompt per line; by default the configuration's prompts");
   app.add_option("--output,-o,--inference.save_path", arguments.output, "Folder for the pictures")
       ->capture_default_str();
-  app.add_option("--step", arguments.step, "The run's checkpoint to use; -1: the newest")->capture_default_str();
+  add_step_option(app, arguments.step);
   app.add_option("--use", arguments.use, "average: the averaged weights, last: the last step's, best: average if kept")
       ->check(CLI::IsMember({"best", "average", "last"}))
+      ->capture_default_str();
+  app.add_option(
+         "--lora-strength", arguments.lora_strength,
+         "Of a run of LoRA: how much its adapters add, from 0 to 1 and beyond; several with commas (0,0.5,1) draw\n"
+         "each prompt with each, side by side in the grid")
       ->capture_default_str();
   app.add_option("--steps", arguments.denoising_steps, "Euler steps from noise to picture; 0: the configuration's")
       ->check(CLI::NonNegativeNumber);
@@ -127,9 +136,37 @@ std::string file_stem(const std::string& prompt) {
   return stem;
 }
 
-fs::path picture_path(const SampleArguments& arguments, int64_t number, const std::string& prompt) {
+// A picture of one prompt, with adapters of one strength.
+struct PictureName {
+  std::string title, file;
+};
+
+std::vector<double> lora_strengths(const SampleArguments& arguments, const FluxRunConfig& config) {
+  std::vector<double> strengths;
+  for (const std::string& text : split(arguments.lora_strength, ',')) {
+    const std::optional<double> number = parse_floating_point(text);
+    if (!number || !std::isfinite(*number))
+      throw ConfigError("[--lora-strength] expected numbers with commas between them, got \"" + text + "\"");
+    strengths.push_back(*number);
+  }
+  const bool is_default = strengths.size() == 1 && strengths.front() == 1;
+  if (!is_default && config.lora() == nullptr) {
+    throw ConfigError("[--lora-strength] expected a run of LoRA with it, got the task " + config.job.task);
+  }
+  return strengths;
+}
+
+PictureName picture_name(const SampleArguments& arguments, int64_t number, const std::string& prompt,
+                         const std::vector<double>& strengths, size_t which) {
   const std::string stem = file_stem(prompt);
-  return fs::path(arguments.output) / (stem.empty() ? str(number, ".png") : str(number, "-", stem, ".png"));
+  PictureName name{prompt, stem.empty() ? str(number) : str(number, "-", stem)};
+  if (strengths.size() > 1) {
+    const std::string strength = format_double("%g", strengths[which]);
+    name.title += str(" (LoRA ", strength, ")");
+    name.file += "-lora-" + strength;
+  }
+  name.file = (fs::path(arguments.output) / (name.file + ".png")).string();
+  return name;
 }
 
 // The source of the weights: one of the two is set.
@@ -163,8 +200,7 @@ Source open_source(const SampleArguments& arguments) {
 }
 
 // One tensor at a time, and only this rank's part.
-void load_run(const OpenRunWeights& run, flux::Flux& model) {
-  FlatParameters& parameters = model.flat_parameters();
+void load_run(const OpenRunWeights& run, FlatParameters& parameters) {
   const auto shapes = parameters.shapes();
   for (const ParameterSlice& slice : parameters.slices()) {
     const auto found = run.shapes.find(slice.name);
@@ -174,6 +210,24 @@ void load_run(const OpenRunWeights& run, flux::Flux& model) {
     if (parameters.owns(slice)) parameters.assign(slice, run.read(slice.name));
   }
   parameters.refresh_compute();
+}
+
+// A run of LoRA has its frozen weights where its configuration says, and the adapters in its checkpoint.
+std::unique_ptr<FluxTrainee> make_trainee(const Source& source, const flux::FluxConfig& sizes,
+                                          const FlatParametersOptions& placement) {
+  const FluxRunConfig& config = source.config();
+  if (source.run) {
+    std::unique_ptr<FluxTrainee> trainee = config.lora() != nullptr
+                                               ? make_flux_trainee(config, sizes, placement, std::nullopt)
+                                               : make_empty_flux_trainee(config, sizes, placement);
+    load_run(*source.run, trainee->parameters());
+    return trainee;
+  }
+  std::unique_ptr<FluxTrainee> trainee = make_empty_flux_trainee(config, sizes, placement);
+  FlatParameters& weights = trainee->model().flat_parameters();
+  weights.assign(import_weights("FLUX", weights.shapes(), source.weights->store(),
+                                flux::weight_rules(sizes, source.weights->naming())));
+  return trainee;
 }
 
 DrawOptions options_from(const SampleArguments& arguments, const FluxRunConfig& config, const flux::FluxConfig& sizes) {
@@ -205,6 +259,7 @@ void draw(const SampleArguments& arguments, const Source& source, torch::Device 
     throw ConfigError("[" + missing + "] expected a path to draw pictures with, got nothing (try --" + missing +
                       "=...)");
   }
+  const std::vector<double> strengths = lora_strengths(arguments, config);
   const std::vector<std::string>& prompts = source.prompts;
   const auto total = static_cast<int64_t>(prompts.size());
   const torch::Dtype dtype = compute_dtype(config, device);
@@ -214,13 +269,7 @@ void draw(const SampleArguments& arguments, const Source& source, torch::Device 
       make_caption_encoders(config, sizes, dtype, device, arguments.shards_weights ? &ranks.mesh() : nullptr);
   FlatParametersOptions placement{dtype, device, /*training=*/false};
   if (arguments.shards_weights) placement.mesh = &ranks.mesh();
-  flux::Flux model(sizes, placement);
-  if (source.run) {
-    load_run(*source.run, model);
-  } else {
-    model.flat_parameters().assign(import_weights("FLUX", shapes_of(model), source.weights->store(),
-                                                  flux::weight_rules(sizes, source.weights->naming())));
-  }
+  const std::unique_ptr<FluxTrainee> trainee = make_trainee(source, sizes, placement);
 
   const DrawOptions options = options_from(arguments, config, sizes);
   const PictureOrigin origin = origin_of(arguments, source, sizes);
@@ -233,32 +282,48 @@ void draw(const SampleArguments& arguments, const Source& source, torch::Device 
   const double start = now_seconds();
   const bool has_bar = is_first && ::isatty(STDERR_FILENO) != 0;
   create_folders(arguments.output);
-  std::vector<Image> own;
-  draw_pictures(
-      model, encoders, *codec, prompts, options, ranks.mesh().data(),
-      [&](int64_t number, Image picture) {
-        const std::string& prompt = prompts[static_cast<size_t>(number)];
-        write_file_atomically(picture_path(arguments, number, prompt), encode_picture(picture, prompt, origin));
-        if (!arguments.no_grid) own.push_back(std::move(picture));
-      },
-      [&](double fraction) {
-        if (has_bar) set_terminal_footer(str("drawing: ", static_cast<int>(100 * fraction), " %"));
-      });
+  const auto name = [&](int64_t number, size_t which) {
+    return picture_name(arguments, number, prompts[static_cast<size_t>(number)], strengths, which);
+  };
+  std::vector<std::vector<Image>> pictures;  // of each strength; on the first rank
+  for (size_t which = 0; which < strengths.size(); ++which) {
+    trainee->set_strength(strengths[which]);
+    std::vector<Image> own;
+    draw_pictures(
+        *trainee, encoders, *codec, prompts, options, ranks.mesh().data(),
+        [&](int64_t number, Image picture) {
+          const std::string& prompt = prompts[static_cast<size_t>(number)];
+          write_file_atomically(name(number, which).file, encode_picture(picture, prompt, origin));
+          if (!arguments.no_grid) own.push_back(std::move(picture));
+        },
+        [&](double fraction) {
+          const double part = (static_cast<double>(which) + fraction) / static_cast<double>(strengths.size());
+          if (has_bar) set_terminal_footer(str("drawing: ", static_cast<int>(100 * part), " %"));
+        });
+    if (!arguments.no_grid) pictures.push_back(gather_pictures(own, total, options, ranks.mesh().data(), device));
+  }
   if (has_bar) set_terminal_footer("");
 
-  std::vector<Image> pictures;
-  if (!arguments.no_grid) pictures = gather_pictures(own, total, options, ranks.mesh().data(), device);
   ranks.mesh().world().barrier();  // all files exist
   if (!is_first) return;
   const double seconds = now_seconds() - start;
-  log_info("drew ", total, total == 1 ? " picture in " : " pictures in ", human_duration(seconds), ", ",
-           format_double("%.2f", seconds / static_cast<double>(total)), " s each");
+  const int64_t count = total * static_cast<int64_t>(strengths.size());
+  log_info("drew ", count, count == 1 ? " picture in " : " pictures in ", human_duration(seconds), ", ",
+           format_double("%.2f", seconds / static_cast<double>(count)), " s each");
+  std::vector<Image> cells;  // each prompt's pictures beside each other
+  std::vector<std::string> titles;
   for (int64_t i = 0; i < total; ++i) {
-    std::printf("%s\n", picture_path(arguments, i, prompts[static_cast<size_t>(i)]).c_str());
+    for (size_t which = 0; which < strengths.size(); ++which) {
+      std::printf("%s\n", name(i, which).file.c_str());
+      if (arguments.no_grid) continue;
+      cells.push_back(std::move(pictures[which][static_cast<size_t>(i)]));
+      titles.push_back(name(i, which).title);
+    }
   }
   if (arguments.no_grid) return;
   const fs::path file = fs::path(arguments.output) / "grid.png";
-  const Image grid = picture_grid(pictures, prompts, config.sample.grid_columns);
+  const int64_t columns = strengths.size() > 1 ? static_cast<int64_t>(strengths.size()) : config.sample.grid_columns;
+  const Image grid = picture_grid(cells, titles, columns);
   write_file_atomically(file, encode_picture(grid, join(prompts, "\n"), origin));
   std::printf("%s\n", file.c_str());
 }

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "checkpoint/best_checkpoint.h"
 #include "checkpoint/checkpoint_folder.h"
 #include "checkpoint/loaded_checkpoint.h"
 
@@ -93,6 +94,16 @@ LoadedCheckpoint load_checkpoint(const fs::path& folder, int64_t step, AskForSte
 
 LoadedCheckpoint load_checkpoint(const fs::path& folder, int64_t step, std::shared_ptr<Peers> peers,
                                  const std::string& topic, AskForStep ask) {
+  if (step == kBestStep) {
+    const fs::path best = folder / kBestCheckpointName;
+    const std::string is_there =
+        from_rank_0(*peers, topic + "/best", [&] { return fs::exists(best) ? std::string("yes") : std::string(); });
+    if (is_there.empty()) {
+      throw StorageError(
+          str("[", best.string(), "] expected the best checkpoint, got none (checkpoint.keep_best keeps it)"));
+    }
+    return LoadedCheckpoint(best, std::move(peers), topic);
+  }
   step = std::stoll(from_rank_0(*peers, topic + "/step", [&] {
     const int64_t chosen = choose_step(folder, step, ask);
     warn_of_incomplete(folder, chosen);

@@ -62,9 +62,10 @@ class LoadedCheckpoint {
 // How the reader of a message can select a step other than the damaged one.
 enum class AskForStep { kByLoadStep, kByStep, kByPath };  // --checkpoint.load_step=N, --step=N, FOLDER/step-N
 
-// Loads and verifies a step from the folder of a run's checkpoints; -1 is the latest. Reading needs no lock and changes
-// nothing. Throws StorageError when the step does not exist, is damaged or lacks a file; the message then names the
-// newest complete checkpoint before it. Warns of other steps' folders without an index.
+// Loads and verifies a step from the folder of a run's checkpoints; -1 is the latest, kBestStep (best_checkpoint.h) the
+// one kept as the best. Reading needs no lock and changes nothing. Throws StorageError when the step does not exist, is
+// damaged or lacks a file; the message then names the newest complete checkpoint before it. Warns of other steps'
+// folders without an index.
 LoadedCheckpoint load_checkpoint(const std::filesystem::path& folder, int64_t step = -1,
                                  AskForStep ask = AskForStep::kByLoadStep);
 // Collective over all ranks; rank 0 finds the step.

@@ -54,6 +54,14 @@ void RunConfig::check(Problems& problems) const {
   check_lr_schedule(lr_scheduler, problems);
   check_profiling(profiling, problems);
   if (validation.steps == 0) problems.add("validation.steps", "expected -1 or at least 1, got 0");
+  if (validation.patience > 0 && !validation.enable) {
+    problems.add("validation.patience", "expected validation.enable with it, got a run that does not validate");
+  }
+  if (checkpoint.keep_best && !(checkpoint.enable && validation.enable)) {
+    problems.add("checkpoint.keep_best", str("expected checkpoint.enable and validation.enable with it, got a run that "
+                                             "does not ",
+                                             checkpoint.enable ? "validate" : "save checkpoints"));
+  }
   if (parallelism.data_parallel_shard_degree == 0) {
     problems.add("parallelism.data_parallel_shard_degree", "expected -1 or at least 1, got 0");
   }

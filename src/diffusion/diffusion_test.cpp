@@ -28,9 +28,9 @@ TEST(FlowMatching, ASamplesDrawsDependOnNothingButTheSample) {
   const torch::Tensor alone = draw_noise(1, RandomPurpose::kNoise, {1}, {13}, like.narrow(0, 0, 1));
   EXPECT_TRUE(at::equal(all.narrow(0, 2, 1), alone));
   EXPECT_FALSE(at::equal(all[0], all[1]));
-  const torch::Tensor t = draw_timesteps(1, {0, 0, 1}, {11, 12, 13}, torch::kCPU);
-  EXPECT_TRUE(at::equal(t.narrow(0, 1, 1), draw_timesteps(1, {0}, {12}, torch::kCPU)));
-  EXPECT_FALSE(at::equal(t, draw_timesteps(2, {0, 0, 1}, {11, 12, 13}, torch::kCPU)));
+  const torch::Tensor t = draw_timesteps({}, 64, 1, {0, 0, 1}, {11, 12, 13}, torch::kCPU);
+  EXPECT_TRUE(at::equal(t.narrow(0, 1, 1), draw_timesteps({}, 64, 1, {0}, {12}, torch::kCPU)));
+  EXPECT_FALSE(at::equal(t, draw_timesteps({}, 64, 2, {0, 0, 1}, {11, 12, 13}, torch::kCPU)));
 }
 
 TEST(FlowMatching, LossGradientMatchesAutograd) {

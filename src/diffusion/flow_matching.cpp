@@ -1,6 +1,7 @@
 #include "diffusion/flow_matching.h"
 
 #include "base/error.h"
+#include "diffusion/timestep_sampling.h"
 #include "kernels/philox_fill/philox_fill.h"
 
 namespace millrace {
@@ -13,13 +14,11 @@ std::vector<RandomStream> sample_streams(uint64_t seed, RandomPurpose purpose, c
   return streams;
 }
 
-torch::Tensor draw_timesteps(uint64_t seed, const std::vector<uint32_t>& epochs,
-                             const std::vector<uint64_t>& sample_ids, torch::Device device) {
-  std::vector<float> t;
-  for (const RandomStream& stream : sample_streams(seed, RandomPurpose::kTimestep, epochs, sample_ids)) {
-    t.push_back(random_uniform(stream, 0));
-  }
-  return torch::tensor(t, torch::kFloat32).to(device);
+torch::Tensor draw_timesteps(const FlowObjectiveConfig& objective, int64_t image_tokens, uint64_t seed,
+                             const std::vector<uint32_t>& epochs, const std::vector<uint64_t>& sample_ids,
+                             torch::Device device) {
+  const auto streams = sample_streams(seed, RandomPurpose::kTimestep, epochs, sample_ids);
+  return torch::tensor(sample_times(objective, streams, image_tokens), torch::kFloat32).to(device);
 }
 
 torch::Tensor draw_noise(uint64_t seed, RandomPurpose purpose, const std::vector<uint32_t>& epochs,

@@ -1,7 +1,7 @@
 // The flow-matching objective of FLUX training (Lipman et al., arXiv 2210.02747; rectified flow, arXiv 2209.03003).
 //
-// x_t = (1 - t) x_0 + t eps, and the model predicts the velocity eps - x_0. t is uniform in [0, 1): no logit-normal, no
-// resolution shift. All draws belong to the sample: they depend only on (seed, sample id, epoch).
+// x_t = (1 - t) x_0 + t eps, and the model predicts the velocity eps - x_0. All draws belong to the sample: they depend
+// only on (seed, sample id, epoch).
 #pragma once
 
 #include <torch/types.h>
@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/philox.h"
+#include "diffusion/options/flow_objective.h"
 
 namespace millrace {
 
@@ -17,9 +18,10 @@ namespace millrace {
 std::vector<RandomStream> sample_streams(uint64_t seed, RandomPurpose purpose, const std::vector<uint32_t>& epochs,
                                          const std::vector<uint64_t>& sample_ids);
 
-// t in [0, 1), fp32 [B].
-torch::Tensor draw_timesteps(uint64_t seed, const std::vector<uint32_t>& epochs,
-                             const std::vector<uint64_t>& sample_ids, torch::Device device);
+// t in [0, 1], fp32 [B], as the sampling says.
+torch::Tensor draw_timesteps(const FlowObjectiveConfig& objective, int64_t image_tokens, uint64_t seed,
+                             const std::vector<uint32_t>& epochs, const std::vector<uint64_t>& sample_ids,
+                             torch::Device device);
 // N(0, 1), fp32, the shape of `like` (dimension 0 is the batch).
 torch::Tensor draw_noise(uint64_t seed, RandomPurpose purpose, const std::vector<uint32_t>& epochs,
                          const std::vector<uint64_t>& sample_ids, const torch::Tensor& like);

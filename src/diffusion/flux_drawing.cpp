@@ -59,7 +59,7 @@ std::string missing_for_drawing(const FluxRunConfig& config) {
   return config.encoder.autoencoder_path.empty() ? "encoder.autoencoder_path" : "";
 }
 
-void draw_pictures(flux::Flux& model, CaptionEncoders& encoders, PictureCodec& codec,
+void draw_pictures(FluxTrainee& trainee, CaptionEncoders& encoders, PictureCodec& codec,
                    const std::vector<std::string>& prompts, const DrawOptions& options, const Group& group,
                    const std::function<void(int64_t number, Image picture)>& on_picture,
                    const std::function<void(double fraction)>& progress) {
@@ -70,7 +70,7 @@ void draw_pictures(flux::Flux& model, CaptionEncoders& encoders, PictureCodec& c
       throw ConfigError(str("[picture size] expected a multiple of ", multiple, " pixels, got ", side));
     }
   }
-  const torch::Device device = model.flat_parameters().compute().device();
+  const torch::Device device = trainee.model().flat_parameters().compute().device();
   const int64_t rows = options.height / multiple, columns = options.width / multiple;
   SamplerOptions sampler;
   sampler.times = sampling_times(options.denoising_steps,
@@ -97,13 +97,13 @@ void draw_pictures(flux::Flux& model, CaptionEncoders& encoders, PictureCodec& c
     inputs.y_BV = encode(*encoders.pooled, batch, sampler.is_guided());
     inputs.img_ids_BIA = image_ids(rows, columns, device);
     inputs.txt_ids_BTA = text_ids(inputs.txt_BTX.size(1), device);
-    if (model.config().guidance_embed) {
+    if (trainee.model().config().guidance_embed) {
       inputs.guidance_B = torch::full({inputs.txt_BTX.size(0)}, options.distilled_guidance, noise.options());
     }
     const Velocity velocity = [&](const torch::Tensor& x, const torch::Tensor& t_B) {
       inputs.img_BIC = x;
       inputs.timesteps_B = t_B;
-      return model.forward(inputs);
+      return trainee.forward(inputs);
     };
     const auto report = [&](int64_t step) {
       if (!progress) return;

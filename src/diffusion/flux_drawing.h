@@ -10,6 +10,7 @@
 #include "comm/group.h"
 #include "diffusion/flux_run_config.h"
 #include "diffusion/flux_setup.h"
+#include "diffusion/flux_trainee.h"
 #include "images/image.h"
 
 namespace millrace {
@@ -37,7 +38,7 @@ std::string missing_for_drawing(const FluxRunConfig& config);
 // Draws this rank's part of the prompts. All ranks of the group draw equally many pictures, so that they may share one
 // model: pictures beyond the last prompt only keep collectives matched and are discarded. A picture depends on the seed
 // and on its prompt's index in the whole list, not on the ranks. on_picture gets that index (from 0), ascending.
-void draw_pictures(flux::Flux& model, CaptionEncoders& encoders, PictureCodec& codec,
+void draw_pictures(FluxTrainee& trainee, CaptionEncoders& encoders, PictureCodec& codec,
                    const std::vector<std::string>& prompts, const DrawOptions& options, const Group& group,
                    const std::function<void(int64_t number, Image picture)>& on_picture,
                    const std::function<void(double fraction)>& progress = {});

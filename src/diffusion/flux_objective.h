@@ -6,6 +6,8 @@
 #include <cstdint>
 
 #include "diffusion/flux_batches.h"
+#include "diffusion/flux_trainee.h"
+#include "diffusion/options/flow_objective.h"
 #include "models/flux/model.h"
 
 namespace millrace {
@@ -15,14 +17,21 @@ struct FluxPrediction {
   torch::Tensor target_BIC;    // noise - latent
 };
 
-// Noise belongs to the sample, by seed and epoch. t_B: times in [0, 1). saved: for a backward pass, else null.
-FluxPrediction predict_velocity(flux::Flux& model, const FluxBatch& batch, const torch::Tensor& t_B, uint64_t seed,
-                                int64_t patch_size, Keep keep, flux::Flux::Saved* saved);
+// What the samples of a batch are to be learnt from, apart from the samples.
+struct FluxObjective {
+  uint64_t seed = 0;
+  int64_t patch_size = 2;
+  FlowObjectiveConfig flow;
+};
 
-// Forward and backward of one microbatch, at its samples' timesteps: adds the gradients of `weight * sum of the
-// samples' losses` to the model's. Returns the sum of the losses of the counted samples, without the weight:
-// fp64, one element, on their device.
-torch::Tensor train_on_batch(flux::Flux& model, const FluxBatch& batch, uint64_t seed, int64_t patch_size, Keep keep,
+// Noise belongs to the sample, by seed and epoch. t_B: times in [0, 1]. saved: for a backward pass, else null.
+FluxPrediction predict_velocity(FluxTrainee& trainee, const FluxBatch& batch, const torch::Tensor& t_B,
+                                const FluxObjective& objective, Keep keep, flux::Flux::Saved* saved);
+
+// Forward and backward of one microbatch, at times that belong to its samples: adds to the gradients of what is trained
+// those of `weight * sum of the samples' losses`. Returns the sum of the losses of the samples that count, without the
+// weight: fp64, one element, on their device.
+torch::Tensor train_on_batch(FluxTrainee& trainee, const FluxBatch& batch, const FluxObjective& objective, Keep keep,
                              double weight);
 
 // The sum of the losses of the counted samples: fp64, one element, on their device.

@@ -6,10 +6,12 @@
 #include <string>
 #include <vector>
 
+#include "adapters/lora_options.h"
 #include "config/run_config.h"
 #include "config/task_kind.h"
 #include "diffusion/options/captioned_pictures.h"
 #include "diffusion/options/encoder.h"
+#include "diffusion/options/flow_objective.h"
 #include "diffusion/options/flux_model.h"
 #include "diffusion/options/sample.h"
 
@@ -30,6 +32,11 @@ struct FluxRunConfig : RunConfig {
   std::vector<ForeignOption> foreign_options() const override;
   // torchtitan's switches: eval.dataset enables validation, enable_classifier_free_guidance controls guidance_scale.
   void apply(const GivenOptions& given) override;
+
+  // Where adapters are trained on a frozen model, how; null: the whole model is trained.
+  virtual const LoraConfig* lora() const { return nullptr; }
+  // Uniform times, and the guidance of an undistilled model, unless the task has options for them.
+  virtual FlowObjectiveConfig objective() const { return {}; }
 
   bool operator==(const FluxRunConfig&) const = default;
 };

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "diffusion/timestep_sampling.h"
 
 namespace millrace {
 
@@ -12,7 +13,7 @@ std::vector<double> sampling_times(int64_t num_steps, std::optional<int64_t> shi
   for (int64_t i = 0; i <= num_steps; ++i) {
     double t = 1.0 - static_cast<double>(i) / static_cast<double>(num_steps);
     if (shift_for_tokens && i > 0 && i < num_steps) {  // the ends stay where they are
-      const double mu = 0.5 + (1.15 - 0.5) * (static_cast<double>(*shift_for_tokens) - 256) / (4096 - 256);
+      const double mu = flux_shift_mu(*shift_for_tokens);
       t = std::exp(mu) / (std::exp(mu) + 1 / t - 1);
     }
     times.push_back(t);

@@ -33,6 +33,9 @@ class StepModel {
  public:
   virtual ~StepModel() = default;
   virtual FlatParameters& parameters() = 0;
+  // If what is trained is separate from the model (adapters): the model's own frozen parameters, gathered unit by unit;
+  // null: the model itself is trained.
+  virtual FlatParameters* frozen() { return nullptr; }
   // Forward and backward of one available microbatch, with the code that the task trains with.
   virtual void train_microbatch() = 0;
 };

@@ -103,8 +103,7 @@ class Planner {
   }
 
   static int64_t total_peak(const StepMemory& memory, const FrozenNetworks& frozen) {
-    const int64_t kept = memory.parameters + memory.gradients + memory.optimizer;
-    return frozen.weight_bytes + kept + std::max(memory.peak - kept, frozen.activation_bytes);
+    return frozen.weight_bytes + memory.kept() + std::max(memory.peak - memory.kept(), frozen.activation_bytes);
   }
 
   MemoryPlan memory_plan(bool search = true) {
@@ -118,6 +117,7 @@ class Planner {
                   {"encoders", frozen.weight_bytes},
                   {"collective buffers", memory.collective_buffers},
                   {"activations", 0}};
+    if (memory.frozen > 0) plan.parts.emplace(plan.parts.begin(), "frozen weights", memory.frozen);
     plan.peak_bytes = total_peak(memory, frozen);
     int64_t others = 0;
     for (const auto& [part, bytes] : plan.parts) others += bytes;
@@ -230,6 +230,11 @@ class Planner {
     const GroupPlacement shard = placement(MeshAxis::kShard), replicate = placement(MeshAxis::kReplicate);
     const auto share = [](int n) { return static_cast<double>(n - 1) / n; };
     const double reduce_size = step_.placement.reduce_dtype == torch::kBFloat16 ? 2 : 4;
+    const auto reduce_seconds = [&](double elements) {
+      return collective_seconds(elements * reduce_size * share(shard.ranks), shard, options_.gpu, attainable_) +
+             collective_seconds(2 * elements / shard.ranks * reduce_size * share(replicate.ranks), replicate,
+                                options_.gpu, attainable_);
+    };
     const size_t units = measured.units.size();
     double blocking = 0;
     for (const AxisTraffic& line : plan.traffic) {
@@ -253,14 +258,15 @@ class Planner {
             collective_seconds(elements * static_cast<double>(step_.element_size()) * share(shard.ranks), shard,
                                options_.gpu, attainable_);
       }
-      if (backward) {
-        stages[i].reduce_seconds =
-            collective_seconds(elements * reduce_size * share(shard.ranks), shard, options_.gpu, attainable_) +
-            collective_seconds(2 * elements / shard.ranks * reduce_size * share(replicate.ranks), replicate,
-                               options_.gpu, attainable_);
-      }
+      if (backward && measured.adapter_size == 0) stages[i].reduce_seconds = reduce_seconds(elements);
       stages[i].blocking_seconds = blocking_per_stage;
     }
+    if (measured.adapter_size == 0) return;
+    // Adapters are gathered before everything else and reduced after it.
+    const auto elements = static_cast<double>(measured.adapter_size);
+    stages.front().gather_seconds += collective_seconds(
+        elements * static_cast<double>(step_.element_size()) * share(shard.ranks), shard, options_.gpu, attainable_);
+    stages.back().reduce_seconds = reduce_seconds(elements);
   }
 
   std::string obstacle(const RunPlan& plan) const {

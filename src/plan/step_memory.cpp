@@ -48,6 +48,8 @@ StepMemory measure_step(const RunConfig& config, const PlannedTask& task, const 
   StepMemory result;
   result.parameters = bytes_of(flat.compute()) + bytes_of(group.model_copy.defined() ? flat.master() : torch::Tensor());
   result.gradients = bytes_of(flat.grad()) + (group.grad.is_same(flat.grad()) ? 0 : bytes_of(group.grad));
+  FlatParameters* frozen = model->frozen();
+  if (frozen != nullptr) result.frozen = bytes_of(frozen->compute());
   const std::unique_ptr<Optimizer> optimizer =
       make_optimizer({.groups = {group}, .config = config.optimizer, .ranks = RankSums(ranks->mesh())});
   for (const StateTensor& state : optimizer->state()) result.optimizer += bytes_of(state.tensor);
@@ -74,7 +76,8 @@ StepMemory measure_step(const RunConfig& config, const PlannedTask& task, const 
   result.collective_buffers = buffers == peak.by_label.end() ? 0 : buffers->second;
   result.peak = peak.bytes;
   result.num_parameters = flat.num_parameters();
-  result.units = flat.units();
+  result.units = frozen != nullptr ? frozen->units() : flat.units();
+  if (frozen != nullptr) result.adapter_size = flat.layout().size();
   result.traffic = traffic_of(ranks->mesh());
   return result;
 }

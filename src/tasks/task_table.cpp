@@ -7,7 +7,9 @@
 #include "base/text.h"
 #include "parallel/rank_session.h"
 #include "plan/planner.h"
-#include "tasks/flux_pretrain/flux_plan.h"
+#include "tasks/flux/flux_plan.h"
+#include "tasks/flux/flux_task.h"
+#include "tasks/flux_lora/flux_lora_task.h"
 #include "tasks/flux_pretrain/flux_pretrain_task.h"
 #include "train/run_folder.h"
 #include "train/trainer.h"
@@ -22,15 +24,31 @@ struct TaskEntry {
   std::unique_ptr<ModelDescription> (*describe_model)(const RunConfig& config, const TensorMap& shapes);
   std::vector<std::unique_ptr<RunListener>> (*listeners)(const RunConfig& config);
   MakePlannedTask plan;
+  const LoraConfig* (*lora)(const RunConfig& config);
 };
+
+std::vector<std::unique_ptr<RunListener>> no_listeners(const RunConfig&) {
+  return {};
+}
+
+const LoraConfig* no_lora(const RunConfig&) {
+  return nullptr;
+}
 
 constexpr std::array kTasks = std::to_array<TaskEntry>({
     {{"flux_pretrain", "flux", "trains FLUX from captioned pictures, or from their encodings", /*is_lora=*/false,
       make_flux_pretrain_config},
-     make_flux_pretrain_task,
-     describe_flux_pretrain_model,
+     make_flux_task,
+     describe_flux_model,
      make_flux_pretrain_listeners,
-     plan_flux_pretrain},
+     plan_flux,
+     no_lora},
+    {{"flux_lora", "flux", "trains LoRA adapters on a frozen FLUX", /*is_lora=*/true, make_flux_lora_config},
+     make_flux_task,
+     describe_flux_model,
+     no_listeners,
+     plan_flux,
+     flux_lora_options},
 });
 
 constexpr auto kKinds = [] {
@@ -90,6 +108,10 @@ Evaluation evaluate_task(const RunConfig& config, const World& world, const std:
 
 std::unique_ptr<ModelDescription> describe_run_model(const RunConfig& config, const TensorMap& shapes) {
   return find_task(config).describe_model(config, shapes);
+}
+
+const LoraConfig* lora_of_task(const RunConfig& config) {
+  return find_task(config).lora(config);
 }
 
 const ModelEntry& model_of_task(const RunConfig& config) {

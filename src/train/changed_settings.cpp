@@ -15,7 +15,8 @@
 namespace millrace {
 namespace {
 
-constexpr std::array<std::string_view, 5> kSections = {"model", "encoder", "training", "optimizer", "lr_scheduler"};
+constexpr std::array<std::string_view, 7> kSections = {"model",     "encoder",      "training", "optimizer",
+                                                       "objective", "lr_scheduler", "lora"};
 
 // In these sections: how the same numbers are computed, and how far.
 constexpr std::array<std::string_view, 7> kWithoutInfluence = {
@@ -54,10 +55,13 @@ Settings settings_of(RunConfig& config) {
 }
 
 // An explanation for the reader of the line.
-std::string_view remark(const std::string& name) {
+std::string_view remark(const std::string& name, bool is_lora) {
   if (name == "lr_scheduler.total_steps") return " (None there: training.steps)";
   if (name == "training.global_batch_size") return " (samples in a step of all ranks)";
-  if (name == "checkpoint.initial_load_path") return " (without effect: the weights are the checkpoint's)";
+  if (name == "checkpoint.initial_load_path") {
+    return is_lora ? " (the adapters were trained on the others)"
+                   : " (without effect: the weights are the checkpoint's)";
+  }
   return "";
 }
 
@@ -100,10 +104,11 @@ Settings settings_in_file(const std::filesystem::path& config_toml) {
 
 std::vector<std::string> changed_settings(const Settings& before, const Settings& now) {
   std::vector<std::string> lines;
+  const bool is_lora = now.contains("lora.rank");
   for (const auto& [name, value] : now) {
     const auto old = before.find(name);
     if (old == before.end() || old->second == value) continue;
-    lines.push_back(str(name, ": ", old->second, " -> ", value, remark(name)));
+    lines.push_back(str(name, ": ", old->second, " -> ", value, remark(name, is_lora)));
   }
   return lines;
 }

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "checkpoint/best_checkpoint.h"
 #include "train/rank_peers.h"
 
 namespace millrace {
@@ -15,6 +16,7 @@ RunCheckpoints::RunCheckpoints(Task& task, Optimizer& optimizer, const MovingAve
       folder_(std::filesystem::path(config.job.dump_folder) / config.checkpoint.folder),
       load_step_(config.checkpoint.load_step),
       writes_in_background_(config.checkpoint.async_mode != "disabled"),
+      keeps_best_(config.checkpoint.keep_best),
       seed_(static_cast<uint64_t>(config.training.seed.value_or(0))),
       settings_(std::move(settings)),
       peers_(std::move(peers)) {
@@ -41,6 +43,7 @@ Progress RunCheckpoints::resume(bool is_new) {
   checkpoint.copy_into(pieces());
   task_.parameters().refresh_compute();
   Progress progress = parse_state_json(checkpoint.state_json());
+  if (keeps_best_) keep_as_best(progress);  // where the process before ended after the save and before this
   optimizer_.set_step_count(progress.updates());
   task_.restore_data_position(progress.data_position);
   log_info("resuming from step ", progress.step, " (", folder_.string(), ")");
@@ -69,6 +72,11 @@ void RunCheckpoints::save(const Progress& progress, bool wait) {
   } else {
     checkpointer_->save(progress.step, pieces(), state);
   }
+}
+
+void RunCheckpoints::keep_as_best(const Progress& progress) const {
+  if (!checkpointer_ || peers_->rank() != 0 || !progress.best_loss || progress.best_step != progress.step) return;
+  keep_best_checkpoint(folder_, progress.step);
 }
 
 void RunCheckpoints::finish() {

@@ -37,6 +37,9 @@ class RunCheckpoints {
   void reserve();
   // wait: returns when the checkpoint is complete. Otherwise it is written while training continues.
   void save(const Progress& progress, bool wait);
+  // After a save that waited: keeps its checkpoint as the best, whatever happens to those of other steps. Does nothing
+  // unless the progress's own step has the best validation.
+  void keep_as_best(const Progress& progress) const;
   // For a save that did not wait: is_over() becomes true when it is written or has failed, at different times on
   // different ranks; finish() waits for it and throws its error.
   bool is_over() const { return checkpointer_ && checkpointer_->is_over(); }
@@ -51,7 +54,7 @@ class RunCheckpoints {
   const MovingAverage* average_;
   std::filesystem::path folder_;
   int64_t load_step_;
-  bool writes_in_background_;
+  bool writes_in_background_, keeps_best_;
   uint64_t seed_;
   Settings settings_;
   std::shared_ptr<Peers> peers_;

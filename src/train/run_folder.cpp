@@ -29,6 +29,10 @@ std::string reason_to_do_nothing(const RunConfig& config) {
     return str(where, "validation loss ", *progress.validation_loss, " reached the target ",
                config.validation.target_loss, " at step ", progress.step);
   }
+  if (has_run_out_of_patience(progress, config.validation)) {
+    return str(where, progress.worse_validations, " validations were no better than that of step ", progress.best_step,
+               " (try a larger --validation.patience)");
+  }
   if (progress.step < config.training.steps) return "";
   return str(where, "already at step ", progress.step, " of ", config.training.steps,
              " (try a larger --training.steps, or --checkpoint.load_step=N to go back to an older checkpoint)");

@@ -29,6 +29,7 @@ enum class RunEnd {
   kStepsDone,
   kStopped,  // by a signal
   kFailed,
+  kOutOfPatience,  // too many validations without a better one
 };
 
 // Ranks with a listener get events in the order of these functions: the first three once, then every step and

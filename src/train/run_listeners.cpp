@@ -36,7 +36,7 @@ void RunListeners::run_ends(RunEnd end) {
     try {
       listener->run_ends(end);
     } catch (const std::exception& error) {
-      if (end == RunEnd::kTargetReached || end == RunEnd::kStepsDone) throw;
+      if (end != RunEnd::kStopped && end != RunEnd::kFailed) throw;
       // A full disk must not hide why the run ends.
       log_warning("[", listener->name(), "] expected to record the end of the run, got: ", error.what());
     }

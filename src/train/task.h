@@ -69,6 +69,12 @@ class Task {
   virtual bool previews_due(const PreviewMoment& moment) const = 0;
   virtual void preview(const PreviewMoment& moment, const std::filesystem::path& run_folder) = 0;
 
+  // What a task leaves in the run's folder beside its checkpoints, such as a file for other programs: written at every
+  // checkpoint and at the end, with the weights that are validated. All ranks call it where writes_result() is true,
+  // which is the same on all.
+  virtual bool writes_result() const { return false; }
+  virtual void write_result(int64_t /*step*/, const std::filesystem::path& /*run_folder*/) {}
+
   // Saves the position in the data after the last microbatch as JSON, and restores it. The same on every rank.
   virtual std::string data_position() const = 0;
   virtual void restore_data_position(const std::string& position) = 0;

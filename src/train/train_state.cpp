@@ -1,5 +1,6 @@
 #include "train/train_state.h"
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -77,6 +78,22 @@ bool has_reached_target(const Progress& progress, const ValidationConfig& valida
          *progress.validation_loss <= validation.target_loss;
 }
 
+bool has_run_out_of_patience(const Progress& progress, const ValidationConfig& validation) {
+  return validation.enable && validation.patience > 0 && progress.worse_validations >= validation.patience;
+}
+
+bool Progress::note_validation(double loss) {
+  validation_loss = loss;
+  if (std::isfinite(loss) && (!best_loss || loss < *best_loss)) {
+    best_loss = loss;
+    best_step = step;
+    worse_validations = 0;
+    return true;
+  }
+  ++worse_validations;
+  return false;
+}
+
 std::string to_state_json(const Progress& progress, uint64_t seed, const Settings& settings) {
   nlohmann::json state{{"step", progress.step},
                        {"samples", progress.samples},
@@ -84,6 +101,10 @@ std::string to_state_json(const Progress& progress, uint64_t seed, const Setting
                        {"settings", settings},
                        {"data_position", nlohmann::json::parse(progress.data_position)}};
   if (progress.validation_loss) state["validation_loss"] = *progress.validation_loss;
+  if (progress.best_loss || progress.worse_validations > 0) {
+    state["best_validation"] = {{"step", progress.best_step}, {"worse_since", progress.worse_validations}};
+    if (progress.best_loss) state["best_validation"]["loss"] = *progress.best_loss;
+  }
   if (progress.empty_steps > 0) state["empty_steps"] = progress.empty_steps;
   for (const auto& [name, own] : progress.listeners) state["listeners"][name] = nlohmann::json::parse(own);
   return state.dump();
@@ -97,9 +118,16 @@ Progress parse_state_json(const std::string& json) {
                       .empty_steps = state.value("empty_steps", int64_t{0}),
                       .data_position = state.at("data_position").dump(),
                       .validation_loss = {},
+                      .best_loss = {},
                       .listeners = {}};
     const auto validated = state.find("validation_loss");
     if (validated != state.end() && validated->is_number()) progress.validation_loss = validated->get<double>();
+    if (state.contains("best_validation")) {
+      const nlohmann::json& best = state.at("best_validation");
+      progress.best_step = best.at("step").get<int64_t>();
+      progress.worse_validations = best.at("worse_since").get<int64_t>();
+      if (best.contains("loss")) progress.best_loss = best.at("loss").get<double>();
+    }
     if (state.contains("listeners")) {
       for (const auto& [name, own] : state.at("listeners").items()) progress.listeners[name] = own.dump();
     }

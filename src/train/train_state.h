@@ -23,9 +23,15 @@ struct Progress {
   int64_t empty_steps = 0;  // steps done without anything to learn from: they updated nothing
   std::string data_position;
   std::optional<double> validation_loss;         // of the weights after this step, if validated
+  std::optional<double> best_loss;               // of all validations so far
+  int64_t best_step = 0;                         // where that was
+  int64_t worse_validations = 0;                 // since then
   std::map<std::string, std::string> listeners;  // the state of each run listener that has one, as JSON, by name
 
   int64_t updates() const { return step - empty_steps; }
+  // Takes note of the validation after this step. Returns whether it was better than all before; a loss that is not a
+  // number never is.
+  bool note_validation(double loss);
 };
 
 // This rank's part of each parameter, as views of flat, which has the parameters' layout; named prefix +
@@ -41,6 +47,9 @@ std::vector<NamedPiece> checkpoint_pieces(const FlatParameters& parameters, cons
 
 // Whether the current weights have reached the validation loss at which the run ends.
 bool has_reached_target(const Progress& progress, const ValidationConfig& validation);
+
+// Whether so many validations in a row were no better than the best that the run is to end.
+bool has_run_out_of_patience(const Progress& progress, const ValidationConfig& validation);
 
 // Converts to and from the JSON of the checkpoint's state. Throws StorageError when a field is missing.
 std::string to_state_json(const Progress& progress, uint64_t seed, const Settings& settings);

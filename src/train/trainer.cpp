@@ -80,15 +80,27 @@ class Trainer {
       const bool last = cadence_.is_last(progress_.step);
       const bool validates = cadence_.validates(progress_.step);
       progress_.validation_loss = validates ? validate(logger) : std::nullopt;
+      const bool is_best = progress_.validation_loss && progress_.note_validation(*progress_.validation_loss);
       const bool reached = cadence_.reaches_target(progress_.validation_loss);
       if (reached) {
         log_info("validation loss ", *progress_.validation_loss, " reached the target ", cadence_.target_loss);
       }
 
-      const bool ends = last || reached;
+      const bool gives_up = !last && !reached && has_run_out_of_patience(progress_, config_.validation);
+      if (gives_up) {
+        log_info(progress_.worse_validations, " validations were no better than that of step ", progress_.best_step,
+                 ": stopping (validation.patience)");
+      }
+
+      const bool ends = last || reached || gives_up;
       if (ends) {
-        listeners_.run_ends(reached ? RunEnd::kTargetReached : RunEnd::kStepsDone);
+        listeners_.run_ends(reached ? RunEnd::kTargetReached : gives_up ? RunEnd::kOutOfPatience : RunEnd::kStepsDone);
         save(/*wait=*/true);  // before previews, which might fail
+      }
+      const bool keeps = is_best && config_.checkpoint.keep_best;
+      if (keeps) {
+        if (!ends) save(/*wait=*/true);
+        checkpoints_.keep_as_best(progress_);
       }
       const bool previewed = preview({.step = progress_.step, .validated = validates, .last = ends});
       if (ends) break;
@@ -97,7 +109,7 @@ class Trainer {
       if (validates || previewed) stop_signal = agree_on_stop(std::max(stop_signal, stop.requested()), mesh_, device());
       if (stop_signal != 0) stop_run(stop_signal, logger);
       if (cadence_.saves(progress_.step)) {
-        save(/*wait=*/false);
+        if (!keeps) save(/*wait=*/false);
         write_report(/*finished=*/false);
       }
     }
@@ -186,6 +198,9 @@ class Trainer {
   void save(bool wait) {
     listeners_.put_states(progress_.listeners);
     checkpoints_.save(progress_, wait);
+    if (!task_.writes_result()) return;
+    const auto lent = step_.evaluation_weights();
+    task_.write_result(progress_.step, folder_);
   }
 
   void write_report(bool finished) {

@@ -4,10 +4,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <csignal>
 #include <stdexcept>
 
+#include "checkpoint/best_checkpoint.h"
 #include "checkpoint/loaded_checkpoint.h"
 #include "checkpoint/test_support.h"
 #include "train/trainer_test_support.h"
@@ -273,6 +275,86 @@ TEST_F(TrainerTest, ATargetThatIsReachedEndsTheRun) {
   EXPECT_THAT(again.events, IsEmpty());
   aimed.validation.target_loss = before.at(2).second.get<double>();
   EXPECT_EQ(run(aimed).task->microbatches, 3) << "a lower target lets it resume";
+}
+
+// Validations after each step, with these losses from step 1 on; the last goes on for ever.
+TenNumbersOptions with_losses(std::vector<double> losses, TenNumbersOptions options = {}) {
+  options.validation_loss = [=](int64_t step) {
+    return losses.at(std::min(static_cast<size_t>(step), losses.size()) - 1);
+  };
+  return options;
+}
+
+RunConfig validating(RunConfig config) {
+  config.validation.enable = true;
+  config.validation.freq = 1;
+  config.checkpoint.keep_latest_k = 1;
+  config.checkpoint.keep_best = true;
+  return config;
+}
+
+int64_t best_step(const RunConfig& config) {
+  const LoadedCheckpoint best = load_checkpoint(
+      std::filesystem::path(config.job.dump_folder) / config.checkpoint.folder, kBestStep, AskForStep::kByStep);
+  return best.step();
+}
+
+TEST_F(TrainerTest, TheBestValidationsCheckpointStays) {
+  const RunConfig kept = validating(config());
+  EXPECT_EQ(run(kept, with_losses({5, 4, 3, 6, 3, NAN, 7})).error, "");
+  EXPECT_THAT(saved_steps(kept), ElementsAre(7));
+  EXPECT_EQ(best_step(kept), 3) << "an equal loss is not better";
+  EXPECT_EQ(saved_state(kept, 7).at("best_validation"),
+            (nlohmann::json{{"step", 3}, {"loss", 3.0}, {"worse_since", 4}}));
+  const RunConfig last = validating(config("last"));
+  EXPECT_EQ(run(last, with_losses({5, 4, 3, 2})).error, "");
+  EXPECT_EQ(best_step(last), 4);
+  EXPECT_EQ(run(validating(config("at-the-end")), with_losses({7, 6, 5, 4, 3, 2, 1})).error, "");
+  EXPECT_EQ(best_step(config("at-the-end")), 7);
+}
+
+TEST_F(TrainerTest, PatienceEndsTheRunAndMoreOfItResumesIt) {
+  RunConfig patient = validating(config());
+  patient.validation.patience = 3;
+  const TenNumbersOptions options = with_losses({5, 4, 4.5, 4.25, 4.1, 3, 2});
+  const RunOutcome stopped = run(patient, options);
+  EXPECT_EQ(stopped.error, "");
+  EXPECT_EQ(stopped.task->microbatches, 5);
+  EXPECT_EQ(stopped.events.back(), "patience");
+  EXPECT_THAT(log_of(patient), HasSubstr("3 validations were no better than that of step 2"));
+  EXPECT_EQ(run(patient, options).task->microbatches, 0);
+  patient.validation.patience = 4;
+  EXPECT_EQ(run(patient, options).task->microbatches, 2) << "of 7 steps, 5 were done";
+  EXPECT_EQ(best_step(patient), 7);
+}
+
+TEST_F(TrainerTest, KilledInAnyStepItKeepsTheSameBestAndStopsAtTheSameStep) {
+  const TenNumbersOptions options = with_losses({5, 4, 6, 3, 3.5, 3.25, 9});
+  RunConfig undisturbed = validating(config("undisturbed"));
+  undisturbed.validation.patience = 2;
+  ASSERT_EQ(run(undisturbed, options).error, "");
+  ASSERT_EQ(saved_steps(undisturbed).back(), 6);
+  for (int64_t step = 1; step <= 6; ++step) {
+    RunConfig disturbed = undisturbed;
+    disturbed.job.dump_folder = config(str("killed-", step)).job.dump_folder;
+    EXPECT_EQ(run(disturbed, killed_in(step, options)).error, "killed");
+    EXPECT_EQ(run(disturbed, options).error, "");
+    EXPECT_EQ(best_step(disturbed), 4);
+    EXPECT_EQ(saved_tensors(disturbed, 6), saved_tensors(undisturbed, 6)) << step;
+    EXPECT_EQ(saved_state(disturbed, 6), saved_state(undisturbed, 6)) << step;
+  }
+}
+
+// A process that ended between saving and keeping.
+TEST_F(TrainerTest, ABestCheckpointThatIsMissingComesBackWithTheResumedRun) {
+  RunConfig kept = validating(config());
+  kept.training.steps = 4;
+  const TenNumbersOptions options = with_losses({5, 4, 3, 2, 9});
+  ASSERT_EQ(run(kept, options).error, "");
+  std::filesystem::remove_all(std::filesystem::path(kept.job.dump_folder) / kept.checkpoint.folder / "best");
+  kept.training.steps = 7;
+  EXPECT_EQ(run(kept, options).error, "");
+  EXPECT_EQ(best_step(kept), 4);
 }
 
 TEST_F(TrainerTest, ValidationsAndPreviewsSeeTheAveragedWeights) {

@@ -33,6 +33,8 @@ struct TenNumbersOptions {
   std::function<double(int64_t microbatch)> disturb = [](int64_t) { return 0.0; };
   int64_t validation_samples = 4;
   int64_t preview_every = 1000;
+  // The loss of a validation after so many microbatches; none: that of the numbers.
+  std::function<double(int64_t microbatch)> validation_loss = nullptr;
 };
 
 // Sample s is a point p(s) of weight c(s); the loss of numbers x is c(s) * |x - p(s)|^2 / 2. Ranks take turns with
@@ -83,7 +85,8 @@ class TenNumbers : public Task {
   }
   std::optional<ValidationResult> validate() override {
     validated.push_back(values());
-    const double loss = validated.back().square().mean().item<double>();
+    const double loss = options_.validation_loss ? options_.validation_loss(next_sample_ / local_)
+                                                 : validated.back().square().mean().item<double>();
     return ValidationResult{loss, options_.validation_samples, {{"half", {loss / 2, loss / 2}}}};
   }
   bool previews_due(const PreviewMoment& moment) const override {
@@ -138,7 +141,7 @@ class EventRecorder : public RunListener {
     add(str("validated ", step, " on ", result.num_samples));
   }
   void run_ends(RunEnd end) override {
-    constexpr const char* kNames[] = {"target", "all steps", "stopped", "failed"};
+    constexpr const char* kNames[] = {"target", "all steps", "stopped", "failed", "patience"};
     add(kNames[static_cast<int>(end)]);
   }
   std::string state() const override { return nlohmann::json{{"steps", steps_}}.dump(); }

@@ -14,6 +14,7 @@ struct CheckpointConfig {
   int64_t interval = 500;
   std::string async_mode = "disabled";
   int64_t keep_latest_k = 10;
+  bool keep_best = false;
   int64_t load_step = -1;
   std::string initial_load_path;
 
@@ -35,6 +36,9 @@ struct CheckpointConfig {
                           .unit = "checkpoints",
                           .meaning = "newest checkpoints to keep; 0: all",
                           .at_least = 0});
+    visit(keep_best, {.name = "keep_best",
+                      .meaning = "save after each validation that is the best so far, and keep that checkpoint in the "
+                                 "folder \"best\" beside the others; needs validation.enable"});
     visit(load_step,
           {.name = "load_step", .meaning = "step of the checkpoint to resume from; -1: the newest", .at_least = -1});
     visit(initial_load_path, {.name = "initial_load_path",

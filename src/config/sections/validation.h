@@ -15,6 +15,7 @@ struct ValidationConfig {
   int64_t freq_samples = 0;  // when not 0, replaces freq
   int64_t steps = -1;
   double target_loss = 0;  // 0: train to the end
+  int64_t patience = 0;    // validations; 0: train to the end
 
   template <typename Visitor>
   void describe(Visitor& visit) {
@@ -41,6 +42,11 @@ struct ValidationConfig {
                         .at_least = 0,
                         .aliases = {"eval.target_eval_loss"},
                         .torchtitan_default = "0.586 in the MLPerf branch"});
+    visit(patience, {.name = "patience",
+                     .unit = "validations",
+                     .meaning = "stop after so many validations without a better loss than the best so far; 0: train "
+                                "to the end",
+                     .at_least = 0});
   }
   bool operator==(const ValidationConfig&) const = default;
 };

@@ -55,7 +55,8 @@ std::vector<Picture> draw_all(const EmojiDatasetOptions& options, const std::vec
     if (options.count > 0 && static_cast<int64_t>(pictures.size()) == options.count) break;
     const std::optional<Image> image = font.draw(entry.code_point, options.background);
     if (image) {
-      pictures.push_back({entry, fit_into_square(*image, options.size, options.background)});
+      const auto background = in_style(options.background, options.style);
+      pictures.push_back({entry, fit_into_square(in_style(*image, options.style), options.size, background)});
     } else if (!options.only.empty()) {
       throw DataError("[" + options.font.string() + "] expected a picture of " + encode_utf8(entry.code_point) + " " +
                       hex(entry.code_point, "U+%04X") + ", got none");

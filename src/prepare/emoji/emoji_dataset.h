@@ -7,6 +7,8 @@
 #include <functional>
 #include <string>
 
+#include "prepare/emoji/emoji_style.h"
+
 namespace millrace {
 
 struct EmojiDatasetOptions {
@@ -19,6 +21,7 @@ struct EmojiDatasetOptions {
   int64_t count = 0;           // only the first ones, this many; 0: all
   int64_t samples_per_shard = 500;
   std::array<uint8_t, 3> background = {255, 255, 255};
+  EmojiStyle style = EmojiStyle::kPlain;
 };
 
 struct EmojiDatasetSummary {

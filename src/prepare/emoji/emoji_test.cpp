@@ -95,5 +95,31 @@ TEST(EmojiDataset, MissingFilesNameTheirPackage) {
   EXPECT_THROW(write_emoji_dataset(options), DataError);
 }
 
+TEST(EmojiStyle, DuotoneGoesFromDarkBlueToYellowByBrightness) {
+  using Colour = std::array<uint8_t, 3>;
+  EXPECT_EQ(in_style(Colour{0, 0, 0}, EmojiStyle::kDuotone), (Colour{28, 20, 100}));
+  EXPECT_EQ(in_style(Colour{255, 255, 255}, EmojiStyle::kDuotone), (Colour{255, 209, 102}));
+  const Colour green = in_style(Colour{0, 255, 0}, EmojiStyle::kDuotone);
+  const Colour blue = in_style(Colour{0, 0, 255}, EmojiStyle::kDuotone);
+  EXPECT_GT(green[0], blue[0]) << "green is brighter";
+  EXPECT_EQ(in_style(Colour{1, 2, 3}, EmojiStyle::kPlain), (Colour{1, 2, 3}));
+}
+
+TEST(EmojiStyle, OutlinesAreDarkWhereColoursChange) {
+  Image halves;
+  halves.reshape(16, 4, 3);
+  for (int y = 0; y < 4; ++y) {
+    for (int x = 0; x < 16; ++x) std::fill_n(halves.row(y) + x * 3, 3, x < 8 ? 255 : 0);
+  }
+  const Image lines = in_style(halves, EmojiStyle::kOutline);
+  for (const int x : {0, 3, 12, 15}) EXPECT_EQ(lines.row(2)[x * 3], 255) << x;
+  for (const int x : {7, 8}) EXPECT_EQ(lines.row(2)[x * 3], 20) << x;
+}
+
+TEST(EmojiStyle, IsOneOfThree) {
+  EXPECT_EQ(parse_emoji_style("outline"), EmojiStyle::kOutline);
+  EXPECT_THROW(parse_emoji_style("sepia"), ConfigError);
+}
+
 }  // namespace
 }  // namespace millrace

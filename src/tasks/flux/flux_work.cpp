@@ -1,4 +1,4 @@
-#include "tasks/flux_pretrain/flux_work.h"
+#include "tasks/flux/flux_work.h"
 
 #include "base/text.h"
 
@@ -63,8 +63,8 @@ class Stages {
     const BlockPasses passes = block_passes(is_double, m);
     StageWork work;
     work.name = unit.name;
-    const auto add = [&](double times, const Passes& part) {
-      work.gemm_flops += times * gemm;
+    const auto add = [&](double times, const Passes& part, double products = 1) {
+      work.gemm_flops += times * products * gemm;
       work.attention_flops += times * attention;
       work.memory_bytes += value * (part.whole + part.split / tp);
       work.launches += part.launches;
@@ -73,7 +73,8 @@ class Stages {
       add(1, passes.forward);
       return work;
     }
-    add(2, passes.backward);
+    // Each product has two gradients, of which frozen weights have none.
+    add(2, passes.backward, sizes_.frozen ? 0.5 : 1);
     if (sizes_.keep == Keep::kOutputs) add(0, passes.again);
     if (sizes_.keep == Keep::kInputs) add(1, passes.forward);
     return work;
@@ -96,8 +97,9 @@ class Stages {
       flops += 2 * h * static_cast<double>(model.out_channels * sizes_.image_tokens) * b_;
     }
     StageWork work;
-    work.gemm_flops = flops * times;
-    work.memory_bytes = parameters * static_cast<double>(sizes_.element_size) * (times == 1 ? 1 : 3);
+    work.gemm_flops = flops * (sizes_.frozen ? 1 : times);
+    const int reads = times == 1 || sizes_.frozen ? 1 : 3;
+    work.memory_bytes = parameters * static_cast<double>(sizes_.element_size) * reads;
     work.launches = 6 * times;
     return work;
   }

@@ -1,13 +1,14 @@
-#include "tasks/flux_pretrain/flux_plan.h"
+#include "tasks/flux/flux_plan.h"
 
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "diffusion/flux_objective.h"
 #include "diffusion/flux_setup.h"
+#include "diffusion/flux_trainee.h"
 #include "models/flux/flops.h"
-#include "tasks/flux_pretrain/flux_encoders_plan.h"
-#include "tasks/flux_pretrain/flux_work.h"
+#include "tasks/flux/flux_encoders_plan.h"
+#include "tasks/flux/flux_work.h"
 
 namespace millrace {
 namespace {
@@ -15,24 +16,25 @@ namespace {
 // The pictures and encodings of one microbatch, and the model to train.
 class FluxStepModel : public StepModel {
  public:
-  FluxStepModel(const flux::FluxConfig& sizes, const FlatParametersOptions& placement, FluxBatch batch,
-                int64_t patch_size, Keep keep)
-      : model_(sizes, placement), batch_(std::move(batch)), patch_size_(patch_size), keep_(keep) {}
+  FluxStepModel(std::unique_ptr<FluxTrainee> trainee, FluxBatch batch, FluxObjective objective, Keep keep)
+      : trainee_(std::move(trainee)), batch_(std::move(batch)), objective_(objective), keep_(keep) {}
 
-  FlatParameters& parameters() override { return model_.flat_parameters(); }
-  void train_microbatch() override { train_on_batch(model_, batch_, /*seed=*/0, patch_size_, keep_, /*weight=*/1); }
+  FlatParameters& parameters() override { return trainee_->parameters(); }
+  FlatParameters* frozen() override { return trainee_->is_adapter() ? &trainee_->model().flat_parameters() : nullptr; }
+  void train_microbatch() override { train_on_batch(*trainee_, batch_, objective_, keep_, /*weight=*/1); }
 
  private:
-  flux::Flux model_;
+  std::unique_ptr<FluxTrainee> trainee_;
   FluxBatch batch_;
-  int64_t patch_size_;
+  FluxObjective objective_;
   Keep keep_;
 };
 
 class FluxPlannedTask : public PlannedTask {
  public:
   FluxPlannedTask(const FluxRunConfig& config, bool on_cpu)
-      : config_(config),
+      : owned_config_(config.clone()),
+        config_(as_flux(*owned_config_)),
         on_cpu_(on_cpu),
         encoders_(plan_encoders(config)),
         sizes_(flux_config(config, encoders_.latent_channels)) {
@@ -44,13 +46,15 @@ class FluxPlannedTask : public PlannedTask {
   }
 
   std::string describe(int64_t num_parameters) const override {
-    return str("FLUX, ", with_thousands(num_parameters), " parameters, hidden size ", sizes_.hidden_size, ", ",
-               sizes_.depth, " double and ", sizes_.depth_single_blocks, " single blocks");
+    const LoraConfig* lora = config_.lora();
+    const std::string what = lora != nullptr ? str("LoRA of rank ", lora->rank, " on FLUX, ") : "FLUX, ";
+    return str(what, with_thousands(num_parameters), lora != nullptr ? " trained" : "", " parameters, hidden size ",
+               sizes_.hidden_size, ", ", sizes_.depth, " double and ", sizes_.depth_single_blocks, " single blocks");
   }
   int64_t num_heads() const override { return sizes_.num_heads; }
   int64_t tokens_per_sample() const override { return image_tokens() + text_tokens(); }
   double model_flops_per_sample() const override {
-    return flux::train_flops_per_sample(sizes_, image_tokens(), text_tokens());
+    return flux::train_flops_per_sample(sizes_, image_tokens(), text_tokens(), config_.lora() != nullptr);
   }
 
   std::unique_ptr<StepModel> build(const PlannedStep& step, const FlatParametersOptions& placement) const override {
@@ -64,7 +68,8 @@ class FluxPlannedTask : public PlannedTask {
     batch.num_samples = batch.global_rows = step.batch;
     batch.sample_ids.assign(static_cast<size_t>(step.batch), 0);
     batch.epochs.assign(static_cast<size_t>(step.batch), 0);
-    return std::make_unique<FluxStepModel>(sizes_, placement, std::move(batch), patch_size(config_),
+    return std::make_unique<FluxStepModel>(make_empty_flux_trainee(config_, sizes_, placement), std::move(batch),
+                                           FluxObjective{0, patch_size(config_), config_.objective()},
                                            keep_of(step.recompute));
   }
 
@@ -111,11 +116,12 @@ class FluxPlannedTask : public PlannedTask {
     return shards_t5(config_.encoder.shard, !on_cpu_, bytes) ? step.mesh.dp_shard : 1;
   }
   FluxWorkSizes work_sizes(const PlannedStep& step) const {
-    return {sizes_,       step.batch,         image_tokens(), text_tokens(), keep_of(step.recompute),
-            step.mesh.tp, step.element_size()};
+    return {sizes_,       step.batch,          image_tokens(),           text_tokens(), keep_of(step.recompute),
+            step.mesh.tp, step.element_size(), config_.lora() != nullptr};
   }
 
-  FluxRunConfig config_;
+  std::unique_ptr<RunConfig> owned_config_;
+  const FluxRunConfig& config_;
   bool on_cpu_;
   EncodersPlan encoders_;
   flux::FluxConfig sizes_;
@@ -123,7 +129,7 @@ class FluxPlannedTask : public PlannedTask {
 
 }  // namespace
 
-std::unique_ptr<PlannedTask> plan_flux_pretrain(const RunConfig& config, bool on_cpu) {
+std::unique_ptr<PlannedTask> plan_flux(const RunConfig& config, bool on_cpu) {
   return std::make_unique<FluxPlannedTask>(as_flux(config), on_cpu);
 }
 

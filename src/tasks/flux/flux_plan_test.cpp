@@ -1,4 +1,4 @@
-#include "tasks/flux_pretrain/flux_plan.h"
+#include "tasks/flux/flux_plan.h"
 
 #include <gtest/gtest.h>
 
@@ -9,7 +9,8 @@
 #include "models/flux/flops.h"
 #include "plan/planner.h"
 #include "plan/step_memory.h"
-#include "tasks/flux_pretrain/flux_work.h"
+#include "tasks/flux/flux_work.h"
+#include "tasks/flux_lora/flux_lora_config.h"
 
 namespace millrace {
 namespace {
@@ -40,7 +41,7 @@ PlannedStep small_step() {
 
 StepMemory measure(const PlannedStep& step) {
   const FluxRunConfig config = small_config();
-  return measure_step(config, *plan_flux_pretrain(config, /*on_cpu=*/false), step);
+  return measure_step(config, *plan_flux(config, /*on_cpu=*/false), step);
 }
 
 int64_t padded_size(const StepMemory& memory) {
@@ -90,6 +91,56 @@ TEST(FluxPlan, RecomputingTakesLessMemory) {
   EXPECT_GT(activations["selective"], activations["full"]);
 }
 
+// The small model with LoRA of rank 4 on its blocks.
+StepMemory measure_lora(const PlannedStep& step) {
+  FluxLoraConfig config;
+  static_cast<FluxRunConfig&>(config) = small_config();
+  config.lora_options.rank = 4;
+  return measure_step(config, *plan_flux(config, /*on_cpu=*/false), step);
+}
+
+TEST(FluxPlan, LoraTrainsLittleBesideWeightsThatAreFrozen) {
+  const StepMemory whole = measure(small_step()), lora = measure_lora(small_step());
+  EXPECT_EQ(lora.frozen, padded_size(whole) * 2);  // bf16, without masters
+  EXPECT_EQ(padded_size(lora), padded_size(whole)) << "the units are the model's";
+  EXPECT_LT(lora.num_parameters, whole.num_parameters / 5);
+  EXPECT_EQ(lora.optimizer, lora.adapter_size * 8);
+  EXPECT_LT(lora.peak, whole.peak);
+  EXPECT_GT(lora.activations(), 0);
+}
+
+TEST(FluxPlan, LoraOnManyRanksGathersAllWeightsAndReducesItsOwn) {
+  PlannedStep step = small_step();
+  step.mesh = {.dp_replicate = 1, .dp_shard = 4};
+  const StepMemory memory = measure_lora(step);
+  const int64_t n = padded_size(memory), a = memory.adapter_size;
+  EXPECT_EQ(memory.frozen, n / 4 * 2);
+  EXPECT_EQ(memory.optimizer, a / 4 * 8);
+  std::map<MeshAxis, Traffic> traffic;
+  for (const GroupTraffic& group : memory.traffic) traffic[group.axis] = group.traffic;
+  // The model's last unit, and the adapters' only one, stay for the backward pass.
+  const int64_t gathered = 2 * n - memory.units.back().size + a;
+  EXPECT_EQ(traffic[MeshAxis::kShard][Collective::kAllGather].sent_bytes, gathered * 2 * 3 / 4);
+  EXPECT_EQ(traffic[MeshAxis::kShard][Collective::kReduceScatter].sent_bytes, a * 4 * 3 / 4);
+}
+
+TEST(FluxWork, FrozenWeightsHaveNoGradientProducts) {
+  const StepMemory memory = measure_lora(small_step());
+  flux::FluxConfig model;
+  model.hidden_size = 128;
+  model.num_heads = 2;
+  model.depth = 2;
+  model.depth_single_blocks = 3;
+  const FluxWorkSizes sizes{model, 3, kImageTokens, kTextTokens, Keep::kAll, 1, 2, /*frozen=*/true};
+  double flops = 0;
+  for (const auto& stages : {forward_stages(sizes, memory.units), backward_stages(sizes, memory.units)}) {
+    for (const StageWork& stage : stages) {
+      if (stage.name.find("_blocks.") != std::string::npos) flops += stage.gemm_flops + stage.attention_flops;
+    }
+  }
+  EXPECT_NEAR(flops / (3 * flux::train_flops_per_sample(model, kImageTokens, kTextTokens, /*frozen=*/true)), 1, 1e-12);
+}
+
 TEST(FluxWork, BlocksComputeWhatTheFlopCountSays) {
   const StepMemory memory = measure(small_step());
   flux::FluxConfig model;
@@ -118,7 +169,7 @@ TEST(FluxPlan, DegreesMustMakeUpTheRanks) {
   PlanOptions options;
   options.gpus = 3;
   options.gpu = find_gpu("h100");
-  EXPECT_THROW(plan_run(config, options, plan_flux_pretrain), ConfigError);
+  EXPECT_THROW(plan_run(config, options, plan_flux), ConfigError);
 }
 
 }  // namespace

@@ -6,14 +6,14 @@
 
 #include "comm/mesh.h"
 #include "diffusion/flux_batches.h"
-#include "models/flux/model.h"
+#include "diffusion/flux_objective.h"
+#include "diffusion/flux_trainee.h"
 #include "train/task.h"
 
 namespace millrace {
 
 struct FluxValidationOptions {
-  uint64_t seed = 0;
-  int64_t patch_size = 2;
+  FluxObjective objective;       // of which the times are not read
   int64_t max_batches = -1;      // -1: the whole data set
   bool all_timesteps = false;    // each sample at all timesteps instead of its own
   bool needs_timesteps = false;  // every sample must have one; otherwise they cycle in sample order
@@ -22,7 +22,7 @@ struct FluxValidationOptions {
 
 // The loss is the mean over the timesteps of the mean over their samples. Throws DataError when there are no samples,
 // or when only some samples have a timestep; the same on all ranks.
-ValidationResult validate_flux(flux::Flux& model, FluxBatches& batches, Mesh& mesh,
+ValidationResult validate_flux(FluxTrainee& trainee, FluxBatches& batches, Mesh& mesh,
                                const FluxValidationOptions& options);
 
 }  // namespace millrace

@@ -1,4 +1,4 @@
-#include "tasks/flux_pretrain/flux_validation.h"
+#include "tasks/flux/flux_validation.h"
 
 #include <cmath>
 #include <limits>
@@ -7,7 +7,6 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "diffusion/flow_matching.h"
-#include "diffusion/flux_objective.h"
 
 namespace millrace {
 namespace {
@@ -53,10 +52,10 @@ class Totals {
 
 }  // namespace
 
-ValidationResult validate_flux(flux::Flux& model, FluxBatches& batches, Mesh& mesh,
+ValidationResult validate_flux(FluxTrainee& trainee, FluxBatches& batches, Mesh& mesh,
                                const FluxValidationOptions& options) {
   const torch::NoGradGuard no_grad;
-  const torch::Device device = model.flat_parameters().compute().device();
+  const torch::Device device = trainee.model().flat_parameters().compute().device();
   Totals totals(device);
   int64_t index = 0;
   for (int64_t step = 0; options.max_batches < 0 || step < options.max_batches; ++step) {
@@ -72,8 +71,8 @@ ValidationResult validate_flux(flux::Flux& model, FluxBatches& batches, Mesh& me
         steps.push_back(options.all_timesteps ? pass : own);
       }
       const torch::Tensor step_of_8_B = torch::tensor(steps).to(device);
-      const FluxPrediction prediction = predict_velocity(model, batch, step_of_8_B.to(torch::kFloat32) / kTimesteps,
-                                                         options.seed, options.patch_size, Keep::kInputs, nullptr);
+      const FluxPrediction prediction = predict_velocity(trainee, batch, step_of_8_B.to(torch::kFloat32) / kTimesteps,
+                                                         options.objective, Keep::kInputs, nullptr);
       const VelocityLoss loss = velocity_loss(prediction.velocity_BIC, prediction.target_BIC, 1);
       totals.add(loss.per_sample_B, step_of_8_B, batch.num_samples);
     }

@@ -1,4 +1,4 @@
-// FLUX pretraining as the planner sees it.
+// FLUX training as the planner sees it.
 #pragma once
 
 #include <memory>
@@ -9,6 +9,6 @@
 namespace millrace {
 
 // Throws ConfigError if the configuration is inconsistent.
-std::unique_ptr<PlannedTask> plan_flux_pretrain(const RunConfig& config, bool on_cpu);
+std::unique_ptr<PlannedTask> plan_flux(const RunConfig& config, bool on_cpu);
 
 }  // namespace millrace

@@ -1,4 +1,4 @@
-#include "tasks/flux_pretrain/flux_encoders_plan.h"
+#include "tasks/flux/flux_encoders_plan.h"
 
 #include <torch/nn/module.h>
 #include <torch/types.h>

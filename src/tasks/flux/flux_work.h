@@ -19,6 +19,7 @@ struct FluxWorkSizes {
   Keep keep = Keep::kOutputs;
   int tp = 1;
   int64_t element_size = 2;  // bytes of the compute dtype
+  bool frozen = false;       // no gradients of the weights: adapters are trained
 };
 
 // One stage per unit, in the order of the forward pass and of the backward pass; collectives are left at 0. units:

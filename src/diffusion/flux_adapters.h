@@ -1,0 +1,45 @@
+// LoRA on a frozen FLUX: the small matrices are FlatParameters of their own, the model's weights are not trained.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "adapters/lora.h"
+#include "adapters/lora_options.h"
+#include "diffusion/flux_trainee.h"
+
+namespace millrace {
+
+// The linear layers of the model that lora.targets chooses, in the model's order. "all": every one of the blocks, 304
+// of FLUX.1; "attention": those that attention is computed with: qkv and proj of double blocks, linear1 and linear2 of
+// single blocks, which contain their MLP as well.
+std::vector<std::string> adapted_layers(const flux::Flux& model, const std::vector<std::string>& targets);
+
+// Two matrices per adapted layer, named <layer>.down [R, K] and <layer>.up [N, R].
+//
+// On several ranks the model is sharded like any other, unit by unit; the adapters are one unit of their own, which is
+// gathered for a whole pass and reduced once at its end: at rank 16 they have 1/150 of FLUX.1's parameters.
+class FluxAdapters : public FluxTrainee {
+ public:
+  // placement: of the adapters; the model has the same, but is frozen. Throws ConfigError for targets that are no
+  // layers, and on a tensor-parallel mesh.
+  FluxAdapters(const LoraConfig& config, const flux::FluxConfig& sizes, const FlatParametersOptions& placement);
+
+  flux::Flux& model() override { return model_; }
+  FlatParameters& parameters() override { return *parameters_; }
+  bool is_adapter() const override { return true; }
+  torch::Tensor forward(const flux::FluxInputs& inputs, flux::Flux::Saved* saved = nullptr,
+                        Keep keep = Keep::kOutputs) override;
+  void backward(flux::Flux::Saved& saved, const torch::Tensor& doutput_BIC) override;
+  void initialize(uint64_t seed) override;
+  void set_strength(double strength) override;
+
+ private:
+  LoraConfig config_;
+  flux::Flux model_;
+  std::vector<std::shared_ptr<Lora>> adapters_;
+  std::unique_ptr<FlatParameters> parameters_;
+};
+
+}  // namespace millrace
