@@ -3,15 +3,9 @@
 #include <ATen/Parallel.h>
 
 #include "kernels/cpu_level.h"
+#include "kernels/tensor_args.h"
 
 namespace millrace {
-namespace {
-
-constexpr int64_t kMinRowsPerChunk = 16;
-constexpr int64_t kMaxChunks = 64;
-
-}  // namespace
-
 void rms_norm_forward_cpu(const RmsNormForwardArgs& args) {
   const auto kernel = MILLRACE_SELECT_KERNELS(rms_norm_kernels).forward[static_cast<int>(args.type)];
   at::parallel_for(0, args.batch * args.length, rows_per_thread(args.dim),
