@@ -24,7 +24,7 @@ MadeAdapter both(std::shared_ptr<Adapter> adapter) {
   return {adapter, adapter};
 }
 
-Lokr::Factor factor_of(const AdapterTensors& tensors, const std::string& role) {
+Lokr::Factor factor_sizes(const AdapterTensors& tensors, const std::string& role) {
   const auto sizes = [&](const std::string& name) { return tensors.tensors.at(name).values.sizes(); };
   if (tensors.tensors.count(role)) return {sizes(role)[0], sizes(role)[1], 0};
   return {sizes(role + "_a")[0], sizes(role + "_b")[1], sizes(role + "_a")[1]};
@@ -38,7 +38,7 @@ MadeAdapter make_adapter(const AdapterTensors& tensors, const AdapterSizes& size
     case AdapterKind::kLoha:
       return both(std::make_shared<Loha>(sizes.in_features, sizes.out_features, sizes.rank, tensors.scale));
     case AdapterKind::kLokr:
-      return both(std::make_shared<Lokr>(factor_of(tensors, "w1"), factor_of(tensors, "w2"), tensors.scale));
+      return both(std::make_shared<Lokr>(factor_sizes(tensors, "w1"), factor_sizes(tensors, "w2"), tensors.scale));
     case AdapterKind::kDora:
       break;
   }

@@ -1,4 +1,5 @@
 #include "adapters/dora.h"
+#include "adapters/adapter_test_support.h"
 
 #include <gtest/gtest.h>
 
@@ -7,14 +8,6 @@
 
 namespace millrace {
 namespace {
-
-constexpr int64_t kRows = 9, kIn = 12, kOut = 10, kRank = 3;
-constexpr double kScale = 0.5;
-
-double relative_error(const torch::Tensor& got, const torch::Tensor& expected) {
-  return (got.to(torch::kFloat64) - expected.to(torch::kFloat64)).norm().item<double>() /
-         expected.to(torch::kFloat64).norm().item<double>();
-}
 
 // A weight that gives products and never its matrix, as a quantised one does.
 class HiddenWeight : public LinearWeight {

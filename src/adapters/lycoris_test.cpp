@@ -1,19 +1,15 @@
 // LoHa and LoKr against what autograd makes of their formulas in fp64, and against the merged weight.
 #include <gtest/gtest.h>
 
+#include "adapters/adapter_test_support.h"
 #include "adapters/attach_adapters.h"
 #include "adapters/merge_adapter.h"
 
 namespace millrace {
 namespace {
 
-constexpr int64_t kRows = 9, kIn = 12, kOut = 10, kRank = 2;
-constexpr double kScale = 0.75;
-
-double relative_error(const torch::Tensor& got, const torch::Tensor& expected) {
-  return (got.to(torch::kFloat64) - expected.to(torch::kFloat64)).norm().item<double>() /
-         (expected.to(torch::kFloat64).norm().item<double>() + 1e-30);
-}
+constexpr int64_t kLycorisRank = 2;
+constexpr double kLycorisScale = 0.75;
 
 struct Case {
   const char* name;
@@ -26,11 +22,17 @@ const std::vector<Case>& cases() {
   static const std::vector<Case> all = {
       {"LoHa",
        AdapterKind::kLoha,
-       {{"w1_a", {kOut, kRank}}, {"w1_b", {kRank, kIn}}, {"w2_a", {kOut, kRank}}, {"w2_b", {kRank, kIn}}}},
+       {{"w1_a", {kOut, kLycorisRank}},
+        {"w1_b", {kLycorisRank, kIn}},
+        {"w2_a", {kOut, kLycorisRank}},
+        {"w2_b", {kLycorisRank, kIn}}}},
       {"LoKr of whole factors", AdapterKind::kLokr, {{"w1", {2, 3}}, {"w2", {5, 4}}}},
       {"LoKr of thin factors",
        AdapterKind::kLokr,
-       {{"w1_a", {5, kRank}}, {"w1_b", {kRank, 2}}, {"w2_a", {2, kRank}}, {"w2_b", {kRank, 6}}}},
+       {{"w1_a", {5, kLycorisRank}},
+        {"w1_b", {kLycorisRank, 2}},
+        {"w2_a", {2, kLycorisRank}},
+        {"w2_b", {kLycorisRank, 6}}}},
       {"LoKr of some outputs", AdapterKind::kLokr, {{"w1", {2, 4}}, {"w2_a", {3, 1}}, {"w2_b", {1, 3}}}, 3, 9},
   };
   return all;
@@ -42,7 +44,7 @@ torch::Tensor change_of(const Case& test, const std::map<std::string, torch::Ten
     return whole != tensors.end() ? whole->second : at::matmul(tensors.at(name + "_a"), tensors.at(name + "_b"));
   };
   const torch::Tensor w1 = factor("w1"), w2 = factor("w2");
-  return kScale * (test.kind == AdapterKind::kLoha ? w1 * w2 : at::kron(w1, w2));
+  return kLycorisScale * (test.kind == AdapterKind::kLoha ? w1 * w2 : at::kron(w1, w2));
 }
 
 TEST(Lycoris, AdaptersComputeTheirFormulasAndLearn) {
@@ -53,7 +55,7 @@ TEST(Lycoris, AdaptersComputeTheirFormulasAndLearn) {
       for (torch::Tensor& parameter : layer->parameters()) {
         parameter.set_data(torch::randn(parameter.sizes()).to(dtype));
       }
-      AdapterTensors adapter{"layer", test.kind, test.row_begin, test.row_end, kScale, {}};
+      AdapterTensors adapter{"layer", test.kind, test.row_begin, test.row_end, kLycorisScale, {}};
       for (const auto& [role, shape] : test.shapes) adapter.tensors[role] = {role, torch::randn(shape).to(dtype)};
       std::map<std::string, torch::Tensor> own, leaves;
       for (AdapterParameter& each : attach_adapters({{"layer", layer}}, {adapter}, "file")) {

@@ -14,10 +14,10 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr uint64_t kMaxBytes = uint64_t{512} << 20;
+constexpr uint64_t kMaxMetadataBytes = uint64_t{512} << 20;
 
 Json parse(const std::string& text, const std::string& place) {
-  return parse_python_json(text, place, {.max_bytes = kMaxBytes});
+  return parse_python_json(text, place, {.max_bytes = kMaxMetadataBytes});
 }
 
 std::optional<std::string> text_of(const Json& entry, const char* key, const std::string& place) {
@@ -53,7 +53,7 @@ MetadataEntry entry_of(const std::string& key, const Json& entry, const char* si
 
 std::vector<MetadataEntry> entries_of(const std::filesystem::path& path, const char* size_key) {
   const std::string place = path.string();
-  const Json json = parse(read_file(path, kMaxBytes), place);
+  const Json json = parse(read_file(path, kMaxMetadataBytes), place);
   if (!json.is_object())
     throw DataError("[" + place + "] expected an object with a picture a key, got " + json.type_name());
   std::vector<MetadataEntry> entries;
@@ -64,7 +64,7 @@ std::vector<MetadataEntry> entries_of(const std::filesystem::path& path, const c
 std::vector<MetadataEntry> read_lines(const std::filesystem::path& path) {
   Json by_key;  // the last of a key counts, at the place of the first
   int64_t number = 0;
-  for (const std::string& line : python_lines(read_file(path, kMaxBytes))) {
+  for (const std::string& line : python_lines(read_file(path, kMaxMetadataBytes))) {
     ++number;
     const std::string place = path.string() + ":" + std::to_string(number);
     if (python_strip(line).empty()) continue;

@@ -13,7 +13,7 @@
 namespace millrace {
 namespace {
 
-constexpr uint64_t kMaxBytes = uint64_t{16} << 20;
+constexpr uint64_t kMaxDocumentBytes = uint64_t{16} << 20;
 constexpr size_t kMaxDepth = 64;
 
 // Counts the lines that the parser has read: nlohmann's events carry no place.
@@ -163,7 +163,7 @@ PlacedValue read_document(const std::filesystem::path& path) {
   }
   std::string content;
   try {
-    content = read_file(path, kMaxBytes);
+    content = read_file(path, kMaxDocumentBytes);
   } catch (const StorageError& error) {
     throw ConfigError(error.what());
   }

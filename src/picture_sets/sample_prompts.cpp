@@ -18,7 +18,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 using Kind = PlacedValue::Kind;
 
-constexpr uint64_t kMaxBytes = uint64_t{16} << 20;
+constexpr uint64_t kMaxPromptBytes = uint64_t{16} << 20;
 
 // What follows a flag's name and one blank, and how far it goes.
 enum class FlagValue {
@@ -188,7 +188,7 @@ std::vector<SamplePrompt> read_sample_prompts(const std::filesystem::path& path)
   if (ends_with(name, ".txt")) {
     std::string content;
     try {
-      content = read_file(path, kMaxBytes);
+      content = read_file(path, kMaxPromptBytes);
     } catch (const StorageError& error) {
       throw ConfigError(error.what());
     }

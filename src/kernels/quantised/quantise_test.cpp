@@ -20,7 +20,7 @@ Tensor dequantised(const QuantisedTensor& matrix, torch::ScalarType type = torch
   return values;
 }
 
-double relative_error(const Tensor& weight, QuantisedAs as) {
+double quantisation_error(const Tensor& weight, QuantisedAs as) {
   const Tensor difference = dequantised(quantise(weight, as)) - weight;
   return (difference.norm() / weight.norm()).item<double>();
 }
@@ -61,8 +61,8 @@ TEST(Quantise, ErrorsAreThoseOfTheFormats) {
                                                   {QuantisedAs::kNf4Torchao, 0.0920},
                                                   {QuantisedAs::kFp8Unscaled, 0.0266}};
   for (const auto& [as, error] : expected)
-    EXPECT_NEAR(relative_error(weight, as) / error, 1, 0.02) << static_cast<int>(as);
-  EXPECT_NEAR(relative_error(weight * 0.02, QuantisedAs::kFp8Unscaled) / 0.0330, 1, 0.02);
+    EXPECT_NEAR(quantisation_error(weight, as) / error, 1, 0.02) << static_cast<int>(as);
+  EXPECT_NEAR(quantisation_error(weight * 0.02, QuantisedAs::kFp8Unscaled) / 0.0330, 1, 0.02);
 }
 
 TEST(Quantise, WeightsThatAreNotFiniteAreRefused) {
@@ -88,7 +88,7 @@ TEST(Quantise, AnyWidthAndStrideMayBeRead) {
   const Tensor wide = torch::randn({75, 40}), weight = wide.t();  // 40 rows of 75
   for (const QuantisedAs as : {QuantisedAs::kFp8, QuantisedAs::kInt8, QuantisedAs::kNf4, QuantisedAs::kNf4Torchao}) {
     EXPECT_TRUE(at::equal(quantise(weight, as).codes, quantise(weight.contiguous(), as).codes));
-    EXPECT_LT(relative_error(weight, as), 0.12);
+    EXPECT_LT(quantisation_error(weight, as), 0.12);
   }
 }
 

@@ -14,7 +14,7 @@ using Kind = Value::Kind;
 
 constexpr int64_t kMaxSteps = 1'000'000;
 constexpr size_t kMaxOutput = size_t{64} << 20;
-constexpr int kMaxDepth = 48;
+constexpr int kMaxCallDepth = 48;
 constexpr int64_t kMaxRange = 10'000;
 
 enum class Flow { kNext, kBreak, kContinue };
@@ -372,7 +372,8 @@ class Interpreter {
 
   // A macro sees the template's own variables and its parameters.
   Value call_macro(const Macro& macro, const Arguments& arguments, int line) {
-    if (++depth_ > kMaxDepth) fail(line, str("macros that call each other at most ", kMaxDepth, " deep"), "more");
+    if (++depth_ > kMaxCallDepth)
+      fail(line, str("macros that call each other at most ", kMaxCallDepth, " deep"), "more");
     Frame parameters;
     for (size_t i = 0; i < macro.parameters.size(); ++i) {
       const Value* given = arguments.find(i, macro.parameters[i].c_str());

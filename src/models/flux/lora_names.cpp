@@ -12,7 +12,7 @@
 namespace millrace::flux {
 namespace {
 
-constexpr size_t kNamesShown = 5;
+constexpr size_t kUnknownShown = 5;
 
 struct Place {
   std::string module;
@@ -99,10 +99,10 @@ LoraParts sort_adapters(std::vector<AdapterTensors> in_file, const FluxConfig& c
   }
   if (unknown.empty()) return parts;
   const size_t count = unknown.size();
-  unknown.resize(std::min(count, kNamesShown));
+  unknown.resize(std::min(count, kUnknownShown));
   throw ModelError(str("[", place, "] expected adapters of FLUX with ", config.depth, " double and ",
                        config.depth_single_blocks, " single blocks, got ", count,
-                       " of modules that it does not have: ", join(unknown, ", "), count > kNamesShown ? ", ..." : "",
+                       " of modules that it does not have: ", join(unknown, ", "), count > kUnknownShown ? ", ..." : "",
                        " (try the weights that the file was trained on)"));
 }
 
