@@ -10,7 +10,7 @@
 namespace millrace::jinja {
 namespace {
 
-using Kind = Expression::Kind;
+using ExpressionKind = Expression::Kind;
 
 constexpr int kMaxDepth = 100;
 constexpr std::string_view kWords[] = {"and", "or", "not", "in", "is", "if", "else"};
@@ -126,7 +126,7 @@ ExpressionPtr ExpressionParser::make(Expression&& expression) const {
 }
 
 ExpressionPtr ExpressionParser::binary(const std::string& name, ExpressionPtr left, ExpressionPtr right) const {
-  return make({.kind = Kind::kBinary, .name = name, .parts = {std::move(left), std::move(right)}});
+  return make({.kind = ExpressionKind::kBinary, .name = name, .parts = {std::move(left), std::move(right)}});
 }
 
 template <typename Next>
@@ -148,7 +148,7 @@ ExpressionPtr ExpressionParser::expression() {
   ExpressionPtr value = without_condition();
   while (take_name("if")) {
     ExpressionPtr condition = without_condition();
-    Expression choice{.kind = Kind::kConditional, .parts = {value, condition, nullptr}};
+    Expression choice{.kind = ExpressionKind::kConditional, .parts = {value, condition, nullptr}};
     if (take_name("else")) choice.parts[2] = expression();
     value = make(std::move(choice));
   }
@@ -159,7 +159,7 @@ ExpressionPtr ExpressionParser::expression() {
 ExpressionPtr ExpressionParser::expression_or_tuple() {
   ExpressionPtr first = expression();
   if (!next_is_sign(",")) return first;
-  Expression tuple{.kind = Kind::kList, .parts = {first}};
+  Expression tuple{.kind = ExpressionKind::kList, .parts = {first}};
   while (take_sign(",")) {
     if (at_end()) break;
     tuple.parts.push_back(expression());
@@ -193,7 +193,7 @@ ExpressionPtr ExpressionParser::negation() {
   if (++depth_ > kMaxDepth) fail("an expression nested less deeply");
   ExpressionPtr inner = negation();
   --depth_;
-  return make({.kind = Kind::kUnary, .name = "not", .parts = {inner}});
+  return make({.kind = ExpressionKind::kUnary, .name = "not", .parts = {inner}});
 }
 
 // a < b < c means a < b and b < c, as in Python.
@@ -236,7 +236,7 @@ ExpressionPtr ExpressionParser::unary(bool with_filters) {
   ExpressionPtr value;
   if (next_is_sign("-") || next_is_sign("+")) {
     const std::string sign = tokens_[at_++].text;
-    value = make({.kind = Kind::kUnary, .name = sign, .parts = {unary(false)}});
+    value = make({.kind = ExpressionKind::kUnary, .name = sign, .parts = {unary(false)}});
   } else {
     value = postfix(primary());
   }
@@ -247,7 +247,7 @@ ExpressionPtr ExpressionParser::unary(bool with_filters) {
 
 ExpressionPtr ExpressionParser::primary() {
   const Token token = peek();
-  const auto literal = [&](Value value) { return make({.kind = Kind::kLiteral, .value = std::move(value)}); };
+  const auto literal = [&](Value value) { return make({.kind = ExpressionKind::kLiteral, .value = std::move(value)}); };
   switch (token.kind) {
     case Token::Kind::kString: {
       std::string text;
@@ -271,7 +271,7 @@ ExpressionPtr ExpressionParser::primary() {
       if (token.text == "(" || token.text == "[") {
         ++at_;
         const char* close = token.text == "(" ? ")" : "]";
-        Expression list{.kind = Kind::kList};
+        Expression list{.kind = ExpressionKind::kList};
         bool comma = false;
         while (!next_is_sign(close)) {
           list.parts.push_back(expression());
@@ -291,12 +291,12 @@ ExpressionPtr ExpressionParser::primary() {
   if (token.text == "true" || token.text == "True") return literal(Value::of(true));
   if (token.text == "false" || token.text == "False") return literal(Value::of(false));
   if (token.text == "none" || token.text == "None") return literal(Value::none());
-  return make({.kind = Kind::kName, .name = token.text});
+  return make({.kind = ExpressionKind::kName, .name = token.text});
 }
 
 ExpressionPtr ExpressionParser::dict() {
   expect_sign("{");
-  Expression dict{.kind = Kind::kDict};
+  Expression dict{.kind = ExpressionKind::kDict};
   while (!next_is_sign("}")) {
     dict.parts.push_back(expression());
     expect_sign(":");
@@ -314,14 +314,14 @@ ExpressionPtr ExpressionParser::postfix(ExpressionPtr inner) {
       const std::string attribute = name("an attribute's name");
       if (next_is_sign("(")) {
         if (!is_known_method(attribute)) fail(str("a method that is known, not ", attribute));
-        inner = make({.kind = Kind::kMethod, .name = attribute, .parts = {inner}, .arguments = arguments()});
+        inner = make({.kind = ExpressionKind::kMethod, .name = attribute, .parts = {inner}, .arguments = arguments()});
       } else {
-        inner = make({.kind = Kind::kAttribute, .name = attribute, .parts = {inner}});
+        inner = make({.kind = ExpressionKind::kAttribute, .name = attribute, .parts = {inner}});
       }
     } else if (next_is_sign("[")) {
       inner = item(inner);
     } else if (next_is_sign("(")) {
-      inner = make({.kind = Kind::kCall, .parts = {inner}, .arguments = arguments()});
+      inner = make({.kind = ExpressionKind::kCall, .parts = {inner}, .arguments = arguments()});
     } else {
       return inner;
     }
@@ -330,7 +330,7 @@ ExpressionPtr ExpressionParser::postfix(ExpressionPtr inner) {
 
 ExpressionPtr ExpressionParser::item(ExpressionPtr inner) {
   expect_sign("[");
-  Expression slice{.kind = Kind::kSlice, .parts = {inner, nullptr, nullptr, nullptr}};
+  Expression slice{.kind = ExpressionKind::kSlice, .parts = {inner, nullptr, nullptr, nullptr}};
   size_t part = 1;
   bool colon = false;
   for (; part <= 3; ++part) {
@@ -341,7 +341,7 @@ ExpressionPtr ExpressionParser::item(ExpressionPtr inner) {
   expect_sign("]");
   if (colon) return make(std::move(slice));
   if (slice.parts[1] == nullptr) fail("an index");
-  return make({.kind = Kind::kItem, .parts = {inner, slice.parts[1]}});
+  return make({.kind = ExpressionKind::kItem, .parts = {inner, slice.parts[1]}});
 }
 
 ExpressionPtr ExpressionParser::filters(ExpressionPtr inner) {
@@ -350,7 +350,7 @@ ExpressionPtr ExpressionParser::filters(ExpressionPtr inner) {
     if (take_sign("|")) {
       const std::string filter = name("a filter");
       if (!is_known_filter(filter)) fail(str("a filter that is known, not ", filter));
-      Expression expression{.kind = Kind::kFilter, .name = filter, .parts = {inner}};
+      Expression expression{.kind = ExpressionKind::kFilter, .name = filter, .parts = {inner}};
       if (next_is_sign("(")) expression.arguments = arguments();
       inner = make(std::move(expression));
     } else if (take_name("is")) {
@@ -365,7 +365,7 @@ ExpressionPtr ExpressionParser::test(ExpressionPtr inner) {
   const bool negated = take_name("not");
   std::string name_of_test = take_name("in") ? "in" : name("a test");
   if (!is_known_test(name_of_test)) fail(str("a test that is known, not ", name_of_test));
-  Expression expression{.kind = Kind::kTest, .name = name_of_test, .parts = {inner}};
+  Expression expression{.kind = ExpressionKind::kTest, .name = name_of_test, .parts = {inner}};
   const bool literal = peek().kind == Token::Kind::kString || peek().kind == Token::Kind::kInt;
   const bool plain_name = peek().kind == Token::Kind::kName && !is_word(peek().text);
   if (next_is_sign("(")) {
@@ -374,7 +374,7 @@ ExpressionPtr ExpressionParser::test(ExpressionPtr inner) {
     expression.arguments.push_back({"", postfix(primary())});
   }
   ExpressionPtr value = make(std::move(expression));
-  return negated ? make({.kind = Kind::kUnary, .name = "not", .parts = {value}}) : value;
+  return negated ? make({.kind = ExpressionKind::kUnary, .name = "not", .parts = {value}}) : value;
 }
 
 std::vector<Argument> ExpressionParser::arguments() {

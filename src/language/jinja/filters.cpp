@@ -10,7 +10,7 @@
 namespace millrace::jinja {
 namespace {
 
-using Kind = Value::Kind;
+using ValueKind = Value::Kind;
 
 const std::vector<std::string>& filter_names() {
   static const std::vector<std::string> names = {
@@ -39,13 +39,13 @@ std::string text_argument(const Arguments& arguments, size_t position, const cha
 }
 
 Value to_json(const Value& value, const Arguments& arguments) {
-  if (value.is(Kind::kUndefined)) throw EvaluationError{"a value to write as JSON", "an undefined one"};
+  if (value.is(ValueKind::kUndefined)) throw EvaluationError{"a value to write as JSON", "an undefined one"};
   std::optional<int> indent;
   for (const auto& [name, given] : arguments.named) {
-    const bool is_default = name == "ensure_ascii" && given.is(Kind::kBool) && !given.truthy();
+    const bool is_default = name == "ensure_ascii" && given.is(ValueKind::kBool) && !given.truthy();
     if (name != "indent" && !is_default) throw EvaluationError{"tojson with indent alone", name};
   }
-  if (const Value* given = arguments.find(0, "indent"); given != nullptr && given->is(Kind::kInt)) {
+  if (const Value* given = arguments.find(0, "indent"); given != nullptr && given->is(ValueKind::kInt)) {
     indent = static_cast<int>(std::clamp<int64_t>(given->integer(), 0, 64));
   }
   return Value::of(python_json_text(value.json(), indent));
@@ -112,7 +112,7 @@ Value join_filter(const Value& value, const Arguments& arguments) {
 // Every line but the first begins with so many blanks; empty lines stay empty.
 Value indent_filter(const Value& value, const Arguments& arguments) {
   const Value* width = arguments.find(0, "width");
-  const std::string blanks(width != nullptr && width->is(Kind::kInt)
+  const std::string blanks(width != nullptr && width->is(ValueKind::kInt)
                                ? static_cast<size_t>(std::clamp<int64_t>(width->integer(), 0, 256))
                                : 4,
                            ' ');
@@ -127,8 +127,8 @@ Value indent_filter(const Value& value, const Arguments& arguments) {
 }
 
 Value items_filter(const Value& value) {
-  if (value.is(Kind::kUndefined)) return Value::of(Value::List{});
-  if (!value.is(Kind::kDict)) throw EvaluationError{"a dict to take the items of", value.type_name()};
+  if (value.is(ValueKind::kUndefined)) return Value::of(Value::List{});
+  if (!value.is(ValueKind::kDict)) throw EvaluationError{"a dict to take the items of", value.type_name()};
   Value::List pairs;
   for (const auto& [key, item] : value.dict()) pairs.push_back(Value::of(Value::List{Value::of(key), item}));
   return Value::of(std::move(pairs));
@@ -161,7 +161,8 @@ Value apply_filter(const std::string& name, const Value& value, const Arguments&
   if (name == "string" || name == "safe") return Value::of(value.text());
   if (name == "default" || name == "d") {
     const Value* boolean = arguments.find(1, "boolean");
-    const bool missing = value.is(Kind::kUndefined) || (boolean != nullptr && boolean->truthy() && !value.truthy());
+    const bool missing =
+        value.is(ValueKind::kUndefined) || (boolean != nullptr && boolean->truthy() && !value.truthy());
     const Value* given = arguments.find(0, "default_value");
     return !missing ? value : given != nullptr ? *given : Value::of("");
   }
@@ -180,28 +181,28 @@ Value apply_filter(const std::string& name, const Value& value, const Arguments&
   if (name == "indent") return indent_filter(value, arguments);
   if (name == "int") {
     if (value.is_number())
-      return Value::of(value.is(Kind::kFloat) ? static_cast<int64_t>(value.number()) : value.integer());
+      return Value::of(value.is(ValueKind::kFloat) ? static_cast<int64_t>(value.number()) : value.integer());
     return Value::of(static_cast<int64_t>(std::strtoll(value.text().c_str(), nullptr, 10)));
   }
   return call_method(name, Value::of(value.text()), arguments);  // upper, lower, title, capitalize, replace
 }
 
 bool apply_test(const std::string& name, const Value& value, const Arguments& arguments) {
-  if (name == "defined") return !value.is(Kind::kUndefined);
-  if (name == "undefined") return value.is(Kind::kUndefined);
-  if (name == "none") return value.is(Kind::kNone);
-  if (name == "string") return value.is(Kind::kString);
+  if (name == "defined") return !value.is(ValueKind::kUndefined);
+  if (name == "undefined") return value.is(ValueKind::kUndefined);
+  if (name == "none") return value.is(ValueKind::kNone);
+  if (name == "string") return value.is(ValueKind::kString);
   if (name == "number") return value.is_number();
-  if (name == "integer") return value.is(Kind::kInt);
-  if (name == "float") return value.is(Kind::kFloat);
-  if (name == "boolean") return value.is(Kind::kBool);
-  if (name == "mapping") return value.is(Kind::kDict);
-  const bool many = value.is(Kind::kString) || value.is(Kind::kList) || value.is(Kind::kDict);
-  if (name == "sequence") return many || value.is(Kind::kUndefined);
-  if (name == "iterable") return many || value.is(Kind::kUndefined);
-  if (name == "true" || name == "false") return value.is(Kind::kBool) && value.truthy() == (name == "true");
+  if (name == "integer") return value.is(ValueKind::kInt);
+  if (name == "float") return value.is(ValueKind::kFloat);
+  if (name == "boolean") return value.is(ValueKind::kBool);
+  if (name == "mapping") return value.is(ValueKind::kDict);
+  const bool many = value.is(ValueKind::kString) || value.is(ValueKind::kList) || value.is(ValueKind::kDict);
+  if (name == "sequence") return many || value.is(ValueKind::kUndefined);
+  if (name == "iterable") return many || value.is(ValueKind::kUndefined);
+  if (name == "true" || name == "false") return value.is(ValueKind::kBool) && value.truthy() == (name == "true");
   if (name == "odd" || name == "even") {
-    if (!value.is(Kind::kInt)) throw EvaluationError{"a whole number", value.type_name()};
+    if (!value.is(ValueKind::kInt)) throw EvaluationError{"a whole number", value.type_name()};
     return (value.integer() % 2 != 0) == (name == "odd");
   }
   if (arguments.positional.size() != 1) throw EvaluationError{str("one argument of the test ", name), "another number"};
@@ -213,7 +214,7 @@ bool apply_test(const std::string& name, const Value& value, const Arguments& ar
   if (name == "le") return !less(other, value);
   if (name == "ge") return !less(value, other);
   if (name == "divisibleby") {
-    if (!value.is(Kind::kInt) || !other.is(Kind::kInt) || other.integer() == 0)
+    if (!value.is(ValueKind::kInt) || !other.is(ValueKind::kInt) || other.integer() == 0)
       throw EvaluationError{"whole numbers", "others"};
     return value.integer() % other.integer() == 0;
   }

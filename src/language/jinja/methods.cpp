@@ -9,7 +9,7 @@
 namespace millrace::jinja {
 namespace {
 
-using Kind = Value::Kind;
+using ValueKind = Value::Kind;
 
 const std::vector<std::string>& method_names() {
   static const std::vector<std::string> names = {"strip", "lstrip", "rstrip", "split",   "startswith", "endswith",
@@ -19,13 +19,13 @@ const std::vector<std::string>& method_names() {
 }
 
 const std::string& text_of(const Value& value) {
-  if (!value.is(Kind::kString)) throw EvaluationError{"text as an argument", value.type_name()};
+  if (!value.is(ValueKind::kString)) throw EvaluationError{"text as an argument", value.type_name()};
   return value.string();
 }
 
 std::string strip(const std::string& text, const Arguments& arguments, bool left, bool right) {
   const Value* set = arguments.find(0, "chars");
-  if (set == nullptr || set->is(Kind::kNone)) {
+  if (set == nullptr || set->is(ValueKind::kNone)) {
     const std::string_view both = unicode::python_strip(text);
     const auto begin = both.empty() ? (left ? text.size() : 0) : static_cast<size_t>(both.data() - text.data());
     const size_t end = both.empty() ? begin : begin + both.size();
@@ -40,9 +40,9 @@ std::string strip(const std::string& text, const Arguments& arguments, bool left
 Value split_text(const std::string& text, const Arguments& arguments) {
   const Value* separator = arguments.find(0, "sep");
   const Value* most = arguments.find(1, "maxsplit");
-  const int64_t limit = most != nullptr && most->is(Kind::kInt) ? most->integer() : -1;
+  const int64_t limit = most != nullptr && most->is(ValueKind::kInt) ? most->integer() : -1;
   Value::List parts;
-  if (separator == nullptr || separator->is(Kind::kNone)) {
+  if (separator == nullptr || separator->is(ValueKind::kNone)) {
     std::string word;
     for (size_t at = 0; at < text.size();) {
       const size_t length = unicode::decode(text, at).length;
@@ -111,7 +111,8 @@ Value text_method(const std::string& name, const std::string& text, const Argume
   const Value* first = arguments.find(0, "");
   if (first == nullptr) throw EvaluationError{str("an argument of ", name, "()"), "none"};
   if (name == "join") return apply_filter("join", *first, {{Value::of(text)}, {}});
-  if (!first->is(Kind::kString)) throw EvaluationError{str("text as the argument of ", name, "()"), first->type_name()};
+  if (!first->is(ValueKind::kString))
+    throw EvaluationError{str("text as the argument of ", name, "()"), first->type_name()};
   if (name == "startswith") return Value::of(starts_with(text, first->string()));
   if (name == "endswith") return Value::of(ends_with(text, first->string()));
   if (name == "find") {
@@ -135,7 +136,7 @@ Value dict_method(const std::string& name, const Value& dict, const Arguments& a
   if (name == "get") {
     const Value* key = arguments.find(0, "key");
     const Value* otherwise = arguments.find(1, "default");
-    const Value* found = key != nullptr && key->is(Kind::kString) ? dict.find(key->string()) : nullptr;
+    const Value* found = key != nullptr && key->is(ValueKind::kString) ? dict.find(key->string()) : nullptr;
     return found != nullptr ? *found : otherwise != nullptr ? *otherwise : Value::none();
   }
   throw EvaluationError{"a method of a dict", name};
@@ -148,8 +149,8 @@ bool is_known_method(const std::string& name) {
 }
 
 Value call_method(const std::string& name, const Value& object, const Arguments& arguments) {
-  if (object.is(Kind::kString)) return text_method(name, object.string(), arguments);
-  if (object.is(Kind::kDict)) return dict_method(name, object, arguments);
+  if (object.is(ValueKind::kString)) return text_method(name, object.string(), arguments);
+  if (object.is(ValueKind::kDict)) return dict_method(name, object, arguments);
   throw EvaluationError{str("text or a dict to call ", name, "() of"), object.type_name()};
 }
 

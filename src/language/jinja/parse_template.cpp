@@ -5,7 +5,7 @@
 namespace millrace::jinja {
 namespace {
 
-using Kind = Statement::Kind;
+using StatementKind = Statement::Kind;
 
 class TemplateParser {
  public:
@@ -27,10 +27,10 @@ class TemplateParser {
       const Segment& segment = segments_[next_++];
       line_ = segment.line;
       if (segment.kind == Segment::Kind::kText) {
-        all.push_back({.kind = Kind::kText, .line = line_, .text = segment.text});
+        all.push_back({.kind = StatementKind::kText, .line = line_, .text = segment.text});
       } else if (segment.kind == Segment::Kind::kOutput) {
         ExpressionParser parser(segment.text, place_, line_);
-        all.push_back({.kind = Kind::kOutput, .line = line_, .expression = parser.expression()});
+        all.push_back({.kind = StatementKind::kOutput, .line = line_, .expression = parser.expression()});
         parser.expect_end();
       } else {
         ExpressionParser parser(segment.text, place_, line_);
@@ -56,19 +56,19 @@ class TemplateParser {
     if (parser.take_name("set")) return set_statement(parser);
     if (parser.take_name("macro")) return macro_statement(parser);
     if (parser.take_name("generation")) {
-      Statement generation{.kind = Kind::kGeneration, .line = line};
+      Statement generation{.kind = StatementKind::kGeneration, .line = line};
       parser.expect_end();
       std::string end;
       generation.body = block({"endgeneration"}, end);
       return generation;
     }
-    if (parser.take_name("break")) return {.kind = Kind::kBreak, .line = line};
-    if (parser.take_name("continue")) return {.kind = Kind::kContinue, .line = line};
+    if (parser.take_name("break")) return {.kind = StatementKind::kBreak, .line = line};
+    if (parser.take_name("continue")) return {.kind = StatementKind::kContinue, .line = line};
     parser.fail("if, for, set, macro, generation, break or continue");
   }
 
   Statement if_statement(ExpressionParser& parser) {
-    Statement choice{.kind = Kind::kIf, .line = line_, .expression = parser.expression_or_tuple()};
+    Statement choice{.kind = StatementKind::kIf, .line = line_, .expression = parser.expression_or_tuple()};
     parser.expect_end();
     std::string end;
     choice.body = block({"elif", "else", "endif"}, end);
@@ -83,7 +83,7 @@ class TemplateParser {
   }
 
   Statement for_statement(ExpressionParser& parser) {
-    Statement loop{.kind = Kind::kFor, .line = line_, .names = parser.target_names()};
+    Statement loop{.kind = StatementKind::kFor, .line = line_, .names = parser.target_names()};
     if (!parser.take_name("in")) parser.fail("\"in\"");
     loop.expression = parser.without_condition();
     if (parser.take_name("if")) loop.filter = parser.expression();
@@ -95,7 +95,7 @@ class TemplateParser {
   }
 
   Statement set_statement(ExpressionParser& parser) {
-    Statement set{.kind = Kind::kSet, .line = line_, .names = parser.target_names()};
+    Statement set{.kind = StatementKind::kSet, .line = line_, .names = parser.target_names()};
     if (parser.take_sign(".")) set.text = parser.name("an attribute's name");
     if (parser.take_sign("=")) {
       set.expression = parser.expression_or_tuple();
@@ -103,14 +103,14 @@ class TemplateParser {
       return set;
     }
     parser.expect_end();
-    set.kind = Kind::kSetBlock;
+    set.kind = StatementKind::kSetBlock;
     std::string end;
     set.body = block({"endset"}, end);
     return set;
   }
 
   Statement macro_statement(ExpressionParser& parser) {
-    Statement macro{.kind = Kind::kMacro, .line = line_, .text = parser.name("a macro's name")};
+    Statement macro{.kind = StatementKind::kMacro, .line = line_, .text = parser.name("a macro's name")};
     parser.expect_sign("(");
     while (!parser.next_is_sign(")")) {
       macro.names.push_back(parser.name("a parameter"));

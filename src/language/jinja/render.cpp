@@ -10,7 +10,7 @@
 namespace millrace::jinja {
 namespace {
 
-using Kind = Value::Kind;
+using ValueKind = Value::Kind;
 
 constexpr int64_t kMaxSteps = 1'000'000;
 constexpr size_t kMaxOutput = size_t{64} << 20;
@@ -72,7 +72,7 @@ class Interpreter {
   }
   void assign_all(const std::vector<std::string>& names, const Value& value, int line) {
     if (names.size() == 1) return assign(names[0], value);
-    if (!value.is(Kind::kList) || value.list().size() != names.size()) {
+    if (!value.is(ValueKind::kList) || value.list().size() != names.size()) {
       fail(line, str("a list of ", names.size(), " values to take apart"), value.type_name());
     }
     for (size_t i = 0; i < names.size(); ++i) assign(names[i], value.list()[i]);
@@ -138,7 +138,7 @@ class Interpreter {
     Value value = evaluate(*statement.expression);
     if (statement.text.empty()) return assign_all(statement.names, value, statement.line);
     const Value* target = look_up(statement.names[0]);
-    if (target == nullptr || !target->is(Kind::kDict) || !is_namespace(*target)) {
+    if (target == nullptr || !target->is(ValueKind::kDict) || !is_namespace(*target)) {
       fail(statement.line, str("a namespace to set ", statement.text, " of"), statement.names[0]);
     }
     Value shared = *target;
@@ -248,7 +248,7 @@ class Interpreter {
         if (expression.name == "not") return Value::of(!value.truthy());
         if (!value.is_number()) fail(expression.line, "a number", value.type_name());
         const int sign = expression.name == "-" ? -1 : 1;
-        return value.is(Kind::kFloat) ? Value::of(sign * value.number()) : Value::of(sign * value.integer());
+        return value.is(ValueKind::kFloat) ? Value::of(sign * value.number()) : Value::of(sign * value.integer());
       }
       case Expression::Kind::kBinary:
         return binary(expression);
@@ -280,8 +280,8 @@ class Interpreter {
   }
 
   static Value arithmetic(const std::string& sign, const Value& a, const Value& b) {
-    if (sign == "+" && a.is(Kind::kString) && b.is(Kind::kString)) return Value::of(a.string() + b.string());
-    if (sign == "+" && a.is(Kind::kList) && b.is(Kind::kList)) {
+    if (sign == "+" && a.is(ValueKind::kString) && b.is(ValueKind::kString)) return Value::of(a.string() + b.string());
+    if (sign == "+" && a.is(ValueKind::kList) && b.is(ValueKind::kList)) {
       Value::List joined = a.list();
       joined.insert(joined.end(), b.list().begin(), b.list().end());
       return Value::of(std::move(joined));
@@ -293,7 +293,7 @@ class Interpreter {
     const bool divides = sign == "/" || sign == "//" || sign == "%";
     if (divides && b.number() == 0) throw EvaluationError{"a divisor other than 0", "0"};
     if (sign == "/") return Value::of(a.number() / b.number());
-    if (a.is(Kind::kFloat) || b.is(Kind::kFloat)) {
+    if (a.is(ValueKind::kFloat) || b.is(ValueKind::kFloat)) {
       const double x = a.number(), y = b.number();
       return Value::of(sign == "+"    ? x + y
                        : sign == "-"  ? x - y
@@ -329,8 +329,8 @@ class Interpreter {
     const Expression& target = *expression.parts[0];
     const Arguments arguments = arguments_of(expression);
     const Value function = evaluate(target);
-    if (function.is(Kind::kMacro)) return call_macro(function.macro(), arguments, expression.line);
-    if (target.kind != Expression::Kind::kName || !function.is(Kind::kUndefined)) {
+    if (function.is(ValueKind::kMacro)) return call_macro(function.macro(), arguments, expression.line);
+    if (target.kind != Expression::Kind::kName || !function.is(ValueKind::kUndefined)) {
       fail(expression.line, "a macro or a function to call", function.type_name());
     }
     if (target.name == "raise_exception") {
@@ -354,7 +354,7 @@ class Interpreter {
   Value range(const Arguments& arguments, int line) const {
     std::vector<int64_t> numbers;
     for (const Value& value : arguments.positional) {
-      if (!value.is(Kind::kInt)) fail(line, "whole numbers for range()", value.type_name());
+      if (!value.is(ValueKind::kInt)) fail(line, "whole numbers for range()", value.type_name());
       numbers.push_back(value.integer());
     }
     if (numbers.empty() || numbers.size() > 3)
