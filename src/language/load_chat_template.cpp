@@ -10,18 +10,18 @@ namespace millrace {
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::json;
+using UnorderedJson = nlohmann::json;
 
 constexpr uint64_t kMaxTemplateBytes = uint64_t{1} << 20;
 
-std::string content_of(const json& token) {
+std::string content_of(const UnorderedJson& token) {
   if (token.is_string()) return token.get<std::string>();
   if (!token.is_object() || !token.contains("content") || !token["content"].is_string()) return "";
   return token["content"].get<std::string>();
 }
 
 // bos_token, eos_token, ... of tokenizer_config.json.
-std::vector<std::pair<std::string, std::string>> special_tokens_of(const json& config) {
+std::vector<std::pair<std::string, std::string>> special_tokens_of(const UnorderedJson& config) {
   std::vector<std::pair<std::string, std::string>> tokens;
   for (const char* name :
        {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"}) {
@@ -31,12 +31,12 @@ std::vector<std::pair<std::string, std::string>> special_tokens_of(const json& c
 }
 
 // One template, or a list of named ones, of which the default counts.
-std::string template_of(const json& config, const fs::path& path) {
+std::string template_of(const UnorderedJson& config, const fs::path& path) {
   const auto found = config.find("chat_template");
   if (found == config.end() || found->is_null()) return "";
   if (found->is_string()) return found->get<std::string>();
   if (found->is_array()) {
-    for (const json& one : *found) {
+    for (const UnorderedJson& one : *found) {
       if (one.is_object() && one.value("name", json()) == "default" && one.contains("template") &&
           one["template"].is_string()) {
         return one["template"].get<std::string>();
@@ -51,7 +51,7 @@ std::string template_of(const json& config, const fs::path& path) {
 std::unique_ptr<ChatTemplate> load_chat_template(const fs::path& path, const ByteLevelTokenizer& tokenizer) {
   const fs::path folder = fs::is_directory(path) ? path : path.parent_path();
   const fs::path config_path = folder / "tokenizer_config.json", template_path = folder / "chat_template.jinja";
-  json config = json::object();
+  UnorderedJson config = json::object();
   if (fs::exists(config_path)) config = read_vocabulary_json(config_path);
   if (!config.is_object()) fail_vocabulary(config_path, 0, "expected a JSON object, got something else");
   if (fs::exists(template_path)) {
