@@ -37,7 +37,7 @@ std::string template_of(const UnorderedJson& config, const fs::path& path) {
   if (found->is_string()) return found->get<std::string>();
   if (found->is_array()) {
     for (const UnorderedJson& one : *found) {
-      if (one.is_object() && one.value("name", json()) == "default" && one.contains("template") &&
+      if (one.is_object() && one.value("name", UnorderedJson()) == "default" && one.contains("template") &&
           one["template"].is_string()) {
         return one["template"].get<std::string>();
       }
@@ -51,7 +51,7 @@ std::string template_of(const UnorderedJson& config, const fs::path& path) {
 std::unique_ptr<ChatTemplate> load_chat_template(const fs::path& path, const ByteLevelTokenizer& tokenizer) {
   const fs::path folder = fs::is_directory(path) ? path : path.parent_path();
   const fs::path config_path = folder / "tokenizer_config.json", template_path = folder / "chat_template.jinja";
-  UnorderedJson config = json::object();
+  UnorderedJson config = UnorderedJson::object();
   if (fs::exists(config_path)) config = read_vocabulary_json(config_path);
   if (!config.is_object()) fail_vocabulary(config_path, 0, "expected a JSON object, got something else");
   if (fs::exists(template_path)) {
