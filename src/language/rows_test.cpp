@@ -66,7 +66,8 @@ RowFormat format_of(const std::string& name) {
 TEST(Rows, BecomeTheMessagesOfTorchtune) {
   const json all_rows = golden_json("data/rows.json");
   int compared = 0;
-  for (const auto& [name, expected] : golden_json("data/transforms.json").items()) {
+  const json transforms = golden_json("data/transforms.json");
+  for (const auto& [name, expected] : transforms.items()) {
     if (name.rfind("text", 0) == 0) continue;
     const json& rows = all_rows[name.substr(0, name.find('|'))];
     for (const TorchtuneVersion version : {TorchtuneVersion::kRelease, TorchtuneVersion::kMain}) {

@@ -81,8 +81,10 @@ TEST(LinearCrossEntropy, ABatchWithoutLabelsHasNoLoss) {
 TEST(LinearCrossEntropy, LabelsBeyondTheVocabularyAreRefused) {
   const Linear head = random_head(9, torch::kFloat32, false);
   const torch::Tensor hidden_TD = torch::randn({3, kWidth});
-  EXPECT_THROW(linear_cross_entropy(head, hidden_TD, torch::tensor({0, 9, kIgnoredLabel})), DataError);
-  EXPECT_THROW(linear_cross_entropy(head, hidden_TD, torch::tensor({0, -1, kIgnoredLabel})), DataError);
+  EXPECT_THROW(linear_cross_entropy(head, hidden_TD, torch::tensor({int64_t{0}, int64_t{9}, kIgnoredLabel})),
+               DataError);
+  EXPECT_THROW(linear_cross_entropy(head, hidden_TD, torch::tensor({int64_t{0}, int64_t{-1}, kIgnoredLabel})),
+               DataError);
 }
 
 }  // namespace

@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 #include <torch/types.h>
 
-#include "kernels/relative_error_test_support.h"
+#include "kernels/op_check.h"
 #include "nn/joint_linear.h"
 #include "nn/linear.h"
 

@@ -56,7 +56,13 @@ std::vector<std::string> tiktoken_samples() {
   for (const uint8_t byte : byte_order()) {
     text += std::string{alphabet[byte >> 2], alphabet[(byte & 3) << 4]} + "== " + std::to_string(rank++) + "\n";
   }
-  return {text + "YWI= 256\nYWJj 257\n"};
+  text += "YWI= 256\n";
+  // Many tokens of three bytes: a change of one's letters mostly makes another token.
+  for (int i = 0; i < 400; ++i) {
+    text += std::string{'Y', alphabet[i % 64], alphabet[i / 64 + 8], alphabet[(7 * i) % 64]} + " " +
+            std::to_string(257 + i) + "\n";
+  }
+  return {text};
 }
 
 std::vector<std::string> json_samples() {

@@ -5,8 +5,8 @@
 #include "base/error.h"
 #include "kernels/adamw/adamw_raw.h"
 #include "kernels/cpu_level.h"
+#include "kernels/op_check.h"
 #include "kernels/philox_fill/philox_fill.h"
-#include "kernels/relative_error_test_support.h"
 
 namespace millrace {
 namespace {

@@ -49,13 +49,17 @@ void rows(const CrossEntropyArgs& args, int64_t begin, int64_t end) {
     T* x = row_at<T>(args.logits, 0, row);
     const int64_t label = args.labels[row];
     const float largest = largest_of(x, args.classes), chosen = load(x + label, Partial{1})[0];
-    float sum[1];
-    sum_vectors(args.classes, sum,
-                [&](int64_t i, auto part, VecF* acc) { acc[0] += shifted_exp(x, i, largest, part); });
-    const double log_sum = __builtin_log(static_cast<double>(sum[0]));
+    double total = 0;  // of sums of 1024 in fp32: a vocabulary has so many classes that fp32 alone loses a digit
+    for (int64_t first = 0; first < args.classes; first += 1024) {
+      float sum[1];
+      const int64_t n = args.classes - first < 1024 ? args.classes - first : 1024;
+      sum_vectors(n, sum, [&](int64_t i, auto part, VecF* acc) { acc[0] += shifted_exp(x + first, i, largest, part); });
+      total += static_cast<double>(sum[0]);
+    }
+    const double log_sum = __builtin_log(total);
     args.losses[row] = static_cast<float>(log_sum + (static_cast<double>(largest) - static_cast<double>(chosen)));
     if (!args.with_gradient) continue;
-    const float factor = args.scale / sum[0];
+    const float factor = static_cast<float>(static_cast<double>(args.scale) / total);
     for_vectors(args.classes,
                 [&](int64_t i, auto part) { store(x + i, shifted_exp(x, i, largest, part) * factor, part); });
     const double probability = __builtin_exp(static_cast<double>(chosen) - static_cast<double>(largest) - log_sum);

@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "kernels/cpu_level.h"
 #include "kernels/flat_update/flat_update_cases.h"
-#include "kernels/relative_error_test_support.h"
+#include "kernels/op_check.h"
 
 namespace millrace {
 namespace {

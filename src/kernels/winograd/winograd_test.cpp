@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "kernels/cpu_level.h"
-#include "kernels/relative_error_test_support.h"
+#include "kernels/op_check.h"
 
 namespace millrace {
 namespace {
