@@ -6,8 +6,8 @@ import json
 import pytest
 import torch
 from helpers import load, relative_error, save
+from llama_models import forward, ids, peer
 from peft import LoraConfig, get_peft_model
-from test_forward_llama import forward, ids, peer
 
 
 def adapted(name, **options):
