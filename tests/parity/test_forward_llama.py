@@ -7,7 +7,7 @@ import pytest
 import torch
 from forward_parity import check_forward
 from helpers import load, relative_error, save
-from llama_models import forward, ids, peer
+from small_decoders import forward, ids, peer
 
 
 def positions_of(*rows):

@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 from helpers import load, relative_error, save
-from llama_models import forward, ids, peer
+from small_decoders import forward, ids, peer
 from peft import LoraConfig, get_peft_model
 
 
