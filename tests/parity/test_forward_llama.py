@@ -15,9 +15,11 @@ def positions_of(*rows):
     return torch.stack([torch.cat([torch.arange(length) for length in lengths]) for lengths in rows])
 
 
-@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
-@pytest.mark.parametrize("name, batch, length", [("untied", 3, 37), ("untied", 1, 1), ("tied", 2, 41), ("wide", 2, 75), ("biases", 2, 9),
-                                                 ("mistral", 2, 33), ("qwen2", 2, 29), ("qwen3", 3, 17)])  # fmt: skip
+SHAPES = [("untied", 3, 37), ("tied", 2, 41), ("wide", 2, 75), ("biases", 2, 9), ("mistral", 2, 33), ("qwen2", 2, 29), ("qwen3", 3, 17)]
+
+
+# One token alone has gradients of zero in its attention, of which bf16 has no relative error.
+@pytest.mark.parametrize("name, batch, length, dtype", [*((*shape, dtype) for shape in SHAPES for dtype in ("fp32", "bf16")), ("untied", 1, 1, "fp32")])
 def test_outputs_and_gradients_agree(millrace, tmp_path, name, batch, length, dtype):
     module = peer(name)
     module.save_pretrained(tmp_path / "model")
@@ -73,7 +75,7 @@ def test_a_tied_model_may_repeat_its_output_layer(millrace, tmp_path):
     module = peer("tied")
     module.save_pretrained(tmp_path / "model")
     weights = load(tmp_path / "model" / "model.safetensors")
-    repeated = save(tmp_path / "w.safetensors", weights | {"lm_head.weight": weights["model.embed_tokens.weight"]})
+    repeated = save(tmp_path / "w.safetensors", weights | {"lm_head.weight": weights["model.embed_tokens.weight"].clone()})
     inputs = {"input_ids": ids(96, 1, 8)}
     check_forward(millrace, tmp_path, "llama", repeated, module, forward, inputs, config=tmp_path / "model" / "config.json")
 

@@ -103,9 +103,9 @@ def test_npy_arrays(tmp_path, millrace):
 
 
 def test_what_it_does_not_know_is_a_data_error(tmp_path, millrace):
-    (tmp_path / "notes.txt").write_text("hello")
-    message = millrace("inspect", tmp_path / "notes.txt", status=3).stderr
-    assert "notes.txt" in message and "expected a safetensors file" in message
+    (tmp_path / "notes.md").write_text("hello")
+    message = millrace("inspect", tmp_path / "notes.md", status=3).stderr
+    assert "notes.md" in message and "expected a safetensors file" in message
     assert "got nothing of that name" in millrace("inspect", tmp_path / "missing", status=3).stderr
     millrace("inspect", status=2)
     millrace("inspect", tmp_path, "--jsn", status=2)

@@ -71,7 +71,7 @@ def test_what_does_not_fit_is_refused_by_name(millrace, tmp_path):
     first = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
     assert "expected lora_A and lora_B, got one of them" in error({n: t for n, t in tensors.items() if n != first})
     assert "expected the rank 3" in error(tensors | {first: torch.zeros(2, 30)})
-    assert "expected floating point [3, 30], got" in error(tensors | {first: torch.zeros(3, 31)})
+    assert "expected an adapter of 30 inputs and 30 outputs" in error(tensors | {first: torch.zeros(3, 31)})
     renamed = {n.replace("layers.2", "layers.3"): t for n, t in tensors.items()}
     assert "got one of model.layers.3.self_attn.q_proj (is model.layers." in error(renamed)
     assert "lora_embedding_A" in error(tensors | {"base_model.model.model.embed_tokens.lora_embedding_A": torch.zeros(3, 71)})

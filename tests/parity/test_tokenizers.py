@@ -12,7 +12,7 @@ import pytest
 import sentencepiece
 from transformers import CLIPTokenizer, T5Tokenizer
 
-from mixed_text import LINES, WORDS, assert_same, make_lines, our_ids
+from mixed_text import CONTRACTIONS, EMOJI, LINES, WORDS, assert_same, make_lines, our_ids
 
 OPEN_CLIP = pathlib.Path(open_clip.__file__).parent / "bpe_simple_vocab_16e6.txt.gz"
 

@@ -113,12 +113,15 @@ def test_a_run_with_merged_weights_has_the_same_loss(train, millrace, base, emoj
     of_base = json.loads(millrace("evaluate", "--weights", base, "--config", TINY, "--json", *data, *sizes, "--training.seed=1").stdout)
     assert of_run["step"] == 8
     assert of_run["loss"] == pytest.approx(of_merged["loss"], rel=1e-5)
-    assert abs(of_base["loss"] - of_merged["loss"]) > 1e-3 * of_base["loss"]
+    assert abs(of_base["loss"] - of_merged["loss"]) > 1e-4 * of_base["loss"]
 
 
-def test_the_loss_falls(train):
-    losses = curve(train("--training.steps=150", "--checkpoint.interval=150"))
-    assert sum(losses[-30:]) < 0.9 * sum(losses[:30])
+def test_the_loss_falls(train, millrace, emoji):
+    def validation_loss(steps, run):
+        folder = train(f"--training.steps={steps}", "--checkpoint.interval=300", run=run)
+        return json.loads(millrace("evaluate", folder, "--json", f"--validation.dataset_path={emoji}", "--validation.steps=8").stdout)["loss"]
+
+    assert validation_loss(300, "long") < 0.985 * validation_loss(1, "short")
 
 
 def test_recompute_modes_and_accumulation_give_the_same_adapters(train):
