@@ -68,7 +68,7 @@ def test_none_needs_no_compiler(configure, rocm_wheel, tmp_path):
     said = configure(f"-DMILLRACE_TORCH={rocm_wheel}", "-DMILLRACE_GPU=none")
     assert "GPU kernels: none" in said
     build = (tmp_path / "build" / "build.ninja").read_text()
-    assert "gelu_no_cuda.cpp" in build and "gelu_cuda.o" not in build
+    assert "_no_cuda_cpp_and_others.cpp" in build and "gelu_cuda.o" not in build  # all twins as one source
 
 
 def test_a_compiler_for_gpus_that_libtorch_does_not_serve(configure):
