@@ -25,11 +25,12 @@ class Lora : public torch::nn::Module, public LinearAdapter {
   void add_input_gradient(torch::Tensor& dx_MK, const torch::Tensor& dy_MN, LinearPass& pass) const override;
   void add_gradients(const torch::Tensor& dy_MN, const torch::Tensor& x_MK, LinearPass& pass) override;
 
-  // For the passes from here on, forward and backward alike: the factors on the down projection's output, [M, R] one
+  // Used from the next pass on, forward and backward: the factors on the down projection's output, [M, R] one
   // for each number (dropout) or [B, R] one for each sample's rank, whose rows follow each other (rank dropout). They
   // hold the 1 / (1 - p). Undefined: none.
   void set_mask(torch::Tensor mask) { mask_ = std::move(mask); }
-  // Of what the adapter adds: 0 leaves the layer as it is (module dropout; the base model's own prediction).
+  // The factor on the adapter's contribution: 0 leaves the layer unchanged (module dropout; the base model's own
+  // prediction).
   void set_strength(double strength) { strength_ = strength; }
 
   torch::Tensor down_RK, up_NR;  // named "down" and "up"

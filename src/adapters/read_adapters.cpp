@@ -80,7 +80,7 @@ void check_complete(const std::string& place, const AdapterTensors& adapter) {
   expect_inner("w2_a", "w2_b");
 }
 
-// Of the matrices that a scale of alpha / rank belongs to; LyCORIS takes 1 for a Kronecker product of whole matrices.
+// The rank that divides alpha in the scale; LyCORIS takes 1 for a Kronecker product of whole matrices.
 int64_t rank_of(const AdapterTensors& adapter) {
   for (const char* role : {"down", "w1_b", "w2_b"}) {
     const auto found = adapter.tensors.find(role);

@@ -26,9 +26,9 @@ struct ElementLoss {
 ElementLoss element_loss(LossType type, double difference, double threshold);
 
 enum class LossWeighting { kNone, kSigmaSqrt, kCosmap };
-// The weighting_scheme of that name; those that only say how timesteps are drawn weigh all alike.
+// The weighting_scheme of that name; schemes that only say how timesteps are drawn weigh all samples equally.
 LossWeighting parse_loss_weighting(const std::string& name, const std::string& option);
-// Of a sample with sigma as its part of noise (0..1), under sigma_scaled prediction: 1, sigma^-2, or
+// The weight of a sample whose noise fraction is sigma (0..1), for sigma_scaled prediction: 1, sigma^-2, or
 // 2 / (pi (1 - 2 sigma + 2 sigma^2)) (arXiv 2403.03206, section 3.1).
 double loss_weight(LossWeighting weighting, double sigma);
 

@@ -22,8 +22,8 @@ std::vector<std::string> adapted_layers(const flux::Flux& model, const std::vect
 // gathered for a whole pass and reduced once at its end: at rank 16 they have 1/150 of FLUX.1's parameters.
 class FluxAdapters : public FluxTrainee {
  public:
-  // placement: of the adapters; the model has the same, but is frozen. Throws ConfigError for targets that are no
-  // layers, and on a tensor-parallel mesh.
+  // placement: of the adapters; the model is placed the same way, but frozen. Throws ConfigError for targets that match
+  // no layer, and on a tensor-parallel mesh.
   FluxAdapters(const LoraConfig& config, const flux::FluxConfig& sizes, const FlatParametersOptions& placement);
 
   flux::Flux& model() override { return model_; }

@@ -13,9 +13,9 @@
 
 namespace millrace {
 
-// Seconds between two looks at the clock and at the wish to stop.
+// Seconds between two checks of the clock and of stop requests.
 inline constexpr double kDownloadTick = 0.1;
-// Of a body that is not wanted (a refusal's, another file's) so much is read, so that the connection can be used again.
+// An unwanted body (a refusal's, another file's) is drained up to this size, so that the connection can be reused.
 inline constexpr uint64_t kMaxIgnoredBytes = 64 << 10;
 
 // Shared by every part of a download. `stop` is polled often; true ends everything by throwing Preempted.

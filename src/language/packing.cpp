@@ -26,7 +26,7 @@ void pad(Pack& pack, int64_t max_length) {
   pack.sequence_lengths.push_back(static_cast<int32_t>(length - pack.tokens.size()));
   pack.tokens.resize(length, 0);
   pack.labels.resize(length, kIgnoredLabel);
-  // Positions go on counting behind the last sample, up to the last that a model of this length knows.
+  // Positions keep counting after the last sample, up to the last position of a model of this length.
   int32_t position = pack.positions.empty() ? -1 : pack.positions.back();
   while (pack.positions.size() < length) {
     position = std::min(position + 1, static_cast<int32_t>(max_length - 1));

@@ -20,7 +20,7 @@ struct Pack {
 
 struct PackingOptions {
   int64_t max_length = 0;
-  bool split_across_packs = false;  // a sample may continue in the next pack, where its positions go on
+  bool split_across_packs = false;  // a sample may continue in the next pack, where its positions continue
   std::optional<int64_t> max_packs;
 };
 

@@ -39,8 +39,8 @@ struct FlatParametersOptions {
   Mesh* mesh = nullptr;          // must outlive this; null: one rank
   torch::Dtype reduce_dtype = torch::kFloat32;  // of gradients in collectives: training.mixed_precision_reduce
   Reshard reshard = Reshard::kDefault;          // parallelism.fsdp_reshard_after_forward
-  // Of a frozen model's large matrices. Other than dense, these are not parameters: every rank holds them whole, and
-  // ModelWeights::load() brings their values.
+  // How a frozen model's large matrices are stored. Unless dense, they are not parameters: every rank holds them whole,
+  // and ModelWeights::load() brings their values.
   BaseStorage base_storage = BaseStorage::kDense;
 };
 

@@ -36,7 +36,8 @@ Evaluation evaluate_task(const RunConfig& config, const World& world, const std:
 
 // The model of a run, with the sizes of its checkpoint: our names and their shapes, as meta tensors.
 std::unique_ptr<ModelDescription> describe_run_model(const RunConfig& config, const TensorMap& shapes);
-// Of a task that trains adapters on a frozen model: how; its checkpoints hold the adapters alone. null: of others.
+// The LoRA options of a task that trains adapters on a frozen model, whose checkpoints hold the adapters alone; null
+// for other tasks.
 const LoraConfig* lora_of_task(const RunConfig& config);
 // Its row in the table of models.
 const ModelEntry& model_of_task(const RunConfig& config);

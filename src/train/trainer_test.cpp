@@ -277,7 +277,7 @@ TEST_F(TrainerTest, ATargetThatIsReachedEndsTheRun) {
   EXPECT_EQ(run(aimed).task->microbatches, 3) << "a lower target lets it resume";
 }
 
-// Validations after each step, with these losses from step 1 on; the last goes on for ever.
+// Validations after each step, with these losses from step 1 on; the last one repeats for ever.
 TenNumbersOptions with_losses(std::vector<double> losses, TenNumbersOptions options = {}) {
   options.validation_loss = [=](int64_t step) {
     return losses.at(std::min(static_cast<size_t>(step), losses.size()) - 1);

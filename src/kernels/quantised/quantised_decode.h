@@ -14,7 +14,7 @@ MILLRACE_DECODE float rounded_to_bf16(float x) {
   return float_of_bits((word + 0x7FFFu + (word >> 16 & 1u)) & 0xFFFF0000u);
 }
 
-// Of the block with this number in the whole matrix.
+// The scale of a block. block: its number in the whole matrix.
 MILLRACE_DECODE float nf4_scale(const Nf4Scales& scales, int64_t block) {
   const float code = scales.table[scales.codes[block]], factor = scales.factors[block / kNf4ScaleBlock];
   float scale = scales.divide ? code / factor : code * factor;

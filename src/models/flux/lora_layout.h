@@ -50,7 +50,7 @@ struct LoraModule {
   std::vector<int64_t> row_sizes;  // split_qkv: the outputs of each of its pairs; otherwise empty
 
   double scale() const { return alpha / static_cast<double>(rank); }
-  // Of what is trained: down projections, then up projections.
+  // The trained tensors' names: down projections, then up projections.
   std::vector<std::string> parameter_names() const;
 };
 
