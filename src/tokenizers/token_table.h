@@ -4,10 +4,11 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "tokenizers/word_hash.h"
 
 namespace millrace {
 
@@ -54,17 +55,7 @@ class TokenTable {
   };
 
   static uint64_t hash_of(std::string_view word) {
-    uint64_t hash = word.size() * 0x9E3779B97F4A7C15u;
-    size_t i = 0;
-    for (; i + 8 <= word.size(); i += 8) {
-      uint64_t part;
-      std::memcpy(&part, word.data() + i, 8);
-      hash = (hash ^ part) * 0x9E3779B97F4A7C15u;
-      hash ^= hash >> 32;
-    }
-    uint64_t rest = 0;
-    for (; i < word.size(); ++i) rest = rest << 8 | static_cast<unsigned char>(word[i]);
-    hash = (hash ^ rest) * 0x9E3779B97F4A7C15u;
+    const uint64_t hash = word_hash(word, word.size() * 0x9E3779B97F4A7C15u);
     return hash ^ hash >> 29;
   }
 

@@ -11,6 +11,8 @@
 #include <string_view>
 #include <vector>
 
+#include "tokenizers/word_hash.h"
+
 namespace millrace {
 
 class WordCache {
@@ -58,17 +60,7 @@ class WordCache {
 
   Entry& slot(std::string_view word) const {
     thread_local const std::unique_ptr<Entry[]> table(new Entry[kSlots]);
-    uint64_t hash = owner_ * 0x9E3779B97F4A7C15u + word.size();
-    size_t i = 0;
-    for (; i + 8 <= word.size(); i += 8) {
-      uint64_t part;
-      std::memcpy(&part, word.data() + i, 8);
-      hash = (hash ^ part) * 0x9E3779B97F4A7C15u;
-      hash ^= hash >> 32;
-    }
-    uint64_t rest = 0;
-    for (; i < word.size(); ++i) rest = rest << 8 | static_cast<unsigned char>(word[i]);
-    hash = (hash ^ rest) * 0x9E3779B97F4A7C15u;
+    const uint64_t hash = word_hash(word, owner_ * 0x9E3779B97F4A7C15u + word.size());
     return table[(hash >> 40) % kSlots];
   }
 
