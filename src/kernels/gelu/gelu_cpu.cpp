@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 
 #include "kernels/cpu_level.h"
+#include "kernels/rows_with_sums.h"
 
 namespace millrace {
 void gelu_forward_cpu(const GeluForwardArgs& args) {
@@ -13,22 +14,8 @@ void gelu_forward_cpu(const GeluForwardArgs& args) {
 
 void gelu_backward_cpu(const GeluBackwardArgs& args) {
   const auto kernel = MILLRACE_SELECT_KERNELS(gelu_kernels).backward[static_cast<int>(args.type)];
-  const int64_t rows = args.batch * args.length;
-  if (args.dbias.data == nullptr) {
-    at::parallel_for(0, rows, rows_per_thread(args.dim),
-                     [&](int64_t begin, int64_t end) { kernel(args, begin, end, nullptr); });
-    return;
-  }
-  const RowChunks chunks = RowChunks::make(rows, kMinRowsPerChunk, kMaxChunks);
-  const torch::Tensor partials = at::empty({chunks.count, args.dim}, at::kFloat);
-  float* const sums = partials.data_ptr<float>();
-  at::parallel_for(0, chunks.count, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t first = i * chunks.rows_per_chunk;
-      kernel(args, first, std::min(rows, first + chunks.rows_per_chunk), sums + i * args.dim);
-    }
-  });
-  sum_partials(sums, chunks.count, args.dim, args.dim, static_cast<float*>(args.dbias.data));
+  run_rows_with_sums(args.batch * args.length, args.dim, static_cast<float*>(args.dbias.data),
+                     [&](int64_t begin, int64_t end, float* sums) { kernel(args, begin, end, sums); });
 }
 
 }  // namespace millrace
