@@ -1,43 +1,14 @@
 // A model that uses one unit first and last, as a language model with tied embeddings does, on one rank and on two.
 #include <gtest/gtest.h>
 
-#include <functional>
 #include <string>
-#include <thread>
 
-#include "comm/communicator.h"
-#include "comm/line_socket.h"
+#include "comm/socket_ranks_test_support.h"
 #include "nn/linear.h"
 #include "parallel/flat_parameters.h"
 
 namespace millrace {
 namespace {
-
-void as_two_ranks(const MeshShape& shape, const std::function<void(Communicator&)>& body) {
-  const int port = Listener::open(0)->port();
-  std::vector<std::thread> threads;
-  std::vector<std::string> problems(2);
-  for (int rank = 0; rank < 2; ++rank) {
-    threads.emplace_back([&, rank] {
-      try {
-        World world;
-        world.rank = world.local_rank = rank;
-        world.size = world.local_size = 2;
-        world.launcher = "launch";
-        world.host = "here";
-        world.master_host = "127.0.0.1";
-        world.master_port = port;
-        const auto ranks = connect(world, {.shape = shape, .init_timeout = 60, .train_timeout = 60});
-        body(*ranks);
-        ranks->leave();
-      } catch (const std::exception& error) {
-        problems[static_cast<size_t>(rank)] = error.what();
-      }
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-  for (const std::string& problem : problems) EXPECT_EQ(problem, "");
-}
 
 constexpr int64_t kVocabulary = 7, kWidth = 6, kSamples = 4;
 
@@ -128,7 +99,7 @@ TEST(TiedUnit, TwoRanksAgreeWithOne) {
   for (const MeshShape& shape : {MeshShape{.dp_shard = 2}, {.dp_replicate = 2}}) {
     for (const Reshard reshard : {Reshard::kDefault, Reshard::kAlways, Reshard::kNever}) {
       for (const int microbatches : {1, 2}) {
-        as_two_ranks(shape, [&](Communicator& ranks) {
+        as_ranks(2, shape, [&](Communicator& ranks) {
           TiedModel model({.training = true, .mesh = &ranks.mesh(), .reshard = reshard});
           for (int step = 0; step < 2; ++step) {
             model.flat().grad().zero_();

@@ -1,43 +1,14 @@
 // Two ranks with half the parameters each give the gradients of one.
 #include <gtest/gtest.h>
 
-#include <functional>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "base/error.h"
-#include "comm/communicator.h"
-#include "comm/line_socket.h"
+#include "comm/socket_ranks_test_support.h"
 #include "models/llama/model.h"
 
 namespace millrace::llama {
 namespace {
-
-void as_two_ranks(const std::function<void(Communicator&)>& body) {
-  const int port = Listener::open(0)->port();
-  std::vector<std::thread> threads;
-  std::vector<std::string> problems(2);
-  for (int rank = 0; rank < 2; ++rank) {
-    threads.emplace_back([&, rank] {
-      try {
-        World world;
-        world.rank = world.local_rank = rank;
-        world.size = world.local_size = 2;
-        world.launcher = "launch";
-        world.host = "here";
-        world.master_host = "127.0.0.1";
-        world.master_port = port;
-        const auto ranks = connect(world, {.shape = {.dp_shard = 2}, .init_timeout = 60, .train_timeout = 60});
-        body(*ranks);
-        ranks->leave();
-      } catch (const std::exception& error) {
-        problems[static_cast<size_t>(rank)] = error.what();
-      }
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-  for (const std::string& problem : problems) EXPECT_EQ(problem, "");
-}
 
 LlamaConfig small_config(bool tied) {
   return config_from_json({{"vocab_size", 23},
@@ -76,7 +47,7 @@ TEST(ShardedLlama, TwoRanksAgreeWithOne) {
     train(whole, ids_BL.narrow(0, 2, 2), Keep::kOutputs);
     const auto expected = whole.flat_parameters().named_views(whole.flat_parameters().grad());
     for (const Reshard reshard : {Reshard::kDefault, Reshard::kAlways, Reshard::kNever}) {
-      as_two_ranks([&](Communicator& ranks) {
+      as_ranks(2, {.dp_shard = 2}, [&](Communicator& ranks) {
         Llama model(small_config(tied), {.training = true, .mesh = &ranks.mesh(), .reshard = reshard});
         fill(model);
         for (int step = 0; step < 2; ++step) {
