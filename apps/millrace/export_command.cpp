@@ -88,8 +88,9 @@ void write_adapters(const ConvertArguments& arguments, const LoraConfig& lora, c
   TensorMap shapes, alphas = kohya_alphas(run.shapes, lora);
   std::map<std::string, std::string> ours;
   for (const auto& [name, tensor] : run.shapes) {
-    ours[kohya_name(name)] = name;
-    shapes[kohya_name(name)] = convert_dtype(tensor, arguments.dtype);
+    const std::string theirs = kohya_name(name);
+    ours[theirs] = name;
+    shapes[theirs] = convert_dtype(tensor, arguments.dtype);
   }
   for (const auto& [name, alpha] : alphas) shapes[name] = alpha;
   save_tensors(arguments.output, shapes, kohya_network_metadata(lora, "flux1"), [&](const std::string& name) {

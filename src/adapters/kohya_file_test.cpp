@@ -4,23 +4,13 @@
 #include <nlohmann/json.hpp>
 
 #include "adapters/kohya_file.h"
+#include "adapters/kohya_test_support.h"
 #include "base/error.h"
 #include "base/files.h"
-#include "formats/json.h"
 #include "formats/test_support.h"
 
 namespace millrace {
 namespace {
-
-nlohmann::ordered_json golden(const std::string& file) {
-  return parse_ordered_json<DataError>(read_file(MILLRACE_GOLDEN "/flux_lora/metadata/" + file), file);
-}
-
-SafetensorsMetadata texts(const nlohmann::ordered_json& object) {
-  SafetensorsMetadata result;
-  for (const auto& [key, value] : object.items()) result[key] = value.get<std::string>();
-  return result;
-}
 
 // Element i of tensor k is ((31 i + 17 k) mod 256 - 128) / 64, for integers without the division.
 TensorMap tensors_of(const nlohmann::ordered_json& test) {

@@ -7,24 +7,14 @@
 
 #include "adapters/kohya_hashes.h"
 #include "adapters/kohya_metadata.h"
+#include "adapters/kohya_test_support.h"
 #include "base/error.h"
 #include "base/files.h"
 #include "base/text.h"
-#include "formats/json.h"
 #include "formats/test_support.h"
 
 namespace millrace {
 namespace {
-
-nlohmann::ordered_json golden(const std::string& file) {
-  return parse_ordered_json<DataError>(read_file(MILLRACE_GOLDEN "/flux_lora/metadata/" + file), file);
-}
-
-SafetensorsMetadata texts(const nlohmann::ordered_json& object) {
-  SafetensorsMetadata result;
-  for (const auto& [key, value] : object.items()) result[key] = value.get<std::string>();
-  return result;
-}
 
 using KohyaHashesTest = FolderTest;
 

@@ -1,7 +1,6 @@
 #include "adapters/kohya_names.h"
 
-#include <algorithm>
-
+#include "adapters/tensor_names.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -10,9 +9,7 @@ namespace millrace {
 namespace {
 
 std::string layer_name(const std::string& ours) {
-  std::string layer = ours.substr(0, ours.rfind('.'));
-  std::replace(layer.begin(), layer.end(), '.', '_');
-  return "lora_unet_" + layer;
+  return kohya_module_name("lora_unet", ours.substr(0, ours.rfind('.')));
 }
 
 double file_alpha(const LoraConfig& config) {

@@ -88,20 +88,28 @@ class Reader {
 template <typename Value>
 Value value_of(const std::vector<std::pair<std::string, Value>>& pattern, const std::string& module, Value fallback) {
   for (const auto& [key, value] : pattern) {
-    if (std::regex_match(module, std::regex("(.*\\.)?(" + key + ")"))) return value;
+    if (fits_peft_pattern(key, module)) return value;
   }
   return fallback;
 }
 
 }  // namespace
 
+bool fits_peft_pattern(const std::string& pattern, const std::string& module) {
+  return std::regex_match(module, std::regex("(.*\\.)?(" + pattern + ")"));
+}
+
+double peft_scale(double alpha, int64_t rank, bool is_rslora) {
+  const auto divisor = static_cast<double>(rank);
+  return alpha / (is_rslora ? std::sqrt(divisor) : divisor);
+}
+
 int64_t PeftConfig::rank_of(const std::string& module) const {
   return value_of(rank_pattern, module, rank);
 }
 
 double PeftConfig::scale_of(const std::string& module) const {
-  const double divisor = static_cast<double>(rank_of(module));
-  return value_of(alpha_pattern, module, alpha) / (is_rslora ? std::sqrt(divisor) : divisor);
+  return peft_scale(value_of(alpha_pattern, module, alpha), rank_of(module), is_rslora);
 }
 
 PeftConfig read_peft_config(const std::filesystem::path& path) {

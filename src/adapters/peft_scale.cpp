@@ -1,8 +1,8 @@
 #include "adapters/peft_scale.h"
 
-#include <cmath>
 #include <regex>
 
+#include "adapters/peft_config.h"
 #include "base/error.h"
 #include "base/log.h"
 
@@ -28,7 +28,7 @@ double PeftScale::of(const std::string& module, int64_t rank) const {
   const nlohmann::ordered_json patterns = config_.value("alpha_pattern", nlohmann::ordered_json::object());
   for (const auto& [pattern, value] : patterns.items()) {
     try {
-      if (std::regex_match(module, std::regex("(.*\\.)?(" + pattern + ")"))) {
+      if (fits_peft_pattern(pattern, module)) {
         alpha = value.get<double>();
         break;
       }
@@ -37,7 +37,7 @@ double PeftScale::of(const std::string& module, int64_t rank) const {
     }
   }
   const bool rslora = config_.contains("use_rslora") && config_["use_rslora"] == true;
-  return alpha / (rslora ? std::sqrt(static_cast<double>(rank)) : static_cast<double>(rank));
+  return peft_scale(alpha, rank, rslora);
 }
 
 }  // namespace millrace

@@ -1,5 +1,6 @@
 #include "adapters/tensor_names.h"
 
+#include <algorithm>
 #include <array>
 #include <cctype>
 #include <string_view>
@@ -71,6 +72,12 @@ std::optional<AdapterTensorName> parse_adapter_tensor_name(const std::string& na
                              ending.family};
   }
   return std::nullopt;
+}
+
+std::string kohya_module_name(const std::string& prefix, const std::string& module) {
+  std::string name = prefix + "_" + module;
+  std::replace(name.begin(), name.end(), '.', '_');
+  return name;
 }
 
 }  // namespace millrace

@@ -22,4 +22,7 @@ struct AdapterTensorName {
 // (lora_linear_layer.down) and LyCORIS' (hada_w1_a, lokr_w1, dora_scale) endings; nothing for any other name.
 std::optional<AdapterTensorName> parse_adapter_tensor_name(const std::string& name);
 
+// A module's name in kohya's files: the prefix of its model ("lora_unet"), and underscores for dots.
+std::string kohya_module_name(const std::string& prefix, const std::string& module);
+
 }  // namespace millrace

@@ -4,6 +4,7 @@
 #include <numeric>
 #include <regex>
 
+#include "adapters/tensor_names.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -78,9 +79,7 @@ const char* kohya_prefix(LoraPart part) {
 }
 
 std::string kohya_name(LoraPart part, const std::string& module) {
-  std::string name = std::string(kohya_prefix(part)) + "_" + module;
-  std::replace(name.begin(), name.end(), '.', '_');
-  return name;
+  return kohya_module_name(kohya_prefix(part), module);
 }
 
 std::vector<LinearLayer> linear_layers(const FluxConfig& config) {
