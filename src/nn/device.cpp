@@ -20,8 +20,8 @@ struct GpuLibrary {
   const char* name;
   std::string (*why_no_driver)();            // a cheap check before the big library is loaded; "": there is a driver
   const char *get_device, *get_device_name;  // of the driver's library; the arguments are the same for both makers
-  // Blocks of memory that grow, so that a run near the GPU's limit is not ended by fragmentation: the variable that asks
-  // for them when the library is loaded, unless the user has set it. null: not every GPU has them.
+  // Blocks of memory that grow, so that a run near the GPU's limit is not ended by fragmentation: the variable that
+  // asks for them when the library is loaded, unless the user has set it. null: not every GPU has them.
   const char* allocator_setting;
 };
 
@@ -39,8 +39,7 @@ std::string why_no_amd_driver() {
 
 constexpr GpuLibrary kGpuLibraries[] = {
     {"libtorch_hip.so", why_no_amd_driver, "hipDeviceGet", "hipDeviceGetName", nullptr},
-    {"libtorch_cuda.so", why_no_nvidia_driver, "cuDeviceGet", "cuDeviceGetName",
-     "PYTORCH_CUDA_ALLOC_CONF"},
+    {"libtorch_cuda.so", why_no_nvidia_driver, "cuDeviceGet", "cuDeviceGetName", "PYTORCH_CUDA_ALLOC_CONF"},
 };
 
 struct LoadedGpu {
