@@ -22,6 +22,15 @@ stage_slow() {                                                # many ranks, kill
   at_once "slow_tests --part 1/2" "slow_tests --part 2/2" cluster_tests # each of them waits now and then
 }
 stage_docs() { .venv/bin/python tools/check_docs.py; }        # the commands and the paths in the docs
+stage_gpu() {                                                 # what only a GPU can show; where there is none, that is an error
+  compgen -G '/dev/nvidia[0-9]*' > /dev/null || [[ -e /dev/kfd ]] || {
+    echo "test.sh: [gpu] expected a GPU, got none (scripts/gpu/first_run.sh --rehearse needs none)" >&2
+    return 1
+  }
+  scripts/build.sh release millrace millrace_nn_test
+  ctest --preset release -L gpu
+  build/millrace verify --device cuda
+}
 stage_no_cuda() { scripts/build.sh no-cuda millrace_kernels; } # a machine without a CUDA toolkit
 stage_hip() {                                                 # every GPU kernel for AMD: 64 lanes in a wave, and 32
   scripts/build.sh hip-check millrace_kernels_hip
@@ -63,6 +72,7 @@ at_once() {
 }
 
 all_stages=(setup format layers build unit python slow docs no_cuda hip sanitizers)
+if compgen -G '/dev/nvidia[0-9]*' > /dev/null || [[ -e /dev/kfd ]]; then all_stages+=(gpu); fi
 stages=("${all_stages[@]}")
 if [[ ${1:-} == --fast ]]; then
   stages=(setup format layers build unit python docs)

@@ -88,6 +88,7 @@ function(millrace_library folder)
   endif()
 
   if(MILLRACE_TESTS AND tests)
+    set(test_sources ${tests})
     millrace_unity(tests ${target}_test ${tests})
     add_executable(${target}_test ${tests})
     target_link_libraries(${target}_test PRIVATE ${target} millrace_flags ${ARG_TEST_LINK} GTest::gmock GTest::gtest_main)
@@ -95,15 +96,22 @@ function(millrace_library folder)
       millrace_use_torch_pch(${target}_test)
     endif()
     millrace_add_test(unit.${folder} ${target}_test)
+    foreach(test ${test_sources})
+      file(STRINGS ${test} on_gpu REGEX "^TEST.*OnGpu" LIMIT_COUNT 1)
+      if(on_gpu)
+        millrace_add_gpu_test(${folder} ${target}_test)
+        break()
+      endif()
+    endforeach()
   endif()
 endfunction()
 
 # millrace_add_test(<name> <target>): runs a GoogleTest program. Programs that use no libtorch also belong to the target
 # millrace_torch_free_tests and have the label torch_free: those are built and run under the sanitizers.
-# Tests with OnGpu in their names are left out where there is no GPU; a test that skips itself fails.
+# Tests with OnGpu in their names are left out where there is no GPU (millrace_add_gpu_test). A test that skips itself fails.
 function(millrace_add_test name target)
   set(arguments --gtest_brief=1)
-  if(NOT EXISTS /dev/nvidia0 AND NOT EXISTS /dev/kfd)
+  if(NOT MILLRACE_SEES_GPU)
     list(APPEND arguments --gtest_filter=-*OnGpu*)
   endif()
   add_test(NAME ${name} COMMAND ${target} ${arguments})
@@ -115,6 +123,19 @@ function(millrace_add_test name target)
       add_custom_target(millrace_torch_free_tests)
     endif()
     add_dependencies(millrace_torch_free_tests ${target})
+  endif()
+endfunction()
+
+# millrace_add_gpu_test(<name> <target>): where there is a GPU, the tests of the program with OnGpu in their names, as the ctest
+# OnGpu.<name>, labelled gpu. Everywhere a ctest that fails if there are none, so that the filter always selects something.
+file(GLOB MILLRACE_SEES_GPU /dev/nvidia[0-9]* /dev/kfd)
+function(millrace_add_gpu_test name target)
+  set(only_gpu "--gtest_filter=*OnGpu*")
+  add_test(NAME has_gpu_tests.${name} COMMAND ${target} --gtest_list_tests ${only_gpu})
+  set_tests_properties(has_gpu_tests.${name} PROPERTIES PASS_REGULAR_EXPRESSION "OnGpu")
+  if(MILLRACE_SEES_GPU)
+    add_test(NAME OnGpu.${name} COMMAND ${target} ${only_gpu})
+    set_tests_properties(OnGpu.${name} PROPERTIES TIMEOUT 600 LABELS gpu FAIL_REGULAR_EXPRESSION "SKIPPED;Running 0 tests")
   endif()
 endfunction()
 

@@ -338,11 +338,11 @@ int run_sample(const std::vector<std::string>& args) {
   if (world.rank > 0) set_console_log_level(LogLevel::kError);
   const Source source = open_source(arguments);
   if (world.rank > 0) set_console_log_level(LogLevel::kWarning);
-  const torch::Device device =
-      device_of_rank(arguments.device.empty() ? source.config().training.device : arguments.device, world);
   CommOptions options;
   options.shape = arguments.shards_weights ? MeshShape{1, world.size, 1} : MeshShape{world.size, 1, 1};
-  options.device = device;
+  options.open_device = [wanted = arguments.device.empty() ? source.config().training.device : arguments.device,
+                         world] { return device_of_rank(wanted, world); };
+  options.allow_nvls = source.config().comm.allow_nvls;
   options.init_timeout = static_cast<double>(source.config().comm.init_timeout_seconds);
   // Faster ranks wait for the slowest; the watch detects ranks that die or stop.
   options.train_timeout = std::max(1800.0, static_cast<double>(source.config().comm.train_timeout_seconds));
@@ -350,7 +350,7 @@ int run_sample(const std::vector<std::string>& args) {
   options.fingerprint = str(checksum64(line.data(), line.size()));
   options.version = build_for_peers(world.size);
   const auto ranks = connect(world, options);
-  run_as_rank(*ranks, [&] { draw(arguments, source, device, *ranks); });
+  run_as_rank(*ranks, [&] { draw(arguments, source, ranks->device(), *ranks); });
   return static_cast<int>(ExitCode::kDone);
 }
 

@@ -1,6 +1,8 @@
 // millrace verify: this machine's kernels, and with several ranks their collectives, against references.
 #include <cstdio>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "base/error.h"
 #include "comm/self_check.h"
@@ -8,19 +10,22 @@
 #include "commands.h"
 #include "kernels/cpu_level.h"
 #include "kernels/self_check.h"
+#include "nn/layer_checks.h"
 #include "parallel/run_device.h"
 
 namespace millrace {
 namespace {
 
 int verify_kernels(torch::Device device) {
-  std::printf("device: %s\ncpu level: %s\n\n%-32s %12s %12s\n", device.str().c_str(), cpu_level_report().c_str(),
+  std::printf("device: %s\ncpu level: %s\n\n%-48s %12s %12s\n", device.str().c_str(), cpu_level_report().c_str(),
               "kernel", "error", "allowed");
   int failures = 0;
-  for (const KernelCheck& check : kernel_checks()) {
+  std::vector<KernelCheck> checks = kernel_checks();
+  for (KernelCheck& check : layer_checks()) checks.push_back(std::move(check));
+  for (const KernelCheck& check : checks) {
     if (check.cpu_only && !device.is_cpu()) continue;
     const KernelCheckResult result = check.run(device);
-    std::printf("%-32s %12.3g %12.3g  %s\n", check.name.c_str(), result.error, result.tolerance,
+    std::printf("%-48s %12.3g %12.3g  %s\n", check.name.c_str(), result.error, result.tolerance,
                 result.passed() ? "ok" : "FAILED");
     if (!result.passed()) ++failures;
   }

@@ -1,5 +1,6 @@
 #include "checkpoint/checkpointer.h"
 
+#include <algorithm>
 #include <exception>
 #include <utility>
 
@@ -48,6 +49,31 @@ bool Checkpointer::is_over() const {
 void Checkpointer::reserve(const std::vector<NamedPiece>& pieces) {
   if (!options_.async) return;
   wait();
+  const uint64_t needed = HostStaging::bytes_for(pieces) * static_cast<uint64_t>(options_.ranks_on_host);
+  const uint64_t available = options_.available_memory();
+  const std::string obstacle = options_.peers->agree(
+      "checkpoint/reserve",
+      [&] {
+        if (needed <= available / 10 * 9) return std::string();
+        return str("expected ", human_bytes(needed),
+                   " of free host memory for copies that are written in the background", ", got ",
+                   human_bytes(available));
+      },
+      [](const std::vector<std::string>& ranks) {
+        const auto found =
+            std::find_if(ranks.begin(), ranks.end(), [](const std::string& text) { return !text.empty(); });
+        return found == ranks.end() ? std::string() : *found;
+      });
+  if (!obstacle.empty()) {
+    options_.async = false;
+    if (options_.peers->rank() == 0) log_warning("[checkpoint.async_mode] ", obstacle, ": saves will block training");
+    return;
+  }
+  const bool pins = std::any_of(pieces.begin(), pieces.end(), [](const auto& piece) { return !piece.data.is_cpu(); });
+  if (pins && options_.peers->rank() == 0) {
+    log_info("checkpoint: copies that are written in the background take ", human_bytes(needed),
+             " of pinned host memory on this host");
+  }
   under_way_ = writer_.submit([this, pieces] { staging_.reserve(pieces); });
 }
 
@@ -61,14 +87,14 @@ void Checkpointer::save(int64_t step, const std::vector<NamedPiece>& pieces, con
 
 void Checkpointer::save_and_wait(int64_t step, const std::vector<NamedPiece>& pieces, const std::string& state_json) {
   wait();
-  write(step, staging_.copy(pieces, /*keep_in_place=*/true), state_json, num_saves_++);
+  write(step, pieces, state_json, num_saves_++);
 }
 
-void Checkpointer::write(int64_t step, const std::vector<NamedPiece>& host_pieces, const std::string& state_json,
+void Checkpointer::write(int64_t step, const std::vector<NamedPiece>& pieces, const std::string& state_json,
                          int number) const {
   const double begin = now_seconds();
-  const uint64_t num_bytes = write_checkpoint(options_.folder, step, host_pieces, state_json, *options_.peers,
-                                              str("checkpoint/save-", number));
+  const uint64_t num_bytes =
+      write_checkpoint(options_.folder, step, pieces, state_json, *options_.peers, str("checkpoint/save-", number));
   if (options_.peers->rank() != 0) return;
   log_info("checkpoint: ", step_folder_name(step), " saved, ", human_bytes(num_bytes), " in ",
            format_double("%.2f", now_seconds() - begin), " s");

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <future>
 #include <optional>
 #include <string>
@@ -20,6 +21,7 @@
 #include "checkpoint/named_piece.h"
 #include "checkpoint/peers.h"
 #include "checkpoint/staging.h"
+#include "metrics/memory.h"
 
 namespace millrace {
 
@@ -27,7 +29,9 @@ struct CheckpointerOptions {
   std::filesystem::path folder;  // holds the step folders; created if missing
   int keep_latest_k = 10;        // 0 keeps all; older ones are deleted once a newer one is complete
   bool async = true;
-  std::shared_ptr<Peers> peers = std::make_shared<Peers>();  // by default this rank is alone
+  std::shared_ptr<Peers> peers = std::make_shared<Peers>();                 // by default this rank is alone
+  int ranks_on_host = 1;                                                    // which share its memory
+  std::function<uint64_t()> available_memory = millrace::available_memory;  // bytes of this host
 };
 
 class Checkpointer {
@@ -53,8 +57,13 @@ class Checkpointer {
     save_and_wait(step, whole_pieces(tensors), state_json);
   }
   // Allocates the memory that save() will need for such pieces, in the background, so that the first save blocks no
-  // longer than later ones: touching new memory can take longer than writing the checkpoint.
+  // longer than later ones: touching new memory can take longer than writing the checkpoint. Says how much it is if it
+  // must be pinned; where one host has too little, all ranks warn and save like save_and_wait() from then on.
+  // Collective.
   void reserve(const std::vector<NamedPiece>& pieces);
+
+  // Whether save() returns before the checkpoint is written: with `async`, unless reserve() found too little memory.
+  bool saves_in_background() const { return options_.async; }
 
   // Waits for a save in progress. Throws StorageError when it failed.
   void wait();
@@ -69,7 +78,7 @@ class Checkpointer {
   LoadedCheckpoint load(int64_t step = -1);
 
  private:
-  void write(int64_t step, const std::vector<NamedPiece>& host_pieces, const std::string& state_json, int number) const;
+  void write(int64_t step, const std::vector<NamedPiece>& pieces, const std::string& state_json, int number) const;
 
   CheckpointerOptions options_;
   std::optional<FolderLock> lock_;  // rank 0's

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <new>
 
 #include "base/stream_copy.h"
@@ -87,11 +88,10 @@ bool is_staged(const NamedPiece& piece) {
   return piece.saved && piece.data.numel() > 0;
 }
 
-template <typename Predicate>
-std::vector<int64_t> sizes_of(const std::vector<NamedPiece>& pieces, Predicate is_copied) {
+std::vector<int64_t> sizes_of(const std::vector<NamedPiece>& pieces) {
   std::vector<int64_t> sizes;
   for (const NamedPiece& piece : pieces) {
-    if (is_staged(piece) && is_copied(piece)) sizes.push_back(static_cast<int64_t>(piece.data.nbytes()));
+    if (is_staged(piece)) sizes.push_back(static_cast<int64_t>(piece.data.nbytes()));
   }
   return sizes;
 }
@@ -129,24 +129,30 @@ torch::Tensor HostStaging::take(int64_t num_bytes) {
 }
 
 void HostStaging::reserve(const std::vector<NamedPiece>& pieces) {
-  prepare(sizes_of(pieces, [](const NamedPiece&) { return true; }), any_on_gpu(pieces));
+  const bool pinned = any_on_gpu(pieces);
+  prepare(sizes_of(pieces), pinned);
+  if (pinned) return;  // which touches the memory
   for (torch::Tensor& slab : slabs_) slab.zero_();
 }
 
-std::vector<NamedPiece> HostStaging::copy(const std::vector<NamedPiece>& pieces, bool keep_in_place) {
+uint64_t HostStaging::bytes_for(const std::vector<NamedPiece>& pieces) {
+  const bool pinned = any_on_gpu(pieces);
+  uint64_t total = 0;
+  for (const int64_t slab : slab_sizes(sizes_of(pieces), pinned)) {
+    total += pinned ? std::bit_ceil(static_cast<uint64_t>(slab)) : static_cast<uint64_t>(slab);
+  }
+  return total;
+}
+
+std::vector<NamedPiece> HostStaging::copy(const std::vector<NamedPiece>& pieces) {
   const torch::NoGradGuard no_grad;
   std::vector<NamedPiece> copies = pieces;
-  const auto is_copied = [&](const NamedPiece& piece) { return !(keep_in_place && is_in_place(piece.data)); };
-  prepare(sizes_of(pieces, is_copied), any_on_gpu(pieces));
+  prepare(sizes_of(pieces), any_on_gpu(pieces));
   ParallelCopy plain_copies;
   std::vector<torch::Device> devices;
   for (NamedPiece& piece : copies) {
     if (!is_staged(piece)) continue;
     const torch::Tensor source = piece.data.detach();
-    if (!is_copied(piece)) {
-      piece.data = source;
-      continue;
-    }
     const auto size = static_cast<int64_t>(source.nbytes());
     piece.data = take(size).view(source.scalar_type()).view(source.sizes());
     if (is_in_place(source)) {

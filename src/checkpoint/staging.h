@@ -13,9 +13,11 @@ namespace millrace {
 class HostStaging {
  public:
   // Copies the data of all pieces to be saved and returns the pieces with the copies, which stay valid until the next
-  // call. The memory is kept and reused, and pinned for tensors on a GPU. Contiguous CPU data that `keep_in_place`
-  // allows is passed through without a copy.
-  std::vector<NamedPiece> copy(const std::vector<NamedPiece>& pieces, bool keep_in_place = false);
+  // call. The memory is kept and reused, and pinned for tensors on a GPU.
+  std::vector<NamedPiece> copy(const std::vector<NamedPiece>& pieces);
+
+  // The host memory that copy() of these pieces takes.
+  static uint64_t bytes_for(const std::vector<NamedPiece>& pieces);
 
   // Allocates the memory that copy() of these pieces will need, so that the first copy is as fast as later ones.
   void reserve(const std::vector<NamedPiece>& pieces);

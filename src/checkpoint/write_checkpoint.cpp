@@ -1,6 +1,5 @@
 #include "checkpoint/write_checkpoint.h"
 
-#include <future>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <span>
@@ -12,7 +11,9 @@
 #include "base/text.h"
 #include "checkpoint/checkpoint_folder.h"
 #include "checkpoint/checkpoint_index.h"
+#include "checkpoint/piece_stream.h"
 #include "checkpoint/shard_header.h"
+#include "formats/safetensors_layout.h"
 #include "nn/tensor_io.h"
 
 namespace millrace {
@@ -24,11 +25,11 @@ using Json = nlohmann::json;
 // The data that one rank writes: its file's tensors, and the piece that each one is.
 struct Shard {
   std::vector<const NamedPiece*> pieces;
-  std::vector<TensorView> tensors;
+  std::vector<TensorView> tensors;  // without bytes
 
   uint64_t num_bytes() const {
     uint64_t total = 0;
-    for (const TensorView& tensor : tensors) total += tensor.bytes.size();
+    for (const NamedPiece* piece : pieces) total += piece->data.nbytes();
     return total;
   }
 };
@@ -46,19 +47,30 @@ Shard make_shard(const std::vector<NamedPiece>& pieces) {
   for (const NamedPiece& piece : pieces) {
     check_piece(piece);
     if (!piece.saved || (piece.data.numel() == 0 && element_count(piece.global_shape) > 0)) continue;
-    MILLRACE_CHECK(piece.data.is_cpu() && piece.data.is_contiguous());
     const int times = times_used[piece.name]++;
     shard.pieces.push_back(&piece);
-    shard.tensors.push_back(to_view(times == 0 ? piece.name : str(piece.name, "@", times), piece.data));
-    shard.tensors.back().shape = shape_in_file(piece);
+    TensorView& view = shard.tensors.emplace_back();
+    view.name = times == 0 ? piece.name : str(piece.name, "@", times);
+    view.dtype = to_dtype(piece.data.scalar_type(), piece.name);
+    view.shape = shape_in_file(piece);
   }
   return shard;
 }
 
-std::vector<uint64_t> checksums_of(std::span<const TensorView> tensors) {
-  std::vector<uint64_t> checksums;
-  for (const TensorView& tensor : tensors) checksums.push_back(checksum64(tensor.bytes.data(), tensor.bytes.size()));
-  return checksums;
+// Writes the shard's file; returns the tensors' checksums. Hashing is several times faster than writing and only needs
+// another core.
+std::vector<uint64_t> write_tensors(const fs::path& path, const Shard& shard) {
+  const SafetensorsMetadata metadata = {{"format", "pt"}};
+  const std::vector<size_t> order = lay_out_safetensors(shard.tensors, metadata, path.string()).order;
+  std::vector<torch::Tensor> in_order;
+  for (const size_t i : order) in_order.push_back(shard.pieces[i]->data);
+  PieceStream stream(std::move(in_order));
+  write_safetensors_streamed(
+      path, shard.tensors, [&](size_t /*index*/) { return stream.next(); }, metadata);
+  const std::vector<uint64_t> checksums = stream.checksums();
+  std::vector<uint64_t> by_tensor(checksums.size());
+  for (size_t i = 0; i < order.size(); ++i) by_tensor[order[i]] = checksums[i];
+  return by_tensor;
 }
 
 // Better to find out before than after writing half of it.
@@ -87,12 +99,8 @@ CheckpointFile read_back(const fs::path& path, std::span<const TensorView> tenso
 CheckpointIndex write_shard(const fs::path& temporary, const std::string& file, const Shard& shard) {
   CheckpointIndex index;
   if (shard.tensors.empty()) return index;
-  // Hashing is several times faster than writing and only needs another core.
-  std::future<std::vector<uint64_t>> hashing =
-      std::async(std::launch::async, [&] { return checksums_of(shard.tensors); });
-  write_safetensors(temporary / file, shard.tensors, {{"format", "pt"}});
+  const std::vector<uint64_t> checksums = write_tensors(temporary / file, shard);
   index.files[file] = read_back(temporary / file, shard.tensors);
-  const std::vector<uint64_t> checksums = hashing.get();
   for (size_t i = 0; i < shard.pieces.size(); ++i) {
     const NamedPiece& piece = *shard.pieces[i];
     const TensorView& view = shard.tensors[i];

@@ -13,7 +13,7 @@ namespace millrace {
 
 // Writes a temporary folder beside the final one: every rank syncs its shard to disk, then rank 0 the index of all
 // shards; reads back file sizes; renames. Whatever fails, even a process, existing checkpoints remain unchanged and no
-// step folder is incomplete. pieces: this rank's, on the CPU and contiguous; together all ranks' pieces must cover each
+// step folder is incomplete. pieces: this rank's, on any device; together all ranks' pieces must cover each
 // tensor once. state_json: only rank 0's is used. All ranks call it with the same topic (see Peers::agree), and all
 // throw StorageError when one fails. Returns the number of bytes written by
 // all ranks.

@@ -13,6 +13,7 @@ class LocalCommunicator : public Communicator {
  public:
   LocalCommunicator(World world, const CommOptions& options, const Mesh::MakeTransport& make_transport) {
     world_ = std::move(world);
+    device_ = options.open_device ? options.open_device() : options.device;
     if (world_.size > 1) transport_ = "fake";
     store_ = make_local_store();
     watch_ = std::make_unique<NoWatch>();

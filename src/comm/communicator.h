@@ -3,6 +3,7 @@
 
 #include <torch/types.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -17,10 +18,14 @@ struct CommOptions {
   MeshShape shape;                     // shape.size() must be the number of ranks
   torch::Device device = torch::kCPU;  // of the tensors in collectives: cpu (Gloo) or cuda:N (NCCL)
   std::string backend = "auto";        // auto, gloo or nccl; auto: nccl for cuda, gloo for cpu
-  double init_timeout = 300;           // seconds until all ranks must have connected
-  double train_timeout = 100;          // seconds that a rank may be silent, or a collective may take
-  std::string fingerprint;  // of the configuration: must be equal on all ranks; short, it is shown when it differs
-  std::string version;      // of the program: must be equal on all ranks
+  // Opens `device` instead, once all ranks have connected: the first use of a GPU may take minutes and ranks differ,
+  // which must not count against init_timeout. Ranks may not open devices of different types.
+  std::function<torch::Device()> open_device = nullptr;
+  double init_timeout = 300;   // seconds until all ranks must have connected
+  double train_timeout = 100;  // seconds that a rank may be silent, or a collective may take after use_train_timeout()
+  bool allow_nvls = false;     // NCCL may sum inside NVLink switches, in an order that differs from run to run
+  std::string fingerprint;     // of the configuration: must be equal on all ranks; short, it is shown when it differs
+  std::string version;         // of the program: must be equal on all ranks
 };
 
 class Communicator {
@@ -30,6 +35,10 @@ class Communicator {
   Mesh& mesh() { return *mesh_; }
   Store& store() { return *store_; }
   Watch& watch() { return *watch_; }
+  torch::Device device() const { return device_; }  // of the tensors in collectives
+  // Until it is called, on every rank, a collective may take the longer of the two timeouts: ranks start at different
+  // speeds (indexing data, loading weights). Call it when the first step is over.
+  virtual void use_train_timeout() {}
   // One line: "rank 1 of 4 (launch, host a), dp_replicate 1 x dp_shard 4 x tp 1, gloo".
   std::string describe() const;
   // The normal end, also after a pre-emption: says goodbye; rank 0 waits for the others' goodbye. No collective may
@@ -40,6 +49,7 @@ class Communicator {
 
  protected:
   World world_;
+  torch::Device device_ = torch::kCPU;
   std::string transport_ = "single";
   std::unique_ptr<Store> store_;
   std::unique_ptr<Watch> watch_;

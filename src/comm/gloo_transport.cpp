@@ -245,6 +245,9 @@ class GlooTransport : public Transport {
     return native("barrier", {}, [&](std::vector<at::Tensor>&) { return group_->barrier(); });
   }
 
+  void set_timeout(double seconds) override {
+    group_->setTimeout(std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000)));
+  }
   void abort() override {
     std::list<std::shared_ptr<GlooWork>> in_flight;
     {

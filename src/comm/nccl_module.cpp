@@ -14,3 +14,13 @@ extern "C" c10::intrusive_ptr<c10d::Backend> millrace_make_nccl_backend(const mi
   group->eagerConnectSingleDevice(arguments.device);
   return group;
 }
+
+extern "C" void millrace_abort_nccl_backends(const std::vector<c10::intrusive_ptr<c10d::Backend>>& backends) {
+  const auto as_nccl = [](const c10::intrusive_ptr<c10d::Backend>& backend) {
+    return static_cast<c10d::ProcessGroupNCCL*>(backend.get());
+  };
+  if (backends.empty()) return;
+  as_nccl(backends.front())->groupStart();
+  for (const auto& backend : backends) as_nccl(backend)->abort();
+  as_nccl(backends.front())->groupEnd();
+}

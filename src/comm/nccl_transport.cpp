@@ -16,10 +16,14 @@ namespace {
 
 class NcclTransport : public Transport {
  public:
-  NcclTransport(c10::intrusive_ptr<c10d::Backend> backend, torch::Device device, FailureHandler on_failure)
-      : backend_(std::move(backend)), device_(device), on_failure_(std::move(on_failure)) {}
+  NcclTransport(c10::intrusive_ptr<c10d::Backend> backend, torch::Device device, AbortNcclBackends abort_backends,
+                FailureHandler on_failure)
+      : backend_(std::move(backend)),
+        device_(device),
+        abort_backends_(abort_backends),
+        on_failure_(std::move(on_failure)) {}
   // Waits for no other rank: they may be gone.
-  ~NcclTransport() override { NcclTransport::abort(); }
+  ~NcclTransport() override { abort_together({backend_}); }
 
   std::string kind() const override { return "nccl"; }
 
@@ -46,15 +50,27 @@ class NcclTransport : public Transport {
     options.device = device_;
     return start("barrier", {}, [&] { return backend_->barrier(options); });
   }
-  void abort() override {
+  void set_timeout(double seconds) override {
+    backend_->setTimeout(std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000)));
+  }
+  void abort() override { abort_together({backend_}); }
+  void abort_all(const std::vector<std::shared_ptr<Transport>>& all) override {
+    std::vector<c10::intrusive_ptr<c10d::Backend>> backends;
+    for (const std::shared_ptr<Transport>& transport : all) {
+      backends.push_back(static_cast<const NcclTransport&>(*transport).backend_);
+    }
+    abort_together(backends);
+  }
+
+ private:
+  void abort_together(const std::vector<c10::intrusive_ptr<c10d::Backend>>& backends) const {
     try {
-      backend_->abort();
+      abort_backends_(backends);
     } catch (const std::exception& error) {
       log_warning("could not stop NCCL: ", error.what());  // shutting down anyway
     }
   }
 
- private:
   template <typename Start>
   std::shared_ptr<PendingWork> start(const char* collective, std::vector<torch::Tensor> tensors, Start begin) {
     try {
@@ -67,10 +83,16 @@ class NcclTransport : public Transport {
 
   c10::intrusive_ptr<c10d::Backend> backend_;
   torch::Device device_;
+  AbortNcclBackends abort_backends_;
   FailureHandler on_failure_;
 };
 
-MakeNcclBackend load_module() {
+struct NcclModule {
+  MakeNcclBackend make;
+  AbortNcclBackends abort;
+};
+
+NcclModule load_module() {
   const std::filesystem::path path = std::filesystem::read_symlink("/proc/self/exe").parent_path() / kNcclModule;
   if (!std::filesystem::exists(path)) {
     throw ConfigError("[comm.backend] expected a build with NCCL, got none: " + path.string() +
@@ -78,11 +100,13 @@ MakeNcclBackend load_module() {
   }
   void* module = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (module == nullptr) throw ConfigError(std::string("[comm.backend] expected NCCL to load, got: ") + dlerror());
-  void* function = dlsym(module, kMakeNcclBackend);
-  if (function == nullptr) {
-    throw ConfigError("[" + path.string() + "] expected " + kMakeNcclBackend + ", got a file without it");
-  }
-  return reinterpret_cast<MakeNcclBackend>(function);
+  const auto find = [&](const char* name) {
+    void* function = dlsym(module, name);
+    if (function == nullptr) throw ConfigError("[" + path.string() + "] expected " + name + ", got a file without it");
+    return function;
+  };
+  return {reinterpret_cast<MakeNcclBackend>(find(kMakeNcclBackend)),
+          reinterpret_cast<AbortNcclBackends>(find(kAbortNcclBackends))};
 }
 
 // c10d's watchdog throws on its own thread when a collective fails or is late, which would end the process by SIGABRT.
@@ -112,14 +136,14 @@ void leave_when_the_watchdog_throws() {
 std::shared_ptr<Transport> make_nccl_transport(const c10::intrusive_ptr<c10d::Store>& store, int rank, int size,
                                                torch::Device device, const std::string& name, double timeout,
                                                FailureHandler on_failure) {
-  static const MakeNcclBackend make = [] {
+  static const NcclModule module = [] {
     leave_when_the_watchdog_throws();
     return load_module();
   }();
   try {
     auto backend =
-        make({.store = store, .rank = rank, .size = size, .device = device, .name = name, .timeout = timeout});
-    return std::make_shared<NcclTransport>(std::move(backend), device, on_failure);
+        module.make({.store = store, .rank = rank, .size = size, .device = device, .name = name, .timeout = timeout});
+    return std::make_shared<NcclTransport>(std::move(backend), device, module.abort, on_failure);
   } catch (const std::exception& error) {
     on_failure("connecting", error.what());
     throw;

@@ -5,12 +5,14 @@
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
+#include <algorithm>
 #include <exception>
 
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "comm/gloo_transport.h"
+#include "comm/nccl_environment.h"
 #include "comm/nccl_transport.h"
 #include "comm/shared_store.h"
 #include "comm/transport.h"
@@ -78,7 +80,9 @@ int published_port(const World& world, double timeout) {
 class RankCommunicator : public Communicator {
  public:
   RankCommunicator(const World& world, const CommOptions& options)
-      : options_(options), exceptions_(std::uncaught_exceptions()) {
+      : options_(options),
+        exceptions_(std::uncaught_exceptions()),
+        timeout_(std::max(options.init_timeout, options.train_timeout)) {
     MILLRACE_CHECK(options.shape.size() == world.size);
     world_ = world;
     const Hello hello = {.job_id = world.job_id,
@@ -95,18 +99,20 @@ class RankCommunicator : public Communicator {
       follow(hello);
     }
     store_ = make_shared_store(c10d_store_, *watch_);
-    const std::string usual = options.device.is_cuda() ? "nccl" : "gloo";
+    device_ = options.device;
+    if (options.open_device) open_device();
+    const std::string usual = device_.is_cuda() ? "nccl" : "gloo";
     transport_ = options.backend == "auto" ? usual : options.backend;
     if (transport_ != usual) {
       throw ConfigError(
-          str("[comm.backend] expected ", usual, " for tensors on ", options.device.str(), ", got ", transport_));
+          str("[comm.backend] expected ", usual, " for tensors on ", device_.str(), ", got ", transport_));
     }
     mesh_ = std::make_unique<Mesh>(
         options.shape, world.rank, world.size,
         [this](const std::vector<int>& ranks, const std::string& name) { return make_transport(ranks, name); },
         [this] { watch_->check(); });
     end().set_abort([this] {
-      for (const std::shared_ptr<Transport>& transport : transports_) transport->abort();
+      if (!transports_.empty()) transports_.front()->abort_all(transports_);
     });
   }
 
@@ -119,6 +125,11 @@ class RankCommunicator : public Communicator {
     watch_.reset();  // its thread may use the groups
     mesh_.reset();   // and they use the store, which goes last
     transports_.clear();
+  }
+
+  void use_train_timeout() override {
+    timeout_ = options_.train_timeout;
+    for (const std::shared_ptr<Transport>& transport : transports_) transport->set_timeout(timeout_);
   }
 
   void leave() override {
@@ -152,6 +163,36 @@ class RankCommunicator : public Communicator {
     c10d_store_ = open_store(go.rank_0_address, go.store_port, false, timeout);
   }
 
+  // Every rank opens its device and waits for the others, watched, for as long as it may take to load a GPU's libraries
+  // from a slow disk. A rank that fails tells the others.
+  void open_device() {
+    constexpr double kPatience = 1800;  // seconds
+    const auto key = [](int rank) { return str("device/", rank); };
+    try {
+      device_ = options_.open_device();
+      store_->set(key(world_.rank), device_.is_cuda() ? "cuda" : "cpu");
+      if (world_.rank != 0) {
+        store_->get("devices", kPatience);
+        return;
+      }
+      const std::string own = store_->get(key(0), kPatience);
+      for (int rank = 1; rank < world_.size; ++rank) {
+        const std::string other = store_->get(key(rank), kPatience);
+        if (other != own) {
+          throw ConfigError(str("[training.device] expected devices of one type on all ranks, got ", own,
+                                " on rank 0 and ", other, " on rank ", rank));
+        }
+      }
+      store_->set("devices", "open");
+    } catch (const std::exception& error) {
+      const auto* known = dynamic_cast<const Error*>(&error);
+      if (!Watch::was_printed(error.what())) {
+        watch_->announce_failure(error.what(), known != nullptr ? static_cast<int>(known->code()) : 1);
+      }
+      throw;
+    }
+  }
+
   EndOfRun& end() { return client_ != nullptr ? client_->end() : server_->end(); }
 
   std::shared_ptr<Transport> make_transport(const std::vector<int>& ranks, const std::string& name) {
@@ -162,10 +203,9 @@ class RankCommunicator : public Communicator {
     auto on_failure = [this, name](const std::string& collective, const std::string& what) {
       explain(collective + " on " + name, what);
     };
-    transports_.push_back(
-        transport_ == "nccl"
-            ? make_nccl_transport(store, rank, size, options_.device, name, options_.train_timeout, on_failure)
-            : make_gloo_transport(store, rank, size, address_, options_.train_timeout, on_failure));
+    transports_.push_back(transport_ == "nccl"
+                              ? make_nccl_transport(store, rank, size, device_, name, timeout_, on_failure)
+                              : make_gloo_transport(store, rank, size, address_, timeout_, on_failure));
     return transports_.back();
   }
 
@@ -175,12 +215,13 @@ class RankCommunicator : public Communicator {
     end().wait(kPatience);
     watch_->check();
     const std::string first_line = what.substr(0, what.find('\n'));
-    throw PeerLostError("[" + where + "] expected all ranks to take part within " +
-                        format_double("%.0f", options_.train_timeout) + " s, got: " + first_line);
+    throw PeerLostError("[" + where + "] expected all ranks to take part within " + format_double("%.0f", timeout_) +
+                        " s, got: " + first_line);
   }
 
   CommOptions options_;
   int exceptions_;
+  double timeout_;  // of a collective
   bool has_left_ = false;
   StorePointer c10d_store_;
   std::string address_;
@@ -192,6 +233,7 @@ class RankCommunicator : public Communicator {
 }  // namespace
 
 std::shared_ptr<Communicator> connect_ranks(const World& world, const CommOptions& options) {
+  if (options.open_device || options.device.is_cuda()) set_nccl_environment(options.allow_nvls);
   return std::make_shared<RankCommunicator>(world, options);
 }
 

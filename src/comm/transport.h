@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "comm/group.h"
 
@@ -28,6 +29,12 @@ class Transport {
   virtual std::shared_ptr<PendingWork> barrier() = 0;
   // Makes pending collectives fail, where possible; called from another thread when the run has failed.
   virtual void abort() {}
+  // abort() of all these, which are of this one's kind.
+  virtual void abort_all(const std::vector<std::shared_ptr<Transport>>& all) {
+    for (const std::shared_ptr<Transport>& transport : all) transport->abort();
+  }
+  // Seconds that a collective started from now on may take.
+  virtual void set_timeout(double /*seconds*/) {}
 };
 
 // Throws the right exception for a failed collective, given its name and the library's message; never

@@ -71,7 +71,7 @@ const std::vector<OptimizerRule>& optimizer_rules() {
                                                 {"eps", 1e-8},
                                                 {"weight_decay", 0.1},
                                                 {"ema_decay", 0.0},
-                                                {"stochastic_rounding", false}};
+                                                {"stochastic_rounding", {}}};
   static const std::vector<OptimizerRule> kRules = {
       {"AdamW", kAdam},
       {"Adam", kAdam},
@@ -84,7 +84,7 @@ const std::vector<OptimizerRule>& optimizer_rules() {
         {"weight_decay", 0.0},
         {"decoupled_weight_decay", false},
         {"ema_decay", 0.0},
-        {"stochastic_rounding", false}}},
+        {"stochastic_rounding", {}}}},
       {"Adafactor",
        {{"lr", {}},
         {"beta1", {}},
@@ -112,7 +112,7 @@ const std::vector<OptimizerRule>& optimizer_rules() {
         {"use_bias_correction", false},
         {"safeguard_warmup", false},
         {"ema_decay", 0.0},
-        {"stochastic_rounding", false}}},
+        {"stochastic_rounding", {}}}},
       {"AdamWScheduleFree",
        {{"lr", 2.5e-3},
         {"beta1", 0.9},
@@ -122,7 +122,7 @@ const std::vector<OptimizerRule>& optimizer_rules() {
         {"warmup_steps", 0.0},
         {"r", 0.0},
         {"weight_lr_power", 2.0},
-        {"stochastic_rounding", false}},
+        {"stochastic_rounding", {}}},
        /*averages_weights=*/true},
       {"ProdigyPlusScheduleFree",
        {{"lr", 1.0},
@@ -149,7 +149,7 @@ const std::vector<OptimizerRule>& optimizer_rules() {
         {"weight_decay", 0.0},
         {"nesterov", false},
         {"ema_decay", 0.0},
-        {"stochastic_rounding", false}}},
+        {"stochastic_rounding", {}}}},
   };
   return kRules;
 }

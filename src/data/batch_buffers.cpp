@@ -5,6 +5,7 @@
 namespace millrace {
 
 torch::Tensor BatchBuffers::make(at::IntArrayRef sizes, torch::Dtype dtype) {
+  if (pinned_) return torch::empty(sizes, torch::dtype(dtype).pinned_memory(true));
   torch::Tensor memory;
   {
     const std::lock_guard lock(free_->mutex);

@@ -13,7 +13,10 @@ namespace millrace {
 class BatchBuffers {
  public:
   // How many unused buffers are kept; others are freed.
-  explicit BatchBuffers(size_t max_kept) : free_(std::make_shared<FreeList>(max_kept)) {}
+  // pinned: buffers that a GPU can copy from by itself, for which torch's allocator of such memory does the keeping: it
+  // also knows when the copies are over.
+  explicit BatchBuffers(size_t max_kept, bool pinned = false)
+      : pinned_(pinned), free_(std::make_shared<FreeList>(max_kept)) {}
   BatchBuffers(BatchBuffers&&) = default;  // a copy would share the memory, and sizes would mix
 
   // An uninitialised tensor whose memory returns here when the last tensor that shares it is destroyed, on any thread,
@@ -27,6 +30,7 @@ class BatchBuffers {
     size_t max_kept;
     std::vector<torch::Tensor> tensors;
   };
+  bool pinned_;
   std::shared_ptr<FreeList> free_;
 };
 

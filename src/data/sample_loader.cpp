@@ -35,9 +35,9 @@ int default_workers() {
   return std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, 8);
 }
 
-std::vector<BatchBuffers> make_buffers(size_t fields, size_t max_kept) {
+std::vector<BatchBuffers> make_buffers(size_t fields, size_t max_kept, bool pinned) {
   std::vector<BatchBuffers> buffers;
-  for (size_t i = 0; i < fields; ++i) buffers.emplace_back(max_kept);
+  for (size_t i = 0; i < fields; ++i) buffers.emplace_back(max_kept, pinned);
   return buffers;
 }
 
@@ -124,7 +124,8 @@ SampleLoader::Impl::Impl(SampleLoaderOptions options, std::unique_ptr<const Samp
                 options_.seed, options_.shuffle, options_.shuffle_buffer_size},
       behind_(make_order()),
       counter_(options_.bad_samples),
-      buffers_(make_buffers(decoder_->fields().size(), static_cast<size_t>(options_.prefetch_batches) + 2)),
+      buffers_(
+          make_buffers(decoder_->fields().size(), static_cast<size_t>(options_.prefetch_batches) + 2, options_.pinned)),
       pool_(std::make_unique<ThreadPool>(options_.num_workers > 0 ? options_.num_workers : default_workers())) {
   // Enough samples in flight to keep the pool busy while one batch is used, without reading ahead two large batches.
   const size_t ahead = std::clamp<size_t>(static_cast<size_t>(options_.batch_size), 16, 256);

@@ -35,6 +35,7 @@ struct SampleLoaderOptions {
 
   int num_workers = 0;       // threads that decode; 0: one per CPU core, at most 8
   int prefetch_batches = 2;  // batches prepared ahead of the one being used
+  bool pinned = false;       // batches in memory that a GPU can copy from by itself
 };
 
 struct SampleBatch {

@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "diffusion/timestep_sampling.h"
 #include "kernels/philox_fill/philox_fill.h"
+#include "nn/to_device.h"
 
 namespace millrace {
 
@@ -18,7 +19,7 @@ torch::Tensor draw_timesteps(const FlowObjectiveConfig& objective, int64_t image
                              const std::vector<uint32_t>& epochs, const std::vector<uint64_t>& sample_ids,
                              torch::Device device) {
   const auto streams = sample_streams(seed, RandomPurpose::kTimestep, epochs, sample_ids);
-  return torch::tensor(sample_times(objective, streams, image_tokens), torch::kFloat32).to(device);
+  return copy_to_device(torch::tensor(sample_times(objective, streams, image_tokens), torch::kFloat32), device);
 }
 
 torch::Tensor draw_noise(uint64_t seed, RandomPurpose purpose, const std::vector<uint32_t>& epochs,

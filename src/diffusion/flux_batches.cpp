@@ -8,7 +8,8 @@
 namespace millrace {
 namespace {
 
-// A batch's field on the device: on a CPU the field itself; a copy to a GPU uses pinned memory and is asynchronous.
+// A batch's field on the device: on a CPU the field itself; a copy to a GPU is asynchronous, from the pinned
+// memory that the loader's threads have filled.
 torch::Tensor on_device(const torch::Tensor& field, torch::Device device) {
   return device.is_cpu() ? field : field.pin_memory().to(device, field.scalar_type(), /*non_blocking=*/true);
 }
@@ -38,8 +39,18 @@ std::unique_ptr<const SampleDecoder> make_decoder(const FluxBatchesOptions& opti
   return std::make_unique<PictureDecoder>(pictures);
 }
 
+namespace {
+
+SampleLoaderOptions loader_options(const FluxBatchesOptions& options) {
+  SampleLoaderOptions loader = options.loader;
+  loader.pinned = options.device.is_cuda();
+  return loader;
+}
+
+}  // namespace
+
 FluxBatches::FluxBatches(const FluxBatchesOptions& options, FluxFrontEnd& front_end)
-    : options_(options), front_end_(front_end), loader_(options.loader, make_decoder(options)) {}
+    : options_(options), front_end_(front_end), loader_(loader_options(options), make_decoder(options)) {}
 
 FluxBatch FluxBatches::next() {
   FluxBatch batch;

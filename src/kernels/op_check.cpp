@@ -7,77 +7,23 @@
 
 #include "base/error.h"
 #include "base/philox.h"
-#include "kernels/cross_entropy/cross_entropy.h"
-#include "kernels/gate_residual/gate_residual.h"
-#include "kernels/gelu/gelu.h"
-#include "kernels/norm_modulate/norm_modulate.h"
 #include "kernels/philox_fill/philox_fill.h"
-#include "kernels/qk_norm_rope/qk_norm_rope.h"
-#include "kernels/rms_norm/rms_norm.h"
-#include "kernels/rotary/rotary.h"
-#include "kernels/swiglu/swiglu.h"
 
 namespace millrace {
 namespace {
 
 using torch::Tensor;
 
-// Normal numbers that depend only on (seed, id), without torch's generator.
+constexpr uint64_t kOutputGradientSeed = 71;
+constexpr uint64_t kDirectionSeed = 72;
+
+}  // namespace
+
 Tensor random_tensor(uint64_t seed, uint64_t id, const std::vector<int64_t>& sizes) {
   const Tensor x = torch::empty(sizes, torch::kFloat32);
   philox_fill_normal_reference(x.view({1, -1}), {random_stream(seed, RandomPurpose::kInit, 0, id)});
   return x.to(torch::kFloat64);
 }
-
-constexpr uint64_t kOutputGradientSeed = 71;
-constexpr uint64_t kDirectionSeed = 72;
-
-// Cosine and sine pairs for arbitrary angles, as in a rope table.
-std::pair<Tensor, Tensor> rope_table(uint64_t seed, const std::vector<int64_t>& sizes) {
-  const Tensor angle = random_tensor(seed, 99, sizes) * 3;
-  return {angle.cos().to(torch::kFloat32), angle.sin().to(torch::kFloat32)};
-}
-
-OpCase qk_norm_rope_case(uint64_t seed, int64_t batch, int64_t length, int64_t heads, int64_t head_dim, bool bias,
-                         bool table_per_sample) {
-  const int64_t width = 3 * heads * head_dim;
-  const auto [cos, sin] = rope_table(seed, table_per_sample ? std::vector<int64_t>{batch, length, head_dim / 2}
-                                                            : std::vector<int64_t>{length, head_dim / 2});
-  OpCase op_case;
-  op_case.name = bias ? "qk_norm_rope with bias" : "qk_norm_rope";
-  // Two columns more than q, k and v need.
-  op_case.inputs = {random_tensor(seed, 0, {batch, length, width + 2}), random_tensor(seed, 1, {head_dim}) + 1,
-                    random_tensor(seed, 2, {head_dim}) + 1};
-  if (bias) op_case.inputs.push_back(random_tensor(seed, 3, {width}));
-  const auto with = [=, cos = cos, sin = sin](auto op) {
-    return [=](const Tensors& in) -> Tensors {
-      const auto [q, k, v] =
-          op(in[0], bias ? in[3] : Tensor(), in[1], in[2], cos.to(in[0].device()), sin.to(in[0].device()), heads, 1e-6);
-      return {q, k, v};
-    };
-  };
-  op_case.fused = with(qk_norm_rope);
-  op_case.reference = with(qk_norm_rope_reference);
-  return op_case;
-}
-
-OpCase rotary_case(uint64_t seed, int64_t tokens, int64_t heads, int64_t head_dim) {
-  const auto [cos, sin] = rope_table(seed, {tokens, head_dim / 2});
-  const auto with = [cos = cos, sin = sin](auto op) {
-    return [=](const Tensors& in) -> Tensors { return {op(in[0], cos.to(in[0].device()), sin.to(in[0].device()))}; };
-  };
-  return {"rotary", {random_tensor(seed, 6, {tokens, heads, head_dim})}, with(rotate), with(rotate_reference)};
-}
-
-OpCase cross_entropy_case(const Tensor& logits_RV) {
-  const Tensor labels_R = at::arange(logits_RV.size(0)).mul_(7).remainder_(logits_RV.size(1));
-  const auto with = [=](auto op) {
-    return [=](const Tensors& in) -> Tensors { return {op(in[0], labels_R.to(in[0].device()))}; };
-  };
-  return {"cross_entropy", {logits_RV * 3}, with(cross_entropy), with(cross_entropy_reference)};
-}
-
-}  // namespace
 
 Tensors outputs_and_gradients(const TensorFunction& function, const Tensors& inputs, torch::ScalarType type,
                               torch::Device device) {
@@ -153,68 +99,6 @@ double finite_difference_error(const OpCase& op_case) {
   };
   const double numeric = (loss(kStep) - loss(-kStep)) / (2 * kStep);
   return std::abs(numeric - analytic) / std::sqrt(gradient_square * direction_square);
-}
-
-std::vector<OpCase> standard_op_cases(uint64_t seed) {
-  constexpr int64_t kBatch = 3, kLength = 37, kDim = 101;  // not divisible by vector widths
-  const Tensor x = random_tensor(seed, 0, {kBatch, kLength, kDim}) + 0.5;
-  const Tensor y = random_tensor(seed, 1, {kBatch, kLength, kDim});
-  const Tensor gate = random_tensor(seed, 2, {kBatch, kDim}), shift = random_tensor(seed, 3, {kBatch, kDim});
-  const Tensor scale = random_tensor(seed, 4, {kBatch, kDim}), bias = random_tensor(seed, 5, {kDim});
-  return {
-      {"norm_modulate",
-       {x, shift, scale},
-       [](const Tensors& in) -> Tensors { return {norm_modulate(in[0], in[1], in[2])}; },
-       [](const Tensors& in) -> Tensors { return {norm_modulate_reference(in[0], in[1], in[2])}; }},
-      {"gate_residual",
-       {x, y, gate},
-       [](const Tensors& in) -> Tensors { return {gate_residual(in[0], in[1], in[2])}; },
-       [](const Tensors& in) -> Tensors { return {gate_residual_reference(in[0], in[1], in[2])}; }},
-      {"gate_residual with bias",
-       {x, y, gate, bias},
-       [](const Tensors& in) -> Tensors { return {gate_residual(in[0], in[1], in[2], in[3])}; },
-       [](const Tensors& in) -> Tensors { return {gate_residual_reference(in[0], in[1], in[2], in[3])}; }},
-      {"gate_residual_norm",
-       {x, y, gate, bias, shift, scale},
-       [](const Tensors& in) -> Tensors {
-         const auto [out, n] = gate_residual_norm(in[0], in[1], in[2], in[3], in[4], in[5]);
-         return {out, n};
-       },
-       [](const Tensors& in) -> Tensors {
-         const auto [out, n] = gate_residual_norm_reference(in[0], in[1], in[2], in[3], in[4], in[5]);
-         return {out, n};
-       }},
-      {"gelu",
-       {x * 2},
-       [](const Tensors& in) -> Tensors { return {gelu_tanh(in[0])}; },
-       [](const Tensors& in) -> Tensors { return {gelu_reference(in[0])}; }},
-      {"gelu with bias",
-       {x * 2, bias},
-       [](const Tensors& in) -> Tensors { return {gelu_tanh(in[0], in[1])}; },
-       [](const Tensors& in) -> Tensors { return {gelu_reference(in[0], in[1])}; }},
-      qk_norm_rope_case(seed, kBatch, kLength, 3, 128, false, false),
-      qk_norm_rope_case(seed, kBatch, kLength, 2, 22, true, true),
-      {"rms_norm",
-       {x, bias + 1},
-       [](const Tensors& in) -> Tensors { return {rms_norm(in[0], in[1], 1e-5)}; },
-       [](const Tensors& in) -> Tensors { return {rms_norm_reference(in[0], in[1], 1e-5)}; }},
-      {"add_rms_norm",
-       {x, y, bias + 1},
-       [](const Tensors& in) -> Tensors {
-         const auto [sum, normed] = add_rms_norm(in[0], in[1], in[2], 1e-5);
-         return {sum, normed};
-       },
-       [](const Tensors& in) -> Tensors {
-         const auto [sum, normed] = add_rms_norm_reference(in[0], in[1], in[2], 1e-5);
-         return {sum, normed};
-       }},
-      {"swiglu",
-       {x * 2, y},
-       [](const Tensors& in) -> Tensors { return {swiglu(in[0], in[1])}; },
-       [](const Tensors& in) -> Tensors { return {swiglu_reference(in[0], in[1])}; }},
-      rotary_case(seed, kLength, 3, 22),
-      cross_entropy_case(y.flatten(0, 1)),
-  };
 }
 
 }  // namespace millrace

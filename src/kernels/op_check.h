@@ -39,7 +39,14 @@ KernelCheckResult check_op(const OpCase& op_case, torch::ScalarType type, torch:
 // all inputs at once: the fused op's fp32 gradients against no derivative at all.
 double finite_difference_error(const OpCase& op_case);
 
-// The cases shared by `millrace verify` and the tests: odd sizes, a batch of 3, biases. seed: of their random inputs.
-std::vector<OpCase> standard_op_cases(uint64_t seed);
+// Normal numbers that depend only on (seed, id), without torch's generator; fp64 on the CPU.
+torch::Tensor random_tensor(uint64_t seed, uint64_t id, const std::vector<int64_t>& sizes);
+
+// The cases shared by `millrace verify` on any device, the emulated GPU and the tests. seed: of their random inputs.
+std::vector<OpCase> standard_op_cases(uint64_t seed);  // odd sizes, that no pack fits
+// Sizes that allow packs of 16 bytes, also at a transformer's width in slices of wider tensors, where backward passes
+// keep more than 40 KiB of sums in shared memory.
+std::vector<OpCase> packed_op_cases(uint64_t seed);
+std::vector<OpCase> all_op_cases(uint64_t seed);
 
 }  // namespace millrace

@@ -218,7 +218,7 @@ std::vector<KernelCheck> kernel_checks() {
     const auto add = [&, type = type](const std::string& name, auto check) {
       checks.push_back({name + suffix, [=](torch::Device device) { return check(type, device); }});
     };
-    for (const OpCase& op_case : standard_op_cases(kSeed)) {
+    for (const OpCase& op_case : all_op_cases(kSeed)) {
       add(op_case.name,
           [op_case](torch::ScalarType dtype, torch::Device device) { return check_op(op_case, dtype, device); });
     }

@@ -13,5 +13,7 @@ struct MemoryUse {
   uint64_t total_bytes = 0;  // of the machine, or of the control group if smaller
 };
 MemoryUse process_memory();
+// Bytes that could still be taken: of the machine, or of the control group if that has less.
+uint64_t available_memory();
 
 }  // namespace millrace

@@ -3,29 +3,47 @@
 
 #include <ATen/Context.h>
 
+#include <mutex>
+
 namespace millrace {
 
-// While it lives, kernels sum in a fixed order: a resumed run must repeat every bit. Not for a whole program: cuBLAS
-// then requires an environment variable, and every new tensor is filled with NaNs. One thread at a time, as the setting
-// is global to the process.
+// While one lives, kernels sum in a fixed order: a resumed run must repeat every bit. Not for a whole program: cuBLAS
+// then requires an environment variable, and every new tensor is filled with NaNs. The setting is global to the
+// process: scopes of several threads may overlap, and the last to end restores it.
 class DeterministicScope {
  public:
   DeterministicScope() {
-    context_.setDeterministicFillUninitializedMemory(false);
-    context_.setDeterministicAlgorithms(true, /*warn_only=*/false);
+    State& state = shared();
+    const std::lock_guard lock(state.mutex);
+    if (state.scopes++ > 0) return;
+    at::Context& context = at::globalContext();
+    state.was_deterministic = context.deterministicAlgorithms();
+    state.warned_only = context.deterministicAlgorithmsWarnOnly();
+    state.filled_memory = context.deterministicFillUninitializedMemory();
+    context.setDeterministicFillUninitializedMemory(false);
+    context.setDeterministicAlgorithms(true, /*warn_only=*/false);
   }
   ~DeterministicScope() {
-    context_.setDeterministicAlgorithms(was_deterministic_, warned_only_);
-    context_.setDeterministicFillUninitializedMemory(filled_memory_);
+    State& state = shared();
+    const std::lock_guard lock(state.mutex);
+    if (--state.scopes > 0) return;
+    at::Context& context = at::globalContext();
+    context.setDeterministicAlgorithms(state.was_deterministic, state.warned_only);
+    context.setDeterministicFillUninitializedMemory(state.filled_memory);
   }
   DeterministicScope(const DeterministicScope&) = delete;
   DeterministicScope& operator=(const DeterministicScope&) = delete;
 
  private:
-  at::Context& context_ = at::globalContext();
-  const bool was_deterministic_ = context_.deterministicAlgorithms();
-  const bool warned_only_ = context_.deterministicAlgorithmsWarnOnly();
-  const bool filled_memory_ = context_.deterministicFillUninitializedMemory();
+  struct State {
+    std::mutex mutex;
+    int scopes = 0;
+    bool was_deterministic = false, warned_only = false, filled_memory = true;
+  };
+  static State& shared() {
+    static State state;
+    return state;
+  }
 };
 
 }  // namespace millrace

@@ -1,9 +1,11 @@
 #include "nn/device.h"
 
+#include <ATen/Context.h>
 #include <dlfcn.h>
 #include <torch/cuda.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <string>
 
@@ -18,6 +20,9 @@ struct GpuLibrary {
   const char* name;
   std::string (*why_no_driver)();            // a cheap check before the big library is loaded; "": there is a driver
   const char *get_device, *get_device_name;  // of the driver's library; the arguments are the same for both makers
+  // Blocks of memory that grow, so that a run near the GPU's limit is not ended by fragmentation: the variable that
+  // asks for them when the library is loaded, unless the user has set it. null: not every GPU has them.
+  const char* allocator_setting;
 };
 
 std::string why_no_nvidia_driver() {
@@ -33,8 +38,8 @@ std::string why_no_amd_driver() {
 }
 
 constexpr GpuLibrary kGpuLibraries[] = {
-    {"libtorch_hip.so", why_no_amd_driver, "hipDeviceGet", "hipDeviceGetName"},
-    {"libtorch_cuda.so", why_no_nvidia_driver, "cuDeviceGet", "cuDeviceGetName"},
+    {"libtorch_hip.so", why_no_amd_driver, "hipDeviceGet", "hipDeviceGetName", nullptr},
+    {"libtorch_cuda.so", why_no_nvidia_driver, "cuDeviceGet", "cuDeviceGetName", "PYTORCH_CUDA_ALLOC_CONF"},
 };
 
 struct LoadedGpu {
@@ -56,6 +61,9 @@ LoadedGpu load_gpu() {
     if (!std::filesystem::exists(path)) continue;
     const std::string no_driver = library.why_no_driver();
     if (!no_driver.empty()) return {.error = no_driver};
+    // Blocks of memory that grow, so that a run near the GPU's limit is not ended by fragmentation. Read on loading;
+    // the user's setting stays.
+    setenv("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True", /*overwrite=*/0);
     if (dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL) == nullptr) return {.error = dlerror()};
     if (torch::cuda::device_count() == 0) return {.error = "the driver shows no GPU"};
     return {.library = &library, .error = ""};
@@ -64,8 +72,20 @@ LoadedGpu load_gpu() {
                    ": this libtorch is for CPUs only"};
 }
 
+// fp32 is fp32, in convolutions too (libtorch lets cuDNN take TF32 there), and bf16 products sum in fp32 to the end.
+void set_gpu_arithmetic() {
+  at::Context& context = at::globalContext();
+  context.setAllowTF32CuDNN(false);
+  context.setAllowTF32CuBLAS(false);
+  context.setAllowBF16ReductionCuBLAS(false);
+}
+
 const LoadedGpu& loaded_gpu() {
-  static const LoadedGpu gpu = load_gpu();
+  static const LoadedGpu gpu = [] {
+    LoadedGpu loaded = load_gpu();
+    set_gpu_arithmetic();
+    return loaded;
+  }();
   return gpu;
 }
 

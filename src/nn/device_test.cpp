@@ -1,5 +1,6 @@
 #include "nn/device.h"
 
+#include <ATen/Context.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -26,6 +27,14 @@ TEST(ResolveDevice, TheCpuIsAlwaysThere) {
 TEST(ResolveDevice, SaysWhyAGpuCannotBeUsed) {
   // With GPUs: "expected a GPU below 8"; without: "expected a usable GPU, got none: no NVIDIA driver ...".
   EXPECT_THAT(error_of("cuda:99"), ::testing::HasSubstr("GPU"));
+}
+
+TEST(ResolveDevice, AskingForAGpuMakesItsArithmeticExact) {
+  resolve_device("auto");
+  EXPECT_FALSE(at::globalContext().allowTF32CuDNN());
+  EXPECT_FALSE(at::globalContext().allowTF32CuBLAS());
+  EXPECT_EQ(at::globalContext().allowBF16ReductionCuBLAS(),
+            at::CuBLASReductionOption::DisallowReducedPrecisionAllowSplitK);
 }
 
 TEST(ResolveDevice, OtherWordsAreRefused) {

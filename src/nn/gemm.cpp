@@ -1,5 +1,8 @@
 #include "nn/gemm.h"
 
+#include <algorithm>
+#include <atomic>
+
 #include "kernels/cpu_level.h"
 #include "kernels/linear_bf16/linear_bf16.h"
 
@@ -38,9 +41,21 @@ bool is_bf16_on_cpu(const torch::Tensor& x) {
   return x.is_cpu() && x.scalar_type() == torch::kBFloat16;
 }
 
-}  // namespace
+std::atomic<int64_t> largest_operand = kLargestOperand;
 
-void gemm(torch::Tensor& out_MN, const torch::Tensor& a_MK, const torch::Tensor& b_KN, bool accumulate) {
+MatrixSpan span_of(const torch::Tensor& matrix) {
+  return {matrix.size(0), matrix.size(1), matrix.stride(0), matrix.stride(1)};
+}
+
+bool is_too_large(const torch::Tensor& x) {
+  return x.numel() > 0 && (x.size(0) - 1) * x.stride(0) + (x.size(1) - 1) * x.stride(1) >= largest_operand;
+}
+
+bool is_too_large(const torch::Tensor& out_MN, const torch::Tensor& a_MK, const torch::Tensor& b_KN) {
+  return is_too_large(out_MN) || is_too_large(a_MK) || is_too_large(b_KN);
+}
+
+void gemm_once(torch::Tensor& out_MN, const torch::Tensor& a_MK, const torch::Tensor& b_KN, bool accumulate) {
   if (out_MN.is_contiguous() && goes_to_onednn(a_MK, b_KN)) {
     at::native::mkldnn_matmul(a_MK, b_KN, out_MN, accumulate ? 1.0f : 0.0f, 1.0f);
   } else if (!accumulate && is_bf16_on_cpu(a_MK) && is_bf16_on_cpu(out_MN) && out_MN.stride(1) == 1 &&
@@ -53,7 +68,54 @@ void gemm(torch::Tensor& out_MN, const torch::Tensor& a_MK, const torch::Tensor&
   }
 }
 
+// Narrow sums that are cut are made in fp32, from products as they are.
+void gemm_in_tiles(torch::Tensor& out_MN, const torch::Tensor& a_MK, const torch::Tensor& b_KN, bool accumulate) {
+  const std::vector<ProductTile> tiles = product_tiles(span_of(out_MN), span_of(a_MK), span_of(b_KN), largest_operand);
+  const bool cuts_sums = std::any_of(tiles.begin(), tiles.end(), [](const ProductTile& tile) { return tile.k > 0; });
+  const bool is_narrow = out_MN.scalar_type() != torch::kFloat32 && out_MN.scalar_type() != torch::kFloat64;
+  torch::Tensor sums_MN;
+  if (cuts_sums && is_narrow) sums_MN = torch::zeros(out_MN.sizes(), out_MN.options().dtype(torch::kFloat32));
+  for (const ProductTile& tile : tiles) {
+    const torch::Tensor a = a_MK.narrow(0, tile.m, tile.m_size).narrow(1, tile.k, tile.k_size);
+    const torch::Tensor b = b_KN.narrow(0, tile.k, tile.k_size).narrow(1, tile.n, tile.n_size);
+    const auto part_of = [&](const torch::Tensor& x_MN) {
+      return x_MN.narrow(0, tile.m, tile.m_size).narrow(1, tile.n, tile.n_size);
+    };
+    torch::Tensor part =
+        sums_MN.defined() ? torch::empty({tile.m_size, tile.n_size}, out_MN.options()) : part_of(out_MN);
+    gemm_once(part, a, b, !sums_MN.defined() && (accumulate || tile.k > 0));
+    if (sums_MN.defined()) part_of(sums_MN).add_(part);
+  }
+  if (!sums_MN.defined()) return;
+  if (accumulate) {
+    out_MN.add_(sums_MN);
+  } else {
+    out_MN.copy_(sums_MN);
+  }
+}
+
+}  // namespace
+
+OperandLimit::OperandLimit(int64_t elements) {
+  largest_operand = elements;
+}
+OperandLimit::~OperandLimit() {
+  largest_operand = kLargestOperand;
+}
+
+void gemm(torch::Tensor& out_MN, const torch::Tensor& a_MK, const torch::Tensor& b_KN, bool accumulate) {
+  if (is_too_large(out_MN, a_MK, b_KN)) return gemm_in_tiles(out_MN, a_MK, b_KN, accumulate);
+  gemm_once(out_MN, a_MK, b_KN, accumulate);
+}
+
 torch::Tensor matrix_product(const torch::Tensor& a_MK, const torch::Tensor& b_KN, const torch::Tensor& bias_N) {
+  if (is_too_large(a_MK) || is_too_large(b_KN) || a_MK.size(0) * b_KN.size(1) > largest_operand) {
+    // The bias is added by the products, before they are rounded.
+    torch::Tensor out_MN = torch::empty({a_MK.size(0), b_KN.size(1)}, a_MK.options());
+    if (bias_N.defined()) out_MN.copy_(bias_N.expand_as(out_MN));
+    gemm(out_MN, a_MK, b_KN, /*accumulate=*/bias_N.defined());
+    return out_MN;
+  }
   if (is_bf16_on_cpu(a_MK)) {
     const LinearBf16 layer{.weight_NK = b_KN.t(), .bias_N = bias_N};
     if (suits_linear_bf16(a_MK, layer)) {

@@ -1,5 +1,6 @@
 #include "optim/optimizer_table.h"
 
+#include <algorithm>
 #include <string_view>
 #include <utility>
 
@@ -20,8 +21,17 @@ namespace {
 
 // In the functions below, setup.config has all defaults of its rule.
 
+// Unless told otherwise: where weights are kept in bf16 alone, whose small updates would be lost by rounding to
+// nearest.
+bool rounds_stochastically(const OptimizerSetup& setup) {
+  const bool narrow = std::any_of(setup.groups.begin(), setup.groups.end(), [](const FlatGroup& group) {
+    return group.master.scalar_type() == torch::kBFloat16;
+  });
+  return setup.config.stochastic_rounding.value_or(narrow);
+}
+
 RoundingOptions rounding_of(const OptimizerSetup& setup) {
-  return {.stochastic = *setup.config.stochastic_rounding, .seed = setup.seed};
+  return {.stochastic = rounds_stochastically(setup), .seed = setup.seed};
 }
 
 std::unique_ptr<Optimizer> make_adam(OptimizerSetup setup, WeightDecay decay_mode) {
@@ -31,7 +41,7 @@ std::unique_ptr<Optimizer> make_adam(OptimizerSetup setup, WeightDecay decay_mod
                                         .beta2 = *config.beta2,
                                         .eps = *config.eps,
                                         .weight_decay = *config.weight_decay,
-                                        .stochastic_rounding = *config.stochastic_rounding,
+                                        .stochastic_rounding = rounds_stochastically(setup),
                                         .seed = setup.seed};
   return std::make_unique<AdamOptimizer>(std::move(setup.groups), options);
 }

@@ -11,6 +11,21 @@ torch::Dtype compute_dtype(const RunConfig& config, torch::Device device) {
   return __builtin_cpu_supports("avx512bf16") ? torch::kBFloat16 : torch::kFloat32;
 }
 
+namespace {
+
+bool sums_in_bf16(const RunConfig& config, const FlatParametersOptions& placement) {
+  const TrainingConfig& training = config.training;
+  if (training.accumulate_dtype == "bfloat16" && placement.compute_dtype != torch::kBFloat16) {
+    throw ConfigError("[training.accumulate_dtype] expected auto or float32 with float32 arithmetic, got bfloat16");
+  }
+  const bool accumulates = training.global_batch_size > training.local_batch_size;
+  const bool wanted =
+      training.accumulate_dtype == "auto" ? placement.without_masters : training.accumulate_dtype == "bfloat16";
+  return accumulates && wanted;
+}
+
+}  // namespace
+
 FlatParametersOptions configured_placement(const RunConfig& config, torch::Device device) {
   FlatParametersOptions placement;
   placement.compute_dtype = compute_dtype(config, device);
@@ -23,6 +38,8 @@ FlatParametersOptions configured_placement(const RunConfig& config, torch::Devic
   }
   placement.reduce_dtype =
       config.training.mixed_precision_reduce == Precision::kBFloat16 ? torch::kBFloat16 : torch::kFloat32;
+  placement.narrow_sums = sums_in_bf16(config, placement);
+  placement.reduce_every_microbatch = config.parallelism.reduce_every_microbatch;
   placement.reshard = config.parallelism.fsdp_reshard_after_forward;
   return placement;
 }

@@ -46,10 +46,13 @@ FlatParameters::~FlatParameters() = default;
 void FlatParameters::allocate_gradients() {
   if (grad_.defined()) return;
   Mesh* mesh = options_.mesh;
-  if (mesh && mesh->data_size() > 1) {
-    grad_ = torch::zeros_like(compute_, options_.without_masters ? compute_.scalar_type() : torch::kFloat32);
-    reducer_ = std::make_unique<GradientReducer>(layout_, mesh->shard(), mesh->replicate(), grad_,
-                                                 options_.compute_dtype, options_.reduce_dtype);
+  const bool narrow_sums = mesh && mesh->data_size() == 1 && options_.narrow_sums;
+  if (mesh && (mesh->data_size() > 1 || narrow_sums)) {
+    const bool is_narrow = options_.without_masters || narrow_sums;
+    grad_ = torch::zeros_like(compute_, is_narrow ? compute_.scalar_type() : torch::kFloat32);
+    reducer_ =
+        std::make_unique<GradientReducer>(layout_, mesh->shard(), mesh->replicate(), grad_, options_.compute_dtype,
+                                          narrow_sums ? options_.compute_dtype : options_.reduce_dtype);
   } else {
     grad_ = torch::zeros_like(compute_);
     for (size_t unit = 0; unit < units().size(); ++unit) point_gradients(unit, unit_grad(unit));
@@ -76,6 +79,10 @@ bool FlatParameters::writes_checkpoint() const {
 
 bool FlatParameters::is_first_rank() const {
   return !options_.mesh || options_.mesh->world().rank() == 0;
+}
+
+void FlatParameters::round_sums_at_random(uint64_t seed, int64_t number) {
+  if (reducer_) reducer_->round_at_random(seed, number);
 }
 
 void FlatParameters::finish_backward() {
@@ -148,7 +155,8 @@ void FlatParameters::leave(size_t unit, UnitUse::Pass pass, const UseOrder::Use&
   }
   if (backward && reducer_) {
     point_gradients(unit, {});
-    reducer_->leave(unit, /*complete=*/last_microbatch_ && use.completes_unit);
+    const bool keeps_whole = options_.mesh->data_size() > 1 && !options_.reduce_every_microbatch;
+    reducer_->leave(unit, /*complete=*/(last_microbatch_ || !keeps_whole) && use.completes_unit);
   }
 }
 

@@ -39,6 +39,12 @@ struct FlatParametersOptions {
   Mesh* mesh = nullptr;          // must outlive this; null: one rank
   torch::Dtype reduce_dtype = torch::kFloat32;  // of gradients in collectives: training.mixed_precision_reduce
   Reshard reshard = Reshard::kDefault;          // parallelism.fsdp_reshard_after_forward
+  // With several data ranks: every microbatch is reduced into this rank's gradients, so that the whole model's need not
+  // be kept until the last one.
+  bool reduce_every_microbatch = false;
+  // On one data rank, with a narrow compute_dtype: a unit's gradients are added to grad() after its backward pass,
+  // rounded at random (round_sums_at_random()), so that sums of many microbatches need no wider buffer.
+  bool narrow_sums = false;
   // How a frozen model's large matrices are stored. Unless dense, they are not parameters: every rank holds them whole,
   // and ModelWeights::load() brings their values.
   BaseStorage base_storage = BaseStorage::kDense;
@@ -107,8 +113,13 @@ class FlatParameters {
   UnitUse forward_unit(size_t unit, bool keep) { return {*this, unit, UnitUse::Pass::kForward, keep}; }
   UnitUse backward_unit(size_t unit) { return {*this, unit, UnitUse::Pass::kBackward, false}; }
   // Microbatches before a step's last one add to this rank's gradients and send nothing: the whole model's gradients
-  // then stay in memory until the last one. Initially true.
+  // then stay in memory until the last one. (Not with reduce_every_microbatch and narrow_sums.) Initially true.
   void set_last_microbatch(bool last) { last_microbatch_ = last; }
+  // Whether grad() takes the sum of any number of microbatches as it is: wide, reduced over ranks, or rounded at
+  // random.
+  bool sums_microbatches() const { return reducer_ != nullptr || grad_.scalar_type() == torch::kFloat32; }
+  // Of the next microbatch's additions to narrow sums: see gradient_reducer.h.
+  void round_sums_at_random(uint64_t seed, int64_t number);
   // Waits for all reductions; call it before reading grad() or changing weights.
   void finish_backward();
 

@@ -1,8 +1,15 @@
 #include "parallel/gradient_reducer.h"
 
 #include "base/error.h"
+#include "base/philox.h"
+#include "kernels/flat_update/flat_update.h"
 
 namespace millrace {
+namespace {
+
+constexpr uint64_t kSumsSeed = 0x67726164;  // other bits than those that round the weights
+
+}  // namespace
 
 GradientReducer::GradientReducer(const FlatLayout& layout, Group& shard, Group& replicate, const torch::Tensor& own,
                                  torch::Dtype compute_dtype, torch::Dtype reduce_dtype)
@@ -88,10 +95,32 @@ void GradientReducer::advance() {
       running_.push_back(std::move(reduction));
       continue;
     }
-    layout_.own_part(own_, reduction.unit).add_(reduction.part);
+    add_to_own(reduction.unit, reduction.part);
     if (shard_.size() > 1) part_pool_.give_back(std::move(reduction.part));
     if (reduction.whole.defined()) give_back(std::move(reduction.whole));
   }
+}
+
+// Plain SGD with a step of -1 is an addition; its kernel has the random rounding.
+void GradientReducer::add_to_own(size_t unit, torch::Tensor& part) {
+  const torch::Tensor own = layout_.own_part(own_, unit);
+  if (number_ == 0 || own.scalar_type() == torch::kFloat32) {
+    own.add_(part);
+    return;
+  }
+  FlatUpdateBuffers buffers;
+  buffers.param = own;
+  buffers.grad = part;
+  buffers.stream = mix64(unit) >> 2;
+  buffers.first_element = static_cast<uint64_t>(shard_.rank() * own.numel());
+  flat_update(FlatRule::kPlainSgd, {.step_size = -1}, buffers,
+              {.step = number_, .stochastic_rounding = true, .seed = mix64(seed_ + kSumsSeed)});
+}
+
+void GradientReducer::round_at_random(uint64_t seed, int64_t number) {
+  MILLRACE_CHECK(number > 0);
+  seed_ = seed;
+  number_ = number;
 }
 
 void GradientReducer::finish() {

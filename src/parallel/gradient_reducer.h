@@ -1,9 +1,11 @@
 // Reduces the gradients of whole units to sums over the data ranks, of which each rank keeps its part.
 //
 // A unit's backward pass adds into a whole buffer; its end starts the reduce-scatter over the shard axis, then the
-// all-reduce over the replicas, while the next unit computes. Two whole buffers suffice.
+// all-reduce over the replicas, while the next unit computes. Two whole buffers suffice. On a single data rank nothing
+// is sent, and a unit's gradients are just added to the sums.
 #pragma once
 
+#include <cstdint>
 #include <deque>
 #include <map>
 #include <vector>
@@ -28,6 +30,10 @@ class GradientReducer {
   // pass or another microbatch.
   void leave(size_t unit, bool complete);
   void finish();  // waits for all started reductions
+  // From now on additions to `own`, if it is narrow, round up or down at random: many microbatches are added to it, and
+  // what is small beside the sum so far must count. number: of the microbatch, in the whole run; the same seed and
+  // number give the same bits.
+  void round_at_random(uint64_t seed, int64_t number);
   const torch::Tensor& whole(size_t unit) const { return whole_[unit]; }
 
  private:
@@ -40,6 +46,7 @@ class GradientReducer {
   // Advances all pending reductions by one step.
   void advance();
   // The same numbers in reduce_dtype; their old buffer is returned to its pool.
+  void add_to_own(size_t unit, torch::Tensor& part);
   torch::Tensor converted(torch::Tensor whole);
   void give_back(torch::Tensor whole);
 
@@ -54,6 +61,8 @@ class GradientReducer {
   std::vector<torch::Tensor> whole_;  // per unit, compute_dtype; undefined when it holds nothing
   std::vector<torch::Tensor> sums_;   // per unit, fp32: sums so far for a narrower compute_dtype
   std::deque<Reduction> running_;     // the oldest first
+  uint64_t seed_ = 0;
+  int64_t number_ = 0;  // of the microbatch; 0: additions round to nearest
 };
 
 }  // namespace millrace

@@ -108,6 +108,48 @@ TEST_F(Sharding, MicrobatchesBeforeTheLastSendNoGradients) {
   }
 }
 
+TEST_F(Sharding, EveryMicrobatchIsReducedIfAskedFor) {
+  for (const MeshShape& shape : {MeshShape{.dp_shard = 3}, {.dp_replicate = 2}, {.dp_replicate = 2, .dp_shard = 2}}) {
+    make(shape, {.compute_dtype = torch::kBFloat16, .reduce_every_microbatch = true});
+    for (int i = 1; i <= 4; ++i) {
+      pass(/*last=*/i == 4);
+      flat_->finish_backward();
+      EXPECT_EQ(calls(MeshAxis::kShard, Collective::kReduceScatter), shape.dp_shard > 1 ? 3 * i : 0);
+      EXPECT_EQ(calls(MeshAxis::kReplicate, Collective::kAllReduce), shape.dp_replicate > 1 ? 3 * i : 0);
+    }
+  }
+}
+
+TEST_F(Sharding, ReducedMicrobatchesAddUpExactly) {
+  FlatParameters& flat =
+      make({.dp_replicate = 2}, {.compute_dtype = torch::kBFloat16, .reduce_every_microbatch = true});
+  for (int i = 0; i < 300; ++i) pass(/*last=*/i == 299);  // bfloat16 would stop at 256
+  flat.finish_backward();
+  EXPECT_EQ(FlatParameters::view(flat.grad(), flat.slices()[0]).min().item<float>(), 300);
+}
+
+// On one rank, in the buffer of the narrow gradients itself.
+TEST_F(Sharding, NarrowSumsLoseNothingOnAverageAndRepeatTheirBits) {
+  const FlatParametersOptions options = {
+      .compute_dtype = torch::kBFloat16, .without_masters = true, .narrow_sums = true};
+  std::vector<torch::Tensor> sums;
+  for (const uint64_t seed : {7, 7, 8}) {
+    FlatParameters& flat = make({}, options);
+    EXPECT_TRUE(flat.sums_microbatches());
+    EXPECT_EQ(flat.grad().scalar_type(), torch::kBFloat16);
+    for (int i = 0; i < 400; ++i) {
+      flat.round_sums_at_random(seed, i + 1);
+      pass(/*last=*/i == 399);
+    }
+    flat.finish_backward();
+    sums.push_back(flat.grad().clone());
+  }
+  EXPECT_TRUE(at::equal(sums[0], sums[1]));
+  EXPECT_FALSE(at::equal(sums[0], sums[2]));
+  const float mean = FlatParameters::view(sums[0], flat_->slices()[2]).to(torch::kFloat32).mean().item<float>();
+  EXPECT_NEAR(mean, 400, 20);  // of 35 sums that are 400 +- 12; to nearest they would be 256
+}
+
 TEST_F(Sharding, NarrowMicrobatchesAddUpExactly) {
   for (const torch::Dtype reduce : {torch::kFloat32, torch::kBFloat16}) {
     FlatParameters& flat = make({.dp_replicate = 2}, {.compute_dtype = torch::kBFloat16, .reduce_dtype = reduce});

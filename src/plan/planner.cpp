@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -72,10 +73,20 @@ class Planner {
   bool fits() { return memory_plan(/*search=*/false).peak_bytes <= usable(); }
 
  private:
-  // Driver, context, cuBLAS and NCCL take about 1.5 GiB, fragmentation 3 %.
+  // Driver, context and cuBLAS take about 1 GiB, every communicator of NCCL 0.5 GiB, fragmentation 3 %.
   int64_t reserved() const {
     const int64_t memory = options_.gpu.memory_bytes();
-    return options_.on_cpu ? 0 : int64_t{3} * (1 << 29) + memory * 3 / 100;
+    const int64_t half_gib = 1 << 29;
+    return options_.on_cpu ? 0 : (2 + std::max<int64_t>(1, communicators())) * half_gib + memory * 3 / 100;
+  }
+  // Groups of the same ranks share one: comm/mesh.h.
+  int64_t communicators() const {
+    const MeshShape& mesh = step_.mesh;
+    std::set<int> sizes = {mesh.dp_replicate * mesh.dp_shard, mesh.size()};
+    if (mesh.dp_shard > 1) sizes.insert(mesh.dp_shard);
+    sizes.erase(1);
+    return static_cast<int64_t>(sizes.size()) + (mesh.dp_replicate > 1 && mesh.size() > mesh.dp_replicate ? 1 : 0) +
+           (mesh.tp > 1 && mesh.size() > mesh.tp ? 1 : 0);
   }
   int64_t usable() const { return options_.gpu.memory_bytes() - reserved(); }
 
@@ -201,8 +212,10 @@ class Planner {
 
     add_collectives(plan, stages, measured);
     const Timeline last = run_stages(stages, options_.gpu, attainable_);
-    for (StageWork& stage : stages) stage.reduce_seconds = 0;
-    const Timeline before = run_stages(stages, options_.gpu, attainable_);  // microbatches without reductions
+    if (!step_.placement.reduce_every_microbatch) {
+      for (StageWork& stage : stages) stage.reduce_seconds = 0;
+    }
+    const Timeline before = run_stages(stages, options_.gpu, attainable_);  // microbatches before the last
 
     TimePlan time;
     const auto others = static_cast<double>(step_.microbatches - 1);
@@ -223,6 +236,14 @@ class Planner {
     time.mfu = time.samples_per_second_per_gpu * plan.model_flops_per_sample / options_.gpu.bf16_flops;
     time.hfu = time.samples_per_second_per_gpu * plan.hardware_flops_per_sample / options_.gpu.bf16_flops;
     plan.time = time;
+  }
+
+  // Read and written per gradient beside the product that makes it: zeros before it and the sum with them; on several
+  // data ranks also the conversion to the type that is sent.
+  double gradient_bytes() const {
+    const auto own = static_cast<double>(step_.element_size());
+    const double sent = step_.placement.reduce_dtype == torch::kBFloat16 ? 2 : 4;
+    return 2 * own + (step_.data_size() > 1 && sent != own ? own + sent : 0);
   }
 
   // Each unit's gather before its stage and reduction after it; tensor parallelism's sums, as recorded, in all stages.
@@ -258,7 +279,10 @@ class Planner {
             collective_seconds(elements * static_cast<double>(step_.element_size()) * share(shard.ranks), shard,
                                options_.gpu, attainable_);
       }
-      if (backward && measured.adapter_size == 0) stages[i].reduce_seconds = reduce_seconds(elements);
+      if (backward && measured.adapter_size == 0) {
+        stages[i].reduce_seconds = reduce_seconds(elements);
+        stages[i].memory_bytes += elements * gradient_bytes();
+      }
       stages[i].blocking_seconds = blocking_per_stage;
     }
     if (measured.adapter_size == 0) return;
@@ -303,6 +327,15 @@ class Planner {
              c.training.local_batch_size = batch;
              c.training.global_batch_size = global;
            }});
+    }
+    if (step_.microbatches > 1 && step_.data_size() > 1 && !step_.placement.reduce_every_microbatch) {
+      list.push_back({"--parallelism.reduce_every_microbatch=true",
+                      [](RunConfig& c) { c.parallelism.reduce_every_microbatch = true; }});
+    }
+    if (step_.microbatches > 1 && step_.data_size() == 1 && !step_.placement.narrow_sums &&
+        step_.placement.compute_dtype == torch::kBFloat16) {
+      list.push_back(
+          {"--training.accumulate_dtype=bfloat16", [](RunConfig& c) { c.training.accumulate_dtype = "bfloat16"; }});
     }
     if (step_.mesh.dp_replicate > 1) {
       list.push_back(

@@ -42,7 +42,7 @@ StepMemory measure_step(const RunConfig& config, const PlannedTask& task, const 
   FlatParameters& flat = model->parameters();
 
   FlatGroup group = parameter_group(flat);
-  if (step.microbatches > 1 && group.grad.scalar_type() != torch::kFloat32) {
+  if (step.microbatches > 1 && !flat.sums_microbatches()) {
     group.grad = torch::zeros_like(group.grad, torch::kFloat32);  // the trainer's fp32 sum of narrow gradients
   }
   StepMemory result;

@@ -9,7 +9,7 @@
 namespace millrace {
 
 RunCheckpoints::RunCheckpoints(Task& task, Optimizer& optimizer, const MovingAverage* average, const RunConfig& config,
-                               Settings settings, std::shared_ptr<Peers> peers)
+                               Settings settings, std::shared_ptr<Peers> peers, int ranks_on_host)
     : task_(task),
       optimizer_(optimizer),
       average_(average),
@@ -22,7 +22,11 @@ RunCheckpoints::RunCheckpoints(Task& task, Optimizer& optimizer, const MovingAve
       peers_(std::move(peers)) {
   if (!config.checkpoint.enable) return;
   checkpointer_ = std::make_unique<Checkpointer>(
-      CheckpointerOptions{folder_, static_cast<int>(config.checkpoint.keep_latest_k), writes_in_background_, peers_});
+      CheckpointerOptions{.folder = folder_,
+                          .keep_latest_k = static_cast<int>(config.checkpoint.keep_latest_k),
+                          .async = writes_in_background_,
+                          .peers = peers_,
+                          .ranks_on_host = ranks_on_host});
 }
 
 bool RunCheckpoints::is_new_run() {

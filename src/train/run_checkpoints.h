@@ -24,7 +24,7 @@ class RunCheckpoints {
   // task, optimizer and average must outlive it. average: of the weights, or null. settings: those that affect the
   // result; checkpoints keep them, and a resumed run names the changed ones.
   RunCheckpoints(Task& task, Optimizer& optimizer, const MovingAverage* average, const RunConfig& config,
-                 Settings settings, std::shared_ptr<Peers> peers);
+                 Settings settings, std::shared_ptr<Peers> peers, int ranks_on_host);
 
   bool are_enabled() const { return checkpointer_ != nullptr; }
   // True when there is no checkpoint to resume from.

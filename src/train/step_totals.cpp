@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "kernels/global_norm/global_norm.h"
+#include "nn/to_device.h"
 #include "optim/clip.h"
 #include "train/stop_signals.h"
 
@@ -65,7 +66,7 @@ StepTotals exchange(const StepShare& share, Mesh& mesh) {
   put_stop(slots + kStop, share.stop_signal);
 
   const torch::Device device = share.squares_1.device();
-  const torch::Tensor all = host.to(device, /*dtype=*/torch::kFloat64, /*non_blocking=*/false, /*copy=*/true);
+  const torch::Tensor all = copy_to_device(host, device);
   const auto slot = [&](Slot index) { return all.narrow(0, index, 1); };
   if (counts_gradients) slot(kSquares).copy_(share.squares_1);
   if (counts_samples) slot(kLoss).copy_(share.loss_1);

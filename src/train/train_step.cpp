@@ -34,8 +34,8 @@ TrainStep::TrainStep(Task& task, const RunConfig& config, Communicator& ranks, P
 
 FlatGroup TrainStep::make_group() {
   FlatGroup group = parameter_group(task_.parameters());
-  // Sums of many narrow gradients are kept in fp32. If data ranks are summed, parallel/ does so.
-  if (microbatches_ > 1 && ranks_.mesh().data_size() == 1 && group.grad.scalar_type() != torch::kFloat32) {
+  // Sums of many narrow gradients are kept in fp32, unless parallel/ makes the sums.
+  if (microbatches_ > 1 && !task_.parameters().sums_microbatches()) {
     accumulated_ = torch::zeros_like(group.grad, torch::kFloat32);
     group.grad = accumulated_;
   }
@@ -54,12 +54,16 @@ std::unique_ptr<EvaluationWeights> TrainStep::evaluation_weights() {
   return average_ ? average_->evaluation_weights() : optimizer_->evaluation_weights();
 }
 
-StepShare TrainStep::compute() {
+StepShare TrainStep::compute(int64_t step) {
   FlatParameters& parameters = task_.parameters();
   StepShare share;
   for (int64_t i = 0; i < microbatches_; ++i) {
     if (i > 0) task_.next_microbatch();
     parameters.set_last_microbatch(i + 1 == microbatches_);
+    if (microbatches_ > 1) {
+      parameters.round_sums_at_random(static_cast<uint64_t>(config_.training.seed.value_or(0)),
+                                      (step - 1) * microbatches_ + i + 1);
+    }
     // In a scale that is known before the weights, so that narrow gradients have the magnitude of a mean's.
     share.add(task_.train_microbatch(1 / expected_weight_));
     if (accumulated_.defined()) {

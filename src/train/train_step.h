@@ -33,7 +33,8 @@ class TrainStep {
   std::unique_ptr<EvaluationWeights> evaluation_weights();
 
   // Forward and backward over this rank's microbatches. The first must have arrived: Task::next_microbatch().
-  StepShare compute();
+  // step: its number, counted from 1.
+  StepShare compute(int64_t step);
 
   // The update. Divides loss and gradients by the step's weight, as part of the clipping coefficient. A step with
   // weight 0 has nothing to learn from: it changes neither weights nor optimizer state, is logged as such,

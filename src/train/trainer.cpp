@@ -39,7 +39,8 @@ class Trainer {
         peers_(checked_peers(task, ranks)),
         step_(task, config, ranks, *peers_),
         checkpoints_(task, step_.optimizer(), step_.average(), config,
-                     result_settings(config, step_.samples(), task.parameters().compute().scalar_type()), peers_),
+                     result_settings(config, step_.samples(), task.parameters().compute().scalar_type()), peers_,
+                     ranks.world().local_size),
         cadence_(make_cadence(config, step_.samples())),
         listeners_(std::move(listeners)) {}
 
@@ -136,10 +137,11 @@ class Trainer {
       listeners_.step_starts(number);
     }
 
-    StepShare share = step_.compute();
+    StepShare share = step_.compute(number);
     share.stop_signal = stop.requested();
     share.save_is_over = checkpoints_.is_over();
     const StepTotals totals = exchange(share, mesh_);
+    if (first) ranks_.use_train_timeout();  // all ranks have had their first collective
     const StepMetrics metrics = step_.update(number, share, totals);
 
     progress_.step = number;

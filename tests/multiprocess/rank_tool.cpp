@@ -2,12 +2,16 @@
 //
 //   millrace_rank_tool [--steps N] [--init S] [--train S] [--fingerprint TEXT] [--version TEXT]
 //                      [--fail-at STEP] [--busy-at STEP]     computes without end
+//                      [--open-fails TEXT]                   the device cannot be opened
+//                      [--open-waits-for FILE]               until this file exists, it is being opened
+//                      [--prepares S]                        before its first collective
 //
 // Prints "step N pid P" per step (20 ms each). The *-of-RANK forms, e.g. --fingerprint-of-2 TEXT, are for one rank.
 #include <unistd.h>
 
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <map>
 #include <string>
 #include <thread>
@@ -37,7 +41,15 @@ int run(int argc, char** argv) {
   comm.train_timeout = number("train", 60);
   comm.fingerprint = options["fingerprint"];
   comm.version = options["version"];
+  comm.open_device = [&]() -> torch::Device {
+    if (options.contains("open-fails")) throw ConfigError(options["open-fails"]);
+    while (options.contains("open-waits-for") && !std::filesystem::exists(options["open-waits-for"])) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+    return torch::kCPU;
+  };
   const auto ranks = connect(world, comm);
+  std::this_thread::sleep_for(std::chrono::duration<double>(number("prepares", 0)));
   try {
     const auto steps = static_cast<int64_t>(number("steps", 5));
     for (int64_t step = 1; step <= steps; ++step) {
@@ -45,6 +57,7 @@ int run(int argc, char** argv) {
       if (static_cast<double>(step) == number("fail-at", -1)) throw NumericsError("[loss] expected a number, got nan");
       torch::Tensor one = torch::ones({1000});
       ranks->mesh().world().all_reduce(one).wait();
+      if (step == 1) ranks->use_train_timeout();
       MILLRACE_CHECK(one[999].item<float>() == static_cast<float>(world.size));
       std::printf("step %lld pid %d\n", static_cast<long long>(step), static_cast<int>(::getpid()));
       std::fflush(stdout);

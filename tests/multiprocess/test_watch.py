@@ -4,6 +4,7 @@ Most of the time goes by waiting, so the runs of a test are started together.
 """
 
 import re
+import time
 from contextlib import ExitStack, contextmanager
 
 import pytest
@@ -65,6 +66,29 @@ def test_a_rank_that_never_arrives_at_a_collective_ends_the_run(tmp_path):
         assert set(statuses.values()) == {7}
         for rank in statuses:
             assert any("[all_reduce on" in line for line in ranks.said(rank)), ranks.errors(rank)
+
+
+def test_until_the_first_step_a_collective_may_wait_longer(tmp_path):
+    """Ranks index data and load weights at different speeds; only then does the short limit hold."""
+    with Ranks(tmp_path, 2, "--steps", 3, "--train", TRAIN_TIMEOUT, "--prepares-of-1", 2 * TRAIN_TIMEOUT) as ranks:
+        assert set(ranks.statuses().values()) == {0}, ranks.errors(0)
+
+
+def test_ranks_connect_before_they_open_their_devices(tmp_path):
+    """So that a device which takes long, from a cold disk, is no missing rank; and one that fails is told to all."""
+    opened = tmp_path / "opened"
+    slow = ["--steps", 3, "--init", 1, "--open-waits-for-of-1", opened]
+    broken = ["--init", 60, "--open-fails-of-1", "[device] expected a usable GPU, got none"]
+    with runs(tmp_path, {"slow": slow, "broken": broken}) as started:
+        ranks = started["broken"]
+        assert set(ranks.statuses().values()) == {2}
+        for rank in (0, 2):
+            (said,) = ranks.said(rank)
+            assert re.match(r"millrace: \[rank 1 on \S+\] failed: \[device\] expected a usable GPU, got none", said), said
+        time.sleep(INIT_TIMEOUT / 2)
+        assert all(process.poll() is None for process in started["slow"].processes.values())
+        opened.touch()
+        assert set(started["slow"].statuses().values()) == {0}
 
 
 def test_a_failure_is_told_to_all_and_its_status_is_that_of_all(tmp_path):

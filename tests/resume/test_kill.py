@@ -62,15 +62,17 @@ def test_killed_at_random_moments(program, write_config, tmp_path, reference):
     assert_same_end(config, reference)
 
 
-def test_killed_with_stochastic_rounding(program, write_config, tmp_path):
-    """Weights in bfloat16 alone: the random numbers of the rounding continue, too."""
+@pytest.mark.parametrize("accumulates", [False, True])
+def test_killed_with_stochastic_rounding(program, write_config, tmp_path, accumulates):
+    """Weights in bfloat16 alone: the random numbers of the rounding continue, too, and those of the gradients' sums."""
+    options = [*BFLOAT16, *(["--training.local_batch_size=1", "--training.global_batch_size=2"] if accumulates else [])]
     undisturbed, config = write_config(tmp_path / "undisturbed"), write_config(tmp_path / "killed")
-    finish(start(program, undisturbed, *BFLOAT16), undisturbed)
-    process = start(program, config, *BFLOAT16)
+    finish(start(program, undisturbed, *options), undisturbed)
+    process = start(program, config, *options)
     wait_for_step(process, config, 57)
     process.kill()
     process.wait()
-    finish(start(program, config, *BFLOAT16), config)
+    finish(start(program, config, *options), config)
     assert_same_end(config, undisturbed, ROUNDED_STEPS)
 
 

@@ -84,6 +84,17 @@ def test_gradient_accumulation_is_the_same_step(train):
     assert_agree(weights(parts), weights(whole), 1e-4)
 
 
+def test_gradients_summed_in_bfloat16_give_the_loss_curve_of_float32_sums(train):
+    options = ["--training.mixed_precision_param=bfloat16", "--training.dtype=bfloat16", "--training.local_batch_size=1",
+               "--training.global_batch_size=8", "--optimizer.lr=1e-2"]  # fmt: skip
+    wide = train(*options, "--training.accumulate_dtype=float32", run="wide")
+    narrow = train(*options, run="narrow")
+    assert losses(narrow) == pytest.approx(losses(wide), rel=2**-7)
+    assert losses(narrow) != losses(wide)
+    refused = train("--training.mixed_precision_param=float32", "--training.accumulate_dtype=bfloat16", status=2)
+    assert "[training.accumulate_dtype] expected auto or float32" in refused.stderr
+
+
 def test_bfloat16_keeps_exact_masters_and_follows_fp32(train):
     narrow = train("--training.mixed_precision_param=bfloat16", run="bf16")
     wide = train(run="fp32")

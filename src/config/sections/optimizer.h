@@ -125,7 +125,8 @@ struct OptimizerConfig {
            .below = 1});
     visit(stochastic_rounding, {.name = "stochastic_rounding",
                                 .meaning = "round updates of bfloat16 weights up or down at random (training.dtype "
-                                           "bfloat16), so that small ones are not lost"});
+                                           "bfloat16), so that small ones are not lost; None: wherever weights are "
+                                           "bfloat16"});
   }
   bool operator==(const OptimizerConfig&) const = default;
 };

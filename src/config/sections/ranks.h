@@ -24,6 +24,7 @@ struct ParallelismConfig {
   int64_t data_parallel_shard_degree = -1;  // -1: all ranks that the other degrees leave
   int64_t tensor_parallel_degree = 1;
   Reshard fsdp_reshard_after_forward = Reshard::kDefault;
+  bool reduce_every_microbatch = false;
 
   template <typename Visitor>
   void describe(Visitor& visit) {
@@ -38,6 +39,12 @@ struct ParallelismConfig {
                                    .unit = "ranks",
                                    .meaning = "ranks that share each matrix product; must divide model.num_heads",
                                    .at_least = 1});
+    visit(
+        reduce_every_microbatch,
+        {.name = "reduce_every_microbatch",
+         .meaning = "with gradient accumulation on several data ranks: sum every microbatch's gradients over the ranks "
+                    "(traffic times microbatches), instead of keeping the whole model's gradients in float32 on "
+                    "every rank until the last one"});
     visit(fsdp_reshard_after_forward,
           {.name = "fsdp_reshard_after_forward",
            .meaning = "free a block's gathered weights after its forward pass: always (least memory), never (least "
@@ -47,16 +54,18 @@ struct ParallelismConfig {
 };
 
 struct CommConfig {
-  int64_t init_timeout_seconds = 50;
+  int64_t init_timeout_seconds = 300;
   int64_t train_timeout_seconds = 100;
   std::string backend = "auto";
+  bool allow_nvls = false;
 
   template <typename Visitor>
   void describe(Visitor& visit) {
     visit(init_timeout_seconds,
           {.name = "init_timeout_seconds",
            .unit = "seconds",
-           .meaning = "how long to wait for all ranks to start; then they exit, naming the missing ranks",
+           .meaning = "how long to wait for all ranks to start; then they exit, naming the missing ranks; until "
+                      "the first step is over, also how long a collective may take",
            .at_least = 1,
            .at_most = 86400});
     visit(train_timeout_seconds,
@@ -69,6 +78,10 @@ struct CommConfig {
     visit(backend, {.name = "backend",
                     .meaning = "what moves tensors between ranks; auto: nccl on GPUs (RCCL on AMD's), gloo on CPUs",
                     .choices = {"auto", "gloo", "nccl"}});
+    visit(allow_nvls,
+          {.name = "allow_nvls",
+           .meaning = "let NCCL sum inside NVLink switches, which is faster, but rounds differently from run "
+                      "to run: resuming is then not exact"});
   }
   bool operator==(const CommConfig&) const = default;
 };

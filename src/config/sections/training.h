@@ -19,6 +19,7 @@ struct TrainingConfig {
   std::optional<int64_t> subset_size;
   int64_t local_batch_size = 8;
   int64_t global_batch_size = -1;  // -1: local_batch_size times the ranks, without accumulation
+  std::string accumulate_dtype = "auto";
   int64_t steps = 10000;
   double max_norm = 1.0;
   std::optional<int64_t> seed;  // unset: 0
@@ -47,6 +48,13 @@ struct TrainingConfig {
                               .meaning = "samples per step over all ranks, a multiple of local_batch_size times the "
                                          "ranks: the rest is gradient accumulation; -1: no accumulation",
                               .at_least = -1});
+    visit(accumulate_dtype,
+          {.name = "accumulate_dtype",
+           .meaning =
+               "where bfloat16 gradients of several microbatches are summed on one data rank: float32, in a buffer "
+               "of its own (4 bytes a parameter); bfloat16, rounded up or down at random (no buffer); auto: "
+               "the dtype of the weights (training.dtype)",
+           .choices = {"auto", "float32", "bfloat16"}});
     visit(steps, {.name = "steps", .unit = "steps", .meaning = "length of the run", .at_least = 0});
     visit(max_norm, {.name = "max_norm", .meaning = "gradients are scaled down to this global norm", .above = 0});
     visit(seed, {.name = "seed",

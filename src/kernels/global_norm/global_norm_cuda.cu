@@ -30,7 +30,18 @@ template <typename T, int N>
 __global__ void sum_of_squares_kernel(const T* x, int64_t n, double* partials) {
   const int64_t step = static_cast<int64_t>(gridDim.x) * kThreads * N;
   int64_t i = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) * N;
-  double sum = 0;
+  double sum = 0, other = 0;
+  // Two loads under way at a time, for two sums.
+  for (; i + step + N <= n; i += 2 * step) {
+    float v[N], w[N];
+    load<N>(x + i, v);
+    load<N>(x + i + step, w);
+#pragma unroll
+    for (int j = 0; j < N; ++j) {
+      sum += static_cast<double>(v[j]) * static_cast<double>(v[j]);
+      other += static_cast<double>(w[j]) * static_cast<double>(w[j]);
+    }
+  }
   for (; i + N <= n; i += step) {
     float v[N];
     load<N>(x + i, v);
@@ -41,7 +52,7 @@ __global__ void sum_of_squares_kernel(const T* x, int64_t n, double* partials) {
     const double v = static_cast<double>(to_float(x[j]));
     sum += v * v;
   }
-  sum = block_sum(sum);
+  sum = block_sum(sum + other);
   if (threadIdx.x == 0) partials[blockIdx.x] = sum;
 }
 

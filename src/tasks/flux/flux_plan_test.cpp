@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 
 #include "base/error.h"
@@ -161,6 +162,69 @@ TEST(FluxWork, BlocksComputeWhatTheFlopCountSays) {
   EXPECT_NEAR((forward + blocks(backward_stages(sizes, memory.units))) / expected, 1, 1e-12);
   sizes.keep = Keep::kInputs;
   EXPECT_NEAR((forward + blocks(backward_stages(sizes, memory.units))) / expected, 4.0 / 3, 1e-12);
+}
+
+TEST(FluxPlan, AccumulationInFp32TakesFourBytesAParameterAndInBf16None) {
+  PlannedStep step = small_step();
+  step.placement.without_masters = true;
+  step.microbatches = 3;
+  const StepMemory wide = measure(step);
+  step.placement.narrow_sums = true;
+  const StepMemory narrow = measure(step);
+  const int64_t n = padded_size(wide);
+  EXPECT_EQ(wide.gradients, n * (2 + 4));
+  EXPECT_EQ(narrow.gradients, n * 2);
+  EXPECT_LT(narrow.peak, wide.peak - 2 * n);  // two units in use at a time
+}
+
+TEST(FluxPlan, ReducingEveryMicrobatchTakesTrafficInsteadOfMemory) {
+  PlannedStep step = small_step();
+  step.mesh = {.dp_shard = 4};
+  step.microbatches = 2;
+  const StepMemory kept = measure(step);
+  step.placement.reduce_every_microbatch = true;
+  const StepMemory reduced = measure(step);
+  const int64_t n = padded_size(kept);
+  EXPECT_LT(reduced.peak, kept.peak - 2 * n);
+  const auto reduce_bytes = [](const StepMemory& memory) {
+    for (const GroupTraffic& group : memory.traffic) {
+      if (group.axis == MeshAxis::kShard) return group.traffic[Collective::kReduceScatter].sent_bytes;
+    }
+    return int64_t{0};
+  };
+  EXPECT_EQ(reduce_bytes(kept), n * 4 * 3 / 4);
+  EXPECT_EQ(reduce_bytes(reduced), 2 * reduce_bytes(kept));
+}
+
+// A run that only the sums keep from fitting: the plan names the option.
+TEST(FluxPlan, AccumulationThatDoesNotFitHasItsOptionAsRemedy) {
+  FluxRunConfig config = small_config();
+  config.training.dtype = Precision::kBFloat16;
+  config.training.local_batch_size = 1;
+  config.activation_checkpoint.mode = "full";
+  PlanOptions options;
+  options.gpu = find_gpu("h100-80gb");
+  for (const int gpus : {1, 4}) {
+    options.gpus = options.gpus_per_node = gpus;
+    config.training.accumulate_dtype = "float32";
+    config.training.global_batch_size = 2 * gpus;
+    const auto peak_with = [&](bool better) {
+      FluxRunConfig changed = config;
+      changed.training.accumulate_dtype = better ? "bfloat16" : "float32";
+      changed.parallelism.reduce_every_microbatch = better;
+      return plan_run(changed, options, plan_flux).memory().peak_bytes;
+    };
+    const int64_t most = (peak_with(false) + peak_with(true)) / 2;
+    PlanOptions small = options;
+    const int64_t usable = plan_run(config, options, plan_flux).usable_bytes();
+    // Of a GPU with that much less memory, 3 % of which are reserved.
+    small.gpu.memory_gib -= static_cast<double>(usable - most) / 0.97 / (1 << 30);
+    const RunPlan plan = plan_run(config, small, plan_flux);
+    EXPECT_FALSE(plan.fits());
+    const std::string wanted =
+        gpus == 1 ? "--training.accumulate_dtype=bfloat16" : "--parallelism.reduce_every_microbatch=true";
+    EXPECT_NE(std::find(plan.remedies.begin(), plan.remedies.end(), wanted), plan.remedies.end()) << gpus;
+  }
 }
 
 TEST(FluxPlan, DegreesMustMakeUpTheRanks) {

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "diffusion/flow_matching.h"
+#include "nn/to_device.h"
 
 namespace millrace {
 namespace {
@@ -21,9 +22,12 @@ class Totals {
 
   // step_of_8_B: on the device.
   void add(const torch::Tensor& per_sample_B, const torch::Tensor& step_of_8_B, int64_t count) {
-    const torch::Tensor steps = step_of_8_B.narrow(0, 0, count);
-    values_.narrow(0, 0, kTimesteps).index_add_(0, steps, per_sample_B.narrow(0, 0, count).to(torch::kFloat64));
-    values_.narrow(0, kTimesteps, kTimesteps).index_add_(0, steps, torch::ones_like(steps, torch::kFloat64));
+    // Sums of columns: index_add_ on a GPU would add in any order.
+    const torch::Tensor all_steps_81 = at::arange(kTimesteps, step_of_8_B.options()).unsqueeze(1);
+    const torch::Tensor is_of_step_8B = step_of_8_B.narrow(0, 0, count).unsqueeze(0).eq(all_steps_81);
+    const torch::Tensor loss_8B = at::where(is_of_step_8B, per_sample_B.narrow(0, 0, count).to(torch::kFloat64), 0);
+    values_.narrow(0, 0, kTimesteps).add_(loss_8B.sum(1));
+    values_.narrow(0, kTimesteps, kTimesteps).add_(is_of_step_8B.sum(1));
   }
   void add_with_own_timestep(int64_t count) { own_timesteps_ += count; }
 
@@ -70,7 +74,7 @@ ValidationResult validate_flux(FluxTrainee& trainee, FluxBatches& batches, Mesh&
         const int64_t own = batch.timesteps[i] >= 0 ? batch.timesteps[i] : (index + batch.rows[i]) % kTimesteps;
         steps.push_back(options.all_timesteps ? pass : own);
       }
-      const torch::Tensor step_of_8_B = torch::tensor(steps).to(device);
+      const torch::Tensor step_of_8_B = copy_to_device(torch::tensor(steps), device);
       const FluxPrediction prediction = predict_velocity(trainee, batch, step_of_8_B.to(torch::kFloat32) / kTimesteps,
                                                          options.objective, Keep::kInputs, nullptr);
       const VelocityLoss loss = velocity_loss(prediction.velocity_BIC, prediction.target_BIC, 1);

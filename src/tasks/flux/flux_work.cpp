@@ -9,7 +9,9 @@ namespace {
 // hidden size; those of heads and MLP divide over the tp axis. m: MLP width over hidden size.
 //   forward   norm_modulate 2, qk_norm_rope 6 (tp), heads merged 2 (tp), GELU 2m (tp), gate_residual 3;
 //             a double block's gate_residual_norm 4
-//   backward  gate_residual 3, GELU 3m (tp), merged 2 (tp), qk_norm_rope 9 (tp), norm_modulate 4;
+//   backward  gate_residual 3, GELU 3m (tp), merged 2 (tp), attention's gradient copied twice 4 (tp), qk_norm_rope 9
+//   (tp),
+//             norm_modulate 4;
 //             a double block's gate_residual_norm 6
 struct Passes {
   double whole = 0, split = 0;
@@ -22,9 +24,9 @@ struct BlockPasses {
 
 BlockPasses block_passes(bool is_double, double m) {
   if (is_double) {
-    return {.forward = {9, 8 + 2 * m, 24}, .backward = {13, 11 + 3 * m, 44}, .again = {6, 8 + 2 * m, 12}};
+    return {.forward = {9, 8 + 2 * m, 24}, .backward = {13, 15 + 3 * m, 44}, .again = {6, 8 + 2 * m, 12}};
   }
-  return {.forward = {5, 8 + 2 * m, 9}, .backward = {7, 9 + 3 * m, 18}, .again = {2, 8 + 2 * m, 6}};
+  return {.forward = {5, 8 + 2 * m, 9}, .backward = {7, 13 + 3 * m, 18}, .again = {2, 8 + 2 * m, 6}};
 }
 
 class Stages {

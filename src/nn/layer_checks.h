@@ -1,0 +1,15 @@
+// Checks of what libtorch computes for us on a device, in the manner of kernels/self_check.h: attention, products and
+// convolutions, for `millrace verify`.
+#pragma once
+
+#include <vector>
+
+#include "kernels/self_check.h"
+
+namespace millrace {
+
+// fp32 and bf16: attention forward and backward, whose repetition must give the same bits; products of both
+// orientations, with and without accumulation, whole and cut (nn/gemm.h). fp32: a convolution, which must not be TF32.
+std::vector<KernelCheck> layer_checks();
+
+}  // namespace millrace
