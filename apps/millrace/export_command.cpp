@@ -6,7 +6,7 @@
 #include <optional>
 #include <string>
 
-#include "adapters/kohya_names.h"
+#include "adapters/configured_adapter.h"
 #include "adapters/merge_adapter.h"
 #include "adapters/read_adapters.h"
 #include "base/error.h"
@@ -80,33 +80,35 @@ Naming choose_naming(const ConvertArguments& arguments, const ModelEntry& entry,
   throw ConfigError("[--naming] expected " + join(names, " or ") + " for " + entry.name + ", got " + arguments.naming);
 }
 
-// Adapters, in kohya's naming, as one file.
+flux::LoraOutput lora_output(const ConvertArguments& arguments) {
+  return {arguments.output, flux::LoraNaming::kKohya, parse_dtype_option(arguments.dtype), {}};
+}
+
+std::optional<flux::LoraNaming> lora_naming(const ConvertArguments& arguments) {
+  return arguments.naming.empty() ? std::nullopt : std::optional(flux::parse_lora_naming(arguments.naming));
+}
+
+void report_lora(const ConvertArguments& arguments, size_t tensors) {
+  std::printf("%s: %zu tensors of a LoRA\n", arguments.output.c_str(), tensors);
+}
+
+// The adapters of a run, as a file of any naming.
 void write_adapters(const ConvertArguments& arguments, const LoraConfig& lora, const OpenRunWeights& run) {
-  if (!ends_with(arguments.output, ".safetensors")) {
+  TensorMap ours;
+  for (const auto& [name, shape] : run.shapes) ours[name] = run.read(name);
+  flux::LoraParts parts;
+  parts.transformer = configured_adapters(lora, ours);
+  flux::LoraOutput output = lora_output(arguments);
+  output.naming = lora_naming(arguments).value_or(flux::LoraNaming::kKohya);
+  if (output.naming == flux::LoraNaming::kKohya && !ends_with(arguments.output, ".safetensors")) {
     throw ConfigError("[" + arguments.output + "] expected a file ending in .safetensors for LoRA, got another name");
   }
-  TensorMap shapes, alphas = kohya_alphas(run.shapes, lora);
-  std::map<std::string, std::string> ours;
-  for (const auto& [name, tensor] : run.shapes) {
-    const std::string theirs = kohya_name(name);
-    ours[theirs] = name;
-    shapes[theirs] = convert_dtype(tensor, arguments.dtype);
-  }
-  for (const auto& [name, alpha] : alphas) shapes[name] = alpha;
-  save_tensors(arguments.output, shapes, kohya_network_metadata(lora, "flux1"), [&](const std::string& name) {
-    const auto found = ours.find(name);
-    return found == ours.end() ? alphas.at(name) : convert_dtype(run.read(found->second), arguments.dtype);
-  });
-  std::printf("%s: LoRA on %zu layers in kohya naming\n", arguments.output.c_str(), alphas.size());
+  report_lora(arguments, flux::write_lora(parts, flux::config_from_adapters(parts.transformer), std::move(output)));
 }
 
 void convert_run(const ConvertArguments& arguments) {
   const std::unique_ptr<RunConfig> config = load_task_config(fs::path(arguments.source) / "config.toml", {});
   if (const LoraConfig* lora = lora_of_task(*config)) {
-    if (!arguments.naming.empty()) {
-      throw ConfigError("[--naming] expected none for a run's LoRA, which is written in kohya's, got " +
-                        arguments.naming);
-    }
     const OpenRunWeights adapters =
         open_run_weights(arguments.source, *config, arguments.step, parse_which_weights(arguments.use));
     log_info(arguments.source, ": step ", adapters.step, adapters.averaged ? ", averaged weights" : "");
@@ -127,37 +129,21 @@ std::optional<std::filesystem::path> config_path(const ConvertArguments& argumen
   return arguments.config.empty() ? std::nullopt : std::optional<fs::path>(arguments.config);
 }
 
-// Adds adapters to the weights of their layers, one tensor at a time.
-class Merger {
- public:
-  Merger(const ConvertArguments& arguments, const ModelDescription& model) : strength_(arguments.strength) {
-    if (arguments.merge.empty()) return;
-    const std::shared_ptr<torch::nn::Module> layout = model.build({.device = torch::kMeta});
-    adapters_ = model.read_adapters(arguments.merge);
-    attach_adapters(model.adaptable_layers(*layout), adapters_, arguments.merge);  // which checks that they fit
-    for (const AdapterTensors& adapter : adapters_) of_weight_[adapter.module + ".weight"].push_back(&adapter);
-    log_info(arguments.merge, ": merges ", adapters_.size(), " adapters");
-  }
-
-  torch::Tensor merged(const std::string& name, const torch::Tensor& weight) const {
-    const auto found = of_weight_.find(name);
-    if (found == of_weight_.end()) return weight;
-    torch::Tensor sum = weight.to(torch::kFloat32, /*non_blocking=*/false, /*copy=*/true);
-    for (const AdapterTensors* adapter : found->second) merge_adapter(sum, *adapter, strength_);
-    return sum.to(weight.scalar_type());
-  }
-
- private:
-  double strength_;
-  std::vector<AdapterTensors> adapters_;
-  std::map<std::string, std::vector<const AdapterTensors*>> of_weight_;
-};
-
+AdapterMerger merger_of(const ConvertArguments& arguments, const ModelDescription& model) {
+  AdapterMerger merger;
+  if (arguments.merge.empty()) return merger;
+  const std::shared_ptr<torch::nn::Module> layout = model.build({.device = torch::kMeta});
+  std::vector<AdapterTensors> adapters = model.read_adapters(arguments.merge);
+  attach_adapters(model.adaptable_layers(*layout), adapters, arguments.merge);  // which checks that they fit
+  log_info(arguments.merge, ": merges ", adapters.size(), " adapters");
+  merger.add(std::move(adapters), arguments.strength);
+  return merger;
+}
 void convert_weights(const ConvertArguments& arguments, std::optional<Naming> preferred) {
   const ModelEntry& entry = find_model(arguments.model);
   const ModelWeights weights(entry, arguments.source, config_path(arguments));
   const Naming naming = choose_naming(arguments, entry, preferred.value_or(weights.naming()));
-  const Merger merger(arguments, weights.model());
+  const AdapterMerger merger = merger_of(arguments, weights.model());
   std::string previous;
   const auto read = [&](const std::string& name) {
     if (!previous.empty()) weights.release(previous);
@@ -169,18 +155,6 @@ void convert_weights(const ConvertArguments& arguments, std::optional<Naming> pr
 }
 
 // ---- LoRA files.
-
-flux::LoraOutput lora_output(const ConvertArguments& arguments) {
-  return {arguments.output, flux::LoraNaming::kKohya, parse_dtype_option(arguments.dtype), {}};
-}
-
-std::optional<flux::LoraNaming> lora_naming(const ConvertArguments& arguments) {
-  return arguments.naming.empty() ? std::nullopt : std::optional(flux::parse_lora_naming(arguments.naming));
-}
-
-void report_lora(const ConvertArguments& arguments, size_t tensors) {
-  std::printf("%s: %zu tensors of a LoRA\n", arguments.output.c_str(), tensors);
-}
 
 void convert_lora_file(const ConvertArguments& arguments, const WeightStore& file) {
   const std::optional<int64_t> rank = arguments.rank ? std::optional(arguments.rank) : std::nullopt;

@@ -13,32 +13,22 @@
 namespace millrace {
 namespace {
 
-// An adapter as the two things that it is; its parameters are named as the roles in a file.
-struct MadeAdapter {
-  std::shared_ptr<LinearAdapter> adapter;
-  std::shared_ptr<torch::nn::Module> module;
-};
-
-template <typename Adapter>
-MadeAdapter both(std::shared_ptr<Adapter> adapter) {
-  return {adapter, adapter};
-}
-
 Lokr::Factor factor_sizes(const AdapterTensors& tensors, const std::string& role) {
   const auto sizes = [&](const std::string& name) { return tensors.tensors.at(name).values.sizes(); };
   if (tensors.tensors.count(role)) return {sizes(role)[0], sizes(role)[1], 0};
   return {sizes(role + "_a")[0], sizes(role + "_b")[1], sizes(role + "_a")[1]};
 }
 
-MadeAdapter make_adapter(const AdapterTensors& tensors, const AdapterSizes& sizes, const Linear& layer,
-                         const std::string& place) {
+// Its parameters are named as the roles in a file.
+std::shared_ptr<ModuleAdapter> make_adapter(const AdapterTensors& tensors, const AdapterSizes& sizes,
+                                            const Linear& layer, const std::string& place) {
   switch (tensors.kind) {
     case AdapterKind::kLora:
-      return both(std::make_shared<Lora>(sizes.in_features, sizes.out_features, sizes.rank, tensors.scale));
+      return std::make_shared<Lora>(sizes.in_features, sizes.out_features, sizes.rank, tensors.scale);
     case AdapterKind::kLoha:
-      return both(std::make_shared<Loha>(sizes.in_features, sizes.out_features, sizes.rank, tensors.scale));
+      return std::make_shared<Loha>(sizes.in_features, sizes.out_features, sizes.rank, tensors.scale);
     case AdapterKind::kLokr:
-      return both(std::make_shared<Lokr>(factor_sizes(tensors, "w1"), factor_sizes(tensors, "w2"), tensors.scale));
+      return std::make_shared<Lokr>(factor_sizes(tensors, "w1"), factor_sizes(tensors, "w2"), tensors.scale);
     case AdapterKind::kDora:
       break;
   }
@@ -46,7 +36,7 @@ MadeAdapter make_adapter(const AdapterTensors& tensors, const AdapterSizes& size
     throw ModelError(str("[", place, ": ", tensors.module, "] expected DoRA on all ", layer.out_features(),
                          " outputs of the layer, got it on ", sizes.out_features));
   }
-  return both(std::make_shared<Dora>(layer.weight(), sizes.rank, tensors.scale));
+  return std::make_shared<Dora>(layer.weight(), sizes.rank, tensors.scale);
 }
 
 Linear& find_layer(const LinearLayers& layers, const AdapterTensors& adapter, const std::string& place) {
@@ -80,9 +70,9 @@ std::vector<AdapterParameter> attach_adapters(const LinearLayers& layers, const 
                            rows, " outputs for ", adapter.module, ", got ", sizes.in_features, " and ",
                            sizes.out_features));
     }
-    const MadeAdapter made = make_adapter(adapter, sizes, layer, place);
-    parts_of[adapter.module].push_back({adapter.row_begin, rows, made.adapter});
-    for (const auto& own : made.module->named_parameters()) {
+    const std::shared_ptr<ModuleAdapter> made = make_adapter(adapter, sizes, layer, place);
+    parts_of[adapter.module].push_back({adapter.row_begin, rows, made});
+    for (const auto& own : made->named_parameters()) {
       parameters.push_back({adapter.tensors.at(own.key()), own.value()});
     }
   }

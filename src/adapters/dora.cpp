@@ -32,6 +32,11 @@ Dora::Dora(const LinearWeight& weight, int64_t rank, double scale)
       magnitude_N(register_parameter("magnitude", unplaced_parameter({weight.out_features()}), false)),
       weight_(weight) {}
 
+torch::Tensor row_norms_of(const LinearWeight& weight, const torch::TensorOptions& options) {
+  const torch::NoGradGuard no_grad;
+  return squared_row_norms(weight, options).sqrt_();
+}
+
 torch::Tensor Dora::row_norms() const {
   const torch::NoGradGuard no_grad;
   torch::Tensor products_RN = torch::empty({down_RK.size(0), weight_.out_features()}, down_RK.options());
@@ -45,14 +50,19 @@ torch::Tensor Dora::row_norms() const {
 }
 
 void Dora::complete_forward(torch::Tensor& out_MN, const torch::Tensor& x_MK, LinearPass& pass) const {
+  if (strength() == 0) return;
+  // With a strength between, the way from the layer's own product to the adapted one.
+  const torch::Tensor own_MN = strength() == 1 ? torch::Tensor() : out_MN.clone();
   Lora::complete_forward(out_MN, x_MK, pass);
   norm_N_ = row_norms();
   factor_N_ = magnitude_N.to(torch::kFloat32) / norm_N_;
   out_MN.mul_(factor_N_);
+  if (own_MN.defined()) out_MN.sub_(own_MN).mul_(strength()).add_(own_MN);
 }
 
 torch::Tensor Dora::base_gradient(const torch::Tensor& dy_MN) const {
-  MILLRACE_CHECK(factor_N_.defined());
+  if (strength() == 0) return dy_MN;
+  MILLRACE_CHECK(factor_N_.defined() && strength() == 1);
   return dy_MN.clone(torch::MemoryFormat::Contiguous).mul_(factor_N_);
 }
 
@@ -61,6 +71,7 @@ void Dora::add_input_gradient(torch::Tensor& dx_MK, const torch::Tensor& dy_MN, 
 }
 
 void Dora::add_gradients(const torch::Tensor& dy_MN, const torch::Tensor& x_MK, LinearPass& pass) {
+  if (strength() == 0) return;
   Lora::add_gradients(base_gradient(dy_MN), x_MK, pass);
   torch::Tensor dmagnitude_N = magnitude_N.grad();
   if (!dmagnitude_N.defined()) return;

@@ -24,14 +24,19 @@ class Dora : public Lora {
   // The magnitude's gradient needs the output before the factor, which is computed again: one product of the layer.
   void add_gradients(const torch::Tensor& dy_MN, const torch::Tensor& x_MK, LinearPass& pass) override;
 
-  // fp32 [N]: the norms of the rows of W + scale up down.
+  // fp32 [N]: the norms of the rows of W + scale up down. The layer's weight must have memory.
   torch::Tensor row_norms() const;
 
   torch::Tensor magnitude_N;  // named "magnitude"
 
  private:
+  double product_strength() const override { return 1; }  // the strength is that of the whole, length included
+
   const LinearWeight& weight_;
   mutable torch::Tensor factor_N_, norm_N_;  // fp32
 };
+
+// fp32 [N]: the norms of the rows of a weight, with which a magnitude starts. options: of the layer's activations.
+torch::Tensor row_norms_of(const LinearWeight& weight, const torch::TensorOptions& options);
 
 }  // namespace millrace

@@ -91,5 +91,19 @@ TEST(Dora, MagnitudesGradientMatchesFiniteDifferences) {
   EXPECT_NEAR((above - loss()) / (2 * step), size, 1e-3 * size);
 }
 
+TEST(Dora, StrengthIsTheWayFromTheLayerToTheAdaptedOne) {
+  const AdaptedLayer adapted(torch::kFloat32);
+  const torch::NoGradGuard no_grad;
+  const torch::Tensor x = torch::randn({kRows, kIn}), whole = adapted.layer->apply(x);
+  const torch::Tensor own = at::linear(x, adapted.weight);
+  adapted.dora->set_strength(0.25);
+  EXPECT_LT(relative_error(adapted.layer->apply(x), own + 0.25 * (whole - own)), 2e-6);
+  adapted.dora->set_strength(0);
+  EXPECT_LT(relative_error(adapted.layer->apply(x), own), 2e-6);
+  const torch::Tensor dy = torch::randn({kRows, kOut});
+  EXPECT_LT(relative_error(adapted.layer->backward(dy, x), at::mm(dy, adapted.weight)), 2e-6);
+  EXPECT_EQ(adapted.dora->up_NR.grad().count_nonzero().item<int64_t>(), 0);
+}
+
 }  // namespace
 }  // namespace millrace

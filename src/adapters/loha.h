@@ -4,15 +4,14 @@
 // Letters: M rows, N outputs, K inputs of the layer; R rank.
 #pragma once
 
-#include <torch/nn/module.h>
 #include <torch/types.h>
 
-#include "nn/linear_adapter.h"
+#include "adapters/module_adapter.h"
 
 namespace millrace {
 
 // Parameters as Lora's. The change of the weight is made for each product and kept nowhere.
-class Loha : public torch::nn::Module, public LinearAdapter {
+class Loha : public ModuleAdapter {
  public:
   Loha(int64_t in_features, int64_t out_features, int64_t rank, double scale);
 

@@ -5,20 +5,18 @@
 // b Q + q of the product is w1[a, b] w2[p, q].
 #pragma once
 
-#include <torch/nn/module.h>
 #include <torch/types.h>
 
-#include "nn/linear_adapter.h"
+#include "adapters/lokr_sizes.h"
+#include "adapters/module_adapter.h"
 
 namespace millrace {
 
 // Parameters as Lora's. The product is never made: inputs go through w2 in pieces of Q, and w1 mixes the pieces.
-class Lokr : public torch::nn::Module, public LinearAdapter {
+class Lokr : public ModuleAdapter {
  public:
-  // A factor of rows x columns; rank 0: whole, one parameter ("w1"), else two of that rank ("w1_a", "w1_b").
-  struct Factor {
-    int64_t rows = 0, columns = 0, rank = 0;
-  };
+  // A whole factor is one parameter ("w1"), a product two ("w1_a", "w1_b").
+  using Factor = LokrFactor;
   Lokr(const Factor& w1, const Factor& w2, double scale);
 
   void complete_forward(torch::Tensor& out_MN, const torch::Tensor& x_MK, LinearPass& pass) const override;
@@ -35,6 +33,8 @@ class Lokr : public torch::nn::Module, public LinearAdapter {
   Matrix make_matrix(const std::string& name, const Factor& factor);
   torch::Tensor through_w2(const torch::Tensor& x_MK) const;           // [M, B, P]
   torch::Tensor gradient_before_w1(const torch::Tensor& dy_MN) const;  // [M, B, P], scaled
+
+  double scale() const { return scale_ * strength(); }
 
   Factor w1_sizes_, w2_sizes_;
   Matrix w1_, w2_;

@@ -3,18 +3,19 @@
 // Shape letters: M rows, N outputs, K inputs of the layer; R rank, small beside both; B samples.
 #pragma once
 
-#include <torch/nn/module.h>
 #include <torch/types.h>
 
 #include <cstdint>
+#include <vector>
 
-#include "nn/linear_adapter.h"
+#include "adapters/module_adapter.h"
+#include "base/philox.h"
 
 namespace millrace {
 
 // FlatParameters gives its two matrices memory and, where they are trained, gradients. All adapters of a model share
 // one FlatParameters, separate from the model's. Both matrices have the model's compute dtype.
-class Lora : public torch::nn::Module, public LinearAdapter {
+class Lora : public ModuleAdapter {
  public:
   // scale: alpha / rank.
   Lora(int64_t in_features, int64_t out_features, int64_t rank, double scale);
@@ -29,21 +30,27 @@ class Lora : public torch::nn::Module, public LinearAdapter {
   // for each number (dropout) or [B, R] one for each sample's rank, whose rows follow each other (rank dropout). They
   // hold the 1 / (1 - p). Undefined: none.
   void set_mask(torch::Tensor mask) { mask_ = std::move(mask); }
-  // The factor on the adapter's contribution: 0 leaves the layer unchanged (module dropout; the base model's own
-  // prediction).
-  void set_strength(double strength) { strength_ = strength; }
+  // Drops numbers of the down projection's output with this probability, those of each sample by its own stream, and
+  // divides the others by 1 - p. Used from the next pass on, until a call without streams.
+  void set_dropout(double probability, std::vector<RandomStream> streams_B) {
+    dropout_ = probability;
+    streams_B_ = std::move(streams_B);
+  }
 
   torch::Tensor down_RK, up_NR;  // named "down" and "up"
 
  protected:
   double scale() const { return scale_; }
+  // The strength that the product of the two matrices is multiplied by.
+  virtual double product_strength() const { return strength(); }
 
  private:
   void compute_down(const torch::Tensor& x_MK, LinearPass& pass) const;
   void compute_ddown(const torch::Tensor& dy_MN, LinearPass& pass) const;
   void scale_and_mask(torch::Tensor& t_MR) const;
 
-  double scale_, strength_ = 1;
+  double scale_, dropout_ = 0;
+  std::vector<RandomStream> streams_B_;
   torch::Tensor mask_;
 };
 

@@ -1,31 +1,53 @@
-// LoRA as it is configured: the section [lora].
+// Adapters as they are configured: the section [lora].
 #pragma once
 
-#include <cmath>
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "adapters/adapter_kind.h"
 #include "config/option.h"
+#include "config/problems.h"
 
 namespace millrace {
 
+constexpr std::array<Choice<AdapterKind>, 4> choices_of(AdapterKind) {
+  return {{{"lora", AdapterKind::kLora},
+           {"dora", AdapterKind::kDora},
+           {"loha", AdapterKind::kLoha},
+           {"lokr", AdapterKind::kLokr}}};
+}
+
 struct LoraConfig {
+  AdapterKind kind = AdapterKind::kLora;
   int64_t rank = 16;
   std::optional<double> alpha = {};  // None: rank
   bool rank_stabilised = false;
   std::vector<std::string> targets = {"all"};
+  std::vector<std::string> rank_patterns = {}, lr_patterns = {};  // "pattern=number"
+  std::optional<double> loraplus_ratio = {};
+  std::optional<int64_t> lokr_factor = {};
+  bool lokr_decompose_both = false;
 
-  double alpha_or_rank() const { return alpha.value_or(static_cast<double>(rank)); }
-  // What the product of the two matrices is multiplied by.
-  double scale() const {
-    const auto r = static_cast<double>(rank);
-    return alpha_or_rank() / (rank_stabilised ? std::sqrt(r) : r);
-  }
+  double dropout = 0, rank_dropout = 0, module_dropout = 0;
+  std::optional<double> scale_weight_norms = {};
+
+  std::string initial_adapter = {};
+  std::vector<std::string> base_weights = {}, base_weights_multiplier = {};
+  std::string base_dtype = "auto";
+
+  std::string save_dtype = "auto";
+  std::string training_comment = {};
+  std::vector<std::string> metadata = {};  // "key=text"
+  bool no_metadata = false;
 
   template <typename Visitor>
   void describe(Visitor& visit) {
+    visit(kind, {.name = "kind",
+                 .meaning = "lora: a product of two thin matrices; dora: that, with the length of each row trained "
+                            "apart; loha: the elementwise product of two such products; lokr: a Kronecker product"});
     visit(rank, {.name = "rank",
                  .meaning = "rank of each adapter: the width between its two matrices",
                  .at_least = 1,
@@ -38,8 +60,78 @@ struct LoraConfig {
     visit(targets, {.name = "targets",
                     .meaning = "layers that get an adapter: all (every linear layer of the blocks), attention, or "
                                "patterns of layer names such as double_blocks.*.img_mlp.*"});
+    visit(rank_patterns, {.name = "rank_patterns",
+                          .meaning = "ranks of their own for layers by name, as \"double_blocks.*.img_mod.*=4\"; the "
+                                     "first pattern that fits counts; 0: no adapter there"});
+    visit(lr_patterns, {.name = "lr_patterns",
+                        .meaning = "factors on optimizer.lr for layers by name, as \"single_blocks.*=0.5\"; the first "
+                                   "pattern that fits counts; 0: not trained"});
+    visit(loraplus_ratio, {.name = "loraplus_ratio",
+                           .meaning = "LoRA+: factor on the learning rate of up matrices; None: 1",
+                           .above = 0});
+    visit(lokr_factor, {.name = "lokr_factor",
+                        .meaning = "size of lokr's first matrix, where it divides that of the layer; None: as near as "
+                                   "possible to the second's",
+                        .at_least = 2});
+    visit(lokr_decompose_both, {.name = "lokr_decompose_both",
+                                .meaning = "lokr's first matrix is a product of two of the rank, too, if it is large"});
+    visit(dropout, {.name = "dropout",
+                    .meaning = "part of the numbers between down and up matrix that a training pass leaves out",
+                    .at_least = 0,
+                    .below = 1});
+    visit(rank_dropout, {.name = "rank_dropout",
+                         .meaning = "part of the ranks that each sample leaves out, in each layer",
+                         .at_least = 0,
+                         .below = 1});
+    visit(module_dropout, {.name = "module_dropout",
+                           .meaning = "part of the adapters that each sample leaves out",
+                           .at_least = 0,
+                           .below = 1});
+    visit(scale_weight_norms, {.name = "scale_weight_norms",
+                               .meaning = "the largest Frobenius norm of what an adapter adds to its layer: both "
+                                          "matrices shrink after each step where it is above; None: no limit",
+                               .above = 0});
+    visit(initial_adapter, {.name = "initial_adapter",
+                            .meaning = "a LoRA file (kohya's, PEFT's, diffusers') whose matrices training starts from",
+                            .none_is_empty = true});
+    visit(base_weights,
+          {.name = "base_weights", .meaning = "LoRA files that are added to the frozen weights before training"});
+    visit(base_weights_multiplier,
+          {.name = "base_weights_multiplier", .meaning = "how much of each of base_weights is added; none given: 1"});
+    visit(base_dtype, {.name = "base_dtype",
+                       .meaning = "how the large frozen matrices are stored: auto (in the dtype of the computation), "
+                                  "8 or 4 bits, or gguf (the blocks of a GGUF file)",
+                       .choices = {"auto", "fp8", "fp8_unscaled", "int8", "nf4", "nf4_torchao", "gguf"}});
+    visit(save_dtype, {.name = "save_dtype",
+                       .meaning = "of lora.safetensors; auto: the dtype of the computation",
+                       .choices = {"auto", "fp32", "bf16", "fp16"}});
+    visit(
+        training_comment,
+        {.name = "training_comment", .meaning = "a text for the metadata of lora.safetensors", .none_is_empty = true});
+    visit(metadata, {.name = "metadata",
+                     .meaning = "facts for the metadata of lora.safetensors, as \"author=A. Name\": title, author, "
+                                "description, license, tags, usage_hint, thumbnail, merged_from, trigger_phrase, "
+                                "preprocessor, is_negative_embedding"});
+    visit(no_metadata,
+          {.name = "no_metadata", .meaning = "lora.safetensors says no more than what programs recognise it by"});
   }
   bool operator==(const LoraConfig&) const = default;
 };
+
+// Adds a problem for every option whose text cannot be read, or that has no effect beside the others.
+void check_lora(const LoraConfig& config, Problems& problems);
+
+// Of a layer: the number of the first of "pattern=number" that fits its name, else the fallback. In a pattern * stands
+// for any characters, dots too, ? for one, and [abc] for one of these. Throws ConfigError naming option for what cannot
+// be read.
+double number_for_layer(const std::vector<std::string>& patterns, const std::string& layer, double fallback,
+                        const std::string& option);
+
+// 0: the layer gets no adapter.
+int64_t rank_of_layer(const LoraConfig& config, const std::string& layer);
+// What the product of an adapter's matrices is multiplied by: alpha / rank, or with rank_stabilised over its root.
+double scale_of_rank(const LoraConfig& config, int64_t rank);
+// One factor for each of base_weights.
+std::vector<double> base_multipliers(const LoraConfig& config);
 
 }  // namespace millrace

@@ -2,6 +2,7 @@
 
 #include "adapters/read_adapters.h"
 #include "base/error.h"
+#include "base/log.h"
 
 namespace millrace {
 namespace {
@@ -33,6 +34,13 @@ torch::Tensor weight_change(const AdapterTensors& adapter) {
 
 void merge_adapter(torch::Tensor& weight_NK, const AdapterTensors& adapter, double strength) {
   const int64_t row_end = adapter.row_end < 0 ? weight_NK.size(0) : adapter.row_end;
+  const AdapterSizes sizes = sizes_of(adapter);
+  if (row_end > weight_NK.size(0) || sizes.out_features != row_end - adapter.row_begin ||
+      sizes.in_features != weight_NK.size(1)) {
+    throw ModelError(str("[", adapter.tensors.begin()->second.name, "] expected an adapter for ",
+                         row_end - adapter.row_begin, " of the outputs of ", adapter.module, " and ", weight_NK.size(1),
+                         " inputs, got one of ", sizes.out_features, " and ", sizes.in_features));
+  }
   torch::Tensor rows = weight_NK.narrow(0, adapter.row_begin, row_end - adapter.row_begin);
   const torch::Tensor change = weight_change(adapter);
   if (adapter.kind != AdapterKind::kDora) {
@@ -41,6 +49,20 @@ void merge_adapter(torch::Tensor& weight_NK, const AdapterTensors& adapter, doub
   }
   const torch::Tensor sum = rows + change, magnitude = tensor_of(adapter, "magnitude").reshape({-1, 1});
   rows.add_(sum * (magnitude / at::linalg_vector_norm(sum, 2, {1}, /*keepdim=*/true)) - rows, strength);
+}
+
+void AdapterMerger::add(std::vector<AdapterTensors> adapters, double strength) {
+  for (AdapterTensors& adapter : adapters) {
+    of_weight_[adapter.module + ".weight"].push_back({std::move(adapter), strength});
+  }
+}
+
+torch::Tensor AdapterMerger::merged(const std::string& name, const torch::Tensor& weight) const {
+  const auto found = of_weight_.find(name);
+  if (found == of_weight_.end()) return weight;
+  torch::Tensor sum = weight.to(torch::kFloat32, /*non_blocking=*/false, /*copy=*/true);
+  for (const Adapter& adapter : found->second) merge_adapter(sum, adapter.tensors, adapter.strength);
+  return sum.to(weight.scalar_type());
 }
 
 }  // namespace millrace

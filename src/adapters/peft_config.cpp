@@ -15,19 +15,19 @@ namespace {
 constexpr uint64_t kMaxFileBytes = uint64_t{16} << 20;
 constexpr size_t kMaxPatternSize = 1000;
 
-nlohmann::json read(const std::filesystem::path& path) {
+nlohmann::ordered_json read(const std::filesystem::path& path) {
   std::string content;
   try {
     content = read_file(path, kMaxFileBytes);
   } catch (const Error& error) {
     throw ConfigError(error.what());
   }
-  return parse_json<ConfigError>(content, path.string());
+  return parse_ordered_json<ConfigError>(content, path.string());
 }
 
 class Reader {
  public:
-  explicit Reader(const std::filesystem::path& path) : place_(path.string()), json_(read(path)) {
+  Reader(nlohmann::ordered_json table, std::string place) : place_(std::move(place)), json_(std::move(table)) {
     if (!json_.is_object()) throw ConfigError("[" + place_ + "] expected an object of names and values, got another");
   }
 
@@ -41,13 +41,13 @@ class Reader {
     if (!json_.at(key).is_string()) fail(key, "text");
     return json_.at(key).get<std::string>();
   }
-  int64_t rank(const char* key, const nlohmann::json& value) const {
+  int64_t rank(const char* key, const nlohmann::ordered_json& value) const {
     if (!value.is_number_integer() || value.get<int64_t>() < 1 || value.get<int64_t>() > (1 << 24)) {
       fail(key, "a whole number from 1");
     }
     return value.get<int64_t>();
   }
-  double number(const char* key, const nlohmann::json& value) const {
+  double number(const char* key, const nlohmann::ordered_json& value) const {
     if (!value.is_number() || !std::isfinite(value.get<double>())) fail(key, "a number");
     return value.get<double>();
   }
@@ -73,7 +73,7 @@ class Reader {
     if (has(key) && !json_.at(key).empty()) fail(key, meaning);
   }
   bool has(const char* key) const { return json_.contains(key) && !json_.at(key).is_null(); }
-  const nlohmann::json& at(const char* key) const { return json_.at(key); }
+  const nlohmann::ordered_json& at(const char* key) const { return json_.at(key); }
   const std::string& place() const { return place_; }
   [[noreturn]] void fail(const char* key, const std::string& expected) const {
     const std::string got = json_.at(key).dump(-1, ' ', true, nlohmann::json::error_handler_t::replace).substr(0, 100);
@@ -82,7 +82,7 @@ class Reader {
 
  private:
   std::string place_;
-  nlohmann::json json_;
+  nlohmann::ordered_json json_;
 };
 
 template <typename Value>
@@ -99,21 +99,21 @@ bool fits_peft_pattern(const std::string& pattern, const std::string& module) {
   return std::regex_match(module, std::regex("(.*\\.)?(" + pattern + ")"));
 }
 
-double peft_scale(double alpha, int64_t rank, bool is_rslora) {
-  const auto divisor = static_cast<double>(rank);
-  return alpha / (is_rslora ? std::sqrt(divisor) : divisor);
-}
-
 int64_t PeftConfig::rank_of(const std::string& module) const {
   return value_of(rank_pattern, module, rank);
 }
 
-double PeftConfig::scale_of(const std::string& module) const {
-  return peft_scale(value_of(alpha_pattern, module, alpha), rank_of(module), is_rslora);
+double PeftConfig::scale_of(const std::string& module, int64_t own_rank) const {
+  const auto divisor = static_cast<double>(own_rank);
+  return value_of(alpha_pattern, module, alpha) / (is_rslora ? std::sqrt(divisor) : divisor);
 }
 
 PeftConfig read_peft_config(const std::filesystem::path& path) {
-  const Reader reader(path);
+  return parse_peft_config(read(path), path.string());
+}
+
+PeftConfig parse_peft_config(const nlohmann::ordered_json& table, const std::string& place) {
+  const Reader reader(table, place);
   if (reader.text("peft_type", "LORA") != "LORA") reader.fail("peft_type", "LORA");
   if (reader.text("bias", "none") != "none") reader.fail("bias", "none: no trained biases");
   if (reader.boolean("fan_in_fan_out")) reader.fail("fan_in_fan_out", "false");
@@ -129,9 +129,9 @@ PeftConfig read_peft_config(const std::filesystem::path& path) {
   config.is_dora = reader.boolean("use_dora");
   config.is_rslora = reader.boolean("use_rslora");
   config.rank_pattern = reader.pattern<int64_t>(
-      "rank_pattern", [&](const char* key, const nlohmann::json& value) { return reader.rank(key, value); });
+      "rank_pattern", [&](const char* key, const nlohmann::ordered_json& value) { return reader.rank(key, value); });
   config.alpha_pattern = reader.pattern<double>(
-      "alpha_pattern", [&](const char* key, const nlohmann::json& value) { return reader.number(key, value); });
+      "alpha_pattern", [&](const char* key, const nlohmann::ordered_json& value) { return reader.number(key, value); });
   return config;
 }
 

@@ -1,7 +1,9 @@
 // adapter_config.json of PEFT, as far as it says how a LoRA is computed.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,18 +19,21 @@ struct PeftConfig {
   std::vector<std::pair<std::string, int64_t>> rank_pattern;
   std::vector<std::pair<std::string, double>> alpha_pattern;
 
+  // module: its name below the model ("model.layers.0.mlp.up_proj").
   int64_t rank_of(const std::string& module) const;
-  double scale_of(const std::string& module) const;  // alpha / rank, or alpha / sqrt(rank)
+  // alpha / rank, or alpha / sqrt(rank). own_rank: of the tensors; without it, rank_of().
+  double scale_of(const std::string& module) const { return scale_of(module, rank_of(module)); }
+  double scale_of(const std::string& module, int64_t own_rank) const;
 };
 
 // PEFT's rule for rank_pattern and alpha_pattern: a regular expression that fits the name of a module below the model,
 // or its end from a dot on. Throws std::regex_error.
 bool fits_peft_pattern(const std::string& pattern, const std::string& module);
-// alpha / rank, or with rslora alpha / sqrt(rank).
-double peft_scale(double alpha, int64_t rank, bool is_rslora);
 
 // Throws ConfigError for what cannot be read, ModelError, naming the key, for adapters that are not LoRA or DoRA of
 // linear layers.
 PeftConfig read_peft_config(const std::filesystem::path& path);
+// The same of a table that is at hand; place: where it is from.
+PeftConfig parse_peft_config(const nlohmann::ordered_json& table, const std::string& place);
 
 }  // namespace millrace

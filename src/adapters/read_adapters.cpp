@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <optional>
 
-#include "adapters/peft_scale.h"
+#include "adapters/peft_config.h"
 #include "adapters/tensor_names.h"
 #include "base/error.h"
 #include "base/files.h"
@@ -96,7 +96,7 @@ class DefaultScale {
     const std::filesystem::path config = file.folder() / "adapter_config.json";
     const auto metadata = file.metadata().find("lora_adapter_metadata");
     if (std::filesystem::is_regular_file(config)) {
-      add("", parse_ordered_json<ModelError>(read_file(config), config.string()), config.string());
+      scales_.emplace_back("", read_peft_config(config));
     } else if (metadata != file.metadata().end()) {
       const std::string place = file.path().string() + ": lora_adapter_metadata";
       // "transformer.lora_alpha", "text_encoder.lora_alpha": one table for each model.
@@ -106,7 +106,7 @@ class DefaultScale {
         const size_t dot = key.find('.');
         if (dot != std::string::npos) tables[key.substr(0, dot + 1)][key.substr(dot + 1)] = value;
       }
-      for (const auto& [prefix, table] : tables) add(prefix, table, place);
+      for (const auto& [prefix, table] : tables) scales_.emplace_back(prefix, parse_peft_config(table, place));
     }
   }
 
@@ -114,16 +114,13 @@ class DefaultScale {
     constexpr std::string_view kWrapper = "base_model.model.";  // PEFT's own, which its patterns do not see
     if (starts_with(module, kWrapper)) module = module.substr(kWrapper.size());
     for (const auto& [prefix, scale] : scales_) {
-      if (starts_with(module, prefix)) return scale.of(module.substr(prefix.size()), rank);
+      if (starts_with(module, prefix)) return scale.scale_of(module.substr(prefix.size()), rank);
     }
     return 1;
   }
 
  private:
-  void add(const std::string& prefix, const nlohmann::ordered_json& config, const std::string& place) {
-    scales_.emplace_back(prefix, PeftScale(config, place));
-  }
-  std::vector<std::pair<std::string, PeftScale>> scales_;
+  std::vector<std::pair<std::string, PeftConfig>> scales_;
 };
 
 AdapterKind kind_of(const Module& module) {
@@ -138,6 +135,10 @@ std::map<std::string, Module> tensors_by_module(const WeightStore& file) {
   const std::string place = file.path().string();
   for (const TensorView& view : file.tensors()) {
     const std::optional<AdapterTensorName> name = parse_adapter_tensor_name(view.name);
+    if (!name && view.name.find(".base_layer.") != std::string::npos) {
+      log_info(place, ": passes over ", view.name, ", a weight of the base model");
+      continue;
+    }
     if (!name) {
       unknown.push_back(view.name);
       continue;

@@ -74,6 +74,13 @@ std::optional<AdapterTensorName> parse_adapter_tensor_name(const std::string& na
   return std::nullopt;
 }
 
+std::string kohya_ending(AdapterKind kind, const std::string& role) {
+  if (role == "magnitude") return ".dora_scale";
+  if (kind == AdapterKind::kLoha) return ".hada_" + role;
+  if (kind == AdapterKind::kLokr) return ".lokr_" + role;
+  return ".lora_" + role + ".weight";
+}
+
 std::string kohya_module_name(const std::string& prefix, const std::string& module) {
   std::string name = prefix + "_" + module;
   std::replace(name.begin(), name.end(), '.', '_');

@@ -5,6 +5,8 @@
 #include <optional>
 #include <string>
 
+#include "adapters/adapter_kind.h"
+
 namespace millrace {
 
 enum class AdapterFamily { kLora, kLoha, kLokr };
@@ -21,6 +23,9 @@ struct AdapterTensorName {
 // kohya's (lora_down, lora_up, alpha), PEFT's (lora_A, lora_B, lora_magnitude_vector), older diffusers'
 // (lora_linear_layer.down) and LyCORIS' (hada_w1_a, lokr_w1, dora_scale) endings; nothing for any other name.
 std::optional<AdapterTensorName> parse_adapter_tensor_name(const std::string& name);
+
+// The ending of a role in kohya's files, and of other kinds in LyCORIS': ".lora_down.weight", ".hada_w1_a".
+std::string kohya_ending(AdapterKind kind, const std::string& role);
 
 // A module's name in kohya's files: the prefix of its model ("lora_unet"), and underscores for dots.
 std::string kohya_module_name(const std::string& prefix, const std::string& module);

@@ -1,9 +1,12 @@
 #include "diffusion/flux_trainee.h"
 
+#include "adapters/merge_adapter.h"
+#include "adapters/read_adapters.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "diffusion/flux_adapters.h"
-#include "models/flux/weight_names.h"
+#include "models/flux/entry.h"
+#include "models/flux/lora_names.h"
 #include "models/model_table.h"
 
 namespace millrace {
@@ -27,11 +30,26 @@ class WholeFlux : public FluxTrainee {
   flux::Flux model_;
 };
 
-void load_initial_weights(flux::Flux& model, const std::string& path) {
+// The weights that training starts from, or on top of. lora: what is merged into them and how they are stored; null:
+// they are as in the file.
+void load_initial_weights(flux::Flux& model, const std::string& path, const FlatParametersOptions& placement,
+                          const LoraConfig* lora) {
   const ModelWeights weights(find_model("flux"), path);
-  const TensorMap tensors = import_weights("FLUX", model.flat_parameters().shapes(), weights.store(),
-                                           flux::weight_rules(model.config(), weights.naming()));
-  model.flat_parameters().assign(tensors);
+  const std::unique_ptr<ModelDescription> ours = flux::describe(model.config());
+  check_weights("FLUX", ours->shapes(), weights.store(), ours->weight_rules(weights.naming(), {}));
+  AdapterMerger merger;
+  FlatParametersOptions stored = placement;
+  if (lora != nullptr) {
+    stored.base_storage = base_storage_of(*lora);
+    const std::vector<double> multipliers = base_multipliers(*lora);
+    for (size_t i = 0; i < multipliers.size(); ++i) {
+      const std::string& file = lora->base_weights[i];
+      merger.add(flux::transformer_adapters(read_adapters(WeightStore(file)), model.config(), file), multipliers[i]);
+      log_info("merged into the weights: ", multipliers[i], " times ", file);
+    }
+  }
+  weights.load_into(model, stored,
+                    [&](const std::string& name, const torch::Tensor& weight) { return merger.merged(name, weight); });
   log_info("weights: ", path, " (", naming_name(weights.naming()), " naming)");
 }
 
@@ -51,9 +69,12 @@ std::unique_ptr<FluxTrainee> make_flux_trainee(const FluxRunConfig& config, cons
         "[checkpoint.initial_load_path] expected the weights that LoRA is trained on top of, got nothing");
   }
   std::unique_ptr<FluxTrainee> trainee = make_empty_flux_trainee(config, sizes, placement);
-  if (!path.empty()) load_initial_weights(trainee->model(), path);
+  if (!path.empty()) load_initial_weights(trainee->model(), path, placement, config.lora());
   const bool has_weights = !path.empty() && !trainee->is_adapter();
   if (seed && !has_weights) trainee->initialize(*seed);
+  if (seed && config.lora() != nullptr && !config.lora()->initial_adapter.empty()) {
+    trainee->start_from(config.lora()->initial_adapter);
+  }
   return trainee;
 }
 

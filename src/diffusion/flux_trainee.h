@@ -5,11 +5,14 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <optional>
 
+#include "adapters/adapter_dropout.h"
 #include "diffusion/flux_run_config.h"
 #include "models/flux/model.h"
+#include "optim/rate_group.h"
 #include "parallel/flat_parameters.h"
 
 namespace millrace {
@@ -27,11 +30,22 @@ class FluxTrainee {
                                 Keep keep = Keep::kOutputs) = 0;
   virtual void backward(flux::Flux::Saved& saved, const torch::Tensor& doutput_BIC) = 0;
 
+  // Parameters with learning rates of their own, in the order of their layout; empty: all have the optimizer's.
+  virtual std::vector<RateGroup> rate_groups() const { return {}; }
+  // After each update; collective.
+  virtual void weights_changed() {}
+  // From here to end_training_pass() what is trained has the dropout of these samples, in forward and backward passes.
+  virtual void start_training_pass(const DropoutSamples& /*samples*/) {}
+  virtual void end_training_pass() {}
+
   // Of adapters: how much they add from now on; 0 nothing, 1 what was trained. A whole model has none.
   virtual void set_strength(double /*strength*/) {}
 
   // Gives what is trained values that belong to the seed alone.
   virtual void initialize(uint64_t seed) = 0;
+  // Of adapters: takes the values of a file, in the naming and order of any program. Layers that are not in it keep
+  // theirs. Throws ModelError for adapters of another kind, rank or model.
+  virtual void start_from(const std::filesystem::path& /*file*/) {}
 };
 
 // As the configuration says: adapters where it has a section [lora]. A frozen model has the weights of

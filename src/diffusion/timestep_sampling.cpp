@@ -25,11 +25,13 @@ double shifted(double t, double shift) {
 double weighted(const FlowObjectiveConfig& objective, const RandomNumber& number) {
   const double u = number.uniform;
   switch (objective.weighting_scheme) {
-    case TimestepWeighting::kNone:
+    case WeightingScheme::kNone:
+    case WeightingScheme::kSigmaSqrt:
+    case WeightingScheme::kCosmap:
       return u;
-    case TimestepWeighting::kLogitNormal:
+    case WeightingScheme::kLogitNormal:
       return sigmoid(objective.logit_mean.value_or(0) + objective.logit_std.value_or(1) * number.normal);
-    case TimestepWeighting::kMode: {
+    case WeightingScheme::kMode: {
       const double cosine = std::cos(std::numbers::pi * u / 2);
       return 1 - u - objective.mode_scale.value_or(kDefaultModeScale) * (cosine * cosine - 1 + u);
     }
@@ -74,29 +76,6 @@ std::vector<float> sample_times(const FlowObjectiveConfig& objective, const std:
     times.push_back(static_cast<float>(sample_time(objective, number, image_tokens)));
   }
   return times;
-}
-
-void check_flow_objective(const FlowObjectiveConfig& objective, Problems& problems) {
-  const TimestepSampling sampling = objective.timestep_sampling;
-  const std::string given = str(", got timestep_sampling = \"", choice_text(sampling), "\"");
-  if (objective.sigmoid_scale && (sampling == TimestepSampling::kUniform || sampling == TimestepSampling::kSigma)) {
-    problems.add("objective.sigmoid_scale", "expected sigmoid, shift or flux_shift with it" + given);
-  }
-  if (objective.discrete_flow_shift && sampling != TimestepSampling::kShift && sampling != TimestepSampling::kSigma) {
-    problems.add("objective.discrete_flow_shift", "expected shift or sigma with it" + given);
-  }
-  const TimestepWeighting weighting = objective.weighting_scheme;
-  if (weighting != TimestepWeighting::kNone && sampling != TimestepSampling::kSigma) {
-    problems.add("objective.weighting_scheme", "expected sigma with it" + given);
-  }
-  const std::string scheme = str(", got weighting_scheme = \"", choice_text(weighting), "\"");
-  if ((objective.logit_mean || objective.logit_std) && weighting != TimestepWeighting::kLogitNormal) {
-    problems.add(objective.logit_mean ? "objective.logit_mean" : "objective.logit_std",
-                 "expected logit_normal with it" + scheme);
-  }
-  if (objective.mode_scale && weighting != TimestepWeighting::kMode) {
-    problems.add("objective.mode_scale", "expected mode with it" + scheme);
-  }
 }
 
 }  // namespace millrace

@@ -61,19 +61,19 @@ const std::vector<Case>& cases() {
       {{.timestep_sampling = TimestepSampling::kSigma},
        1024,
        {0.29614767, 0.98840374, 0.81880105, 0.54092073, 0.41304347, 0.75, 0.9809689, 0.9085173}},
-      {{.timestep_sampling = TimestepSampling::kSigma, .weighting_scheme = TimestepWeighting::kLogitNormal},
+      {{.timestep_sampling = TimestepSampling::kSigma, .weighting_scheme = WeightingScheme::kLogitNormal},
        1024,
        {0.75, 0.08490566, 0.9942683, 0.7850334, 0.81192666, 0.9813278, 0.41618493, 0.6467577}},
-      {{.timestep_sampling = TimestepSampling::kSigma, .weighting_scheme = TimestepWeighting::kMode},
+      {{.timestep_sampling = TimestepSampling::kSigma, .weighting_scheme = WeightingScheme::kMode},
        1024,
        {0.9080506, 0.19565219, 0.72760046, 0.8131868, 0.86278665, 0.7507493, 0.28640777, 0.63594466}},
       {{.timestep_sampling = TimestepSampling::kSigma,
-        .weighting_scheme = TimestepWeighting::kLogitNormal,
+        .weighting_scheme = WeightingScheme::kLogitNormal,
         .logit_mean = 0.5,
         .logit_std = 0.8},
        1024,
        {0.6457858, 0.10074626, 0.9784424, 0.6803279, 0.7088608, 0.9469027, 0.3653555, 0.55063295}},
-      {{.timestep_sampling = TimestepSampling::kSigma, .weighting_scheme = TimestepWeighting::kMode, .mode_scale = 0.8},
+      {{.timestep_sampling = TimestepSampling::kSigma, .weighting_scheme = WeightingScheme::kMode, .mode_scale = 0.8},
        1024,
        {0.92704356, 0.16071428, 0.7055085, 0.84210527, 0.8892509, 0.7507493, 0.23737375, 0.5820073}},
   };
@@ -99,7 +99,7 @@ TEST(TimestepSampling, UniformTimesAreThoseOfTheStreamItself) {
 TEST(TimestepSampling, ModeStaysWithinTheTable) {
   const FlowObjectiveConfig objective{.timestep_sampling = TimestepSampling::kSigma,
                                       .discrete_flow_shift = 1,
-                                      .weighting_scheme = TimestepWeighting::kMode,
+                                      .weighting_scheme = WeightingScheme::kMode,
                                       .mode_scale = 20};
   for (const double u : {0.0, 0.1, 0.5, 0.9, 0.999999}) {
     const double t = sample_time(objective, {.uniform = u}, 64);
@@ -117,12 +117,12 @@ TEST(TimestepSampling, WhatASamplingDoesNotReadIsRefused) {
   using enum TimestepSampling;
   EXPECT_TRUE(problems({.timestep_sampling = kUniform, .sigmoid_scale = 2}));
   EXPECT_TRUE(problems({.timestep_sampling = kFluxShift, .discrete_flow_shift = 2}));
-  EXPECT_TRUE(problems({.timestep_sampling = kShift, .weighting_scheme = TimestepWeighting::kMode}));
+  EXPECT_TRUE(problems({.timestep_sampling = kShift, .weighting_scheme = WeightingScheme::kMode}));
   EXPECT_TRUE(problems({.timestep_sampling = kSigma, .logit_mean = 1}));
   EXPECT_TRUE(problems({.timestep_sampling = kSigma, .mode_scale = 1}));
   EXPECT_FALSE(problems({.timestep_sampling = kShift, .sigmoid_scale = 2, .discrete_flow_shift = 2}));
   EXPECT_FALSE(problems({.timestep_sampling = kSigma,
-                         .weighting_scheme = TimestepWeighting::kLogitNormal,
+                         .weighting_scheme = WeightingScheme::kLogitNormal,
                          .logit_mean = 1,
                          .logit_std = 2}));
 }

@@ -68,6 +68,7 @@ template nlohmann::json parse_json<ConfigError>(std::string_view, std::string_vi
 template nlohmann::json parse_json<DataError>(std::string_view, std::string_view, const JsonLimits&);
 template nlohmann::json parse_json<ModelError>(std::string_view, std::string_view, const JsonLimits&);
 template nlohmann::json parse_json<StorageError>(std::string_view, std::string_view, const JsonLimits&);
+template nlohmann::ordered_json parse_ordered_json<ConfigError>(std::string_view, std::string_view, const JsonLimits&);
 template nlohmann::ordered_json parse_ordered_json<DataError>(std::string_view, std::string_view, const JsonLimits&);
 template nlohmann::ordered_json parse_ordered_json<ModelError>(std::string_view, std::string_view, const JsonLimits&);
 

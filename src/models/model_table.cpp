@@ -113,22 +113,28 @@ std::shared_ptr<torch::nn::Module> ModelWeights::load(const FlatParametersOption
         str("[base storage] expected dense for ", entry_.name, ", got ", base_storage_name(placement.base_storage)));
   }
   for (torch::Tensor& parameter : module->parameters()) parameter.set_requires_grad(false);
-  if (auto* flat_model = dynamic_cast<FlatModel*>(module.get())) {
-    FlatParameters& flat = flat_model->flat_parameters();
-    for (const ParameterSlice& slice : flat.slices()) {
-      if (!flat.owns(slice)) continue;
-      const torch::Tensor values = import(slice.name);
-      const bool rounds = placement.base_storage == BaseStorage::kFp8Unscaled;
-      flat.assign(slice, rounds ? rounded_to_fp8(values) : values);
-      release(slice.name);  // two copies of an encoder should not count as this process's memory
-    }
-    flat.refresh_compute();
-    load_quantised(*module, store_, rules_of_, placement);
+  if (dynamic_cast<FlatModel*>(module.get()) != nullptr) {
+    load_into(*module, placement);
   } else {
     load_weights(*module, store_, rules_, entry_.ignorable);
   }
   module->eval();
   return module;
+}
+
+void ModelWeights::load_into(torch::nn::Module& module, const FlatParametersOptions& placement,
+                             const Change& changed) const {
+  FlatParameters& flat = dynamic_cast<FlatModel&>(module).flat_parameters();
+  for (const ParameterSlice& slice : flat.slices()) {
+    if (!flat.owns(slice)) continue;
+    torch::Tensor values = import(slice.name);
+    if (changed) values = changed(slice.name, values);
+    const bool rounds = placement.base_storage == BaseStorage::kFp8Unscaled;
+    flat.assign(slice, rounds ? rounded_to_fp8(values) : values);
+    release(slice.name);  // two copies of an encoder should not count as this process's memory
+  }
+  flat.refresh_compute();
+  load_quantised(module, store_, rules_of_, placement, changed);
 }
 
 TensorMap ModelWeights::import() const {

@@ -118,6 +118,10 @@ class ModelWeights {
   // is whole on every rank.
   std::shared_ptr<torch::nn::Module> load(const FlatParametersOptions& placement) const;
   std::shared_ptr<torch::nn::Module> load(torch::ScalarType dtype, torch::Device device) const;
+  // The same into a flat model of these sizes, which was built with this placement. changed: what becomes of each of
+  // its tensors on the way, by our name; none: it stays as it is. Blocks of a GGUF file cannot be changed.
+  using Change = std::function<torch::Tensor(const std::string& name, const torch::Tensor& tensor)>;
+  void load_into(torch::nn::Module& module, const FlatParametersOptions& placement, const Change& changed = {}) const;
   // The weights under our names, in the file's dtypes, bit for bit.
   TensorMap import() const;
   // The same one at a time, for models larger than memory: first shapes and dtypes, as meta tensors.

@@ -53,9 +53,10 @@ std::vector<Part> parts_of_file(const WeightStore& store, WeightRules rules, con
 }
 
 std::vector<Part> quantised_parts(const std::string& name, const WeightStore& store, const WeightRules& rules,
-                                  const FlatParametersOptions& placement) {
-  // torchao rounds in the type of the weights that it is given: that of the computation.
+                                  const FlatParametersOptions& placement, const WeightChange& changed) {
   torch::Tensor weight_NK = import_tensor(store, rules);
+  if (changed) weight_NK = changed(name, weight_NK);
+  // torchao rounds in the type of the weights that it is given: that of the computation.
   if (placement.base_storage == BaseStorage::kNf4Torchao) weight_NK = weight_NK.to(placement.compute_dtype);
   try {
     return {{.quantised = quantise(weight_NK, quantised_as(placement.base_storage)).to(placement.device)}};
@@ -67,7 +68,8 @@ std::vector<Part> quantised_parts(const std::string& name, const WeightStore& st
 }  // namespace
 
 void load_quantised(torch::nn::Module& module, const WeightStore& store,
-                    const std::map<std::string, WeightRules>& rules, const FlatParametersOptions& placement) {
+                    const std::map<std::string, WeightRules>& rules, const FlatParametersOptions& placement,
+                    const WeightChange& changed) {
   const std::map<std::string, QuantisedWeight*> weights = quantised_weights(module);
   const bool is_gguf = placement.base_storage == BaseStorage::kGguf;
   const auto& tensors = store.tensors();
@@ -82,9 +84,31 @@ void load_quantised(torch::nn::Module& module, const WeightStore& store,
     const std::string name = layer + ".weight";
     const WeightRules& own_rules = rules.at(name);
     weight->assign(is_gguf ? parts_of_file(store, own_rules, placement)
-                           : quantised_parts(name, store, own_rules, placement));
+                           : quantised_parts(name, store, own_rules, placement, changed));
     for (const WeightRule& rule : own_rules) release_mapped(store.find(rule.theirs)->bytes);
   }
+}
+
+int64_t stored_bytes(BaseStorage storage, int64_t rows, int64_t columns) {
+  const int64_t elements = rows * columns, row_scales = rows * 4;
+  switch (storage) {
+    case BaseStorage::kFp8Unscaled:
+      return elements;
+    case BaseStorage::kFp8:
+    case BaseStorage::kInt8:
+      return elements + row_scales;
+    case BaseStorage::kNf4:
+    case BaseStorage::kNf4Torchao: {
+      const auto pieces = [](int64_t count, int64_t size) { return (count + size - 1) / size; };
+      const int64_t scales = pieces(elements, kNf4Block);
+      // Codes; their scales as codes, with a factor for each block of those; two tables and an offset.
+      return pieces(elements, 2) + scales + 4 * pieces(scales, kNf4ScaleBlock) + 4 * (16 + 256 + 1);
+    }
+    case BaseStorage::kDense:
+    case BaseStorage::kGguf:
+      break;
+  }
+  MILLRACE_CHECK(false);
 }
 
 }  // namespace millrace

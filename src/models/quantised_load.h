@@ -1,6 +1,7 @@
-// The values of matrices that are stored quantised, from a file (internal to models/).
+// The values of matrices that are stored quantised, from a file.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
 
@@ -12,8 +13,14 @@
 namespace millrace {
 
 // Reads, stores and lets go one matrix after the other. rules: of every parameter by name. Throws ModelError where the
-// weights cannot be stored so, ConfigError for the blocks of a GGUF file from another file.
+// weights cannot be stored so, ConfigError for the blocks of a GGUF file from another file. changed: what becomes of
+// each matrix before it is stored, by our name; the blocks of a GGUF file stay as they are.
+using WeightChange = std::function<torch::Tensor(const std::string& name, const torch::Tensor& weight)>;
 void load_quantised(torch::nn::Module& module, const WeightStore& store,
-                    const std::map<std::string, WeightRules>& rules, const FlatParametersOptions& placement);
+                    const std::map<std::string, WeightRules>& rules, const FlatParametersOptions& placement,
+                    const WeightChange& changed = {});
+
+// The memory of such a matrix. Not of a GGUF file, whose blocks vary.
+int64_t stored_bytes(BaseStorage storage, int64_t rows, int64_t columns);
 
 }  // namespace millrace

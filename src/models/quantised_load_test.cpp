@@ -48,6 +48,28 @@ class QuantisedLoad : public testing::Test {
   TensorMap weights_;
 };
 
+TEST_F(QuantisedLoad, PlansKnowTheMemoryOfEveryStorage) {
+  for (const BaseStorage storage : {BaseStorage::kFp8, BaseStorage::kFp8Unscaled, BaseStorage::kInt8, BaseStorage::kNf4,
+                                    BaseStorage::kNf4Torchao}) {
+    const auto model = load(storage);
+    for (const auto& [name, weight] : quantised_weights(*model)) {
+      EXPECT_EQ(weight->bytes(), stored_bytes(storage, weight->out_features(), weight->in_features()))
+          << base_storage_name(storage) << ", " << name;
+    }
+  }
+}
+
+TEST_F(QuantisedLoad, ValuesMayChangeOnTheWay) {
+  flux::Flux model(config(), {.base_storage = BaseStorage::kInt8});
+  const std::string name = "single_blocks.1.linear2.weight";
+  ModelWeights(find_model("flux"), path_)
+      .load_into(model, {.base_storage = BaseStorage::kInt8},
+                 [&](const std::string& each, const Tensor& tensor) { return each == name ? tensor * 2 : tensor; });
+  const QuantisedTensor expected = quantise(weights_.at(name) * 2, QuantisedAs::kInt8);
+  const QuantisedTensor& got = quantised_weights(model).at("single_blocks.1.linear2")->parts()[0].quantised;
+  EXPECT_TRUE(at::equal(got.row_scales, expected.row_scales));
+}
+
 TEST_F(QuantisedLoad, MatricesOfBlocksAreStoredAndTheRestIsAsItWas) {
   const auto model = load(BaseStorage::kNf4);
   const std::map<std::string, QuantisedWeight*> stored = quantised_weights(*model);

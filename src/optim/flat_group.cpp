@@ -46,7 +46,7 @@ uint64_t rounding_stream(std::string_view name) {
 }
 
 std::vector<ParameterRange> parameters_or_whole(const FlatGroup& group) {
-  if (!group.parameters.empty()) return group.parameters;
+  if (!group.parameters.empty() || !group.whole_parameters.empty()) return group.parameters;
   return {{.name = group.name, .size = group.master.numel(), .global_shape = {group.master.numel()}}};
 }
 

@@ -60,7 +60,7 @@ struct FlatGroup {
 // Throws LogicError unless the groups satisfy the conditions above.
 void check_groups(const std::vector<FlatGroup>& groups);
 
-// The group's parameters or, if it names none, the whole group as one.
+// The group's parameters on this rank or, if it names none on any rank, the whole group as one.
 std::vector<ParameterRange> parameters_or_whole(const FlatGroup& group);
 
 // Every rank's parameters; this rank's for a group that names none.

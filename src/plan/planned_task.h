@@ -36,6 +36,8 @@ class StepModel {
   // If what is trained is separate from the model (adapters): the model's own frozen parameters, gathered unit by unit;
   // null: the model itself is trained.
   virtual FlatParameters* frozen() { return nullptr; }
+  // Frozen matrices beside those, which are stored quantised: bytes of each rank.
+  virtual int64_t quantised_bytes() { return 0; }
   // Forward and backward of one available microbatch, with the code that the task trains with.
   virtual void train_microbatch() = 0;
 };

@@ -49,7 +49,8 @@ StepMemory measure_step(const RunConfig& config, const PlannedTask& task, const 
   result.parameters = bytes_of(flat.compute()) + bytes_of(group.model_copy.defined() ? flat.master() : torch::Tensor());
   result.gradients = bytes_of(flat.grad()) + (group.grad.is_same(flat.grad()) ? 0 : bytes_of(group.grad));
   FlatParameters* frozen = model->frozen();
-  if (frozen != nullptr) result.frozen = bytes_of(frozen->compute());
+  const int64_t quantised = model->quantised_bytes();  // no meta tensor stands for them
+  if (frozen != nullptr) result.frozen = bytes_of(frozen->compute()) + quantised;
   const std::unique_ptr<Optimizer> optimizer =
       make_optimizer({.groups = {group}, .config = config.optimizer, .ranks = RankSums(ranks->mesh())});
   for (const StateTensor& state : optimizer->state()) result.optimizer += bytes_of(state.tensor);
@@ -74,7 +75,7 @@ StepMemory measure_step(const RunConfig& config, const PlannedTask& task, const 
   const MetaMemory::Use peak = memory.peak();
   const auto buffers = peak.by_label.find("collective buffers");
   result.collective_buffers = buffers == peak.by_label.end() ? 0 : buffers->second;
-  result.peak = peak.bytes;
+  result.peak = peak.bytes + quantised;
   result.num_parameters = flat.num_parameters();
   result.units = frozen != nullptr ? frozen->units() : flat.units();
   if (frozen != nullptr) result.adapter_size = flat.layout().size();

@@ -18,7 +18,7 @@ struct GroupTraffic {
 
 struct StepMemory {
   int64_t parameters = 0, gradients = 0, optimizer = 0;  // bytes, of one rank
-  int64_t frozen = 0;                                    // the frozen model's parameters, beside trained adapters
+  int64_t frozen = 0;                                    // the frozen model, beside trained adapters
   int64_t collective_buffers = 0;                        // at the peak
   int64_t peak = 0;                                      // with activations
   int64_t num_parameters = 0;                            // that are trained, on all ranks

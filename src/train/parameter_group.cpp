@@ -1,5 +1,9 @@
 #include "train/parameter_group.h"
 
+#include <algorithm>
+#include <iterator>
+
+#include "base/error.h"
 #include "base/log.h"
 
 namespace millrace {
@@ -27,6 +31,63 @@ FlatGroup parameter_group(const FlatParameters& parameters) {
     group.rounding.push_back({rounding_stream(name), own.local, own.end - own.begin, own.begin});
   }
   return group;
+}
+
+namespace {
+
+// The elements [begin, end) of a group's buffers as a group of their own.
+FlatGroup part_of(const FlatGroup& whole, int64_t begin, int64_t end) {
+  FlatGroup part;
+  part.master = whole.master.narrow(0, begin, end - begin);
+  part.grad = whole.grad.narrow(0, begin, end - begin);
+  if (whole.model_copy.defined()) part.model_copy = whole.model_copy.narrow(0, begin, end - begin);
+  for (ParameterRange range : whole.parameters) {
+    if (range.begin < begin || range.begin >= end) continue;
+    range.begin -= begin;
+    part.parameters.push_back(std::move(range));
+  }
+  for (RoundingRange range : whole.rounding) {
+    if (range.begin < begin || range.begin >= end) continue;
+    range.begin -= begin;
+    part.rounding.push_back(range);
+  }
+  return part;
+}
+
+}  // namespace
+
+std::vector<FlatGroup> parameter_groups(const FlatParameters& parameters, const std::vector<RateGroup>& rates,
+                                        const torch::Tensor& grad) {
+  FlatGroup whole = parameter_group(parameters);
+  whole.grad = grad;
+  if (rates.empty()) return {whole};
+  std::vector<FlatGroup> groups;
+  auto range = whole.parameters.begin();            // this rank's, which a group's follow each other in
+  auto described = whole.whole_parameters.begin();  // all ranks'
+  int64_t begin = 0;
+  for (const RateGroup& rate : rates) {
+    std::vector<WholeParameter> own;
+    for (const std::string& name : rate.parameters) {
+      MILLRACE_CHECK(described != whole.whole_parameters.end() && described->name == name);
+      own.push_back(*described++);
+    }
+    const auto is_own = [&](const ParameterRange& each) {
+      return std::any_of(own.begin(), own.end(), [&](const WholeParameter& one) { return one.name == each.name; });
+    };
+    const auto next = std::find_if_not(range, whole.parameters.end(), is_own);
+    MILLRACE_CHECK(std::none_of(range, next, [](const ParameterRange& each) { return each.is_box(); }));
+    // Padding belongs to the group before it: it is zero, and stays so.
+    const int64_t end = next == whole.parameters.end() ? whole.master.numel() : next->begin;
+    FlatGroup group = part_of(whole, begin, range == next ? begin : end);
+    if (range != next) begin = end;
+    group.name = rate.name;
+    group.lr_factor = rate.lr_factor;
+    group.whole_parameters = std::move(own);
+    groups.push_back(std::move(group));
+    range = next;
+  }
+  MILLRACE_CHECK(range == whole.parameters.end() && described == whole.whole_parameters.end());
+  return groups;
 }
 
 }  // namespace millrace

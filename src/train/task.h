@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "metrics/loss_breakdown.h"
+#include "optim/rate_group.h"
 #include "parallel/flat_parameters.h"
 
 namespace millrace {
@@ -53,6 +54,11 @@ class Task {
   // The expected weight of a microbatch summed over all ranks, known before the run. It only sets the scale in which
   // losses and gradients are summed; the loop divides by the actual weights.
   virtual double expected_weight() const = 0;
+  // Parameters with learning rates of their own, in the order of their layout; empty: all have the optimizer's. The
+  // same on every rank.
+  virtual std::vector<RateGroup> rate_groups() const { return {}; }
+  // After each update. All ranks call it, so that it may gather weights; it may change them.
+  virtual void weights_changed() {}
   // Waits for this rank's part of the next microbatch.
   virtual void next_microbatch() = 0;
   // Runs forward and backward on it and adds scale x the gradients of the sum of its losses. With weight 0 it adds

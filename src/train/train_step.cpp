@@ -23,23 +23,21 @@ TrainStep::TrainStep(Task& task, const RunConfig& config, Communicator& ranks, P
       expected_weight_(task.expected_weight() * static_cast<double>(microbatches_)),
       optimizer_config_(with_rule_defaults(config.optimizer)),
       schedule_(make_schedule(config)),
-      optimizer_(make_optimizer({{make_group()},
-                                 optimizer_config_,
-                                 static_cast<uint64_t>(config.training.seed.value_or(0)),
-                                 RankSums(ranks.mesh())})),
+      optimizer_(make_optimizer({make_groups(), optimizer_config_,
+                                 static_cast<uint64_t>(config.training.seed.value_or(0)), RankSums(ranks.mesh())})),
       average_(make_average()),
       own_ranges_(own_ranges(task.parameters())) {
   MILLRACE_CHECK(std::isfinite(expected_weight_) && expected_weight_ > 0);
 }
 
-FlatGroup TrainStep::make_group() {
-  FlatGroup group = parameter_group(task_.parameters());
+std::vector<FlatGroup> TrainStep::make_groups() {
+  grad_ = task_.parameters().grad();
   // Sums of many narrow gradients are kept in fp32, unless parallel/ makes the sums.
   if (microbatches_ > 1 && !task_.parameters().sums_microbatches()) {
-    accumulated_ = torch::zeros_like(group.grad, torch::kFloat32);
-    group.grad = accumulated_;
+    accumulated_ = torch::zeros_like(grad_, torch::kFloat32);
+    grad_ = accumulated_;
   }
-  return group;
+  return parameter_groups(task_.parameters(), task_.rate_groups(), grad_);
 }
 
 std::unique_ptr<MovingAverage> TrainStep::make_average() {
@@ -72,7 +70,7 @@ StepShare TrainStep::compute(int64_t step) {
     }
   }
   parameters.finish_backward();
-  share.squares_1 = own_squares(optimizer_->groups().at(0).grad, own_ranges_);
+  share.squares_1 = own_squares(grad_, own_ranges_);
   return share;
 }
 
@@ -98,10 +96,11 @@ StepMetrics TrainStep::update(int64_t step, const StepShare& share, const StepTo
     if (peers_.rank() == 0) {
       log_warning("[step ", step, "] expected something to learn from, got weight 0 on all ranks: no update");
     }
-    for (const FlatGroup& group : optimizer_->groups()) group.grad.zero_();
+    grad_.zero_();
     return metrics;
   }
   optimizer_->step(metrics.lr, grad_norm_of_sum(totals.squares_1, config_.training.max_norm, ratio).coefficient_1);
+  task_.weights_changed();
   return metrics;
 }
 

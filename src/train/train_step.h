@@ -45,7 +45,7 @@ class TrainStep {
   StepMetrics update(int64_t step, const StepShare& share, const StepTotals& totals);
 
  private:
-  FlatGroup make_group();
+  std::vector<FlatGroup> make_groups();
   std::unique_ptr<MovingAverage> make_average();
 
   Task& task_;
@@ -56,6 +56,7 @@ class TrainStep {
   double expected_weight_;            // of a step
   OptimizerConfig optimizer_config_;  // with the defaults of its rule
   LrSchedule schedule_;
+  torch::Tensor grad_;         // of all groups: accumulated_, or the parameters' own
   torch::Tensor accumulated_;  // sums of narrow gradients, if this rank has all microbatches; else undefined
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<MovingAverage> average_;

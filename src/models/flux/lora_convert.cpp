@@ -40,8 +40,9 @@ void add_basic_metadata(SafetensorsMetadata& metadata, const TensorMap& tensors)
   const auto one_of = [](const std::set<std::string>& values) {
     return values.size() == 1 ? *values.begin() : "Dynamic";
   };
-  metadata["ss_network_dim"] = one_of(ranks);
-  metadata["ss_network_alpha"] = one_of(alphas);
+  // Of other kinds the configuration says them, if any does.
+  if (!ranks.empty()) metadata["ss_network_dim"] = one_of(ranks);
+  if (!ranks.empty()) metadata["ss_network_alpha"] = one_of(alphas);
   metadata.emplace("ss_network_module", "networks.lora_flux");
   metadata.emplace("ss_base_model_version", "flux1");
   metadata.emplace("ss_v2", "False");

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "adapters/read_adapters.h"
+#include "adapters/tensor_names.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -115,7 +116,6 @@ std::map<std::string, Pair> pairs_by_diffusers_layer(const LoraParts& parts, con
 Pair fused(const std::vector<const AdapterTensors*>& adapters, int64_t out_features) {
   std::vector<Pair> pairs;
   for (const AdapterTensors* adapter : adapters) pairs.push_back(pair_of(*adapter));
-  if (pairs.size() == 1 && pairs[0].up.size(0) == out_features) return pairs[0];
   const Pair& first = pairs.front();
   const bool same_scale =
       std::all_of(pairs.begin(), pairs.end(), [&](const Pair& pair) { return pair.scale == first.scale; });
@@ -138,10 +138,14 @@ Pair fused(const std::vector<const AdapterTensors*>& adapters, int64_t out_featu
   return {at::cat(downs, 0), up, same_scale ? first.scale : 1.0};
 }
 
-void add_kohya(TensorMap& tensors, const std::string& name, const Pair& pair) {
-  tensors[name + ".lora_down.weight"] = pair.down;
-  tensors[name + ".lora_up.weight"] = pair.up;
-  tensors[name + ".alpha"] = torch::tensor(pair.scale * static_cast<double>(pair.rank()), torch::kFloat32);
+// Kronecker products of whole matrices have no rank that an alpha could be divided by.
+void add_kohya(TensorMap& tensors, const std::string& name, const AdapterTensors& adapter) {
+  for (const auto& [role, tensor] : adapter.tensors) {
+    const torch::Tensor values = in_model_order(tensor);
+    tensors[name + kohya_ending(adapter.kind, role)] = role == "magnitude" ? values.reshape({-1, 1}) : values;
+  }
+  const int64_t rank = sizes_of(adapter).rank;
+  if (rank > 0) tensors[name + ".alpha"] = torch::tensor(adapter.scale * static_cast<double>(rank), torch::kFloat32);
 }
 
 TextEncoderLayer text_layer(const AdapterTensors& adapter) {
@@ -167,16 +171,35 @@ LoraNaming parse_lora_naming(const std::string& text) {
   throw ConfigError("[--naming] expected kohya, peft or diffusers for a LoRA, got " + text);
 }
 
-TensorMap kohya_tensors(const LoraParts& parts, const FluxConfig& config) {
+std::vector<AdapterTensors> whole_adapters(const std::vector<AdapterTensors>& transformer, const FluxConfig& config) {
   std::map<std::string, std::vector<const AdapterTensors*>> by_module;
-  for (const AdapterTensors& adapter : parts.transformer) by_module[adapter.module].push_back(&adapter);
-  TensorMap tensors;
+  for (const AdapterTensors& adapter : transformer) by_module[adapter.module].push_back(&adapter);
+  std::vector<AdapterTensors> whole;
   for (const auto& [module, adapters] : by_module) {
-    add_kohya(tensors, kohya_name(LoraPart::kTransformer, module), fused(adapters, out_features_of(config, module)));
+    const AdapterTensors& first = *adapters.front();
+    const int64_t out_features = out_features_of(config, module);
+    if (adapters.size() == 1 && sizes_of(first).out_features == out_features) {
+      whole.push_back(first);
+      continue;
+    }
+    const Pair pair = fused(adapters, out_features);
+    AdapterTensors& adapter = whole.emplace_back();
+    adapter.module = module;
+    adapter.scale = pair.scale;
+    adapter.tensors["down"] = {first.tensors.at("down").name, pair.down};
+    adapter.tensors["up"] = {first.tensors.at("up").name, pair.up};
+  }
+  return whole;
+}
+
+TensorMap kohya_tensors(const LoraParts& parts, const FluxConfig& config) {
+  TensorMap tensors;
+  for (const AdapterTensors& adapter : whole_adapters(parts.transformer, config)) {
+    add_kohya(tensors, kohya_name(LoraPart::kTransformer, adapter.module), adapter);
   }
   for (const AdapterTensors& adapter : parts.text_encoders) {
     const TextEncoderLayer layer = text_layer(adapter);
-    add_kohya(tensors, kohya_name(layer.part, layer.module), pair_of(adapter));
+    add_kohya(tensors, kohya_name(layer.part, layer.module), adapter);
   }
   return tensors;
 }

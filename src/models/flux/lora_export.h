@@ -21,7 +21,12 @@ LoraNaming parse_lora_naming(const std::string& text);  // throws ConfigError
 // The sizes that a file's adapters say: blocks, hidden size, MLP. in_file: adapters/read_adapters.h.
 FluxConfig config_from_adapters(const std::vector<AdapterTensors>& in_file);
 
-// "lora_unet_*.lora_down.weight", "lora_te1_*". Throws ModelError for adapters that are not LoRA.
+// One adapter of all outputs for each layer, of those that LoraParts::transformer has. Throws ModelError where parts of
+// a layer are not LoRA.
+std::vector<AdapterTensors> whole_adapters(const std::vector<AdapterTensors>& transformer, const FluxConfig& config);
+
+// "lora_unet_*.lora_down.weight", "lora_te1_*"; of other kinds as LyCORIS names them: ".dora_scale", ".hada_w1_a",
+// ".lokr_w1".
 TensorMap kohya_tensors(const LoraParts& parts, const FluxConfig& config);
 
 // "transformer.*.lora_A.weight", and CLIP's as diffusers names them. alpha / rank is in the matrices: that file has no

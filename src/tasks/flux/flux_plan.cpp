@@ -1,5 +1,6 @@
 #include "tasks/flux/flux_plan.h"
 
+#include "adapters/configured_adapter.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -7,6 +8,8 @@
 #include "diffusion/flux_setup.h"
 #include "diffusion/flux_trainee.h"
 #include "models/flux/flops.h"
+#include "models/quantised_load.h"
+#include "nn/quantised_weight.h"
 #include "tasks/flux/flux_encoders_plan.h"
 #include "tasks/flux/flux_work.h"
 
@@ -16,11 +19,23 @@ namespace {
 // The pictures and encodings of one microbatch, and the model to train.
 class FluxStepModel : public StepModel {
  public:
-  FluxStepModel(std::unique_ptr<FluxTrainee> trainee, FluxBatch batch, FluxObjective objective, Keep keep)
-      : trainee_(std::move(trainee)), batch_(std::move(batch)), objective_(objective), keep_(keep) {}
+  FluxStepModel(std::unique_ptr<FluxTrainee> trainee, FluxBatch batch, FluxObjective objective, Keep keep,
+                BaseStorage storage)
+      : trainee_(std::move(trainee)),
+        batch_(std::move(batch)),
+        objective_(std::move(objective)),
+        keep_(keep),
+        storage_(storage) {}
 
   FlatParameters& parameters() override { return trainee_->parameters(); }
   FlatParameters* frozen() override { return trainee_->is_adapter() ? &trainee_->model().flat_parameters() : nullptr; }
+  int64_t quantised_bytes() override {
+    int64_t bytes = 0;
+    for (const auto& [name, weight] : quantised_weights(trainee_->model())) {
+      bytes += stored_bytes(storage_, weight->out_features(), weight->in_features());
+    }
+    return bytes;
+  }
   void train_microbatch() override { train_on_batch(*trainee_, batch_, objective_, keep_, /*weight=*/1); }
 
  private:
@@ -28,6 +43,7 @@ class FluxStepModel : public StepModel {
   FluxBatch batch_;
   FluxObjective objective_;
   Keep keep_;
+  BaseStorage storage_;  // of the frozen matrices
 };
 
 class FluxPlannedTask : public PlannedTask {
@@ -38,6 +54,11 @@ class FluxPlannedTask : public PlannedTask {
         on_cpu_(on_cpu),
         encoders_(plan_encoders(config)),
         sizes_(flux_config(config, encoders_.latent_channels)) {
+    if (storage() == BaseStorage::kGguf) {
+      throw ConfigError(
+          "[lora.base_dtype] expected another than gguf for a plan, whose file says how large it is, got gguf "
+          "(try nf4 for files of 4 bits, int8 for those of 8)");
+    }
     const int64_t multiple = encoders_.downscale * patch_size(config);
     const int64_t img_size = config.training_pictures.img_size;
     if (img_size % multiple != 0) {
@@ -70,7 +91,7 @@ class FluxPlannedTask : public PlannedTask {
     batch.epochs.assign(static_cast<size_t>(step.batch), 0);
     return std::make_unique<FluxStepModel>(make_empty_flux_trainee(config_, sizes_, placement), std::move(batch),
                                            FluxObjective{0, patch_size(config_), config_.objective()},
-                                           keep_of(step.recompute));
+                                           keep_of(step.recompute), storage());
   }
 
   std::vector<StageWork> forward_stages(const PlannedStep& step,
@@ -106,6 +127,9 @@ class FluxPlannedTask : public PlannedTask {
   }
 
  private:
+  BaseStorage storage() const {
+    return config_.lora() != nullptr ? base_storage_of(*config_.lora()) : BaseStorage::kDense;
+  }
   int64_t image_tokens() const {
     const int64_t side = config_.training_pictures.img_size / (encoders_.downscale * patch_size(config_));
     return side * side;

@@ -5,7 +5,8 @@
 #include <set>
 #include <utility>
 
-#include "adapters/kohya_names.h"
+#include "adapters/configured_adapter.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/files.h"
 #include "base/log.h"
@@ -21,10 +22,12 @@
 #include "diffusion/flux_objective.h"
 #include "diffusion/flux_setup.h"
 #include "diffusion/flux_trainee.h"
+#include "diffusion/lora_result.h"
 #include "diffusion/pictures.h"
 #include "formats/weight_fingerprint.h"
 #include "models/flux/entry.h"
 #include "models/flux/flops.h"
+#include "nn/quantised_weight.h"
 #include "parallel/configured_placement.h"
 #include "tasks/flux/flux_validation.h"
 
@@ -35,6 +38,10 @@ std::vector<std::string> sample_prompts(const SampleConfig& sample, TaskPurpose 
   // What only `millrace sample` draws need not be there.
   if (sample.every_steps == 0 || purpose != TaskPurpose::kTrain) return {};
   return sample.prompts_file.empty() ? sample.prompts : read_prompts_file(sample.prompts_file);
+}
+
+double unix_seconds() {
+  return static_cast<double>(unix_milliseconds()) / 1000;
 }
 
 class FluxTask : public Task {
@@ -92,6 +99,9 @@ class FluxTask : public Task {
   double expected_weight() const override {
     return static_cast<double>(config_.training.local_batch_size * mesh_.data_size());
   }
+
+  std::vector<RateGroup> rate_groups() const override { return trainee_->rate_groups(); }
+  void weights_changed() override { trainee_->weights_changed(); }
 
   void next_microbatch() override { batch_ = training_->next(); }
 
@@ -155,6 +165,10 @@ class FluxTask : public Task {
   uint64_t weights_fingerprint() const override {
     const EncoderConfig& encoder = config_.encoder;
     std::vector<std::string> paths = {config_.checkpoint.initial_load_path};
+    if (const LoraConfig* lora = config_.lora()) {
+      paths.push_back(lora->initial_adapter);
+      paths.insert(paths.end(), lora->base_weights.begin(), lora->base_weights.end());
+    }
     // A run from encodings loads no networks: those that its configuration names need not be there.
     if (front_end_.codec)
       paths.insert(paths.end(), {encoder.t5_encoder, encoder.clip_encoder, encoder.autoencoder_path});
@@ -167,15 +181,16 @@ class FluxTask : public Task {
   }
 
   std::vector<std::string> describe() const override {
-    std::vector<std::string> lines = {
-        str("FLUX: ", with_thousands(trainee_->model().flat_parameters().num_parameters()), " parameters, hidden size ",
-            sizes_.hidden_size, ", ", sizes_.num_heads, " heads, ", sizes_.depth, " double and ",
-            sizes_.depth_single_blocks, " single blocks, ", dtype_ == torch::kBFloat16 ? "bfloat16" : "float32", " on ",
-            device_.str())};
+    std::vector<std::string> lines = {str("FLUX: ", with_thousands(num_model_parameters()), " parameters, hidden size ",
+                                          sizes_.hidden_size, ", ", sizes_.num_heads, " heads, ", sizes_.depth,
+                                          " double and ", sizes_.depth_single_blocks, " single blocks, ",
+                                          dtype_ == torch::kBFloat16 ? "bfloat16" : "float32", " on ", device_.str())};
     if (const LoraConfig* lora = config_.lora()) {
-      lines.push_back(str("LoRA: ", with_thousands(trainee_->parameters().num_parameters()), " parameters on ",
-                          trainee_->parameters().slices().size() / 2, " layers, rank ", lora->rank, ", scale ",
-                          lora->scale()));
+      std::set<std::string> layers;
+      for (const ParameterSlice& slice : trainee_->parameters().slices()) layers.insert(layer_of(slice.name));
+      const std::string kind = lora->kind == AdapterKind::kLora ? "LoRA" : choice_text(lora->kind);
+      lines.push_back(str(kind, ": ", with_thousands(trainee_->parameters().num_parameters()), " parameters on ",
+                          layers.size(), " layers, rank ", lora->rank, ", scale ", scale_of_rank(*lora, lora->rank)));
     }
     lines.push_back(str("data: ", training_data_->name, training_data_->shapes ? " (encoded beforehand)" : "", ", ",
                         config_.training_pictures.img_size, " x ", config_.training_pictures.img_size, " pixels, ",
@@ -190,6 +205,15 @@ class FluxTask : public Task {
   }
   bool validation_captions_due(const PreviewMoment& moment) const {
     return moment.validated && !config_.validation_pictures.save_img_folder.empty();
+  }
+
+  // Those of quantised matrices, too.
+  int64_t num_model_parameters() const {
+    int64_t count = trainee_->model().flat_parameters().num_parameters();
+    for (const auto& [name, weight] : quantised_weights(trainee_->model())) {
+      count += weight->in_features() * weight->out_features();
+    }
+    return count;
   }
 
   // Of encoded samples.
@@ -280,15 +304,15 @@ class FluxTask : public Task {
   // whole: all adapters, one after the other as in their layout.
   void write_lora_file(const std::filesystem::path& path, int64_t step, const torch::Tensor& whole) {
     const LoraConfig& lora = *config_.lora();
-    TensorMap ours, theirs;
-    bool is_zero = true;
+    TensorMap ours;
     for (const ParameterSlice& slice : trainee_->parameters().slices()) {
       ours[slice.name] = FlatParameters::view(whole, slice);
-      theirs[kohya_name(slice.name)] = ours[slice.name];
-      if (ends_with(slice.name, ".up")) is_zero = is_zero && !ours[slice.name].any().item<bool>();
     }
-    for (const auto& [name, alpha] : kohya_alphas(ours, lora)) theirs[name] = alpha;
-    save_tensors(path, theirs, kohya_network_metadata(lora, "flux1"));
+    const std::vector<AdapterTensors> adapters = configured_adapters(lora, ours);
+    write_lora_result(path, adapters, config_, sizes_, dtype_,
+                      {.step = step, .epoch = 0, .started_at = started_at_, .now = unix_seconds()});
+    const bool is_zero = std::all_of(adapters.begin(), adapters.end(),
+                                     [](const AdapterTensors& adapter) { return is_without_effect(adapter); });
     if (is_zero) {
       log_warning("[lora] expected up matrices that have learnt something, got zeros alone after step ", step,
                   ": the adapters change nothing (try a larger optimizer.lr)");
@@ -371,6 +395,7 @@ class FluxTask : public Task {
   bool warned_missing_ = false, warned_no_captions_ = false;
   std::vector<std::string> validation_captions_;  // of its pictures; empty: not read yet
   std::unique_ptr<FluxTrainee> trainee_;
+  double started_at_ = unix_seconds();
 };
 
 }  // namespace

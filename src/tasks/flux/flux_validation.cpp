@@ -76,7 +76,7 @@ ValidationResult validate_flux(FluxTrainee& trainee, FluxBatches& batches, Mesh&
       }
       const torch::Tensor step_of_8_B = copy_to_device(torch::tensor(steps), device);
       const FluxPrediction prediction = predict_velocity(trainee, batch, step_of_8_B.to(torch::kFloat32) / kTimesteps,
-                                                         options.objective, Keep::kInputs, nullptr);
+                                                         options.objective, Keep::kInputs);
       const VelocityLoss loss = velocity_loss(prediction.velocity_BIC, prediction.target_BIC, 1);
       totals.add(loss.per_sample_B, step_of_8_B, batch.num_samples);
     }

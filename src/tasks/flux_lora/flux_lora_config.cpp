@@ -7,8 +7,15 @@ namespace millrace {
 void FluxLoraConfig::check(Problems& problems) const {
   FluxRunConfig::check(problems);
   check_flow_objective(flow_objective, problems);
-  if (lora_options.targets.empty()) {
-    problems.add("lora.targets", "expected all, attention or patterns of layer names, got none");
+  check_lora(lora_options, problems);
+  if (lora_options.base_dtype == "gguf" && !lora_options.base_weights.empty()) {
+    problems.add("lora.base_weights", "expected none with the blocks of a GGUF file, got some (try base_dtype nf4)");
+  }
+  // The limit would act on the weights that are trained, not on those that are averaged.
+  if (lora_options.scale_weight_norms &&
+      (optimizer.ema_decay.value_or(0) > 0 || optimizer.name == "AdamWScheduleFree")) {
+    problems.add("lora.scale_weight_norms", "expected an optimizer without averaged weights with it, got " +
+                                                (optimizer.ema_decay ? "optimizer.ema_decay" : optimizer.name));
   }
   if (parallelism.tensor_parallel_degree > 1) {
     problems.add("parallelism.tensor_parallel_degree",

@@ -22,7 +22,7 @@ struct FluxLoraConfig : FluxRunConfig {
   void describe(OptionCollector& visit) override {
     FluxRunConfig::describe(visit);
     visit.section("lora", "the adapters that are trained, on a frozen model (docs/lora.md)", lora_options);
-    visit.section("objective", "at which times the model is trained", flow_objective);
+    visit.section("objective", "at which times the model is trained, and by which loss", flow_objective);
   }
   void check(Problems& problems) const override;
   // The frozen weights must be named.

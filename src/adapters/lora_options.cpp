@@ -1,0 +1,154 @@
+#include "adapters/lora_options.h"
+
+#include <fnmatch.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/text.h"
+
+namespace millrace {
+namespace {
+
+// The keys of modelspec that a user may fill in.
+const std::vector<std::string>& metadata_keys() {
+  static const std::vector<std::string> keys = {"title",
+                                                "author",
+                                                "description",
+                                                "license",
+                                                "tags",
+                                                "usage_hint",
+                                                "thumbnail",
+                                                "merged_from",
+                                                "trigger_phrase",
+                                                "preprocessor",
+                                                "is_negative_embedding"};
+  return keys;
+}
+
+std::optional<double> parse_number(std::string_view text) {
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value)) return std::nullopt;
+  return value;
+}
+
+struct LayerNumber {
+  std::string pattern;
+  double number = 0;
+};
+
+LayerNumber parse_layer_number(const std::string& text, const std::string& option) {
+  const size_t equals = text.rfind('=');
+  const auto number =
+      equals == std::string::npos ? std::nullopt : parse_number(std::string_view(text).substr(equals + 1));
+  if (!number || equals == 0 || *number < 0) {
+    throw ConfigError(str("[", option, "] expected a pattern of layer names and a number from 0 (",
+                          "\"double_blocks.*=4\"), got \"", text, "\""));
+  }
+  return {text.substr(0, equals), *number};
+}
+
+void check_patterns(const std::vector<std::string>& patterns, const std::string& option, bool whole,
+                    Problems& problems) {
+  for (const std::string& text : patterns) {
+    try {
+      const double number = parse_layer_number(text, option).number;
+      if (whole && (number != std::floor(number) || number > (1 << 16))) {
+        problems.add(option, str("expected a whole number up to ", 1 << 16, ", got \"", text, "\""));
+      }
+    } catch (const ConfigError& error) {
+      problems.add_line(error.what());
+    }
+  }
+}
+
+// Options that only some kinds read.
+void check_kind(const LoraConfig& config, Problems& problems) {
+  const std::string given = str(", got kind = \"", choice_text(config.kind), "\"");
+  const bool is_lora = config.kind == AdapterKind::kLora, has_up = is_lora || config.kind == AdapterKind::kDora;
+  const auto expect = [&](bool allowed, const char* name, const char* kinds) {
+    if (!allowed) problems.add(str("lora.", name), str("expected kind ", kinds, " with it", given));
+  };
+  expect(is_lora || config.dropout == 0, "dropout", "lora");
+  expect(is_lora || config.rank_dropout == 0, "rank_dropout", "lora");
+  expect(is_lora || config.module_dropout == 0, "module_dropout", "lora");
+  expect(is_lora || !config.scale_weight_norms, "scale_weight_norms", "lora");
+  expect(has_up || !config.loraplus_ratio, "loraplus_ratio", "lora or dora");
+  const bool is_lokr = config.kind == AdapterKind::kLokr;
+  expect(is_lokr || !config.lokr_factor, "lokr_factor", "lokr");
+  expect(is_lokr || !config.lokr_decompose_both, "lokr_decompose_both", "lokr");
+}
+
+void check_metadata(const LoraConfig& config, Problems& problems) {
+  const auto& keys = metadata_keys();
+  for (const std::string& text : config.metadata) {
+    const std::string key = text.substr(0, text.find('='));
+    if (key == text) {
+      problems.add("lora.metadata", str("expected \"key=text\", got \"", text, "\""));
+    } else if (std::find(keys.begin(), keys.end(), key) == keys.end()) {
+      const std::string near = nearest(key, keys);
+      problems.add("lora.metadata", str("expected one of ", join(keys, ", "), ", got \"", key, "\"",
+                                        near.empty() ? "" : " (try " + near + ")"));
+    }
+  }
+  if (config.no_metadata && !config.training_comment.empty()) {
+    problems.add("lora.training_comment", "expected none with no_metadata, got a text");
+  }
+}
+
+}  // namespace
+
+void check_lora(const LoraConfig& config, Problems& problems) {
+  if (config.targets.empty()) {
+    problems.add("lora.targets", "expected all, attention or patterns of layer names, got none");
+  }
+  check_patterns(config.rank_patterns, "lora.rank_patterns", /*whole=*/true, problems);
+  check_patterns(config.lr_patterns, "lora.lr_patterns", /*whole=*/false, problems);
+  check_kind(config, problems);
+  check_metadata(config, problems);
+  try {
+    base_multipliers(config);
+  } catch (const ConfigError& error) {
+    problems.add_line(error.what());
+  }
+}
+
+double number_for_layer(const std::vector<std::string>& patterns, const std::string& layer, double fallback,
+                        const std::string& option) {
+  for (const std::string& text : patterns) {
+    const LayerNumber parsed = parse_layer_number(text, option);
+    if (::fnmatch(parsed.pattern.c_str(), layer.c_str(), 0) == 0) return parsed.number;
+  }
+  return fallback;
+}
+
+int64_t rank_of_layer(const LoraConfig& config, const std::string& layer) {
+  const auto fallback = static_cast<double>(config.rank);
+  return static_cast<int64_t>(number_for_layer(config.rank_patterns, layer, fallback, "lora.rank_patterns"));
+}
+
+double scale_of_rank(const LoraConfig& config, int64_t rank) {
+  const auto r = static_cast<double>(rank);
+  return config.alpha.value_or(r) / (config.rank_stabilised ? std::sqrt(r) : r);
+}
+
+std::vector<double> base_multipliers(const LoraConfig& config) {
+  const std::vector<std::string>& texts = config.base_weights_multiplier;
+  std::vector<double> multipliers(config.base_weights.size(), 1.0);
+  if (texts.size() > multipliers.size()) {
+    throw ConfigError(str("[lora.base_weights_multiplier] expected at most one for each of base_weights, which are ",
+                          multipliers.size(), ", got ", texts.size()));
+  }
+  for (size_t i = 0; i < texts.size(); ++i) {
+    const std::optional<double> number = parse_number(texts[i]);
+    if (!number) throw ConfigError("[lora.base_weights_multiplier] expected numbers, got \"" + texts[i] + "\"");
+    multipliers[i] = *number;
+  }
+  return multipliers;
+}
+
+}  // namespace millrace

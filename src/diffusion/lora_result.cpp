@@ -1,0 +1,197 @@
+#include "diffusion/lora_result.h"
+
+#include <nlohmann/json.hpp>
+
+#include "adapters/kohya_hashes.h"
+#include "adapters/merge_adapter.h"
+#include "adapters/read_adapters.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "models/flux/lora_convert.h"
+#include "models/flux/lora_names.h"
+
+namespace millrace {
+namespace {
+
+// Half the distance between two neighbours of a dtype, relative to them.
+double rounding_of(torch::ScalarType dtype) {
+  if (dtype == torch::kBFloat16) return 1.0 / 256;
+  return dtype == torch::kHalf ? 1.0 / 2048 : 1e-7;
+}
+
+torch::ScalarType save_dtype_of(const LoraConfig& lora, torch::ScalarType computed) {
+  if (lora.save_dtype == "fp32") return torch::kFloat32;
+  if (lora.save_dtype == "bf16") return torch::kBFloat16;
+  if (lora.save_dtype == "fp16") return torch::kHalf;
+  return computed;
+}
+
+// What an adapter adds to some input of its layer. Of a LoRA it never takes the large matrix; the length of a DoRA's
+// rows is compared by itself.
+torch::Tensor effect(const AdapterTensors& adapter) {
+  const auto part = [&](const char* role) {
+    return in_model_order(adapter.tensors.at(role)).to(torch::kCPU, torch::kFloat32);
+  };
+  // The same numbers of both signs for every adapter of so many inputs.
+  const torch::Tensor x = at::cos(at::arange(sizes_of(adapter).in_features, torch::kFloat64) * 1.7).to(torch::kFloat32);
+  if (!adapter.tensors.contains("up")) return at::mv(weight_change(adapter).cpu(), x);
+  const torch::Tensor product = at::mv(part("up"), at::mv(part("down"), x)).mul_(adapter.scale);
+  if (!adapter.tensors.contains("magnitude")) return product;
+  return at::cat({product, part("magnitude").reshape({-1})});
+}
+
+void add_network(TrainingFacts& facts, const LoraConfig& lora) {
+  nlohmann::ordered_json arguments = nlohmann::ordered_json::object();
+  const auto argument = [&](const char* name, double value) {
+    if (value != 0) arguments[name] = python_str(value);
+  };
+  argument("rank_dropout", lora.rank_dropout);
+  argument("module_dropout", lora.module_dropout);
+  argument("loraplus_lr_ratio", lora.loraplus_ratio.value_or(0));
+  const bool is_lora = lora.kind == AdapterKind::kLora;
+  if (!is_lora) {
+    arguments["algo"] = lora.kind == AdapterKind::kDora ? "lora" : choice_text(lora.kind);
+    if (lora.kind == AdapterKind::kDora) arguments["dora_wd"] = "True";
+    if (lora.lokr_factor) arguments["factor"] = std::to_string(*lora.lokr_factor);
+    if (lora.lokr_decompose_both) arguments["decompose_both"] = "True";
+  }
+  facts["network_module"] = is_lora ? "networks.lora_flux" : "lycoris.kohya";
+  if (!arguments.empty()) facts["network_args"] = arguments.dump();
+  facts["network_dropout"] = lora.dropout > 0 ? PythonValue(lora.dropout) : PythonValue();
+  facts["scale_weight_norms"] = lora.scale_weight_norms ? PythonValue(*lora.scale_weight_norms) : PythonValue();
+  facts["training_comment"] = lora.training_comment.empty() ? PythonValue() : PythonValue(lora.training_comment);
+  facts["fp8_base"] = lora.base_dtype == "fp8" || lora.base_dtype == "fp8_unscaled";
+  facts["fp8_base_unet"] = false;
+}
+
+void add_objective(TrainingFacts& facts, const FlowObjectiveConfig& objective) {
+  const bool draws_or_weighs = objective.weighting_scheme != WeightingScheme::kNone;
+  facts["weighting_scheme"] = draws_or_weighs ? choice_text(objective.weighting_scheme) : "uniform";
+  facts["logit_mean"] = objective.logit_mean.value_or(0);
+  facts["logit_std"] = objective.logit_std.value_or(1);
+  facts["mode_scale"] = objective.mode_scale.value_or(1.29);
+  facts["guidance_scale"] = objective.guidance_scale;
+  facts["timestep_sampling"] = choice_text(objective.timestep_sampling);
+  facts["sigmoid_scale"] = objective.sigmoid_scale.value_or(1);
+  facts["model_prediction_type"] = choice_text(objective.model_prediction_type);
+  facts["discrete_flow_shift"] = objective.discrete_flow_shift.value_or(3);
+  facts["loss_type"] = choice_text(objective.loss_type);
+  facts["huber_schedule"] = choice_text(objective.huber_schedule);
+  facts["huber_c"] = objective.huber_c.value_or(0.1);
+  facts["huber_scale"] = objective.huber_scale.value_or(1);
+  facts["ip_noise_gamma"] = objective.ip_noise_gamma ? PythonValue(*objective.ip_noise_gamma) : PythonValue();
+  facts["ip_noise_gamma_random_strength"] = objective.ip_noise_gamma_random_strength;
+}
+
+void add_base_model(TrainingFacts& facts, const std::filesystem::path& base) {
+  facts["base_model_version"] = "flux1";
+  facts["model_type"] = "flux";
+  facts["v2"] = false;
+  if (base.empty()) return;
+  facts["sd_model_name"] = base.filename().string();
+  if (!std::filesystem::is_regular_file(base)) return;
+  facts["sd_model_hash"] = kohya_model_hash(base);
+}
+
+SafetensorsMetadata metadata_of(const FluxRunConfig& config, const flux::FluxConfig& sizes,
+                                const LoraProgress& progress, const TrainingFacts& more) {
+  const LoraConfig& lora = *config.lora();
+  TrainingFacts facts = lora_facts(config, sizes, progress);
+  for (const auto& [name, value] : more) facts[name] = value;
+  SafetensorsMetadata metadata = training_metadata(facts, lora.no_metadata);
+  ModelSpec spec;
+  spec.time = progress.now;
+  spec.schnell = !sizes.guidance_embed;
+  spec.title = python_str(facts.at("output_name"));
+  spec.width = spec.height = config.training_pictures.img_size;
+  for (const std::string& text : lora.metadata) {
+    const size_t equals = text.find('=');
+    const std::string key = text.substr(0, equals), value = text.substr(equals + 1);
+    if (key == "title") {
+      spec.title = value;
+    } else {
+      spec.more[key] = value;
+    }
+  }
+  metadata.merge(model_spec_metadata(spec));
+  return metadata;
+}
+
+}  // namespace
+
+TrainingFacts lora_facts(const FluxRunConfig& config, const flux::FluxConfig& sizes, const LoraProgress& progress) {
+  MILLRACE_CHECK(config.lora() != nullptr);
+  TrainingFacts facts;
+  for (const std::string& name : required_training_facts()) facts[name] = PythonValue();
+  const std::string folder = std::filesystem::path(config.job.dump_folder).lexically_normal().filename().string();
+  facts["session_id"] = static_cast<int64_t>(progress.started_at * 1000);
+  facts["training_started_at"] = progress.started_at;
+  facts["training_finished_at"] = progress.now;
+  facts["output_name"] = folder.empty() ? "lora" : folder;
+  facts["learning_rate"] = config.optimizer.lr.value_or(1);
+  facts["optimizer"] = config.optimizer.name;
+  facts["max_grad_norm"] = config.training.max_norm;
+  facts["lr_scheduler"] = config.lr_scheduler.name;
+  facts["epoch"] = progress.epoch;
+  facts["steps"] = progress.step;
+  facts["max_train_steps"] = config.training.steps;
+  facts["seed"] = config.training.seed.value_or(0);
+  facts["gradient_checkpointing"] = config.activation_checkpoint.mode != "none";
+  const int64_t samples = config.training.global_batch_size, local = config.training.local_batch_size;
+  facts["gradient_accumulation_steps"] = samples > 0 && local > 0 ? std::max<int64_t>(1, samples / local) : 1;
+  facts["mixed_precision"] = config.training.mixed_precision_param == "bfloat16" ? "bf16" : "no";
+  facts["max_token_length"] = config.encoder.max_t5_encoding_len;
+  facts["caption_dropout_rate"] = config.training_pictures.classifier_free_guidance_prob;
+  // Sections of sd-scripts that this program trains without.
+  for (const char* name : {"full_fp16", "cache_latents", "lowram", "zero_terminal_snr", "debiased_estimation",
+                           "noise_offset_random_strength", "apply_t5_attn_mask"}) {
+    facts[name] = false;
+  }
+  for (const char* name : {"num_train_images", "num_validation_images", "num_reg_images", "num_batches_per_epoch",
+                           "num_epochs", "caption_dropout_every_n_epochs"}) {
+    facts[name] = int64_t{0};
+  }
+  for (const char* name : {"validation_split", "caption_tag_dropout_rate"}) facts[name] = 0.0;
+  facts["prior_loss_weight"] = 1.0;
+  facts["network_dim"] = config.lora()->rank;
+  facts["network_alpha"] =
+      scale_of_rank(*config.lora(), config.lora()->rank) * static_cast<double>(config.lora()->rank);
+  add_network(facts, *config.lora());
+  add_objective(facts, config.objective());
+  add_base_model(facts, config.checkpoint.initial_load_path);
+  if (!sizes.guidance_embed) facts["guidance_scale"] = PythonValue();
+  return facts;
+}
+
+void write_lora_result(const std::filesystem::path& path, const std::vector<AdapterTensors>& adapters,
+                       const FluxRunConfig& config, const flux::FluxConfig& sizes, torch::ScalarType dtype,
+                       const LoraProgress& progress, const TrainingFacts& more) {
+  const torch::ScalarType saved = save_dtype_of(*config.lora(), dtype);
+  flux::LoraParts parts;
+  parts.transformer = adapters;
+  flux::write_lora(parts, sizes, {path, flux::LoraNaming::kKohya, saved, metadata_of(config, sizes, progress, more)});
+  check_lora_file(path, adapters, sizes, saved);
+}
+
+void check_lora_file(const std::filesystem::path& path, const std::vector<AdapterTensors>& adapters,
+                     const flux::FluxConfig& sizes, torch::ScalarType dtype) {
+  std::map<std::string, AdapterTensors> in_file;
+  for (AdapterTensors& adapter : flux::transformer_adapters(read_adapters(WeightStore(path)), sizes, path.string())) {
+    in_file[adapter.module] = std::move(adapter);
+  }
+  for (const AdapterTensors& adapter : adapters) {
+    const torch::Tensor expected = effect(adapter);
+    const auto found = in_file.find(adapter.module);
+    const torch::Tensor got = found == in_file.end() ? torch::Tensor() : effect(found->second);
+    // Each matrix and alpha is rounded once, and sums of random signs keep the relative error; 8 is for their spread.
+    const double allowed = 8 * rounding_of(dtype) * expected.norm().item<double>();
+    const double error = got.defined() ? (got - expected).norm().item<double>() : 0;
+    if (got.defined() && error <= allowed) continue;  // not a number is not
+    throw StorageError(
+        str("[", path.string(), ": ", adapter.module, "] expected the effect of the trained adapter, got ",
+            got.defined() ? str("one that is off by ", error, " of ", expected.norm().item<double>()) : "none",
+            " (try lora.save_dtype fp32)"));
+  }
+}
+
+}  // namespace millrace

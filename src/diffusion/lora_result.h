@@ -1,0 +1,40 @@
+// The file in which a run leaves its adapters, for other programs: lora.safetensors, as sd-scripts writes it.
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <vector>
+
+#include "adapters/adapter_file.h"
+#include "adapters/kohya_metadata.h"
+#include "diffusion/flux_run_config.h"
+#include "models/flux/config.h"
+
+namespace millrace {
+
+// Of the run so far.
+struct LoraProgress {
+  int64_t step = 0;
+  int64_t epoch = 0;
+  double started_at = 0, now = 0;  // seconds since 1970
+};
+
+// What the configuration says, in sd-scripts' words: ss_* without the prefix. Facts that a data set of pictures has
+// besides (ss_datasets) are not among them; those that sd-scripts has and this program does not are None.
+TrainingFacts lora_facts(const FluxRunConfig& config, const flux::FluxConfig& sizes, const LoraProgress& progress);
+
+// Atomic. adapters: one of all outputs for each layer. dtype: of the run's computation, for save_dtype auto. Then reads
+// the file as another program would and compares what the adapters do. more: facts about the data, which replace those
+// of the same names. Throws StorageError where the file does something else: numbers that save_dtype cannot hold.
+void write_lora_result(const std::filesystem::path& path, const std::vector<AdapterTensors>& adapters,
+                       const FluxRunConfig& config, const flux::FluxConfig& sizes, torch::ScalarType dtype,
+                       const LoraProgress& progress, const TrainingFacts& more = {});
+
+// Throws StorageError unless the file's adapters of FLUX have the effects of these, as far as numbers of dtype hold
+// them.
+void check_lora_file(const std::filesystem::path& path, const std::vector<AdapterTensors>& adapters,
+                     const flux::FluxConfig& sizes, torch::ScalarType dtype);
+
+}  // namespace millrace

@@ -1,0 +1,271 @@
+"""Options of LoRA on FLUX beyond rank and targets: kinds, rates, dropout, where training starts from, and what a run leaves."""
+
+import hashlib
+import json
+import struct
+
+import pytest
+import torch
+from helpers import load, save
+from test_flux_lora import BLOCK_LAYERS, adapters, base, checkpoint, curve, emoji, train  # noqa: F401  (fixtures)
+
+QUICK = ["--sample.every_steps=0", "--report.no_enable"]
+ROLES = {"lora": ("down", "up"), "dora": ("down", "magnitude", "up"), "loha": ("w1_a", "w1_b", "w2_a", "w2_b")}
+
+
+def metadata(path):
+    with open(path, "rb") as file:
+        (size,) = struct.unpack("<Q", file.read(8))
+        return json.loads(file.read(size))["__metadata__"]
+
+
+def change(tensors, stem):
+    """What a file's adapter of a layer adds to its weight; of DoRA before the lengths."""
+
+    def get(name):
+        return tensors[f"{stem}.{name}"].float()
+
+    if f"{stem}.hada_w1_a" in tensors:
+        product = (get("hada_w1_a") @ get("hada_w1_b")) * (get("hada_w2_a") @ get("hada_w2_b"))
+        return product * get("alpha") / get("hada_w1_b").shape[0]
+    if f"{stem}.lokr_w1" in tensors:
+        low_rank = f"{stem}.lokr_w2" not in tensors
+        second = get("lokr_w2_a") @ get("lokr_w2_b") if low_rank else get("lokr_w2")
+        return torch.kron(get("lokr_w1"), second) * (get("alpha") / get("lokr_w2_b").shape[0] if low_rank else 1)
+    return get("lora_up.weight") @ get("lora_down.weight") * get("alpha") / get("lora_down.weight").shape[0]
+
+
+@pytest.mark.parametrize("kind", ["dora", "loha", "lokr"])
+def test_every_kind_trains_resumes_and_is_written(train, kind):  # noqa: F811
+    options = [f"--lora.kind={kind}", "--lora.rank=2", "--lora.alpha=1", "--optimizer.lr=1e-2", *QUICK]
+    whole = train(*options, run="whole")
+    train(*options, "--training.steps=4", "--lr_scheduler.total_steps=8", run="parts")
+    parts = train(*options, run="parts")
+    assert curve(whole)[-1] < curve(whole)[0]
+    for name, tensor in checkpoint(whole).items():
+        assert checkpoint(parts)[name].equal(tensor), name
+
+    ours, written = adapters(whole), load(whole / "lora.safetensors")
+    layers = {name.rsplit(".", 1)[0] for name in ours}
+    assert len(layers) == BLOCK_LAYERS
+    layer, stem = "single_blocks.0.linear1", "lora_unet_single_blocks_0_linear1"
+    roles = {name.rsplit(".", 1)[1] for name in ours if name.startswith(layer)}
+    assert roles == set(ROLES[kind]) if kind in ROLES else roles >= {"w1"}
+    assert change(written, stem).norm() > 0
+    if kind == "dora":
+        assert written[f"{stem}.dora_scale"].flatten().equal(ours[f"{layer}.magnitude"])
+    assert metadata(whole / "lora.safetensors")["ss_network_module"] == "lycoris.kohya"
+    assert "zeros alone" not in (whole / "log.txt").read_text()
+
+
+def test_dora_starts_with_the_lengths_of_the_rows(train, base):  # noqa: F811
+    start = adapters(train("--lora.kind=dora", "--training.steps=1", "--optimizer.lr=0", *QUICK), 1)
+    weights = load(base)
+    for name, magnitude in start.items():
+        if name.endswith(".magnitude"):
+            norms = weights[name.replace(".magnitude", ".weight")].float().norm(dim=1)
+            assert torch.allclose(magnitude, norms, rtol=1e-5), name
+
+
+def test_loraplus_and_patterns_give_matrices_their_own_rates(train):  # noqa: F811
+    one = ["--training.steps=1", "--lr_scheduler.warmup_steps=0", *QUICK]
+    plain = adapters(train(*one, run="plain"), 1)
+    faster = adapters(train(*one, "--lora.loraplus_ratio=4", run="plus"), 1)
+    slower = adapters(train(*one, '--lora.lr_patterns=["double_blocks.*=0.5", "*.linear2=0"]', run="patterns"), 1)
+    assert faster.keys() == plain.keys() == slower.keys()
+    for name, tensor in plain.items():
+        if name.endswith(".down"):
+            assert faster[name].equal(tensor), name
+            continue
+        # From zero, a step of AdamW is in proportion to its rate.
+        factor = 0.5 if name.startswith("double_blocks.") else 0 if "linear2" in name else 1
+        assert torch.allclose(faster[name], 4 * tensor, rtol=1e-5), name
+        assert torch.allclose(slower[name], factor * tensor, rtol=1e-5), name
+
+
+@pytest.mark.parametrize("optimizer", ["AdamW", "Lion", "Adafactor", "AdamWScheduleFree"])
+def test_groups_resume_exactly(train, optimizer):  # noqa: F811
+    options = ["--lora.loraplus_ratio=16", '--lora.lr_patterns=["single_blocks.*=0.5"]', f"--optimizer.name={optimizer}", *QUICK]
+    whole = checkpoint(train(*options, run="whole"))
+    train(*options, "--training.steps=4", "--lr_scheduler.total_steps=8", run="parts")
+    parts = checkpoint(train(*options, run="parts"))
+    assert whole.keys() == parts.keys()
+    assert all(parts[name].equal(tensor) for name, tensor in whole.items())
+
+
+def test_prodigy_has_one_rate(train):  # noqa: F811
+    error = train("--optimizer.name=Prodigy", "--optimizer.lr=1", "--lora.loraplus_ratio=4", *QUICK, status=2).stderr
+    assert "expected one learning rate for all parameters with Prodigy" in error
+
+
+DROPOUT = ["--lora.dropout=0.2", "--lora.rank_dropout=0.2", "--lora.module_dropout=0.1"]
+
+
+def test_dropout_belongs_to_samples_and_resumes_exactly(train):  # noqa: F811
+    options = [*DROPOUT, "--training.global_batch_size=4", "--optimizer.lr=1e-2", *QUICK]
+    whole = train(*options, "--training.local_batch_size=4", run="whole")
+    split = train(*options, "--training.local_batch_size=1", run="split")
+    without = train(*options[3:], "--training.local_batch_size=4", run="without")
+    assert curve(whole) == pytest.approx(curve(split), rel=1e-4)
+    assert curve(whole) != pytest.approx(curve(without), rel=1e-4)
+    train(*options, "--training.local_batch_size=4", "--training.steps=4", "--lr_scheduler.total_steps=8", run="parts")
+    parts = checkpoint(train(*options, "--training.local_batch_size=4", run="parts"))
+    assert all(parts[name].equal(tensor) for name, tensor in checkpoint(whole).items())
+
+
+def test_norms_stay_below_their_limit(train):  # noqa: F811
+    options = ["--optimizer.lr=0.1", "--lora.alpha=8", *QUICK]
+
+    def norms(folder):
+        tensors = load(folder / "lora.safetensors")
+        return [change(tensors, name.removesuffix(".alpha")).norm().item() for name in tensors if name.endswith(".alpha")]
+
+    free, limited = norms(train(*options, run="free")), norms(train(*options, "--lora.scale_weight_norms=0.25", run="limited"))
+    assert max(free) > 0.3
+    assert 0.24 < max(limited) < 0.2501
+
+
+def test_layers_may_have_their_own_ranks(train):  # noqa: F811
+    patterns = '--lora.rank_patterns=["double_blocks.*.img_mlp.*=2", "single_blocks.*=0"]'
+    start = adapters(train(patterns, "--training.steps=1", *QUICK), 1)
+    ranks = {name.removesuffix(".down"): tensor.shape[0] for name, tensor in start.items() if name.endswith(".down")}
+    assert ranks["double_blocks.0.img_mlp.0"] == 2 and ranks["double_blocks.0.txt_mlp.0"] == 4
+    assert not any(name.startswith("single_blocks.") for name in ranks)
+    error = train('--lora.rank_patterns=["triple_blocks.*=2"]', run="none", status=2).stderr
+    assert "[lora.rank_patterns] expected the name of a linear layer" in error
+
+
+def test_a_run_starts_from_a_file_of_any_program(train, millrace, tmp_path):  # noqa: F811
+    first = train("--optimizer.lr=1e-2", *QUICK, run="first")
+    millrace("export", first, tmp_path / "peft", "--naming", "peft")
+    millrace("export", first, tmp_path / "diffusers.safetensors", "--naming", "diffusers")
+    still = ["--training.steps=1", "--optimizer.lr=0", *QUICK]
+    expected = adapters(first)
+    kohya = train(*still, f"--lora.initial_adapter={first / 'lora.safetensors'}", run="kohya")
+    assert all(adapters(kohya, 1)[name].equal(tensor) for name, tensor in expected.items())
+    assert f"{BLOCK_LAYERS} of {BLOCK_LAYERS} layers" in (kohya / "log.txt").read_text()
+    # Another alpha: the matrices make up for it.
+    other = adapters(train(*still, "--lora.alpha=1", f"--lora.initial_adapter={first / 'lora.safetensors'}", run="alpha"), 1)
+    for name, tensor in expected.items():
+        assert torch.allclose(other[name], 4 * tensor if name.endswith(".up") else tensor, rtol=1e-6)
+    # q, k and v have a pair each there, of the same down matrix: one pair again.
+    for file in (tmp_path / "peft" / "adapter_model.safetensors", tmp_path / "diffusers.safetensors"):
+        read = adapters(train(*still, f"--lora.initial_adapter={file}", run=file.stem), 1)
+        for name in expected:
+            if name.endswith(".up"):
+                down = name.replace(".up", ".down")
+                assert torch.allclose(read[name] @ read[down], tensor_product(expected, name), rtol=1e-4, atol=1e-7), name
+
+    error = train(*still, "--lora.rank=8", f"--lora.initial_adapter={first / 'lora.safetensors'}", run="rank", status=4).stderr
+    assert "that [lora] says" in error and "(try lora.rank=4)" in error
+    tensors = load(first / "lora.safetensors")
+    foreign = save(tmp_path / "foreign.safetensors", {name.replace("blocks_0", "blocks_7"): t for name, t in tensors.items()})
+    assert "of modules that it does not have" in train(*still, f"--lora.initial_adapter={foreign}", run="foreign", status=4).stderr
+    error = train(*still, "--lora.kind=loha", f"--lora.initial_adapter={first / 'lora.safetensors'}", run="kind", status=4).stderr
+    assert "expected an adapter of kind loha" in error
+
+
+def tensor_product(tensors, up):
+    return tensors[up] @ tensors[up.replace(".up", ".down")]
+
+
+def test_files_are_merged_into_the_frozen_weights(train, millrace, base, tmp_path):  # noqa: F811
+    first = train("--optimizer.lr=1e-2", *QUICK, run="first")
+    millrace("export", base, tmp_path / "merged.safetensors", "--merge", first / "lora.safetensors", "--strength", "0.5")
+    one = ["--training.steps=2", "--checkpoint.no_enable", *QUICK]
+    merging = [f'--lora.base_weights=["{first / "lora.safetensors"}"]', '--lora.base_weights_multiplier=["0.5"]']
+    expected = curve(train(*one, f"--checkpoint.initial_load_path={tmp_path / 'merged.safetensors'}", run="merged"))
+    assert curve(train(*one, *merging, run="merging")) == expected
+    assert curve(train(*one, run="plain")) != expected
+    quantised = ["--lora.base_dtype=int8"]
+    expected = curve(train(*one, *quantised, f"--checkpoint.initial_load_path={tmp_path / 'merged.safetensors'}", run="merged8"))
+    assert curve(train(*one, *quantised, *merging, run="merging8")) == expected
+
+
+@pytest.mark.parametrize("dtype", ["fp8", "fp8_unscaled", "int8", "nf4", "nf4_torchao"])
+def test_the_base_may_be_stored_in_fewer_bits(train, millrace, dtype):  # noqa: F811
+    options = ["--optimizer.lr=1e-2", *QUICK]
+    folder = train(*options, f"--lora.base_dtype={dtype}")
+    dense = curve(train(*options, run="dense"))
+    assert curve(folder) != dense and curve(folder) == pytest.approx(dense, rel=0.2)
+    drawn = folder.parent / "drawn"
+    millrace("sample", folder, "--prompt", "red heart", "--steps", 1, "--output", drawn)
+    assert list(drawn.glob("*.png"))
+
+
+def test_the_plan_counts_the_bytes_of_codes(millrace):
+    def frozen(*options):
+        plan = millrace("plan", "configs/flux_dev_lora.toml", "--gpu=h100-80gb", "--json", *options)
+        return json.loads(plan.stdout)["memory"]["parts"]["frozen weights"]
+
+    dense, nf4, int8 = frozen(), frozen("--lora.base_dtype=nf4"), frozen("--lora.base_dtype=int8")
+    in_blocks = sum(  # of one double block, twice over for both streams, and of one single block
+        count * k * n for count, k, n in [(38, 3072, 9216), (38, 3072, 3072), (38, 3072, 12288), (38, 12288, 3072),
+                                          (38, 3072, 18432), (38, 3072, 21504), (38, 15360, 3072), (38, 3072, 9216)]
+    )  # fmt: skip
+    assert dense - int8 == pytest.approx(in_blocks, rel=1e-3)  # one byte of two
+    assert dense - nf4 == pytest.approx((2 - 0.5 - 1 / 64) * in_blocks, rel=1e-3)
+
+
+def test_the_file_says_what_trained_it(train, tmp_path):  # noqa: F811
+    options = ["--lora.alpha=2", "--lora.save_dtype=bf16", "--lora.training_comment=süß", '--lora.metadata=["author=A. Name"]',
+               "--objective.timestep_sampling=shift", "--objective.discrete_flow_shift=3.1582", *QUICK]  # fmt: skip
+    folder = train(*options)
+    path = folder / "lora.safetensors"
+    facts = metadata(path)
+    assert all(tensor.dtype == torch.bfloat16 for tensor in load(path).values())
+    expected = {"ss_network_module": "networks.lora_flux", "ss_network_dim": "4", "ss_network_alpha": "2.0", "ss_steps": "8",
+                "ss_base_model_version": "flux1", "ss_training_comment": "süß", "ss_timestep_sampling": "shift",
+                "ss_discrete_flow_shift": "3.1582", "ss_loss_type": "l2", "ss_v2": "False", "ss_unet_lr": "None",
+                "modelspec.architecture": "flux-1-dev/lora", "modelspec.author": "A. Name", "modelspec.title": "run"}  # fmt: skip
+    assert {key: facts.get(key) for key in expected} == expected
+    content = path.read_bytes()
+    begin = 8 + struct.unpack("<Q", content[:8])[0]
+    assert facts["sshs_model_hash"] == hashlib.sha256(content[begin:]).hexdigest()
+    assert facts["sshs_legacy_hash"] == "e3b0c442"
+    bare = metadata(train(*options[:2], "--lora.no_metadata", *QUICK, run="bare") / "lora.safetensors")
+    assert {key for key in bare if key.startswith("ss_")} == {
+        "ss_v2", "ss_base_model_version", "ss_network_module", "ss_network_dim", "ss_network_alpha"}  # fmt: skip
+
+
+def test_numbers_that_the_file_cannot_hold_stop_the_run(train):  # noqa: F811
+    error = train("--optimizer.lr=1e6", "--lr_scheduler.warmup_steps=0", "--lora.save_dtype=fp16", "--checkpoint.interval=1",
+                  "--training.max_norm=0", *QUICK, status=5).stderr  # fmt: skip
+    assert "expected the effect of the trained adapter" in error and "(try lora.save_dtype fp32)" in error
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--objective.loss_type=l1"],
+        ["--objective.loss_type=huber", "--objective.huber_c=0.3"],
+        ["--objective.loss_type=smooth_l1", "--objective.huber_schedule=exponential", "--objective.huber_scale=2"],
+        ["--objective.model_prediction_type=additive"],
+        ["--objective.model_prediction_type=sigma_scaled"],
+        ["--objective.model_prediction_type=sigma_scaled", "--objective.weighting_scheme=cosmap"],
+        ["--objective.ip_noise_gamma=0.1"],
+        ["--objective.ip_noise_gamma=0.1", "--objective.ip_noise_gamma_random_strength"],
+    ],
+    ids=lambda options: options[-1].split(".")[1],
+)
+def test_every_option_of_the_loss_changes_it(train, options):  # noqa: F811
+    short = ["--training.steps=1", "--checkpoint.no_enable", *QUICK]
+    assert curve(train(*short, *options, run="other")) != curve(train(*short))
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (["--objective.huber_c=0.2"], "[objective.huber_c] expected huber or smooth_l1 with it"),
+        (["--objective.weighting_scheme=cosmap"], 'expected model_prediction_type = "sigma_scaled" with cosmap'),
+        (["--lora.kind=lokr", "--lora.dropout=0.1"], "[lora.dropout] expected kind lora with it"),
+        (["--lora.lokr_factor=8"], "[lora.lokr_factor] expected kind lokr with it"),
+        (["--lora.scale_weight_norms=1", "--optimizer.ema_decay=0.9"], "expected an optimizer without averaged weights"),
+        (['--lora.rank_patterns=["x"]'], "[lora.rank_patterns] expected a pattern of layer names and a number"),
+        (['--lora.metadata=["auther=A"]'], "(try author)"),
+        (["--lora.base_dtype=nf5"], "(try nf4)"),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else "",
+)
+def test_options_without_effect_are_refused(train, options, words):  # noqa: F811
+    assert words in train(*options, status=2).stderr
