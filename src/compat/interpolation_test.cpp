@@ -27,7 +27,7 @@ std::string problem(const std::string& yaml) {
 }
 
 TEST(Interpolation, KeepsTheTypeAloneAndIsTextWithinText) {
-  EXPECT_EQ(resolved("a: 4\nb: ${a}\nc: x${a}y\nd: [${a}]\n"), R"({"a":4,"b":4,"c":"x4y","d":[4]})");
+  EXPECT_EQ(resolved("a: 4\nb: ${a}\nc: x${a}y\nd: ['${a}']\n"), R"({"a":4,"b":4,"c":"x4y","d":[4]})");
   EXPECT_EQ(resolved("t: true\nn: null\nf: 1e-5\ns: ${t}/${n}/${f}\n"),
             R"({"t":true,"n":null,"f":1e-05,"s":"True/None/1e-05"})");
 }

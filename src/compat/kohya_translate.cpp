@@ -18,6 +18,10 @@ void note_rest(const KohyaTranslator& translator) {
       translator.out.note(from, Fate::kNoEffect, std::string("there as here, ") + option.note);
     } else if (option.use == KohyaUse::kNoMatter) {
       translator.out.note(from, Fate::kSameResult, option.note);
+    } else if (option.use == KohyaUse::kTaken && !translator.out.mentions(from)) {
+      const bool is_default = from.value == option.fallback && !from.value.empty();
+      translator.out.note(from, Fate::kSameResult,
+                          is_default ? "it is the default" : "beside the other arguments it changes nothing");
     }
   }
 }

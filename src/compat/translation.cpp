@@ -80,6 +80,10 @@ void Translation::note(const TheirSetting& from, Fate fate, const std::string& w
   if (fate == Fate::kNoEffect) row.without_effect.push_back(words);
 }
 
+bool Translation::mentions(const TheirSetting& from) const {
+  return std::any_of(rows_.begin(), rows_.end(), [&](const Row& row) { return row.from.name == from.name; });
+}
+
 const TomlValue* Translation::find(const std::string& name) const {
   const auto found = values_.find(name);
   return found == values_.end() ? nullptr : &found->second.value;

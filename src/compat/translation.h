@@ -41,6 +41,7 @@ class Translation {
   void refuse(const TheirSetting& from, const std::string& message) { problems_.add(place_of(from), message); }
 
   bool has(const std::string& name) const { return values_.contains(name); }
+  bool mentions(const TheirSetting& from) const;  // it has a row of the table
   // nullptr: it was not set.
   const TomlValue* find(const std::string& name) const;
   Problems& problems() { return problems_; }
