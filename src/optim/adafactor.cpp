@@ -24,7 +24,7 @@ void check_options(const AdafactorOptions& options) {
 }  // namespace
 
 Adafactor::Adafactor(std::vector<FlatGroup> groups, const AdafactorOptions& options, const RankSums& ranks)
-    : Optimizer(std::move(groups)), options_(options), ranks_(ranks), parts_(this->groups()) {
+    : Optimizer(std::move(groups)), options_(options), ranks_(ranks), parts_(this->groups(), "Adafactor") {
   check_options(options_);
   if (!options_.beta1) return;
   for (const FlatGroup& group : this->groups()) {
@@ -70,9 +70,9 @@ class Adafactor::Step {
     for (const Part& part : parts_.parts) {
       const Parameter& parameter = parts_.parameters[part.parameter];
       const torch::Tensor square = gradient(part).square_().add_(options_.eps1);
-      if (!parameter.is_matrix) part.exp_avg_sq.mul_(kept_).add_(square, 1 - kept_);
+      if (!parameter.is_factored) part.exp_avg_sq.mul_(kept_).add_(square, 1 - kept_);
       if (!part.primary) continue;  // another rank counts it
-      if (parameter.is_matrix) {
+      if (parameter.is_factored) {
         parameter.row_sums.narrow(0, part.first_row, part.rows).add_(square.sum(1));
         parameter.column_sums.narrow(0, part.first_column, part.columns).add_(square.sum(0));
       }
@@ -89,7 +89,7 @@ class Adafactor::Step {
       const torch::Tensor mean_square = sum_of(i) / static_cast<double>(parameter.numel);
       of_[i].rate = options_.scale_parameter ? mean_square.sqrt().clamp_min(options_.eps2) * lr
                                              : torch::full_like(mean_square, lr);
-      if (!parameter.is_matrix) continue;
+      if (!parameter.is_factored) continue;
       const auto rows = static_cast<double>(parameter.shape[0]), columns = static_cast<double>(parameter.shape[1]);
       parameter.row_means.mul_(kept_).add_(parameter.row_sums, (1 - kept_) / columns);
       parameter.column_means.mul_(kept_).add_(parameter.column_sums, (1 - kept_) / rows);

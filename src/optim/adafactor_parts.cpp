@@ -32,8 +32,14 @@ std::vector<Part> rectangles_of_run(const ParameterRange& range, int64_t columns
   return parts;
 }
 
-std::vector<Part> parts_of(const ParameterRange& range) {
-  if (range.global_shape.size() < 2) {
+std::vector<Part> parts_of(const ParameterRange& range, bool is_factored, const char* rule) {
+  if (!is_factored) {
+    if (range.is_box()) {
+      throw ConfigError(
+          str("[optimizer.name] expected a rule that takes parts of matrices, with tensor parallelism, "
+              "got ",
+              rule, ", which does not divide ", range.name));
+    }
     Part part;
     part.begin = range.begin;
     part.row_stride = part.columns = range.size;
@@ -57,23 +63,23 @@ torch::Tensor AdafactorParts::Part::of(const torch::Tensor& flat) const {
   return flat.as_strided({rows, columns}, {row_stride, 1}, flat.storage_offset() + begin);
 }
 
-AdafactorParts::AdafactorParts(const std::vector<FlatGroup>& groups) {
+AdafactorParts::AdafactorParts(const std::vector<FlatGroup>& groups, const char* rule, int64_t min_side) {
   const auto fp32 = torch::dtype(torch::kFloat32).device(groups.at(0).master.device());
   std::map<std::string, size_t> index_of;
   int64_t num_sums = 0;
   for (size_t i = 0; i < groups.size(); ++i) {
     for (const WholeParameter& whole : whole_parameters_of(groups[i])) {
       if (whole.shape.size() > 2) {
-        throw ConfigError(str("[optimizer.name] expected matrices and vectors with Adafactor, got ", whole.name,
+        throw ConfigError(str("[optimizer.name] expected matrices and vectors with ", rule, ", got ", whole.name,
                               " with ", whole.shape.size(), " dimensions"));
       }
       Parameter parameter;
       parameter.name = whole.name;
       parameter.shape = whole.shape;
       parameter.group = i;
-      parameter.is_matrix = whole.shape.size() == 2;
+      parameter.is_factored = whole.shape.size() == 2 && std::max(whole.shape[0], whole.shape[1]) >= min_side;
       parameter.numel = c10::multiply_integers(whole.shape);
-      if (parameter.is_matrix) num_sums += whole.shape[0] + whole.shape[1];
+      if (parameter.is_factored) num_sums += whole.shape[0] + whole.shape[1];
       index_of[whole.name] = parameters.size();
       parameters.push_back(std::move(parameter));
     }
@@ -83,7 +89,7 @@ AdafactorParts::AdafactorParts(const std::vector<FlatGroup>& groups) {
   per_parameter = sums.narrow(0, num_sums, count);
   int64_t at = 0;
   for (Parameter& parameter : parameters) {
-    if (!parameter.is_matrix) continue;
+    if (!parameter.is_factored) continue;
     const int64_t rows = parameter.shape[0], columns = parameter.shape[1];
     parameter.row_means = torch::zeros({rows}, fp32);
     parameter.column_means = torch::zeros({columns}, fp32);
@@ -93,11 +99,12 @@ AdafactorParts::AdafactorParts(const std::vector<FlatGroup>& groups) {
   }
   for (size_t i = 0; i < groups.size(); ++i) {
     for (const ParameterRange& range : parameters_or_whole(groups[i])) {
-      for (Part& part : parts_of(range)) {
+      const size_t index = index_of.at(range.name);
+      for (Part& part : parts_of(range, parameters[index].is_factored, rule)) {
         part.group = i;
-        part.parameter = index_of.at(range.name);
+        part.parameter = index;
         part.primary = range.primary;
-        if (!parameters[part.parameter].is_matrix) part.exp_avg_sq = torch::zeros({part.rows, part.columns}, fp32);
+        if (!parameters[part.parameter].is_factored) part.exp_avg_sq = torch::zeros({part.rows, part.columns}, fp32);
         parts.push_back(std::move(part));
       }
     }
@@ -106,7 +113,7 @@ AdafactorParts::AdafactorParts(const std::vector<FlatGroup>& groups) {
 
 void AdafactorParts::restart() {
   for (const Parameter& parameter : parameters) {
-    if (!parameter.is_matrix) continue;
+    if (!parameter.is_factored) continue;
     parameter.row_means.zero_();
     parameter.column_means.zero_();
   }
@@ -120,7 +127,7 @@ std::vector<StateTensor> AdafactorParts::state() const {
   StateTensor state;
   state.extent = StateTensor::Extent::kParameter;
   for (const Parameter& parameter : parameters) {
-    if (!parameter.is_matrix) continue;
+    if (!parameter.is_factored) continue;
     state.parameter = parameter.name;
     state.group = parameter.group;
     state.name = "exp_avg_sq_row";

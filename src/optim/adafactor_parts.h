@@ -1,5 +1,5 @@
-// The layout of Adafactor's numbers: the parts of parameters on this rank, and the sums over rows and columns of
-// matrices to which every rank adds its part.
+// The layout of squared averages that are factored, as Adafactor's: the parts of parameters on this rank, and the sums
+// over rows and columns of matrices to which every rank adds its part.
 #pragma once
 
 #include <cstdint>
@@ -13,14 +13,14 @@ namespace millrace {
 
 class AdafactorParts {
  public:
-  // A rectangle of a matrix in a group's buffers, or a run of a parameter with one dimension (one row).
+  // A rectangle of a factored matrix in a group's buffers, or a run of another parameter (one row).
   struct Part {
     size_t group = 0;
     size_t parameter = 0;  // index into parameters
     bool primary = true;   // this rank adds it to sums
     int64_t begin = 0, row_stride = 0;
     int64_t first_row = 0, rows = 1, first_column = 0, columns = 0;
-    torch::Tensor exp_avg_sq;  // [rows, columns], for a parameter with one dimension
+    torch::Tensor exp_avg_sq;  // [rows, columns], for a parameter that is not factored
     int64_t offset = 0;        // start of that run in the parameter
 
     torch::Tensor of(const torch::Tensor& flat) const;  // [rows, columns], a view
@@ -29,14 +29,15 @@ class AdafactorParts {
     std::string name;
     std::vector<int64_t> shape;
     size_t group = 0;
-    bool is_matrix = false;
+    bool is_factored = false;
     int64_t numel = 0;
     torch::Tensor row_means, column_means;  // state: [rows], [columns]
     torch::Tensor row_sums, column_sums;    // views of sums
   };
 
-  // Throws ConfigError for a parameter of more than two dimensions.
-  explicit AdafactorParts(const std::vector<FlatGroup>& groups);
+  // Factored are matrices with a side of at least min_side. rule: its name, for messages. Throws ConfigError for a
+  // parameter of more than two dimensions, and for boxes of a matrix that is not factored.
+  AdafactorParts(const std::vector<FlatGroup>& groups, const char* rule, int64_t min_side = 0);
 
   void restart();
   std::vector<StateTensor> state() const;

@@ -45,16 +45,23 @@ void FlatRuleOptimizer::run(FlatRule rule, const FlatUpdateNumbers& numbers, siz
   }
 }
 
+void FlatRuleOptimizer::run_with(const torch::Tensor& grad, FlatRule rule, const FlatUpdateNumbers& numbers,
+                                 size_t group, const std::vector<size_t>& states) {
+  for (const RoundingRange& range : rounding_ranges(groups()[group], rounding_.stochastic)) {
+    run_range(rule, numbers, group, states, {}, {}, range, grad);
+  }
+}
+
 void FlatRuleOptimizer::run_range(FlatRule rule, const FlatUpdateNumbers& numbers, size_t group,
                                   const std::vector<size_t>& states, const torch::Tensor& coefficient_1,
-                                  const torch::Tensor& sums_2, const RoundingRange& range) {
+                                  const torch::Tensor& sums_2, const RoundingRange& range, const torch::Tensor& grad) {
   const auto part = [&](const torch::Tensor& whole) {
     return whole.defined() ? whole.narrow(0, range.begin, range.size) : whole;
   };
   const FlatGroup& of = groups()[group];
   FlatUpdateBuffers buffers;
   buffers.param = part(of.master);
-  buffers.grad = part(of.grad);
+  buffers.grad = part(grad.defined() ? grad : of.grad);
   for (const size_t state : states) buffers.states.push_back(part(states_[group][state]));
   buffers.model_copy = part(of.model_copy);
   if (average() != nullptr) buffers.average = part(average()->buffers()[group]);

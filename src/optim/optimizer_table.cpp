@@ -11,6 +11,7 @@
 #include "optim/adamw8bit_optimizer.h"
 #include "optim/lion.h"
 #include "optim/prodigy.h"
+#include "optim/prodigy_schedule_free.h"
 #include "optim/schedule_free.h"
 #include "optim/sgd.h"
 
@@ -105,6 +106,26 @@ std::unique_ptr<Optimizer> make_schedule_free(OptimizerSetup setup) {
   return std::make_unique<ScheduleFreeAdamW>(std::move(setup.groups), options);
 }
 
+std::unique_ptr<Optimizer> make_prodigy_schedule_free(OptimizerSetup setup) {
+  const OptimizerConfig& config = setup.config;
+  const ProdigyScheduleFreeOptions options = {.beta1 = *config.beta1,
+                                              .beta2 = *config.beta2,
+                                              .beta3 = config.beta3,
+                                              .eps = *config.eps,
+                                              .weight_decay = *config.weight_decay,
+                                              .d0 = *config.d0,
+                                              .d_coef = *config.d_coef,
+                                              .prodigy_steps = *config.prodigy_steps,
+                                              .use_bias_correction = *config.use_bias_correction,
+                                              .use_speed = *config.use_speed,
+                                              .factored = *config.factored,
+                                              .use_stableadamw = *config.use_stableadamw,
+                                              .split_groups = *config.split_groups,
+                                              .split_groups_mean = *config.split_groups_mean,
+                                              .rounding = rounding_of(setup)};
+  return std::make_unique<ProdigyScheduleFree>(std::move(setup.groups), options, setup.ranks);
+}
+
 std::unique_ptr<Optimizer> make_sgd(OptimizerSetup setup) {
   const OptimizerConfig& config = setup.config;
   const SgdOptions options = {.momentum = *config.momentum,
@@ -128,6 +149,7 @@ constexpr OptimizerRow kOptimizers[] = {
     {"Adafactor", make_adafactor},
     {"Prodigy", make_prodigy},
     {"AdamWScheduleFree", make_schedule_free},
+    {"ProdigyPlusScheduleFree", make_prodigy_schedule_free},
     {"SGD", make_sgd},
 };
 

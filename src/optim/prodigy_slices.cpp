@@ -5,19 +5,22 @@
 
 namespace millrace {
 
-ProdigySlices::ProdigySlices(const std::vector<FlatGroup>& groups, int64_t slice_p)
+ProdigySlices::ProdigySlices(const std::vector<FlatGroup>& groups, int64_t slice_p, torch::Dtype dtype)
     : groups_(groups), slice_p_(slice_p) {
   for (const FlatGroup& group : groups_) {
     std::vector<Slice>& slices = slices_.emplace_back();
     for (const ParameterRange& range : parameters_or_whole(group)) {
       if (range.is_box()) {
-        throw ConfigError(str("[optimizer.slice_p] expected 1 with tensor parallelism, got ", slice_p));
+        throw ConfigError(
+            str("[optimizer] expected a rule that estimates its step size from all elements, with tensor "
+                "parallelism, got one of every ",
+                slice_p, " (try another optimizer.name, or slice_p = 1)"));
       }
       // The elements of the whole parameter whose index slice_p divides.
       const int64_t first = (slice_p - range.offset % slice_p) % slice_p;
       if (first >= range.size) continue;
       Slice slice{range, first, {}, {}};
-      slice.p0 = sliced(group.master, slice).to(torch::kFloat32).clone();
+      slice.p0 = sliced(group.master, slice).to(dtype).clone();
       slice.s = torch::zeros_like(slice.p0);
       slices.push_back(std::move(slice));
     }

@@ -4,31 +4,27 @@
 #include <cmath>
 #include <utility>
 
-#include "optim/lent_weights.h"
 #include "optim/option_check.h"
 
 namespace millrace {
 namespace {
 
-enum State : size_t { kZ, kExpAvgSq };
+constexpr size_t kExpAvgSq = 1;  // the state after z
 
 }  // namespace
 
 ScheduleFreeAdamW::ScheduleFreeAdamW(std::vector<FlatGroup> groups, const ScheduleFreeOptions& options)
-    : FlatRuleOptimizer(std::move(groups), options.rounding, {"z", "exp_avg_sq"}),
+    : ScheduleFreeOptimizer(std::move(groups), options.rounding, options.beta1, {"exp_avg_sq"}),
       options_(options),
       weight_sum_(torch::zeros({static_cast<int64_t>(this->groups().size())}, torch::kFloat64)),
       lr_max_(torch::zeros_like(weight_sum_)) {
-  require_option(options.beta1 > 0 && options.beta1 < 1, "beta1", "above 0 and below 1", options.beta1);
   require_option(options.beta2 >= 0 && options.beta2 < 1, "beta2", "0 to below 1", options.beta2);
   require_option(options.eps >= 0, "eps", "0 or more", options.eps);
   require_option(options.weight_decay >= 0, "weight_decay", "0 or more", options.weight_decay);
-  set_to_weights(kZ);
 }
 
 void ScheduleFreeAdamW::restart() {
-  FlatRuleOptimizer::restart();
-  set_to_weights(kZ);
+  ScheduleFreeOptimizer::restart();
   weight_sum_.zero_();
   lr_max_.zero_();
 }
@@ -38,23 +34,6 @@ std::vector<StateTensor> ScheduleFreeAdamW::state() const {
   tensors.push_back({.name = "weight_sum", .tensor = weight_sum_, .extent = StateTensor::Extent::kOptimizer});
   tensors.push_back({.name = "lr_max", .tensor = lr_max_, .extent = StateTensor::Extent::kOptimizer});
   return tensors;
-}
-
-torch::Tensor ScheduleFreeAdamW::averaged(size_t group, int64_t begin, int64_t end) const {
-  const torch::Tensor y = groups()[group].master.slice(0, begin, end).to(torch::kFloat32);
-  return y + (1 - 1 / options_.beta1) * (state_of(group, kZ).slice(0, begin, end) - y);
-}
-
-std::unique_ptr<EvaluationWeights> ScheduleFreeAdamW::evaluation_weights() {
-  return std::make_unique<LentWeights>(
-      groups(), [this](size_t group, int64_t begin, int64_t end) { return averaged(group, begin, end); });
-}
-
-std::vector<torch::Tensor> ScheduleFreeAdamW::averaged_weights() const {
-  const torch::NoGradGuard no_grad;
-  std::vector<torch::Tensor> weights;
-  for (size_t i = 0; i < groups().size(); ++i) weights.push_back(averaged(i, 0, groups()[i].master.numel()));
-  return weights;
 }
 
 void ScheduleFreeAdamW::update(double lr, const torch::Tensor& coefficient_1) {

@@ -15,7 +15,7 @@ class MemoryWatch {
   size_t live_at_start_;
 };
 
-// The most memory the process ever had, in bytes, malloc's of C libraries included.
+// The most memory the process ever had, in bytes, malloc's of C libraries included; it never falls.
 size_t peak_resident_bytes();
 
 }  // namespace millrace

@@ -20,6 +20,8 @@ GOLDEN = ROOT / "tests" / "golden" / "optimizers"
 
 RECORDED = json.loads((GOLDEN / "cases.json").read_text())
 RECORDED_STEPS = 12
+PRODIGY_PLUS = json.loads((GOLDEN / "prodigy_plus.json").read_text())
+PRODIGY_PLUS_STEPS = [0, 3, 7, 11]
 SCHEDULES = json.loads((GOLDEN / "schedules.json").read_text())["cases"]
 
 TORCHTITAN = [
@@ -101,6 +103,10 @@ def all_cases():
         steps.append({"name": case["name"], "source": "recorded.", "parameters": RECORDED["parameters"],
                       "steps": RECORDED_STEPS, "record": list(range(RECORDED_STEPS)), "arguments": case["arguments"]}
                      | ({"lr": case["lr"]} if "lr" in case else {}))
+    for case in PRODIGY_PLUS["cases"]:
+        steps.append({"name": "plus/" + case["name"], "source": "plus.", "parameters": PRODIGY_PLUS["parameters"],
+                      "steps": RECORDED_STEPS, "record": PRODIGY_PLUS_STEPS, "arguments": case["arguments"],
+                      "own_groups": case["own_groups"]})
     steps.append({"name": "adamw8bit", "source": "8bit.", "parameters": ["big", "small"], "steps": 5,
                   "record": list(range(5)), "arguments": ["--optimizer.name=AdamW8bit", "--optimizer.lr=1e-3"]})
     return {"schedules": schedules, "steps": steps}
@@ -110,7 +116,7 @@ def all_cases():
 def ours(tmp_path_factory):
     folder = tmp_path_factory.mktemp("optim")
     inputs = as_inputs("wide.", *make_problem()) | as_inputs("narrow.", *make_narrow_problem())
-    for source, file in [("recorded.", "steps"), ("8bit.", "adamw8bit")]:
+    for source, file in [("recorded.", "steps"), ("8bit.", "adamw8bit"), ("plus.", "prodigy_plus")]:
         tensors = load_file(GOLDEN / f"{file}.safetensors")
         inputs |= {source + name: tensor for name, tensor in tensors.items() if name.startswith(("p0.", "grad."))}
     save_file({name: tensor.clone() for name, tensor in inputs.items()}, folder / "in.safetensors")
@@ -239,6 +245,16 @@ def test_every_step_is_the_packages(ours, recorded, case):
 @pytest.mark.parametrize("case", [case for case in RECORDED["cases"] if "d" in case], ids=lambda case: case["name"])
 def test_the_estimated_step_sizes_are_the_packages(ours, case):
     assert ours[f"{case['name']}/effective_lr"].tolist() == pytest.approx(case["d"], rel=1e-3)
+
+
+@pytest.mark.parametrize("case", PRODIGY_PLUS["cases"], ids=lambda case: case["name"])
+def test_prodigy_plus_factors_matrices_and_splits_groups_as_the_package(ours, case):
+    recorded, name = load_file(GOLDEN / "prodigy_plus.safetensors"), case["name"]
+    assert ours[f"plus/{name}/effective_lr"].tolist() == pytest.approx(case["d"], rel=1e-3)
+    for step in [*PRODIGY_PLUS_STEPS, "eval"]:
+        for parameter in PRODIGY_PLUS["parameters"]:
+            expected = recorded[f"{name}/{step}.{parameter}"]
+            assert largest_error(ours[f"plus/{name}/{step}.{parameter}"], expected) <= 1e-3, (step, parameter)
 
 
 def test_8bit_adamw_follows_bitsandbytes(ours):

@@ -30,6 +30,8 @@ struct OptimizerConfig {
   std::optional<double> d0, d_coef, growth_rate;
   std::optional<int64_t> slice_p;
   std::optional<bool> use_bias_correction, safeguard_warmup;
+  std::optional<int64_t> prodigy_steps;
+  std::optional<bool> use_speed, factored, use_stableadamw, split_groups, split_groups_mean;
   std::optional<int64_t> warmup_steps;
   std::optional<double> r, weight_lr_power;
   std::optional<double> clip_threshold, decay_rate;
@@ -83,6 +85,19 @@ struct OptimizerConfig {
                     .meaning = "only every n-th element takes part in the estimate, which saves memory",
                     .at_least = 1});
     visit(use_bias_correction, {.name = "use_bias_correction", .meaning = "Adam's bias correction of the averages"});
+    visit(prodigy_steps, {.name = "prodigy_steps",
+                          .unit = "steps",
+                          .meaning = "how long the step size is estimated; 0: through the whole run",
+                          .at_least = 0});
+    visit(use_speed, {.name = "use_speed",
+                      .meaning = "estimate the step size from signs: it rises steadily, whatever the gradients' size"});
+    visit(factored, {.name = "factored",
+                     .meaning = "keep the row and column means of large matrices' squared averages, instead of all"});
+    visit(use_stableadamw,
+          {.name = "use_stableadamw", .meaning = "limit the root mean square of each parameter's update"});
+    visit(split_groups, {.name = "split_groups", .meaning = "estimate a step size for each group of parameters"});
+    visit(split_groups_mean,
+          {.name = "split_groups_mean", .meaning = "step with the harmonic mean of the groups' step sizes"});
     visit(safeguard_warmup, {.name = "safeguard_warmup",
                              .meaning = "keep the learning rate out of the estimate's denominator, for warm-ups"});
     visit(warmup_steps, {.name = "warmup_steps",

@@ -71,6 +71,19 @@ struct ScheduleFreeRule {
   }
 };
 
+// The same for a direction that is already known: g is the step, s[0] is z.
+struct ScheduleFreeStepRule {
+  static constexpr int kStates = 1, kWrittenStates = 1, kSums = 0;
+  static constexpr bool kWritesParam = true, kReadsGrad = true;
+  template <typename V>
+  MILLRACE_RULE static void apply(const FlatUpdateArgs& a, V& p, V g, V* s, V* /*sums*/) {
+    const V direction = g + a.weight_decay * p;
+    p = p + a.mix * (s[0] - p);
+    p = p + a.lookahead * direction;
+    s[0] = s[0] - a.step_size * direction;
+  }
+};
+
 // Prodigy (Mishchenko and Defazio 2023), the half before d is known: s = { m, v, s, p0 }. one_minus_beta1 includes the
 // factor d, one_minus_beta2 d^2; grad_share is the gradient's share of s. Sums: <g, p0 - p> and |s|.
 struct ProdigyMomentsRule {

@@ -16,9 +16,10 @@ struct RuleFacts {
   size_t states;
   bool sums;
 };
-constexpr RuleFacts kFacts[kFlatRules] = {
-    {"lion", 1, false},           {"momentum sgd", 1, false},   {"plain sgd", 0, false},   {"schedule-free", 2, false},
-    {"prodigy moments", 4, true}, {"scaled moments", 2, false}, {"prodigy step", 2, false}};
+constexpr RuleFacts kFacts[kFlatRules] = {{"lion", 1, false},           {"momentum sgd", 1, false},
+                                          {"plain sgd", 0, false},      {"schedule-free", 2, false},
+                                          {"prodigy moments", 4, true}, {"scaled moments", 2, false},
+                                          {"prodigy step", 2, false},   {"schedule-free step", 1, false}};
 
 const RuleFacts& facts_of(FlatRule rule) {
   return kFacts[static_cast<size_t>(rule)];

@@ -12,13 +12,14 @@
 namespace millrace {
 
 enum class FlatRule : int {
-  kLion,            // states { m }
-  kMomentumSgd,     // states { momentum }
-  kPlainSgd,        // no states
-  kScheduleFree,    // states { z, v }
-  kProdigyMoments,  // states { m, v, s, p0 }; sums <g, p0 - p> and |s|; leaves weights and gradients alone
-  kScaledMoments,   // states { m, v }; leaves weights and gradients alone
-  kProdigyStep,     // states { m, v }, unchanged; does not read the gradients
+  kLion,              // states { m }
+  kMomentumSgd,       // states { momentum }
+  kPlainSgd,          // no states
+  kScheduleFree,      // states { z, v }
+  kProdigyMoments,    // states { m, v, s, p0 }; sums <g, p0 - p> and |s|; leaves weights and gradients alone
+  kScaledMoments,     // states { m, v }; leaves weights and gradients alone
+  kProdigyStep,       // states { m, v }, unchanged; does not read the gradients
+  kScheduleFreeStep,  // states { z }; the gradients are the step's direction
 };
 const char* name_of(FlatRule rule);
 

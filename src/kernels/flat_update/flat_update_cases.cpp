@@ -70,6 +70,7 @@ std::vector<FlatUpdateCase> flat_update_cases() {
       {FlatRule::kProdigyMoments, prodigy, 4},
       {FlatRule::kScaledMoments, prodigy, 2},
       {FlatRule::kProdigyStep, {.decay = 0.999, .step_size = 1e-2, .eps = 1e-8}, 2},
+      {FlatRule::kScheduleFreeStep, {.weight_decay = 0.01, .step_size = 1e-2, .mix = 0.25, .lookahead = -0.003}, 1},
   };
 }
 

@@ -136,8 +136,8 @@ void update(const FlatUpdateArgs& args, double* partials, double* sums, GpuStrea
 
 // In the order of FlatRule.
 constexpr void (*kUpdates[kFlatRules])(const FlatUpdateArgs&, double*, double*, GpuStream) = {
-    update<LionRule>,           update<MomentumSgdRule>,   update<PlainSgdRule>,   update<ScheduleFreeRule>,
-    update<ProdigyMomentsRule>, update<ScaledMomentsRule>, update<ProdigyStepRule>};
+    update<LionRule>,           update<MomentumSgdRule>,   update<PlainSgdRule>,    update<ScheduleFreeRule>,
+    update<ProdigyMomentsRule>, update<ScaledMomentsRule>, update<ProdigyStepRule>, update<ScheduleFreeStepRule>};
 
 }  // namespace
 

@@ -64,6 +64,7 @@ extern const FlatUpdateKernels MILLRACE_ISA_NAME(flat_update_kernels) = {{
     MILLRACE_TYPES_OF(ProdigyMomentsRule),
     MILLRACE_TYPES_OF(ScaledMomentsRule),
     MILLRACE_TYPES_OF(ProdigyStepRule),
+    MILLRACE_TYPES_OF(ScheduleFreeStepRule),
 }};
 
 }  // namespace millrace

@@ -6,7 +6,7 @@
 
 namespace millrace {
 
-constexpr int kFlatRules = 7;
+constexpr int kFlatRules = 8;
 constexpr int kMaxFlatStates = 4;
 constexpr int kFlatSums = 2;
 

@@ -39,6 +39,12 @@ struct Step {
     s[0].sub_(direction, n.step_size);
     return true;
   }
+  bool schedule_free_step() const {
+    const Tensor direction = g.add_(p, n.weight_decay);
+    p.add_(s[0] - p, n.mix).add_(direction, n.lookahead);
+    s[0].sub_(direction, n.step_size);
+    return true;
+  }
   bool scaled_moments() const {
     g.add_(p, n.weight_decay);
     s[0].mul_(n.beta1).add_(g, n.one_minus_beta1);
@@ -74,6 +80,8 @@ struct Step {
         return scaled_moments();
       case FlatRule::kProdigyStep:
         return prodigy_step();
+      case FlatRule::kScheduleFreeStep:
+        return schedule_free_step();
     }
     return false;
   }
