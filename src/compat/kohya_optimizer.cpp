@@ -35,7 +35,7 @@ constexpr std::array kOptimizers = std::to_array<OptimizerRow>({
     {"adamwschedulefree", "AdamWScheduleFree", ""},
     {"radamschedulefree", nullptr, "AdamWScheduleFree"},
     {"sgdschedulefree", nullptr, "AdamWScheduleFree"},
-    {"prodigyplusschedulefree", nullptr, "Prodigy"},
+    {"prodigyplusschedulefree", "ProdigyPlusScheduleFree", ""},
     {"dadaptation", nullptr, "Prodigy"},
     {"dadaptadampreprint", nullptr, "Prodigy"},
     {"dadaptadagrad", nullptr, "Prodigy"},
@@ -59,7 +59,7 @@ const OptimizerRow* find_optimizer(const std::string& name) {
 }
 
 std::string shown_names() {
-  return "AdamW, AdamW8bit, Lion, SGDNesterov, Prodigy, Adafactor, AdamWScheduleFree";
+  return "AdamW, AdamW8bit, Lion, SGDNesterov, Prodigy, Adafactor, AdamWScheduleFree, ProdigyPlusScheduleFree";
 }
 
 class OptimizerArguments {
@@ -67,7 +67,7 @@ class OptimizerArguments {
   OptimizerArguments(const KohyaTranslator& kohya, std::string rule) : kohya_(kohya), rule_(std::move(rule)) {}
 
   void set(const std::string& name, double value, const TheirSetting& from) {
-    if (name == "slice_p" || name == "warmup_steps") {
+    if (name == "slice_p" || name == "warmup_steps" || name == "prodigy_steps") {
       kohya_.out.set("optimizer." + name, static_cast<int64_t>(value), from);
     } else {
       kohya_.out.set("optimizer." + name, value, from);
@@ -88,6 +88,8 @@ class OptimizerArguments {
       read_pair(name, *value, from);
     } else if (std::find(kNoMatter.begin(), kNoMatter.end(), name) != kNoMatter.end()) {
       kohya_.out.note(from, Fate::kBecame, name + " changes nothing in the result");
+    } else if (is_at_default(name, *value)) {
+      kohya_.out.note(from, Fate::kBecame, name + " is at its default");
     } else if (name == "amsgrad") {
       if (value->kind != PythonLiteral::Kind::kBool || value->boolean) refuse(from, "no amsgrad", word);
     } else if (!has(name)) {
@@ -105,6 +107,14 @@ class OptimizerArguments {
   bool has(const std::string& name) const {
     const std::vector<RuleOption>& options = optimizer_rule(rule_).options;
     return std::any_of(options.begin(), options.end(), [&](const RuleOption& option) { return name == option.name; });
+  }
+
+  // Switches of packages that are not had, where they say what is done here anyway.
+  static bool is_at_default(const std::string& name, const PythonLiteral& value) {
+    if (value.kind != PythonLiteral::Kind::kBool) return false;
+    if (name == "factored_fp32" || name == "weight_decay_by_lr") return value.boolean;
+    return !value.boolean && (name == "use_cautious" || name == "use_grams" || name == "use_adopt" ||
+                              name == "use_orthograd" || name == "use_focus" || name == "use_muon_pp");
   }
 
   void refuse(const TheirSetting& from, const std::string& expected, const std::string& got) {

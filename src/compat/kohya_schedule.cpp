@@ -109,7 +109,7 @@ void KohyaTranslator::schedule() {
                                 [&](const ScheduleRow& candidate) { return name == candidate.name; });
   const TomlValue* optimizer = out.find("optimizer.name");
   const bool is_relative = optimizer != nullptr && optimizer->text == "Adafactor" && !out.has("optimizer.lr");
-  if (is_relative || (optimizer != nullptr && optimizer->text == "AdamWScheduleFree")) {
+  if (is_relative || (optimizer != nullptr && ends_with(optimizer->text, "ScheduleFree"))) {
     out.set("lr_scheduler.name", "constant", {.name = "--optimizer_type", .value = optimizer->text, .place = ""});
     for (const char* option : {"lr_scheduler", "lr_warmup_steps", "lr_decay_steps", "lr_scheduler_num_cycles"}) {
       if (!args.has(option)) continue;

@@ -91,7 +91,7 @@ TEST(KohyaTranslate, GivesOptimizersTheSettingsOfTheirPackages) {
       }
     }
   }
-  EXPECT_EQ(taken, 23);  // others have no counterpart here
+  EXPECT_EQ(taken, 27);  // others have no counterpart here
 }
 
 TEST(KohyaTranslate, TakesTheSchedulesThatSdScriptsTakes) {
