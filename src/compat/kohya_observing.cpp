@@ -50,6 +50,16 @@ void prompts(const KohyaTranslator& kohya, const std::string& path) {
   if (std::any_of(requests.begin(), requests.end(), [](const SampleRequest& r) { return r.width != r.height; })) {
     kohya.out.note(from, Fate::kBecame, "pictures are square, with the longer side of the first prompt");
   }
+  constexpr double kDistilledGuidance = 3.5;  // of every picture that is drawn
+  if (std::any_of(requests.begin(), requests.end(),
+                  [&](const SampleRequest& r) { return r.guidance_scale != kDistilledGuidance; })) {
+    kohya.out.note(from, Fate::kNoEffect, "--g in prompts: pictures are drawn with a distilled guidance of 3.5");
+  }
+  if (std::any_of(requests.begin(), requests.end(), [](const SampleRequest& r) {
+        return r.scale != 1 && !r.negative_prompt.empty();
+      })) {
+    kohya.out.note(from, Fate::kNoEffect, "--n in prompts: pictures are guided away from the empty prompt");
+  }
   kohya.out.set("sample.denoising_steps",
                 common<int64_t>(kohya, requests, "--s", [](const SampleRequest& r) { return r.steps; }), from);
   kohya.out.set("sample.guidance_scale",
