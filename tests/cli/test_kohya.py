@@ -1,7 +1,9 @@
 """`millrace kohya flux_train_network`: sd-scripts' command line as a configuration, explained, refused, and trained."""
 
 import json
+import re
 import tomllib
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ from helpers import load, save
 from PIL import Image
 from tiny_encoders import make_autoencoder, make_clip, make_t5
 
+ROOT = Path(__file__).resolve().parents[2]
 HIDDEN, HEADS, TEXT, POOLED, CHANNELS = 32, 2, 24, 16, 16
 
 
@@ -178,3 +181,12 @@ def test_a_run_leaves_the_file_that_sd_scripts_would(millrace, arguments, tmp_pa
     millrace(*longer)
     lines = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_page_names_every_argument(millrace):
+    page = "".join((ROOT / "docs" / name).read_text() for name in ("compat.md", "picture_sets.md"))
+    prefixes = re.findall(r"--([a-z_]+)\*", page)
+    names = re.findall(r"--([a-z_0-9]+)", millrace("kohya", "--help").stdout.split("arguments that are taken:")[1])
+    assert len(names) > 150
+    missing = [name for name in names if not re.search(rf"\b{name}\b", page) and not name.startswith(tuple(prefixes))]
+    assert missing == []
