@@ -49,8 +49,10 @@ void adapters(const TuneTranslator& tune, TuneTable& model, TuneAdapter adapter)
   }
   out.set("lora.rank", model.integer("lora_rank").value_or(8), model.from("lora_rank", "8"));
   out.set("lora.alpha", model.number("lora_alpha").value_or(16), model.from("lora_alpha", "16"));
-  if (const auto dropout = model.number("lora_dropout")) {
+  if (const auto dropout = model.number("lora_dropout"); dropout && *dropout != 0) {
     out.set("lora.dropout", *dropout, model.from("lora_dropout"));
+  } else {
+    model.note("lora_dropout", Fate::kSameResult, "");
   }
   if (model.flag("use_dora").value_or(false)) out.set("lora.kind", "dora", model.from("use_dora"));
   const bool is_quantised = model.flag("quantize_base").value_or(adapter == TuneAdapter::kQuantizedLora);
