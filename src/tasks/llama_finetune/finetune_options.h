@@ -9,6 +9,7 @@
 
 #include "config/option.h"
 #include "language/chat_encoder.h"
+#include "language/epoch_plan.h"
 #include "language/row_format.h"
 
 namespace millrace {
@@ -35,13 +36,10 @@ constexpr std::array<Choice<Truncation>, 2> choices_of(Truncation) {
   return {{{"right", Truncation::kRight}, {"left", Truncation::kLeft}}};
 }
 
-enum class Packing { kNone, kGreedy, kBestFit };
 constexpr std::array<Choice<Packing>, 3> choices_of(Packing) {
   return {{{"none", Packing::kNone}, {"greedy", Packing::kGreedy}, {"best_fit", Packing::kBestFit}}};
 }
 
-// The order of an epoch's samples, and what happens to those left over at its end.
-enum class EpochOrder { kMillrace, kTorchtune };
 constexpr std::array<Choice<EpochOrder>, 2> choices_of(EpochOrder) {
   return {{{"millrace", EpochOrder::kMillrace}, {"torchtune", EpochOrder::kTorchtune}}};
 }
@@ -70,6 +68,7 @@ struct FinetuneConfig {
   EpochOrder order = EpochOrder::kMillrace;
   int64_t epochs = 0;
   std::optional<int64_t> max_steps_per_epoch;
+  bool save_model = true;
 
   template <typename Visitor>
   void describe(Visitor& visit) {
@@ -142,6 +141,10 @@ struct FinetuneConfig {
                                 .unit = "steps",
                                 .meaning = "with order torchtune: cut each epoch to so many steps; None: whole epochs",
                                 .at_least = 1});
+    visit(save_model, {.name = "save_model",
+                       .meaning = "at the end, write the whole trained model into job.dump_folder/model, a folder as "
+                                  "Hugging Face's libraries read it, from the last checkpoint; adapters are written at "
+                                  "every checkpoint into job.dump_folder/adapter"});
   }
   bool operator==(const FinetuneConfig&) const = default;
 };

@@ -12,7 +12,6 @@ namespace millrace {
 struct LlamaModelConfig {
   std::string name = "llama";
   std::string config;
-  std::string base_storage = "dense";
 
   template <typename Visitor>
   void describe(Visitor& visit) {
@@ -21,10 +20,6 @@ struct LlamaModelConfig {
                    .meaning = "Hugging Face's config.json with the model's sizes; empty: the one beside the weights of "
                               "checkpoint.initial_load_path. With it alone, a model of random weights is trained",
                    .none_is_empty = true});
-    visit(base_storage,
-          {.name = "base_storage",
-           .meaning = "in what the frozen matrices under LoRA are stored (docs/quantised.md); nf4 is QLoRA",
-           .choices = {"dense", "fp8", "fp8_unscaled", "int8", "nf4", "nf4_torchao", "gguf"}});
   }
   bool operator==(const LlamaModelConfig&) const = default;
 };

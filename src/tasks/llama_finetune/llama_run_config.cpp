@@ -66,10 +66,6 @@ void LlamaRunConfig::check(Problems& problems) const {
   check_unused(training, problems);
   check_packing(finetune, problems);
   check_rows(finetune, problems);
-  if (lora() == nullptr && model.base_storage != "dense") {
-    problems.add("model.base_storage",
-                 "expected dense for a model that is trained whole, got " + model.base_storage + " (try [lora])");
-  }
   if (!sample.prompts.empty() && !sample.prompts_file.empty()) {
     problems.add("sample.prompts_file", "expected prompts or prompts_file, got both");
   }

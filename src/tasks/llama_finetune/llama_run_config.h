@@ -16,7 +16,10 @@ struct LlamaRunConfig : RunConfig {
   FinetuneConfig finetune;
   TextSampleConfig sample;
 
-  LlamaRunConfig() { job.task = "llama_finetune"; }
+  LlamaRunConfig() {
+    job.task = "llama_finetune";
+    checkpoint.enable = true;  // what is trained is read from there
+  }
 
   std::unique_ptr<RunConfig> clone() const override { return std::make_unique<LlamaRunConfig>(*this); }
   void describe(OptionCollector& visit) override;
