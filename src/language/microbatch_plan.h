@@ -19,10 +19,10 @@
 namespace millrace {
 
 struct MicrobatchOptions {
-  int64_t samples = 1;         // of a microbatch of all ranks together
-  int64_t ranks = 1;           // that share it; torchtune's sampler repeats samples up to a multiple of them
-  int64_t per_step = 1;        // microbatches
-  int64_t epochs = 0;          // 0: no end
+  int64_t samples = 1;   // of a microbatch of all ranks together
+  int64_t ranks = 1;     // that share it; torchtune's sampler repeats samples up to a multiple of them
+  int64_t per_step = 1;  // microbatches
+  int64_t epochs = 0;    // 0: no end
   std::optional<int64_t> max_steps_per_epoch;  // kTorchtune
 };
 

@@ -16,8 +16,8 @@ std::unique_ptr<ByteLevelTokenizer> load_byte_level(const std::filesystem::path&
   std::unique_ptr<Tokenizer> tokenizer = load_tokenizer(path, TokenizerKind::kByteLevel);
   auto* byte_level = dynamic_cast<ByteLevelTokenizer*>(tokenizer.get());
   if (byte_level == nullptr) {
-    throw ModelError(str("[", path.string(), "] expected the tokenizer of a language model, got one for ",
-                         tokenizer->name()));
+    throw ModelError(
+        str("[", path.string(), "] expected the tokenizer of a language model, got one for ", tokenizer->name()));
   }
   std::ignore = tokenizer.release();
   return std::unique_ptr<ByteLevelTokenizer>(byte_level);
@@ -131,12 +131,12 @@ std::vector<int32_t> RowEncoder::prompt(const std::vector<std::string>& turns) c
   const bool is_alpaca = options_.format.style == RowStyle::kAlpaca;
   for (size_t i = 0; i < turns.size(); ++i) {
     const bool is_user = i % 2 == 0;
-    messages.push_back(message_of(is_user ? "user" : "assistant",
-                                  is_user && is_alpaca ? alpaca_prompt(turns[i], "") : turns[i]));
+    messages.push_back(
+        message_of(is_user ? "user" : "assistant", is_user && is_alpaca ? alpaca_prompt(turns[i], "") : turns[i]));
   }
   if (!llama3_) {
-    return tokenizer_->encode_with_tokens(template_->render({{"messages", messages}}, /*add_generation_prompt=*/true,
-                                                            "prompt"));
+    return tokenizer_->encode_with_tokens(
+        template_->render({{"messages", messages}}, /*add_generation_prompt=*/true, "prompt"));
   }
   std::vector<ChatMessage> chat;
   for (const json& one : messages) chat.push_back(chat_message_of(one, "prompt"));

@@ -33,8 +33,9 @@ class RowEncoder {
   // Labels are shifted: that of a token is the one behind it. Throws DataError naming place.
   TokenSample encode(const nlohmann::ordered_json& row, const std::string& place) const;
 
-  // A conversation with the assistant's header open behind it. turns: what the user says and what the assistant answers,
-  // by turns, beginning and ending with the user. For texts, of which there is one turn, the beginning of a text.
+  // A conversation with the assistant's header open behind it. turns: what the user says and what the assistant
+  // answers, by turns, beginning and ending with the user. For texts, of which there is one turn, the beginning of a
+  // text.
   std::vector<int32_t> prompt(const std::vector<std::string>& turns) const;
   bool has_conversations() const { return options_.format.style != RowStyle::kText; }
   // The ids that end an answer.

@@ -14,16 +14,17 @@
 namespace millrace {
 
 struct ExportOptions {
-  std::string naming;                       // "": the model's first, or the only one of adapters
-  std::optional<torch::ScalarType> dtype;   // none: as the checkpoint has it
+  std::string naming;                      // "": the model's first, or the only one of adapters
+  std::optional<torch::ScalarType> dtype;  // none: as the checkpoint has it
   uint64_t max_shard_bytes = uint64_t{5} * 1000 * 1000 * 1000;
-  int64_t step = -1;                        // -1: the newest checkpoint
+  int64_t step = -1;  // -1: the newest checkpoint
   WhichWeights which = WhichWeights::kBest;
 };
 
 // Writes one tensor after the other. output: a folder, which also gets the model's configuration and the files that
 // belong to it (a tokenizer), or a file ending in .safetensors. Returns one line about what was written. Throws
-// ConfigError for a naming or an output that the run's task does not have, StorageError when the checkpoint is not there.
+// ConfigError for a naming or an output that the run's task does not have, StorageError when the checkpoint is not
+// there.
 std::string export_run(const std::filesystem::path& run_folder, const RunConfig& config,
                        const std::filesystem::path& output, const ExportOptions& options);
 

@@ -27,10 +27,10 @@ namespace {
 
 // What other programs get of a run.
 struct TaskResult {
-  WriteAdapters (*adapters)();                                       // null: no adapters
+  WriteAdapters (*adapters)();  // null: no adapters
   std::vector<std::filesystem::path> (*companions)(const RunConfig& config);
   std::optional<ExportOptions> (*final_export)(const RunConfig& config);  // what a run writes at its end
-  MakeTextSampler texts;                                             // null: pictures
+  MakeTextSampler texts;                                                  // null: pictures
 };
 
 // Everything that differs between tasks. config was made by the row's make_config().

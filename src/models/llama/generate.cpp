@@ -38,10 +38,9 @@ std::vector<int64_t> generate(Llama& model, const std::vector<int64_t>& prompt, 
   std::vector<int64_t> generated, next = prompt;
   while (static_cast<int64_t>(generated.size()) < options.max_new_tokens) {
     const torch::Tensor logits_V = model.next_logits(torch::tensor(next, torch::kInt64).to(device), cache);
-    const int64_t token =
-        options.temperature == 0
-            ? logits_V.argmax().item<int64_t>()
-            : draw_token(logits_V, options.temperature, options.top_p, random_uniform(stream, generated.size()));
+    const int64_t token = options.temperature == 0 ? logits_V.argmax().item<int64_t>()
+                                                   : draw_token(logits_V, options.temperature, options.top_p,
+                                                                random_uniform(stream, generated.size()));
     if (std::find(options.stop_tokens.begin(), options.stop_tokens.end(), token) != options.stop_tokens.end()) break;
     generated.push_back(token);
     next = {token};

@@ -25,8 +25,8 @@ std::vector<int64_t> generate_greedily(Llama& model, const std::vector<int64_t>&
                                        const std::vector<int64_t>& stop_tokens = {});
 
 // The token that the number u of [0, 1) draws: tokens lie beside each other in the order of their probability, those
-// alike in the order of their ids, each as wide as it is likely, up to the first ones that together reach top_p (Holtzman
-// et al. 2019, arXiv 1904.09751). logits_V: any dtype; temperature above 0.
+// alike in the order of their ids, each as wide as it is likely, up to the first ones that together reach top_p
+// (Holtzman et al. 2019, arXiv 1904.09751). logits_V: any dtype; temperature above 0.
 int64_t draw_token(const torch::Tensor& logits_V, double temperature, double top_p, double u);
 
 }  // namespace millrace::llama

@@ -14,12 +14,11 @@ namespace {
 
 void check_kohya_output(const std::filesystem::path& output) {
   if (ends_with(output.string(), ".safetensors")) return;
-  throw ConfigError("[" + output.string() +
-                    "] expected a file ending in .safetensors for LoRA, got another name");
+  throw ConfigError("[" + output.string() + "] expected a file ending in .safetensors for LoRA, got another name");
 }
 
 size_t write_kohya_file(const RunConfig& config, const OpenRunWeights& run, const std::filesystem::path& output,
-             const std::optional<torch::ScalarType>& dtype) {
+                        const std::optional<torch::ScalarType>& dtype) {
   const LoraConfig& lora = *as_flux(config).lora();
   const auto converted = [&](const torch::Tensor& tensor) { return dtype ? tensor.to(*dtype) : tensor; };
   TensorMap shapes, alphas = kohya_alphas(run.shapes, lora);

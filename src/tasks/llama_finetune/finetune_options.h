@@ -78,9 +78,10 @@ struct FinetuneConfig {
                        .meaning = "of a .json file that is one object, the member that holds the list of rows; empty: "
                                   "the file is the list",
                        .none_is_empty = true});
-    visit(split, {.name = "split",
-                  .meaning = "part of the rows to train on, written like \"train[:95%]\" or \"train[100:]\"; empty: all",
-                  .none_is_empty = true});
+    visit(split,
+          {.name = "split",
+           .meaning = "part of the rows to train on, written like \"train[:95%]\" or \"train[100:]\"; empty: all",
+           .none_is_empty = true});
     visit(validation_data, {.name = "validation_data",
                             .meaning = "files of rows to validate on, with validation.enable; empty: those of data, of "
                                        "which validation_split takes a part"});
@@ -99,9 +100,10 @@ struct FinetuneConfig {
                               .meaning = "system message in front of every conversation, instead of the row's own; not "
                                          "for alpaca and text",
                               .none_is_empty = true});
-    visit(train_on, {.name = "train_on",
-                     .meaning = "messages that the loss is taken of: assistant (every answer), last_assistant (the last "
-                                "answer) or all (questions too); a text is trained whole"});
+    visit(train_on,
+          {.name = "train_on",
+           .meaning = "messages that the loss is taken of: assistant (every answer), last_assistant (the last "
+                      "answer) or all (questions too); a text is trained whole"});
     visit(tokenizer, {.name = "tokenizer",
                       .meaning = "tokenizer.json, tokenizer.model, or a folder with one; empty: beside the weights of "
                                  "checkpoint.initial_load_path",
@@ -123,16 +125,19 @@ struct FinetuneConfig {
                     .meaning = "put several samples beside each other, up to max_seq_len tokens, which do not see each "
                                "other: greedy (in their order, as torchtune) or best_fit (the fullest packs); none: a "
                                "sample is a row of the data"});
-    visit(split_across_packs, {.name = "split_across_packs",
-                               .meaning = "with greedy packing: a sample that does not fit continues in the next pack"});
+    visit(split_across_packs,
+          {.name = "split_across_packs",
+           .meaning = "with greedy packing: a sample that does not fit continues in the next pack"});
     visit(max_packs, {.name = "max_packs",
                       .unit = "packs",
                       .meaning = "packs of an epoch; None: as many as the data makes",
                       .at_least = 1});
-    visit(shuffle, {.name = "shuffle", .meaning = "draw the samples of each epoch in another order; else as in the data"});
-    visit(order, {.name = "order",
-                  .meaning = "millrace: an order of training.seed and the epoch, every sample once an epoch; torchtune: "
-                             "the order and the incomplete batches of torchtune's sampler, whatever the seed"});
+    visit(shuffle,
+          {.name = "shuffle", .meaning = "draw the samples of each epoch in another order; else as in the data"});
+    visit(order,
+          {.name = "order",
+           .meaning = "millrace: an order of training.seed and the epoch, every sample once an epoch; torchtune: "
+                      "the order and the incomplete batches of torchtune's sampler, whatever the seed"});
     visit(epochs, {.name = "epochs",
                    .unit = "epochs",
                    .meaning = "length of the run, from which training.steps then follows; 0: training.steps",

@@ -43,7 +43,8 @@ std::vector<std::string> adapted_llama_layers(const llama::Llama& model, const s
   for (const auto& item : model.named_modules("", /*include_self=*/false)) {
     if (layers.contains(item.key())) names.push_back(item.key());
   }
-  if (layers.contains("lm_head") && (names.empty() || names.back() != "lm_head")) names.emplace_back("lm_head");  // tied
+  if (layers.contains("lm_head") && (names.empty() || names.back() != "lm_head"))
+    names.emplace_back("lm_head");  // tied
   return matching_layers(names, patterns_of(targets), "lora.targets");
 }
 

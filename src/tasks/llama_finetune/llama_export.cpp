@@ -55,7 +55,7 @@ void check_peft_output(const fs::path& output) {
 }
 
 size_t write_peft_adapters(const RunConfig& run_config, const OpenRunWeights& run, const fs::path& output,
-                      const std::optional<torch::ScalarType>& dtype) {
+                           const std::optional<torch::ScalarType>& dtype) {
   const LlamaRunConfig& config = as_llama(run_config);
   TensorMap ours;
   for (const auto& [name, shape] : run.shapes) {
@@ -77,9 +77,15 @@ std::unique_ptr<ModelDescription> describe_llama_model(const RunConfig& run_conf
 std::vector<fs::path> llama_companions(const RunConfig& run_config) {
   const fs::path tokenizer = as_llama(run_config).tokenizer_path();
   const fs::path folder = fs::is_directory(tokenizer) ? tokenizer : tokenizer.parent_path();
-  constexpr std::array kNames = {"tokenizer.json",       "tokenizer.model",         "tokenizer_config.json",
-                                 "vocab.json",           "merges.txt",              "added_tokens.json",
-                                 "chat_template.jinja",  "special_tokens_map.json", "generation_config.json"};
+  constexpr std::array kNames = {"tokenizer.json",
+                                 "tokenizer.model",
+                                 "tokenizer_config.json",
+                                 "vocab.json",
+                                 "merges.txt",
+                                 "added_tokens.json",
+                                 "chat_template.jinja",
+                                 "special_tokens_map.json",
+                                 "generation_config.json"};
   std::vector<fs::path> files;
   for (const char* name : kNames) {
     if (fs::is_regular_file(folder / name)) files.push_back(folder / name);

@@ -18,8 +18,8 @@ std::unique_ptr<ModelDescription> describe_llama_model(const RunConfig& config, 
 // Files that belong beside the weights: the tokenizer's, and how to generate.
 std::vector<std::filesystem::path> llama_companions(const RunConfig& config);
 
-// What a run writes at its end into the folder "model": the whole model, in the dtype of the initial weights. Nothing for
-// adapters, with finetune.no_save_model, and for runs without checkpoints.
+// What a run writes at its end into the folder "model": the whole model, in the dtype of the initial weights. Nothing
+// for adapters, with finetune.no_save_model, and for runs without checkpoints.
 std::optional<ExportOptions> llama_final_export(const RunConfig& config);
 
 // PEFT's naming, a folder.

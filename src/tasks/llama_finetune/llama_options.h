@@ -40,16 +40,14 @@ struct TextSampleConfig {
                         .meaning = "steps between two files of answers to the prompts, in job.dump_folder/samples; 0: "
                                    "none",
                         .at_least = 0});
-    visit(prompts, {.name = "prompts",
-                    .meaning = "what the model is asked: user messages, or with rows = \"text\" the beginnings of texts"});
+    visit(prompts,
+          {.name = "prompts",
+           .meaning = "what the model is asked: user messages, or with rows = \"text\" the beginnings of texts"});
     visit(prompts_file, {.name = "prompts_file",
                          .meaning = "file with one prompt per line, instead of prompts",
                          .none_is_empty = true});
-    visit(max_new_tokens, {.name = "max_new_tokens",
-                           .unit = "tokens",
-                           .meaning = "longest answer",
-                           .at_least = 1,
-                           .at_most = 1 << 20});
+    visit(max_new_tokens,
+          {.name = "max_new_tokens", .unit = "tokens", .meaning = "longest answer", .at_least = 1, .at_most = 1 << 20});
     visit(temperature, {.name = "temperature",
                         .meaning = "what the logits are divided by before a token is drawn; 0: the likeliest token",
                         .at_least = 0});

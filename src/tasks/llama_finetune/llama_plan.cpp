@@ -23,7 +23,8 @@ class LlamaStepModel : public StepModel {
   void train_microbatch() override {
     const torch::Tensor ids_T = torch::empty({samples_ * length_}, torch::dtype(torch::kInt64).device(torch::kMeta));
     const std::vector<int64_t> lengths(static_cast<size_t>(samples_), length_);
-    trainee_->train({ids_T, torch::empty_like(ids_T), Documents(lengths, torch::kMeta)}, torch::empty_like(ids_T), keep_,
+    trainee_->train({ids_T, torch::empty_like(ids_T), Documents(lengths, torch::kMeta)}, torch::empty_like(ids_T),
+                    keep_,
                     /*scale=*/1);
   }
 
@@ -35,8 +36,9 @@ class LlamaStepModel : public StepModel {
 
 // The arithmetic of one unit's passes over a microbatch.
 //
-// Passes over memory of the fused ops of a layer, in values of a token's hidden size: two norms 2 x 2, rotation of q and
-// k 4 kv, SwiGLU 3 m, residuals 2 x 3; backward about twice that. kv: width of q and k over hidden size, m: of the MLP.
+// Passes over memory of the fused ops of a layer, in values of a token's hidden size: two norms 2 x 2, rotation of q
+// and k 4 kv, SwiGLU 3 m, residuals 2 x 3; backward about twice that. kv: width of q and k over hidden size, m: of the
+// MLP.
 class LlamaWork {
  public:
   LlamaWork(const llama::LlamaConfig& sizes, const PlannedStep& step, int64_t length, bool frozen)
@@ -54,8 +56,8 @@ class LlamaWork {
     const double products = !backward ? 1 : (frozen_ ? 1 : 2) + (recomputes_ ? 1 : 0);
     const double head = static_cast<double>(sizes_.vocab_size * sizes_.hidden_size);
     if (starts_with(unit.name, "layer ")) {
-      const double layer = (static_cast<double>(llama::matrix_elements(sizes_)) - head) /
-                           static_cast<double>(sizes_.num_hidden_layers);
+      const double layer =
+          (static_cast<double>(llama::matrix_elements(sizes_)) - head) / static_cast<double>(sizes_.num_hidden_layers);
       const auto width = static_cast<double>(sizes_.num_attention_heads * sizes_.head_dim);
       const double square = 2 * length_ * width * tokens_;  // causal: half of both products
       work.gemm_flops = 2 * layer * tokens_ * products;
@@ -121,7 +123,8 @@ class LlamaPlannedTask : public PlannedTask {
                                          const std::vector<ParameterUnit>& units) const override {
     const LlamaWork work(sizes_, step, tokens_per_sample(), is_frozen());
     std::vector<StageWork> stages;
-    for (auto unit = units.rbegin(); unit != units.rend(); ++unit) stages.push_back(work.stage(*unit, /*backward=*/true));
+    for (auto unit = units.rbegin(); unit != units.rend(); ++unit)
+      stages.push_back(work.stage(*unit, /*backward=*/true));
     return stages;
   }
   FrozenNetworks frozen_networks(const PlannedStep&) const override { return {}; }

@@ -144,9 +144,9 @@ class LlamaTask : public Task {
       lines.push_back(str("LoRA: ", with_thousands(trainee_->parameters().num_parameters()), " parameters on ",
                           trainee_->parameters().slices().size() / 2, " layers, rank ", lora->rank));
     }
-    lines.push_back(str("data: ", with_thousands(num_rows_), " rows (", choice_text(config_.finetune.rows), "), packing ",
-                        choice_text(config_.finetune.packing), ", about ", std::llround(tokens_per_sample_),
-                        " tokens per sample"));
+    lines.push_back(str("data: ", with_thousands(num_rows_), " rows (", choice_text(config_.finetune.rows),
+                        "), packing ", choice_text(config_.finetune.packing), ", about ",
+                        std::llround(tokens_per_sample_), " tokens per sample"));
     return lines;
   }
 

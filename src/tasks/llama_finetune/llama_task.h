@@ -13,8 +13,8 @@
 
 namespace millrace {
 
-// config: of llama_finetune or llama_lora, settled (llama_data.h). Throws ConfigError, DataError and ModelError for what
-// cannot be trained.
+// config: of llama_finetune or llama_lora, settled (llama_data.h). Throws ConfigError, DataError and ModelError for
+// what cannot be trained.
 std::unique_ptr<Task> make_llama_task(const RunConfig& config, Mesh& mesh, torch::Device device, TaskPurpose purpose);
 
 // The documents of a pass, one after the other, on the device; where there is none, one token that trains nothing, so

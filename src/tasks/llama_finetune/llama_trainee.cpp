@@ -42,7 +42,8 @@ class WholeLlama : public LlamaTrainee {
 // One tensor at a time, and only this rank's part.
 void load_initial_weights(FlatParameters& parameters, const LlamaRunConfig& config) {
   const std::string& path = config.checkpoint.initial_load_path;
-  const auto sizes = config.model.config.empty() ? std::nullopt : std::optional<std::filesystem::path>(config.model.config);
+  const auto sizes =
+      config.model.config.empty() ? std::nullopt : std::optional<std::filesystem::path>(config.model.config);
   const ModelWeights weights(find_model("llama"), path, sizes);
   const auto shapes = weights.model().shapes();
   if (shapes != parameters.shapes()) {
@@ -61,13 +62,15 @@ void load_initial_weights(FlatParameters& parameters, const LlamaRunConfig& conf
 
 llama::LlamaConfig llama_sizes(const LlamaRunConfig& config) {
   const std::filesystem::path weights = config.checkpoint.initial_load_path;
-  if (!config.model.config.empty()) return llama::config_from_json(read_config_file(config.model.config), config.model.config);
+  if (!config.model.config.empty())
+    return llama::config_from_json(read_config_file(config.model.config), config.model.config);
   if (weights.empty()) {
     throw ConfigError("[model.config] expected a config.json, or weights that have one beside them, got nothing");
   }
   const std::filesystem::path beside =
       (std::filesystem::is_directory(weights) ? weights : weights.parent_path()) / "config.json";
-  if (std::filesystem::is_regular_file(beside)) return llama::config_from_json(read_config_file(beside), beside.string());
+  if (std::filesystem::is_regular_file(beside))
+    return llama::config_from_json(read_config_file(beside), beside.string());
   const std::optional<std::string> own = WeightStore(weights).config_json();  // of a GGUF file
   if (!own) throw ConfigError("[" + beside.string() + "] expected the model's sizes, got no file (try model.config)");
   return llama::config_from_json(nlohmann::json::parse(*own), weights.string());

@@ -37,9 +37,9 @@ class LlamaTrainee {
 llama::LlamaConfig llama_sizes(const LlamaRunConfig& config);
 
 // As the configuration says: adapters where it has a section [lora]. A frozen model has the weights of
-// checkpoint.initial_load_path; so has a trained one where the path is set, else values of the seed; without a seed they
-// are zero until a checkpoint is loaded. Adapters have values of the seed or of lora.initial_adapter. placement: of what
-// is trained. Throws ConfigError where LoRA has no weights to start from, ModelError for files that do not fit.
+// checkpoint.initial_load_path; so has a trained one where the path is set, else values of the seed; without a seed
+// they are zero until a checkpoint is loaded. Adapters have values of the seed or of lora.initial_adapter. placement:
+// of what is trained. Throws ConfigError where LoRA has no weights to start from, ModelError for files that do not fit.
 std::unique_ptr<LlamaTrainee> make_llama_trainee(const LlamaRunConfig& config, const llama::LlamaConfig& sizes,
                                                  const FlatParametersOptions& placement, std::optional<uint64_t> seed);
 

@@ -45,8 +45,9 @@ ValidationResult validate_llama(LlamaTrainee& trainee, const TokenSource& source
     tokens += loss.count;
     samples += static_cast<int64_t>(documents.size());
   }
-  torch::Tensor totals_3 = torch::tensor({sum, static_cast<double>(tokens), static_cast<double>(samples)}, torch::kFloat64)
-                               .to(options.device);
+  torch::Tensor totals_3 =
+      torch::tensor({sum, static_cast<double>(tokens), static_cast<double>(samples)}, torch::kFloat64)
+          .to(options.device);
   mesh.data().all_reduce(totals_3).wait();
   totals_3 = totals_3.cpu();
   mesh.data().check();
