@@ -16,6 +16,7 @@ struct LoraConfig {
   std::optional<double> alpha = {};  // None: rank
   bool rank_stabilised = false;
   std::vector<std::string> targets = {"all"};
+  std::string initial_adapter;
 
   double alpha_or_rank() const { return alpha.value_or(static_cast<double>(rank)); }
   // What the product of the two matrices is multiplied by.
@@ -38,6 +39,9 @@ struct LoraConfig {
     visit(targets, {.name = "targets",
                     .meaning = "layers that get an adapter: all (every linear layer of the blocks), attention, or "
                                "patterns of layer names such as double_blocks.*.img_mlp.*"});
+    visit(initial_adapter, {.name = "initial_adapter",
+                            .meaning = "a LoRA file (kohya's, PEFT's, diffusers') whose matrices training starts from",
+                            .none_is_empty = true});
   }
   bool operator==(const LoraConfig&) const = default;
 };

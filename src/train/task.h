@@ -30,6 +30,7 @@ struct MicrobatchResult {
 struct ValidationResult {
   double loss = 0;  // compared with the target
   int64_t num_samples = 0;
+  std::optional<double> perplexity;       // of language models
   std::vector<LossBreakdown> breakdowns;  // of that loss; may be empty
 };
 
@@ -53,6 +54,8 @@ class Task {
   // The expected weight of a microbatch summed over all ranks, known before the run. It only sets the scale in which
   // losses and gradients are summed; the loop divides by the actual weights.
   virtual double expected_weight() const = 0;
+  // What a weight counts, as metrics.jsonl calls it beside a step's tokens; "": nothing worth a record.
+  virtual const char* weight_name() const { return ""; }
   // Waits for this rank's part of the next microbatch.
   virtual void next_microbatch() = 0;
   // Runs forward and backward on it and adds scale x the gradients of the sum of its losses. With weight 0 it adds
