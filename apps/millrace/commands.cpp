@@ -8,6 +8,9 @@ namespace {
 constexpr std::array kCommands = std::to_array<Command>({
     {"train", "train a model according to a TOML file, or resume a run", WithoutReader::kWorksOn, run_train},
     {"launch", "run a command as several ranks on this machine", WithoutReader::kWorksOn, run_launch},
+    {"kohya", "train a LoRA with the command line of sd-scripts' flux_train_network", WithoutReader::kWorksOn,
+     run_kohya},
+    {"tune", "train with torchtune's recipes and YAML files", WithoutReader::kWorksOn, run_tune},
     {"sample", "draw pictures from a checkpoint", WithoutReader::kWorksOn, run_sample},
     {"evaluate", "compute the validation loss of a checkpoint", WithoutReader::kWorksOn, run_evaluate},
     {"plan", "report the resources that a run on a cluster needs: memory, traffic, time", WithoutReader::kEnds,

@@ -24,6 +24,8 @@ struct Command {
 std::span<const Command> commands();
 
 int run_train(const std::vector<std::string>& args);
+int run_kohya(const std::vector<std::string>& args);
+int run_tune(const std::vector<std::string>& args);
 int run_launch(const std::vector<std::string>& args);
 int run_forward(const std::vector<std::string>& args);
 int run_tokenize(const std::vector<std::string>& args);

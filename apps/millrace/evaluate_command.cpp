@@ -49,6 +49,7 @@ fs::path run_folder_of(EvaluateArguments& arguments) {
 std::string as_json(const Evaluation& evaluation) {
   nlohmann::ordered_json json = {
       {"step", evaluation.step}, {"loss", evaluation.result.loss}, {"num_samples", evaluation.result.num_samples}};
+  if (evaluation.result.perplexity) json["perplexity"] = *evaluation.result.perplexity;
   // Parts without a sample are NaN, which becomes null.
   for (const LossBreakdown& parts : evaluation.result.breakdowns) json["per_" + parts.name] = parts.values;
   return json.dump();
@@ -58,6 +59,7 @@ void print(const Evaluation& evaluation, const std::string& origin) {
   const ValidationResult& result = evaluation.result;
   std::printf("validation loss %.6f over %s samples (%s)\n", result.loss, with_thousands(result.num_samples).c_str(),
               origin.c_str());
+  if (result.perplexity) std::printf("perplexity %.4f\n", *result.perplexity);
   for (const LossBreakdown& parts : result.breakdowns) {
     for (size_t i = 0; i < parts.values.size(); ++i) {
       if (std::isnan(parts.values[i])) continue;

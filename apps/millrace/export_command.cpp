@@ -2,15 +2,12 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 
-#include "adapters/configured_adapter.h"
 #include "adapters/merge_adapter.h"
 #include "adapters/read_adapters.h"
 #include "base/error.h"
-#include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "checkpoint/run_weights.h"
@@ -20,6 +17,7 @@
 #include "models/flux/lora_convert.h"
 #include "models/model_table.h"
 #include "step_option.h"
+#include "tasks/export_run.h"
 #include "tasks/task_table.h"
 
 namespace millrace {
@@ -42,87 +40,20 @@ std::optional<torch::ScalarType> parse_dtype_option(const std::string& dtype) {
   return dtype == "bf16" ? torch::kBFloat16 : dtype == "fp16" ? torch::kFloat16 : torch::kFloat32;
 }
 
-torch::Tensor convert_dtype(const torch::Tensor& tensor, const std::string& dtype) {
-  return dtype.empty() ? tensor : tensor.to(*parse_dtype_option(dtype));
-}
-
-// One tensor in memory at a time. shapes: ours, as meta tensors; read: by our name.
-void write(const ConvertArguments& arguments, Naming naming, const TensorMap& shapes, const WeightRules& rules,
-           const TensorSource& read, const std::optional<std::string>& config_json) {
-  std::map<std::string, const WeightRule*> rule_of;
-  for (const WeightRule& rule : rules) rule_of[rule.theirs] = &rule;
-  TensorMap theirs = export_weights(shapes, rules);
-  for (auto& [name, tensor] : theirs) tensor = convert_dtype(tensor, arguments.dtype);
-  SaveWeightsOptions options = save_options(naming);
+ExportOptions export_options(const ConvertArguments& arguments) {
+  ExportOptions options;
+  options.naming = arguments.naming;
+  options.dtype = parse_dtype_option(arguments.dtype);
   options.max_shard_bytes = static_cast<uint64_t>(arguments.max_shard_gb * 1e9);
-  options.source = [&](const std::string& name) {
-    const WeightRule& rule = *rule_of.at(name);
-    const TensorMap one = export_weights({{rule.ours, read(rule.ours)}}, {rule});
-    return convert_dtype(one.at(name), arguments.dtype);
-  };
-  save_weights(arguments.output, theirs, options);
-  const bool is_folder = !ends_with(arguments.output, ".safetensors");
-  if (is_folder && config_json) write_file_atomically(fs::path(arguments.output) / "config.json", *config_json);
-  std::printf("%s: %zu tensors in %s naming\n", arguments.output.c_str(), theirs.size(),
-              std::string(naming_name(naming)).c_str());
-}
-
-// What --naming says; without it, preferred, or the model's first naming where it does not have that one.
-Naming choose_naming(const ConvertArguments& arguments, const ModelEntry& entry, Naming preferred) {
-  const auto is_known = [&](Naming naming) {
-    return std::find(entry.namings.begin(), entry.namings.end(), naming) != entry.namings.end();
-  };
-  if (arguments.naming.empty()) return is_known(preferred) ? preferred : entry.namings.front();
-  const Naming naming = parse_naming(arguments.naming);
-  if (is_known(naming)) return naming;
-  std::vector<std::string> names;
-  for (const Naming each : entry.namings) names.emplace_back(naming_name(each));
-  throw ConfigError("[--naming] expected " + join(names, " or ") + " for " + entry.name + ", got " + arguments.naming);
-}
-
-flux::LoraOutput lora_output(const ConvertArguments& arguments) {
-  return {arguments.output, flux::LoraNaming::kKohya, parse_dtype_option(arguments.dtype), {}};
-}
-
-std::optional<flux::LoraNaming> lora_naming(const ConvertArguments& arguments) {
-  return arguments.naming.empty() ? std::nullopt : std::optional(flux::parse_lora_naming(arguments.naming));
-}
-
-void report_lora(const ConvertArguments& arguments, size_t tensors) {
-  std::printf("%s: %zu tensors of a LoRA\n", arguments.output.c_str(), tensors);
-}
-
-// The adapters of a run, as a file of any naming.
-void write_adapters(const ConvertArguments& arguments, const LoraConfig& lora, const OpenRunWeights& run) {
-  TensorMap ours;
-  for (const auto& [name, shape] : run.shapes) ours[name] = run.read(name);
-  flux::LoraParts parts;
-  parts.transformer = configured_adapters(lora, ours);
-  flux::LoraOutput output = lora_output(arguments);
-  output.naming = lora_naming(arguments).value_or(flux::LoraNaming::kKohya);
-  if (output.naming == flux::LoraNaming::kKohya && !ends_with(arguments.output, ".safetensors")) {
-    throw ConfigError("[" + arguments.output + "] expected a file ending in .safetensors for LoRA, got another name");
-  }
-  report_lora(arguments, flux::write_lora(parts, flux::config_from_adapters(parts.transformer), std::move(output)));
+  options.step = arguments.step;
+  options.which = parse_which_weights(arguments.use);
+  return options;
 }
 
 void convert_run(const ConvertArguments& arguments) {
   const std::unique_ptr<RunConfig> config = load_task_config(fs::path(arguments.source) / "config.toml", {});
-  if (const LoraConfig* lora = lora_of_task(*config)) {
-    const OpenRunWeights adapters =
-        open_run_weights(arguments.source, *config, arguments.step, parse_which_weights(arguments.use));
-    log_info(arguments.source, ": step ", adapters.step, adapters.averaged ? ", averaged weights" : "");
-    return write_adapters(arguments, *lora, adapters);
-  }
-  const ModelEntry& entry = model_of_task(*config);
-  const Naming naming = choose_naming(arguments, entry, entry.namings.front());
-  const OpenRunWeights run =
-      open_run_weights(arguments.source, *config, arguments.step, parse_which_weights(arguments.use));
-  const std::unique_ptr<ModelDescription> model = describe_run_model(*config, run.shapes);
-  log_info(arguments.source, ": step ", run.step, run.averaged ? ", averaged weights" : "");
-  write(
-      arguments, naming, run.shapes, model->weight_rules(naming, {}),
-      [&](const std::string& name) { return run.read(name); }, model->config_json(naming));
+  const std::string line = export_run(arguments.source, *config, arguments.output, export_options(arguments));
+  std::printf("%s\n", line.c_str());
 }
 
 std::optional<std::filesystem::path> config_path(const ConvertArguments& arguments) {
@@ -139,10 +70,11 @@ AdapterMerger merger_of(const ConvertArguments& arguments, const ModelDescriptio
   merger.add(std::move(adapters), arguments.strength);
   return merger;
 }
+
 void convert_weights(const ConvertArguments& arguments, std::optional<Naming> preferred) {
   const ModelEntry& entry = find_model(arguments.model);
   const ModelWeights weights(entry, arguments.source, config_path(arguments));
-  const Naming naming = choose_naming(arguments, entry, preferred.value_or(weights.naming()));
+  const Naming naming = choose_naming(arguments.naming, entry, preferred.value_or(weights.naming()));
   const AdapterMerger merger = merger_of(arguments, weights.model());
   std::string previous;
   const auto read = [&](const std::string& name) {
@@ -150,11 +82,25 @@ void convert_weights(const ConvertArguments& arguments, std::optional<Naming> pr
     previous = name;
     return merger.merged(name, weights.import(name));
   };
-  write(arguments, naming, weights.import_shapes(), weights.model().weight_rules(naming, {}), read,
-        weights.model().config_json(naming));
+  const std::string line =
+      export_tensors(arguments.output, naming, weights.import_shapes(), weights.model().weight_rules(naming, {}), read,
+                     weights.model().config_json(naming), export_options(arguments));
+  std::printf("%s\n", line.c_str());
 }
 
 // ---- LoRA files.
+
+flux::LoraOutput lora_output(const ConvertArguments& arguments) {
+  return {arguments.output, flux::LoraNaming::kKohya, parse_dtype_option(arguments.dtype), {}};
+}
+
+std::optional<flux::LoraNaming> lora_naming(const ConvertArguments& arguments) {
+  return arguments.naming.empty() ? std::nullopt : std::optional(flux::parse_lora_naming(arguments.naming));
+}
+
+void report_lora(const ConvertArguments& arguments, size_t tensors) {
+  std::printf("%s: %zu tensors of a LoRA\n", arguments.output.c_str(), tensors);
+}
 
 void convert_lora_file(const ConvertArguments& arguments, const WeightStore& file) {
   const std::optional<int64_t> rank = arguments.rank ? std::optional(arguments.rank) : std::nullopt;

@@ -76,7 +76,7 @@ ChatEncoderOptions chat_options(const ChatFlags& flags, int64_t max_length) {
   options.layout = flags.layout == "torchtune"  ? ChatLayout::kTorchtune
                    : flags.layout == "template" ? ChatLayout::kTemplate
                                                 : ChatLayout::kMeta;
-  options.train_on_input = flags.train_on_input;
+  options.masking = flags.train_on_input ? MaskingStrategy::kAll : MaskingStrategy::kAssistant;
   options.version = flags.torchtune == "main" ? TorchtuneVersion::kMain : TorchtuneVersion::kRelease;
   if (max_length > 0) options.torchtune.max_length = max_length;
   options.torchtune.truncation = flags.truncate_left ? Truncation::kLeft : Truncation::kRight;

@@ -9,8 +9,8 @@
 #include "config/arguments.h"
 #include "config/help.h"
 #include "config/run_config.h"
+#include "start_run.h"
 #include "tasks/task_table.h"
-#include "version.h"
 
 namespace millrace {
 namespace {
@@ -89,16 +89,7 @@ int run_train(const std::vector<std::string>& args) {
   // Messages that are the same on all ranks come from the first only.
   if (world.rank > 0) set_console_log_level(LogLevel::kError);
   const std::unique_ptr<RunConfig> loaded = load_task_config(arguments.config_file, arguments.overrides);
-  const RunConfig& config = *loaded;
-  // A configuration for a cluster can also be shown on a laptop.
-  if (!arguments.show_config || arguments.check) check_ranks(config, world.size);
-  if (arguments.show_config && world.rank == 0) std::cout << to_toml(config);
-  if (arguments.show_config || arguments.check) return 0;
-  require_trainable(config);
-  if (world.rank > 0) set_console_log_level(LogLevel::kWarning);
-  if (config.job.print_config && world.rank == 0) log_info("configuration:\n", to_toml(config));
-  run_task(config, world, build_for_peers(world.size));
-  return 0;
+  return start_run(*loaded, world, {.show_config = arguments.show_config, .check = arguments.check});
 }
 
 }  // namespace millrace

@@ -162,7 +162,7 @@ constexpr KohyaOption kOptions[] = {
     {"lr_scheduler_timescale", T::kInteger, "", U::kTaken, "lr_scheduler.timescale"},
     {"lr_scheduler_min_lr_ratio", T::kNumber, "", U::kTaken, "lr_scheduler.min_lr_factor"},
     {"lr_scheduler_type", T::kText, "", U::kUnsupported, "a class of Python"},
-    {"lr_scheduler_args", T::kTexts, "", U::kUnsupported, "arguments of a class of Python"},
+    {"lr_scheduler_args", T::kTexts, "", U::kTaken, "lr_scheduler.step_rules"},
     {"fused_backward_pass", T::kFlag, "", U::kUnsupported, "not an option of LoRA training"},
     {"deepspeed", T::kFlag, "", U::kUnsupported, "DeepSpeed"},
     {"zero_stage", T::kInteger, "2", U::kUnsupported, "DeepSpeed"},

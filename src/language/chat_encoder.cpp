@@ -63,18 +63,19 @@ ChatTokens ChatEncoder::encode(const nlohmann::ordered_json& conversation, const
     cut(chat.masked, options_.torchtune);
     return chat;
   }
-  mask_messages(messages, options_.train_on_input ? MaskingStrategy::kAll : MaskingStrategy::kAssistant,
-                options_.version);
+  mask_messages(messages, options_.masking, options_.version);
   return torchtune_chat_tokens(messages, *llama3_, options_.torchtune);
 }
 
 ChatTokens ChatEncoder::encode_template(const nlohmann::ordered_json& conversation, const std::string& place) const {
   RenderedChat rendered;
-  if (options_.train_on_input) {
+  if (options_.masking == MaskingStrategy::kAll) {
     rendered.text = template_->render(conversation, false, place);
     rendered.assistant = {{0, SIZE_MAX}};
   } else {
     rendered = render_with_spans(*template_, conversation, place);
+    const bool keeps_last = options_.masking == MaskingStrategy::kLastAssistant && !rendered.assistant.empty();
+    if (keeps_last) rendered.assistant = {rendered.assistant.back()};
   }
   if (!is_valid_utf8(rendered.text)) {
     throw DataError(str("[", place, "] expected text in UTF-8, got half of a surrogate pair or other bytes"));

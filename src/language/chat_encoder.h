@@ -24,7 +24,7 @@ enum class ChatLayout {
 
 struct ChatEncoderOptions {
   ChatLayout layout = ChatLayout::kTorchtune;
-  bool train_on_input = false;
+  MaskingStrategy masking = MaskingStrategy::kAssistant;
   TorchtuneVersion version = TorchtuneVersion::kMain;
   TorchtuneChatOptions torchtune;  // max_length and truncation count for templates, too
 };

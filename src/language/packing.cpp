@@ -13,7 +13,7 @@ namespace {
 void append(Pack& pack, const TokenSample& sample, int64_t max_length) {
   pack.tokens.insert(pack.tokens.end(), sample.tokens.begin(), sample.tokens.end());
   pack.labels.insert(pack.labels.end(), sample.labels.begin(), sample.labels.end());
-  pack.labels.resize(pack.tokens.size(), kIgnoredLabel);
+  pack.labels.resize(pack.tokens.size(), kMaskedLabel);
   for (size_t i = 0; i < sample.tokens.size(); ++i) {
     pack.positions.push_back(static_cast<int32_t>(static_cast<int64_t>(i) % max_length));
   }
@@ -25,7 +25,7 @@ void pad(Pack& pack, int64_t max_length) {
   if (pack.tokens.size() == length) return;
   pack.sequence_lengths.push_back(static_cast<int32_t>(length - pack.tokens.size()));
   pack.tokens.resize(length, 0);
-  pack.labels.resize(length, kIgnoredLabel);
+  pack.labels.resize(length, kMaskedLabel);
   // Positions keep counting after the last sample, up to the last position of a model of this length.
   int32_t position = pack.positions.empty() ? -1 : pack.positions.back();
   while (pack.positions.size() < length) {

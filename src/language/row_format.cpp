@@ -96,17 +96,6 @@ void read_open_ai(const json& list, const std::string& place, std::vector<ChatMe
   }
 }
 
-// Stanford Alpaca's prompt (Taori et al., 2023), which has a form for tasks without input.
-std::string alpaca_prompt(const std::string& instruction, const std::string& input) {
-  const std::string request =
-      "Write a response that appropriately completes the request.\n\n### Instruction:\n" + instruction;
-  if (input.empty()) {
-    return "Below is an instruction that describes a task. " + request + "\n\n### Response:\n";
-  }
-  return "Below is an instruction that describes a task, paired with an input that provides further context. " +
-         request + "\n\n### Input:\n" + input + "\n\n### Response:\n";
-}
-
 std::string alpaca_input(const json& row, const RowFormat& format, std::string_view place) {
   const auto mapped = format.columns.find("input");
   const std::string name = mapped == format.columns.end() ? "input" : mapped->second;
@@ -162,6 +151,17 @@ std::string text_of_row(const json& row, const RowFormat& format, const std::str
                            : mapped != format.columns.end() ? mapped->second
                                                             : "text";
   return checked_text(column_of(row, name, place), "column \"" + name + "\"", place);
+}
+
+// Taori et al., 2023.
+std::string alpaca_prompt(const std::string& instruction, const std::string& input) {
+  const std::string request =
+      "Write a response that appropriately completes the request.\n\n### Instruction:\n" + instruction;
+  if (input.empty()) {
+    return "Below is an instruction that describes a task. " + request + "\n\n### Response:\n";
+  }
+  return "Below is an instruction that describes a task, paired with an input that provides further context. " +
+         request + "\n\n### Input:\n" + input + "\n\n### Response:\n";
 }
 
 void validate_messages(std::span<const ChatMessage> messages, std::string_view place) {

@@ -41,6 +41,9 @@ std::vector<ChatMessage> messages_of_row(const nlohmann::ordered_json& row, cons
                                          const std::string& place);
 std::string text_of_row(const nlohmann::ordered_json& row, const RowFormat& format, const std::string& place);
 
+// Stanford Alpaca's prompt, which has a form for tasks without input.
+std::string alpaca_prompt(const std::string& instruction, const std::string& input);
+
 // At least two messages; a system message only in front; a user's never right behind another; an assistant's behind a
 // user's or a tool's answer; a tool's answer behind a message that calls a tool (ipython).
 void validate_messages(std::span<const ChatMessage> messages, std::string_view place);

@@ -100,7 +100,7 @@ TEST(Rows, TextsAreTrainedAsAWhole) {
   EXPECT_EQ(whole.tokens.back(), tokens.end_of_text);
   EXPECT_EQ(std::vector<int32_t>(whole.labels.begin(), whole.labels.end() - 1),
             std::vector<int32_t>(whole.tokens.begin() + 1, whole.tokens.end()));
-  EXPECT_EQ(whole.labels.back(), kIgnoredLabel);
+  EXPECT_EQ(whole.labels.back(), kMaskedLabel);
   options.max_length = 4;
   options.shift = LabelShift::kNone;
   const TokenSample cut = tokens_of_row(row, options, tokens, "row");

@@ -6,11 +6,11 @@
 
 namespace millrace {
 
-inline constexpr int32_t kIgnoredLabel = -100;
+inline constexpr int32_t kMaskedLabel = -100;
 
 struct TokenSample {
   std::vector<int32_t> tokens;
-  std::vector<int32_t> labels;  // as long as tokens; kIgnoredLabel where there is no loss
+  std::vector<int32_t> labels;  // as long as tokens; kMaskedLabel where there is no loss
 };
 
 // Where labels stand: under the token itself, for a loop that shifts whole batches (torchtune 0.6.1), or under the

@@ -97,6 +97,10 @@ struct MetricLogger::State {
                                   {"data_seconds_per_step", window.data_seconds / steps},
                                   {"memory_gib", static_cast<double>(memory.peak_bytes) / kGiB},
                                   {"sample_digest", metrics.sample_digest}};
+    if (!options.weight_name.empty()) {
+      object["tokens"] = metrics.tokens;
+      object[options.weight_name] = static_cast<int64_t>(metrics.weight);
+    }
     if (options.ranks > 1) object["ranks"] = options.ranks;
     if (speed.peak_flops > 0) object["mfu"] = 100 * speed.flops / speed.peak_flops;
     jsonl->write(object);
@@ -166,10 +170,12 @@ void MetricLogger::log_validation(const ValidationMetrics& metrics) {
                                   {"samples", step * state.options.samples_per_step},
                                   {"validation_samples", metrics.samples},
                                   {"validation_seconds", metrics.seconds}};
+    if (metrics.perplexity) object["validation_perplexity"] = *metrics.perplexity;
     for (const LossBreakdown& parts : metrics.breakdowns) object["validation_loss_per_" + parts.name] = parts.values;
     state.jsonl->write(object);
   }
   state.scalar("val_loss_metrics/avg_loss", metrics.loss, step);
+  if (metrics.perplexity) state.scalar("val_loss_metrics/perplexity", *metrics.perplexity, step);
   for (const LossBreakdown& parts : metrics.breakdowns) {
     for (size_t i = 0; i < parts.values.size(); ++i) {
       if (std::isnan(parts.values[i])) continue;  // no sample: a gap, as in the other curves

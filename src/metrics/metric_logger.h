@@ -5,6 +5,8 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "config/run_config.h"
@@ -21,6 +23,7 @@ struct StepMetrics {
   double lr = 0;
   int64_t samples = 0;
   int64_t tokens = 0;
+  double weight = 0;           // terms of the loss: Task::weight_name() says what they are
   double data_seconds = 0;     // of the step, waiting for data
   uint64_t sample_digest = 0;  // of the samples that the step trained on; the same for any split over ranks and batches
 };
@@ -32,6 +35,7 @@ struct ValidationMetrics {
   int64_t samples = 0;
   int64_t tokens = 0;
   double seconds = 0;
+  std::optional<double> perplexity = {};  // of language models
   std::vector<LossBreakdown> breakdowns;  // logged as "validation_loss_per_<name>"; may be empty
 };
 
@@ -41,6 +45,7 @@ struct MetricLoggerOptions {
   int64_t total_steps = 0;
   int64_t first_step = 1;  // the first that this process runs
   int64_t samples_per_step = 0;
+  std::string weight_name;  // if not "", a step's tokens and its weight, under this name, are in metrics.jsonl
   double flops_per_sample = 0;
   double peak_flops = 0;     // of one rank's device; 0: unknown, and MFU is not shown
   int64_t ranks = 1;         // that share the steps

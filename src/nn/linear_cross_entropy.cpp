@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "kernels/cross_entropy/cross_entropy.h"
+#include "nn/select_rows.h"
 
 namespace millrace {
 namespace {
@@ -30,7 +31,7 @@ TokenLoss run(const Linear& layer, Linear* trained, const torch::Tensor& hidden_
   // On the meta device, where a model is planned, every token may have a label.
   const torch::Tensor trained_R =
       labels_T.is_meta() ? torch::empty_like(labels_T) : (labels_T != kIgnoredLabel).nonzero().squeeze(1);
-  const torch::Tensor labels_R = labels_T.index_select(0, trained_R);
+  const torch::Tensor labels_R = select_rows(labels_T, trained_R);
   check_labels(labels_R, vocabulary);
   const int64_t rows = labels_R.size(0);
   const int64_t chunk = rows_at_a_time > 0 ? rows_at_a_time : std::max(kMinChunkRows, kChunkElements / vocabulary);
@@ -40,7 +41,7 @@ TokenLoss run(const Linear& layer, Linear* trained, const torch::Tensor& hidden_
   for (int64_t begin = 0; begin < rows; begin += chunk) {
     const int64_t count = std::min(chunk, rows - begin);
     const torch::Tensor index_C = trained_R.narrow(0, begin, count);
-    const torch::Tensor hidden_CD = hidden_TD.index_select(0, index_C);
+    const torch::Tensor hidden_CD = select_rows(hidden_TD, index_C);
     const torch::Tensor labels_C = labels_R.narrow(0, begin, count), losses_C = losses_R.narrow(0, begin, count);
     torch::Tensor logits_CV = torch::empty({count, vocabulary}, hidden_TD.options());
     LinearPass pass;

@@ -7,15 +7,31 @@
 #include "base/text.h"
 #include "parallel/rank_session.h"
 #include "plan/planner.h"
+#include "tasks/export_run.h"
 #include "tasks/flux/flux_plan.h"
 #include "tasks/flux/flux_task.h"
+#include "tasks/flux_lora/flux_lora_export.h"
 #include "tasks/flux_lora/flux_lora_task.h"
 #include "tasks/flux_pretrain/flux_pretrain_task.h"
+#include "tasks/llama_finetune/llama_data.h"
+#include "tasks/llama_finetune/llama_export.h"
+#include "tasks/llama_finetune/llama_plan.h"
+#include "tasks/llama_finetune/llama_sampler.h"
+#include "tasks/llama_finetune/llama_task.h"
+#include "tasks/llama_lora/llama_lora_config.h"
 #include "train/run_folder.h"
 #include "train/trainer.h"
 
 namespace millrace {
 namespace {
+
+// What other programs get of a run.
+struct TaskResult {
+  WriteAdapters (*adapters)();  // null: no adapters
+  std::vector<std::filesystem::path> (*companions)(const RunConfig& config);
+  std::optional<ExportOptions> (*final_export)(const RunConfig& config);  // what a run writes at its end
+  MakeTextSampler texts;                                                  // null: pictures
+};
 
 // Everything that differs between tasks. config was made by the row's make_config().
 struct TaskEntry {
@@ -25,6 +41,9 @@ struct TaskEntry {
   std::vector<std::unique_ptr<RunListener>> (*listeners)(const RunConfig& config);
   MakePlannedTask plan;
   const LoraConfig* (*lora)(const RunConfig& config);
+  // Settings that follow from others, at the start of a run.
+  void (*settle)(RunConfig& config, int64_t world_size);
+  TaskResult result;
 };
 
 std::vector<std::unique_ptr<RunListener>> no_listeners(const RunConfig&) {
@@ -35,6 +54,18 @@ const LoraConfig* no_lora(const RunConfig&) {
   return nullptr;
 }
 
+void settle_nothing(RunConfig&, int64_t) {}
+
+std::vector<std::filesystem::path> no_companions(const RunConfig&) {
+  return {};
+}
+
+std::optional<ExportOptions> no_final_export(const RunConfig&) {
+  return std::nullopt;
+}
+
+constexpr TaskResult kLlamaResult = {llama_adapter_writer, llama_companions, llama_final_export, make_llama_sampler};
+
 constexpr std::array kTasks = std::to_array<TaskEntry>({
     {{"flux_pretrain", "flux", "trains FLUX from captioned pictures, or from their encodings", /*is_lora=*/false,
       make_flux_pretrain_config},
@@ -42,13 +73,35 @@ constexpr std::array kTasks = std::to_array<TaskEntry>({
      describe_flux_model,
      make_flux_pretrain_listeners,
      plan_flux,
-     no_lora},
+     no_lora,
+     settle_nothing,
+     {nullptr, no_companions, no_final_export, nullptr}},
     {{"flux_lora", "flux", "trains LoRA adapters on a frozen FLUX", /*is_lora=*/true, make_flux_lora_config},
      make_flux_task,
      describe_flux_model,
      no_listeners,
      plan_flux,
-     flux_lora_options},
+     flux_lora_options,
+     settle_nothing,
+     {flux_adapter_writer, no_companions, no_final_export, nullptr}},
+    {{"llama_finetune", "llama", "trains all weights of a Llama-style language model on your text",
+      /*is_lora=*/false, make_llama_finetune_config},
+     make_llama_task,
+     describe_llama_model,
+     no_listeners,
+     plan_llama,
+     no_lora,
+     settle_llama_config,
+     kLlamaResult},
+    {{"llama_lora", "llama", "trains LoRA adapters on a frozen Llama-style language model", /*is_lora=*/true,
+      make_llama_lora_config},
+     make_llama_task,
+     describe_llama_model,
+     no_listeners,
+     plan_llama,
+     llama_lora_options,
+     settle_llama_config,
+     kLlamaResult},
 });
 
 constexpr auto kKinds = [] {
@@ -71,6 +124,19 @@ std::vector<std::unique_ptr<RunListener>> listeners_of_rank(const RunConfig& con
   return find_task(config).listeners(config);
 }
 
+// The folder appears when it is complete. After all ranks have parted: none waits for it.
+void export_at_end(const RunConfig& config, const TaskEntry& entry, bool trained) {
+  const std::optional<ExportOptions> options = entry.result.final_export(config);
+  const std::filesystem::path run = config.job.dump_folder, folder = run / "model";
+  if (!options || (!trained && std::filesystem::exists(folder))) return;
+  const std::filesystem::path partial = run / "model.partial";
+  std::filesystem::remove_all(partial);
+  export_run(run, config, partial, *options);
+  std::filesystem::remove_all(folder);  // of fewer steps
+  std::filesystem::rename(partial, folder);
+  log_info("the trained model: ", folder.string());
+}
+
 }  // namespace
 
 TaskKinds task_kinds() {
@@ -82,8 +148,12 @@ std::unique_ptr<RunConfig> load_task_config(const std::filesystem::path& path,
   return load_run_config(task_kinds(), path, overrides);
 }
 
-void run_task(const RunConfig& config, const World& world, const std::string& version) {
-  const TaskEntry& entry = find_task(config);
+void run_task(const RunConfig& given, const World& world, const std::string& version) {
+  const TaskEntry& entry = find_task(given);
+  const std::unique_ptr<RunConfig> settled = given.clone();
+  entry.settle(*settled, world.size);
+  const RunConfig& config = *settled;
+  bool trained = false;
   with_ranks(config, world, version, [&](Communicator& ranks, torch::Device device) {
     const RunFolder folder(config, ranks);
     if (!folder.nothing_to_do().empty()) {
@@ -92,7 +162,9 @@ void run_task(const RunConfig& config, const World& world, const std::string& ve
     }
     const std::unique_ptr<Task> task = entry.make(config, ranks.mesh(), device, TaskPurpose::kTrain);
     train(*task, config, ranks, listeners_of_rank(config, ranks));
+    trained = true;
   });
+  if (world.rank == 0) export_at_end(config, entry, trained);
 }
 
 Evaluation evaluate_task(const RunConfig& config, const World& world, const std::string& version,
@@ -112,6 +184,20 @@ std::unique_ptr<ModelDescription> describe_run_model(const RunConfig& config, co
 
 const LoraConfig* lora_of_task(const RunConfig& config) {
   return find_task(config).lora(config);
+}
+
+WriteAdapters adapter_writer_of_task(const RunConfig& config) {
+  const auto& make = find_task(config).result.adapters;
+  MILLRACE_CHECK(make != nullptr);
+  return make();
+}
+
+std::vector<std::filesystem::path> companions_of_task(const RunConfig& config) {
+  return find_task(config).result.companions(config);
+}
+
+MakeTextSampler text_sampler_of_task(const RunConfig& config) {
+  return find_task(config).result.texts;
 }
 
 const ModelEntry& model_of_task(const RunConfig& config) {

@@ -15,6 +15,8 @@
 #include "models/model_table.h"
 #include "nn/tensor_io.h"
 #include "plan/plan_options.h"
+#include "tasks/adapter_export.h"
+#include "tasks/text_sampler.h"
 #include "train/evaluate.h"
 
 namespace millrace {
@@ -39,6 +41,12 @@ std::unique_ptr<ModelDescription> describe_run_model(const RunConfig& config, co
 // The LoRA options of a task that trains adapters on a frozen model, whose checkpoints hold the adapters alone; null
 // for other tasks.
 const LoraConfig* lora_of_task(const RunConfig& config);
+// How they are written for other programs.
+WriteAdapters adapter_writer_of_task(const RunConfig& config);
+// Files that belong beside a run's exported weights, such as those of a tokenizer.
+std::vector<std::filesystem::path> companions_of_task(const RunConfig& config);
+// Null: what the task trains makes pictures, not texts.
+MakeTextSampler text_sampler_of_task(const RunConfig& config);
 // Its row in the table of models.
 const ModelEntry& model_of_task(const RunConfig& config);
 

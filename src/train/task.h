@@ -31,6 +31,7 @@ struct MicrobatchResult {
 struct ValidationResult {
   double loss = 0;  // compared with the target
   int64_t num_samples = 0;
+  std::optional<double> perplexity;       // of language models
   std::vector<LossBreakdown> breakdowns;  // of that loss; may be empty
 };
 
@@ -59,6 +60,8 @@ class Task {
   virtual std::vector<RateGroup> rate_groups() const { return {}; }
   // After each update. All ranks call it, so that it may gather weights; it may change them.
   virtual void weights_changed() {}
+  // What a weight counts, as metrics.jsonl calls it beside a step's tokens; "": nothing worth a record.
+  virtual const char* weight_name() const { return ""; }
   // Waits for this rank's part of the next microbatch.
   virtual void next_microbatch() = 0;
   // Runs forward and backward on it and adds scale x the gradients of the sum of its losses. With weight 0 it adds

@@ -85,6 +85,7 @@ StepMetrics TrainStep::update(int64_t step, const StepShare& share, const StepTo
   metrics.lr = optimizer_config_.lr.value_or(1) * schedule_.factor(step - 1);
   metrics.samples = totals.samples;
   metrics.tokens = totals.tokens;
+  metrics.weight = totals.weight;
   metrics.data_seconds = totals.data_seconds;
   metrics.sample_digest = totals.sample_digest;
 

@@ -174,6 +174,7 @@ class Trainer {
     metrics.samples = result->num_samples;
     metrics.tokens = std::llround(static_cast<double>(result->num_samples) * tokens_per_sample_);
     metrics.seconds = now_seconds() - start;
+    metrics.perplexity = result->perplexity;
     metrics.breakdowns = result->breakdowns;
     logger.log_validation(metrics);
     return result->loss;

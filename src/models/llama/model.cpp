@@ -8,6 +8,7 @@
 #include "models/llama/rope_frequencies.h"
 #include "nn/embedding_gradient.h"
 #include "nn/quantised_weight.h"
+#include "nn/select_rows.h"
 #include "nn/token_ids.h"
 
 namespace millrace::llama {
@@ -86,7 +87,7 @@ torch::Tensor Llama::forward_hidden(const PackedTokens& tokens, Saved* saved, Ke
   torch::Tensor x_TD;
   {
     const UnitUse use = flat_->forward_unit(0, trains);
-    x_TD = embed_tokens_->weight().dense().index_select(0, tokens.ids_T);
+    x_TD = select_rows(embed_tokens_->weight().dense(), tokens.ids_T);
   }
   work.blocks.resize(saved ? blocks_.size() : 0);
   for (size_t i = 0; i < blocks_.size(); ++i) {
@@ -127,7 +128,7 @@ torch::Tensor Llama::next_logits(const torch::Tensor& ids_T, std::vector<KeyValu
   torch::Tensor x_TD;
   {
     const UnitUse use = flat_->forward_unit(0, /*keep=*/false);
-    x_TD = embed_tokens_->weight().dense().index_select(0, ids_T);
+    x_TD = select_rows(embed_tokens_->weight().dense(), ids_T);
   }
   torch::Tensor hidden_1D;
   for (size_t i = 0; i < blocks_.size(); ++i) {

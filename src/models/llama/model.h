@@ -7,6 +7,7 @@
 
 #include <torch/types.h>
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
@@ -28,6 +29,10 @@ class Llama : public FlatModel {
   const LlamaConfig& config() const { return config_; }
   // For the gradients of the weights; a model made for training has them already.
   void allocate_gradients() { flat_->allocate_gradients(); }
+
+  // Weights for training from nothing: normal with a deviation of 0.02, norms of 1, no biases. Keyed by seed and name,
+  // so that they are the same on any number of ranks.
+  void initialize(uint64_t seed);
 
   // The layers that an adapter may be put on, by their names in files. A tied output layer is among them.
   std::map<std::string, std::shared_ptr<Linear>> linear_layers() const;

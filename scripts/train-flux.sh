@@ -1,0 +1,93 @@
+#!/usr/bin/env bash
+# Trains a LoRA on FLUX.1-dev with sd-scripts' arguments, from environment variables (docs/compat.md). Started by
+# scripts/train-main.sh, or by itself; what stands behind the script's name comes last, and so overrides.
+#
+#   MODEL_PATH                   /workspace/flux: flux_dev.safetensors, clip_l.safetensors, t5xxl_fp16.safetensors,
+#                                ae.safetensors, and the tokenizers (millrace download encoders)
+#   OUTPUT_PATH                  /workspace/output: LoRA files, samples, logs
+#   DATASET_CONFIG               data set file of sd-scripts
+#   SAMPLE_PROMPTS               file of prompts; empty: no sample pictures
+#   PARAMS_OPTIMIZER_TYPE        prodigy
+#   PARAMS_OPTIMIZER_ARGS        more arguments of the optimizer, blanks between them: "d0=1e-5 betas=0.9,0.99"
+#   PARAMS_D_COEF                1; of Prodigy
+#   PARAMS_WEIGHT_DECAY          0.01
+#   PARAMS_LEARNING_RATE         1; right for Prodigy
+#   PARAMS_LEARNING_SCHEDULER    cosine
+#   PARAMS_NUM_CYCLES            1; of schedules that have cycles
+#   PARAMS_MAX_EPOCHS            10
+#   PARAMS_NETWORK_DIM           8
+#   PARAMS_NETWORK_ALPHA         8
+#   PARAMS_NOISE_OFFSET          empty; has no effect on FLUX, and a warning says so
+#   PARAMS_SPLIT_QKV             False; True is refused
+#   PARAMS_SAVE_EVERY_N_STEPS    100
+#   PARAMS_SAMPLE_EVERY_N_STEPS  100
+#   PARAMS_RESUME_FROM           a checkpoint in OUTPUT_PATH; empty: the newest
+#   PARAMS_SEED                  42
+#   NGPU                         1; ranks on this machine
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+program=${MILLRACE:-$here/../build/millrace}
+if [[ ! -x $program ]]; then program=$(command -v millrace || true); fi
+if [[ -z $program ]]; then
+  echo "train-flux: [MILLRACE] expected the program, got none (try scripts/build.sh)" >&2
+  exit 2
+fi
+
+MODEL_PATH=${MODEL_PATH:-/workspace/flux}
+OUTPUT_PATH=${OUTPUT_PATH:-/workspace/output}
+optimizer=${PARAMS_OPTIMIZER_TYPE:-prodigy}
+
+optimizer_args=("weight_decay=${PARAMS_WEIGHT_DECAY:-0.01}")
+if [[ ${optimizer,,} == prodigy ]]; then optimizer_args+=("d_coef=${PARAMS_D_COEF:-1}"); fi
+if [[ -n ${PARAMS_OPTIMIZER_ARGS:-} ]]; then
+  read -r -a more <<< "$PARAMS_OPTIMIZER_ARGS"
+  optimizer_args+=("${more[@]}")
+fi
+
+arguments=(
+  --pretrained_model_name_or_path "$MODEL_PATH/flux_dev.safetensors"
+  --clip_l "$MODEL_PATH/clip_l.safetensors"
+  --t5xxl "$MODEL_PATH/t5xxl_fp16.safetensors"
+  --ae "$MODEL_PATH/ae.safetensors"
+  --dataset_config "${DATASET_CONFIG:-}"
+  --output_dir "$OUTPUT_PATH"
+  --logging_dir "$OUTPUT_PATH/logs"
+  --network_module networks.lora_flux
+  --network_dim "${PARAMS_NETWORK_DIM:-8}"
+  --network_alpha "${PARAMS_NETWORK_ALPHA:-8}"
+  --network_train_unet_only
+  --optimizer_type "$optimizer"
+  --optimizer_args "${optimizer_args[@]}"
+  --learning_rate "${PARAMS_LEARNING_RATE:-1}"
+  --lr_scheduler "${PARAMS_LEARNING_SCHEDULER:-cosine}"
+  --lr_scheduler_num_cycles "${PARAMS_NUM_CYCLES:-1}"
+  --max_train_epochs "${PARAMS_MAX_EPOCHS:-10}"
+  --save_every_n_steps "${PARAMS_SAVE_EVERY_N_STEPS:-100}"
+  --save_precision bf16
+  --seed "${PARAMS_SEED:-42}"
+  --timestep_sampling flux_shift
+  --model_prediction_type raw
+  --guidance_scale 1.0
+  --mixed_precision bf16
+  --fp8_base
+  --gradient_checkpointing
+  --cache_latents_to_disk
+  --cache_text_encoder_outputs_to_disk
+)
+if [[ -n ${SAMPLE_PROMPTS:-} ]]; then
+  arguments+=(--sample_prompts "$SAMPLE_PROMPTS" --sample_every_n_steps "${PARAMS_SAMPLE_EVERY_N_STEPS:-100}")
+fi
+if [[ -n ${PARAMS_NOISE_OFFSET:-} ]]; then arguments+=(--noise_offset "$PARAMS_NOISE_OFFSET"); fi
+if [[ ${PARAMS_SPLIT_QKV:-False} == True ]]; then arguments+=(--network_args split_qkv=True); fi
+if [[ -n ${PARAMS_RESUME_FROM:-} ]]; then arguments+=(--resume "$PARAMS_RESUME_FROM"); fi
+
+command=("$program")
+if ((${NGPU:-1} > 1)); then command+=(launch -n "$NGPU"); fi
+command+=(kohya flux_train_network "${arguments[@]}" "$@")
+if [[ -n ${DRY_RUN:-} ]]; then
+  printf '%q ' "${command[@]}"
+  echo
+  exit
+fi
+exec "${command[@]}"

@@ -1,0 +1,238 @@
+#include "adapters/adapter_set.h"
+
+#include <algorithm>
+#include <set>
+
+#include "adapters/dora.h"
+#include "adapters/layer_patterns.h"
+#include "adapters/lora_initialize.h"
+#include "adapters/max_norm.h"
+#include "adapters/read_adapters.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "comm/mesh.h"
+#include "formats/safetensors.h"
+
+namespace millrace {
+namespace {
+
+// Every pattern of "pattern=number" must fit some layer.
+void check_patterns(const std::vector<std::string>& texts, const std::vector<std::string>& layers,
+                    const std::string& option) {
+  std::vector<std::string> patterns;
+  for (const std::string& text : texts) patterns.push_back(text.substr(0, text.rfind('=')));
+  matching_layers(layers, patterns, option);
+}
+
+// The matrix that the scale can go into.
+const char* scaled_role(const AdapterTensors& adapter) {
+  switch (adapter.kind) {
+    case AdapterKind::kLora:
+    case AdapterKind::kDora:
+      return "up";
+    case AdapterKind::kLoha:
+      return "w1_a";
+    case AdapterKind::kLokr:
+      break;
+  }
+  return adapter.tensors.contains("w2") ? "w2" : "w2_b";
+}
+
+}  // namespace
+
+AdapterSet::AdapterSet(const LoraConfig& config, const std::vector<AdaptableLayer>& layers,
+                       const FlatParametersOptions& placement)
+    : config_(config) {
+  attach(layers);
+  place(placement);
+}
+
+void AdapterSet::attach(const std::vector<AdaptableLayer>& layers) {
+  std::vector<std::string> names;
+  for (const AdaptableLayer& layer : layers) names.push_back(layer.name);
+  check_patterns(config_.rank_patterns, names, "lora.rank_patterns");
+  check_patterns(config_.lr_patterns, names, "lora.lr_patterns");
+  for (const auto& [name, linear] : layers) {
+    const int64_t rank = rank_of_layer(config_, name);
+    if (rank == 0) continue;
+    adapted_.push_back({name, linear, make_configured_adapter(config_, *linear, rank)});
+    linear->set_adapter(adapted_.back().adapter);
+  }
+  if (adapted_.empty()) {
+    throw ConfigError("[lora.rank_patterns] expected a layer with a rank above 0, got 0 for all of lora.targets");
+  }
+}
+
+// In the order of the rates, so that those of a group follow each other; with one rate, layer after layer.
+void AdapterSet::place(const FlatParametersOptions& placement) {
+  std::map<std::string, UnitSpec> by_rate;
+  for (const Adapted& each : adapted_) {
+    const double of_layer = number_for_layer(config_.lr_patterns, each.layer, 1, "lora.lr_patterns");
+    for (const auto& own : each.adapter->named_parameters()) {
+      const double factor = of_layer * (own.key() == "up" ? config_.loraplus_ratio.value_or(1) : 1);
+      const std::string name = factor == 1 ? "adapters" : str("adapters at ", factor, " times lr");
+      UnitSpec& rated = by_rate[name];
+      rated.parameters.emplace_back(each.layer + "." + own.key(), own.value());
+      if (rated.parameters.size() == 1) rate_groups_.push_back({name, factor, {}});
+    }
+  }
+  UnitSpec unit{"adapters", {}};
+  for (RateGroup& group : rate_groups_) {
+    for (auto& parameter : by_rate.at(group.name).parameters) {
+      group.parameters.push_back(parameter.first);
+      unit.parameters.push_back(std::move(parameter));
+    }
+  }
+  if (std::all_of(rate_groups_.begin(), rate_groups_.end(), [](const RateGroup& g) { return g.lr_factor == 0; })) {
+    throw ConfigError("[lora.lr_patterns] expected a layer with a factor above 0, got 0 for all of lora.targets");
+  }
+  if (rate_groups_.size() == 1 && rate_groups_[0].lr_factor == 1) rate_groups_.clear();
+  parameters_ = std::make_unique<FlatParameters>(std::vector<UnitSpec>{unit}, placement);
+}
+
+std::vector<AdaptedLayer> AdapterSet::loras() const {
+  std::vector<AdaptedLayer> layers;
+  for (const Adapted& each : adapted_) {
+    auto* lora = dynamic_cast<Lora*>(each.adapter.get());
+    MILLRACE_CHECK(lora != nullptr);
+    layers.push_back({each.layer, lora});
+  }
+  return layers;
+}
+
+void AdapterSet::start_training_pass(const DropoutSamples& samples) {
+  if (has_dropout(config_)) set_dropout(loras(), config_, samples);
+}
+
+void AdapterSet::end_training_pass() {
+  if (has_dropout(config_)) clear_dropout(loras());
+}
+
+// All ranks find the same factors from the gathered matrices; each shrinks its own part of the masters.
+void AdapterSet::weights_changed() {
+  if (!config_.scale_weight_norms) return;
+  const torch::NoGradGuard no_grad;
+  const std::vector<AdaptedLayer> layers = loras();
+  torch::Tensor norms;
+  {
+    const UnitUse use = parameters_->forward_unit(0, /*keep=*/false);
+    std::vector<LoraPair> pairs;
+    for (const AdaptedLayer& layer : layers) {
+      pairs.push_back(
+          {layer.adapter->down_RK, layer.adapter->up_NR, scale_of_rank(config_, layer.adapter->down_RK.size(0))});
+    }
+    norms = product_norms(pairs);
+  }
+  const MaxNormResult result = max_norm_factors(norms, *config_.scale_weight_norms);
+  if (result.scaled == 0) return;
+  std::map<std::string, double> factors;
+  for (size_t i = 0; i < layers.size(); ++i) factors[layers[i].name] = result.factors[i];
+  for (const ParameterPiece& piece : parameters_->pieces()) {
+    const double factor = factors.at(layer_of(piece.name));
+    if (factor != 1) piece.view(parameters_->master()).mul_(factor);
+  }
+  parameters_->refresh_compute();
+}
+
+void AdapterSet::initialize(uint64_t seed, FlatParameters& base) {
+  const torch::NoGradGuard no_grad;
+  for (const ParameterSlice& slice : parameters_->slices()) {
+    if (role_of(slice.name) == "magnitude" || !parameters_->owns(slice)) continue;
+    parameters_->assign(
+        slice, initial_adapter_matrix(config_.kind, slice.name, slice.shape, seed, parameters_->compute().device()));
+  }
+  if (config_.kind == AdapterKind::kDora) initialize_magnitudes(base);
+  parameters_->refresh_compute();
+}
+
+// With the norms of the frozen rows, unit by unit: a sharded weight has memory only meanwhile.
+void AdapterSet::initialize_magnitudes(FlatParameters& base) {
+  std::map<std::string, const ParameterSlice*> magnitudes;
+  for (const ParameterSlice& slice : parameters_->slices()) {
+    if (role_of(slice.name) == "magnitude") magnitudes[layer_of(slice.name)] = &slice;
+  }
+  const auto options = base.compute().options();
+  const auto set = [&](const std::string& layer) {
+    const auto found =
+        std::find_if(adapted_.begin(), adapted_.end(), [&](const Adapted& each) { return each.layer == layer; });
+    if (found == adapted_.end()) return;
+    parameters_->assign(*magnitudes.at(layer), row_norms_of(found->linear->weight(), options));
+  };
+  std::set<std::string> dense;
+  for (size_t unit = 0; unit < base.units().size(); ++unit) {
+    const UnitUse use = base.forward_unit(unit, /*keep=*/false);
+    for (size_t i = base.units()[unit].first_slice; i < base.units()[unit].end_slice; ++i) {
+      const std::string& name = base.slices()[i].name;
+      if (role_of(name) != "weight") continue;
+      dense.insert(layer_of(name));
+      set(layer_of(name));
+    }
+  }
+  for (const Adapted& each : adapted_) {
+    if (!dense.contains(each.layer)) set(each.layer);  // quantised: every rank holds it
+  }
+}
+
+void AdapterSet::start_from(const std::map<std::string, TensorMap>& layers, const std::filesystem::path& file) {
+  const torch::NoGradGuard no_grad;
+  std::map<std::string, const ParameterSlice*> slices;
+  for (const ParameterSlice& slice : parameters_->slices()) slices[slice.name] = &slice;
+  for (const auto& [layer, tensors] : layers) {
+    for (const auto& [role, values] : tensors) {
+      const std::string name = layer + "." + role;
+      const auto found = slices.find(name);
+      if (found == slices.end()) {
+        throw ModelError(str("[", file.string(),
+                             "] expected adapters of the layers that lora.targets and rank_patterns ",
+                             "choose, got one of ", layer, " (", role, ")"));
+      }
+      if (values.sizes() != c10::IntArrayRef(found->second->shape)) {
+        throw ModelError(str("[", file.string(), ": ", name, "] expected the shape ", shape_text(found->second->shape),
+                             " that [lora] says, got ", shape_text(values.sizes()),
+                             role == "down" ? str(" (try lora.rank=", values.size(0), ")") : std::string()));
+      }
+      if (parameters_->owns(*found->second)) parameters_->assign(*found->second, values);
+    }
+  }
+  parameters_->refresh_compute();
+  log_info("adapters start from ", file.string(), ": ", layers.size(), " of ", adapted_.size(), " layers");
+}
+
+void AdapterSet::set_strength(double strength) {
+  for (const Adapted& each : adapted_) each.adapter->set_strength(strength);
+}
+
+FlatParametersOptions frozen_placement(FlatParametersOptions placement, const LoraConfig& config) {
+  if (placement.mesh != nullptr && placement.mesh->shape().tp > 1) {
+    throw ConfigError(str("[parallelism.tensor_parallel_degree] expected 1 with LoRA, got ", placement.mesh->shape().tp,
+                          " (data_parallel_shard_degree shards the frozen weights)"));
+  }
+  placement.training = false;
+  placement.base_storage = base_storage_of(config);
+  return placement;
+}
+
+std::map<std::string, TensorMap> initial_values(const std::vector<AdapterTensors>& adapters, const LoraConfig& config,
+                                                const std::string& place) {
+  std::map<std::string, TensorMap> layers;
+  for (const AdapterTensors& adapter : adapters) {
+    if (adapter.kind != config.kind) {
+      throw ModelError(str("[", place, ": ", adapter.tensors.begin()->second.name,
+                           "] expected an adapter of kind ", choice_text(config.kind), ", as lora.kind says, got ",
+                           choice_text(adapter.kind)));
+    }
+    const int64_t rank = sizes_of(adapter).rank;
+    const double factor = adapter.scale / (rank > 0 ? scale_of_rank(config, rank) : 1);
+    TensorMap& values = layers[adapter.module];
+    for (const auto& [role, tensor] : adapter.tensors) {
+      values[role] = in_model_order(tensor).to(torch::kFloat32);
+      if (role == "magnitude") values[role] = values[role].reshape({-1});
+    }
+    torch::Tensor& scaled = values.at(scaled_role(adapter));
+    if (factor != 1) scaled = scaled * factor;
+  }
+  return layers;
+}
+
+}  // namespace millrace

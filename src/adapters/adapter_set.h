@@ -1,0 +1,92 @@
+// The adapters of a run on the layers of a frozen model, whichever it is: their parameters, where they lie, what they
+// start from, and what happens to them before and after a step.
+//
+// The matrices of an adapted layer are named <layer>.<role>: <layer>.down [R, K] and <layer>.up [N, R] of LoRA; see
+// adapters/adapter_kind.h for the others. Those of one learning rate follow each other.
+//
+// On several ranks the model is sharded like any other, unit by unit; the adapters are one unit of their own, which is
+// gathered for a whole pass and reduced once at its end: at rank 16 they have 1/150 of FLUX.1's parameters.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "adapters/adapter_dropout.h"
+#include "adapters/configured_adapter.h"
+#include "adapters/lora_options.h"
+#include "nn/tensor_io.h"
+#include "optim/rate_group.h"
+#include "parallel/flat_parameters.h"
+
+namespace millrace {
+
+struct AdaptableLayer {
+  std::string name;
+  std::shared_ptr<Linear> linear;
+};
+
+class AdapterSet {
+ public:
+  // layers: those that lora.targets chooses, in the model's order. placement: of the adapters. Throws ConfigError for
+  // patterns that fit no layer, and where no layer has a rank, or a rate, above 0.
+  AdapterSet(const LoraConfig& config, const std::vector<AdaptableLayer>& layers,
+             const FlatParametersOptions& placement);
+
+  FlatParameters& parameters() { return *parameters_; }
+  const std::vector<RateGroup>& rate_groups() const { return rate_groups_; }  // as Task::rate_groups()
+  size_t num_layers() const { return adapted_.size(); }
+
+  // The adapters have memory while it lives: around a forward pass, and around its backward pass.
+  UnitUse forward_use(bool keep) { return parameters_->forward_unit(0, keep); }
+  UnitUse backward_use() { return parameters_->backward_unit(0); }
+
+  // Around the two passes of a microbatch; samples: its rows.
+  void start_training_pass(const DropoutSamples& samples);
+  void end_training_pass();
+  // After a step: limits the norms of what the adapters add, where lora.scale_weight_norms says so.
+  void weights_changed();
+
+  // Values that belong to the seed and the parameter's name. base: the frozen model's, whose rows DoRA's magnitudes are
+  // the norms of.
+  void initialize(uint64_t seed, FlatParameters& base);
+  // Values by layer and role instead. file: where they are from, for messages. Throws ModelError for values of other
+  // layers or shapes; layers that the file lacks keep theirs.
+  void start_from(const std::map<std::string, TensorMap>& layers, const std::filesystem::path& file);
+
+  // How much the adapters add from now on; 0 nothing, 1 what was trained.
+  void set_strength(double strength);
+
+ private:
+  struct Adapted {
+    std::string layer;
+    std::shared_ptr<Linear> linear;
+    std::shared_ptr<ModuleAdapter> adapter;
+  };
+
+  void attach(const std::vector<AdaptableLayer>& layers);
+  void place(const FlatParametersOptions& placement);
+  std::vector<AdaptedLayer> loras() const;
+  void initialize_magnitudes(FlatParameters& base);
+
+  LoraConfig config_;
+  std::vector<Adapted> adapted_;
+  std::vector<RateGroup> rate_groups_;
+  std::unique_ptr<FlatParameters> parameters_;
+};
+
+// The frozen model's placement beside adapters': not trained, and stored as lora.base_dtype says. Throws ConfigError on
+// a tensor-parallel mesh.
+FlatParametersOptions frozen_placement(FlatParametersOptions placement, const LoraConfig& config);
+
+// adapters, which are of the layers' whole matrices, as AdapterSet::start_from() takes them: by layer and role, fp32,
+// with the effect that they have in the file: where its scale is not the configuration's, one matrix of each adapter
+// makes up for it. Throws ModelError for adapters of another kind. place: the file, for messages.
+std::map<std::string, TensorMap> initial_values(const std::vector<AdapterTensors>& adapters, const LoraConfig& config,
+                                                const std::string& place);
+
+}  // namespace millrace

@@ -1,0 +1,35 @@
+// Writes trained LoRA adapters as Hugging Face's PEFT reads them.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "nn/tensor_io.h"
+
+namespace millrace {
+
+struct PeftFacts {
+  int64_t rank = 0;
+  double alpha = 0;
+  bool rank_stabilised = false;
+  bool is_dora = false;
+  std::string base_model;           // name or folder of the frozen weights
+  std::vector<std::string> layers;  // all that an adapter could be on
+};
+
+// PEFT's target_modules for these layers among all: the ends of names ("q_proj") where every layer that ends so is
+// adapted, whole names elsewhere. Sorted.
+std::vector<std::string> peft_target_modules(const std::vector<std::string>& adapted,
+                                             const std::vector<std::string>& layers);
+
+// adapter_model.safetensors and adapter_config.json in a folder. ours: <layer>.down [R, K] and <layer>.up [N, R],
+// whole, with DoRA also <layer>.magnitude [N]. Both files appear complete or not at all.
+void write_peft_folder(const std::filesystem::path& folder, const TensorMap& ours, const PeftFacts& facts);
+// <layer>.down as PEFT names it: base_model.model.<layer>.lora_A.weight; <layer>.up: lora_B.
+std::string peft_name(const std::string& ours);
+// The text of adapter_config.json.
+std::string peft_config_json(const std::vector<std::string>& adapted, const PeftFacts& facts);
+
+}  // namespace millrace

@@ -1,0 +1,90 @@
+#include "compat/kohya_data.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/files.h"
+#include "picture_sets/picture_set.h"
+#include "picture_sets/read_document.h"
+#include "picture_sets/resolve.h"
+
+namespace millrace {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Options of the command line go into [general], where the file does not have them. Those that files cannot have are
+// options of training.
+nlohmann::ordered_json with_command_line(const PlacedValue& document, const PlacedValue& command_line) {
+  nlohmann::ordered_json json = to_json(document);
+  nlohmann::ordered_json general = json.contains("general") ? json["general"] : nlohmann::ordered_json::object();
+  for (const PlacedValue& option : command_line.items) {
+    if (option.key == "prior_loss_weight" || option.key == "debug_dataset") continue;
+    if (!general.contains(option.key)) general[option.key] = to_json(option);
+  }
+  json["general"] = general;
+  return json;
+}
+
+void multiply_batches(nlohmann::ordered_json& json, int64_t factor) {
+  for (nlohmann::ordered_json& dataset : json["datasets"]) {
+    if (dataset.contains("batch_size")) dataset["batch_size"] = dataset["batch_size"].get<int64_t>() * factor;
+  }
+  json["general"]["batch_size"] = json["general"].value("batch_size", int64_t{1}) * factor;
+}
+
+}  // namespace
+
+KohyaData::KohyaData(const KohyaArguments& arguments, int64_t world_size) : world_size_(world_size) {
+  const DatasetArguments dataset = arguments.dataset();
+  PlacedValue document;
+  bool is_file = false;
+  if (!dataset.dataset_config.empty()) {
+    path_ = dataset.dataset_config;
+    document = read_document(path_);
+    is_file = true;
+  } else if (!dataset.in_json.empty()) {
+    document = metadata_document(dataset.train_data_dir, dataset.in_json);
+  } else if (!dataset.train_data_dir.empty()) {
+    std::vector<std::string> ignored;
+    document = folder_document(dataset.train_data_dir, dataset.reg_data_dir, ignored);
+  } else {
+    return;
+  }
+  const std::string name = is_file ? path_ : dataset.train_data_dir;
+  datasets_ = resolve_datasets(document, name, dataset.settings);
+  root_ = is_file ? fs::absolute(path_).parent_path().string() : ".";
+  seed_ = arguments.integer("seed").value_or(0);
+  if (!is_file || !dataset.settings.command_line.items.empty() || world_size > 1) {
+    document_ = with_command_line(document, dataset.settings.command_line);
+    if (world_size > 1) multiply_batches(document_, world_size);
+    path_ = (fs::path(arguments.text("output_dir").value_or(".")) / "dataset.json").string();
+  }
+}
+
+void KohyaData::write() const {
+  if (document_.is_null()) return;
+  create_folders(fs::path(path_).parent_path());
+  write_file_atomically(path_, document_.dump(2) + "\n");
+}
+
+int64_t KohyaData::batch_size() const {
+  int64_t most = 1;
+  for (const DatasetOptions& dataset : datasets_) most = std::max(most, dataset.batch_size);
+  return most;
+}
+
+int64_t KohyaData::batches_per_epoch() const {
+  if (batches_per_epoch_) return *batches_per_epoch_;
+  std::vector<PictureSet> sets;
+  int64_t batches = 0;
+  for (const DatasetOptions& dataset : datasets_) {
+    sets.push_back(read_picture_set(dataset, {.root = root_, .seed = seed_, .num_threads = 2}));
+    batches += sets.back().train.num_batches(dataset.batch_size * world_size_);
+  }
+  check_trainable(sets);
+  batches_per_epoch_ = batches;
+  return batches;
+}
+
+}  // namespace millrace

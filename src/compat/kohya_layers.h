@@ -1,0 +1,33 @@
+// Which layers sd-scripts' network_args train, and how, as options of [lora]. What works it out knows FLUX's layers
+// (tasks/flux_lora/kohya_network.h).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace millrace {
+
+struct KohyaNetworkArguments {
+  int64_t dim = 4;
+  double alpha = 1;
+  double learning_rate = 0;  // of layers without one of their own; 0: nothing but ranks is wanted
+  std::map<std::string, std::string> network_args;
+};
+
+struct KohyaLayers {
+  std::vector<std::string> targets = {"all"};
+  std::vector<std::string> rank_patterns, lr_patterns;
+  std::optional<double> loraplus_ratio;
+  double rank_dropout = 0, module_dropout = 0;
+  bool split_qkv = false, train_t5xxl = false;
+  std::vector<std::string> notes;  // arguments that were read and change nothing
+};
+
+// Throws ConfigError naming the argument.
+using KohyaLayersOf = std::function<KohyaLayers(const KohyaNetworkArguments& arguments)>;
+
+}  // namespace millrace

@@ -1,0 +1,218 @@
+// The optimizer: sd-scripts' names in any case, its packages' defaults, and --optimizer_args.
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "base/text.h"
+#include "compat/kohya_parts.h"
+#include "compat/python_literal.h"
+#include "config/optimizer_rules.h"
+
+namespace millrace {
+namespace {
+
+// A name of theirs in small letters, without the package before it.
+struct OptimizerRow {
+  const char* theirs;
+  const char* ours;  // nullptr: not here
+  const char* note;  // of the name; where there is none of ours, what to take instead
+};
+constexpr std::array kOptimizers = std::to_array<OptimizerRow>({
+    {"adamw", "AdamW", ""},
+    {"pagedadamw", "AdamW", "paging keeps the state elsewhere and computes the same"},
+    {"pagedadamw32bit", "AdamW", "paging keeps the state elsewhere and computes the same"},
+    {"adamw8bit", "AdamW8bit", ""},
+    {"pagedadamw8bit", "AdamW8bit", "paging keeps the state elsewhere and computes the same"},
+    {"adam", "Adam", ""},
+    {"lion", "Lion", ""},
+    {"lion8bit", nullptr, "Lion"},
+    {"pagedlion8bit", nullptr, "Lion"},
+    {"sgdnesterov", "SGD", ""},
+    {"sgdnesterov8bit", nullptr, "SGDNesterov"},
+    {"sgd", "SGD", ""},
+    {"prodigy", "Prodigy", ""},
+    {"adafactor", "Adafactor", ""},
+    {"adamwschedulefree", "AdamWScheduleFree", ""},
+    {"radamschedulefree", nullptr, "AdamWScheduleFree"},
+    {"sgdschedulefree", nullptr, "AdamWScheduleFree"},
+    {"prodigyplusschedulefree", "ProdigyPlusScheduleFree", ""},
+    {"dadaptation", nullptr, "Prodigy"},
+    {"dadaptadampreprint", nullptr, "Prodigy"},
+    {"dadaptadagrad", nullptr, "Prodigy"},
+    {"dadaptadam", nullptr, "Prodigy"},
+    {"dadaptadan", nullptr, "Prodigy"},
+    {"dadaptadanip", nullptr, "Prodigy"},
+    {"dadaptlion", nullptr, "Prodigy"},
+    {"dadaptsgd", nullptr, "Prodigy"},
+    {"ademamix8bit", nullptr, "AdamW8bit"},
+    {"pagedademamix8bit", nullptr, "AdamW8bit"},
+});
+
+// Arguments of the packages that change how a step is computed, not its result.
+constexpr std::array kNoMatter = {"fused",    "foreach",  "capturable",     "fsdp_in_use",        "block_wise",
+                                  "is_paged", "maximize", "differentiable", "percentile_clipping"};
+
+const OptimizerRow* find_optimizer(const std::string& name) {
+  const auto found =
+      std::find_if(kOptimizers.begin(), kOptimizers.end(), [&](const OptimizerRow& row) { return name == row.theirs; });
+  return found == kOptimizers.end() ? nullptr : &*found;
+}
+
+std::string shown_names() {
+  return "AdamW, AdamW8bit, Lion, SGDNesterov, Prodigy, Adafactor, AdamWScheduleFree, ProdigyPlusScheduleFree";
+}
+
+class OptimizerArguments {
+ public:
+  OptimizerArguments(const KohyaTranslator& kohya, std::string rule) : kohya_(kohya), rule_(std::move(rule)) {}
+
+  void set(const std::string& name, double value, const TheirSetting& from) {
+    if (name == "slice_p" || name == "warmup_steps" || name == "prodigy_steps") {
+      kohya_.out.set("optimizer." + name, static_cast<int64_t>(value), from);
+    } else {
+      kohya_.out.set("optimizer." + name, value, from);
+    }
+  }
+
+  void read(const std::string& word) {
+    const TheirSetting from = kohya_.from("optimizer_args");
+    const size_t equals = word.find('=');
+    const std::string name = word.substr(0, equals);
+    const auto value = equals == std::string::npos ? std::nullopt : parse_python_literal(word.substr(equals + 1));
+    if (!value) {
+      kohya_.out.refuse(from,
+                        "expected name=VALUE with a Python literal for --optimizer_args, got " + json_escape(word));
+      return;
+    }
+    if (name == "betas" || (name == "eps" && value->kind == PythonLiteral::Kind::kTuple)) {
+      read_pair(name, *value, from);
+    } else if (std::find(kNoMatter.begin(), kNoMatter.end(), name) != kNoMatter.end()) {
+      kohya_.out.note(from, Fate::kBecame, name + " changes nothing in the result");
+    } else if (is_at_default(name, *value)) {
+      kohya_.out.note(from, Fate::kBecame, name + " is at its default");
+    } else if (name == "amsgrad") {
+      if (value->kind != PythonLiteral::Kind::kBool || value->boolean) refuse(from, "no amsgrad", word);
+    } else if (!has(name)) {
+      refuse_unknown(from, name);
+    } else if (value->kind == PythonLiteral::Kind::kBool) {
+      kohya_.out.set("optimizer." + name, value->boolean, from);
+    } else if (value->kind == PythonLiteral::Kind::kNumber && !std::isinf(value->number)) {
+      set(name, value->number, from);
+    } else if (value->kind != PythonLiteral::Kind::kNone && value->kind != PythonLiteral::Kind::kNumber) {
+      refuse(from, "a number, True or False", word);
+    }
+  }
+
+ private:
+  bool has(const std::string& name) const {
+    const std::vector<RuleOption>& options = optimizer_rule(rule_).options;
+    return std::any_of(options.begin(), options.end(), [&](const RuleOption& option) { return name == option.name; });
+  }
+
+  // Switches of packages that are not had, where they say what is done here anyway.
+  static bool is_at_default(const std::string& name, const PythonLiteral& value) {
+    if (value.kind != PythonLiteral::Kind::kBool) return false;
+    if (name == "factored_fp32" || name == "weight_decay_by_lr") return value.boolean;
+    return !value.boolean && (name == "use_cautious" || name == "use_grams" || name == "use_adopt" ||
+                              name == "use_orthograd" || name == "use_focus" || name == "use_muon_pp");
+  }
+
+  void refuse(const TheirSetting& from, const std::string& expected, const std::string& got) {
+    kohya_.out.refuse(from, "expected " + expected + " in --optimizer_args, got " + json_escape(got));
+  }
+
+  void refuse_unknown(const TheirSetting& from, const std::string& name) {
+    std::vector<std::string> known = {"betas"};
+    for (const RuleOption& option : optimizer_rule(rule_).options) known.emplace_back(option.name);
+    const std::string near = nearest(name, known);
+    refuse(from, "an argument of " + rule_, name + (near.empty() ? "" : " (try " + near + ")"));
+  }
+
+  // betas=(0.9, 0.99), and Adafactor's eps=(1e-30, 1e-3).
+  void read_pair(const std::string& name, const PythonLiteral& value, const TheirSetting& from) {
+    const bool is_pair = value.kind == PythonLiteral::Kind::kTuple && value.items.size() == 2 &&
+                         value.items[0].kind == PythonLiteral::Kind::kNumber &&
+                         value.items[1].kind == PythonLiteral::Kind::kNumber;
+    const std::string first = name == "betas" ? "beta1" : "eps1", second = name == "betas" ? "beta2" : "eps2";
+    if (!is_pair || !has(first) || !has(second)) {
+      refuse(from, is_pair ? "an argument of " + rule_ : "two numbers", name);
+      return;
+    }
+    set(first, value.items[0].number, from);
+    set(second, value.items[1].number, from);
+  }
+
+  const KohyaTranslator& kohya_;
+  std::string rule_;
+};
+
+std::string chosen_name(const KohyaTranslator& kohya, TheirSetting& from) {
+  const KohyaArguments& args = kohya.args;
+  from = kohya.from("optimizer_type");
+  std::string name = args.text("optimizer_type").value_or("");
+  for (const auto& [flag, type] : {std::pair{"use_8bit_adam", "AdamW8bit"}, {"use_lion_optimizer", "Lion"}}) {
+    if (!args.has(flag)) continue;
+    if (!name.empty()) kohya.out.refuse(kohya.from(flag), "expected one optimizer, got " + json_escape(name) + " too");
+    name = type;
+    from = kohya.from(flag);
+  }
+  if (name.empty()) from.value = name = "AdamW";
+  return name;
+}
+
+}  // namespace
+
+void KohyaTranslator::optimizer() {
+  TheirSetting origin;
+  const std::string name = chosen_name(*this, origin);
+  const std::string plain = to_lower(name.substr(name.rfind('.') + 1));  // without "torch.optim."
+  const OptimizerRow* row = find_optimizer(plain);
+  if (row == nullptr || row->ours == nullptr) {
+    std::vector<std::string> known;
+    for (const OptimizerRow& candidate : kOptimizers) {
+      if (candidate.ours != nullptr) known.emplace_back(candidate.theirs);
+    }
+    const std::string near = row != nullptr ? row->note : nearest(plain, known);
+    out.refuse(origin, "expected one of " + shown_names() + ", got " + json_escape(name) +
+                           (near.empty() ? "" : " (try " + near + ")"));
+    return;
+  }
+  out.set("optimizer.name", row->ours, origin);
+  if (*row->note != '\0') out.note(origin, Fate::kBecame, row->note);
+  OptimizerArguments arguments(*this, row->ours);
+  // What the packages have where ours differs.
+  const std::string rule = row->ours;
+  if (rule == "AdamW" || rule == "Adam" || rule == "AdamW8bit") {
+    arguments.set("beta2", 0.999, origin);
+    arguments.set("weight_decay", rule == "Adam" ? 0.0 : 0.01, origin);
+  }
+  if (plain == "sgdnesterov") {
+    arguments.set("momentum", 0.9, origin);
+    out.set("optimizer.nesterov", true, origin);
+  }
+  bool is_relative = rule == "Adafactor";
+  for (const std::string& word : args.texts("optimizer_args")) {
+    arguments.read(word);
+    if (starts_with(word, "relative_step=")) is_relative = word != "relative_step=False";
+  }
+  const TheirSetting rate = from(args.has("unet_lr") ? "unet_lr" : "learning_rate");
+  if (is_relative) {
+    out.note(rate, args.has("learning_rate") || args.has("unet_lr") ? Fate::kNoEffect : Fate::kSameResult,
+             "there as here, Adafactor with relative_step chooses the rate itself");
+  } else {
+    out.set("optimizer.lr", *args.number(args.has("unet_lr") ? "unet_lr" : "learning_rate"), rate);
+    if (args.has("unet_lr") && args.has("learning_rate")) {
+      out.note(from("learning_rate"), Fate::kSameResult, "--unet_lr takes its place");
+    }
+  }
+  const double norm = *args.number("max_grad_norm");
+  if (norm > 0) {
+    out.set("training.max_norm", norm, from("max_grad_norm"));
+  } else {
+    constexpr double kUnlimited = 1e30;
+    out.set("training.max_norm", kUnlimited, from("max_grad_norm"));
+    out.note(from("max_grad_norm"), Fate::kBecame, "gradients are not scaled");
+  }
+}
+
+}  // namespace millrace

@@ -1,0 +1,32 @@
+// The parts of kohya_translate.h, by theme (internal to compat/). Each sets its options of ours, and refuses what
+// cannot be had.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "compat/kohya_translate.h"
+
+namespace millrace {
+
+struct KohyaTranslator {
+  const KohyaArguments& args;
+  const KohyaSurroundings& around;
+  Translation& out;
+
+  TheirSetting from(const std::string& name) const;  // of --name, as given or by default
+  // Optimizer steps of an epoch.
+  int64_t steps_per_epoch() const;
+
+  void models();     // which files hold the four networks
+  void data();       // the data sets, and caches of their encodings
+  void network();    // what is trained: rank, alpha, layers, dropouts
+  void objective();  // times, prediction, loss
+  void optimizer();
+  void schedule();
+  void steps();      // how long, in which batches, in which precision
+  void saving();     // LoRA files and checkpoints
+  void observing();  // samples, validation, logs
+};
+
+}  // namespace millrace

@@ -1,0 +1,232 @@
+#include "compat/kohya_translate.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "compat/golden_test_support.h"
+#include "compat/kohya_options.h"
+#include "config/number_text.h"
+#include "config/optimizer_rules.h"
+
+namespace millrace {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using Json = nlohmann::ordered_json;
+using Words = std::vector<std::string>;
+
+Translation translated(Words words, int64_t world_size = 1) {
+  const Words needed = {"--pretrained_model_name_or_path=flux.safetensors",
+                        "--clip_l=clip.safetensors",
+                        "--t5xxl=t5.safetensors",
+                        "--ae=ae.safetensors",
+                        "--dataset_config=set.toml",
+                        "--output_dir=out",
+                        "--network_module=networks.lora_flux",
+                        "--network_train_unet_only"};
+  words.insert(words.begin(), needed.begin(), needed.end());
+  KohyaSurroundings around{.world_size = world_size, .model = {}, .batches_per_epoch = [] { return int64_t{25}; }};
+  around.batch_size = 4;
+  around.dataset_path = "set.toml";
+  around.layers = [](const KohyaNetworkArguments& arguments) {
+    KohyaLayers layers;
+    if (arguments.network_args.contains("train_blocks")) layers.rank_patterns = {"double_blocks.*=0"};
+    return layers;
+  };
+  return translate_kohya(parse_kohya_arguments(words), around);
+}
+std::string problem(const Words& words) {
+  return config_problem([&] { translated(words); });
+}
+
+// A recorded default of a package as our option has it; "" for those without one of ours.
+std::string expected_setting(const Json& value) {
+  if (value.is_boolean()) return value.get<bool>() ? "true" : "false";
+  return number_text(value.get<double>());
+}
+std::string number_of(const std::string& toml) {
+  const auto number = parse_floating_point(toml);
+  return number ? number_text(*number) : toml;
+}
+
+// What our rule would compute with: the option as set, else the rule's default.
+std::string effective(const Translation& got, const std::string& name) {
+  const std::string set = setting(got, "optimizer." + name);
+  if (!set.empty()) return number_of(set);
+  for (const RuleOption& option : optimizer_rule(got.find("optimizer.name")->text).options) {
+    if (name != option.name) continue;
+    if (const bool* value = std::get_if<bool>(&option.fallback)) return *value ? "true" : "false";
+    if (const double* value = std::get_if<double>(&option.fallback)) return number_text(*value);
+  }
+  return "";
+}
+
+TEST(KohyaTranslate, GivesOptimizersTheSettingsOfTheirPackages) {
+  const Json golden = compat_golden("flux_lora/commands.json");
+  int taken = 0;
+  for (const Json& item : golden["optimizers"]) {
+    Words words = json_words(item["args"]);
+    if (item.contains("error")) {
+      EXPECT_NE(problem(words), "") << item["name"];
+      continue;
+    }
+    words.push_back("--learning_rate=" + number_text(item["learning_rate"].get<double>()));
+    const std::string refusal = problem(words);
+    if (!refusal.empty()) {
+      EXPECT_THAT(refusal, AllOf(HasSubstr("expected one of AdamW"), HasSubstr("got "))) << item["name"];
+      continue;
+    }
+    ++taken;
+    const Translation got = translated(words);
+    for (const auto& [name, value] : item["defaults"].items()) {
+      if (name == "betas" || (name == "eps" && value.is_string())) {
+        const std::string text = value.get<std::string>();
+        const size_t comma = text.find(',');
+        const std::string first = name == "betas" ? "beta1" : "eps1", second = name == "betas" ? "beta2" : "eps2";
+        EXPECT_EQ(effective(got, first), number_of(text.substr(1, comma - 1))) << item["name"];
+        EXPECT_EQ(effective(got, second), number_of(text.substr(comma + 2, text.size() - comma - 3))) << item["name"];
+      } else if (!value.is_null() && !effective(got, name).empty()) {
+        EXPECT_EQ(effective(got, name), expected_setting(value)) << item["name"] << " " << name;
+      }
+    }
+  }
+  EXPECT_EQ(taken, 27);  // others have no counterpart here
+}
+
+TEST(KohyaTranslate, TakesTheSchedulesThatSdScriptsTakes) {
+  const Json golden = compat_golden("flux_lora/commands.json");
+  for (const Json& item : golden["schedules"]) {
+    const Words words = json_words(item["args"]);
+    const std::string name = item["name"];
+    if (item.contains("error") || name.starts_with("lr_scheduler_type")) {
+      EXPECT_NE(problem(words), "") << name;
+      continue;
+    }
+    const Translation got = translated(words);
+    const bool has_own =
+        name.starts_with("adafactor:auto") || name == "adafactor:warmup_init" || name == "schedulefree_dummy";
+    const std::string expected = has_own ? "constant" : words[words.size() > 1 ? 1 : 0];
+    if (name == "adafactor:fixed_lr") continue;
+    EXPECT_EQ(setting(got, "lr_scheduler.name"), "\"" + expected + "\"") << name;
+  }
+  EXPECT_EQ(setting(translated({"--lr_scheduler=linear", "--lr_warmup_steps=5%"}), "lr_scheduler.warmup_steps"),
+            "\"5%\"");
+  EXPECT_EQ(setting(translated({"--lr_scheduler=linear", "--lr_warmup_steps=0.1"}), "lr_scheduler.warmup_steps"),
+            "0.1");
+  EXPECT_EQ(setting(translated({"--lr_scheduler=cosine_with_restarts", "--lr_scheduler_num_cycles=3"}),
+                    "lr_scheduler.num_cycles"),
+            "3.0");
+  EXPECT_THAT(problem({"--lr_scheduler=linear", "--lr_warmup_steps=1.0"}), HasSubstr("expected a whole number"));
+}
+
+TEST(KohyaTranslate, TakesTheLossesOfFlux) {
+  const Json golden = compat_golden("flux_lora/commands.json");
+  for (const Json& item : golden["losses"]) {
+    const Words words = json_words(item["args"]);
+    EXPECT_EQ(problem(words).empty(), !item.contains("error")) << item["name"];
+    const std::string name = item["name"];
+    if (name.ends_with("_noop")) {
+      EXPECT_EQ(translated(words).warnings().size(), 1u) << name;
+      EXPECT_EQ(translated(words).overrides(), translated({}).overrides()) << name;
+    }
+  }
+  const Translation huber = translated({"--loss_type", "huber", "--huber_schedule", "constant", "--huber_c", "0.15"});
+  EXPECT_EQ(setting(huber, "objective.loss_type"), "\"huber\"");
+  EXPECT_EQ(setting(huber, "objective.huber_c"), "0.15");
+}
+
+TEST(KohyaTranslate, HasSdScriptsDefaults) {
+  const Translation got = translated({});
+  for (const auto& [name, value] :
+       std::map<std::string, std::string>{{"objective.timestep_sampling", "\"sigma\""},
+                                          {"objective.model_prediction_type", "\"sigma_scaled\""},
+                                          {"objective.guidance_scale", "3.5"},
+                                          {"objective.discrete_flow_shift", "3.0"},
+                                          {"lora.rank", "4"},
+                                          {"lora.alpha", "1.0"},
+                                          {"optimizer.name", "\"AdamW\""},
+                                          {"optimizer.lr", "2e-06"},
+                                          {"optimizer.beta2", "0.999"},
+                                          {"optimizer.weight_decay", "0.01"},
+                                          {"lr_scheduler.name", "\"constant\""},
+                                          {"training.steps", "1600"},
+                                          {"training.max_norm", "1.0"},
+                                          {"training.mixed_precision_param", "\"float32\""},
+                                          {"training.local_batch_size", "4"},
+                                          {"training.global_batch_size", "4"},
+                                          {"activation_checkpoint.mode", "\"none\""},
+                                          {"encoder.max_t5_encoding_len", "512"},
+                                          {"lora.save_dtype", "\"fp32\""},
+                                          {"model.flavor", "\"flux-dev\""}}) {
+    EXPECT_EQ(setting(got, name), value) << name;
+  }
+}
+
+TEST(KohyaTranslate, CountsEpochsInSteps) {
+  const Translation got = translated({"--max_train_epochs=10", "--gradient_accumulation_steps=2",
+                                      "--save_every_n_epochs=2", "--save_last_n_epochs=4"});
+  EXPECT_EQ(setting(got, "training.steps"), "130");  // 25 batches are 13 steps
+  EXPECT_EQ(setting(got, "checkpoint.interval"), "26");
+  EXPECT_EQ(setting(got, "checkpoint.keep_latest_k"), "2");
+  EXPECT_EQ(setting(got, "training.global_batch_size"), "8");
+  EXPECT_EQ(setting(translated({}, 2), "training.global_batch_size"), "8");
+  EXPECT_EQ(setting(translated({"--save_every_n_steps=100"}), "checkpoint.interval"), "100");
+}
+
+TEST(KohyaTranslate, TakesTheRecordedRunButForItsTextEncoder) {
+  const Words words = json_words(compat_golden("flux_lora/commands.json")["run"]);
+  const KohyaArguments arguments = parse_kohya_arguments(words);
+  KohyaSurroundings around{.layers = [](const KohyaNetworkArguments&) { return KohyaLayers(); }};
+  const std::string message = config_problem([&] { translate_kohya(arguments, around); });
+  EXPECT_THAT(message, HasSubstr("[--network_train_unet_only] expected --network_train_unet_only"));
+  EXPECT_THAT(message, HasSubstr("prompts.txt"));  // which is not in this folder
+}
+
+TEST(KohyaTranslate, NamesWhatItCannotHave) {
+  EXPECT_THAT(problem({"--optimizer_type=Prodigyy"}), HasSubstr("(try prodigy)"));
+  EXPECT_THAT(problem({"--optimizer_type=DAdaptAdam"}), HasSubstr("(try Prodigy)"));
+  EXPECT_THAT(problem({"--optimizer_args", "weight_decya=0.1"}), HasSubstr("(try weight_decay)"));
+  EXPECT_THAT(problem({"--lr_scheduler=cosin"}), HasSubstr("(try cosine)"));
+  EXPECT_THAT(problem({"--save_model_as=ckpt"}), HasSubstr("a pickle"));
+  EXPECT_THAT(problem({"--fp8_base"}), HasSubstr("expected --mixed_precision bf16"));
+  EXPECT_THAT(problem({"--prior_loss_weight=0.5"}), HasSubstr("[--prior_loss_weight] expected 1, got 0.5"));
+  EXPECT_THAT(problem({"--network_args", "x"}), HasSubstr("expected key=value for --network_args, got x"));
+  EXPECT_THAT(problem({"--apply_t5_attn_mask"}), HasSubstr("[--apply_t5_attn_mask]"));
+}
+
+TEST(KohyaTranslate, SaysWhatBecameOfEachArgument) {
+  const Translation got = translated(
+      {"--network_args", "train_blocks=single", "--noise_offset=0.1", "--sdpa", "--seed=3", "--network_dim=8"});
+  const std::string table = got.table("sd-scripts");
+  EXPECT_THAT(table, AllOf(HasSubstr("settings of sd-scripts, and what they became:"), HasSubstr("lora.rank = 8")));
+  EXPECT_THAT(table, HasSubstr("lora.rank_patterns = [\"double_blocks.*=0\"]"));
+  EXPECT_THAT(table, HasSubstr("no effect: there as here, FLUX draws plain normal noise"));
+  EXPECT_THAT(table, HasSubstr("nothing to do here"));
+  EXPECT_THAT(got.warnings(), testing::ElementsAre(HasSubstr("[--noise_offset] has no effect")));
+  EXPECT_EQ(got.in_their_words("[--lora.rank] expected at least 1, got 0"),
+            "[--network_dim, here lora.rank] expected at least 1, got 0");
+}
+
+TEST(KohyaTranslate, KnowsEveryOptionThatItTakes) {
+  // An option marked as taken, given alone, is either in the table or refused: never lost.
+  for (const KohyaOption& option : kohya_options()) {
+    if (option.use == KohyaUse::kUnsupported || option.use == KohyaUse::kDataset) continue;
+    const std::string name = std::string("--") + option.name;
+    if (name == "--config_file") continue;
+    Words words = {name};
+    if (option.type == KohyaType::kInteger || option.type == KohyaType::kNumber) words.emplace_back("3");
+    if (option.type == KohyaType::kText) words.emplace_back(*option.fallback == '\0' ? "1" : option.fallback);
+    if (option.type == KohyaType::kTexts) words.emplace_back("a=1");
+    std::string said;
+    try {
+      said = translated(words).table("sd-scripts");
+    } catch (const ConfigError& error) {
+      said = error.what();
+    }
+    EXPECT_THAT(said, HasSubstr(name)) << name;
+  }
+}
+
+}  // namespace
+}  // namespace millrace

@@ -1,0 +1,22 @@
+// The values of optimizer_args: Python literals, as far as they are numbers, words of Python, texts and tuples.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace millrace {
+
+struct PythonLiteral {
+  enum class Kind { kNone, kBool, kNumber, kText, kTuple };
+  Kind kind = Kind::kNone;
+  bool boolean = false;
+  double number = 0;
+  std::string text;
+  std::vector<PythonLiteral> items;
+};
+
+// "0.01", "True", "None", "(0.9, 0.99)", "0.9,0.99", "[1, 2]", "'word'". nullopt: none of these.
+std::optional<PythonLiteral> parse_python_literal(const std::string& text);
+
+}  // namespace millrace

@@ -1,0 +1,255 @@
+// The rows that are trained and validated on.
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <system_error>
+
+#include "base/text.h"
+#include "compat/tune_parts.h"
+
+namespace millrace {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Data sets of Hugging Face that builders take by default: where `millrace download` puts them, and their file of rows.
+struct HubDataset {
+  const char* source;
+  const char* file;  // nullptr: it has none that is read here
+};
+constexpr std::array kHubDatasets = std::to_array<HubDataset>({
+    {"yahma/alpaca-cleaned", "alpaca_data_cleaned.json"},
+    {"tatsu-lab/alpaca", nullptr},
+});
+
+// What one builder says about its rows. Every data set of a list must say the same.
+struct Rows {
+  std::vector<std::string> files;
+  std::string split, rows, column, train_on, new_system_prompt, field;
+  std::vector<std::string> columns;
+  bool packed = false, split_across_pack = false, add_eos = true;
+  std::optional<int64_t> max_packs;
+
+  bool is_like(const Rows& other) const {
+    return split == other.split && rows == other.rows && column == other.column && train_on == other.train_on &&
+           new_system_prompt == other.new_system_prompt && field == other.field && columns == other.columns &&
+           packed == other.packed && split_across_pack == other.split_across_pack && add_eos == other.add_eos &&
+           max_packs == other.max_packs;
+  }
+};
+
+std::vector<std::string> files_in(const fs::path& folder) {
+  std::vector<std::string> files;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
+    const std::string ending = to_lower(entry.path().extension().string());
+    if (ending == ".json" || ending == ".jsonl" || ending == ".csv") files.push_back(entry.path().string());
+  }
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+// data_files: a path, a list of them, or a table by splits.
+std::vector<std::string> data_files(TuneTable& table, const std::string& split) {
+  const PlacedValue* value = table.value("data_files");
+  if (value == nullptr) return {};
+  if (!value->is(PlacedValue::Kind::kTable)) return table.texts("data_files").value_or(std::vector<std::string>{});
+  TuneTable by_split = table.table("data_files");
+  const std::string name = split.substr(0, split.find('['));
+  const std::vector<std::string> files = by_split.texts(name).value_or(std::vector<std::string>{});
+  if (files.empty()) table.refuse("data_files", "expected files for the split " + name + ", got none");
+  return files;
+}
+
+std::vector<std::string> find_files(const TuneTranslator& tune, TuneTable& table, const std::string& source,
+                                    const std::string& split) {
+  std::vector<std::string> files = data_files(table, split);
+  if (!files.empty()) {
+    if (source == "json" || source == "csv" || source == "text") return files;
+    std::error_code ignored;
+    if (!fs::is_directory(source, ignored)) {
+      table.refuse(
+          "source",
+          "expected json or csv with data_files, got " + json_escape(source) +
+              (source == "parquet" || source == "arrow" ? " (rows are read from .json, .jsonl and .csv files)" : ""));
+      return {};
+    }
+    for (std::string& file : files) file = (fs::path(source) / file).string();
+    return files;
+  }
+  std::error_code ignored;
+  if (fs::is_regular_file(source, ignored)) return {source};
+  if (fs::is_directory(source, ignored)) return files_in(source);
+  const std::string folder = source.substr(source.rfind('/') + 1);
+  const auto known = std::find_if(kHubDatasets.begin(), kHubDatasets.end(),
+                                  [&](const HubDataset& dataset) { return source == dataset.source; });
+  const TheirSetting from = table.from(table.has("source") ? "source" : "_component_");
+  if (known != kHubDatasets.end() && known->file != nullptr) {
+    tune.out.note(from, Fate::kBecame, "fetched by `millrace download hf:datasets/" + source + "`");
+    return {(fs::path(folder) / known->file).string()};
+  }
+  if (known != kHubDatasets.end()) {
+    tune.out.note(from, Fate::kBecame,
+                  source +
+                      " is Parquet, which is not read: give its rows as JSON with source=json data_files=FILE, or "
+                      "take torchtune.datasets.alpaca_cleaned_dataset");
+    return {};
+  }
+  tune.out.note(
+      from, Fate::kBecame,
+      "a data set of Hugging Face is not fetched by a run: `millrace download hf:datasets/" + source + "` fetches it");
+  return files_in(folder);
+}
+
+std::string train_on(TuneTable& table, bool all_by_default) {
+  const auto strategy = table.text("masking_strategy");
+  const auto on_input = table.flag("train_on_input");
+  if (!strategy) return on_input.value_or(all_by_default) ? "all" : "assistant";
+  for (const auto& [theirs, ours] :
+       {std::pair{"train_on_all", "all"}, {"train_on_assistant", "assistant"}, {"train_on_last", "last_assistant"}}) {
+    if (*strategy == theirs) return ours;
+  }
+  table.refuse("masking_strategy",
+               "expected one of train_on_all, train_on_assistant, train_on_last, got " + json_escape(*strategy));
+  return "assistant";
+}
+
+void read_style(TuneTable& table, const std::string& kind, Rows& rows) {
+  rows.rows = kind == "alpaca_cleaned" ? "alpaca" : kind;
+  if (kind == "chat") {
+    rows.rows = table.text("conversation_style").value_or("");
+    if (rows.rows != "openai" && rows.rows != "sharegpt") {
+      table.refuse("conversation_style",
+                   "expected openai or sharegpt, got " + (rows.rows.empty() ? "none" : json_escape(rows.rows)));
+    }
+    rows.column = table.text("conversation_column").value_or("");
+  }
+  if (kind == "text") {
+    rows.column = table.text("column").value_or("text");
+    rows.add_eos = table.flag("add_eos").value_or(true);
+  } else {
+    rows.train_on = train_on(table, rows.rows == "alpaca");
+  }
+  if (kind == "chat" || kind == "instruct") rows.new_system_prompt = table.text("new_system_prompt").value_or("");
+  const PlacedValue* map = rows.rows == "instruct" || rows.rows == "alpaca" ? table.value("column_map") : nullptr;
+  for (size_t i = 0; map != nullptr && i < map->items.size(); ++i) {
+    rows.columns.push_back(map->items[i].key + "=" + map->items[i].text);
+  }
+}
+
+std::optional<Rows> read_rows(const TuneTranslator& tune, TuneTable table) {
+  const TuneComponent* component = tune.component(table, TuneRole::kDataset);
+  if (component == nullptr) return std::nullopt;
+  const std::string kind = component->here;
+  Rows rows;
+  rows.split = table.text("split").value_or("train");
+  const std::string fallback = kind == "alpaca_cleaned" ? "yahma/alpaca-cleaned"
+                               : kind == "alpaca"       ? "tatsu-lab/alpaca"
+                                                        : "";
+  const std::string source = table.text("source").value_or(fallback);
+  if (source.empty()) {
+    table.refuse("source", "expected json, csv, a file or a folder, got none");
+  } else {
+    rows.files = find_files(tune, table, source, rows.split);
+  }
+  rows.field = table.text("field").value_or("");
+  rows.packed = table.flag("packed").value_or(false);
+  rows.split_across_pack = rows.packed && table.flag("split_across_pack").value_or(kind == "text");
+  rows.max_packs = table.integer("max_packs");
+  read_style(table, kind, rows);
+  if (table.value("filter_fn") != nullptr) {
+    table.refuse("filter_fn", "expected null, got a function of Python (leave the rows out of the file)");
+  }
+  for (const char* key : {"name", "data_dir", "revision", "trust_remote_code"}) {
+    table.note(key, Fate::kNoEffect, "it chooses among files of Hugging Face; rows are read from files that are there");
+  }
+  table.refuse_unknown();
+  return rows;
+}
+
+// A data set, or a list of them, one after the other.
+std::optional<Rows> read_all(TuneTranslator& tune, const std::string& key) {
+  const PlacedValue* value = tune.root.value(key);
+  if (value == nullptr) return std::nullopt;
+  if (!value->is(PlacedValue::Kind::kList)) return read_rows(tune, tune.root.table(key));
+  std::optional<Rows> all;
+  for (size_t i = 0; i < value->items.size(); ++i) {
+    const std::string path = key + "." + std::to_string(i);
+    const std::optional<Rows> rows = read_rows(tune, TuneTable(&value->items[i], path, tune.file, tune.out));
+    if (!rows) return std::nullopt;
+    if (all && !all->is_like(*rows)) {
+      tune.root.refuse(key, "expected data sets that differ in their files alone, got " + path + ", which differs");
+      return std::nullopt;
+    }
+    if (all) all->files.insert(all->files.end(), rows->files.begin(), rows->files.end());
+    if (!all) all = rows;
+  }
+  return all;
+}
+
+void set_rows(const TuneTranslator& tune, const Rows& rows) {
+  Translation& out = tune.out;
+  const TheirSetting from{.name = "dataset", .value = "", .place = tune.root.from("dataset").place};
+  out.set("finetune.data", rows.files, from);
+  out.set("finetune.split", rows.split, from);
+  out.set("finetune.rows", rows.rows, from);
+  if (!rows.column.empty()) out.set("finetune.column", rows.column, from);
+  if (!rows.columns.empty()) out.set("finetune.columns", rows.columns, from);
+  if (!rows.field.empty()) out.set("finetune.data_field", rows.field, from);
+  if (!rows.train_on.empty()) out.set("finetune.train_on", rows.train_on, from);
+  if (!rows.new_system_prompt.empty()) out.set("finetune.new_system_prompt", rows.new_system_prompt, from);
+  if (!rows.add_eos) out.set("finetune.add_eos", false, from);
+  out.set("finetune.packing", rows.packed ? "greedy" : "none", from);
+  if (rows.split_across_pack) out.set("finetune.split_across_packs", true, from);
+  if (rows.packed && rows.max_packs) out.set("finetune.max_packs", *rows.max_packs, from);
+}
+
+}  // namespace
+
+void TuneTranslator::data() {
+  const std::optional<Rows> rows = read_all(*this, "dataset");
+  if (rows) {
+    set_rows(*this, *rows);
+  } else if (root.value("dataset") == nullptr) {
+    root.refuse("dataset", "expected a data set, got none");
+  }
+  out.set("finetune.order", "torchtune", {.name = "sampler", .value = "", .place = ""});
+  out.set("finetune.shuffle", root.flag("shuffle").value_or(true), root.from("shuffle", "true"));
+  if (const auto* collate = root.value("collate_fn")) {
+    try {
+      find_tune_component(collate->text, TuneRole::kCollate, root.from("collate_fn").place);
+      root.note("collate_fn", Fate::kSameResult, "samples are padded, or packed, as they come");
+    } catch (const ConfigError& error) {
+      out.problems().add_line(error.what());
+    }
+  }
+
+  const auto every = root.integer("run_val_every_n_steps");
+  if (!every) {
+    for (const char* key : {"dataset_val", "batch_size_val"}) {
+      root.note(key, Fate::kSameResult, "nothing is validated without run_val_every_n_steps");
+    }
+    return;
+  }
+  const std::optional<Rows> held_back = read_all(*this, "dataset_val");
+  if (!held_back) {
+    if (root.value("dataset_val") == nullptr) {
+      root.refuse("run_val_every_n_steps", "expected dataset_val with it, got none");
+    }
+    return;
+  }
+  const TheirSetting from{.name = "dataset_val", .value = "", .place = root.from("dataset_val").place};
+  out.set("validation.enable", true, root.from("run_val_every_n_steps"));
+  out.set("validation.freq", *every, root.from("run_val_every_n_steps"));
+  out.set("finetune.validation_data", held_back->files, from);
+  out.set("finetune.validation_split", held_back->split, from);
+  if (rows && (held_back->rows != rows->rows || held_back->column != rows->column ||
+               held_back->train_on != rows->train_on || held_back->columns != rows->columns)) {
+    root.refuse("dataset_val", "expected rows like those of dataset, got others");
+  }
+  const auto size = root.integer("batch_size_val");
+  out.set("validation.local_batch_size", size.value_or(root.integer("batch_size").value_or(1)),
+          root.from("batch_size_val", "batch_size"));
+}
+
+}  // namespace millrace

@@ -1,0 +1,181 @@
+// What is trained, by which tokenizer, and where its weights come from and go to.
+#include <algorithm>
+#include <filesystem>
+#include <system_error>
+
+#include "base/text.h"
+#include "compat/tune_parts.h"
+
+namespace millrace {
+namespace {
+
+// torchtune's names of layers, and Hugging Face's.
+struct LayerName {
+  const char* theirs;
+  const char* ours;
+};
+constexpr LayerName kAttention[] = {
+    {"q_proj", "q_proj"}, {"k_proj", "k_proj"}, {"v_proj", "v_proj"}, {"output_proj", "o_proj"}};
+
+std::vector<std::string> targets(TuneTable& model) {
+  std::vector<std::string> layers;
+  for (const std::string& name : model.texts("lora_attn_modules").value_or(std::vector<std::string>{})) {
+    const auto* found = std::find_if(std::begin(kAttention), std::end(kAttention),
+                                     [&](const LayerName& layer) { return name == layer.theirs; });
+    if (found == std::end(kAttention)) {
+      model.refuse("lora_attn_modules",
+                   "expected some of q_proj, k_proj, v_proj, output_proj, got " + json_escape(name));
+    } else {
+      layers.emplace_back(found->ours);
+    }
+  }
+  if (model.flag("apply_lora_to_mlp").value_or(false)) {
+    layers.insert(layers.end(), {"gate_proj", "down_proj", "up_proj"});
+  }
+  if (model.flag("apply_lora_to_output").value_or(false)) layers.emplace_back("lm_head");
+  return layers;
+}
+
+void adapters(const TuneTranslator& tune, TuneTable& model, TuneAdapter adapter) {
+  Translation& out = tune.out;
+  const std::vector<std::string> layers = targets(model);
+  if (layers.empty()) {
+    model.refuse("lora_attn_modules", "expected layers for adapters, got none");
+  } else {
+    out.set("lora.targets", layers, model.from("lora_attn_modules"));
+  }
+  for (const char* key : {"apply_lora_to_mlp", "apply_lora_to_output"}) {
+    if (model.has(key)) out.note(model.from(key), Fate::kBecame, "part of lora.targets");
+  }
+  out.set("lora.rank", model.integer("lora_rank").value_or(8), model.from("lora_rank", "8"));
+  out.set("lora.alpha", model.number("lora_alpha").value_or(16), model.from("lora_alpha", "16"));
+  if (const auto dropout = model.number("lora_dropout"); dropout && *dropout != 0) {
+    out.set("lora.dropout", *dropout, model.from("lora_dropout"));
+  } else {
+    model.note("lora_dropout", Fate::kSameResult, "");
+  }
+  if (model.flag("use_dora").value_or(false)) out.set("lora.kind", "dora", model.from("use_dora"));
+  const bool is_quantised = model.flag("quantize_base").value_or(adapter == TuneAdapter::kQuantizedLora);
+  if (is_quantised) {
+    out.set("lora.base_dtype", "nf4_torchao", model.from(model.has("quantize_base") ? "quantize_base" : "_component_"));
+  }
+}
+
+// The sizes that generic builders take; here they are those of the folder of the weights.
+void sizes(TuneTable& model) {
+  for (const char* key : {"vocab_size", "num_layers", "num_heads", "num_kv_heads", "embed_dim", "max_seq_len",
+                          "intermediate_dim", "norm_eps", "rope_base", "scale_factor", "tie_word_embeddings"}) {
+    model.note(key, Fate::kSameResult, "sizes are those of config.json beside the weights");
+  }
+  if (model.number("attn_dropout").value_or(0) > 0) {
+    model.refuse("attn_dropout", "expected 0, got " + model.from("attn_dropout").value);
+  }
+}
+
+void tokenizer(TuneTranslator& tune) {
+  TuneTable table = tune.root.table("tokenizer");
+  if (tune.component(table, TuneRole::kTokenizer) == nullptr) return;
+  const auto path = table.text("path"), special = table.text("special_tokens_path");
+  if (special) {  // it has the whole vocabulary, too
+    tune.out.set("finetune.tokenizer", *special, table.from("special_tokens_path"));
+    table.note("path", Fate::kSameResult, "special_tokens_path has the same vocabulary");
+  } else if (path) {
+    tune.out.set("finetune.tokenizer", *path, table.from("path"));
+  } else {
+    table.refuse("path", "expected the path of tokenizer.model, got none");
+  }
+  tune.out.set("finetune.max_seq_len", table.integer("max_seq_len").value_or(0), table.from("max_seq_len", "null"));
+  if (const auto side = table.text("truncation_type")) {
+    tune.out.set("finetune.truncation", *side, table.from("truncation_type"));
+  }
+  if (table.value("prompt_template") != nullptr) {
+    table.refuse("prompt_template", "expected null, got " + table.from("prompt_template").value +
+                                        " (write the words into the rows, or give finetune.new_system_prompt)");
+  }
+  table.refuse_unknown();
+}
+
+}  // namespace
+
+void TuneTranslator::model() {
+  TuneTable table = root.table("model");
+  try {
+    const TheirSetting name = table.from("_component_");
+    const ChosenTuneModel chosen =
+        find_tune_model(table.component(), name.place.empty() ? "model._component_" : name.place);
+    const bool is_lora = chosen.adapter != TuneAdapter::kNone;
+    if (is_lora != recipe.is_lora) {
+      table.refuse("_component_", std::string("expected a model ") + (recipe.is_lora ? "with" : "without") +
+                                      " adapters for " + recipe.name + ", got " + name.value +
+                                      (recipe.is_lora ? " (try lora_ before its name)" : " (try lora_finetune_*)"));
+    }
+    out.note(name, Fate::kBecame, "the model whose config.json is in checkpointer.checkpoint_dir");
+    sizes(table);
+    if (is_lora) adapters(*this, table, chosen.adapter);
+    table.refuse_unknown();
+  } catch (const ConfigError& error) {
+    out.problems().add_line(error.what());
+  }
+  tokenizer(*this);
+}
+
+void TuneTranslator::weights() {
+  const auto folder = root.text("output_dir");
+  if (folder) {
+    out.set("job.dump_folder", *folder, root.from("output_dir"));
+  } else {
+    root.refuse("output_dir", "expected a folder, got none");
+  }
+  TuneTable table = root.table("checkpointer");
+  if (component(table, TuneRole::kCheckpointer) != nullptr) {
+    if (const auto path = table.text("checkpoint_dir")) {
+      out.set("checkpoint.initial_load_path", *path, table.from("checkpoint_dir"));
+    } else {
+      table.refuse("checkpoint_dir", "expected the folder of the weights, got none");
+    }
+    table.note("checkpoint_files", Fate::kSameResult, "the files are those that the folder's index names");
+    table.note("model_type", Fate::kSameResult, "config.json beside the weights says it");
+    const auto out_dir = table.text("output_dir");
+    if (out_dir && folder && *out_dir != *folder) {
+      table.refuse("output_dir", "expected output_dir, " + *folder + ", got " + *out_dir +
+                                     " (a run has one folder: try checkpointer.output_dir=" + *folder + ")");
+    } else {
+      table.note("output_dir", Fate::kSameResult, "it is job.dump_folder, too");
+    }
+    for (const char* key : {"recipe_checkpoint", "adapter_checkpoint"}) {
+      if (table.value(key) == nullptr) continue;
+      table.refuse(key, "expected null, got " + table.from(key).value + ": a run resumes from its own folder" +
+                            (std::string(key) == "adapter_checkpoint" ? "; --lora.initial_adapter of `millrace train` "
+                                                                        "starts from adapters in safetensors"
+                                                                      : ""));
+    }
+    if (!table.flag("safe_serialization").value_or(true)) {
+      table.refuse("safe_serialization", "expected true, got false: pickles are never written");
+    }
+    table.note("enable_dcp", Fate::kSameResult, "every rank writes its part");
+    if (const auto keep = table.integer("keep_last_n_checkpoints")) {
+      out.set("checkpoint.keep_latest_k", *keep, table.from("keep_last_n_checkpoints"));
+    } else {
+      out.set("checkpoint.keep_latest_k", int64_t{0}, table.from("keep_last_n_checkpoints", "null"));
+    }
+    table.refuse_unknown();
+  }
+  out.set("checkpoint.enable", true, root.from("save_every_n_steps", "null"));
+  if (const auto every = root.integer("save_every_n_steps")) {
+    out.set("checkpoint.interval", *every, root.from("save_every_n_steps"));
+  }
+  if (root.flag("enable_async_checkpointing").value_or(false)) {
+    out.set("checkpoint.async_mode", "async", root.from("enable_async_checkpointing"));
+  }
+  root.note("resume_from_checkpoint", Fate::kSameResult,
+            "a run resumes by itself from the newest checkpoint in its folder");
+  root.note("save_adapter_weights_only", Fate::kSameResult,
+            "checkpoints hold the adapters alone; `millrace export --merge` writes the merged model");
+  if (root.has("checkpoint_dir") && !file.variables.contains("checkpoint_dir")) {
+    root.note("checkpoint_dir", Fate::kNoEffect, "no recipe reads this key; checkpointer.checkpoint_dir is the one");
+  } else {
+    root.value("checkpoint_dir");
+  }
+}
+
+}  // namespace millrace

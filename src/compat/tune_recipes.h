@@ -1,0 +1,28 @@
+// What `tune ls` lists: torchtune's recipes, and configurations by torchtune's names, in our words.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace millrace {
+
+struct TuneRecipe {
+  const char* name;
+  bool is_distributed;  // starts on several ranks
+  bool is_lora;
+  const char* instead;  // nullptr: it is had; else why not, and what there is instead
+};
+// Throws ConfigError for one that is not had, with what there is instead, or that is unknown, with the nearest.
+// A path that ends with .py counts as the recipe of its name.
+const TuneRecipe& find_tune_recipe(const std::string& name);
+
+// The YAML of a configuration: "llama3_3/70B_lora"; nullopt: there is none of this name.
+std::optional<std::string> tune_config_text(const std::string& name);
+std::vector<std::string> tune_config_names();
+
+// Two columns: recipe, and the configurations made for it.
+std::string tune_list();
+
+}  // namespace millrace

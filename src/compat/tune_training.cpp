@@ -1,0 +1,209 @@
+// How long a run is, in which batches, and by which rule weights change.
+#include <algorithm>
+#include <cmath>
+
+#include "base/log.h"
+#include "base/text.h"
+#include "compat/tune_parts.h"
+
+namespace millrace {
+namespace {
+
+constexpr double kNoLimit = 1e30;  // of training.max_norm
+
+// Tensor parallelism shares the batch of a group of ranks; sharding weights instead needs a part of it on each.
+// Returns the samples of one rank at a time, and of a step over all ranks; nullopt after a refusal.
+struct BatchSizes {
+  int64_t local = 0, global = 0;
+};
+std::optional<BatchSizes> batch_sizes(TuneTranslator& tune, int64_t batch, int64_t accumulation) {
+  TuneTable& root = tune.root;
+  const int64_t world = tune.around.world_size;
+  const int64_t degree = root.integer("tensor_parallel_dim").value_or(1);
+  if (degree < 1) {
+    root.refuse("tensor_parallel_dim", str("expected at least 1, got ", degree, " (1: only data parallelism)"));
+    return std::nullopt;
+  }
+  if (degree == 1 || world == 1) {
+    root.note("tensor_parallel_dim", Fate::kSameResult,
+              degree == 1 ? "the weights are sharded over all ranks" : "one rank has the whole model");
+    return BatchSizes{batch, batch * accumulation * world};
+  }
+  if (world % degree != 0) {
+    root.refuse("tensor_parallel_dim", str("expected a divisor of the ", world, " ranks, got ", degree));
+    return std::nullopt;
+  }
+  const int64_t together = batch * (world / degree);  // samples at a time
+  if (together % world != 0) {
+    root.refuse(
+        "tensor_parallel_dim",
+        str("expected 1 for ", batch, " samples on every ", degree, " ranks, got ", degree,
+            ": weights are sharded over ranks here, each of which takes whole samples (try tensor_parallel_dim=1 "
+            "with batch_size for each rank, or batch_size=",
+            degree, ")"));
+    return std::nullopt;
+  }
+  root.note("tensor_parallel_dim", Fate::kBecame,
+            str("weights sharded over all ", world, " ranks instead, with the same ", together, " samples at a time"));
+  return BatchSizes{together / world, together * accumulation};
+}
+
+void adam_options(const TuneTranslator& tune, TuneTable& table, const std::string& rule) {
+  Translation& out = tune.out;
+  const PlacedValue* betas = table.value("betas");
+  double beta1 = 0.9, beta2 = rule == "Lion" ? 0.99 : 0.999;
+  if (betas != nullptr) {
+    const bool is_pair = betas->is(PlacedValue::Kind::kList) && betas->items.size() == 2 &&
+                         betas->items[0].is(PlacedValue::Kind::kFloat) && betas->items[1].is(PlacedValue::Kind::kFloat);
+    if (!is_pair) {
+      table.refuse("betas", "expected a list of two numbers, got " + describe(*betas));
+      return;
+    }
+    beta1 = betas->items[0].floating;
+    beta2 = betas->items[1].floating;
+  }
+  out.set("optimizer.beta1", beta1, table.from("betas", "[0.9, 0.999]"));
+  out.set("optimizer.beta2", beta2, table.from("betas", "[0.9, 0.999]"));
+  if (rule == "Lion") return;
+  out.set("optimizer.eps", table.number("eps").value_or(1e-8), table.from("eps", "1e-8"));
+  table.refuse_if_true("amsgrad", "expected false, got true: amsgrad is not had");
+}
+
+void sgd_options(const TuneTranslator& tune, TuneTable& table) {
+  for (const char* key : {"momentum", "dampening"}) {
+    if (const auto value = table.number(key)) tune.out.set(std::string("optimizer.") + key, *value, table.from(key));
+  }
+  if (const auto nesterov = table.flag("nesterov"))
+    tune.out.set("optimizer.nesterov", *nesterov, table.from("nesterov"));
+}
+
+void optimizer(TuneTranslator& tune) {
+  TuneTable table = tune.root.table("optimizer");
+  const TuneComponent* component = tune.component(table, TuneRole::kOptimizer);
+  if (component == nullptr) return;
+  const std::string rule = component->here;
+  tune.out.set("optimizer.name", rule, table.from("_component_"));
+  tune.out.set("optimizer.lr", table.number("lr").value_or(1e-3), table.from("lr", "0.001"));
+  const bool decays = rule == "AdamW" || rule == "AdamW8bit";
+  tune.out.set("optimizer.weight_decay", table.number("weight_decay").value_or(decays ? 0.01 : 0.0),
+               table.from("weight_decay", decays ? "0.01" : "0"));
+  if (rule == "SGD") {
+    sgd_options(tune, table);
+  } else {
+    adam_options(tune, table, rule);
+  }
+  for (const char* key : {"fused", "foreach", "capturable", "maximize", "is_paged", "block_wise"}) {
+    table.note(key, Fate::kSameResult, "");
+  }
+  table.refuse_unknown();
+}
+
+void schedule(TuneTranslator& tune) {
+  TuneTable table = tune.root.table("lr_scheduler");
+  if (tune.root.value("lr_scheduler") == nullptr) {
+    if (tune.recipe.is_lora) {
+      tune.root.refuse("lr_scheduler",
+                       str("expected a schedule, without which ", tune.recipe.name, " fails, got none"));
+    }
+    tune.out.set("lr_scheduler.name", "constant", tune.root.from("lr_scheduler", "null"));
+    return;
+  }
+  if (tune.component(table, TuneRole::kSchedule) == nullptr) return;
+  const double cycles = table.number("num_cycles").value_or(0.5);
+  constexpr double kHalfACosine = 0.5;
+  if (cycles == kHalfACosine) {
+    tune.out.set("lr_scheduler.name", "cosine", table.from("_component_"));
+  } else {  // the same curve, which may fall more than once
+    tune.out.set("lr_scheduler.name", "cosine_with_min_lr", table.from("_component_"));
+    tune.out.set("lr_scheduler.num_cycles", 2 * cycles, table.from("num_cycles"));
+  }
+  tune.out.set("lr_scheduler.warmup_steps", table.integer("num_warmup_steps").value_or(0),
+               table.from("num_warmup_steps", "0"));
+  table.note("num_training_steps", Fate::kSameResult, "the recipe counts the steps");
+  table.note("last_epoch", Fate::kSameResult, "the recipe counts the steps");
+  table.refuse_unknown();
+}
+
+void loss(TuneTranslator& tune) {
+  TuneTable table = tune.root.table("loss");
+  const TuneComponent* component = tune.component(table, TuneRole::kLoss);
+  if (component == nullptr) return;
+  tune.out.set("finetune.torchtune_version", component->here, table.from("_component_"));
+  tune.out.note(table.from("_component_"), Fate::kBecame, "the mean over trained tokens, of logits in parts");
+  for (const char* key : {"num_output_chunks", "mask_ignored_tokens", "tp_enabled", "reduction"}) {
+    table.note(key, Fate::kSameResult, "");
+  }
+  constexpr int64_t kIgnored = -100;
+  if (table.integer("ignore_index").value_or(kIgnored) != kIgnored) {
+    table.refuse("ignore_index", "expected -100, got " + table.from("ignore_index").value);
+  }
+  table.refuse_unknown();
+}
+
+}  // namespace
+
+void TuneTranslator::batches() {
+  const int64_t batch = root.integer("batch_size").value_or(0);
+  const int64_t accumulation = root.integer("gradient_accumulation_steps").value_or(1);
+  if (batch < 1)
+    root.refuse("batch_size",
+                "expected at least 1, got " + (root.has("batch_size") ? root.from("batch_size").value : "none"));
+  if (accumulation < 1) root.refuse("gradient_accumulation_steps", str("expected at least 1, got ", accumulation));
+  if (batch >= 1 && accumulation >= 1) {
+    if (const auto sizes = batch_sizes(*this, batch, accumulation)) {
+      out.set("training.local_batch_size", sizes->local, root.from("batch_size"));
+      out.set("training.global_batch_size", sizes->global, root.from("gradient_accumulation_steps", "1"));
+    }
+  }
+  if (const auto epochs = root.integer("epochs"); epochs && *epochs >= 1) {
+    out.set("finetune.epochs", *epochs, root.from("epochs"));
+  } else {
+    root.refuse("epochs", "expected at least 1, got " + (root.has("epochs") ? root.from("epochs").value : "none"));
+  }
+  if (const auto most = root.integer("max_steps_per_epoch")) {
+    out.set("finetune.max_steps_per_epoch", *most, root.from("max_steps_per_epoch"));
+  }
+  if (const auto seed = root.integer("seed")) {
+    out.set("training.seed", *seed, root.from("seed"));
+  } else {
+    root.value("seed");
+    out.note(root.from("seed", "null"), Fate::kBecame,
+             "training.seed = 0: a run can be repeated (torchtune draws one)");
+  }
+  if (const auto copies = root.integer("data_parallel_replicate_dim"); copies && *copies != 1) {
+    out.set("parallelism.data_parallel_replicate_degree", *copies, root.from("data_parallel_replicate_dim"));
+  }
+  const auto shards = root.integer("data_parallel_shard_dim");
+  if (shards && *shards != -1) {
+    out.set("parallelism.data_parallel_shard_degree", *shards, root.from("data_parallel_shard_dim"));
+  }
+  if (root.integer("context_parallel_dim").value_or(1) != 1) {
+    root.refuse("context_parallel_dim",
+                "expected 1, got " + root.from("context_parallel_dim").value + ": a sample lies on one rank");
+  }
+  root.note("context_parallel_rotate_method", Fate::kSameResult, "there is no context parallelism");
+  TuneTable plan = root.table("tensor_parallel_plan");
+  if (root.value("tensor_parallel_plan") != nullptr && component(plan, TuneRole::kParallelPlan) != nullptr) {
+    root.note("tensor_parallel_plan", Fate::kSameResult, "weights are sharded as the model's own plan says");
+  }
+}
+
+void TuneTranslator::updates() {
+  optimizer(*this);
+  schedule(*this);
+  loss(*this);
+  if (const auto norm = root.number("clip_grad_norm"); norm && std::isfinite(*norm)) {
+    out.set("training.max_norm", *norm, root.from("clip_grad_norm"));
+  } else {
+    out.set("training.max_norm", kNoLimit, root.from("clip_grad_norm", "null"));
+    out.note(root.from("clip_grad_norm", "null"), Fate::kBecame, "gradients are not scaled");
+  }
+  const bool in_backward = root.flag("optimizer_in_bwd").value_or(false);
+  if (in_backward && root.integer("gradient_accumulation_steps").value_or(1) > 1) {
+    root.refuse("optimizer_in_bwd", "expected false with gradient_accumulation_steps, got true");
+  } else {
+    root.note("optimizer_in_bwd", Fate::kSameResult, "weights change behind the backward pass");
+  }
+}
+
+}  // namespace millrace

@@ -1,0 +1,204 @@
+#include "compat/tune_translate.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "compat/golden_test_support.h"
+#include "compat/tune_components.h"
+
+namespace millrace {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+
+std::optional<std::string> no_environment(const std::string&) {
+  return std::nullopt;
+}
+
+Translation translated(const std::string& recipe, const std::string& yaml,
+                       const std::vector<std::string>& overrides = {}, int64_t world_size = 1) {
+  const TuneFile file = parse_tune_file(yaml, "f.yaml", overrides, no_environment);
+  return translate_tune(find_tune_recipe(recipe), file, {.world_size = world_size});
+}
+Translation lora(const std::vector<std::string>& overrides = {}, int64_t world_size = 1) {
+  return translated("lora_finetune_distributed", *tune_config_text("llama3_3/70B_lora"), overrides, world_size);
+}
+Translation full(const std::vector<std::string>& overrides = {}, int64_t world_size = 1) {
+  return translated("full_finetune_distributed", *tune_config_text("llama3_3/70B_full_multinode"), overrides,
+                    world_size);
+}
+std::string lora_problem(const std::vector<std::string>& overrides) {
+  return config_problem([&] { lora(overrides); });
+}
+std::string full_problem(const std::vector<std::string>& overrides, int64_t world_size = 1) {
+  return config_problem([&] { full(overrides, world_size); });
+}
+
+TEST(TuneTranslate, TakesEveryConfigurationThatItLists) {
+  for (const std::string& name : tune_config_names()) {
+    const bool is_lora = name.find("lora") != std::string::npos;
+    const bool is_single = name.find("single_device") != std::string::npos;
+    const std::string recipe =
+        std::string(is_lora ? "lora" : "full") + "_finetune_" + (is_single ? "single_device" : "distributed");
+    const Translation translation = translated(recipe, *tune_config_text(name));
+    EXPECT_EQ(setting(translation, "model.name"), "\"llama\"") << name;
+    EXPECT_NE(setting(translation, "checkpoint.initial_load_path"), "") << name;
+    EXPECT_EQ(setting(translation, "lora.rank").empty(), !is_lora) << name;
+    EXPECT_THAT(tune_list(), HasSubstr(name));
+  }
+}
+
+TEST(TuneTranslate, TakesTheRecordedRuns) {
+  for (const char* name : {"full", "full_leftover", "full_packed", "lora", "lora_packed"}) {
+    const auto flat = compat_golden(std::string("llama/configs/recipes/") + name + ".json");
+    std::vector<std::string> overrides;
+    for (const auto& [key, value] : flat.items()) {
+      overrides.push_back(key + "=" + (value.is_string() ? value.get<std::string>() : value.dump()));
+    }
+    const bool is_lora = std::string(name).starts_with("lora");
+    const Translation got =
+        translated(is_lora ? "lora_finetune_single_device" : "full_finetune_single_device", "{}", overrides);
+    EXPECT_EQ(setting(got, "finetune.data"), "[\"chat.json\"]") << name;
+    EXPECT_EQ(setting(got, "finetune.rows"), "\"openai\"");
+    EXPECT_EQ(setting(got, "finetune.tokenizer"), "\"base/tokenizer.json\"");  // with the special tokens
+    EXPECT_EQ(setting(got, "training.seed"), "5");
+    EXPECT_EQ(setting(got, "training.dtype"), "\"float32\"");
+    EXPECT_EQ(setting(got, "training.device"), "\"cpu\"");
+    EXPECT_EQ(setting(got, "training.max_norm"), "1.0");
+    EXPECT_EQ(setting(got, "lr_scheduler.name"), "\"cosine\"");
+    EXPECT_EQ(setting(got, "finetune.order"), "\"torchtune\"");
+    EXPECT_EQ(setting(got, "finetune.torchtune_version"), "\"0.6.1\"");
+    const bool packed = std::string(name).ends_with("packed");
+    EXPECT_EQ(setting(got, "finetune.packing"), packed ? "\"greedy\"" : "\"none\"") << name;
+    const int64_t batch = flat["batch_size"], accumulation = flat["gradient_accumulation_steps"];
+    EXPECT_EQ(setting(got, "training.global_batch_size"), std::to_string(batch * accumulation)) << name;
+  }
+}
+
+TEST(TuneTranslate, TurnsTorchtunesLayersIntoHuggingFaces) {
+  const Translation got = lora({"model.apply_lora_to_output=true", "model.lora_dropout=0.1"});
+  EXPECT_EQ(setting(got, "lora.targets"),
+            "[\"q_proj\", \"v_proj\", \"o_proj\", \"gate_proj\", \"down_proj\", \"up_proj\", \"lm_head\"]");
+  EXPECT_EQ(setting(got, "lora.rank"), "16");
+  EXPECT_EQ(setting(got, "lora.alpha"), "32.0");
+  EXPECT_EQ(setting(got, "lora.dropout"), "0.1");
+  EXPECT_EQ(setting(lora({"model=torchtune.models.llama3_3.qlora_llama3_3_70b"}), "lora.base_dtype"),
+            "\"nf4_torchao\"");
+  EXPECT_EQ(setting(lora({"model.use_dora=true"}), "lora.kind"), "\"dora\"");
+}
+
+TEST(TuneTranslate, KeepsBatchesAndSeedsAndEpochs) {
+  const Translation got = lora({"seed=7", "epochs=3", "max_steps_per_epoch=10", "gradient_accumulation_steps=4"}, 8);
+  EXPECT_EQ(setting(got, "training.local_batch_size"), "2");
+  EXPECT_EQ(setting(got, "training.global_batch_size"), "64");
+  EXPECT_EQ(setting(got, "training.seed"), "7");
+  EXPECT_EQ(setting(got, "finetune.epochs"), "3");
+  EXPECT_EQ(setting(got, "finetune.max_steps_per_epoch"), "10");
+  EXPECT_EQ(setting(got, "finetune.train_on"), "\"all\"");  // alpaca's default
+  EXPECT_EQ(setting(got, "optimizer.beta2"), "0.999");
+  EXPECT_EQ(setting(got, "optimizer.weight_decay"), "0.01");
+  EXPECT_EQ(setting(got, "lr_scheduler.warmup_steps"), "100");
+  EXPECT_EQ(setting(full(), "lr_scheduler.name"), "\"constant\"");
+  EXPECT_EQ(setting(full(), "finetune.packing"), "\"greedy\"");
+  EXPECT_EQ(setting(full(), "finetune.max_seq_len"), "1024");
+}
+
+TEST(TuneTranslate, ShardsInsteadOfSplittingTensorsWhereTheBatchAllows) {
+  EXPECT_EQ(setting(full({"tensor_parallel_dim=8", "batch_size=8"}, 16), "training.local_batch_size"), "1");
+  EXPECT_EQ(setting(full({"tensor_parallel_dim=8", "batch_size=8"}, 16), "training.global_batch_size"), "16");
+  EXPECT_THAT(full_problem({"tensor_parallel_dim=8"}, 16),
+              AllOf(HasSubstr("[tensor_parallel_dim] expected 1"), HasSubstr("(try tensor_parallel_dim=1")));
+  EXPECT_THAT(full_problem({"tensor_parallel_dim=0"}, 16), HasSubstr("expected at least 1, got 0"));
+}
+
+TEST(TuneTranslate, ReadsDataSetsOfEveryBuilder) {
+  const auto with = [](const std::vector<std::string>& more) {
+    std::vector<std::string> overrides = {"~dataset.packed", "dataset=torchtune.datasets.chat_dataset",
+                                          "dataset.source=json", "dataset.data_files=[a.json, b.json]"};
+    overrides.insert(overrides.end(), more.begin(), more.end());
+    return lora(overrides);
+  };
+  const Translation chat = with({"dataset.conversation_style=sharegpt", "dataset.conversation_column=conversations",
+                                 "dataset.split='train[:95%]'", "dataset.new_system_prompt=Be brief."});
+  EXPECT_EQ(setting(chat, "finetune.data"), "[\"a.json\", \"b.json\"]");
+  EXPECT_EQ(setting(chat, "finetune.rows"), "\"sharegpt\"");
+  EXPECT_EQ(setting(chat, "finetune.column"), "\"conversations\"");
+  EXPECT_EQ(setting(chat, "finetune.split"), "\"train[:95%]\"");
+  EXPECT_EQ(setting(chat, "finetune.train_on"), "\"assistant\"");
+  EXPECT_EQ(setting(chat, "finetune.new_system_prompt"), "\"Be brief.\"");
+  const Translation instruct =
+      with({"dataset=torchtune.datasets.instruct_dataset", "dataset.column_map={input: question, output: answer}",
+            "dataset.train_on_input=true"});
+  EXPECT_EQ(setting(instruct, "finetune.columns"), "[\"input=question\", \"output=answer\"]");
+  EXPECT_EQ(setting(instruct, "finetune.train_on"), "\"all\"");
+  const Translation text = with({"dataset=torchtune.datasets.text_completion_dataset", "dataset.packed=true",
+                                 "dataset.add_eos=false", "tokenizer.max_seq_len=64"});
+  EXPECT_EQ(setting(text, "finetune.rows"), "\"text\"");
+  EXPECT_EQ(setting(text, "finetune.split_across_packs"), "true");
+  EXPECT_EQ(setting(text, "finetune.add_eos"), "false");
+}
+
+TEST(TuneTranslate, ValidatesWhereItIsAsked) {
+  const std::vector<std::string> held_back = {
+      "dataset_val={_component_: torchtune.datasets.alpaca_cleaned_dataset, split: 'train[95%:]'}",
+      "dataset=torchtune.datasets.alpaca_cleaned_dataset"};
+  EXPECT_EQ(setting(lora(held_back), "validation.enable"), "");
+  std::vector<std::string> with = held_back;
+  with.emplace_back("run_val_every_n_steps=50");
+  EXPECT_EQ(setting(lora(with), "validation.freq"), "50");
+  EXPECT_EQ(setting(lora(with), "finetune.validation_split"), "\"train[95%:]\"");
+  EXPECT_EQ(setting(lora(with), "validation.local_batch_size"), "2");
+}
+
+TEST(TuneTranslate, NamesTheNearestKeyWithItsLine) {
+  const std::string yaml = *tune_config_text("llama3_3/70B_lora");
+  EXPECT_THAT(config_problem([&] { translated("lora_finetune_distributed", yaml + "batch_sise: 4\n"); }),
+              AllOf(HasSubstr("[f.yaml:"), HasSubstr("expected a known key, got batch_sise (try batch_size)")));
+  EXPECT_THAT(lora_problem({"model.lora_rnak=4"}), HasSubstr("[model.lora_rnak] expected a known key, got "
+                                                             "model.lora_rnak (try lora_rank)"));
+  EXPECT_THAT(lora_problem({"dataset=torchtune.datasets.alpaca_datset"}),
+              HasSubstr("(try torchtune.datasets.alpaca_dataset)"));
+  EXPECT_THAT(lora_problem({"model=torchtune.models.llama3_3.lora_llama3_3_71b"}),
+              HasSubstr("(try torchtune.models.llama3_3.lora_llama3_3_70b)"));
+  // A variable of the file's own, and a key that torchtune's job script passes to no effect.
+  const Translation got = translated("lora_finetune_distributed", "root_dir: /r\n" + yaml,
+                                     {"output_dir=${root_dir}/out", "checkpoint_dir=/x"});
+  EXPECT_EQ(setting(got, "job.dump_folder"), "\"/r/out\"");
+  EXPECT_THAT(got.warnings(), testing::ElementsAre(HasSubstr("[checkpoint_dir] has no effect")));
+}
+
+TEST(TuneTranslate, SaysWhatThereIsInstead) {
+  EXPECT_THAT(lora_problem({"dataset=torchtune.datasets.preference_dataset"}),
+              HasSubstr("preferences are not trained"));
+  EXPECT_THAT(lora_problem({"checkpointer=torchtune.training.FullModelMetaCheckpointer"}),
+              HasSubstr("FullModelHFCheckpointer reads safetensors"));
+  EXPECT_THAT(lora_problem({"model=torchtune.models.qwen2_5.lora_qwen2_5_7b_instruct"}), HasSubstr("Qwen2"));
+  EXPECT_THAT(lora_problem({"model=torchtune.models.llama3_3.llama3_3_70b"}),
+              HasSubstr("expected a model with adapters"));
+  EXPECT_THAT(lora_problem({"lr_scheduler=null"}), HasSubstr("expected a schedule"));
+  EXPECT_THAT(lora_problem({"profiler=true"}), HasSubstr("(try profiler.enabled)"));
+  EXPECT_THAT(lora_problem({"dtype=fp16"}), HasSubstr("expected bf16 or fp32, got fp16"));
+  EXPECT_THAT(full_problem({"enable_fp8_training=true"}), HasSubstr("[enable_fp8_training]"));
+  EXPECT_THAT(full_problem({"context_parallel_dim=2"}), HasSubstr("a sample lies on one rank"));
+  EXPECT_THAT(config_problem([] { find_tune_recipe("full_dpo_distributed"); }),
+              HasSubstr("preferences are not trained"));
+  EXPECT_THAT(config_problem([] { find_tune_recipe("lora_finetune_distribute"); }),
+              HasSubstr("(try lora_finetune_distributed)"));
+  EXPECT_TRUE(find_tune_recipe("recipes/lora_finetune_single_device.py").is_lora);
+}
+
+TEST(TuneTranslate, TellsWhatBecameOfEachKey) {
+  const std::string table = lora({"epochs=2"}).table("torchtune");
+  EXPECT_THAT(table, HasSubstr("settings of torchtune, and what they became:\n"));
+  EXPECT_THAT(table, HasSubstr("finetune.epochs = 2"));
+  EXPECT_THAT(table, HasSubstr("defaults of torchtune, and what they became:\n"));
+  for (const char* key : {"output_dir", "seed", "optimizer.fused", "compile", "profiler.with_stack"}) {
+    EXPECT_THAT(table, HasSubstr(std::string("  ") + key)) << key;
+  }
+  EXPECT_THAT(table, Not(HasSubstr("no effect")));
+}
+
+}  // namespace
+}  // namespace millrace

@@ -1,0 +1,157 @@
+#include "language/row_encoder.h"
+
+#include <algorithm>
+#include <tuple>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "language/row_tokens.h"
+
+namespace millrace {
+namespace {
+
+using json = nlohmann::ordered_json;
+
+std::unique_ptr<ByteLevelTokenizer> load_byte_level(const std::filesystem::path& path) {
+  std::unique_ptr<Tokenizer> tokenizer = load_tokenizer(path, TokenizerKind::kByteLevel);
+  auto* byte_level = dynamic_cast<ByteLevelTokenizer*>(tokenizer.get());
+  if (byte_level == nullptr) {
+    throw ModelError(
+        str("[", path.string(), "] expected the tokenizer of a language model, got one for ", tokenizer->name()));
+  }
+  std::ignore = tokenizer.release();
+  return std::unique_ptr<ByteLevelTokenizer>(byte_level);
+}
+
+json message_of(const std::string& role, const std::string& content) {
+  return {{"role", role}, {"content", content}};
+}
+
+json as_json(const std::vector<ChatMessage>& messages) {
+  json list = json::array();
+  for (const ChatMessage& one : messages) list.push_back(message_of(one.role, one.text()));
+  return list;
+}
+
+}  // namespace
+
+RowEncoder::RowEncoder(const std::filesystem::path& tokenizer, const RowEncoderOptions& options)
+    : tokenizer_(load_byte_level(tokenizer)), options_(options) {
+  if (options.layout == ChatLayout::kTorchtune) {
+    llama3_.emplace(*tokenizer_);
+    return;
+  }
+  MILLRACE_CHECK(options.layout == ChatLayout::kTemplate);
+  if (options.format.style == RowStyle::kText) return;
+  ChatEncoderOptions chat;
+  chat.layout = ChatLayout::kTemplate;
+  chat.masking = options.format.masking;
+  chat.torchtune.max_length = options.max_length;
+  chat.torchtune.truncation = options.truncation;
+  chat_encoder_.emplace(*tokenizer_, tokenizer, chat);
+  template_ = load_chat_template(tokenizer, *tokenizer_);
+}
+
+TokenSample RowEncoder::encode(const json& row, const std::string& place) const {
+  if (!llama3_) {
+    return options_.format.style == RowStyle::kText ? encode_text(row, place) : encode_template(row, place);
+  }
+  RowTokenOptions options;
+  options.format = options_.format;
+  options.max_length = options_.max_length;
+  options.truncation = options_.truncation;
+  options.add_eos = options_.add_eos;
+  return tokens_of_row(row, options, *llama3_, place);
+}
+
+// [bos] text [eos], with the special tokens that the vocabulary has.
+TokenSample RowEncoder::encode_text(const json& row, const std::string& place) const {
+  const std::string text = text_of_row(row, options_.format, place);
+  const SpecialTokens& special = tokenizer_->special_tokens();
+  std::vector<int32_t> ids;
+  if (!text.empty()) {
+    if (special.bos >= 0) ids.push_back(special.bos);
+    tokenizer_->append_plain(text, ids);
+    if (options_.add_eos && special.eos >= 0) ids.push_back(special.eos);
+  }
+  const auto limit = static_cast<size_t>(options_.max_length.value_or(INT64_MAX));
+  if (ids.size() > limit) {
+    if (options_.truncation == Truncation::kRight) ids.resize(limit);
+    if (options_.truncation == Truncation::kLeft) ids.erase(ids.begin(), ids.end() - static_cast<ptrdiff_t>(limit));
+  }
+  const std::vector<bool> masked(ids.size(), false);
+  return labelled(std::move(ids), masked, LabelShift::kByOne);
+}
+
+TokenSample RowEncoder::encode_template(const json& row, const std::string& place) const {
+  const RowFormat& format = options_.format;
+  json conversation;
+  if (format.style == RowStyle::kOpenAi) {
+    // The row's own messages, whose tool calls a template may know, and what else it passes to the template.
+    conversation = row;
+    const auto mapped = format.columns.find("messages");
+    const std::string name = !format.column.empty()           ? format.column
+                             : mapped != format.columns.end() ? mapped->second
+                                                              : "messages";
+    const auto found = row.is_object() ? row.find(name) : row.end();
+    if (!row.is_object() || found == row.end() || !found->is_array()) {
+      throw DataError(str("[", place, "] expected a column \"", name, "\" with a list of messages, got none"));
+    }
+    const json messages = with_system_prompt(*found);
+    conversation["messages"] = messages;
+  } else {
+    conversation["messages"] = as_json(messages_of_row(row, format, place));
+  }
+  ChatTokens chat = chat_encoder_->encode(conversation, place);
+  return labelled(std::move(chat.ids), chat.masked, LabelShift::kByOne);
+}
+
+json RowEncoder::with_system_prompt(json messages) const {
+  if (!options_.format.new_system_prompt) return messages;
+  json result = json::array({message_of("system", *options_.format.new_system_prompt)});
+  for (json& one : messages) {
+    const auto role = one.is_object() ? one.find("role") : one.end();
+    if (!one.is_object() || role == one.end() || *role != "system") result.push_back(std::move(one));
+  }
+  return result;
+}
+
+std::vector<int32_t> RowEncoder::prompt(const std::vector<std::string>& turns) const {
+  MILLRACE_CHECK(turns.size() % 2 == 1 && (has_conversations() || turns.size() == 1));
+  if (!has_conversations()) {
+    const SpecialTokens& special = tokenizer_->special_tokens();
+    const int32_t bos = llama3_ ? llama3_->begin_of_text : special.bos;
+    std::vector<int32_t> ids;
+    if (bos >= 0) ids.push_back(bos);
+    tokenizer_->append_plain(turns.front(), ids);
+    return ids;
+  }
+  json messages = json::array();
+  if (options_.format.new_system_prompt) messages.push_back(message_of("system", *options_.format.new_system_prompt));
+  const bool is_alpaca = options_.format.style == RowStyle::kAlpaca;
+  for (size_t i = 0; i < turns.size(); ++i) {
+    const bool is_user = i % 2 == 0;
+    messages.push_back(
+        message_of(is_user ? "user" : "assistant", is_user && is_alpaca ? alpaca_prompt(turns[i], "") : turns[i]));
+  }
+  if (!llama3_) {
+    return tokenizer_->encode_with_tokens(
+        template_->render({{"messages", messages}}, /*add_generation_prompt=*/true, "prompt"));
+  }
+  std::vector<ChatMessage> chat;
+  for (const json& one : messages) chat.push_back(chat_message_of(one, "prompt"));
+  chat.push_back({.role = "assistant", .parts = {""}});
+  return torchtune_chat_tokens(chat, *llama3_, {.add_end_tokens = false}).ids;
+}
+
+std::vector<int32_t> RowEncoder::stop_tokens() const {
+  std::vector<int32_t> ids;
+  if (tokenizer_->special_tokens().eos >= 0) ids.push_back(tokenizer_->special_tokens().eos);
+  for (const char* name : {"<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|im_end|>", "<|endoftext|>"}) {
+    const std::optional<int32_t> id = tokenizer_->added_token(name);
+    if (id && std::find(ids.begin(), ids.end(), *id) == ids.end()) ids.push_back(*id);
+  }
+  return ids;
+}
+
+}  // namespace millrace

@@ -1,0 +1,133 @@
+#include "language/token_batches.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "data/sample_digest.h"
+
+namespace millrace {
+namespace {
+
+template <typename T>
+std::vector<T> part(const std::vector<T>& values, int64_t begin, int64_t length) {
+  return {values.begin() + begin, values.begin() + begin + length};
+}
+
+// What the sample is called in a digest: its first token's row and place.
+uint64_t id_of(const TextPieces& pieces) {
+  if (pieces.empty()) return 0;
+  return static_cast<uint64_t>(pieces.front().row) + (static_cast<uint64_t>(pieces.front().begin) << 40);
+}
+
+}  // namespace
+
+std::vector<int64_t> TokenSource::lengths(ThreadPool& pool) const {
+  std::vector<int64_t> lengths(static_cast<size_t>(rows->size()));
+  std::vector<std::future<void>> parts;
+  const int64_t size = std::max<int64_t>(1, rows->size() / (8 * pool.size()));
+  for (int64_t begin = 0; begin < rows->size(); begin += size) {
+    parts.push_back(pool.submit([this, &lengths, begin, end = std::min(begin + size, rows->size())] {
+      for (int64_t row = begin; row < end; ++row) {
+        try {
+          const TokenSample sample = encoder->encode(rows->row(row), rows->place(row));
+          lengths[static_cast<size_t>(row)] = static_cast<int64_t>(sample.tokens.size());
+        } catch (const DataError& error) {
+          bad_rows->add(row, error.what());
+        }
+      }
+    }));
+  }
+  for (auto& one : parts) one.wait();  // all, as they write into what is returned
+  for (auto& one : parts) one.get();
+  return lengths;
+}
+
+std::vector<TokenDocument> TokenSource::documents(const TextPieces& pieces) const {
+  std::vector<TokenDocument> documents;
+  for (const TextPiece& piece : pieces) {
+    TokenSample sample;
+    try {
+      sample = encoder->encode(rows->row(piece.row), rows->place(piece.row));
+    } catch (const DataError& error) {
+      bad_rows->add(piece.row, error.what());
+      continue;
+    }
+    if (sample.tokens.empty()) continue;
+    if (piece.length < 0) {
+      documents.push_back({std::move(sample), 0});
+      continue;
+    }
+    MILLRACE_CHECK(piece.begin + piece.length <= static_cast<int64_t>(sample.tokens.size()));
+    documents.push_back(
+        {{part(sample.tokens, piece.begin, piece.length), part(sample.labels, piece.begin, piece.length)},
+         max_length > 0 ? piece.begin % max_length : piece.begin});
+  }
+  return documents;
+}
+
+TokenBatches::TokenBatches(TokenSource source, MicrobatchPlan plan, const TokenBatchesOptions& options,
+                           ThreadPool& pool)
+    : source_(std::move(source)), plan_(std::move(plan)), options_(options), pool_(pool), position_(plan_.position()) {}
+
+TokenBatches::~TokenBatches() {
+  drop_pending();
+}
+
+// Tasks use source_.
+void TokenBatches::drop_pending() {
+  for (Pending& microbatch : pending_) {
+    for (PendingSample& sample : microbatch.samples) {
+      if (sample.documents.valid()) sample.documents.wait();  // not if its error was thrown
+    }
+  }
+  pending_.clear();
+}
+
+void TokenBatches::plan_ahead() {
+  while (static_cast<int64_t>(pending_.size()) <= options_.ahead) {
+    const PlannedPasses passes = plan_.next();
+    Pending microbatch;
+    microbatch.passes = passes.size();
+    for (size_t pass = 0; pass < passes.size(); ++pass) {
+      for (size_t i = static_cast<size_t>(options_.rank); i < passes[pass].size();
+           i += static_cast<size_t>(options_.ranks)) {
+        const PlannedSample& planned = passes[pass][i];
+        microbatch.samples.push_back(
+            {static_cast<int64_t>(pass), static_cast<uint32_t>(planned.epoch), id_of(planned.pieces),
+             pool_.submit([this, pieces = planned.pieces] { return source_.documents(pieces); })});
+      }
+    }
+    microbatch.position = plan_.position();
+    pending_.push_back(std::move(microbatch));
+  }
+}
+
+TokenMicrobatch TokenBatches::next() {
+  plan_ahead();
+  TokenMicrobatch microbatch;
+  microbatch.passes.resize(pending_.front().passes);
+  std::vector<uint32_t> epochs;
+  std::vector<uint64_t> ids;
+  for (PendingSample& sample : pending_.front().samples) {
+    std::vector<TokenDocument> documents = sample.documents.get();
+    if (documents.empty()) continue;
+    TokenPass& pass = microbatch.passes[static_cast<size_t>(sample.pass)];
+    ++pass.num_samples;
+    std::move(documents.begin(), documents.end(), std::back_inserter(pass.documents));
+    epochs.push_back(sample.epoch);
+    ids.push_back(sample.id);
+  }
+  microbatch.digest = sample_digest(epochs, ids);
+  microbatch.position = position_ = pending_.front().position;
+  pending_.pop_front();
+  return microbatch;
+}
+
+void TokenBatches::restore(const std::string& position) {
+  drop_pending();
+  plan_.restore(position);
+  position_ = plan_.position();
+}
+
+}  // namespace millrace

@@ -1,0 +1,39 @@
+#include "tasks/flux_lora/flux_lora_export.h"
+
+#include "adapters/configured_adapter.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "diffusion/flux_run_config.h"
+#include "models/flux/lora_convert.h"
+
+namespace millrace {
+namespace {
+
+flux::LoraNaming naming_of(const std::string& naming) {
+  return naming.empty() ? flux::LoraNaming::kKohya : flux::parse_lora_naming(naming);
+}
+
+void check_lora_output(const std::filesystem::path& output, const std::string& naming) {
+  if (naming_of(naming) != flux::LoraNaming::kKohya || ends_with(output.string(), ".safetensors")) return;
+  throw ConfigError("[" + output.string() + "] expected a file ending in .safetensors for LoRA, got another name");
+}
+
+std::string write_run_lora(const RunConfig& config, const OpenRunWeights& run, const std::filesystem::path& output,
+                           const std::string& naming, const std::optional<torch::ScalarType>& dtype) {
+  TensorMap ours;
+  for (const auto& [name, shape] : run.shapes) ours[name] = run.read(name);
+  flux::LoraParts parts;
+  parts.transformer = configured_adapters(*as_flux(config).lora(), ours);
+  const size_t tensors =
+      flux::write_lora(parts, flux::config_from_adapters(parts.transformer), {output, naming_of(naming), dtype, {}});
+  return str(output.string(), ": ", tensors, " tensors of a LoRA");
+}
+
+}  // namespace
+
+WriteAdapters flux_adapter_writer() {
+  return {check_lora_output, write_run_lora};
+}
+
+}  // namespace millrace

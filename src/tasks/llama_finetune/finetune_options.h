@@ -1,0 +1,157 @@
+// The text that a language model is trained on: the section [finetune].
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/option.h"
+#include "language/chat_encoder.h"
+#include "language/epoch_plan.h"
+#include "language/row_format.h"
+
+namespace millrace {
+
+constexpr std::array<Choice<RowStyle>, 5> choices_of(RowStyle) {
+  return {{{"openai", RowStyle::kOpenAi},
+           {"sharegpt", RowStyle::kShareGpt},
+           {"instruct", RowStyle::kInstruct},
+           {"alpaca", RowStyle::kAlpaca},
+           {"text", RowStyle::kText}}};
+}
+constexpr std::array<Choice<ChatLayout>, 2> choices_of(ChatLayout) {  // that can be trained
+  return {{{"torchtune", ChatLayout::kTorchtune}, {"template", ChatLayout::kTemplate}}};
+}
+constexpr std::array<Choice<MaskingStrategy>, 3> choices_of(MaskingStrategy) {
+  return {{{"assistant", MaskingStrategy::kAssistant},
+           {"last_assistant", MaskingStrategy::kLastAssistant},
+           {"all", MaskingStrategy::kAll}}};
+}
+constexpr std::array<Choice<TorchtuneVersion>, 2> choices_of(TorchtuneVersion) {
+  return {{{"main", TorchtuneVersion::kMain}, {"0.6.1", TorchtuneVersion::kRelease}}};
+}
+constexpr std::array<Choice<Truncation>, 2> choices_of(Truncation) {
+  return {{{"right", Truncation::kRight}, {"left", Truncation::kLeft}}};
+}
+
+constexpr std::array<Choice<Packing>, 3> choices_of(Packing) {
+  return {{{"none", Packing::kNone}, {"greedy", Packing::kGreedy}, {"best_fit", Packing::kBestFit}}};
+}
+
+constexpr std::array<Choice<EpochOrder>, 2> choices_of(EpochOrder) {
+  return {{{"millrace", EpochOrder::kMillrace}, {"torchtune", EpochOrder::kTorchtune}}};
+}
+
+struct FinetuneConfig {
+  std::vector<std::string> data;
+  std::string data_field;
+  std::string split;
+  std::vector<std::string> validation_data;
+  std::string validation_split;
+  RowStyle rows = RowStyle::kOpenAi;
+  std::string column;
+  std::vector<std::string> columns;
+  std::string new_system_prompt;
+  MaskingStrategy train_on = MaskingStrategy::kAssistant;
+  std::string tokenizer;
+  ChatLayout chat_layout = ChatLayout::kTorchtune;
+  TorchtuneVersion torchtune_version = TorchtuneVersion::kMain;
+  int64_t max_seq_len = 0;
+  Truncation truncation = Truncation::kRight;
+  bool add_eos = true;
+  Packing packing = Packing::kNone;
+  bool split_across_packs = false;
+  std::optional<int64_t> max_packs;
+  bool shuffle = true;
+  EpochOrder order = EpochOrder::kMillrace;
+  int64_t epochs = 0;
+  std::optional<int64_t> max_steps_per_epoch;
+  bool save_model = true;
+
+  template <typename Visitor>
+  void describe(Visitor& visit) {
+    visit(data, {.name = "data",
+                 .meaning = "files of rows: .json (a list, or lines), .jsonl or .csv, read one after the other"});
+    visit(data_field, {.name = "data_field",
+                       .meaning = "of a .json file that is one object, the member that holds the list of rows; empty: "
+                                  "the file is the list",
+                       .none_is_empty = true});
+    visit(split,
+          {.name = "split",
+           .meaning = "part of the rows to train on, written like \"train[:95%]\" or \"train[100:]\"; empty: all",
+           .none_is_empty = true});
+    visit(validation_data, {.name = "validation_data",
+                            .meaning = "files of rows to validate on, with validation.enable; empty: those of data, of "
+                                       "which validation_split takes a part"});
+    visit(validation_split, {.name = "validation_split",
+                             .meaning = "part of the rows to validate on, such as \"train[95%:]\"; empty: all",
+                             .none_is_empty = true});
+    visit(rows, {.name = "rows",
+                 .meaning = "what a row is: openai (messages of role and content), sharegpt (conversations of from and "
+                            "value), instruct (input, output), alpaca (instruction, input, output) or text"});
+    visit(column, {.name = "column",
+                   .meaning = "column of the conversation or the text; empty: messages, conversations or text",
+                   .none_is_empty = true});
+    visit(columns, {.name = "columns",
+                    .meaning = "what columns are called in the data, as \"input=question\"; others keep their names"});
+    visit(new_system_prompt, {.name = "new_system_prompt",
+                              .meaning = "system message in front of every conversation, instead of the row's own; not "
+                                         "for alpaca and text",
+                              .none_is_empty = true});
+    visit(train_on,
+          {.name = "train_on",
+           .meaning = "messages that the loss is taken of: assistant (every answer), last_assistant (the last "
+                      "answer) or all (questions too); a text is trained whole"});
+    visit(tokenizer, {.name = "tokenizer",
+                      .meaning = "tokenizer.json, tokenizer.model, or a folder with one; empty: beside the weights of "
+                                 "checkpoint.initial_load_path",
+                      .none_is_empty = true});
+    visit(chat_layout, {.name = "chat_layout",
+                        .meaning = "how a conversation becomes tokens: torchtune (Llama 3's layout, <|end_of_text|> "
+                                   "behind it) or template (the model's own chat template)"});
+    visit(torchtune_version, {.name = "torchtune_version",
+                              .meaning = "with chat_layout torchtune and train_on all: main never trains system "
+                                         "messages, 0.6.1 does"});
+    visit(max_seq_len, {.name = "max_seq_len",
+                        .unit = "tokens",
+                        .meaning = "longest sample, and length of a pack; 0: no limit, which packing does not allow",
+                        .at_least = 0,
+                        .at_most = 1 << 24});
+    visit(truncation, {.name = "truncation", .meaning = "which end of a longer sample is cut off"});
+    visit(add_eos, {.name = "add_eos", .meaning = "end every text (rows = \"text\") with the end-of-text token"});
+    visit(packing, {.name = "packing",
+                    .meaning = "put several samples beside each other, up to max_seq_len tokens, which do not see each "
+                               "other: greedy (in their order, as torchtune) or best_fit (the fullest packs); none: a "
+                               "sample is a row of the data"});
+    visit(split_across_packs,
+          {.name = "split_across_packs",
+           .meaning = "with greedy packing: a sample that does not fit continues in the next pack"});
+    visit(max_packs, {.name = "max_packs",
+                      .unit = "packs",
+                      .meaning = "packs of an epoch; None: as many as the data makes",
+                      .at_least = 1});
+    visit(shuffle,
+          {.name = "shuffle", .meaning = "draw the samples of each epoch in another order; else as in the data"});
+    visit(order,
+          {.name = "order",
+           .meaning = "millrace: an order of training.seed and the epoch, every sample once an epoch; torchtune: "
+                      "the order and the incomplete batches of torchtune's sampler, whatever the seed"});
+    visit(epochs, {.name = "epochs",
+                   .unit = "epochs",
+                   .meaning = "length of the run, from which training.steps then follows; 0: training.steps",
+                   .at_least = 0});
+    visit(max_steps_per_epoch, {.name = "max_steps_per_epoch",
+                                .unit = "steps",
+                                .meaning = "with order torchtune: cut each epoch to so many steps; None: whole epochs",
+                                .at_least = 1});
+    visit(save_model, {.name = "save_model",
+                       .meaning = "at the end, write the whole trained model into job.dump_folder/model, a folder as "
+                                  "Hugging Face's libraries read it, from the last checkpoint; adapters are written at "
+                                  "every checkpoint into job.dump_folder/adapter"});
+  }
+  bool operator==(const FinetuneConfig&) const = default;
+};
+
+}  // namespace millrace

@@ -1,0 +1,115 @@
+#include "tasks/llama_finetune/llama_data.h"
+
+#include <algorithm>
+#include <thread>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "train/run_steps.h"
+
+namespace millrace {
+namespace {
+
+namespace fs = std::filesystem;
+
+TokenSource make_source(const LlamaRunConfig& config, std::shared_ptr<const RowEncoder> encoder,
+                        const std::vector<std::string>& files, const std::string& split,
+                        const std::optional<int64_t>& subset) {
+  TokenSource source;
+  auto rows = std::make_shared<RowSet>(files, config.finetune.data_field, split);
+  if (subset) rows->keep_first(*subset);
+  source.bad_rows = std::make_shared<BadRows>(rows->size(), config.training.max_bad_samples);
+  source.rows = std::move(rows);
+  source.encoder = std::move(encoder);
+  source.max_length = config.finetune.max_seq_len;
+  return source;
+}
+
+}  // namespace
+
+RowEncoderOptions row_encoder_options(const LlamaRunConfig& config) {
+  const FinetuneConfig& finetune = config.finetune;
+  RowEncoderOptions options;
+  options.format.style = finetune.rows;
+  options.format.column = finetune.column;
+  for (const std::string& pair : finetune.columns) {
+    const size_t equals = pair.find('=');
+    options.format.columns[pair.substr(0, equals)] = pair.substr(equals + 1);
+  }
+  if (!finetune.new_system_prompt.empty()) options.format.new_system_prompt = finetune.new_system_prompt;
+  options.format.masking = finetune.train_on;
+  options.format.version = finetune.torchtune_version;
+  options.layout = finetune.chat_layout;
+  if (finetune.max_seq_len > 0) options.max_length = finetune.max_seq_len;
+  options.truncation = finetune.truncation;
+  options.add_eos = finetune.add_eos;
+  return options;
+}
+
+TokenSource training_source(const LlamaRunConfig& config, std::shared_ptr<const RowEncoder> encoder) {
+  if (config.finetune.data.empty()) throw ConfigError("[finetune.data] expected files of rows, got nothing");
+  return make_source(config, std::move(encoder), config.finetune.data, config.finetune.split,
+                     config.training.subset_size);
+}
+
+TokenSource validation_source(const LlamaRunConfig& config, std::shared_ptr<const RowEncoder> encoder) {
+  const FinetuneConfig& finetune = config.finetune;
+  if (finetune.validation_data.empty() && finetune.validation_split.empty()) {
+    throw ConfigError(
+        "[finetune.validation_data] expected rows to validate on, got nothing (or set finetune.validation_split to a "
+        "part of the data)");
+  }
+  const auto& files = finetune.validation_data.empty() ? finetune.data : finetune.validation_data;
+  return make_source(config, std::move(encoder), files, finetune.validation_split, std::nullopt);
+}
+
+int tokenising_threads(const LlamaRunConfig& config) {
+  if (config.training.num_workers > 0) return static_cast<int>(config.training.num_workers);
+  return std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, 8);
+}
+
+MicrobatchPlan training_plan(const LlamaRunConfig& config, const TokenSource& source, int64_t data_ranks,
+                             ThreadPool& pool) {
+  const FinetuneConfig& finetune = config.finetune;
+  EpochPlanOptions epochs;
+  epochs.num_rows = source.rows->size();
+  epochs.packing = finetune.packing;
+  epochs.packs = {finetune.max_seq_len, finetune.split_across_packs, finetune.max_packs};
+  epochs.order = finetune.order;
+  epochs.shuffle = finetune.shuffle;
+  epochs.seed = static_cast<uint64_t>(config.training.seed.value_or(0));
+  std::vector<int64_t> lengths;
+  if (finetune.packing != Packing::kNone) lengths = source.lengths(pool);
+  MicrobatchOptions microbatches;
+  microbatches.samples = config.training.local_batch_size * data_ranks;
+  microbatches.ranks = data_ranks;
+  microbatches.per_step = microbatches_per_step(config.training, data_ranks);
+  microbatches.epochs = finetune.epochs;
+  microbatches.max_steps_per_epoch = finetune.max_steps_per_epoch;
+  return {EpochPlanner(epochs, std::move(lengths)), microbatches};
+}
+
+void settle_llama_config(RunConfig& run_config, int64_t world_size) {
+  LlamaRunConfig& config = as_llama(run_config);
+  const fs::path weights = config.checkpoint.initial_load_path;
+  if (config.finetune.tokenizer.empty()) config.finetune.tokenizer = fs::absolute(config.tokenizer_path()).string();
+  const fs::path beside = (fs::is_directory(weights) ? weights : weights.parent_path()) / "config.json";
+  const bool has_sizes = !weights.empty() && fs::is_regular_file(beside);
+  if (config.model.config.empty() && has_sizes) config.model.config = fs::absolute(beside).string();
+
+  if (config.finetune.epochs == 0) return;
+  const MeshDegrees mesh = mesh_degrees(config, world_size);
+  ThreadPool pool(tokenising_threads(config));
+  const auto encoder = std::make_shared<RowEncoder>(config.tokenizer_path(), row_encoder_options(config));
+  const TokenSource source = training_source(config, encoder);
+  const int64_t data_ranks = int64_t{mesh.dp_replicate} * mesh.dp_shard;
+  const int64_t steps = training_plan(config, source, data_ranks, pool).steps();
+  const bool was_set = config.training.steps != TrainingConfig().steps;
+  if (was_set && config.training.steps != steps) {
+    throw ConfigError(str("[training.steps] expected ", steps, ", the steps of ", config.finetune.epochs,
+                          " epochs (finetune.epochs), got ", config.training.steps, " (try to set one of the two)"));
+  }
+  config.training.steps = steps;
+}
+
+}  // namespace millrace

@@ -1,0 +1,28 @@
+// The result of a fine-tuning run as Hugging Face's libraries read it.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "models/model_table.h"
+#include "tasks/adapter_export.h"
+#include "tasks/export_run.h"
+
+namespace millrace {
+
+// The model of a run, with the config.json that its sizes came from, but for the dtype.
+std::unique_ptr<ModelDescription> describe_llama_model(const RunConfig& config, const TensorMap& shapes);
+
+// Files that belong beside the weights: the tokenizer's, and how to generate.
+std::vector<std::filesystem::path> llama_companions(const RunConfig& config);
+
+// What a run writes at its end into the folder "model": the whole model, in the dtype of the initial weights. Nothing
+// for adapters, with finetune.no_save_model, and for runs without checkpoints.
+std::optional<ExportOptions> llama_final_export(const RunConfig& config);
+
+// PEFT's naming, a folder.
+WriteAdapters llama_adapter_writer();
+
+}  // namespace millrace

@@ -1,0 +1,122 @@
+#include "tasks/llama_finetune/llama_run_config.h"
+
+#include "base/error.h"
+#include "base/log.h"
+
+namespace millrace {
+namespace {
+
+// What these options would change elsewhere has another name here, or no meaning.
+void check_unused(const TrainingConfig& training, Problems& problems) {
+  const TrainingConfig defaults;
+  if (training.shuffle_buffer_size != defaults.shuffle_buffer_size) {
+    problems.add("training.shuffle_buffer_size",
+                 str("expected its default for language models, which draw from the whole data set, got ",
+                     training.shuffle_buffer_size, " (try finetune.no_shuffle for the order of the files)"));
+  }
+}
+
+void check_packing(const FinetuneConfig& finetune, Problems& problems) {
+  if (finetune.packing != Packing::kNone && finetune.max_seq_len == 0) {
+    problems.add("finetune.max_seq_len", "expected the length of a pack, got 0");
+  }
+  if (finetune.packing != Packing::kGreedy && finetune.split_across_packs) {
+    problems.add("finetune.split_across_packs",
+                 str("expected finetune.packing = \"greedy\" with it, got \"", choice_text(finetune.packing), "\""));
+  }
+  if (finetune.packing == Packing::kNone && finetune.max_packs) {
+    problems.add("finetune.max_packs", "expected finetune.packing with it, got none");
+  }
+}
+
+void check_rows(const FinetuneConfig& finetune, Problems& problems) {
+  for (const std::string& pair : finetune.columns) {
+    const size_t equals = pair.find('=');
+    if (equals == 0 || equals == std::string::npos || equals + 1 == pair.size()) {
+      problems.add("finetune.columns", "expected pairs such as \"input=question\", got \"" + pair + "\"");
+    }
+  }
+  const bool has_no_system = finetune.rows == RowStyle::kAlpaca || finetune.rows == RowStyle::kText;
+  if (has_no_system && !finetune.new_system_prompt.empty()) {
+    problems.add("finetune.new_system_prompt", str("expected none for rows = \"", choice_text(finetune.rows), "\""));
+  }
+  if (finetune.max_steps_per_epoch && finetune.order != EpochOrder::kTorchtune) {
+    problems.add("finetune.max_steps_per_epoch",
+                 "expected finetune.order = \"torchtune\" with it, got \"millrace\" (try training.steps)");
+  }
+}
+
+template <typename Config>
+Config& cast(auto& config) {
+  if (auto* llama = dynamic_cast<Config*>(&config)) return *llama;
+  throw ConfigError("[job.task] expected a task of Llama, got \"" + config.job.task + "\"");
+}
+
+}  // namespace
+
+void LlamaRunConfig::describe(OptionCollector& visit) {
+  RunConfig::describe(visit);
+  visit.section("model", "what is trained", model);
+  visit.section("finetune", "the text that is trained on (docs/llama.md)", finetune);
+  visit.section("sample", "answers written during training", sample);
+}
+
+void LlamaRunConfig::check(Problems& problems) const {
+  RunConfig::check(problems);
+  check_unused(training, problems);
+  check_packing(finetune, problems);
+  check_rows(finetune, problems);
+  if (!sample.prompts.empty() && !sample.prompts_file.empty()) {
+    problems.add("sample.prompts_file", "expected prompts or prompts_file, got both");
+  }
+  if (sample.every_steps > 0 && sample.prompts.empty() && sample.prompts_file.empty()) {
+    problems.add("sample.prompts", "expected at least one prompt, got none (or set sample.every_steps to 0)");
+  }
+  if (parallelism.tensor_parallel_degree > 1) {
+    problems.add("parallelism.tensor_parallel_degree",
+                 str("expected 1 for llama, got ", parallelism.tensor_parallel_degree,
+                     " (data_parallel_shard_degree shards the weights)"));
+  }
+}
+
+void LlamaRunConfig::check_trainable(Problems& problems) const {
+  RunConfig::check_trainable(problems);
+  const std::string& weights = checkpoint.initial_load_path;
+  if (finetune.data.empty()) problems.add("finetune.data", "expected files of rows, got nothing");
+  if (finetune.tokenizer.empty() && weights.empty()) {
+    problems.add("finetune.tokenizer", "expected a tokenizer, or weights that have one beside them, got nothing");
+  }
+  if (weights.empty() && (model.config.empty() || lora() != nullptr)) {
+    problems.add("checkpoint.initial_load_path",
+                 lora() != nullptr ? "expected the weights that the adapters are trained on, got nothing"
+                                   : "expected weights to start from, got nothing (or set model.config to train from "
+                                     "random weights)");
+  }
+  if (validation.enable && finetune.validation_data.empty() && finetune.validation_split.empty()) {
+    problems.add("finetune.validation_data",
+                 "expected rows to validate on, got nothing (or set finetune.validation_split to a part of the data)");
+  }
+}
+
+std::filesystem::path LlamaRunConfig::tokenizer_path() const {
+  if (!finetune.tokenizer.empty()) return finetune.tokenizer;
+  const std::filesystem::path weights = checkpoint.initial_load_path;
+  if (weights.empty()) {
+    throw ConfigError("[finetune.tokenizer] expected a tokenizer, or weights that have one beside them, got nothing");
+  }
+  return std::filesystem::is_directory(weights) ? weights : weights.parent_path();
+}
+
+LlamaRunConfig& as_llama(RunConfig& config) {
+  return cast<LlamaRunConfig>(config);
+}
+
+const LlamaRunConfig& as_llama(const RunConfig& config) {
+  return cast<const LlamaRunConfig>(config);
+}
+
+std::unique_ptr<RunConfig> make_llama_finetune_config() {
+  return std::make_unique<LlamaRunConfig>();
+}
+
+}  // namespace millrace

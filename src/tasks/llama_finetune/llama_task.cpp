@@ -1,0 +1,215 @@
+#include "tasks/llama_finetune/llama_task.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdio>
+#include <utility>
+
+#include "adapters/peft_writer.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/files.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "formats/weight_fingerprint.h"
+#include "models/llama/flops.h"
+#include "nn/recompute.h"
+#include "parallel/configured_placement.h"
+#include "tasks/llama_finetune/llama_adapters.h"
+#include "tasks/llama_finetune/llama_data.h"
+#include "tasks/llama_finetune/llama_texts.h"
+#include "tasks/llama_finetune/llama_trainee.h"
+#include "tasks/llama_finetune/llama_validation.h"
+
+namespace millrace {
+namespace {
+
+class LlamaTask : public Task {
+ public:
+  LlamaTask(const LlamaRunConfig& config, Mesh& mesh, torch::Device device, TaskPurpose purpose)
+      : owned_config_(config.clone()),
+        config_(as_llama(*owned_config_)),
+        mesh_(mesh),
+        device_(device),
+        keep_(keep_of(config.activation_checkpoint.mode)),
+        sizes_(llama_sizes(config)),
+        encoder_(std::make_shared<RowEncoder>(config.tokenizer_path(), row_encoder_options(config))),
+        pool_(tokenising_threads(config)) {
+    if (purpose == TaskPurpose::kTrain) {
+      const TokenSource source = training_source(config_, encoder_);
+      num_rows_ = source.rows->size();
+      MicrobatchPlan plan = training_plan(config_, source, mesh.data_size(), pool_);
+      tokens_per_sample_ = mean_length(source);
+      TokenBatchesOptions options;
+      options.rank = mesh.data_rank();
+      options.ranks = mesh.data_size();
+      batches_ = std::make_unique<TokenBatches>(source, std::move(plan), options, pool_);
+      prompts_ = text_prompts(config_.sample);
+    }
+    if (config_.validation.enable) validation_ = validation_source(config_, encoder_);
+    FlatParametersOptions placement = configured_placement(config_, device_);
+    placement.training = purpose == TaskPurpose::kTrain;
+    placement.mesh = &mesh_;
+    const auto seed = static_cast<uint64_t>(config_.training.seed.value_or(0));
+    trainee_ = make_llama_trainee(config_, sizes_, placement, placement.training ? std::optional(seed) : std::nullopt);
+  }
+
+  FlatParameters& parameters() override { return trainee_->parameters(); }
+  std::vector<RateGroup> rate_groups() const override { return trainee_->rate_groups(); }
+  void weights_changed() override { trainee_->weights_changed(); }
+
+  // Every token that is trained weighs 1; how many there are, only the data knows.
+  double expected_weight() const override {
+    return tokens_per_sample_ * static_cast<double>(config_.training.local_batch_size * mesh_.data_size());
+  }
+  const char* weight_name() const override { return "trained_tokens"; }
+
+  void next_microbatch() override {
+    const double start = now_seconds();
+    microbatch_ = batches_->next();
+    data_seconds_ = now_seconds() - start;
+  }
+
+  MicrobatchResult train_microbatch(double scale) override {
+    MILLRACE_CHECK(microbatch_.has_value());
+    const TokenMicrobatch microbatch = *std::exchange(microbatch_, std::nullopt);
+    MicrobatchResult result;
+    result.data_seconds = data_seconds_;
+    result.sample_digest = microbatch.digest;
+    double sum = 0;
+    for (const TokenPass& pass : microbatch.passes) {
+      const LabelledTokens batch = labelled_tokens(pass.documents, device_);
+      const TokenLoss loss = trainee_->train(batch.tokens, batch.labels_T, keep_, scale);
+      sum += loss.sum;
+      result.weight += static_cast<double>(loss.count);
+      result.num_samples += pass.num_samples;
+      if (!pass.documents.empty()) result.num_tokens += batch.tokens.documents.num_tokens();
+    }
+    result.loss_1 = torch::full({1}, sum * scale, torch::dtype(torch::kFloat64).device(device_));
+    return result;
+  }
+
+  std::optional<ValidationResult> validate() override {
+    if (!validation_) return std::nullopt;
+    return validate_llama(*trainee_, *validation_, mesh_, pool_,
+                          {config_.validation.local_batch_size, config_.validation.steps, device_});
+  }
+
+  bool previews_due(const PreviewMoment& moment) const override {
+    const int64_t interval = config_.sample.every_steps;
+    return interval > 0 && (moment.last || moment.step % interval == 0);
+  }
+  void preview(const PreviewMoment& moment, const std::filesystem::path& run_folder) override {
+    const std::string text = write_texts(*trainee_, *encoder_, prompts_, text_options(config_.sample));
+    if (mesh_.world().rank() != 0) return;
+    create_folders(run_folder / "samples");
+    char name[64];
+    std::snprintf(name, sizeof name, "step-%08lld.txt", static_cast<long long>(moment.step));
+    write_file_atomically(run_folder / "samples" / name, text);
+  }
+
+  bool writes_result() const override { return trainee_->is_adapter(); }
+  // The adapters as PEFT reads them.
+  void write_result(int64_t /*step*/, const std::filesystem::path& run_folder) override {
+    const UnitUse whole = trainee_->parameters().forward_unit(0, /*keep=*/false);
+    if (mesh_.world().rank() != 0) return;
+    TensorMap ours;
+    for (const ParameterSlice& slice : trainee_->parameters().slices()) {
+      ours[slice.name] = FlatParameters::view(whole.compute(), slice);
+    }
+    write_peft_folder(run_folder / "adapter", ours, peft_facts(config_, sizes_));
+  }
+
+  std::string data_position() const override { return batches_->position(); }
+  void restore_data_position(const std::string& position) override { batches_->restore(position); }
+
+  double flops_per_sample() const override {
+    return llama::train_flops(sizes_, tokens_per_sample_, tokens_per_sample_, /*frozen=*/trainee_->is_adapter());
+  }
+
+  uint64_t weights_fingerprint() const override {
+    const std::string& path = config_.checkpoint.initial_load_path;
+    const std::array<uint64_t, 2> sums = {path.empty() ? 0 : weight_fingerprint(WeightStore(path)),
+                                          static_cast<uint64_t>(num_rows_)};
+    return checksum64(sums.data(), sizeof(sums));
+  }
+
+  std::vector<std::string> describe() const override {
+    const int64_t parameters = trainee_->model().flat_parameters().num_parameters();
+    std::vector<std::string> lines = {
+        str(sizes_.model_type, ": ", with_thousands(parameters), " parameters, hidden size ", sizes_.hidden_size, ", ",
+            sizes_.num_hidden_layers, " layers, ", sizes_.num_attention_heads, " heads, vocabulary ",
+            with_thousands(sizes_.vocab_size), ", ",
+            trainee_->parameters().compute().scalar_type() == torch::kBFloat16 ? "bfloat16" : "float32", " on ",
+            device_.str())};
+    if (const LoraConfig* lora = config_.lora()) {
+      lines.push_back(str("LoRA: ", with_thousands(trainee_->parameters().num_parameters()), " parameters on ",
+                          dynamic_cast<LlamaAdapters&>(*trainee_).num_layers(), " layers, rank ", lora->rank));
+    }
+    lines.push_back(str("data: ", with_thousands(num_rows_), " rows (", choice_text(config_.finetune.rows),
+                        "), packing ", choice_text(config_.finetune.packing), ", about ",
+                        std::llround(tokens_per_sample_), " tokens per sample"));
+    return lines;
+  }
+
+ private:
+  // Of the first samples; only speeds and scales depend on it.
+  double mean_length(const TokenSource& source) const {
+    if (config_.finetune.packing != Packing::kNone) return static_cast<double>(config_.finetune.max_seq_len);
+    constexpr int64_t kLookedAt = 32;
+    int64_t tokens = 0, samples = 0;
+    for (int64_t row = 0; row < std::min(kLookedAt, source.rows->size()); ++row) {
+      for (const TokenDocument& document : source.documents({{row, 0, -1}})) {
+        tokens += static_cast<int64_t>(document.tokens.tokens.size());
+        ++samples;
+      }
+    }
+    return samples == 0 ? 1 : static_cast<double>(std::max(tokens, samples)) / static_cast<double>(samples);
+  }
+
+  std::unique_ptr<RunConfig> owned_config_;
+  const LlamaRunConfig& config_;
+  Mesh& mesh_;
+  torch::Device device_;
+  Keep keep_;
+  llama::LlamaConfig sizes_;
+  std::shared_ptr<const RowEncoder> encoder_;
+  ThreadPool pool_;
+  std::unique_ptr<TokenBatches> batches_;
+  std::optional<TokenMicrobatch> microbatch_;
+  std::optional<TokenSource> validation_;
+  std::vector<std::string> prompts_;
+  std::unique_ptr<LlamaTrainee> trainee_;
+  int64_t num_rows_ = 0;
+  double data_seconds_ = 0, tokens_per_sample_ = 1;
+};
+
+}  // namespace
+
+LabelledTokens labelled_tokens(const std::vector<TokenDocument>& documents, torch::Device device) {
+  std::vector<int64_t> ids, labels, positions, lengths;
+  for (const TokenDocument& document : documents) {
+    const auto length = static_cast<int64_t>(document.tokens.tokens.size());
+    ids.insert(ids.end(), document.tokens.tokens.begin(), document.tokens.tokens.end());
+    labels.insert(labels.end(), document.tokens.labels.begin(), document.tokens.labels.end());
+    for (int64_t i = 0; i < length; ++i) positions.push_back(document.first_position + i);
+    lengths.push_back(length);
+  }
+  if (ids.empty()) {
+    ids = {0};
+    labels = {kIgnoredLabel};
+    positions = {0};
+    lengths = {1};
+  }
+  const auto on_device = [&](const std::vector<int64_t>& values) {
+    return torch::tensor(values, torch::kInt64).to(device);
+  };
+  return {{on_device(ids), on_device(positions), Documents(std::move(lengths), device)}, on_device(labels)};
+}
+
+std::unique_ptr<Task> make_llama_task(const RunConfig& config, Mesh& mesh, torch::Device device, TaskPurpose purpose) {
+  return std::make_unique<LlamaTask>(as_llama(config), mesh, device, purpose);
+}
+
+}  // namespace millrace

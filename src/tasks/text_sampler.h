@@ -1,0 +1,38 @@
+// Texts from what a task has trained, without naming its model.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <torch/types.h>
+
+#include "checkpoint/run_weights.h"
+#include "config/run_config.h"
+
+namespace millrace {
+
+// What replaces the options of [sample].
+struct TextSampling {
+  std::optional<int64_t> max_new_tokens;
+  std::optional<double> temperature, top_p;
+  std::optional<int64_t> seed;
+};
+
+class TextSampler {
+ public:
+  virtual ~TextSampler() = default;
+  // turns: what the user says and what the assistant has answered, by turns, beginning and ending with the user; one
+  // turn for models of plain text. number: which of several texts it is, for what is drawn.
+  virtual std::string answer(const std::vector<std::string>& turns, const TextSampling& sampling, int64_t number) = 0;
+  virtual bool has_conversations() const = 0;  // else the model continues texts
+};
+
+// run: the trained weights of a run with this configuration; null: those of checkpoint.initial_load_path.
+using MakeTextSampler = std::unique_ptr<TextSampler> (*)(const RunConfig& config, const OpenRunWeights* run,
+                                                         torch::Device device);
+
+}  // namespace millrace

@@ -1,0 +1,192 @@
+"""`millrace kohya flux_train_network`: sd-scripts' command line as a configuration, explained, refused, and trained."""
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import load, save
+from PIL import Image
+from tiny_encoders import make_autoencoder, make_clip, make_t5
+
+ROOT = Path(__file__).resolve().parents[2]
+HIDDEN, HEADS, TEXT, POOLED, CHANNELS = 32, 2, 24, 16, 16
+
+
+def flux_weights(double=1, single=1, guidance=True):
+    """A tiny FLUX in Black Forest Labs' naming."""
+    generator = torch.Generator().manual_seed(1)
+    tensors = {}
+
+    def linear(name, inputs, outputs):
+        tensors[name + ".weight"] = torch.randn(outputs, inputs, generator=generator) * inputs**-0.5
+        tensors[name + ".bias"] = torch.zeros(outputs)
+
+    linear("img_in", 4 * CHANNELS, HIDDEN)
+    linear("txt_in", TEXT, HIDDEN)
+    for name, width in [("time_in", 256), ("vector_in", POOLED)] + ([("guidance_in", 256)] if guidance else []):
+        linear(name + ".in_layer", width, HIDDEN)
+        linear(name + ".out_layer", HIDDEN, HIDDEN)
+    for block in range(double):
+        for stream in ("img", "txt"):
+            prefix = f"double_blocks.{block}.{stream}"
+            linear(prefix + "_mod.lin", HIDDEN, 6 * HIDDEN)
+            linear(prefix + "_attn.qkv", HIDDEN, 3 * HIDDEN)
+            linear(prefix + "_attn.proj", HIDDEN, HIDDEN)
+            linear(prefix + "_mlp.0", HIDDEN, 4 * HIDDEN)
+            linear(prefix + "_mlp.2", 4 * HIDDEN, HIDDEN)
+            for norm in ("query_norm", "key_norm"):
+                tensors[f"{prefix}_attn.norm.{norm}.scale"] = torch.ones(HIDDEN // HEADS)
+    for block in range(single):
+        prefix = f"single_blocks.{block}"
+        linear(prefix + ".linear1", HIDDEN, 7 * HIDDEN)
+        linear(prefix + ".linear2", 5 * HIDDEN, HIDDEN)
+        linear(prefix + ".modulation.lin", HIDDEN, 3 * HIDDEN)
+        for norm in ("query_norm", "key_norm"):
+            tensors[f"{prefix}.norm.{norm}.scale"] = torch.ones(HIDDEN // HEADS)
+    linear("final_layer.linear", HIDDEN, 4 * CHANNELS)
+    linear("final_layer.adaLN_modulation.1", HIDDEN, 2 * HIDDEN)
+    return tensors
+
+
+DATASET = """
+[general]
+caption_extension = ".txt"
+[[datasets]]
+resolution = 64
+batch_size = 2
+  [[datasets.subsets]]
+  image_dir = "imgs"
+  num_repeats = 2
+"""
+
+
+@pytest.fixture
+def arguments(tmp_path):
+    """What every command needs; the files need not be there to show what becomes of it."""
+    (tmp_path / "imgs").mkdir()
+    for number in range(4):
+        Image.effect_noise((64, 64), 50 + number).convert("RGB").save(tmp_path / "imgs" / f"{number}.png")
+        (tmp_path / "imgs" / f"{number}.txt").write_text(f"a red cat {number}")
+    (tmp_path / "set.toml").write_text(DATASET)
+    return [
+        "kohya", "flux_train_network", "--pretrained_model_name_or_path", "flux.safetensors", "--clip_l", "clip/model.safetensors",
+        "--t5xxl", "t5/model.safetensors", "--ae", "ae/diffusion_pytorch_model.safetensors", "--dataset_config", "set.toml",
+        "--output_dir", "out", "--output_name", "cat", "--network_module", "networks.lora_flux", "--network_train_unet_only",
+    ]  # fmt: skip
+
+
+def show(millrace, *words, **options):
+    result = millrace(*words, "--show-config", **options)
+    return tomllib.loads(result.stdout), result.stderr
+
+
+def test_defaults_are_those_of_sd_scripts(millrace, arguments):
+    config, said = show(millrace, *arguments)
+    assert config["job"]["task"] == "flux_lora" and config["job"]["dump_folder"] == "out"
+    assert config["objective"]["timestep_sampling"] == "sigma" and config["objective"]["guidance_scale"] == 3.5
+    assert config["objective"]["model_prediction_type"] == "sigma_scaled"
+    assert config["lora"]["rank"] == 4 and config["lora"]["alpha"] == 1
+    assert config["training"]["steps"] == 1600 and config["training"]["local_batch_size"] == 2
+    assert config["optimizer"] | {"lr": 2e-6, "weight_decay": 0.01, "beta2": 0.999} == config["optimizer"]
+    assert config["training"]["dataset"] == "pictures" and config["training"]["dataset_path"] == "set.toml"
+    assert "defaults of sd-scripts" in said and "--timestep_sampling sigma" in said
+
+
+def test_every_argument_gets_a_word_and_some_a_warning(millrace, arguments):
+    config, said = show(
+        millrace, *arguments, "--noise_offset", "0.1", "--min_snr_gamma", "5", "--sdpa", "--max_train_epochs", "10",
+        "--learning_rate", "1e-4", "--mixed_precision", "bf16", "--fp8_base", "--timestep_sampling", "flux_shift",
+        "--model_prediction_type", "raw", "--network_args", "train_double_block_indices=0-2", "loraplus_unet_lr_ratio=4",
+    )  # fmt: skip
+    assert config["training"]["steps"] == 40  # 4 pictures, twice, in batches of 2
+    assert config["lora"]["base_dtype"] == "fp8_unscaled" and config["lora"]["loraplus_ratio"] == 4
+    assert config["lora"]["rank_patterns"][-1].startswith("double_blocks.*.")
+    for text in ("[--noise_offset] has no effect", "[--min_snr_gamma] has no effect", "training.steps = 40", "nothing to do here"):
+        assert text in said, text
+    for word in ("--sdpa", "--fp8_base", "--max_train_epochs 10"):
+        assert word in said
+
+
+def test_a_file_of_arguments_is_overridden_by_the_command_line(millrace, arguments, tmp_path):
+    (tmp_path / "args.toml").write_text('[a]\nnetwork_dim = 8\nseed = 5\n[b]\nlr_scheduler = "cosine"\n')
+    config, _ = show(millrace, *arguments, "--config_file", "args.toml", "--seed", "6")
+    assert config["lora"]["rank"] == 8 and config["training"]["seed"] == 6 and config["lr_scheduler"]["name"] == "cosine"
+
+
+def test_options_of_the_data_set_on_the_command_line_come_to_its_file(millrace, arguments, tmp_path):
+    config, _ = show(millrace, *arguments, "--flip_aug")
+    assert config["training"]["dataset_path"] == "out/dataset.json"
+    folder = tmp_path / "folders" / "3_a cat"
+    folder.mkdir(parents=True)
+    Image.new("RGB", (64, 64)).save(folder / "a.png")
+    place = arguments.index("--dataset_config")
+    words = arguments[:place] + ["--train_data_dir", "folders", "--resolution", "64"] + arguments[place + 2 :]
+    config, _ = show(millrace, *words, "--train_batch_size", "3", "--max_train_epochs", "2")
+    assert config["training"]["steps"] == 2 and config["training"]["local_batch_size"] == 3
+
+
+@pytest.mark.parametrize(
+    "words, expected",
+    [
+        (["--netwrok_dim", "4"], "[--netwrok_dim] expected an option of flux_train_network, got --netwrok_dim (try --network_dim)"),
+        (["--optimizer_type", "Prodigyy"], "(try prodigy)"),
+        (["--network_args", "split_qkv=True"], "[--network_args] expected no split_qkv=True"),
+        (["--network_args", "train_blocks=some"], "[--network_args]"),
+        (["--apply_t5_attn_mask"], "[--apply_t5_attn_mask]"),
+        (["--network_dim", "0"], "[--network_args] [network_dim] expected a rank of 1 or more"),
+        (["--deepspeed"], "[--deepspeed] expected no deepspeed"),
+        (["--sample_every_n_steps", "5"], "expected --sample_prompts"),
+        (["--timestep_sampling", "sigmoid2"], "[--timestep_sampling, here objective.timestep_sampling] expected one of"),
+    ],
+)
+def test_refusals_name_the_argument(millrace, arguments, words, expected):
+    result = millrace(*arguments, *words, "--show-config", status=2)
+    assert result.stdout == "" and expected in result.stderr
+
+
+def test_scripts_and_help(millrace, arguments):
+    assert "(try millrace kohya flux_train_network)" in millrace("kohya", "train_network", status=2).stderr
+    assert "expected flux_train_network, got nothing" in millrace("kohya", status=2).stderr
+    help_text = millrace("kohya", "--help").stdout
+    assert "--network_dim" in help_text and "--deepspeed" not in help_text
+    missing = [word for word in arguments if word != "--network_train_unet_only"]
+    assert "[--network_train_unet_only] expected" in millrace(*missing, "--show-config", status=2).stderr
+
+
+def test_a_run_leaves_the_file_that_sd_scripts_would(millrace, arguments, tmp_path):
+    save(tmp_path / "flux.safetensors", flux_weights())
+    make_clip(tmp_path / "clip")
+    make_t5(tmp_path / "t5")
+    make_autoencoder(tmp_path / "ae", channels=(32, 32, 32, 32), latent_channels=CHANNELS)
+    (tmp_path / "prompts.txt").write_text("a red cat --w 64 --h 64 --s 2 --d 3\n")
+    words = [
+        *arguments, "--max_train_steps", "4", "--learning_rate", "1e-2", "--network_dim", "2", "--network_alpha", "2", "--seed", "1",
+        "--timestep_sampling", "shift", "--model_prediction_type", "raw", "--guidance_scale", "1", "--save_every_n_steps", "2",
+        "--save_precision", "bf16", "--sample_prompts", "prompts.txt", "--sample_every_n_steps", "2", "--training_comment", "it's a cat",
+        "--t5xxl_max_token_length", "16", "--cache_latents", "--cache_text_encoder_outputs",
+    ]  # fmt: skip
+    said = millrace(*words).stderr
+    assert "model.hidden_size = 32" in said and "the LoRA file cat.safetensors" in said
+    tensors = load(tmp_path / "out" / "cat.safetensors")
+    down = tensors["lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight"]
+    assert down.shape == (2, HIDDEN) and down.dtype == torch.bfloat16
+    assert tensors["lora_unet_single_blocks_0_linear1.lora_up.weight"].abs().max() > 0
+    lines = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4]
+    # The same command finds nothing left to do; a longer one resumes.
+    longer = ["6" if word == "4" and words[i - 1] == "--max_train_steps" else word for i, word in enumerate(words)]
+    millrace(*longer)
+    lines = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_page_names_every_argument(millrace):
+    page = "".join((ROOT / "docs" / name).read_text() for name in ("compat.md", "picture_sets.md"))
+    prefixes = re.findall(r"--([a-z_]+)\*", page)
+    names = re.findall(r"--([a-z_0-9]+)", millrace("kohya", "--help").stdout.split("arguments that are taken:")[1])
+    assert len(names) > 150
+    missing = [name for name in names if not re.search(rf"\b{name}\b", page) and not name.startswith(tuple(prefixes))]
+    assert missing == []

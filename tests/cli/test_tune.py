@@ -1,0 +1,135 @@
+"""`millrace tune`: torchtune's recipes and YAML files as configurations, explained, refused, and trained."""
+
+import json
+import shutil
+import tomllib
+from pathlib import Path
+
+import pytest
+from forward_parity import randomize
+from helpers import load
+from transformers import LlamaConfig, LlamaForCausalLM
+
+ROOT = Path(__file__).resolve().parents[2]
+GOLDEN = ROOT / "tests" / "golden" / "llama"
+RECIPES = GOLDEN / "recipes"
+FULL, LORA = "full_finetune_single_device", "lora_finetune_single_device"
+
+
+def show(millrace, *words):
+    result = millrace("tune", "run", *words, "--show-config")
+    return tomllib.loads(result.stdout), result.stderr
+
+
+def nested(flat):
+    root = {}
+    for path, value in flat.items():
+        *tables, key = path.split(".")
+        at = root
+        for table in tables:
+            at = at.setdefault(table, {})
+        at[key] = value
+    return root
+
+
+def test_ls_and_cat_and_cp(millrace, tmp_path):
+    lines = millrace("tune", "ls").stdout.splitlines()
+    assert lines[0].split() == ["RECIPE", "CONFIG"] and lines[0].index("CONFIG") == 40
+    assert any(line.split()[-1] == "llama3_3/70B_lora" for line in lines)
+    text = millrace("tune", "cat", "llama3_1/8B_lora").stdout
+    assert "torchtune.models.llama3_1.lora_llama3_1_8b" in text
+    assert "Copied file to" in millrace("tune", "cp", "llama3_1/8B_lora", "mine").stdout
+    assert (tmp_path / "mine.yaml").read_text() == text
+    (tmp_path / "mine.yaml").write_text("kept: true\n")
+    millrace("tune", "cp", "llama3_1/8B_lora", "mine.yaml", "-n")
+    assert (tmp_path / "mine.yaml").read_text() == "kept: true\n"
+    assert "(try --make-parents)" in millrace("tune", "cp", "llama3_1/8B_lora", "a/b.yaml", status=2).stderr
+    millrace("tune", "cp", "llama3_1/8B_lora", "a/b.yaml", "--make-parents")
+    assert (tmp_path / "a" / "b.yaml").exists()
+    assert "(try llama3_1/8B_lora)" in millrace("tune", "cp", "llama3_1/8B_lorra", "x", status=2).stderr
+
+
+@pytest.mark.parametrize("name", ["llama3_3/70B_lora", "llama3_3/70B_full_multinode", "llama3_1/8B_lora_single_device"])
+def test_a_configuration_by_name(millrace, name):
+    recipe = ("lora" if "lora" in name else "full") + "_finetune_" + ("single_device" if "single" in name else "distributed")
+    config, said = show(millrace, recipe, "--config", name)
+    facts = json.loads((GOLDEN / "configs" / "facts.json").read_text())[name]["resolved"]
+    assert config["job"]["dump_folder"] == facts["output_dir"]
+    assert config["checkpoint"]["initial_load_path"] == facts["checkpointer.checkpoint_dir"]
+    assert config["training"]["local_batch_size"] == facts["batch_size"]
+    assert config["optimizer"]["lr"] == facts["optimizer.lr"] and config["optimizer"]["beta2"] == 0.999
+    assert config["finetune"]["epochs"] == facts["epochs"] and config["finetune"]["order"] == "torchtune"
+    assert (config["finetune"]["packing"] == "greedy") == facts["dataset.packed"]
+    assert ("lora" in config) == ("lora" in name)
+    assert f"batch_size={facts['batch_size']}" in said and "settings of torchtune" in said
+
+
+def test_overrides_beat_the_file(millrace, tmp_path):
+    millrace("tune", "cp", "llama3_1/8B_lora_single_device", "mine.yaml")
+    text = (tmp_path / "mine.yaml").read_text().replace("output_dir: /tmp", "root_dir: /data\noutput_dir: ${root_dir}", 1)
+    (tmp_path / "mine.yaml").write_text(text)
+    config, said = show(
+        millrace, LORA, "--config", "mine.yaml", "root_dir=/else", "batch_size=1", "model.lora_rank=4", "optimizer=torch.optim.SGD",
+        "~optimizer.fused", "clip_grad_norm=0.5", "seed=3", "dtype=fp32", "checkpoint_dir=/ignored",
+    )  # fmt: skip
+    assert config["job"]["dump_folder"].startswith("/else/")
+    assert config["training"]["local_batch_size"] == 1 and config["training"]["global_batch_size"] == 8
+    assert config["lora"]["rank"] == 4 and config["optimizer"]["name"] == "SGD"
+    assert config["training"]["max_norm"] == 0.5 and config["training"]["seed"] == 3 and config["training"]["dtype"] == "float32"
+    assert "[checkpoint_dir] has no effect" in said
+
+
+@pytest.mark.parametrize(
+    "words, expected",
+    [
+        ([LORA, "--config", "x.yaml", "batch_sise=1"], "[batch_sise] expected a known key, got batch_sise (try batch_size)"),
+        ([LORA, "--config", "x.yaml", "dataset=torchtune.datasets.alpaca_datset"], "(try torchtune.datasets.alpaca_dataset)"),
+        ([LORA, "--config", "x.yaml", "dataset=torchtune.datasets.preference_dataset"], "preferences are not trained"),
+        ([LORA, "--config", "x.yaml", "--batch_size=1"], "[--batch_size] expected --config or key=value"),
+        ([LORA, "--config", "x.yaml", "optimizer.lr=high"], "[optimizer.lr] expected a number for optimizer.lr"),
+        ([LORA, "--config", "x.yaml", "optimizer.lr=-1"], "[optimizer.lr, here optimizer.lr] expected"),
+        ([LORA, "--config", "y.yaml"], "[y.yaml] expected a YAML file"),
+        ([LORA], "expected --config"),
+        (["lora_finetune_single", "--config", "x.yaml"], "(try lora_finetune_single_device)"),
+        (["full_dpo_distributed", "--config", "x.yaml"], "preferences are not trained"),
+        ([FULL, "--config", "x.yaml"], "expected a model without adapters"),
+        (["--nnodes", "2", "--nproc_per_node", "8", LORA, "--config", "x.yaml"], "srun --nodes=2 --ntasks-per-node=8"),
+    ],
+)
+def test_refusals_name_the_key(millrace, words, expected):
+    millrace("tune", "cp", "llama3_1/8B_lora_single_device", "x.yaml")
+    result = millrace("tune", "run", *words, status=2)
+    assert result.stdout == "" and expected in result.stderr
+
+
+def test_the_line_of_a_misspelled_key(millrace, tmp_path):
+    millrace("tune", "cp", "llama3_1/8B_lora_single_device", "x.yaml")
+    text = (tmp_path / "x.yaml").read_text()
+    (tmp_path / "x.yaml").write_text(text.replace("  lora_rank:", "  lora_rnak:"))
+    line = 1 + text.splitlines().index("  lora_rank: 8")
+    assert f"[x.yaml:{line}:3] expected a known key, got model.lora_rnak" in millrace("tune", "run", LORA, "--config", "x.yaml", status=2).stderr
+
+
+def test_commands_and_help(millrace):
+    assert "(try millrace tune run)" in millrace("tune", "rum", status=2).stderr
+    assert "key=value" in millrace("tune", "--help").stdout
+    assert "expected the token in HF_TOKEN" in millrace("tune", "download", "a/b", "--hf-token", "secret", status=2).stderr
+
+
+@pytest.mark.parametrize("name", ["full", "lora"])
+def test_a_recorded_run_is_trained(millrace, tmp_path, name):
+    """The recorded settings, as JSON, which is YAML: so many steps, in torchtune's order, and the files of a run."""
+    settings = json.loads((GOLDEN / "configs" / "recipes" / f"{name}.json").read_text())
+    sizes = dict(vocab_size=492, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+                 max_position_embeddings=512, rope_theta=5e5)  # fmt: skip
+    randomize(LlamaForCausalLM(LlamaConfig(**sizes))).save_pretrained(tmp_path / "base")
+    shutil.copytree(RECIPES / "base", tmp_path / "base", dirs_exist_ok=True)
+    shutil.copy(RECIPES / "chat.json", tmp_path)
+    (tmp_path / "run.yaml").write_text(json.dumps(nested(settings)))
+    said = millrace("tune", "run", FULL if name == "full" else LORA, "--config", "run.yaml").stderr
+    assert "finetune.data = [\"chat.json\"]" in said
+    lines = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if "loss" in line]
+    assert len(steps) == 10 and steps[-1]["loss"] < steps[0]["loss"]
+    if name == "lora":
+        assert any(key.endswith("q_proj.lora_A.weight") for path in (tmp_path / "out").rglob("adapter_model.safetensors") for key in load(path))

@@ -1,0 +1,66 @@
+"""Runs of Llama fine-tuning on the tiny model of tests/golden/llama/recipes."""
+
+import json
+from pathlib import Path
+
+RECIPES = Path(__file__).resolve().parent / "golden" / "llama" / "recipes"
+BASE = RECIPES / "base"
+
+# What the recipes' own configurations say, in our words.
+COMMON = {
+    "job.task": "llama_finetune",
+    "checkpoint.initial_load_path": BASE,
+    "finetune.data": RECIPES / "chat.json",
+    "finetune.max_seq_len": 112,
+    "finetune.order": "torchtune",
+    "finetune.torchtune_version": "0.6.1",
+    "training.device": "cpu",
+    "training.mixed_precision_param": "float32",
+    "training.seed": 5,
+    "optimizer.lr": 0.004,
+    "optimizer.beta2": 0.999,
+    "optimizer.weight_decay": 0.01,
+    "lr_scheduler.name": "cosine",
+    "lr_scheduler.warmup_steps": 3,
+    "metrics.log_freq": 1,
+    "report.no_enable": None,
+}
+LORA = {
+    "job.task": "llama_lora",
+    "lora.rank": 4,
+    "lora.alpha": 8,
+    "lora.targets": "q_proj,v_proj,o_proj,gate_proj,up_proj,down_proj",
+}
+# Millrace's own order, a few steps.
+SHORT = {
+    "finetune.order": "millrace",
+    "training.local_batch_size": 6,
+    "training.global_batch_size": 12,
+    "training.steps": 4,
+}
+
+
+def arguments(options: dict) -> list[str]:
+    return [f"--{name}" if value is None else f"--{name}={value}" for name, value in options.items()]
+
+
+def empty_config(folder: Path) -> Path:
+    """A configuration that says nothing: the command line says everything."""
+    path = folder / "empty.toml"
+    path.write_text("[job]\n")
+    return path
+
+
+def train(millrace, folder: Path, options: dict, **how):
+    config = empty_config(folder.parent)
+    return millrace("train", config, *arguments(COMMON | options | {"job.dump_folder": folder}), **how)
+
+
+def logged(folder: Path, key: str) -> list[dict]:
+    """The lines of metrics.jsonl that have the key."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if key in line]
+
+
+def steps(folder: Path) -> list[dict]:
+    return logged(folder, "loss")

@@ -1,0 +1,59 @@
+"""What a fine-tuning run leaves behind, in the hands of transformers and peft: their logits are ours."""
+
+import json
+
+import pytest
+import torch
+from helpers import load, save
+from llama_runs import BASE, LORA, SHORT, train
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+IDS = torch.arange(3, 43).reshape(2, 20)
+
+
+def our_logits(millrace, folder, weights, *arguments):
+    inputs = save(folder / "inputs.safetensors", {"input_ids": IDS})
+    millrace("forward", "llama", "--weights", weights, "--inputs", inputs, "--outputs", folder / "outputs.safetensors", *arguments)
+    return load(folder / "outputs.safetensors")["logits"]
+
+
+@pytest.fixture
+def short_run(millrace, tmp_path):
+    def run(options):
+        train(millrace, tmp_path / "run", SHORT | options)
+        return tmp_path / "run"
+
+    return run
+
+
+def test_transformers_loads_the_model(millrace, tmp_path, short_run):
+    run = short_run({})
+    millrace("export", run, tmp_path / "exported", "--max-shard-gb", "0.0001")
+    assert (tmp_path / "exported" / "model.safetensors.index.json").exists()
+    for folder in (run / "model", tmp_path / "exported"):
+        for name in ("tokenizer.json", "tokenizer.model", "generation_config.json"):
+            assert (folder / name).read_bytes() == (BASE / name).read_bytes()
+        ours, theirs = (json.loads((path / "config.json").read_text()) for path in (folder, BASE))
+        assert {key: value for key, value in theirs.items() if key != "torch_dtype"} == ours
+        model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager")
+        with torch.no_grad():
+            expected = model(IDS).logits
+        assert (our_logits(millrace, tmp_path, folder) - expected).abs().max() <= 1e-4
+
+
+def test_peft_loads_the_adapters(millrace, tmp_path, short_run):
+    run = short_run(LORA)
+    millrace("export", run, tmp_path / "exported")
+    base = AutoModelForCausalLM.from_pretrained(BASE, attn_implementation="eager", dtype=torch.float32)
+    with torch.no_grad():
+        before = base(IDS).logits
+    for folder in (run / "adapter", tmp_path / "exported"):
+        config = json.loads((folder / "adapter_config.json").read_text())
+        assert config["target_modules"] == sorted(LORA["lora.targets"].split(","))
+        fresh = AutoModelForCausalLM.from_pretrained(BASE, attn_implementation="eager", dtype=torch.float32)
+        with torch.no_grad():
+            expected = PeftModel.from_pretrained(fresh, folder)(IDS).logits
+        assert (expected - before).abs().max() > 1e-3
+        got = our_logits(millrace, tmp_path, BASE, "--lora", folder)
+        assert (got - expected).abs().max() <= 1e-4

@@ -1,0 +1,70 @@
+"""scripts/train-main.sh and train-flux.sh: sd-scripts' arguments from the environment variables of a container."""
+
+import os
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MAIN = ROOT / "scripts" / "train-main.sh"
+
+
+def run(tmp_path, *arguments, status=0, **variables):
+    (tmp_path / "set.json").write_text("{}")
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "DRY_RUN": "1", "MILLRACE": "/bin/true",
+                   "DATASET_CONFIG": str(tmp_path / "set.json")} | variables  # fmt: skip
+    result = subprocess.run([MAIN, *arguments], env=environment, capture_output=True, text=True, timeout=60)
+    assert result.returncode == status, result.stderr
+    return shlex.split(result.stdout) if status == 0 else result.stderr
+
+
+def values(words, name):
+    """The words behind --name up to the next option."""
+    rest = words[words.index(name) + 1 :]
+    return rest[: next((i for i, word in enumerate(rest) if word.startswith("--")), len(rest))]
+
+
+def test_defaults(tmp_path):
+    words = run(tmp_path)
+    assert words[:3] == ["/bin/true", "kohya", "flux_train_network"]
+    assert values(words, "--optimizer_type") == ["prodigy"] and values(words, "--learning_rate") == ["1"]
+    assert values(words, "--optimizer_args") == ["weight_decay=0.01", "d_coef=1"]
+    assert values(words, "--pretrained_model_name_or_path") == ["/workspace/flux/flux_dev.safetensors"]
+    assert "--fp8_base" in words and "--sample_prompts" not in words and "--noise_offset" not in words
+
+
+def test_every_variable_becomes_its_argument(tmp_path):
+    (tmp_path / "prompts.txt").write_text("a cat\n")
+    words = run(
+        tmp_path, "--seed", "9", OUTPUT_PATH="/out", SAMPLE_PROMPTS=str(tmp_path / "prompts.txt"), PARAMS_D_COEF="2", NGPU="4",
+        PARAMS_LEARNING_RATE="0.5", PARAMS_LEARNING_SCHEDULER="cosine_with_restarts", PARAMS_MAX_EPOCHS="7", PARAMS_NETWORK_ALPHA="16",
+        PARAMS_NETWORK_DIM="32", PARAMS_NOISE_OFFSET="0.1", PARAMS_NUM_CYCLES="3", PARAMS_OPTIMIZER_ARGS="d0=1e-5 betas=0.9,0.99",
+        PARAMS_RESUME_FROM="/out/checkpoint/step-00000100", PARAMS_SAVE_EVERY_N_STEPS="50", PARAMS_SAMPLE_EVERY_N_STEPS="25",
+        PARAMS_SPLIT_QKV="True", PARAMS_WEIGHT_DECAY="0.1",
+    )  # fmt: skip
+    assert words[:6] == ["/bin/true", "launch", "-n", "4", "kohya", "flux_train_network"]
+    for name, value in {
+        "--output_dir": "/out", "--learning_rate": "0.5", "--lr_scheduler": "cosine_with_restarts", "--lr_scheduler_num_cycles": "3",
+        "--max_train_epochs": "7", "--network_alpha": "16", "--network_dim": "32", "--noise_offset": "0.1", "--save_every_n_steps": "50",
+        "--sample_every_n_steps": "25", "--network_args": "split_qkv=True", "--resume": "/out/checkpoint/step-00000100",
+    }.items():  # fmt: skip
+        assert values(words, name) == [value], name
+    assert values(words, "--optimizer_args") == ["weight_decay=0.1", "d_coef=2", "d0=1e-5", "betas=0.9,0.99"]
+    assert words[-2:] == ["--seed", "9"]  # behind the script's own, which it overrides
+
+
+@pytest.mark.parametrize(
+    "variables, place",
+    [({"BASE_MODEL": "sdxl"}, "BASE_MODEL"), ({"DATASET_CONFIG": ""}, "DATASET_CONFIG"), ({"DATASET_CONFIG": "/none.json"}, "DATASET_CONFIG"),
+     ({"SAMPLE_PROMPTS": "/none.txt"}, "SAMPLE_PROMPTS"), ({"DATASET_NAME": "a/b", "DATASET_PATH": "/none"}, "DATASET_NAME")],
+)  # fmt: skip
+def test_refusals_name_the_variable(tmp_path, variables, place):
+    assert f"[{place}] expected" in run(tmp_path, status=2, **variables)
+
+
+def test_the_program_is_found_or_named(tmp_path):
+    assert os.access(MAIN, os.X_OK)
+    result = subprocess.run([ROOT / "scripts" / "train-flux.sh"], env={"PATH": "/usr/bin:/bin", "MILLRACE": "/none"}, capture_output=True, text=True)
+    assert result.returncode == 2 and "[MILLRACE] expected the program" in result.stderr

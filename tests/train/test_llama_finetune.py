@@ -1,0 +1,161 @@
+"""Fine-tuning a tiny Llama: ranks, resuming, data that is bad or untrained, validation, and what a run leaves behind."""
+
+import json
+import math
+import shutil
+
+import pytest
+from helpers import load
+from llama_runs import BASE, COMMON, LORA, RECIPES, SHORT, arguments, empty_config, logged, steps, train
+from train_ranks import Ranks
+
+PACKED = {"finetune.packing": "best_fit", "training.local_batch_size": 2, "training.global_batch_size": 6}
+
+
+def rows() -> list[dict]:
+    return json.loads((RECIPES / "chat.json").read_text())
+
+
+def write_rows(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def losses(folder):
+    return [step["loss"] for step in steps(folder)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{}, LORA, PACKED], ids=["full", "lora", "packed"])
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_ranks_compute_the_same_loss(millrace, program, tmp_path, options, ranks):
+    options = COMMON | SHORT | {"training.local_batch_size": 1, "training.global_batch_size": 6} | options
+    options["training.local_batch_size"] = 1
+    train(millrace, tmp_path / "one", options)
+    Ranks(program, ranks, tmp_path / "many", *arguments(options), config=empty_config(tmp_path)).finish()
+    one, many = steps(tmp_path / "one"), steps(tmp_path / "many")
+    assert [step["sample_digest"] for step in one] == [step["sample_digest"] for step in many]
+    for a, b in zip(one, many, strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], abs=1e-5)
+        assert a["trained_tokens"] == b["trained_tokens"]
+
+
+@pytest.mark.parametrize("options", [{}, LORA, PACKED], ids=["full", "lora", "packed"])
+def test_resuming_gives_the_same_bits(millrace, tmp_path, options):
+    options = SHORT | options | {"checkpoint.interval": 2}
+    train(millrace, tmp_path / "whole", options)
+    train(millrace, tmp_path / "parts", options)
+    # As after a kill between the checkpoint of step 2 and that of step 4.
+    shutil.rmtree(tmp_path / "parts" / "checkpoint" / "step-00000004")
+    train(millrace, tmp_path / "parts", options)
+    assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
+    for name in ("whole", "parts"):
+        millrace("export", tmp_path / name, tmp_path / f"{name}-weights")
+    file = "adapter_model.safetensors" if "lora.rank" in options else "model.safetensors"
+    whole, parts = (load(tmp_path / f"{name}-weights" / file) for name in ("whole", "parts"))
+    assert all((whole[name] == parts[name]).all() for name in whole)
+
+
+@pytest.mark.parametrize("mode", ["none", "selective", "full"])
+def test_recomputing_changes_nothing(millrace, tmp_path, mode):
+    train(millrace, tmp_path / "run", SHORT | {"activation_checkpoint.mode": mode, "training.steps": 2})
+    train(millrace, tmp_path / "plain", SHORT | {"training.steps": 2})
+    assert losses(tmp_path / "run") == pytest.approx(losses(tmp_path / "plain"), abs=1e-6)
+
+
+def test_batches_do_not_change_the_loss(millrace, tmp_path):
+    """The loss is the mean over the step's trained tokens, however they are split into microbatches."""
+    train(millrace, tmp_path / "a", SHORT | {"training.local_batch_size": 12})
+    train(millrace, tmp_path / "b", SHORT | {"training.local_batch_size": 1})
+    assert losses(tmp_path / "a") == pytest.approx(losses(tmp_path / "b"), abs=1e-5)
+
+
+def test_epochs_see_every_row_once(millrace, tmp_path):
+    """24 rows in steps of 10: the last step of two epochs has the 8 rows that are left."""
+    options = SHORT | {"finetune.epochs": 2, "training.local_batch_size": 5, "training.global_batch_size": 10}
+    options.pop("training.steps")
+    train(millrace, tmp_path / "run", options)
+    one = SHORT | {"training.local_batch_size": 24, "training.global_batch_size": 24, "training.steps": 1}
+    train(millrace, tmp_path / "all", one)
+    assert len(steps(tmp_path / "run")) == 5
+    total = sum(step["trained_tokens"] for step in steps(tmp_path / "run"))
+    assert total == 2 * steps(tmp_path / "all")[0]["trained_tokens"]
+
+
+def test_bad_rows_are_skipped_and_named(millrace, tmp_path):
+    data = write_rows(tmp_path / "rows.jsonl", rows() + [{"messages": "none"}])
+    options = SHORT | {"finetune.data": data, "training.global_batch_size": 30, "training.steps": 2}
+    done = train(millrace, tmp_path / "run", options | {"training.max_bad_samples": 0.1})
+    assert done.stderr.count("rows.jsonl:25") == 1
+    assert all(math.isfinite(loss) for loss in losses(tmp_path / "run"))
+    done = train(millrace, tmp_path / "strict", options | {"training.max_bad_samples": 0.01}, status=3)
+    assert "rows.jsonl:25" in done.stderr and "training.max_bad_samples" in done.stderr
+
+
+def test_rows_that_train_nothing_weigh_nothing(millrace, tmp_path):
+    """Cut before the answer, a row has no trained token; a step of such rows changes nothing and is no NaN."""
+    long = {"messages": [{"role": "user", "content": "stone river " * 100}, {"role": "assistant", "content": "Yes."}]}
+    data = write_rows(tmp_path / "rows.jsonl", [long] * 4 + rows()[:4])
+    options = {"finetune.data": data, "training.local_batch_size": 4, "training.global_batch_size": 4,
+               "training.steps": 2, "finetune.no_shuffle": None}  # fmt: skip
+    train(millrace, tmp_path / "run", SHORT | options)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["trained_tokens"] for line in lines][0] == 0 and lines[0]["grad_norm"] == 0
+    assert lines[1]["trained_tokens"] > 0 and math.isfinite(lines[1]["loss"])
+
+
+def test_validation_perplexity_and_the_best(millrace, tmp_path):
+    options = SHORT | {"finetune.split": "train[:16]", "finetune.validation_split": "train[16:]", "validation.enable": None,
+                       "validation.freq": 1, "validation.local_batch_size": 3, "checkpoint.keep_best": None}  # fmt: skip
+    train(millrace, tmp_path / "run", options)
+    found = logged(tmp_path / "run", "validation_loss")
+    assert [line["step"] for line in found] == [1, 2, 3, 4] and all(line["validation_samples"] == 8 for line in found)
+    assert all(line["validation_perplexity"] == pytest.approx(math.exp(line["validation_loss"])) for line in found)
+    assert (tmp_path / "run" / "checkpoint" / "best").exists()
+    again = json.loads(millrace("evaluate", tmp_path / "run", "--json").stdout)
+    assert again["loss"] == pytest.approx(found[-1]["validation_loss"], abs=1e-6)
+    untrained = json.loads(
+        millrace("evaluate", "--weights", BASE, "--config", tmp_path / "run" / "config.toml", "--json").stdout
+    )
+    assert untrained["loss"] > again["loss"] and untrained["perplexity"] == pytest.approx(math.exp(untrained["loss"]))
+
+
+def test_patience_ends_a_run(millrace, tmp_path):
+    options = SHORT | {"finetune.validation_data": RECIPES / "chat.json", "validation.enable": None, "validation.freq": 1,
+                       "validation.patience": 1, "optimizer.lr": 0, "training.steps": 50}  # fmt: skip
+    train(millrace, tmp_path / "run", options)
+    assert len(steps(tmp_path / "run")) == 2
+    assert (tmp_path / "run" / "model" / "model.safetensors").exists()
+
+
+def test_writes_texts(millrace, tmp_path):
+    options = SHORT | {"sample.prompts": "What is a bucket?", "sample.every_steps": 2, "sample.max_new_tokens": 8}
+    train(millrace, tmp_path / "run", options | {"training.steps": 2})
+    sampled = (tmp_path / "run" / "samples" / "step-00000002.txt").read_text()
+    printed = millrace("sample", tmp_path / "run", "--prompt", "What is a bucket?").stdout
+    assert sampled == f"> What is a bucket?\n{printed}\n"
+    drawn = [
+        millrace("sample", tmp_path / "run", "-p", "Hi", "--temperature=2", f"--seed={seed}", "--json").stdout
+        for seed in (0, 0, 1)
+    ]
+    assert drawn[0] == drawn[1] != drawn[2] and json.loads(drawn[0])["prompt"] == "Hi"
+    answers = millrace("sample", tmp_path / "run", "--chat", input="What is a bucket?\nAnd a stone?\n").stdout.splitlines()
+    assert answers[0] == printed.rstrip("\n").splitlines()[0]
+
+
+def test_refuses_by_name(millrace, tmp_path):
+    def complaint(options):
+        return train(millrace, tmp_path / "run", options, status=2).stderr
+
+    assert "parallelism.tensor_parallel_degree" in complaint({"parallelism.tensor_parallel_degree": 2})
+    assert "finetune.max_seq_len" in complaint({"finetune.packing": "greedy", "finetune.max_seq_len": 0})
+    assert "training.shuffle_buffer_size" in complaint({"training.shuffle_buffer_size": 5})
+    assert "finetune.columns" in complaint({"finetune.columns": "input"})
+    assert "checkpoint.initial_load_path" in complaint({"checkpoint.initial_load_path": ""})
+    assert "training.steps" in complaint({"finetune.epochs": 2, "training.steps": 3, "training.global_batch_size": 8})
+
+
+def test_plans(millrace, tmp_path):
+    for options in ({}, LORA):
+        plan = millrace("plan", empty_config(tmp_path), *arguments(COMMON | options), "--gpu=h100-80gb", "--json").stdout
+        assert json.loads(plan)

@@ -1,0 +1,46 @@
+"""Runs of torchtune's recipes, step by step: losses, gradient norms, rates, tokens and the weights at the end."""
+
+import json
+
+import pytest
+from helpers import load
+from llama_runs import LORA, RECIPES, steps, train
+
+RUNS = {
+    "full": {
+        "training.local_batch_size": 2, "training.global_batch_size": 4, "finetune.epochs": 2, "finetune.max_steps_per_epoch": 5,
+    },
+    "full_leftover": {"training.local_batch_size": 2, "training.global_batch_size": 10, "finetune.epochs": 3},
+    "full_packed": {
+        "training.local_batch_size": 1, "training.global_batch_size": 2, "finetune.epochs": 4, "finetune.packing": "greedy",
+    },
+}  # fmt: skip
+for name in ("lora", "lora_packed"):
+    initial = {"lora.initial_adapter": RECIPES / name / "initial_adapter.safetensors"}
+    RUNS[name] = RUNS[name.replace("lora", "full")] | LORA | initial
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_recipe(millrace, tmp_path, name):
+    folder = tmp_path / "run"
+    train(millrace, folder, RUNS[name])
+    expected = json.loads((RECIPES / name / "log.json").read_text())["log"]
+    got = steps(folder)
+    assert [step["step"] for step in got] == [step["step"] for step in expected]
+    assert [step["trained_tokens"] for step in got] == [step["trained_tokens"] for step in expected]
+    for ours, theirs in zip(got, expected, strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-5)
+        assert ours["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=1e-5)
+    # torchtune logs the rate of the next step.
+    for ours, before in zip(got[1:], expected[:-1], strict=True):
+        assert ours["lr"] == pytest.approx(before["lr"], abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["full", "full_packed", "lora", "lora_packed"])
+def test_weights_at_the_end(millrace, tmp_path, name):
+    folder = tmp_path / "run"
+    train(millrace, folder, RUNS[name])
+    kind, file = ("final_adapter", "adapter/adapter_model") if "lora" in name else ("final_weights", "model/model")
+    expected, got = load(RECIPES / name / f"{kind}.safetensors"), load(folder / f"{file}.safetensors")
+    assert set(got) == set(expected)
+    assert max((got[tensor] - values).abs().max().item() for tensor, values in expected.items()) <= 1e-5
