@@ -37,10 +37,12 @@ struct DecodeOptions {
   // A CMYK JPEG is left as CMYK (PIL's, 255 is full ink), for callers that scale it before they convert it, as PIL
   // does.
   bool keep_cmyk = false;
+  // A PNG or WebP is decoded to RGBA, opaque where it has no alpha; a JPEG stays RGB.
+  bool keep_alpha = false;
 };
 
 struct DecodedImage {
-  Image image;  // RGB, or CMYK in 4 channels
+  Image image;  // RGB, or CMYK or RGBA in 4 channels
   int source_width = 0;
   int source_height = 0;
   bool truncated = false;

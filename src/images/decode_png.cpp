@@ -105,7 +105,7 @@ void read(png_structp png, png_bytep out, png_size_t size) {
   }
 }
 
-bool read_header(png_structp png, png_infop info, Reader& reader) {
+bool read_header(png_structp png, png_infop info, Reader& reader, bool keep_alpha) {
   if (setjmp(reader.jump)) return false;
   png_set_user_limits(png, 0x7FFFFFFF, 0x7FFFFFFF);  // the caller's cap counts pixels
   png_set_crc_action(png, PNG_CRC_QUIET_USE, PNG_CRC_QUIET_USE);
@@ -116,7 +116,12 @@ bool read_header(png_structp png, png_infop info, Reader& reader) {
   png_set_packing(png);
   png_set_palette_to_rgb(png);
   png_set_expand_gray_1_2_4_to_8(png);
-  png_set_strip_alpha(png);
+  if (keep_alpha) {
+    png_set_tRNS_to_alpha(png);
+    png_set_add_alpha(png, 0xFF, PNG_FILLER_AFTER);  // where there is none
+  } else {
+    png_set_strip_alpha(png);
+  }
   png_set_gray_to_rgb(png);
   png_set_interlace_handling(png);
   png_read_update_info(png, info);
@@ -169,17 +174,20 @@ void decode_png(std::span<const std::byte> bytes, const std::string& name, const
   MILLRACE_CHECK(handle.png != nullptr);
   handle.info = png_create_info_struct(handle.png);
   MILLRACE_CHECK(handle.info != nullptr);
-  if (!read_header(handle.png, handle.info, reader)) fail(name, "a PNG that can be decoded", reader.message);
+  if (!read_header(handle.png, handle.info, reader, options.keep_alpha))
+    fail(name, "a PNG that can be decoded", reader.message);
 
-  out.image.reshape(out.source_width, out.source_height, 3);
+  const size_t channels = options.keep_alpha ? 4 : 3;
+  out.image.reshape(out.source_width, out.source_height, static_cast<int>(channels));
   const PngFrame& frame = data.frame;
   const auto height = static_cast<int>(frame.height);
-  if (png_get_rowbytes(handle.png, handle.info) != size_t{3} * frame.width) {
-    fail(name, "a PNG that becomes RGB", std::to_string(png_get_channels(handle.png, handle.info)) + " channels");
+  if (png_get_rowbytes(handle.png, handle.info) != channels * frame.width) {
+    fail(name, options.keep_alpha ? "a PNG that becomes RGBA" : "a PNG that becomes RGB",
+         std::to_string(png_get_channels(handle.png, handle.info)) + " channels");
   }
   std::vector<png_bytep> rows(frame.height);
   for (int y = 0; y < height; ++y) {
-    rows[y] = out.image.row(y + static_cast<int>(frame.y)) + size_t{3} * frame.x;
+    rows[y] = out.image.row(y + static_cast<int>(frame.y)) + channels * frame.x;
   }
   const bool is_part = frame.width < data.width() || frame.height < data.height();
   if (data.is_interlaced() || is_part) std::fill(out.image.pixels.begin(), out.image.pixels.end(), uint8_t{0});
@@ -192,7 +200,7 @@ void decode_png(std::span<const std::byte> bytes, const std::string& name, const
   if (!options.allow_truncated) fail(name, "a whole PNG", "one cut short");
   out.truncated = true;
   for (int y = reader.rows_done; y < height && !data.is_interlaced(); ++y) {
-    std::fill_n(rows[y], size_t{3} * frame.width, uint8_t{0});
+    std::fill_n(rows[y], channels * frame.width, uint8_t{0});
   }
 }
 

@@ -58,6 +58,17 @@ TEST(Decode, PngKeepsEveryPixelAndDropsAlpha) {
   }
 }
 
+TEST(Decode, PngKeepsAlphaWhereItIsWanted) {
+  const Image rgba = gradient(37, 23, 4), rgb = gradient(37, 23, 3);
+  EXPECT_EQ(decode_image(bytes_of(encode_png(rgba)), "a", {.keep_alpha = true}).image.pixels, rgba.pixels);
+  const Image opaque = decode_image(bytes_of(encode_png(rgb)), "a", {.keep_alpha = true}).image;
+  ASSERT_EQ(opaque.channels, 4);
+  for (size_t i = 0; i < 37 * 23; ++i) {
+    ASSERT_EQ(opaque.pixels[4 * i], rgb.pixels[3 * i]);
+    ASSERT_EQ(opaque.pixels[4 * i + 3], 255);
+  }
+}
+
 TEST(Decode, JpegIsNear) {
   const Image image = gradient(64, 48);
   const Image decoded = decode_image(bytes_of(encode_jpeg(image, 95, true)), "a").image;

@@ -49,7 +49,8 @@ std::optional<ImageInfo> probe_webp(std::span<const std::byte> bytes, const std:
 }
 
 // Like libwebp's animation decoder, which PIL uses for every picture: the first frame on a black canvas.
-void decode_webp(std::span<const std::byte> bytes, const std::string& name, const DecodeOptions&, DecodedImage& out) {
+void decode_webp(std::span<const std::byte> bytes, const std::string& name, const DecodeOptions& options,
+                 DecodedImage& out) {
   const auto demuxer = open_webp({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
   if (!demuxer) fail(name, "a whole WebP", "one that is damaged or cut short");
   const uint32_t width = WebPDemuxGetI(demuxer.get(), WEBP_FF_CANVAS_WIDTH);
@@ -66,18 +67,20 @@ void decode_webp(std::span<const std::byte> bytes, const std::string& name, cons
                          frame.height <= out.source_height - frame.y_offset;
   if (!is_inside) fail(name, "a WebP that can be decoded", "a frame that is not in the picture");
 
-  out.image.reshape(out.source_width, out.source_height, 3);
+  const int channels = options.keep_alpha ? 4 : 3;
+  out.image.reshape(out.source_width, out.source_height, channels);
   if (frame.width < out.source_width || frame.height < out.source_height) {
     std::fill(out.image.pixels.begin(), out.image.pixels.end(), uint8_t{0});
   }
   WebPDecoderConfig config;
   if (!WebPInitDecoderConfig(&config)) fail(name, "a WebP library of the version built against", "another");
-  config.output.colorspace = MODE_RGB;  // alpha is dropped, not composited
+  config.output.colorspace = options.keep_alpha ? MODE_RGBA : MODE_RGB;  // alpha is dropped, not composited
   config.output.is_external_memory = 1;
-  config.output.u.RGBA.rgba = out.image.row(frame.y_offset) + size_t{3} * static_cast<size_t>(frame.x_offset);
+  config.output.u.RGBA.rgba =
+      out.image.row(frame.y_offset) + static_cast<size_t>(channels) * static_cast<size_t>(frame.x_offset);
   config.output.u.RGBA.stride = static_cast<int>(out.image.row_bytes());
   config.output.u.RGBA.size =
-      out.image.row_bytes() * static_cast<size_t>(frame.height - 1) + size_t{3} * static_cast<size_t>(frame.width);
+      out.image.row_bytes() * static_cast<size_t>(frame.height - 1) + static_cast<size_t>(channels * frame.width);
   const VP8StatusCode status = WebPDecode(frame.fragment.bytes, frame.fragment.size, &config);
   WebPFreeDecBuffer(&config.output);
   if (status != VP8_STATUS_OK) fail(name, "a WebP that can be decoded", status_text(status));

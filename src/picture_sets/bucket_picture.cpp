@@ -3,10 +3,47 @@
 #include <algorithm>
 #include <cstring>
 
-#include "images/resample.h"
+#include "base/error.h"
+#include "base/files.h"
+#include "base/printable.h"
 #include "picture_sets/pixel_checks.h"
 
 namespace millrace {
+namespace {
+
+Image fit_to_bucket(const Image& upright, const Picture& picture, const CropAndFlip& crop, Filter filter) {
+  const BucketChoice& choice = picture.choice;
+  const Box box = {static_cast<int>(crop.offset.width), static_cast<int>(crop.offset.height),
+                   static_cast<int>(choice.bucket.width), static_cast<int>(choice.bucket.height)};
+  Image scratch, out;
+  resize_and_crop(upright, static_cast<int>(choice.resized.width), static_cast<int>(choice.resized.height), filter, box,
+                  scratch, out);
+  return crop.is_mirrored ? mirrored(out) : out;
+}
+
+MappedFile open_unchanged(const std::string& path, uint64_t content) {
+  MappedFile file(path);
+  if (checksum64(file.bytes().data(), file.bytes().size()) != content) {
+    throw DataError("[" + printable(path) + "] expected the file as it was when the run started, got other content");
+  }
+  return file;
+}
+
+std::vector<uint8_t> channel_of(const Image& image, size_t channel) {
+  std::vector<uint8_t> values;
+  const auto channels = static_cast<size_t>(image.channels);
+  for (size_t i = channel; i < image.pixels.size(); i += channels) values.push_back(image.pixels[i]);
+  return values;
+}
+
+Image without_alpha(const Image& rgba) {
+  Image rgb;
+  rgb.reshape(rgba.width, rgba.height, 3);
+  for (size_t i = 0; i < rgba.pixels.size() / 4; ++i) std::memcpy(&rgb.pixels[3 * i], &rgba.pixels[4 * i], 3);
+  return rgb;
+}
+
+}  // namespace
 
 CropAndFlip draw_crop(const BucketChoice& choice, const SubsetOptions& subset, const RandomStream& augmentation) {
   CropAndFlip drawn{.offset = choice.crop_offset(), .is_mirrored = false};
@@ -26,14 +63,24 @@ RandomStream crop_stream(uint64_t seed, uint32_t epoch, uint64_t sample_id) {
 }
 
 Image load_for_bucket(const Picture& picture, const CropAndFlip& crop) {
-  const BucketChoice& choice = picture.choice;
-  const Image upright = load_upright(picture.file.path);
-  const Box box = {static_cast<int>(crop.offset.width), static_cast<int>(crop.offset.height),
-                   static_cast<int>(choice.bucket.width), static_cast<int>(choice.bucket.height)};
-  Image scratch, out;
-  resize_and_crop(upright, static_cast<int>(choice.resized.width), static_cast<int>(choice.resized.height),
-                  Filter::kBicubic, box, scratch, out);
-  return crop.is_mirrored ? mirrored(out) : out;
+  return fit_to_bucket(load_upright(picture.file.path), picture, crop, Filter::kBicubic);
+}
+
+TrainedPixels load_trained_pixels(const Picture& picture, const CropAndFlip& crop, const LoadRequest& request) {
+  TrainedPixels pixels;
+  const MappedFile file = open_unchanged(picture.file.path, request.content);
+  Image image = fit_to_bucket(decode_upright(file.bytes(), picture.file.path, request.alpha_mask, &pixels.is_truncated),
+                              picture, crop, request.filter);
+  if (image.channels == 4) {
+    pixels.mask = channel_of(image, 3);
+    image = without_alpha(image);
+  }
+  pixels.picture = std::move(image);
+  if (picture.file.mask_path.empty()) return pixels;
+  const std::string& path = picture.file.mask_path;
+  const MappedFile mask = open_unchanged(path, request.mask_content);
+  pixels.mask = channel_of(fit_to_bucket(decode_upright(mask.bytes(), path, false), picture, crop, request.filter), 0);
+  return pixels;
 }
 
 Image mirrored(const Image& image) {

@@ -24,6 +24,14 @@ constexpr int kMaxDifferentBits = 8;   // of 64
 constexpr int kMaxMeanDifference = 5;  // grey levels
 constexpr int kGlanceSide = 64;        // enough of a picture to look at
 
+Image decode_with(const DecodeOptions& options, std::span<const std::byte> bytes, const std::string& path,
+                  bool* is_truncated) {
+  if (is_bmp(bytes)) return decode_bmp(bytes, path, options.max_pixels);
+  DecodedImage decoded = decode_image(bytes, path, options);
+  if (is_truncated != nullptr) *is_truncated = decoded.truncated;
+  return turn_upright(decoded.image, read_orientation(bytes));
+}
+
 struct Look {
   std::optional<PictureGlance> glance;  // none: not decoded
   bool is_truncated = false;
@@ -67,11 +75,11 @@ bool is_nearly_same(const PictureGlance& a, const PictureGlance& b) {
 
 Image load_upright(const std::string& path, int min_short_side, bool* is_truncated) {
   const MappedFile file(path);
-  const DecodeOptions options{.min_short_side = min_short_side};
-  if (is_bmp(file.bytes())) return decode_bmp(file.bytes(), path, options.max_pixels);
-  DecodedImage decoded = decode_image(file.bytes(), path, options);
-  if (is_truncated != nullptr) *is_truncated = decoded.truncated;
-  return turn_upright(decoded.image, read_orientation(file.bytes()));
+  return decode_with({.min_short_side = min_short_side}, file.bytes(), path, is_truncated);
+}
+
+Image decode_upright(std::span<const std::byte> bytes, const std::string& path, bool keep_alpha, bool* is_truncated) {
+  return decode_with({.keep_alpha = keep_alpha}, bytes, path, is_truncated);
 }
 
 void check_pixels(PictureSet& set, int num_threads) {

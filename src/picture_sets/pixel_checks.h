@@ -2,7 +2,9 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 
 #include "images/image.h"
@@ -23,6 +25,9 @@ bool is_nearly_same(const PictureGlance& a, const PictureGlance& b);
 
 // Upright RGB pixels of a JPEG, PNG, WebP or BMP. min_short_side: as in DecodeOptions; 0: all pixels. Throws DataError.
 Image load_upright(const std::string& path, int min_short_side = 0, bool* is_truncated = nullptr);
+// All pixels of a file's bytes; with keep_alpha RGBA where the format may have alpha.
+Image decode_upright(std::span<const std::byte> bytes, const std::string& path, bool keep_alpha,
+                     bool* is_truncated = nullptr);
 
 // Decodes every picture that is on the disk and adds notices to its set: "damaged_picture", "truncated_picture",
 // "near_duplicate". Of near duplicates each that has an earlier one in the same data set is named, with it.

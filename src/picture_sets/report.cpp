@@ -1,6 +1,7 @@
 #include "picture_sets/report.h"
 
 #include "formats/quote.h"
+#include "picture_sets/picture_order.h"
 #include "picture_sets/trained_caption.h"
 
 namespace millrace {
@@ -40,9 +41,9 @@ Json image_json(const PictureSet& set, const Picture& picture, uint64_t number, 
     const int64_t batches = set.train.num_batches(set.options.batch_size);
     image["captions"] = Json::array();
     for (int64_t epoch = 0; epoch < options.num_captions; ++epoch) {
-      PhiloxSource random(caption_stream(options.seed, static_cast<uint32_t>(epoch), number));
-      image["captions"].push_back(trained_caption(picture.file.caption, subset,
-                                                  {epoch, epoch * batches, options.num_captions * batches}, random));
+      PhiloxSource random(caption_stream(options.seed, static_cast<uint32_t>(epoch), picture_sample_id(number, 0)));
+      image["captions"].push_back(trained_caption(
+          picture.file.caption, subset, {epoch + 1, epoch * batches, options.num_captions * batches}, random));
     }
   }
   return image;
@@ -62,7 +63,8 @@ Json warnings_json(const Notices& notices) {
   return warnings;
 }
 
-Json dataset_json(const PictureSet& set, const PictureReportOptions& options) {
+// first_number: of its pictures, over all data sets.
+Json dataset_json(const PictureSet& set, uint64_t first_number, const PictureReportOptions& options) {
   Json json = options_json(set.options);
   const Json subsets = json["subsets"];
   json.erase("subsets");
@@ -80,7 +82,7 @@ Json dataset_json(const PictureSet& set, const PictureReportOptions& options) {
     json["tag_frequency"] = set.tag_counts;  // of each subset
     json["images"] = Json::array();
     for (uint64_t i = 0; i < set.train.pictures.size(); ++i) {
-      json["images"].push_back(image_json(set, set.train.pictures[i], i, options));
+      json["images"].push_back(image_json(set, set.train.pictures[i], first_number + i, options));
     }
     json["validation_images"] = Json::array();
     for (const Picture& picture : set.validation.pictures) {
@@ -106,7 +108,11 @@ nlohmann::ordered_json picture_set_report(const std::string& path, const std::ve
   report["num_reg_images"] = reg;
   report["batches_per_epoch"] = batches;
   report["datasets"] = Json::array();
-  for (const PictureSet& set : sets) report["datasets"].push_back(dataset_json(set, options));
+  uint64_t first_number = 0;
+  for (const PictureSet& set : sets) {
+    report["datasets"].push_back(dataset_json(set, first_number, options));
+    first_number += set.train.pictures.size();
+  }
   return report;
 }
 

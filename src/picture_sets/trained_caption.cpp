@@ -129,6 +129,16 @@ std::string trained_caption(const std::string& caption, const SubsetOptions& sub
   return text;
 }
 
+std::string fixed_caption(const std::string& caption, const SubsetOptions& subset) {
+  SubsetOptions fixed;
+  fixed.caption_prefix = subset.caption_prefix;
+  fixed.caption_suffix = subset.caption_suffix;
+  fixed.caption_separator = subset.caption_separator;
+  fixed.secondary_separator = subset.secondary_separator;
+  PhiloxSource unused(caption_stream(0, 0, 0));
+  return trained_caption(caption, fixed, CaptionMoment{}, unused);
+}
+
 RandomStream caption_stream(uint64_t seed, uint32_t epoch, uint64_t sample_id) {
   return random_stream(seed, RandomPurpose::kPromptDropout, epoch, sample_id);
 }
@@ -137,6 +147,10 @@ bool has_changing_captions(const SubsetOptions& subset) {
   return subset.shuffle_caption || subset.enable_wildcard || subset.token_warmup_step > 0 ||
          subset.caption_dropout_rate > 0 || subset.caption_dropout_every_n_epochs > 0 ||
          subset.caption_tag_dropout_rate > 0;
+}
+
+bool has_many_captions(const SubsetOptions& subset) {
+  return subset.shuffle_caption || subset.token_warmup_step > 0 || subset.caption_tag_dropout_rate > 0;
 }
 
 }  // namespace millrace

@@ -1,0 +1,101 @@
+#include "picture_sets/open_picture_sets.h"
+
+#include <algorithm>
+#include <system_error>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/printable.h"
+#include "base/text.h"
+#include "picture_sets/dataset_arguments.h"
+#include "picture_sets/read_document.h"
+#include "picture_sets/resolve.h"
+#include "picture_sets/trained_options.h"
+
+namespace millrace {
+namespace {
+
+using Kind = PlacedValue::Kind;
+
+void set_integer(PlacedValue& table, const char* name, int64_t value) {
+  table.items.push_back({.kind = Kind::kInteger, .integer = value, .key = name});
+}
+
+// What a folder is trained with, there being no file that says so.
+void add_folder_options(PlacedValue& table, int64_t resolution) {
+  const int64_t steps = resolution >= 512 ? 64 : 16;
+  set_integer(table, "resolution", resolution);
+  set_integer(table, "bucket_reso_steps", steps);
+  set_integer(table, "min_bucket_reso", std::max(steps, resolution / 2));
+  set_integer(table, "max_bucket_reso", 2 * resolution);
+  table.items.push_back({.kind = Kind::kBool, .boolean = true, .key = "enable_bucket"});
+  table.items.push_back({.kind = Kind::kText, .text = ".txt", .key = "caption_extension"});
+}
+
+PlacedValue read_sets_document(const std::filesystem::path& path, bool is_folder) {
+  if (!is_folder) return read_document(path);
+  std::vector<std::string> ignored;
+  PlacedValue document = folder_document(path, {}, ignored);
+  for (const std::string& folder : ignored) {
+    log_warning("[", printable(folder),
+                "] expected a folder's name to begin with its repeats, such as 10_, got none: ", "left out");
+  }
+  return document;
+}
+
+// Pictures whose headers cannot be read are left out; too many of them are an error.
+void check_unreadable(const std::vector<PictureSet>& sets, const std::filesystem::path& path, double max_fraction) {
+  int64_t unreadable = 0, all = 0;
+  std::string first;
+  for (const PictureSet& set : sets) {
+    for (const int64_t files : set.num_files) all += files;
+    for (const Notice& notice : set.notices.all()) {
+      if (notice.kind != "unreadable_picture") continue;
+      unreadable += static_cast<int64_t>(notice.places.size());
+      if (first.empty()) first = notice_text(notice);
+    }
+  }
+  all += unreadable;
+  if (static_cast<double>(unreadable) <= max_fraction * static_cast<double>(all)) return;
+  throw DataError("[" + printable(path.string()) + "] expected at most " + format_double("%g", 100 * max_fraction) +
+                  " % unreadable pictures, got " + std::to_string(unreadable) + " of " + std::to_string(all) +
+                  " (try training.max_bad_samples)\n  " + first);
+}
+
+void log_notices(const PictureSet& set) {
+  for (const Notice& notice : set.notices.all()) {
+    if (!notice.is_fatal) log_warning(notice_text(notice));
+  }
+}
+
+}  // namespace
+
+std::vector<PictureSet> open_picture_sets(const std::filesystem::path& path, const OpenSettings& settings) {
+  std::error_code error;
+  const bool is_folder = std::filesystem::is_directory(path, error);
+  ResolveSettings resolve{.masked_loss = settings.masked_loss, .command_line = {.kind = Kind::kTable}};
+  set_integer(resolve.command_line, "batch_size", settings.batch_size);
+  if (is_folder) add_folder_options(resolve.command_line, settings.resolution);
+  const std::vector<DatasetOptions> datasets =
+      resolve_datasets(read_sets_document(path, is_folder), path.string(), resolve);
+  check_options_are_trained(datasets);
+
+  const std::filesystem::path root =
+      is_folder ? std::filesystem::path(".") : std::filesystem::absolute(path).parent_path();
+  std::vector<PictureSet> sets;
+  for (const DatasetOptions& dataset : datasets) {
+    sets.push_back(read_picture_set(dataset, {root, settings.seed, settings.num_threads}));
+    log_notices(sets.back());
+  }
+  check_unreadable(sets, path, settings.max_bad_fraction);
+  check_trainable(sets);
+  return sets;
+}
+
+int64_t largest_batch(const std::vector<PictureSet>& sets) {
+  int64_t largest = 0;
+  for (const PictureSet& set : sets) largest = std::max(largest, set.options.batch_size);
+  return largest;
+}
+
+}  // namespace millrace

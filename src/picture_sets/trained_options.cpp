@@ -1,0 +1,61 @@
+#include "picture_sets/trained_options.h"
+
+#include <optional>
+#include <string>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "config/problems.h"
+
+namespace millrace {
+namespace {
+
+// nullopt: a filter that there is not.
+std::optional<Filter> filter_named(const std::string& name) {
+  if (name == "bicubic" || name == "cubic") return Filter::kBicubic;
+  if (name == "bilinear" || name == "linear") return Filter::kBilinear;
+  return std::nullopt;
+}
+
+const std::optional<std::string>& interpolation_of(const DatasetOptions& dataset, const SubsetOptions& subset) {
+  return subset.resize_interpolation ? subset.resize_interpolation : dataset.resize_interpolation;
+}
+
+}  // namespace
+
+Filter trained_filter(const DatasetOptions& dataset, const SubsetOptions& subset) {
+  const std::optional<std::string>& name = interpolation_of(dataset, subset);
+  if (!name) return Filter::kBicubic;
+  const std::optional<Filter> filter = filter_named(*name);
+  MILLRACE_CHECK(filter.has_value());
+  return *filter;
+}
+
+void check_options_are_trained(const std::vector<DatasetOptions>& datasets) {
+  Problems problems;
+  for (const DatasetOptions& dataset : datasets) {
+    const auto refuse = [&](bool is_set, const std::string& where, const std::string& expected,
+                            const std::string& got) {
+      if (is_set) problems.add_line("[" + dataset.place + where + "] expected " + expected + ", got " + got);
+    };
+    refuse(dataset.network_multiplier != 1, "", "network_multiplier = 1.0, which is how adapters are trained here",
+           format_double("%g", dataset.network_multiplier));
+    refuse(dataset.debug_dataset, "", "debug_dataset = false", "true (try millrace inspect)");
+    for (size_t i = 0; i < dataset.subsets.size(); ++i) {
+      const SubsetOptions& subset = dataset.subsets[i];
+      const std::string where = ".subsets[" + std::to_string(i) + "]";
+      refuse(subset.color_aug, where, "color_aug = false, since colours are trained as they are", "true");
+      refuse(subset.face_crop_aug_range.has_value(), where,
+             "no face_crop_aug_range, since pictures are cropped without looking for faces",
+             "one (try random_crop = true)");
+      refuse(!subset.custom_attributes.empty(), where, "no custom_attributes, since none has an effect here",
+             subset.custom_attributes.dump());
+      const std::optional<std::string>& filter = interpolation_of(dataset, subset);
+      refuse(filter && !filter_named(*filter), where, "resize_interpolation of bicubic, cubic, bilinear or linear",
+             "\"" + filter.value_or("") + "\"");
+    }
+  }
+  problems.throw_if_any();
+}
+
+}  // namespace millrace

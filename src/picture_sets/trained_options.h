@@ -1,0 +1,19 @@
+// Options of data sets that can be written and shown, but not trained with.
+#pragma once
+
+#include <vector>
+
+#include "images/resample.h"
+#include "picture_sets/options.h"
+
+namespace millrace {
+
+// Throws ConfigError that lists every option, with its place, whose effect training does not have: color_aug,
+// face_crop_aug_range, custom_attributes, network_multiplier, debug_dataset, and filters of resize_interpolation that
+// load_for_bucket() lacks.
+void check_options_are_trained(const std::vector<DatasetOptions>& datasets);
+
+// The filter of resize_interpolation, the subset's or else its data set's; bicubic where there is none.
+Filter trained_filter(const DatasetOptions& dataset, const SubsetOptions& subset);
+
+}  // namespace millrace
