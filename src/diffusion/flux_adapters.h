@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "adapters/adapter_set.h"
 #include "diffusion/flux_trainee.h"
+#include "models/adapter_set.h"
 
 namespace millrace {
 

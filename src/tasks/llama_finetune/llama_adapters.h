@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "adapters/adapter_set.h"
+#include "models/adapter_set.h"
 #include "tasks/llama_finetune/llama_trainee.h"
 
 namespace millrace {

@@ -1,4 +1,4 @@
-#include "adapters/adapter_set.h"
+#include "models/adapter_set.h"
 
 #include <algorithm>
 #include <set>
@@ -218,9 +218,8 @@ std::map<std::string, TensorMap> initial_values(const std::vector<AdapterTensors
   std::map<std::string, TensorMap> layers;
   for (const AdapterTensors& adapter : adapters) {
     if (adapter.kind != config.kind) {
-      throw ModelError(str("[", place, ": ", adapter.tensors.begin()->second.name,
-                           "] expected an adapter of kind ", choice_text(config.kind), ", as lora.kind says, got ",
-                           choice_text(adapter.kind)));
+      throw ModelError(str("[", place, ": ", adapter.tensors.begin()->second.name, "] expected an adapter of kind ",
+                           choice_text(config.kind), ", as lora.kind says, got ", choice_text(adapter.kind)));
     }
     const int64_t rank = sizes_of(adapter).rank;
     const double factor = adapter.scale / (rank > 0 ? scale_of_rank(config, rank) : 1);
