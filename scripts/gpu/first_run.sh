@@ -11,7 +11,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 out=outputs/gpu_first_run
-build=build-gpu
+build="build-gpu"
 arguments=()
 rehearse=no
 skip_build=no
