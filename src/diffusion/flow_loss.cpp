@@ -36,7 +36,8 @@ bool weighs(WeightingScheme scheme) {
 
 ElementLoss element_loss(LossType type, const torch::Tensor& difference, const torch::Tensor& threshold) {
   if (type == LossType::kL2) return {difference.square(), difference * 2};
-  if (type == LossType::kL1) return {difference.abs(), difference.sign()};
+  // Not abs(), which has no version for the meta device.
+  if (type == LossType::kL1) return {at::maximum(difference, difference.neg()), difference.sign()};
   // A threshold is above 0, so that the root is, too.
   const torch::Tensor root = (difference.square() + threshold.square()).sqrt();
   const torch::Tensor values = (root - threshold) * 2, derivatives = difference / root * 2;
