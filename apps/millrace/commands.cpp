@@ -8,7 +8,7 @@ namespace {
 constexpr std::array kCommands = std::to_array<Command>({
     {"train", "train a model according to a TOML file, or resume a run", WithoutReader::kWorksOn, run_train},
     {"launch", "run a command as several ranks on this machine", WithoutReader::kWorksOn, run_launch},
-    {"sample", "draw pictures from a checkpoint", WithoutReader::kWorksOn, run_sample},
+    {"sample", "draw pictures or write texts from a checkpoint", WithoutReader::kWorksOn, run_sample},
     {"evaluate", "compute the validation loss of a checkpoint", WithoutReader::kWorksOn, run_evaluate},
     {"plan", "report the resources that a run on a cluster needs: memory, traffic, time", WithoutReader::kEnds,
      run_plan},

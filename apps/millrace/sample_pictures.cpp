@@ -1,4 +1,5 @@
-// millrace sample for tasks of pictures: pictures from a run's checkpoint or from FLUX weights, on one rank or shared among many.
+// millrace sample for tasks of pictures: pictures from a run's checkpoint or from FLUX weights, on one rank or shared
+// among many.
 #include <unistd.h>
 
 #include <cctype>

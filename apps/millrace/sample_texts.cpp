@@ -132,8 +132,7 @@ int sample_texts(const std::vector<std::string>& args) {
     log_info(arguments.run, ": step ", run->step, run->averaged ? ", averaged weights" : "");
   }
   const std::string& device = arguments.device.empty() ? config->training.device : arguments.device;
-  const auto sampler =
-      text_sampler_of_task(*config)(*config, run ? &*run : nullptr, device_of_rank(device, world));
+  const auto sampler = text_sampler_of_task(*config)(*config, run ? &*run : nullptr, device_of_rank(device, world));
   for (size_t i = 0; i < prompts.size(); ++i) {
     print(arguments, prompts[i], sampler->answer({prompts[i]}, arguments.sampling, static_cast<int64_t>(i)));
   }

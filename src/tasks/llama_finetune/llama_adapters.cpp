@@ -12,11 +12,6 @@
 namespace millrace {
 namespace {
 
-FlatParametersOptions frozen(FlatParametersOptions placement) {
-  placement.training = false;
-  return placement;
-}
-
 std::vector<std::string> patterns_of(const std::vector<std::string>& targets) {
   std::vector<std::string> patterns;
   for (const std::string& target : targets) {
@@ -48,12 +43,17 @@ std::vector<std::string> adapted_llama_layers(const llama::Llama& model, const s
   return matching_layers(names, patterns_of(targets), "lora.targets");
 }
 
-LlamaAdapters::LlamaAdapters(const LoraConfig& config, const llama::LlamaConfig& sizes,
+FlatParametersOptions frozen_placement(const LoraConfig& /*config*/, FlatParametersOptions placement) {
+  placement.training = false;
+  return placement;
+}
+
+LlamaAdapters::LlamaAdapters(const LoraConfig& config, std::shared_ptr<llama::Llama> model,
                              const FlatParametersOptions& placement)
-    : config_(config), model_(sizes, frozen(placement)) {
-  const auto layers = model_.linear_layers();
+    : config_(config), model_(std::move(model)) {
+  const auto layers = model_->linear_layers();
   UnitSpec unit{"adapters", {}};
-  for (const std::string& name : adapted_llama_layers(model_, config.targets)) {
+  for (const std::string& name : adapted_llama_layers(*model_, config.targets)) {
     Linear& layer = *layers.at(name);
     const auto lora = std::make_shared<Lora>(layer.in_features(), layer.out_features(), config.rank, config.scale());
     layer.set_adapter(lora);
@@ -69,21 +69,21 @@ TokenLoss LlamaAdapters::train(const llama::PackedTokens& tokens, const torch::T
   llama::Llama::Saved saved;
   {
     const UnitUse use = parameters_->forward_unit(0, /*keep=*/true);
-    model_.forward_hidden(tokens, &saved, keep);
+    model_->forward_hidden(tokens, &saved, keep);
   }
   const UnitUse use = parameters_->backward_unit(0);
-  return model_.backward_loss(saved, labels_T, scale);
+  return model_->backward_loss(saved, labels_T, scale);
 }
 
 TokenLoss LlamaAdapters::loss(const llama::PackedTokens& tokens, const torch::Tensor& labels_T) {
   const UnitUse use = parameters_->forward_unit(0, /*keep=*/false);
-  return model_.loss(model_.forward_hidden(tokens), labels_T);
+  return model_->loss(model_->forward_hidden(tokens), labels_T);
 }
 
 std::vector<int64_t> LlamaAdapters::generate(const std::vector<int64_t>& prompt,
                                              const llama::GenerateOptions& options) {
   const UnitUse use = parameters_->forward_unit(0, /*keep=*/false);
-  return llama::generate(model_, prompt, options);
+  return llama::generate(*model_, prompt, options);
 }
 
 void LlamaAdapters::initialize(uint64_t seed) {

@@ -16,14 +16,17 @@ namespace millrace {
 // lm_head); else patterns of whole names. Throws ConfigError for a target that matches no layer.
 std::vector<std::string> adapted_llama_layers(const llama::Llama& model, const std::vector<std::string>& targets);
 
+// Of the model under adapters that are placed so: frozen, its large matrices stored as the options say.
+FlatParametersOptions frozen_placement(const LoraConfig& config, FlatParametersOptions placement);
+
 // Two matrices per adapted layer, named <layer>.down [R, K] and <layer>.up [N, R]. On several ranks the model is
 // sharded; the adapters are one unit, which is gathered for a whole pass and reduced once at its end.
 class LlamaAdapters : public LlamaTrainee {
  public:
-  // placement: of the adapters; the model is placed the same way, but frozen.
-  LlamaAdapters(const LoraConfig& config, const llama::LlamaConfig& sizes, const FlatParametersOptions& placement);
+  // placement: of the adapters; model: by frozen_placement().
+  LlamaAdapters(const LoraConfig& config, std::shared_ptr<llama::Llama> model, const FlatParametersOptions& placement);
 
-  llama::Llama& model() override { return model_; }
+  llama::Llama& model() override { return *model_; }
   FlatParameters& parameters() override { return *parameters_; }
   bool is_adapter() const override { return true; }
   TokenLoss train(const llama::PackedTokens& tokens, const torch::Tensor& labels_T, Keep keep, double scale) override;
@@ -37,7 +40,7 @@ class LlamaAdapters : public LlamaTrainee {
   void read_initial_adapter();
 
   LoraConfig config_;
-  llama::Llama model_;
+  std::shared_ptr<llama::Llama> model_;
   std::vector<std::shared_ptr<Lora>> adapters_;
   std::unique_ptr<FlatParameters> parameters_;
 };

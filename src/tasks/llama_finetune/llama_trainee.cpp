@@ -39,23 +39,23 @@ class WholeLlama : public LlamaTrainee {
   llama::Llama model_;
 };
 
-// One tensor at a time, and only this rank's part.
-void load_initial_weights(FlatParameters& parameters, const LlamaRunConfig& config) {
+ModelWeights initial_weights(const LlamaRunConfig& config) {
   const std::string& path = config.checkpoint.initial_load_path;
-  const auto sizes =
-      config.model.config.empty() ? std::nullopt : std::optional<std::filesystem::path>(config.model.config);
-  const ModelWeights weights(find_model("llama"), path, sizes);
-  const auto shapes = weights.model().shapes();
-  if (shapes != parameters.shapes()) {
-    throw ModelError("[" + path + "] expected weights of the sizes in model.config, got others");
-  }
+  ModelWeights weights(
+      find_model("llama"), path,
+      config.model.config.empty() ? std::nullopt : std::optional<std::filesystem::path>(config.model.config));
+  log_info("weights: ", path, " (", naming_name(weights.naming()), " naming)");
+  return weights;
+}
+
+// One tensor at a time, and only this rank's part.
+void load_weights(FlatParameters& parameters, const ModelWeights& weights) {
   for (const ParameterSlice& slice : parameters.slices()) {
     if (!parameters.owns(slice)) continue;
     parameters.assign(slice, weights.import(slice.name));
     weights.release(slice.name);
   }
   parameters.refresh_compute();
-  log_info("weights: ", path, " (", naming_name(weights.naming()), " naming)");
 }
 
 }  // namespace
@@ -78,7 +78,10 @@ llama::LlamaConfig llama_sizes(const LlamaRunConfig& config) {
 
 std::unique_ptr<LlamaTrainee> make_empty_llama_trainee(const LlamaRunConfig& config, const llama::LlamaConfig& sizes,
                                                        const FlatParametersOptions& placement) {
-  if (const LoraConfig* lora = config.lora()) return std::make_unique<LlamaAdapters>(*lora, sizes, placement);
+  if (const LoraConfig* lora = config.lora()) {
+    auto model = std::make_shared<llama::Llama>(sizes, frozen_placement(*lora, placement));
+    return std::make_unique<LlamaAdapters>(*lora, std::move(model), placement);
+  }
   return std::make_unique<WholeLlama>(sizes, placement);
 }
 
@@ -89,11 +92,17 @@ std::unique_ptr<LlamaTrainee> make_llama_trainee(const LlamaRunConfig& config, c
     throw ConfigError(
         "[checkpoint.initial_load_path] expected the weights that LoRA is trained on top of, got nothing");
   }
-  std::unique_ptr<LlamaTrainee> trainee = make_empty_llama_trainee(config, sizes, placement);
-  if (has_weights) load_initial_weights(trainee->model().flat_parameters(), config);
-  if (seed && trainee->is_adapter()) dynamic_cast<LlamaAdapters&>(*trainee).initialize(*seed);
-  if (seed && !trainee->is_adapter() && !has_weights) trainee->model().initialize(*seed);
-  return trainee;
+  if (const LoraConfig* lora = config.lora()) {
+    auto model =
+        std::dynamic_pointer_cast<llama::Llama>(initial_weights(config).load(frozen_placement(*lora, placement)));
+    auto adapters = std::make_unique<LlamaAdapters>(*lora, std::move(model), placement);
+    if (seed) adapters->initialize(*seed);
+    return adapters;
+  }
+  auto whole = std::make_unique<WholeLlama>(sizes, placement);
+  if (has_weights) load_weights(whole->parameters(), initial_weights(config));
+  if (seed && !has_weights) whole->model().initialize(*seed);
+  return whole;
 }
 
 }  // namespace millrace
