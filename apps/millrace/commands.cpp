@@ -11,7 +11,7 @@ constexpr std::array kCommands = std::to_array<Command>({
     {"kohya", "train a LoRA with the command line of sd-scripts' flux_train_network", WithoutReader::kWorksOn,
      run_kohya},
     {"tune", "train with torchtune's recipes and YAML files", WithoutReader::kWorksOn, run_tune},
-    {"sample", "draw pictures from a checkpoint", WithoutReader::kWorksOn, run_sample},
+    {"sample", "draw pictures or write texts from a checkpoint", WithoutReader::kWorksOn, run_sample},
     {"evaluate", "compute the validation loss of a checkpoint", WithoutReader::kWorksOn, run_evaluate},
     {"plan", "report the resources that a run on a cluster needs: memory, traffic, time", WithoutReader::kEnds,
      run_plan},

@@ -1,4 +1,4 @@
-// millrace evaluate: the validation loss of a checkpoint, or of FLUX weights in any naming.
+// millrace evaluate: the validation loss of a checkpoint, or of weights in any naming.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -77,7 +77,7 @@ int run_evaluate(const std::vector<std::string>& args) {
       "ranks together. Options of the run's configuration may follow: --validation.dataset_path=...",
       "millrace evaluate"};
   app.add_option("checkpoint", arguments.checkpoint, "A run's folder (job.dump_folder), or one step's folder in it");
-  app.add_option("--weights", arguments.weights, "FLUX weights in any naming, instead of a checkpoint; with --config");
+  app.add_option("--weights", arguments.weights, "Weights in any naming, instead of a checkpoint; with --config");
   app.add_option("--config", arguments.config, "A training configuration (TOML), with --weights");
   add_step_option(app, arguments.step);
   app.add_option("--use", arguments.use, "average: the averaged weights, last: the last step's, best: average if kept")

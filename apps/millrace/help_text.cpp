@@ -20,7 +20,7 @@ std::string exit_row(ExitCode code, const char* meaning) {
 
 std::string program_help() {
   std::string text =
-      "millrace trains FLUX image models.\n"
+      "millrace trains FLUX image models and Llama language models.\n"
       "\n"
       "usage: millrace COMMAND [ARGUMENTS]\n"
       "       millrace COMMAND --help\n"

@@ -25,7 +25,7 @@ std::vector<std::string> peft_target_modules(const std::vector<std::string>& ada
                                              const std::vector<std::string>& layers);
 
 // adapter_model.safetensors and adapter_config.json in a folder. ours: <layer>.down [R, K] and <layer>.up [N, R],
-// whole, with DoRA also <layer>.magnitude [N]. Both files appear complete or not at all.
+// whole, with DoRA also <layer>.magnitude [N]. Each file appears complete, the configuration last.
 void write_peft_folder(const std::filesystem::path& folder, const TensorMap& ours, const PeftFacts& facts);
 // <layer>.down as PEFT names it: base_model.model.<layer>.lora_A.weight; <layer>.up: lora_B.
 std::string peft_name(const std::string& ours);

@@ -50,5 +50,36 @@ TEST(Generate, StopsBeforeAStopToken) {
   EXPECT_THROW(generate_greedily(model, {40}, 8), ModelError);
 }
 
+TEST(Generate, DrawsEachTokenAsOftenAsItIsLikely) {
+  const torch::Tensor logits_V = torch::log(torch::tensor({0.1, 0.6, 0.3}));
+  // The likeliest first: 1 up to 0.6, then 2 up to 0.9, then 0.
+  EXPECT_EQ(draw_token(logits_V, 1, 1, 0.0), 1);
+  EXPECT_EQ(draw_token(logits_V, 1, 1, 0.59), 1);
+  EXPECT_EQ(draw_token(logits_V, 1, 1, 0.61), 2);
+  EXPECT_EQ(draw_token(logits_V, 1, 1, 0.91), 0);
+  // A temperature of 1/2 squares the odds: 36 to 9 to 1.
+  EXPECT_EQ(draw_token(logits_V, 0.5, 1, 35.9 / 46), 1);
+  EXPECT_EQ(draw_token(logits_V, 0.5, 1, 36.1 / 46), 2);
+}
+
+TEST(Generate, TopPKeepsTheFewestTokensOfThatProbability) {
+  const torch::Tensor logits_V = torch::log(torch::tensor({0.1, 0.6, 0.3}));
+  EXPECT_EQ(draw_token(logits_V, 1, 0.5, 0.999), 1);
+  EXPECT_EQ(draw_token(logits_V, 1, 0.7, 0.65), 1);  // of 0.9
+  EXPECT_EQ(draw_token(logits_V, 1, 0.7, 0.999), 2);
+}
+
+TEST(Generate, TheSeedAndTheNumberOfTheTextDecideWhatIsDrawn) {
+  Llama model = random_model("llama");
+  GenerateOptions options{.max_new_tokens = 12, .temperature = 3};
+  const std::vector<int64_t> first = generate(model, {7, 11, 2}, options);
+  EXPECT_EQ(generate(model, {7, 11, 2}, options), first);
+  options.id = 1;
+  EXPECT_NE(generate(model, {7, 11, 2}, options), first);
+  options.id = 0;
+  options.seed = 1;
+  EXPECT_NE(generate(model, {7, 11, 2}, options), first);
+}
+
 }  // namespace
 }  // namespace millrace::llama

@@ -1,0 +1,45 @@
+#include "adapters/peft_writer.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+
+#include "adapters/peft_file.h"
+
+namespace millrace {
+namespace {
+
+const std::vector<std::string> kLayers = {"layers.0.q_proj", "layers.0.v_proj", "layers.1.q_proj", "layers.1.v_proj"};
+
+TEST(PeftWriter, NamesTargetsByTheirEndsWhereAllOfThemAreAdapted) {
+  EXPECT_EQ(peft_target_modules({"layers.0.q_proj", "layers.1.q_proj"}, kLayers), std::vector<std::string>{"q_proj"});
+  EXPECT_EQ(peft_target_modules({"layers.0.q_proj", "layers.1.v_proj", "layers.1.q_proj"}, kLayers),
+            (std::vector<std::string>{"layers.1.v_proj", "q_proj"}));
+}
+
+TEST(PeftWriter, WritesWhatTheReaderReads) {
+  std::string name = (std::filesystem::temp_directory_path() / "millrace_peft_XXXXXX").string();
+  const std::filesystem::path folder = mkdtemp(name.data());
+  const TensorMap ours = {{"layers.0.q_proj.down", torch::rand({2, 5})}, {"layers.0.q_proj.up", torch::rand({7, 2})}};
+  write_peft_folder(folder, ours, {2, 3, true, "base", kLayers});
+  const std::vector<AdapterTensors> read = read_peft_file(folder);
+  std::filesystem::remove_all(folder);
+  ASSERT_EQ(read.size(), 1U);
+  EXPECT_EQ(read[0].module, "layers.0.q_proj");
+  EXPECT_DOUBLE_EQ(read[0].scale, 3 / std::sqrt(2.0));
+  EXPECT_TRUE(torch::equal(read[0].tensors.at("down").values, ours.at("layers.0.q_proj.down")));
+  EXPECT_TRUE(torch::equal(read[0].tensors.at("up").values, ours.at("layers.0.q_proj.up")));
+}
+
+TEST(PeftWriter, WholeNumbersAreWrittenAsSuch) {
+  const auto alpha = [](double value) {
+    return nlohmann::json::parse(peft_config_json({}, {2, value, false, "", {}}))["lora_alpha"].dump();
+  };
+  EXPECT_EQ(alpha(16), "16");
+  EXPECT_EQ(alpha(1.5), "1.5");
+}
+
+}  // namespace
+}  // namespace millrace

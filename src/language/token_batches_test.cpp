@@ -1,0 +1,161 @@
+#include "language/token_batches.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <map>
+
+#include "base/error.h"
+#include "base/files.h"
+#include "language/test_support.h"
+
+namespace millrace {
+namespace {
+
+namespace fs = std::filesystem;
+
+class TokenBatchesTest : public testing::Test {
+ protected:
+  TokenBatchesTest() {
+    std::string name = (fs::temp_directory_path() / "millrace_rows_XXXXXX").string();
+    folder_ = mkdtemp(name.data());
+  }
+  ~TokenBatchesTest() override { fs::remove_all(folder_); }
+
+  TokenSource source(const std::string& lines, double max_bad = 0.5) {
+    write_file_atomically(folder_ / "rows.jsonl", lines);
+    RowEncoderOptions options;
+    options.format.style = RowStyle::kText;
+    TokenSource source;
+    source.rows = std::make_shared<RowSet>(std::vector<std::string>{(folder_ / "rows.jsonl").string()}, "", "");
+    source.encoder = std::make_shared<RowEncoder>(golden_path("recipes/base/tokenizer.model"), options);
+    source.bad_rows = std::make_shared<BadRows>(source.rows->size(), max_bad);
+    return source;
+  }
+  static std::string texts(int count) {
+    std::string lines;
+    for (int i = 0; i < count; ++i) lines += "{\"text\": \"row number " + std::to_string(i * 7) + "\"}\n";
+    return lines;
+  }
+  static MicrobatchPlan plan(const TokenSource& source, int64_t samples) {
+    EpochPlanOptions epochs;
+    epochs.num_rows = source.rows->size();
+    return {EpochPlanner(epochs, {}), {.samples = samples}};
+  }
+
+  fs::path folder_;
+  ThreadPool pool_{2};
+};
+
+std::multimap<size_t, std::vector<int32_t>> tokens_of(const TokenMicrobatch& microbatch) {
+  std::multimap<size_t, std::vector<int32_t>> tokens;
+  for (const TokenPass& pass : microbatch.passes) {
+    for (const TokenDocument& one : pass.documents) tokens.emplace(one.tokens.tokens.size(), one.tokens.tokens);
+  }
+  return tokens;
+}
+
+TEST_F(TokenBatchesTest, RanksShareEveryMicrobatch) {
+  const TokenSource rows = source(texts(11));
+  TokenBatches whole(rows, plan(rows, 4), {}, pool_);
+  TokenBatches first(rows, plan(rows, 4), {.rank = 0, .ranks = 2}, pool_);
+  TokenBatches second(rows, plan(rows, 4), {.rank = 1, .ranks = 2}, pool_);
+  for (int i = 0; i < 6; ++i) {
+    const TokenMicrobatch all = whole.next(), a = first.next(), b = second.next();
+    auto parts = tokens_of(a);
+    parts.merge(tokens_of(b));
+    std::vector<std::vector<int32_t>> expected, got;
+    for (const auto& [size, ids] : tokens_of(all)) expected.push_back(ids);
+    for (const auto& [size, ids] : parts) got.push_back(ids);
+    std::sort(expected.begin(), expected.end());
+    std::sort(got.begin(), got.end());
+    EXPECT_EQ(got, expected);
+    EXPECT_EQ(a.digest + b.digest, all.digest);
+    EXPECT_EQ(a.position, all.position);
+  }
+}
+
+TEST_F(TokenBatchesTest, ResumesBehindAnyMicrobatch) {
+  const TokenSource rows = source(texts(7));
+  TokenBatches whole(rows, plan(rows, 3), {}, pool_);
+  for (int i = 0; i < 6; ++i) {
+    TokenBatches resumed(rows, plan(rows, 3), {}, pool_);
+    resumed.next();
+    resumed.restore(whole.position());
+    EXPECT_EQ(tokens_of(resumed.next()), tokens_of(whole.next()));
+  }
+}
+
+TEST_F(TokenBatchesTest, BadRowsAreLeftOutUpToTheLimit) {
+  const std::string lines = texts(3) + "{\"txt\": 1}\n";
+  const TokenSource rows = source(lines);
+  TokenBatches batches(rows, plan(rows, 4), {}, pool_);
+  const TokenMicrobatch microbatch = batches.next();
+  EXPECT_EQ(microbatch.passes.at(0).num_samples, 3);
+  EXPECT_EQ(rows.bad_rows->count(), 1);
+  EXPECT_EQ(source(lines).lengths(pool_).back(), 0);
+
+  const TokenSource strict = source(lines, 0.2);
+  TokenBatches stopped(strict, plan(strict, 4), {}, pool_);
+  EXPECT_NE(message_of<DataError>([&] { stopped.next(); }).find("rows.jsonl:4"), std::string::npos);
+}
+
+TEST_F(TokenBatchesTest, APieceOfARowKeepsItsPositions) {
+  TokenSource rows = source(texts(1));
+  const TokenSample whole = rows.documents({{0, 0, -1}}).at(0).tokens;
+  ASSERT_GE(whole.tokens.size(), 4U);
+  const TokenDocument piece = rows.documents({{0, 2, 2}}).at(0);
+  EXPECT_EQ(piece.first_position, 2);
+  EXPECT_EQ(piece.tokens.tokens, std::vector<int32_t>(whole.tokens.begin() + 2, whole.tokens.begin() + 4));
+  EXPECT_EQ(piece.tokens.labels, std::vector<int32_t>(whole.labels.begin() + 2, whole.labels.begin() + 4));
+  rows.max_length = 2;
+  EXPECT_EQ(rows.documents({{0, 2, 2}}).at(0).first_position, 0);
+}
+
+TEST_F(TokenBatchesTest, ASetOfFilesIsReadInTheirOrderAndByParts) {
+  write_file_atomically(folder_ / "a.jsonl", texts(3));
+  write_file_atomically(folder_ / "b.csv", "text\nfirst\nsecond\n");
+  const std::vector<std::string> files = {(folder_ / "a.jsonl").string(), (folder_ / "b.csv").string()};
+  RowSet part(files, "", "train[2:4]");
+  ASSERT_EQ(part.size(), 2);
+  EXPECT_EQ(part.row(0)["text"], "row number 14");
+  EXPECT_EQ(part.row(1)["text"], "first");
+  EXPECT_NE(part.place(1).find("b.csv"), std::string::npos);
+  part.keep_first(1);
+  EXPECT_EQ(part.size(), 1);
+}
+
+TEST(RowEncoder, APromptEndsWithAnOpenHeader) {
+  const RowEncoder encoder(golden_path("recipes/base/tokenizer.model"), {});
+  const ByteLevelTokenizer& tokenizer = small_tokenizer();
+  const auto id = [&](const char* name) { return *tokenizer.added_token(name); };
+  const std::vector<int32_t> prompt = encoder.prompt({"stone", "river", "market"});
+  EXPECT_EQ(prompt.front(), id("<|begin_of_text|>"));
+  EXPECT_EQ(std::count(prompt.begin(), prompt.end(), id("<|start_header_id|>")), 4);
+  EXPECT_EQ(std::count(prompt.begin(), prompt.end(), id("<|eot_id|>")), 3);
+  EXPECT_EQ(std::count(prompt.begin(), prompt.end(), id("<|end_of_text|>")), 0);
+  const auto stops = encoder.stop_tokens();
+  EXPECT_NE(std::find(stops.begin(), stops.end(), id("<|eot_id|>")), stops.end());
+}
+
+TEST(RowEncoder, TheLastAnswerAloneCanBeTrained) {
+  const auto row = nlohmann::ordered_json::parse(
+      R"({"messages": [{"role": "user", "content": "stone"}, {"role": "assistant", "content": "river"},
+                       {"role": "user", "content": "stone"}, {"role": "assistant", "content": "market"}]})");
+  for (const ChatLayout layout : {ChatLayout::kTorchtune, ChatLayout::kTemplate}) {
+    RowEncoderOptions options;
+    options.layout = layout;
+    const auto trained = [&](MaskingStrategy masking) {
+      options.format.masking = masking;
+      const TokenSample sample = RowEncoder(golden_path("recipes/base/tokenizer.model"), options).encode(row, "row");
+      return std::count_if(sample.labels.begin(), sample.labels.end(), [](int32_t label) { return label >= 0; });
+    };
+    EXPECT_LT(trained(MaskingStrategy::kLastAssistant), trained(MaskingStrategy::kAssistant));
+    EXPECT_GT(trained(MaskingStrategy::kLastAssistant), 0);
+    EXPECT_GT(trained(MaskingStrategy::kAll), trained(MaskingStrategy::kAssistant));
+  }
+}
+
+}  // namespace
+}  // namespace millrace
