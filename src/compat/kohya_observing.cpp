@@ -55,9 +55,8 @@ void prompts(const KohyaTranslator& kohya, const std::string& path) {
                   [&](const SampleRequest& r) { return r.guidance_scale != kDistilledGuidance; })) {
     kohya.out.note(from, Fate::kNoEffect, "--g in prompts: pictures are drawn with a distilled guidance of 3.5");
   }
-  if (std::any_of(requests.begin(), requests.end(), [](const SampleRequest& r) {
-        return r.scale != 1 && !r.negative_prompt.empty();
-      })) {
+  if (std::any_of(requests.begin(), requests.end(),
+                  [](const SampleRequest& r) { return r.scale != 1 && !r.negative_prompt.empty(); })) {
     kohya.out.note(from, Fate::kNoEffect, "--n in prompts: pictures are guided away from the empty prompt");
   }
   kohya.out.set("sample.denoising_steps",

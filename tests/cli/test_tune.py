@@ -93,7 +93,8 @@ def test_overrides_beat_the_file(millrace, tmp_path):
         (["lora_finetune_single", "--config", "x.yaml"], "(try lora_finetune_single_device)"),
         (["full_dpo_distributed", "--config", "x.yaml"], "preferences are not trained"),
         ([FULL, "--config", "x.yaml"], "expected a model without adapters"),
-        (["--nnodes", "2", "--nproc_per_node", "8", LORA, "--config", "x.yaml"], "srun --nodes=2 --ntasks-per-node=8"),
+        (["--nnodes", "2", "--nproc_per_node", "8", LORA, "--config", "x.yaml"], "[--nnodes] expected --rdzv_endpoint HOST:PORT"),
+        (["--nnodes", "2", "--node_rank", "2", LORA, "--config", "x.yaml"], "[--node_rank] expected 0 to 1, got 2"),
     ],
 )
 def test_refusals_name_the_key(millrace, words, expected):
