@@ -92,7 +92,7 @@ def test_overrides_beat_the_file(millrace, tmp_path):
         ([LORA, "--config", "x.yaml", "optimizer.lr=-1"], "[optimizer.lr, here optimizer.lr] expected"),
         ([LORA, "--config", "y.yaml"], "[y.yaml] expected a YAML file"),
         ([LORA], "expected --config"),
-        (["lora_finetune_single", "--config", "x.yaml"], "(try lora_finetune_single_device)"),
+        (["lora_finetune_single_devise", "--config", "x.yaml"], "(try lora_finetune_single_device)"),
         (["full_dpo_distributed", "--config", "x.yaml"], "preferences are not trained"),
         ([FULL, "--config", "x.yaml"], "expected a model without adapters"),
         (["--nnodes", "2", "--nproc_per_node", "8", LORA, "--config", "x.yaml"], "[--nnodes] expected --rdzv_endpoint HOST:PORT"),
