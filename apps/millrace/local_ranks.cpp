@@ -50,7 +50,7 @@ int usable_cores() {
 }
 
 // This process's environment with the variables of the given rank.
-std::vector<std::string> rank_environment(int rank, int ranks, int port, const std::string& launch_id) {
+std::vector<std::string> rank_environment(int rank, int ranks, const NodePlace& place) {
   std::map<std::string, std::string> variables;
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string text = *entry;
@@ -59,11 +59,13 @@ std::vector<std::string> rank_environment(int rank, int ranks, int port, const s
       variables[text.substr(0, equals)] = text.substr(equals + 1);
     }
   }
-  variables["RANK"] = variables["LOCAL_RANK"] = std::to_string(rank);
-  variables["WORLD_SIZE"] = variables["LOCAL_WORLD_SIZE"] = std::to_string(ranks);
-  variables["MASTER_ADDR"] = "127.0.0.1";
-  variables["MASTER_PORT"] = std::to_string(port);
-  variables["MILLRACE_LAUNCH_ID"] = launch_id;
+  variables["RANK"] = std::to_string(place.node * ranks + rank);
+  variables["LOCAL_RANK"] = std::to_string(rank);
+  variables["WORLD_SIZE"] = std::to_string(place.nodes * ranks);
+  variables["LOCAL_WORLD_SIZE"] = std::to_string(ranks);
+  variables["MASTER_ADDR"] = place.master_host;
+  variables["MASTER_PORT"] = std::to_string(place.master_port);
+  variables["MILLRACE_LAUNCH_ID"] = place.job_id;
   variables.emplace("OMP_NUM_THREADS", std::to_string(std::max(1, usable_cores() / ranks)));
   std::vector<std::string> entries;
   for (const auto& [name, value] : variables) entries.push_back(name + "=" + value);
@@ -232,10 +234,17 @@ class LocalRanks {
 }  // namespace
 
 int run_local_ranks(int ranks, const std::vector<std::string>& command) {
-  const int port = free_port();
-  const std::string launch_id = str("launch-", ::getpid(), "-", unix_milliseconds());
+  return run_local_ranks(ranks, command,
+                         {.node = 0,
+                          .nodes = 1,
+                          .master_host = "127.0.0.1",
+                          .master_port = free_port(),
+                          .job_id = str("launch-", ::getpid(), "-", unix_milliseconds())});
+}
+
+int run_local_ranks(int ranks, const std::vector<std::string>& command, const NodePlace& place) {
   LocalRanks local(ranks);
-  for (int rank = 0; rank < ranks; ++rank) local.start(rank, command, rank_environment(rank, ranks, port, launch_id));
+  for (int rank = 0; rank < ranks; ++rank) local.start(rank, command, rank_environment(rank, ranks, place));
   return local.wait();
 }
 

@@ -32,7 +32,8 @@ constexpr const char* kHelp =
     "  cp        copy one of them to a file\n"
     "  download  fetch a model from Hugging Face into /tmp/NAME, or --output-dir; the token comes from HF_TOKEN\n\n"
     "options of run:\n"
-    "  --nproc_per_node N  start N ranks on this machine; under srun or torchrun it is not needed\n"
+    "  --nproc_per_node N  start N ranks on this machine; where srun or torchrun starts every rank it is not needed\n"
+    "  --nnodes N          the machines; on each the same command, by srun or with --node_rank and --rdzv_endpoint\n"
     "  --show-config       print the configuration for `millrace train` that it becomes, and stop\n";
 
 std::string config_named(const std::string& name) {

@@ -27,6 +27,8 @@ constexpr uint64_t kMaxYamlBytes = 1 << 20;
 
 struct TuneRunArguments {
   int64_t nodes = 1, ranks = 1;
+  std::optional<int64_t> node_rank;
+  std::string rendezvous;  // host:port
   std::string recipe, config;
   std::vector<std::string> overrides;
   bool show_config = false;
@@ -68,8 +70,11 @@ TuneRunArguments parse_run(const std::vector<std::string>& words) {
         arguments.nodes = count_of(name, value);
       } else if (name == "--nproc_per_node") {
         arguments.ranks = count_of(name, value);
-      } else if (!starts_with(name, "--rdzv_") && name != "--node_rank" && name != "--master_addr" &&
-                 name != "--master_port" && name != "--max_restarts") {
+      } else if (name == "--node_rank") {
+        arguments.node_rank = parse_integer(value).value_or(-1);
+      } else if (name == "--rdzv_endpoint") {
+        arguments.rendezvous = value;
+      } else if (name != "--rdzv_id" && name != "--rdzv_backend" && name != "--max_restarts") {
         throw ConfigError("[" + name +
                           "] expected an option of torchrun before the recipe, got another (try "
                           "--nproc_per_node)");
@@ -102,18 +107,48 @@ std::optional<std::string> environment(const std::string& name) {
   return value == nullptr ? std::nullopt : std::optional<std::string>(value);
 }
 
-// Starts this command as several ranks.
-int start_ranks(const TuneRunArguments& arguments, const std::vector<std::string>& words) {
-  if (arguments.nodes > 1) {
-    throw ConfigError(str("[--nnodes] expected 1, got ", arguments.nodes,
-                          " (on several machines every rank is a task of "
-                          "Slurm: srun --nodes=",
-                          arguments.nodes, " --ntasks-per-node=", arguments.ranks, " millrace tune run ",
-                          arguments.recipe, " --config ", arguments.config, ")"));
+// Which of the machines this is, and where rank 0 is: torchrun's options, else what srun says.
+NodePlace node_place(const TuneRunArguments& arguments, const World& world) {
+  NodePlace place{.node = world.rank,
+                  .nodes = static_cast<int>(arguments.nodes),
+                  .master_host = world.master_host,
+                  .master_port = world.master_port,
+                  .job_id = world.job_id};
+  if (arguments.node_rank) place.node = static_cast<int>(*arguments.node_rank);
+  if (place.node < 0 || place.node >= place.nodes) {
+    throw ConfigError(str("[--node_rank] expected 0 to ", place.nodes - 1, ", got ", place.node));
   }
+  if (!arguments.rendezvous.empty()) {
+    const size_t colon = arguments.rendezvous.rfind(':');
+    const auto port = colon == std::string::npos ? std::nullopt : parse_integer(arguments.rendezvous.substr(colon + 1));
+    if (!port || *port < 1 || *port > 65535) {
+      throw ConfigError("[--rdzv_endpoint] expected HOST:PORT, got " + json_escape(arguments.rendezvous));
+    }
+    place.master_host = arguments.rendezvous.substr(0, colon);
+    place.master_port = static_cast<int>(*port);
+  }
+  if (place.master_host.empty()) {
+    throw ConfigError(str("[--nnodes] expected --rdzv_endpoint HOST:PORT and --node_rank with ", arguments.nodes,
+                          " machines, or one task of srun on each, got neither"));
+  }
+  if (place.job_id.empty()) place.job_id = str("tune-", place.master_host, ":", place.master_port);
+  return place;
+}
+
+// Starts this command as the ranks of this machine; nullopt: this process is a rank itself.
+std::optional<int> start_ranks(const TuneRunArguments& arguments, const World& world,
+                               const std::vector<std::string>& words) {
+  const int64_t wanted = arguments.nodes * arguments.ranks;
+  if (wanted == 1 || world.size == wanted) return std::nullopt;
   std::vector<std::string> command = {fs::read_symlink("/proc/self/exe").string(), "tune", "run"};
   command.insert(command.end(), words.begin(), words.end());
-  return run_local_ranks(static_cast<int>(arguments.ranks), command);
+  const auto ranks = static_cast<int>(arguments.ranks);
+  if (arguments.nodes == 1 && world.size == 1) return run_local_ranks(ranks, command);
+  if (world.size == 1 || (world.launcher == "slurm" && world.size == arguments.nodes)) {
+    return run_local_ranks(ranks, command, node_place(arguments, world));
+  }
+  throw ConfigError(str("[--nproc_per_node] expected as many ranks as ", world.launcher, " has started, ", world.size,
+                        ", or one task on each machine, got ", arguments.nodes, " x ", arguments.ranks));
 }
 
 }  // namespace
@@ -122,8 +157,9 @@ int run_tune_run(const std::vector<std::string>& words) {
   const TuneRunArguments arguments = parse_run(words);
   const TuneRecipe& recipe = find_tune_recipe(arguments.recipe);
   const World world = detect_world();
-  const bool wants_ranks = arguments.ranks > 1 || arguments.nodes > 1;
-  if (wants_ranks && world.launcher == "single" && !arguments.show_config) return start_ranks(arguments, words);
+  if (!arguments.show_config) {
+    if (const auto status = start_ranks(arguments, world, words)) return *status;
+  }
   const TuneFile file =
       parse_tune_file(read_config(arguments.config), arguments.config, arguments.overrides, environment);
   const Translation translation = translate_tune(recipe, file, {.world_size = world.size});

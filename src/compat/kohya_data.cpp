@@ -26,6 +26,22 @@ nlohmann::ordered_json with_command_line(const PlacedValue& document, const Plac
   return json;
 }
 
+// Paths that the data set file has beside itself, for a file in another folder.
+void find_paths(nlohmann::ordered_json& json, const fs::path& root) {
+  std::error_code ignored;
+  for (nlohmann::ordered_json& dataset : json["datasets"]) {
+    if (!dataset.contains("subsets")) continue;
+    for (nlohmann::ordered_json& subset : dataset["subsets"]) {
+      for (const char* key : {"image_dir", "metadata_file", "conditioning_data_dir"}) {
+        if (!subset.contains(key)) continue;
+        const fs::path path = subset[key].get<std::string>();
+        if (path.is_absolute() || fs::exists(path, ignored) || !fs::exists(root / path, ignored)) continue;
+        subset[key] = (root / path).string();
+      }
+    }
+  }
+}
+
 void multiply_batches(nlohmann::ordered_json& json, int64_t factor) {
   for (nlohmann::ordered_json& dataset : json["datasets"]) {
     if (dataset.contains("batch_size")) dataset["batch_size"] = dataset["batch_size"].get<int64_t>() * factor;
@@ -57,6 +73,7 @@ KohyaData::KohyaData(const KohyaArguments& arguments, int64_t world_size) : worl
   seed_ = arguments.integer("seed").value_or(0);
   if (!is_file || !dataset.settings.command_line.items.empty() || world_size > 1) {
     document_ = with_command_line(document, dataset.settings.command_line);
+    find_paths(document_, root_);
     if (world_size > 1) multiply_batches(document_, world_size);
     path_ = (fs::path(arguments.text("output_dir").value_or(".")) / "dataset.json").string();
   }

@@ -174,6 +174,7 @@ def test_a_run_leaves_the_file_that_sd_scripts_would(millrace, arguments, tmp_pa
     down = tensors["lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight"]
     assert down.shape == (2, HIDDEN) and down.dtype == torch.bfloat16
     assert tensors["lora_unet_single_blocks_0_linear1.lora_up.weight"].abs().max() > 0
+    assert load(tmp_path / "out" / "cat-step00000002.safetensors").keys() == tensors.keys()
     lines = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4]
     # The same command finds nothing left to do; a longer one resumes.

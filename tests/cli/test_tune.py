@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import socket
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -90,10 +92,11 @@ def test_overrides_beat_the_file(millrace, tmp_path):
         ([LORA, "--config", "x.yaml", "optimizer.lr=-1"], "[optimizer.lr, here optimizer.lr] expected"),
         ([LORA, "--config", "y.yaml"], "[y.yaml] expected a YAML file"),
         ([LORA], "expected --config"),
-        (["lora_finetune_single", "--config", "x.yaml"], "(try lora_finetune_single_device)"),
+        (["lora_finetune_single_devise", "--config", "x.yaml"], "(try lora_finetune_single_device)"),
         (["full_dpo_distributed", "--config", "x.yaml"], "preferences are not trained"),
         ([FULL, "--config", "x.yaml"], "expected a model without adapters"),
-        (["--nnodes", "2", "--nproc_per_node", "8", LORA, "--config", "x.yaml"], "srun --nodes=2 --ntasks-per-node=8"),
+        (["--nnodes", "2", "--nproc_per_node", "8", LORA, "--config", "x.yaml"], "[--nnodes] expected --rdzv_endpoint HOST:PORT"),
+        (["--nnodes", "2", "--node_rank", "2", LORA, "--config", "x.yaml"], "[--node_rank] expected 0 to 1, got 2"),
     ],
 )
 def test_refusals_name_the_key(millrace, words, expected):
@@ -116,20 +119,49 @@ def test_commands_and_help(millrace):
     assert "expected the token in HF_TOKEN" in millrace("tune", "download", "a/b", "--hf-token", "secret", status=2).stderr
 
 
-@pytest.mark.parametrize("name", ["full", "lora"])
-def test_a_recorded_run_is_trained(millrace, tmp_path, name):
-    """The recorded settings, as JSON, which is YAML: so many steps, in torchtune's order, and the files of a run."""
+def write_recorded_run(folder, name):
+    """run.yaml with the recorded settings, as JSON, which is YAML; the rows; and a model of random weights."""
     settings = json.loads((GOLDEN / "configs" / "recipes" / f"{name}.json").read_text())
     sizes = dict(vocab_size=492, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
                  max_position_embeddings=512, rope_theta=5e5)  # fmt: skip
-    randomize(LlamaForCausalLM(LlamaConfig(**sizes))).save_pretrained(tmp_path / "base")
-    shutil.copytree(RECIPES / "base", tmp_path / "base", dirs_exist_ok=True)
-    shutil.copy(RECIPES / "chat.json", tmp_path)
-    (tmp_path / "run.yaml").write_text(json.dumps(nested(settings)))
+    randomize(LlamaForCausalLM(LlamaConfig(**sizes))).save_pretrained(folder / "base")
+    shutil.copytree(RECIPES / "base", folder / "base", dirs_exist_ok=True)
+    shutil.copy(RECIPES / "chat.json", folder)
+    (folder / "run.yaml").write_text(json.dumps(nested(settings)))
+
+
+def curve(folder):
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [line["loss"] for line in lines if "loss" in line]
+
+
+@pytest.mark.parametrize("name", ["full", "lora"])
+def test_a_recorded_run_is_trained(millrace, tmp_path, name):
+    """So many steps as recorded, and the files of a run."""
+    write_recorded_run(tmp_path, name)
     said = millrace("tune", "run", FULL if name == "full" else LORA, "--config", "run.yaml").stderr
-    assert "finetune.data = [\"chat.json\"]" in said
-    lines = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
-    steps = [line for line in lines if "loss" in line]
-    assert len(steps) == 10 and steps[-1]["loss"] < steps[0]["loss"]
+    assert 'finetune.data = ["chat.json"]' in said
+    losses = curve(tmp_path / "out")
+    assert len(losses) == 10 and losses[-1] < losses[0]
     if name == "lora":
-        assert any(key.endswith("q_proj.lora_A.weight") for path in (tmp_path / "out").rglob("adapter_model.safetensors") for key in load(path))
+        files = list((tmp_path / "out").rglob("adapter_model.safetensors"))
+        assert files and any(key.endswith("q_proj.lora_A.weight") for key in load(files[0]))
+
+
+@pytest.mark.slow
+def test_ranks_of_one_machine_and_of_two(program, millrace, tmp_path):
+    write_recorded_run(tmp_path, "full")
+    words = ["full_finetune_distributed", "--config", "run.yaml", "batch_size=1"]
+    millrace("tune", "run", "--nproc_per_node", "2", *words, "output_dir=one", "checkpointer.output_dir=one", "metric_logger.log_dir=one")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    machines = [
+        subprocess.Popen([program, "tune", "run", "--nnodes", "2", "--node_rank", str(node), "--rdzv_endpoint", f"127.0.0.1:{port}", *words,
+                          "output_dir=two", "checkpointer.output_dir=two"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        for node in (0, 1)
+    ]  # fmt: skip
+    for machine in machines:
+        _, said = machine.communicate(timeout=300)
+        assert machine.returncode == 0, said
+    assert curve(tmp_path / "one") == pytest.approx(curve(tmp_path / "two"), rel=1e-6)
