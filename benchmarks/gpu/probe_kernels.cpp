@@ -24,7 +24,7 @@ class KernelTable {
   }
 
   // Row kernels over the hidden size.
-  void rows(int64_t batch, int64_t length, int64_t dim) {
+  void row_kernels(int64_t batch, int64_t length, int64_t dim) {
     const auto rows_of = [&](uint64_t id) { return noise({batch, length, dim}, torch::kBFloat16, options_, id); };
     const auto samples_of = [&](uint64_t id) { return noise({batch, dim}, torch::kBFloat16, options_, id); };
     const auto floats = torch::TensorOptions(options_.device).dtype(torch::kFloat32);
@@ -51,7 +51,7 @@ class KernelTable {
     });
   }
 
-  void gelu(int64_t batch, int64_t length, int64_t width) {
+  void gelu_kernels(int64_t batch, int64_t length, int64_t width) {
     const Tensor x = noise({batch, length, width}, torch::kBFloat16, options_, 1), y = torch::empty_like(x),
                  dy = x.clone();
     const Tensor bias = noise({width}, torch::kBFloat16, options_, 2), dbias = bias.clone();
@@ -60,7 +60,7 @@ class KernelTable {
     row("gelu backward", 3 * v, [&] { gelu_backward(dy, x, bias, y, dbias, /*accumulate_dbias=*/true); });
   }
 
-  void heads(int64_t batch, int64_t length, int64_t heads, int64_t head_dim) {
+  void head_kernels(int64_t batch, int64_t length, int64_t heads, int64_t head_dim) {
     const int64_t width = 3 * heads * head_dim;
     const Tensor qkv = noise({batch, length, width}, torch::kBFloat16, options_, 1), dqkv = torch::empty_like(qkv);
     const Tensor bias = noise({width}, torch::kBFloat16, options_, 2), dbias = bias.clone();
@@ -86,7 +86,7 @@ class KernelTable {
   }
 
   // Names say "per 1e9": the times are for that many elements.
-  void optimizer(int64_t elements) {
+  void optimizer_kernels(int64_t elements) {
     AdamWBuffers buffers;
     buffers.param = noise({elements}, torch::kBFloat16, options_, 1);
     buffers.grad = noise({elements}, torch::kBFloat16, options_, 2);
@@ -113,10 +113,10 @@ void probe_kernels(const ProbeOptions& options) {
   KernelTable table(options);
   const int64_t batch = options.tiny ? 2 : 16, length = options.tiny ? 8 : 512;
   const int64_t head_dim = options.tiny ? 16 : 128, heads = options.tiny ? 2 : 24;
-  table.rows(batch, length, heads * head_dim);
-  table.gelu(batch, length, 4 * heads * head_dim);
-  table.heads(batch, length, heads, head_dim);
-  table.optimizer(options.tiny ? 4096 : int64_t{1} << 28);
+  table.row_kernels(batch, length, heads * head_dim);
+  table.gelu_kernels(batch, length, 4 * heads * head_dim);
+  table.head_kernels(batch, length, heads, head_dim);
+  table.optimizer_kernels(options.tiny ? 4096 : int64_t{1} << 28);
 }
 
 }  // namespace millrace

@@ -3,6 +3,8 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
+#include <exception>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/clock.h"

@@ -1,10 +1,10 @@
 // One block of each model at its real width: forward and backward on the device and on the CPU.
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/log.h"
 #include "base/philox.h"
-#include "base/text.h"
 #include "kernels/philox_fill/philox_fill.h"
 #include "models/model_table.h"
 #include "probe.h"
@@ -89,7 +89,7 @@ void fill(torch::nn::Module& module) {
   for (auto& item : module.named_parameters()) {
     Tensor values = torch::empty(item.value().sizes(), torch::kFloat32);
     philox_fill_normal(values.view({1, -1}), {random_stream(9, RandomPurpose::kInit, 0, ++id)});
-    const bool is_scale = item.value().dim() == 1 && !ends_with(item.key(), "bias");
+    const bool is_scale = item.value().dim() == 1 && !item.key().ends_with("bias");
     item.value().data().copy_(is_scale ? values.mul_(0.1).add_(1) : values.mul_(0.03));
   }
 }

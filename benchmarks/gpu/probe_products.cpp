@@ -116,12 +116,12 @@ class Modulation {
       expected_dx.add_(at::mm(wide(dy_.narrow(1, begin, size)), wide(weight_.narrow(0, begin, size))));
     }
     report("dx", suffix, 0, error_of(dx, expected_dx));
-    const auto time = [&](const char* name, const std::function<void()>& call) {
+    const auto measure = [&](const char* name, const std::function<void()>& call) {
       print_result({{"name", str("modulation ", name, suffix)}, {"us", microseconds_per_call(options_, call)}});
     };
-    time("forward", [&] { matrix_product(x_, weight_.t(), bias_); });
-    time("dw", [&] { gemm(dweight_, dy_.t(), x_, /*accumulate=*/true); });
-    time("dx", [&] { gemm(dx, dy_, weight_); });
+    measure("forward", [&] { matrix_product(x_, weight_.t(), bias_); });
+    measure("dw", [&] { gemm(dweight_, dy_.t(), x_, /*accumulate=*/true); });
+    measure("dx", [&] { gemm(dx, dy_, weight_); });
   }
 
  private:

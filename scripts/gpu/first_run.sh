@@ -6,7 +6,7 @@
 #
 # Needs nvcc, CMake, Ninja, a C++ compiler and a python3 with torch 2.11, but no network: on another machine run
 # scripts/fetch_deps.sh and copy the sources with .deps/ (under 64 MiB together). --rehearse runs all of it without a GPU, in
-# under 3 minutes: emulated kernels, tiny sizes, the same files; it takes a finished build/.
+# under 3 minutes: emulated kernels, tiny sizes, the same files; it takes a configured build/ with the program.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -31,6 +31,7 @@ done
 mkdir -p "$out"
 
 if [[ $rehearse == yes ]]; then
+  cmake --build build --target millrace_gpu_probe_emulated > "$out/build.log" || { tail -n 30 "$out/build.log" >&2; exit 1; }
   exec python3 scripts/gpu/first_run.py --build build --out "$out" --rehearse "${arguments[@]}"
 fi
 

@@ -117,7 +117,7 @@ def lora_step(the):
     the.run(train_command(the, "base", *options, "--training.dtype=bfloat16", "--training.steps=1", "--checkpoint.enable=true"), "lora")
     the.run([the.program, "export", the.work / "base", base], "lora")
     the.run(train_command(the, "lora", *options, "--training.steps=6", f"--checkpoint.initial_load_path={base}",
-                          "--objective.guidance_scale=None", config="flux_dev_lora_laptop.toml"), "lora")  # fmt: skip
+                          config="flux_dev_lora_laptop.toml"), "lora")  # fmt: skip
     add_step_rows(the, "lora", "LoRA step, 2 + 4 blocks")
 
 
