@@ -127,7 +127,8 @@ void KohyaTranslator::network() {
       out.note(from("fp8_base_unet"), Fate::kSameResult, "--fp8_base includes it");
     }
     if (args.text("mixed_precision") == "no") {
-      out.refuse(from("fp8_base"), "expected --mixed_precision bf16 with weights of 8 bits, got no");
+      out.refuse(from(args.has("fp8_base") ? "fp8_base" : "fp8_base_unet"),
+                 "expected --mixed_precision bf16 with weights of 8 bits, got no");
     }
   }
   set_layers(*this, {dim, alpha, args.number("unet_lr").value_or(*args.number("learning_rate")),

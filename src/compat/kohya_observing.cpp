@@ -129,8 +129,10 @@ void KohyaTranslator::observing() {
   if (tracker == "wandb") {
     out.note(log_from, Fate::kNoEffect,
              "Weights & Biases is not had; metrics.jsonl in the run's folder has every number");
-  } else if (!tracker.empty()) {
+  } else if (tracker == "tensorboard" || tracker == "all") {
     out.set("metrics.enable_tensorboard", true, log_from);
+  } else if (!tracker.empty()) {
+    out.refuse(log_from, "expected one of tensorboard, wandb, all, got " + json_escape(tracker));
   }
   if (args.has("logging_dir")) {
     out.note(from("logging_dir"), Fate::kBecame, "events are in the folder tb of the run");

@@ -34,6 +34,7 @@ TheirSetting KohyaTranslator::from(const std::string& name) const {
   if (found != args.given().end()) {
     setting.value = join(found->second.words, " ");
     setting.place = found->second.place;
+    if (name == "wandb_api_key") setting.value = "(not shown)";
   } else {
     const KohyaOption* option = find_kohya_option(name);
     if (option->type != KohyaType::kFlag) setting.value = *option->fallback == '\0' ? "None" : option->fallback;

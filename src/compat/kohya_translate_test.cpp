@@ -208,6 +208,10 @@ TEST(KohyaTranslate, SaysWhatBecameOfEachArgument) {
             "[--network_dim, here lora.rank] expected at least 1, got 0");
 }
 
+TEST(KohyaTranslate, PrintsNoSecret) {
+  EXPECT_THAT(translated({"--wandb_api_key=s3cret"}).table("sd-scripts"), testing::Not(HasSubstr("s3cret")));
+}
+
 TEST(KohyaTranslate, KnowsEveryOptionThatItTakes) {
   // An option marked as taken, given alone, is either in the table or refused: never lost.
   for (const KohyaOption& option : kohya_options()) {
