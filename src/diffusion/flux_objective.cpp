@@ -1,6 +1,5 @@
 #include "diffusion/flux_objective.h"
 
-#include "diffusion/flow_matching.h"
 #include "diffusion/latents.h"
 
 namespace millrace {
@@ -30,9 +29,18 @@ torch::Tensor train_on_batch(FluxTrainee& trainee, const FluxBatch& batch, const
   const torch::Tensor t_B =
       draw_timesteps(objective.flow, image_tokens, objective.seed, batch.epochs, batch.sample_ids, x0.device());
   const FluxPrediction prediction = predict_velocity(trainee, batch, t_B, objective, keep, &saved);
-  const VelocityLoss loss = velocity_loss(prediction.velocity_BIC, prediction.target_BIC, weight);
+  const VelocityLoss loss =
+      velocity_loss(prediction.velocity_BIC, prediction.target_BIC, weight, loss_factors(batch, objective.patch_size));
   trainee.backward(saved, loss.dprediction);
   return sum_of_samples(loss.per_sample_B, batch);
+}
+
+LossFactors loss_factors(const FluxBatch& batch, int64_t patch_size) {
+  LossFactors factors{.sample_B = batch.weight_B, .element_BX = {}};
+  if (batch.mask_B1hw.defined()) {
+    factors.element_BX = pack_patches(batch.mask_B1hw.expand(batch.latent_BZhw.sizes()), patch_size);
+  }
+  return factors;
 }
 
 torch::Tensor sum_of_samples(const torch::Tensor& per_sample_B, const FluxBatch& batch) {
