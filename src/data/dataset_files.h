@@ -10,7 +10,7 @@
 namespace millrace {
 
 // The files at path or, if path is empty, at the kind's default path. key: name of the path's option, for messages.
-// Throws ConfigError if there is neither, DataError if nothing is found.
+// Throws ConfigError if there is neither, or for pictures in folders, DataError if nothing is found.
 std::vector<ShardFile> list_dataset(const DatasetKind& kind, const std::string& path, const std::string& key);
 
 }  // namespace millrace

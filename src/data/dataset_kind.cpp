@@ -12,6 +12,12 @@ namespace {
 constexpr std::array kKinds = std::to_array<DatasetKind>({
     // name, encoded, timesteps, subset, default path
     {"webdataset", false, false, 0, ""},
+    {.name = "pictures",
+     .is_encoded = false,
+     .needs_timesteps = false,
+     .subset_size = 0,
+     .default_path = "",
+     .is_picture_set = true},
     {"preprocessed", true, false, 0, ""},
     {"cc12m_wds", false, false, 0, "/dataset/cc12m-wds"},
     {"cc12m-wds", false, false, 0, "/dataset/cc12m-wds"},

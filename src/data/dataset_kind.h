@@ -1,4 +1,4 @@
-// The kinds of data sets that a configuration can name: torchtitan's and MLPerf's names, and two of our own.
+// The kinds of data sets that a configuration can name: torchtitan's and MLPerf's names, and three of our own.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +15,7 @@ struct DatasetKind {
   const char* default_path;        // where the reference expects it; "": a path must be given
   bool is_synthetic = false;       // needs no files
   bool is_for_validation = false;  // not for training
+  bool is_picture_set = false;     // pictures in folders, not samples in files
 };
 
 // Throws ConfigError for an unknown name.

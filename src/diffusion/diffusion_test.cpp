@@ -43,6 +43,17 @@ TEST(FlowMatching, LossGradientMatchesAutograd) {
   EXPECT_LT((loss.dprediction - prediction.grad()).abs().max().item<double>(), 1e-7);
 }
 
+TEST(FlowMatching, FactorsWeighSamplesAndElements) {
+  torch::Tensor prediction = torch::randn({3, 4, 5}).requires_grad_();
+  const torch::Tensor target = torch::randn({3, 4, 5}), mask = torch::rand({3, 4, 5});
+  const torch::Tensor weights = torch::tensor({0.0, 0.5, 1.0}, torch::kFloat32);
+  const torch::Tensor expected = (prediction - target).square().mul(mask).mean({1, 2}).mul(weights);
+  expected.sum().mul(0.25).backward();
+  const VelocityLoss loss = velocity_loss(prediction.detach(), target, 0.25, {weights, mask});
+  EXPECT_LT((loss.per_sample_B - expected).abs().max().item<double>(), 1e-6);
+  EXPECT_LT((loss.dprediction - prediction.grad()).abs().max().item<double>(), 1e-7);
+}
+
 TEST(Sampler, EulerIsExactOnAStraightFlow) {
   const torch::Tensor noise = torch::randn({2, 3}), data = torch::randn({2, 3});
   const Velocity velocity = [&](const torch::Tensor&, const torch::Tensor&) { return noise - data; };

@@ -2,8 +2,6 @@
 
 #include <vector>
 
-#include "diffusion/flow_matching.h"
-
 namespace millrace {
 namespace {
 
@@ -55,11 +53,11 @@ torch::Tensor prediction_of(PredictionType type, const torch::Tensor& output_BIC
 
 FlowLoss flow_loss(const FlowObjectiveConfig& objective, const torch::Tensor& prediction_BIC,
                    const torch::Tensor& target_BIC, const torch::Tensor& t_B, double weight,
-                   torch::ScalarType output_dtype) {
+                   torch::ScalarType output_dtype, const LossFactors& factors) {
   const torch::NoGradGuard no_grad;
   const bool is_raw = objective.model_prediction_type == PredictionType::kRaw;
   if (is_raw && objective.loss_type == LossType::kL2) {
-    const VelocityLoss loss = velocity_loss(prediction_BIC, target_BIC, weight);
+    const VelocityLoss loss = velocity_loss(prediction_BIC, target_BIC, weight, factors);
     return {loss.per_sample_B, loss.dprediction};
   }
   const torch::Tensor difference = prediction_BIC.to(torch::kFloat32) - target_BIC.to(torch::kFloat32);
@@ -68,12 +66,17 @@ FlowLoss flow_loss(const FlowObjectiveConfig& objective, const torch::Tensor& pr
                            objective.huber_scale.value_or(1), 1000 * t);
   });
   ElementLoss loss = element_loss(objective.loss_type, difference, threshold);
+  const auto multiply = [&](const torch::Tensor& factor) {
+    loss.values = loss.values * factor;
+    loss.derivatives = loss.derivatives * factor;
+  };
   if (weighs(objective.weighting_scheme)) {
     const torch::Tensor scheme =
         per_sample(t_B, difference.dim(), [&](double t) { return scheme_weight(objective.weighting_scheme, t); });
-    loss.values = loss.values * scheme;
-    loss.derivatives = loss.derivatives * scheme;
+    multiply(scheme);
   }
+  if (factors.element_BX.defined()) multiply(factors.element_BX);
+  if (factors.sample_B.defined()) multiply(factors.sample_B.view({-1, 1, 1}));
   const int64_t elements = difference.numel() / difference.size(0);
   torch::Tensor gradient = loss.derivatives * (weight / static_cast<double>(elements));
   if (objective.model_prediction_type == PredictionType::kSigmaScaled) {

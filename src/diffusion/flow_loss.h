@@ -5,6 +5,7 @@
 
 #include <torch/types.h>
 
+#include "diffusion/flow_matching.h"
 #include "diffusion/options/flow_objective.h"
 
 namespace millrace {
@@ -30,9 +31,9 @@ struct FlowLoss {
   torch::Tensor doutput_BIC;   // gradient of `weight * sum over samples of per_sample` by the model's output
 };
 // prediction_BIC: prediction_of() the output; both target and prediction in any dtype. output_dtype: of the model's
-// output.
+// output. factors: of samples and of numbers, besides the weight of weighting_scheme.
 FlowLoss flow_loss(const FlowObjectiveConfig& objective, const torch::Tensor& prediction_BIC,
                    const torch::Tensor& target_BIC, const torch::Tensor& t_B, double weight,
-                   torch::ScalarType output_dtype);
+                   torch::ScalarType output_dtype, const LossFactors& factors = {});
 
 }  // namespace millrace

@@ -36,12 +36,24 @@ torch::Tensor interpolate(const torch::Tensor& x0, const torch::Tensor& noise, c
   return at::lerp(x0.to(torch::kFloat32), noise.to(torch::kFloat32), t_B.to(torch::kFloat32).view(shape));
 }
 
-VelocityLoss velocity_loss(const torch::Tensor& prediction, const torch::Tensor& target, double weight) {
+VelocityLoss velocity_loss(const torch::Tensor& prediction, const torch::Tensor& target, double weight,
+                           const LossFactors& factors) {
   const torch::NoGradGuard no_grad;
   torch::Tensor difference = prediction.to(torch::kFloat32) - target.to(torch::kFloat32);
   const int64_t elements = difference.numel() / difference.size(0);
+  torch::Tensor squares = difference.square();
+  if (factors.element_BX.defined()) {
+    squares.mul_(factors.element_BX);
+    difference.mul_(factors.element_BX);
+  }
   VelocityLoss loss;
-  loss.per_sample_B = difference.square().flatten(1).mean(1);
+  loss.per_sample_B = squares.flatten(1).mean(1);
+  if (factors.sample_B.defined()) {
+    std::vector<int64_t> shape(static_cast<size_t>(difference.dim()), 1);
+    shape[0] = factors.sample_B.size(0);
+    loss.per_sample_B.mul_(factors.sample_B);
+    difference.mul_(factors.sample_B.view(shape));
+  }
   loss.dprediction = difference.mul_(2.0 * weight / static_cast<double>(elements)).to(prediction.scalar_type());
   return loss;
 }

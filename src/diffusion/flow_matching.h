@@ -33,7 +33,13 @@ struct VelocityLoss {
   torch::Tensor per_sample_B;  // mean squared error of each sample, fp32
   torch::Tensor dprediction;   // gradient of `weight * sum over samples of per_sample`, in the prediction's dtype
 };
+// Factors of the loss, fp32; undefined: 1.
+struct LossFactors {
+  torch::Tensor sample_B;    // of each sample
+  torch::Tensor element_BX;  // of each element, in a shape that goes with the prediction's; the mean is still over all
+};
 // Prediction and target [B, ...]; the arithmetic is fp32 whatever their dtype. weight: 1 / samples in the global batch.
-VelocityLoss velocity_loss(const torch::Tensor& prediction, const torch::Tensor& target, double weight);
+VelocityLoss velocity_loss(const torch::Tensor& prediction, const torch::Tensor& target, double weight,
+                           const LossFactors& factors = {});
 
 }  // namespace millrace

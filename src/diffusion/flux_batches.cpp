@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "data/sample_digest.h"
 #include "diffusion/flow_matching.h"
 
@@ -73,6 +74,15 @@ FluxBatch FluxBatches::next() {
     encode_pictures(samples, batch);
   }
   return batch;
+}
+
+std::vector<PictureShare> FluxBatches::sizes() const {
+  return {{options_.pictures.transform.size, options_.pictures.transform.size, 1}};
+}
+
+std::string FluxBatches::describe() const {
+  const int side = options_.pictures.transform.size;
+  return str(options_.name, options_.shapes ? " (encoded beforehand)" : "", ", ", side, " x ", side, " pixels");
 }
 
 std::vector<int64_t> FluxBatches::dropped_rows(const FluxBatch& batch) const {

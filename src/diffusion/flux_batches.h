@@ -1,7 +1,4 @@
-// The contents of a FLUX microbatch, whether its pictures and captions are encoded on the fly or were pre-encoded.
-//
-// Letters: B this rank's samples, Z channels of the latent, h and w its rows and columns, T text tokens, X and V widths
-// of the text encodings.
+// FLUX microbatches from shards, whether their pictures and captions are encoded on the fly or were pre-encoded.
 #pragma once
 
 #include <torch/types.h>
@@ -9,30 +6,16 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "data/encoding_decoder.h"
 #include "data/picture_decoder.h"
 #include "data/sample_loader.h"
+#include "diffusion/flux_batch.h"
 #include "diffusion/flux_front_end.h"
 
 namespace millrace {
-
-// B is at least 1: a rank without samples gets an uncounted dummy, since all ranks run the model equally often.
-struct FluxBatch {
-  torch::Tensor latent_BZhw;  // scaled, fp32
-  torch::Tensor txt_BTX;      // T5, of the model's dtype or bfloat16
-  torch::Tensor y_BV;         // CLIP
-  std::vector<uint64_t> sample_ids;
-  std::vector<uint32_t> epochs;
-  std::vector<int64_t> timesteps;  // of validation; -1: none
-  std::vector<int64_t> rows;       // row in the batch over all ranks
-  int64_t num_samples = 0;         // how many of the B are counted
-  int64_t global_rows = 0;         // over all ranks
-  uint64_t digest = 0;             // of the samples, see data/sample_digest.h
-  double data_seconds = 0;         // spent waiting for the loader
-  bool end_of_data = false;        // nothing else is set
-};
 
 struct FluxBatchesOptions {
   SampleLoaderOptions loader;
@@ -40,6 +23,7 @@ struct FluxBatchesOptions {
   PictureDecoderOptions pictures;        // of other data
   TimestepUse timesteps = TimestepUse::kUnused;
   uint64_t seed = 0;
+  std::string name;           // of the data set, for the log
   double prompt_dropout = 0;  // probability that a sample gets the empty prompt's encodings, of both encoders
   torch::Device device = torch::kCPU;
 };
@@ -47,13 +31,17 @@ struct FluxBatchesOptions {
 // Of pictures or of encodings.
 std::unique_ptr<const SampleDecoder> make_decoder(const FluxBatchesOptions& options);
 
-class FluxBatches {
+class FluxBatches : public FluxBatchSource {
  public:
   // front_end must outlive the batches.
   FluxBatches(const FluxBatchesOptions& options, FluxFrontEnd& front_end);
 
-  FluxBatch next();
-  SampleLoader& loader() { return loader_; }
+  FluxBatch next() override;
+  std::string position() const override { return loader_.position(); }
+  void restore(const std::string& position) override { loader_.restore(position); }
+  int64_t batch_size() const override { return options_.loader.batch_size; }
+  std::vector<PictureShare> sizes() const override;
+  std::string describe() const override;
 
  private:
   void encode_pictures(const SampleBatch& samples, FluxBatch& batch);

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/printable.h"
 #include "data/dataset_files.h"
 #include "diffusion/encoder_identity.h"
 #include "diffusion/flux_setup.h"
@@ -26,23 +27,57 @@ FluxDataset open_dataset(const DatasetPlace& place, const LostFileLimit& limit, 
   return dataset;
 }
 
+FluxDataset open_pictures(const FluxRunConfig& config, const std::string& path, Mesh& mesh, torch::Device device) {
+  const TrainingConfig& training = config.training;
+  OpenSettings settings;
+  settings.batch_size = training.local_batch_size * mesh.data_size();
+  settings.resolution = config.training_pictures.img_size;
+  settings.masked_loss = config.training_pictures.masked_loss;
+  settings.seed = training.seed.value_or(0);
+  settings.num_threads = decoding_threads(training.num_workers);
+  settings.max_bad_fraction = training.max_bad_samples;
+  FluxDataset dataset;
+  dataset.kind = &find_dataset_kind("pictures");
+  dataset.name = path;
+  dataset.pictures = std::make_shared<const PictureData>(open_picture_data(path, settings, mesh.world(), device));
+  if (settings.masked_loss && !dataset.pictures->has_masks()) {
+    throw ConfigError("[training.masked_loss] expected conditioning_data_dir or alpha_mask in " + printable(path) +
+                      ", got neither");
+  }
+  return dataset;
+}
+
 }  // namespace
 
-FluxDataset training_dataset(const FluxRunConfig& config, Group& ranks, torch::Device device) {
+FluxDataset training_dataset(const FluxRunConfig& config, Mesh& mesh, torch::Device device) {
   const TrainingPicturesConfig& training = config.training_pictures;
+  if (config.trains_on_pictures()) return open_pictures(config, training.dataset_path, mesh, device);
   return open_dataset({training.dataset, training.dataset_path, "training.dataset_path"},
                       {config.training.max_bad_samples,
                        "downloading again or removing files that are not shards, or a larger training.max_bad_samples, "
                        "which counts for files too"},
-                      ranks, device);
+                      mesh.world(), device);
 }
 
-FluxDataset validation_dataset(const FluxRunConfig& config, Group& ranks, torch::Device device) {
+FluxDataset validation_dataset(const FluxRunConfig& config, const FluxDataset* training, Mesh& mesh,
+                               torch::Device device) {
   const ValidationPicturesConfig& validation = config.validation_pictures;
   // A data set without a kind has that of the training data.
-  return open_dataset({validation.dataset.empty() ? config.training_pictures.dataset : validation.dataset,
-                       validation.dataset_path, "validation.dataset_path"},
-                      {0, "downloading it again: the loss would cover only some of the samples"}, ranks, device);
+  const std::string& kind = validation.dataset.empty() ? config.training_pictures.dataset : validation.dataset;
+  if (!find_dataset_kind(kind).is_picture_set) {
+    return open_dataset({kind, validation.dataset_path, "validation.dataset_path"},
+                        {0, "downloading it again: the loss would cover only some of the samples"}, mesh.world(),
+                        device);
+  }
+  const bool is_split = config.validates_on_split();
+  const std::string& path = is_split ? config.training_pictures.dataset_path : validation.dataset_path;
+  FluxDataset dataset = is_split && training != nullptr ? *training : open_pictures(config, path, mesh, device);
+  if (dataset.pictures->num_validation_pictures() == 0) {
+    throw ConfigError("[" + printable(path) +
+                      "] expected pictures that validation_split holds back, got none (try "
+                      "validation_split = 0.1 in a data set of the file, or validation.dataset_path)");
+  }
+  return dataset;
 }
 
 void check_encodings(const FluxDataset& dataset, const FluxRunConfig& config, const flux::FluxConfig& sizes,

@@ -4,6 +4,7 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "data/encoding_decoder.h"
 #include "data/shard_list.h"
 #include "diffusion/flux_run_config.h"
+#include "diffusion/picture_data.h"
 #include "models/flux/config.h"
 
 namespace millrace {
@@ -22,13 +24,17 @@ struct FluxDataset {
   const DatasetKind* kind = nullptr;
   std::string name;  // its location, for messages
   std::vector<ShardFile> shards;
-  std::optional<EncodingShapes> shapes;  // of encoded samples
+  std::optional<EncodingShapes> shapes;         // of encoded samples
+  std::shared_ptr<const PictureData> pictures;  // of data sets of pictures in folders, which have no shards
 };
 
 // Both throw ConfigError if the configuration names no data set, DataError if nothing usable is found. A fraction
-// training.max_bad_samples of the training files may not be shards; every validation file must be one.
-FluxDataset training_dataset(const FluxRunConfig& config, Group& ranks, torch::Device device);
-FluxDataset validation_dataset(const FluxRunConfig& config, Group& ranks, torch::Device device);
+// training.max_bad_samples of the training files may not be shards; every validation file must be one. Of pictures in
+// folders, validation takes what validation_split holds back: of the training data (training, if it was opened), or of
+// the data set file that validation.dataset_path names.
+FluxDataset training_dataset(const FluxRunConfig& config, Mesh& mesh, torch::Device device);
+FluxDataset validation_dataset(const FluxRunConfig& config, const FluxDataset* training, Mesh& mesh,
+                               torch::Device device);
 
 // Throws ModelError if encoded samples do not fit a model of these sizes, or if their latents cannot come from pictures
 // of training.img_size. downscale: of the autoencoder, 0: not loaded.

@@ -91,7 +91,7 @@ torch::Tensor train_on_batch(FluxTrainee& trainee, const FluxBatch& batch, const
   flux::Flux::Saved saved;
   const FluxPrediction prediction = predict_velocity(trainee, batch, draws, objective, keep, &saved);
   const FlowLoss loss = flow_loss(objective.flow, prediction.velocity_BIC, prediction.target_BIC, draws.t_B, weight,
-                                  prediction.output_BIC.scalar_type());
+                                  prediction.output_BIC.scalar_type(), loss_factors(batch, objective.patch_size));
   trainee.backward(saved, loss.doutput_BIC);
   return sum_of_samples(loss.per_sample_B, batch);
 }
@@ -99,6 +99,14 @@ torch::Tensor train_on_batch(FluxTrainee& trainee, const FluxBatch& batch, const
 torch::Tensor train_on_batch(FluxTrainee& trainee, const FluxBatch& batch, const FluxObjective& objective, Keep keep,
                              double weight) {
   return train_on_batch(trainee, batch, draw_for(batch, objective), objective, keep, weight);
+}
+
+LossFactors loss_factors(const FluxBatch& batch, int64_t patch_size) {
+  LossFactors factors{.sample_B = batch.weight_B, .element_BX = {}};
+  if (batch.mask_B1hw.defined()) {
+    factors.element_BX = pack_patches(batch.mask_B1hw.expand(batch.latent_BZhw.sizes()), patch_size);
+  }
+  return factors;
 }
 
 torch::Tensor sum_of_samples(const torch::Tensor& per_sample_B, const FluxBatch& batch) {

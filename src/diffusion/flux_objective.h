@@ -5,7 +5,8 @@
 
 #include <cstdint>
 
-#include "diffusion/flux_batches.h"
+#include "diffusion/flow_matching.h"
+#include "diffusion/flux_batch.h"
 #include "diffusion/flux_trainee.h"
 #include "diffusion/options/flow_objective.h"
 #include "models/flux/model.h"
@@ -42,13 +43,16 @@ FluxPrediction predict_velocity(FluxTrainee& trainee, const FluxBatch& batch, co
                                 const FluxObjective& objective, Keep keep);
 
 // Forward and backward of one microbatch, with dropout and at times that belong to its samples: adds to the gradients
-// of what is trained those of `weight * sum of the samples' losses`. Returns the sum of the losses of the samples that
-// count, without the weight: fp64, one element, on their device.
+// of what is trained those of `weight * sum of the samples' losses`, each times its factor. Returns the sum of the
+// losses of the samples that count, without the weight: fp64, one element, on their device.
 torch::Tensor train_on_batch(FluxTrainee& trainee, const FluxBatch& batch, const FluxObjective& objective, Keep keep,
                              double weight);
 // The same with these draws.
 torch::Tensor train_on_batch(FluxTrainee& trainee, const FluxBatch& batch, const FluxDraws& draws,
                              const FluxObjective& objective, Keep keep, double weight);
+
+// How much each sample and each place of a batch counts, for predictions [B, I, C].
+LossFactors loss_factors(const FluxBatch& batch, int64_t patch_size);
 
 // The sum of the losses of the counted samples: fp64, one element, on their device.
 torch::Tensor sum_of_samples(const torch::Tensor& per_sample_B, const FluxBatch& batch);

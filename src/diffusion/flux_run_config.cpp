@@ -51,6 +51,28 @@ void check_image_size(const FluxRunConfig& config, const std::string& place, int
   }
 }
 
+// Options that shards have and data sets of pictures do not, and the other way round.
+void check_pictures(const FluxRunConfig& config, Problems& problems) {
+  const auto refuse = [&](bool is_set, const char* key, const std::string& expected) {
+    if (is_set) problems.add(key, "expected " + expected);
+  };
+  const TrainingPicturesConfig& pictures = config.training_pictures;
+  if (!config.trains_on_pictures()) {
+    const EncodingCache latents = config.encoder.cache_latents;
+    refuse(latents == EncodingCache::kMemory || latents == EncodingCache::kDisk, "encoder.cache_latents",
+           str("auto or none with shards, got ", choice_text(latents),
+               " (`millrace prepare encode` encodes them beforehand)"));
+    return refuse(pictures.masked_loss, "training.masked_loss",
+                  "training.dataset = \"pictures\" with it, got \"" + pictures.dataset + "\"");
+  }
+  refuse(pictures.classifier_free_guidance_prob > 0, "training.classifier_free_guidance_prob",
+         str("0 with pictures, got ", pictures.classifier_free_guidance_prob,
+             " (try caption_dropout_rate in the data set file)"));
+  refuse(config.training.subset_size.has_value(), "training.subset_size", "none with pictures, got one");
+  refuse(config.training.shuffle_buffer_size != TrainingConfig{}.shuffle_buffer_size, "training.shuffle_buffer_size",
+         "no value with pictures, whose batches are shuffled whole, got one");
+}
+
 void check_sample(const FluxRunConfig& config, Problems& problems) {
   const SampleConfig& sample = config.sample;
   if (!sample.prompts.empty() && !sample.prompts_file.empty()) {
@@ -104,6 +126,7 @@ void FluxRunConfig::check(Problems& problems) const {
   RunConfig::check(problems);
   check_model(model, problems);
   check_encoder(encoder, problems);
+  check_pictures(*this, problems);
   check_image_size(*this, "training.img_size", training_pictures.img_size, problems);
   if (sample.img_size > 0) check_image_size(*this, "sample.img_size", sample.img_size, problems);
   check_sample(*this, problems);
@@ -115,11 +138,24 @@ void FluxRunConfig::check_trainable(Problems& problems) const {
   const auto check_place = [&](const std::string& key, const std::string& name, const std::string& path) {
     if (!path.empty()) return;
     if (!name.empty() && (find_dataset_kind(name).is_synthetic || *find_dataset_kind(name).default_path)) return;
-    problems.add(key + "_path", "expected tar shards, a data set's folder or a pattern, got nothing");
+    const bool is_picture_set = !name.empty() && find_dataset_kind(name).is_picture_set;
+    problems.add(key + "_path", is_picture_set
+                                    ? "expected a data set file (.toml, .json) or a folder of folders, got nothing"
+                                    : "expected tar shards, a data set's folder or a pattern, got nothing");
   };
   check_place("training.dataset", training_pictures.dataset, training_pictures.dataset_path);
-  if (!validation.enable) return;
+  if (!validation.enable || validates_on_split()) return;
   check_place("validation.dataset", validation_pictures.dataset, validation_pictures.dataset_path);
+}
+
+bool FluxRunConfig::trains_on_pictures() const {
+  return find_dataset_kind(training_pictures.dataset).is_picture_set;
+}
+
+bool FluxRunConfig::validates_on_split() const {
+  const std::string& kind = validation_pictures.dataset;
+  return trains_on_pictures() && validation_pictures.dataset_path.empty() &&
+         (kind.empty() || kind == training_pictures.dataset);
 }
 
 std::vector<ForeignOption> FluxRunConfig::foreign_options() const {

@@ -33,6 +33,10 @@ struct FluxRunConfig : RunConfig {
   // torchtitan's switches: eval.dataset enables validation, enable_classifier_free_guidance controls guidance_scale.
   void apply(const GivenOptions& given) override;
 
+  // Whether the training data are pictures in folders, and validation takes the part of them that is held back.
+  bool trains_on_pictures() const;
+  bool validates_on_split() const;
+
   // Where adapters are trained on a frozen model, how; null: the whole model is trained.
   virtual const LoraConfig* lora() const { return nullptr; }
   // Uniform times, and the guidance of an undistilled model, unless the task has options for them.

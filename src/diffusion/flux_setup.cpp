@@ -69,6 +69,11 @@ std::unique_ptr<PictureCodec> make_picture_codec(const FluxRunConfig& config, to
                             config.encoder.autoencoder_scale, autoencoder_dtype(dtype, device), device});
 }
 
+std::filesystem::path cache_folder(const FluxRunConfig& config, const std::string& name) {
+  const std::string& folder = config.encoder.cache_folder;
+  return folder.empty() ? std::filesystem::path(config.job.dump_folder) / name : std::filesystem::path(folder);
+}
+
 CaptionEncoders make_caption_encoders(const FluxRunConfig& config, const flux::FluxConfig& sizes, torch::Dtype dtype,
                                       torch::Device device, Mesh* mesh) {
   const EncoderConfig& encoder = config.encoder;
@@ -88,10 +93,9 @@ CaptionEncoders make_caption_encoders(const FluxRunConfig& config, const flux::F
       encoder.clip_encoder == kRandomNetwork
           ? random_pooled_encoder(sizes.vec_in_dim, device)
           : clip_caption_encoder(encoder.clip_encoder, encoder.clip_tokenizer, sizes.vec_in_dim, placement);
-  if (encoder.cache_encodings != EncodingCache::kNone) {
-    const std::filesystem::path folder = encoder.cache_encodings == EncodingCache::kDisk
-                                             ? std::filesystem::path(config.job.dump_folder) / "encodings"
-                                             : std::filesystem::path();
+  if (encoder.cache_encodings == EncodingCache::kMemory || encoder.cache_encodings == EncodingCache::kDisk) {
+    const bool on_disk = encoder.cache_encodings == EncodingCache::kDisk;
+    const std::filesystem::path folder = on_disk ? cache_folder(config, "encodings") : std::filesystem::path();
     encoders.tokens = cached_caption_encoder(std::move(encoders.tokens), device, kMaxCachedBytes, folder);
     encoders.pooled = cached_caption_encoder(std::move(encoders.pooled), device, kMaxCachedBytes, folder);
   }

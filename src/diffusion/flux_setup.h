@@ -3,7 +3,9 @@
 
 #include <torch/types.h>
 
+#include <filesystem>
 #include <memory>
+#include <string>
 
 #include "diffusion/caption_encoder.h"
 #include "diffusion/flux_run_config.h"
@@ -19,6 +21,9 @@ int64_t patch_size(const FluxRunConfig& config);  // 2 unless set
 // The dtype of the autoencoder's arithmetic if everything else computes in dtype.
 torch::Dtype autoencoder_dtype(torch::Dtype dtype, torch::Device device);
 std::unique_ptr<PictureCodec> make_picture_codec(const FluxRunConfig& config, torch::Dtype dtype, torch::Device device);
+
+// Where a cache on disk lies: encoder.cache_folder, or `name` in the run's folder.
+std::filesystem::path cache_folder(const FluxRunConfig& config, const std::string& name);
 
 // The two encodings that FLUX takes, cached as the configuration says.
 struct CaptionEncoders {

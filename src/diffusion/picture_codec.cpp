@@ -11,6 +11,10 @@
 namespace millrace {
 namespace {
 
+[[noreturn]] void throw_no_posterior() {
+  throw ConfigError("[encoder.autoencoder_path] expected an autoencoder, got \"none\": pixels have no posterior");
+}
+
 class PixelCodec : public PictureCodec {
  public:
   int64_t channels() const override { return 3; }
@@ -18,9 +22,8 @@ class PixelCodec : public PictureCodec {
   torch::Tensor encode(const torch::Tensor& image_BCHW, const std::vector<RandomStream>&) override {
     return image_BCHW;
   }
-  PictureMoments moments(const torch::Tensor&) override {
-    throw ConfigError("[encoder.autoencoder_path] expected an autoencoder, got \"none\": pixels have no posterior");
-  }
+  PictureMoments moments(const torch::Tensor&) override { throw_no_posterior(); }
+  torch::Tensor draw(const PictureMoments&, const std::vector<RandomStream>&) override { throw_no_posterior(); }
   torch::Tensor decode(const torch::Tensor& latent_BZhw) override { return latent_BZhw; }
 };
 
@@ -62,8 +65,10 @@ class AutoencoderCodec : public PictureCodec {
 
   torch::Tensor encode(const torch::Tensor& image_BCHW, const std::vector<RandomStream>& streams) override {
     const torch::NoGradGuard no_grad;
-    const PictureMoments posterior = moments(image_BCHW);
-    return sample_posterior(posterior.mean_BZhw, posterior.logvar_BZhw, streams, shift_, scale_);
+    return draw(moments(image_BCHW), streams);
+  }
+  torch::Tensor draw(const PictureMoments& moments, const std::vector<RandomStream>& streams) override {
+    return sample_posterior(moments.mean_BZhw, moments.logvar_BZhw, streams, shift_, scale_);
   }
 
   PictureMoments moments(const torch::Tensor& image_BCHW) override {

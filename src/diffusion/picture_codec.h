@@ -26,8 +26,9 @@ class PictureCodec {
   // Scaled latents [B, Z, h, w], fp32, of pictures [B, 3, H, W] in -1..1. A stochastic codec draws from each sample's
   // random stream.
   virtual torch::Tensor encode(const torch::Tensor& image_BCHW, const std::vector<RandomStream>& streams) = 0;
-  // The distribution that encode() draws from; ConfigError if there is no autoencoder.
+  // The distribution that encode() draws from, and what it draws from it; ConfigError if there is no autoencoder.
   virtual PictureMoments moments(const torch::Tensor& image_BCHW) = 0;
+  virtual torch::Tensor draw(const PictureMoments& moments, const std::vector<RandomStream>& streams) = 0;
   // Pictures of scaled latents, not clamped.
   virtual torch::Tensor decode(const torch::Tensor& latent_BZhw) = 0;
 };

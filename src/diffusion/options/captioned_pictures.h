@@ -14,23 +14,27 @@ struct TrainingPicturesConfig {
   std::string dataset_path;
   int64_t img_size = 256;
   double classifier_free_guidance_prob = 0.0;
+  bool masked_loss = false;
 
   template <typename Visitor>
   void describe(Visitor& visit) {
     visit(dataset, {.name = "dataset",
-                    .meaning = "kind of the data: webdataset (pictures with captions), preprocessed (encoded samples), "
-                               "or torchtitan's name of a data set; dummy: 128 pictures of noise",
+                    .meaning = "kind of the data: webdataset (shards of pictures with captions), pictures (in folders, "
+                               "docs/picture_sets.md), preprocessed (encoded samples), or torchtitan's name of a data "
+                               "set; dummy: 128 pictures of noise",
                     .choices = training_dataset_names(),
                     .torchtitan_default = "c4_test"});
     visit(dataset_path,
           {.name = "dataset_path",
            .meaning = "tar shards or a Hugging Face data set saved to disk: a file, a folder, a glob, or a "
-                      "brace range such as shard-{000..099}.tar; empty: /dataset/NAME for cc12m_* and coco*",
+                      "brace range such as shard-{000..099}.tar; of pictures: a data set file (.toml, .json), or a "
+                      "folder of folders named 10_words; empty: /dataset/NAME for cc12m_* and coco*",
            .none_is_empty = true});
     visit(img_size,
           {.name = "img_size",
            .unit = "pixels",
-           .meaning = "side of the training pictures: smaller ones are skipped, larger ones scaled and cropped",
+           .meaning = "side of the training pictures: smaller ones are skipped, larger ones scaled and cropped; a data "
+                      "set file has sizes of its own",
            .at_least = 1,
            .at_most = 65536});
     visit(classifier_free_guidance_prob,
@@ -39,6 +43,9 @@ struct TrainingPicturesConfig {
            .at_least = 0,
            .at_most = 1,
            .aliases = {"training.classifer_free_guidance_prob", "training.prompt_dropout_prob"}});
+    visit(masked_loss, {.name = "masked_loss",
+                        .meaning = "the loss of a data set of pictures counts where masks are white: those in "
+                                   "conditioning_data_dir, which every subset must have then"});
   }
   bool operator==(const TrainingPicturesConfig&) const = default;
 };
@@ -59,7 +66,8 @@ struct ValidationPicturesConfig {
                     .aliases = {"eval.dataset"},
                     .torchtitan_default = "c4_validation"});
     visit(dataset_path, {.name = "dataset_path",
-                         .meaning = "location of the validation data",
+                         .meaning = "location of the validation data; empty with pictures: the part that "
+                                    "validation_split of the data set file holds back",
                          .none_is_empty = true,
                          .aliases = {"eval.dataset_path"}});
     visit(all_timesteps,

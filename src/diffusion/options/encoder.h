@@ -19,9 +19,12 @@ constexpr std::array<Choice<EncoderSharding>, 3> choices_of(EncoderSharding) {
   return {{{"auto", EncoderSharding::kAuto}, {"true", EncoderSharding::kTrue}, {"false", EncoderSharding::kFalse}}};
 }
 
-enum class EncodingCache { kNone, kMemory, kDisk };
-constexpr std::array<Choice<EncodingCache>, 3> choices_of(EncodingCache) {
-  return {{{"none", EncodingCache::kNone}, {"memory", EncodingCache::kMemory}, {"disk", EncodingCache::kDisk}}};
+enum class EncodingCache { kAuto, kNone, kMemory, kDisk };
+constexpr std::array<Choice<EncodingCache>, 4> choices_of(EncodingCache) {
+  return {{{"auto", EncodingCache::kAuto},
+           {"none", EncodingCache::kNone},
+           {"memory", EncodingCache::kMemory},
+           {"disk", EncodingCache::kDisk}}};
 }
 
 struct EncoderConfig {
@@ -34,7 +37,9 @@ struct EncoderConfig {
   std::optional<double> autoencoder_scale;
   int64_t max_t5_encoding_len = 256;
   std::string empty_encodings_path;
-  EncodingCache cache_encodings = EncodingCache::kNone;
+  EncodingCache cache_encodings = EncodingCache::kAuto;
+  EncodingCache cache_latents = EncodingCache::kAuto;
+  std::string cache_folder;
   EncoderSharding shard = EncoderSharding::kAuto;
 
   template <typename Visitor>
@@ -74,7 +79,18 @@ struct EncoderConfig {
                                  .meaning = "folder with t5_empty.npy and clip_empty.npy, the encodings of the empty "
                                             "prompt; empty: computed by the encoders",
                                  .none_is_empty = true});
-    visit(cache_encodings, {.name = "cache_encodings", .meaning = "keep text encodings of captions seen before"});
+    visit(cache_encodings,
+          {.name = "cache_encodings",
+           .meaning = "keep text encodings of captions seen before; auto: memory for data sets of pictures (dataset = "
+                      "\"pictures\") whose tags are neither shuffled nor dropped, else none"});
+    visit(cache_latents,
+          {.name = "cache_latents",
+           .meaning = "keep what the autoencoder makes of each picture, mirrored ones apart; auto: memory for data "
+                      "sets of pictures without random_crop, else none"});
+    visit(cache_folder,
+          {.name = "cache_folder",
+           .meaning = "where caches on disk lie, which runs may share; empty: encodings and latents in job.dump_folder",
+           .none_is_empty = true});
     visit(shard, {.name = "shard",
                   .meaning = "split the weights of T5 and CLIP over the ranks of the shard axis; auto: only T5, on "
                              "GPUs or if it takes more than 4 GiB"});

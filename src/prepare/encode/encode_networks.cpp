@@ -35,7 +35,8 @@ void load_autoencoder(EncodeNetworks& networks, const FluxRunConfig& config) {
 
 void load_caption_encoders(EncodeNetworks& networks, const FluxRunConfig& config, Mesh* mesh) {
   networks.encoders = make_caption_encoders(config, networks.sizes, networks.dtype, networks.device, mesh);
-  if (config.encoder.cache_encodings != EncodingCache::kNone) return;
+  const EncodingCache cache = config.encoder.cache_encodings;
+  if (cache == EncodingCache::kMemory || cache == EncodingCache::kDisk) return;
   // Captions that occur twice in a batch are encoded once.
   for (std::unique_ptr<CaptionEncoder>* encoder : {&networks.encoders.tokens, &networks.encoders.pooled}) {
     *encoder = cached_caption_encoder(std::move(*encoder), networks.device, /*max_bytes=*/0);

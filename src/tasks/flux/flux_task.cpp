@@ -11,12 +11,7 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "data/shard_cache.h"
-#include "diffusion/dataset_survey.h"
-#include "diffusion/encoder_identity.h"
-#include "diffusion/flow_matching.h"
-#include "diffusion/flux_batches.h"
-#include "diffusion/flux_data.h"
+#include "diffusion/flux_batch.h"
 #include "diffusion/flux_drawing.h"
 #include "diffusion/flux_front_end.h"
 #include "diffusion/flux_objective.h"
@@ -29,6 +24,7 @@
 #include "models/flux/flops.h"
 #include "nn/quantised_weight.h"
 #include "parallel/configured_placement.h"
+#include "tasks/flux/flux_task_data.h"
 #include "tasks/flux/flux_validation.h"
 
 namespace millrace {
@@ -54,36 +50,18 @@ class FluxTask : public Task {
         device_(device),
         dtype_(compute_dtype(config, device_)),
         keep_(keep_of(config.activation_checkpoint.mode)),
-        prompts_(sample_prompts(config.sample, purpose)) {
-    if (purpose == TaskPurpose::kTrain) training_data_ = training_dataset(config_, mesh_.world(), device_);
-    if (config_.validation.enable) {
-      validation_data_ = validation_dataset(config_, mesh_.world(), device_);
-      const bool are_needed = validation_data_->kind->needs_timesteps;
-      if (!config_.validation_pictures.all_timesteps)
-        validation_timesteps_ = are_needed ? TimestepUse::kRequired : TimestepUse::kIfThere;
-    }
-    const bool networks = needs_networks();
+        prompts_(sample_prompts(config.sample, purpose)),
+        data_(as_flux(*owned_config_), mesh, device, purpose) {
+    const bool networks = data_.needs_networks() || (!prompts_.empty() && missing_for_drawing(config_).empty());
     if (networks) front_end_.codec = make_picture_codec(config_, dtype_, device_);
     set_latent_scale(front_end_, config_.encoder);
-    sizes_ = flux_config(config_, front_end_.codec ? front_end_.codec->channels() : shapes()->latent_channels);
-    for (const auto& data : {training_data_, validation_data_}) {
-      if (data && data->shapes) {
-        check_encodings(*data, config_, sizes_, front_end_.codec ? front_end_.codec->downscale() : 0);
-      }
-    }
-    check_encoded_by_the_same();
-    if (validation_data_ && !validation_data_->kind->is_synthetic) check_validation_data();
-    const int64_t multiple = downscale() * patch_size(config_);
-    if (config_.training_pictures.img_size % multiple != 0) {
-      throw ConfigError(str("[training.img_size] expected a multiple of ", multiple,
-                            " (patch_size x the autoencoder's ", downscale(), "), got ",
-                            config_.training_pictures.img_size));
-    }
-    if (training_data_) training_ = std::make_unique<FluxBatches>(training_options(), front_end_);
+    sizes_ = flux_config(config_, front_end_.codec ? front_end_.codec->channels() : data_.shapes()->latent_channels);
+    data_.check(front_end_, sizes_);
+    training_ = data_.training_batches(front_end_);
     if (networks) front_end_.encoders = make_caption_encoders(config_, sizes_, dtype_, device_, &mesh_);
-    if (training_data_ && training_data_->shapes && config_.training_pictures.classifier_free_guidance_prob > 0) {
+    if (data_.trains_on_encodings() && config_.training_pictures.classifier_free_guidance_prob > 0) {
       load_empty_prompt(front_end_, config_, sizes_, device_);
-    } else if (!config_.encoder.empty_encodings_path.empty() && training_data_ && !training_data_->shapes) {
+    } else if (!config_.encoder.empty_encodings_path.empty() && data_.trains_on_originals()) {
       log_warning("[encoder.empty_encodings_path] has no effect: the encoders encode the empty prompt themselves");
     }
     FlatParametersOptions placement = configured_placement(config_, device_);
@@ -95,10 +73,8 @@ class FluxTask : public Task {
 
   FlatParameters& parameters() override { return trainee_->parameters(); }
 
-  // Every sample weighs 1.
-  double expected_weight() const override {
-    return static_cast<double>(config_.training.local_batch_size * mesh_.data_size());
-  }
+  // Every sample counts as one, whatever the factor of its loss.
+  double expected_weight() const override { return static_cast<double>(training_->batch_size()); }
 
   std::vector<RateGroup> rate_groups() const override { return trainee_->rate_groups(); }
   void weights_changed() override { trainee_->weights_changed(); }
@@ -112,7 +88,8 @@ class FluxTask : public Task {
     result.data_seconds = batch.data_seconds;
     result.weight = static_cast<double>(batch.num_samples);
     result.num_samples = batch.num_samples;
-    result.num_tokens = batch.num_samples * tokens_per_sample();
+    result.num_tokens =
+        batch.num_samples * (image_tokens(batch.latent_BZhw.size(2) * batch.latent_BZhw.size(3)) + text_tokens());
     result.sample_digest = batch.digest;
     // A batch without samples has one that counts nothing.
     const double sample_scale = batch.num_samples == 0 ? 0 : scale;
@@ -121,18 +98,11 @@ class FluxTask : public Task {
   }
 
   std::optional<ValidationResult> validate() override {
-    const ValidationConfig& validation = config_.validation;
-    if (!validation.enable) return std::nullopt;
-    FluxBatchesOptions data = validation_options();
-    data.loader.batch_size = validation.local_batch_size * mesh_.data_size();
-    FluxBatches batches(data, front_end_);
-    FluxValidationOptions options;
+    const std::unique_ptr<FluxBatchSource> batches = data_.validation_batches(front_end_);
+    if (!batches) return std::nullopt;
+    FluxValidationOptions options = data_.validation_options();
     options.objective = objective_;
-    options.max_batches = validation.steps;
-    options.all_timesteps = config_.validation_pictures.all_timesteps;
-    options.needs_timesteps = validation_data_->kind->needs_timesteps;
-    options.data_name = validation_data_->name;
-    return validate_flux(*trainee_, batches, mesh_, options);
+    return validate_flux(*trainee_, *batches, mesh_, options);
   }
 
   bool previews_due(const PreviewMoment& moment) const override {
@@ -153,13 +123,17 @@ class FluxTask : public Task {
     if (mesh_.world().rank() == 0) write_lora_file(run_folder / "lora.safetensors", step, whole.compute());
   }
 
-  std::string data_position() const override { return training_->loader().position(); }
-  void restore_data_position(const std::string& position) override { training_->loader().restore(position); }
+  std::string data_position() const override { return training_->position(); }
+  void restore_data_position(const std::string& position) override { training_->restore(position); }
 
   double flops_per_sample() const override {
-    const int64_t text_tokens = config_.encoder.max_t5_encoding_len;
-    return flux::train_flops_per_sample(sizes_, tokens_per_sample() - text_tokens, text_tokens,
-                                        /*frozen=*/trainee_->is_adapter());
+    // Of the mean sample, where pictures are of several sizes.
+    double flops = 0;
+    for (const PictureShare& size : training_->sizes()) {
+      flops += size.share * flux::train_flops_per_sample(sizes_, image_tokens_of(size), text_tokens(),
+                                                         /*frozen=*/trainee_->is_adapter());
+    }
+    return flops;
   }
 
   uint64_t weights_fingerprint() const override {
@@ -192,9 +166,9 @@ class FluxTask : public Task {
       lines.push_back(str(kind, ": ", with_thousands(trainee_->parameters().num_parameters()), " parameters on ",
                           layers.size(), " layers, rank ", lora->rank, ", scale ", scale_of_rank(*lora, lora->rank)));
     }
-    lines.push_back(str("data: ", training_data_->name, training_data_->shapes ? " (encoded beforehand)" : "", ", ",
-                        config_.training_pictures.img_size, " x ", config_.training_pictures.img_size, " pixels, ",
-                        tokens_per_sample(), " tokens per sample"));
+    const auto [fewest, most] = tokens_per_sample();
+    lines.push_back(str("data: ", training_->describe(), ", ", fewest == most ? "" : str(fewest, " to "), most,
+                        " tokens per sample"));
     return lines;
   }
 
@@ -216,89 +190,17 @@ class FluxTask : public Task {
     return count;
   }
 
-  // Of encoded samples.
-  const EncodingShapes* shapes() const {
-    if (training_data_ && training_data_->shapes) return &*training_data_->shapes;
-    return validation_data_ && validation_data_->shapes ? &*validation_data_->shapes : nullptr;
+  int64_t text_tokens() const { return config_.encoder.max_t5_encoding_len; }
+  int64_t image_tokens(int64_t latents) const { return latents / (patch_size(config_) * patch_size(config_)); }
+  int64_t image_tokens_of(const PictureShare& size) const {
+    const int64_t downscale = data_.downscale(front_end_);
+    return image_tokens((size.width / downscale) * (size.height / downscale));
   }
-  // The frozen networks encode pictures and captions, and draw samples.
-  bool needs_networks() const {
-    if (training_data_ && !training_data_->shapes) return true;
-    if (validation_data_ && !validation_data_->shapes) return true;
-    if (shapes() == nullptr) return true;  // nothing else says what the model takes
-    return !prompts_.empty() && missing_for_drawing(config_).empty();
-  }
-
-  // Training and validation data, and the empty prompt that takes the place of captions.
-  void check_encoded_by_the_same() const {
-    if (!training_data_ || !training_data_->shapes) return;
-    std::set<std::filesystem::path> folders;
-    for (const auto& data : {training_data_, validation_data_}) {
-      if (!data || !data->shapes) continue;
-      for (const ShardFile& file : data->shards) folders.insert(file.path.parent_path());
-    }
-    const std::string& empty = config_.encoder.empty_encodings_path;
-    if (!empty.empty() && config_.training_pictures.classifier_free_guidance_prob > 0) folders.insert(empty);
-    check_encoded_alike({folders.begin(), folders.end()});
-  }
-
-  // At the start rather than at the first validation, which may be hours later.
-  void check_validation_data() {
-    ShardCache cache(validation_data_->shards);
-    check_files_are_whole(survey_dataset(cache, mesh_.world(), device_), validation_data_->shards,
-                          validation_data_->kind->subset_size,
-                          "downloading it again: the loss would be that of some of the samples");
-    if (config_.validation_pictures.all_timesteps) return;
-    if (validation_data_->kind->needs_timesteps) {
-      check_first_timestep(cache, *make_decoder(validation_options()));
-    } else if (has_timesteps(cache)) {
-      validation_timesteps_ =
-          TimestepUse::kRequired;  // one that cannot be read is then a sample's fault, not the set's
-    }
-  }
-
-  int64_t downscale() const {
-    return front_end_.codec ? front_end_.codec->downscale()
-                            : config_.training_pictures.img_size / shapes()->latent_rows;
-  }
-  int64_t tokens_per_sample() const {
-    const int64_t patches = config_.training_pictures.img_size / (downscale() * patch_size(config_));
-    return patches * patches + config_.encoder.max_t5_encoding_len;
-  }
-
-  FluxBatchesOptions batches_options(const FluxDataset& data) const {
-    FluxBatchesOptions options;
-    options.loader.shards = data.shards;
-    options.loader.subset_size = data.kind->subset_size;
-    options.loader.rank = mesh_.data_rank();
-    options.loader.world_size = mesh_.data_size();
-    options.loader.seed = objective_.seed;
-    options.loader.bad_samples.max_fraction = config_.training.max_bad_samples;
-    options.loader.num_workers = static_cast<int>(config_.training.num_workers);
-    options.shapes = data.shapes;
-    options.pictures.transform.size = static_cast<int>(config_.training_pictures.img_size);
-    options.pictures.skip_small = !data.kind->needs_timesteps;  // as the reference, which counts on every one of COCO's
-    options.seed = objective_.seed;
-    options.device = device_;
-    return options;
-  }
-  FluxBatchesOptions validation_options() const {
-    FluxBatchesOptions options = batches_options(*validation_data_);
-    options.loader.shuffle = false;
-    options.loader.epochs = 1;
-    options.loader.allow_damaged_shards = false;  // the loss would be that of some of the samples
-    options.timesteps = validation_timesteps_;
-    return options;
-  }
-  FluxBatchesOptions training_options() const {
-    FluxBatchesOptions options = batches_options(*training_data_);
-    const TrainingConfig& training = config_.training;
-    if (training.subset_size) options.loader.subset_size = *training.subset_size;
-    options.loader.batch_size = training.local_batch_size * mesh_.data_size();
-    options.loader.shuffle = training.shuffle_buffer_size > 0;
-    options.loader.shuffle_buffer_size = std::max<int64_t>(training.shuffle_buffer_size, 1);
-    options.prompt_dropout = config_.training_pictures.classifier_free_guidance_prob;
-    return options;
+  std::pair<int64_t, int64_t> tokens_per_sample() const {
+    std::vector<int64_t> tokens;
+    for (const PictureShare& size : training_->sizes()) tokens.push_back(image_tokens_of(size) + text_tokens());
+    const auto [fewest, most] = std::minmax_element(tokens.begin(), tokens.end());
+    return {*fewest, *most};
   }
 
   // whole: all adapters, one after the other as in their layout.
@@ -324,14 +226,16 @@ class FluxTask : public Task {
   }
 
   void draw_validation_captions(int64_t step, const std::filesystem::path& folder) {
-    if (validation_data_->shapes) {
+    if (!data_.validation_has_captions()) {
       if (!std::exchange(warned_no_captions_, true)) {
         log_warning("[validation.save_img_folder] has no effect: encoded validation data has no captions");
       }
       return;
     }
     if (!can_draw()) return;
-    if (validation_captions_.empty()) validation_captions_ = first_validation_captions();
+    if (validation_captions_.empty()) {
+      validation_captions_ = data_.validation_captions(config_.validation_pictures.save_img_count);
+    }
     draw_grid(validation_captions_, step, folder);
   }
 
@@ -342,23 +246,6 @@ class FluxTask : public Task {
       log_info("no sample pictures are drawn: that needs ", missing, ", which is not set");
     }
     return false;
-  }
-
-  // The same on every rank, which reads them by itself.
-  std::vector<std::string> first_validation_captions() const {
-    FluxBatchesOptions data = validation_options();
-    data.loader.batch_size = 1;  // their pictures are decoded, too, and should not take much memory
-    data.loader.rank = 0;
-    data.loader.world_size = 1;
-    data.loader.prefetch_batches = 0;
-    SampleLoader loader(data.loader, make_decoder(data));
-    std::vector<std::string> captions;
-    while (static_cast<int64_t>(captions.size()) < config_.validation_pictures.save_img_count) {
-      const SampleBatch sample = loader.next();
-      if (sample.end_of_data) break;
-      captions.insert(captions.end(), sample.captions.begin(), sample.captions.end());
-    }
-    return captions;
   }
 
   void draw_grid(const std::vector<std::string>& prompts, int64_t step, const std::filesystem::path& folder) {
@@ -386,12 +273,11 @@ class FluxTask : public Task {
   torch::Dtype dtype_;
   Keep keep_;
   std::vector<std::string> prompts_;
-  std::optional<FluxDataset> training_data_, validation_data_;
+  FluxTaskData data_;
   FluxFrontEnd front_end_;
   flux::FluxConfig sizes_;
-  std::unique_ptr<FluxBatches> training_;
+  std::unique_ptr<FluxBatchSource> training_;
   std::optional<FluxBatch> batch_;  // the microbatch at hand
-  TimestepUse validation_timesteps_ = TimestepUse::kUnused;
   bool warned_missing_ = false, warned_no_captions_ = false;
   std::vector<std::string> validation_captions_;  // of its pictures; empty: not read yet
   std::unique_ptr<FluxTrainee> trainee_;

@@ -56,7 +56,7 @@ class Totals {
 
 }  // namespace
 
-ValidationResult validate_flux(FluxTrainee& trainee, FluxBatches& batches, Mesh& mesh,
+ValidationResult validate_flux(FluxTrainee& trainee, FluxBatchSource& batches, Mesh& mesh,
                                const FluxValidationOptions& options) {
   const torch::NoGradGuard no_grad;
   const torch::Device device = trainee.model().flat_parameters().compute().device();
@@ -77,7 +77,8 @@ ValidationResult validate_flux(FluxTrainee& trainee, FluxBatches& batches, Mesh&
       const torch::Tensor step_of_8_B = copy_to_device(torch::tensor(steps), device);
       const FluxPrediction prediction = predict_velocity(trainee, batch, step_of_8_B.to(torch::kFloat32) / kTimesteps,
                                                          options.objective, Keep::kInputs);
-      const VelocityLoss loss = velocity_loss(prediction.velocity_BIC, prediction.target_BIC, 1);
+      const VelocityLoss loss = velocity_loss(prediction.velocity_BIC, prediction.target_BIC, 1,
+                                              loss_factors(batch, options.objective.patch_size));
       totals.add(loss.per_sample_B, step_of_8_B, batch.num_samples);
     }
     index += batch.global_rows;

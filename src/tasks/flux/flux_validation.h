@@ -5,7 +5,7 @@
 #pragma once
 
 #include "comm/mesh.h"
-#include "diffusion/flux_batches.h"
+#include "diffusion/flux_batch.h"
 #include "diffusion/flux_objective.h"
 #include "diffusion/flux_trainee.h"
 #include "train/task.h"
@@ -22,7 +22,7 @@ struct FluxValidationOptions {
 
 // The loss is the mean over the timesteps of the mean over their samples. Throws DataError when there are no samples,
 // or when only some samples have a timestep; the same on all ranks.
-ValidationResult validate_flux(FluxTrainee& trainee, FluxBatches& batches, Mesh& mesh,
+ValidationResult validate_flux(FluxTrainee& trainee, FluxBatchSource& batches, Mesh& mesh,
                                const FluxValidationOptions& options);
 
 }  // namespace millrace

@@ -1,0 +1,251 @@
+#include "tasks/flux/flux_task_data.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <set>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/printable.h"
+#include "data/shard_cache.h"
+#include "diffusion/dataset_survey.h"
+#include "diffusion/encoder_identity.h"
+#include "parallel/configured_placement.h"
+#include "picture_sets/trained_caption.h"
+#include "train/run_steps.h"
+
+namespace millrace {
+
+FluxTaskData::FluxTaskData(FluxRunConfig& config, Mesh& mesh, torch::Device device, TaskPurpose purpose)
+    : config_(config), mesh_(mesh), device_(device), seed_(static_cast<uint64_t>(config.training.seed.value_or(0))) {
+  if (purpose == TaskPurpose::kTrain) training_ = training_dataset(config_, mesh_, device_);
+  if (config_.validation.enable) {
+    validation_ = validation_dataset(config_, training_ ? &*training_ : nullptr, mesh_, device_);
+    if (!config_.validation_pictures.all_timesteps && !validation_->pictures)
+      validation_timesteps_ = validation_->kind->needs_timesteps ? TimestepUse::kRequired : TimestepUse::kIfThere;
+  }
+  choose_caches(config);
+  const bool wastes = training_ && training_->pictures && !config_.validation.enable &&
+                      training_->pictures->num_validation_pictures() > 0;
+  if (wastes) {
+    log_warning("[", printable(training_->name), "] validation_split holds back ",
+                training_->pictures->num_validation_pictures(),
+                " pictures that nothing is validated on (try validation.enable = true)");
+  }
+}
+
+// Keeps what the same sample needs again and again.
+void FluxTaskData::choose_caches(FluxRunConfig& config) const {
+  const FluxDataset* data = training_ ? &*training_ : validation_ ? &*validation_ : nullptr;
+  const PictureData* pictures = data != nullptr ? data->pictures.get() : nullptr;
+  const auto choose = [](EncodingCache& cache, bool suits) {
+    if (cache == EncodingCache::kAuto) cache = suits ? EncodingCache::kMemory : EncodingCache::kNone;
+  };
+  const bool has_codec = config.encoder.autoencoder_path != "none";
+  const bool changes = pictures != nullptr && pictures->changes_pictures();
+  choose(config.encoder.cache_encodings, pictures != nullptr && !pictures->has_many_captions());
+  choose(config.encoder.cache_latents, pictures != nullptr && has_codec && !changes);
+  if (config.encoder.cache_latents == EncodingCache::kNone) return;
+  const char* const kept = choice_text(config.encoder.cache_latents);
+  if (changes) {
+    throw ConfigError(
+        str("[encoder.cache_latents] expected none with random_crop, which cuts pictures anew each time, got ", kept));
+  }
+  if (!has_codec) throw ConfigError(str("[encoder.cache_latents] expected none without an autoencoder, got ", kept));
+}
+
+const EncodingShapes* FluxTaskData::shapes() const {
+  if (training_ && training_->shapes) return &*training_->shapes;
+  return validation_ && validation_->shapes ? &*validation_->shapes : nullptr;
+}
+
+bool FluxTaskData::needs_networks() const {
+  if (training_ && !training_->shapes) return true;
+  if (validation_ && !validation_->shapes) return true;
+  return shapes() == nullptr;  // nothing else says what the model takes
+}
+
+int64_t FluxTaskData::downscale(const FluxFrontEnd& front_end) const {
+  return front_end.codec ? front_end.codec->downscale() : config_.training_pictures.img_size / shapes()->latent_rows;
+}
+
+void FluxTaskData::check(const FluxFrontEnd& front_end, const flux::FluxConfig& sizes) {
+  for (const auto& data : {training_, validation_}) {
+    if (data && data->shapes) {
+      check_encodings(*data, config_, sizes, front_end.codec ? front_end.codec->downscale() : 0);
+    }
+  }
+  check_encoded_by_the_same();
+  if (validation_ && !validation_->pictures && !validation_->kind->is_synthetic) check_validation_data();
+  const int64_t unit = downscale(front_end) * patch_size(config_);
+  if (config_.training_pictures.img_size % unit != 0) {
+    throw ConfigError(str("[training.img_size] expected a multiple of ", unit, " (patch_size x the autoencoder's ",
+                          downscale(front_end), "), got ", config_.training_pictures.img_size));
+  }
+  check_picture_sizes(unit);
+}
+
+void FluxTaskData::check_picture_sizes(int64_t unit) const {
+  for (const auto& data : {training_, validation_}) {
+    if (!data || !data->pictures) continue;
+    for (const PictureSet& set : data->pictures->sets) {
+      for (const PicturePart* part : {&set.train, &set.validation}) {
+        for (const Bucket& bucket : part->buckets) {
+          const PictureSize& size = bucket.resolution;
+          if (size.width % unit == 0 && size.height % unit == 0) continue;
+          throw ConfigError(str("[", set.options.place, "] expected sizes of multiples of ", unit,
+                                " pixels, one image token, got ", size_text(size),
+                                " (see resolution and "
+                                "bucket_reso_steps)"));
+        }
+      }
+    }
+  }
+}
+
+// Training and validation data, and the empty prompt that takes the place of captions.
+void FluxTaskData::check_encoded_by_the_same() const {
+  if (!training_ || !training_->shapes) return;
+  std::set<std::filesystem::path> folders;
+  for (const auto& data : {training_, validation_}) {
+    if (!data || !data->shapes) continue;
+    for (const ShardFile& file : data->shards) folders.insert(file.path.parent_path());
+  }
+  const std::string& empty = config_.encoder.empty_encodings_path;
+  if (!empty.empty() && config_.training_pictures.classifier_free_guidance_prob > 0) folders.insert(empty);
+  check_encoded_alike({folders.begin(), folders.end()});
+}
+
+// At the start rather than at the first validation, which may be hours later.
+void FluxTaskData::check_validation_data() {
+  ShardCache cache(validation_->shards);
+  check_files_are_whole(survey_dataset(cache, mesh_.world(), device_), validation_->shards,
+                        validation_->kind->subset_size,
+                        "downloading it again: the loss would be that of some of the samples");
+  if (config_.validation_pictures.all_timesteps) return;
+  if (validation_->kind->needs_timesteps) {
+    check_first_timestep(cache, *make_decoder(validation_shards()));
+  } else if (has_timesteps(cache)) {
+    validation_timesteps_ = TimestepUse::kRequired;  // one that cannot be read is then a sample's fault, not the set's
+  }
+}
+
+// Batches
+
+FluxBatchesOptions FluxTaskData::shard_options(const FluxDataset& data) const {
+  FluxBatchesOptions options;
+  options.loader.shards = data.shards;
+  options.loader.subset_size = data.kind->subset_size;
+  options.loader.rank = mesh_.data_rank();
+  options.loader.world_size = mesh_.data_size();
+  options.loader.seed = seed_;
+  options.loader.bad_samples.max_fraction = config_.training.max_bad_samples;
+  options.loader.num_workers = static_cast<int>(config_.training.num_workers);
+  options.shapes = data.shapes;
+  options.pictures.transform.size = static_cast<int>(config_.training_pictures.img_size);
+  options.pictures.skip_small = !data.kind->needs_timesteps;  // as the reference, which counts on every one of COCO's
+  options.name = data.name;
+  options.seed = seed_;
+  options.device = device_;
+  return options;
+}
+
+FluxBatchesOptions FluxTaskData::validation_shards() const {
+  FluxBatchesOptions options = shard_options(*validation_);
+  options.loader.batch_size = config_.validation.local_batch_size * mesh_.data_size();
+  options.loader.shuffle = false;
+  options.loader.epochs = 1;
+  options.loader.allow_damaged_shards = false;  // the loss would be that of some of the samples
+  options.timesteps = validation_timesteps_;
+  return options;
+}
+
+PictureSetBatchesOptions FluxTaskData::picture_options(const FluxDataset& data) {
+  PictureSetBatchesOptions options;
+  options.data = data.pictures;
+  options.seed = seed_;
+  options.rank = mesh_.data_rank();
+  options.num_ranks = mesh_.data_size();
+  options.num_workers = config_.training.num_workers;
+  options.max_bad_fraction = config_.training.max_bad_samples;
+  options.device = device_;
+  options.cache = latent_cache();
+  return options;
+}
+
+std::shared_ptr<LatentCache> FluxTaskData::latent_cache() {
+  const EncoderConfig& encoder = config_.encoder;
+  if (encoder.cache_latents == EncodingCache::kNone || cache_) return cache_;
+  LatentCacheOptions options;
+  if (encoder.cache_latents == EncodingCache::kDisk) options.folder = cache_folder(config_, "latents");
+  EncoderConfig autoencoder;
+  autoencoder.autoencoder_path = encoder.autoencoder_path;
+  const bool is_random = encoder.autoencoder_path == kRandomNetwork;
+  options.identity = (is_random ? std::string(kRandomNetwork) : encoder_identity(autoencoder).dump()) + " " +
+                     c10::toString(autoencoder_dtype(compute_dtype(config_, device_), device_));
+  cache_ = std::make_shared<LatentCache>(options);
+  return cache_;
+}
+
+std::unique_ptr<FluxBatchSource> FluxTaskData::training_batches(FluxFrontEnd& front_end) {
+  if (!training_) return nullptr;
+  const TrainingConfig& training = config_.training;
+  if (training_->pictures) {
+    PictureSetBatchesOptions options = picture_options(*training_);
+    options.batches_per_step = microbatches_per_step(training, mesh_.data_size());
+    options.max_steps = training.steps;
+    return std::make_unique<PictureSetBatches>(options, front_end);
+  }
+  FluxBatchesOptions options = shard_options(*training_);
+  if (training.subset_size) options.loader.subset_size = *training.subset_size;
+  options.loader.batch_size = training.local_batch_size * mesh_.data_size();
+  options.loader.shuffle = training.shuffle_buffer_size > 0;
+  options.loader.shuffle_buffer_size = std::max<int64_t>(training.shuffle_buffer_size, 1);
+  options.prompt_dropout = config_.training_pictures.classifier_free_guidance_prob;
+  return std::make_unique<FluxBatches>(options, front_end);
+}
+
+std::unique_ptr<FluxBatchSource> FluxTaskData::validation_batches(FluxFrontEnd& front_end) {
+  if (!validation_) return nullptr;
+  if (!validation_->pictures) return std::make_unique<FluxBatches>(validation_shards(), front_end);
+  PictureSetBatchesOptions options = picture_options(*validation_);
+  options.is_validation = true;
+  options.validation_batch_size = config_.validation.local_batch_size * mesh_.data_size();
+  return std::make_unique<PictureSetBatches>(options, front_end);
+}
+
+FluxValidationOptions FluxTaskData::validation_options() const {
+  FluxValidationOptions options;
+  options.max_batches = config_.validation.steps;
+  options.all_timesteps = config_.validation_pictures.all_timesteps;
+  options.needs_timesteps = validation_->kind->needs_timesteps;
+  options.data_name = validation_->name;
+  return options;
+}
+
+std::vector<std::string> FluxTaskData::validation_captions(int64_t most) const {
+  std::vector<std::string> captions;
+  const auto lacks = [&] { return static_cast<int64_t>(captions.size()) < most; };
+  if (validation_->pictures) {
+    for (const PictureSet& set : validation_->pictures->sets) {
+      for (const Picture& picture : set.validation.pictures) {
+        if (lacks()) captions.push_back(fixed_caption(picture.file.caption, set.options.subsets[picture.subset]));
+      }
+    }
+    return captions;
+  }
+  FluxBatchesOptions data = validation_shards();
+  data.loader.batch_size = 1;  // their pictures are decoded, too, and should not take much memory
+  data.loader.rank = 0;
+  data.loader.world_size = 1;
+  data.loader.prefetch_batches = 0;
+  SampleLoader loader(data.loader, make_decoder(data));
+  while (lacks()) {
+    const SampleBatch sample = loader.next();
+    if (sample.end_of_data) break;
+    captions.insert(captions.end(), sample.captions.begin(), sample.captions.end());
+  }
+  return captions;
+}
+
+}  // namespace millrace

@@ -1,0 +1,382 @@
+"""LoRA on FLUX from pictures in folders: sizes, captions, weights and masks, what is held back, cached, skipped and refused."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from helpers import load
+from PIL import Image
+from train_ranks import Ranks
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY, LAPTOP = ROOT / "configs" / "tiny.toml", ROOT / "configs" / "flux_dev_lora_laptop.toml"
+SIZES = [(40, 24), (24, 40), (32, 32), (33, 30), (64, 16)]
+
+
+@pytest.fixture(scope="session")
+def make_base(program, emoji_set, tmp_path_factory):
+    """make_base("--encoder.autoencoder_path=random"): weights of a tiny FLUX for these options, made once."""
+    made = {}
+
+    def make(*options, size=16):
+        if options not in made:
+            folder = tmp_path_factory.mktemp("base")
+            for command in (
+                ["train", TINY, f"--job.dump_folder={folder / 'run'}", f"--training.dataset_path={emoji_set(8, size)}",
+                 "--model.guidance_embed", "--training.steps=4", "--sample.every_steps=0", *options],
+                ["export", folder / "run", folder / "base.safetensors"],
+            ):  # fmt: skip
+                subprocess.run([program, *map(str, command)], check=True, capture_output=True, timeout=300)
+            made[options] = folder / "base.safetensors"
+        return made[options]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def base(make_base):
+    return make_base()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """folder("cat", 5): a folder of so many pictures of different sizes, with captions."""
+
+    def make(name, count, caption="picture {}", mode="RGB", sizes=SIZES):
+        path = tmp_path / name
+        path.mkdir(parents=True)
+        for i in range(count):
+            picture(path / f"{i:03d}.png", sizes[i % len(sizes)], i, mode)
+            if caption is not None:
+                (path / f"{i:03d}.txt").write_text(caption.format(i))
+        return path
+
+    return make
+
+
+def picture(path, size, number, mode="RGB"):
+    """Blobs whose colours the number decides."""
+    image = Image.new("RGB", (4, 3))
+    image.putdata([((17 * number + 41 * i) % 256, (89 * number + 13 * i) % 256, (7 * number + 101 * i) % 256) for i in range(12)])
+    image.resize(size, Image.Resampling.BICUBIC).convert(mode).save(path)
+
+
+def dataset(path, *subsets, general="", resolution=32, batch_size=4):
+    """A data set file of one data set."""
+    text = f'[general]\ncaption_extension = ".txt"\n{general}\n[[datasets]]\nresolution = {resolution}\n'
+    if batch_size:
+        text += f"batch_size = {batch_size}\n"
+    text += "enable_bucket = true\nbucket_reso_steps = 16\nmin_bucket_reso = 16\nmax_bucket_reso = 64\n"
+    for subset in subsets:
+        text += "[[datasets.subsets]]\n" + subset + "\n"
+    path.write_text(text)
+    return path
+
+
+def subset_of(folder, *options):
+    return "\n".join([f'image_dir = "{folder}"', *options])
+
+
+@pytest.fixture
+def train(millrace, base, tmp_path):
+    """train(data, "--section.key=value", ..., run="name"): a run on the data set; returns its folder."""
+
+    def run(data, *overrides, run="run", status=0, weights=base):
+        output = tmp_path / run
+        result = millrace("train", LAPTOP, f"--job.dump_folder={output}", "--training.dataset=pictures",
+                          f"--training.dataset_path={data}", f"--checkpoint.initial_load_path={weights}", "--report.no_enable",
+                          *overrides, status=status)  # fmt: skip
+        return output if status == 0 else result
+
+    return run
+
+
+def curve(folder, key="loss"):
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [line[key] for line in lines if key in line]
+
+
+def log(folder):
+    return (folder / "log.txt").read_text()
+
+
+SHORT = ["--training.steps=4", "--checkpoint.no_enable"]
+STILL = [*SHORT, "--optimizer.lr=0"]  # the loss of each step is the base's
+
+
+def test_pictures_of_different_sizes_are_trained_on(train, folder, tmp_path):
+    data = dataset(tmp_path / "set.toml", subset_of(folder("cat", 10)))
+    output = train(data, "--training.steps=12")
+    assert "10 pictures of 3 sizes from 16 x 48 to 64 x 16, 10 samples in 4 batches an epoch" in log(output)
+    losses, digests = curve(output), curve(output, "sample_digest")
+    assert len(losses) == 12 and all(0 < loss < 10 for loss in losses)
+    assert len(set(digests)) == 12  # in another epoch, a picture is another sample
+    assert any(tensor.abs().max() > 0 for name, tensor in load(output / "lora.safetensors").items() if "lora_up" in name)
+
+
+def test_a_folder_of_folders_needs_no_file(train, folder, tmp_path):
+    folder("sets/3_cat", 2)
+    folder("sets/1_dog", 2)
+    output = train(tmp_path / "sets", "--training.img_size=32", "--training.local_batch_size=2", *SHORT)
+    assert "4 pictures" in log(output) and "8 samples" in log(output)
+
+
+def test_the_file_decides_the_batch_size_before_the_configuration(train, folder, tmp_path):
+    one_size = folder("cat", 8, sizes=[(32, 32)])
+    digests = {}
+    for name, of_file, of_run in (("file", 4, 2), ("other run", 4, 1), ("run", None, 4)):
+        data = dataset(tmp_path / f"{name}.toml", subset_of(one_size), batch_size=of_file)
+        digests[name] = curve(train(data, *SHORT, f"--training.local_batch_size={of_run}", run=name), "sample_digest")
+    assert digests["file"] == digests["other run"] == digests["run"]
+
+
+def test_captions_are_trained_as_their_options_say(train, folder, tmp_path):
+    plain, empty = folder("plain", 6, sizes=[(32, 32)]), folder("empty", 6, caption="\n", sizes=[(32, 32)])
+    with_prefix = folder("prefix", 6, caption="a picture {}", sizes=[(32, 32)])
+
+    def losses(path, *options):
+        return curve(train(dataset(tmp_path / "set.toml", subset_of(path, *options)), *STILL, run=f"run-{path.name}-{len(options)}"))
+
+    assert losses(plain, "caption_dropout_rate = 1.0") == losses(empty)
+    assert losses(plain, 'caption_prefix = "a"', "num_repeats = 1") == losses(with_prefix)
+    assert losses(plain) != losses(empty)
+
+
+def test_flips_change_some_pictures(train, folder, tmp_path):
+    path = folder("cat", 4, sizes=[(32, 32)])
+    plain, flipped = (
+        curve(train(dataset(tmp_path / f"{name}.toml", subset_of(path, option), batch_size=1), *STILL, "--training.steps=8", run=name))
+        for name, option in (("plain", "flip_aug = false"), ("flipped", "flip_aug = true"))
+    )
+    same = [a == b for a, b in zip(plain, flipped, strict=True)]
+    assert 0 < sum(same) < 8
+
+
+def test_regularisation_pictures_weigh_what_the_file_says(train, folder, tmp_path):
+    own, regularisation = folder("own", 4, sizes=[(32, 32)]), folder("reg", 4, sizes=[(32, 32)])
+
+    def losses(weight):
+        data = dataset(tmp_path / f"{weight}.toml", subset_of(own), subset_of(regularisation, "is_reg = true"),
+                       general=f"prior_loss_weight = {weight}", batch_size=8)  # fmt: skip
+        return curve(train(data, *STILL, "--training.steps=1", run=f"run-{weight}"))[0]
+
+    without, half, whole = losses(0.0), losses(0.5), losses(1.0)
+    assert without < half < whole
+    assert half == pytest.approx((without + whole) / 2, rel=1e-5)
+
+
+def test_masks_choose_where_the_loss_counts(train, folder, tmp_path):
+    pictures = folder("cat", 4, sizes=[(32, 32)])
+    for name, left in (("black", 0), ("half", 255), ("white", 255)):
+        masks = tmp_path / name
+        masks.mkdir()
+        clear = folder(f"alpha-{name}", 4, sizes=[(32, 32)])
+        for i in range(4):
+            mask = Image.new("L", (32, 32), 255 if name == "white" else 0)
+            mask.paste(left, (0, 0, 16, 32))
+            mask.convert("RGB").save(masks / f"{i:03d}.png")
+            with Image.open(clear / f"{i:03d}.png") as image:
+                image.putalpha(mask)
+                image.save(clear / f"{i:03d}.png")
+
+    def loss(name, path, *options, masked):
+        data = dataset(tmp_path / f"{name}.toml", subset_of(path, *options))
+        flag = ["--training.masked_loss"] if masked else []
+        return curve(train(data, *STILL, "--training.steps=1", *flag, run=name))[0]
+
+    plain = loss("plain", pictures, masked=False)
+    of = {name: loss(name, pictures, f'conditioning_data_dir = "{tmp_path / name}"', masked=True) for name in ("black", "half", "white")}
+    assert of["black"] == 0 and of["white"] == plain
+    assert 0.1 * plain < of["half"] < 0.9 * plain
+    assert loss("alpha", tmp_path / "alpha-half", "alpha_mask = true", masked=False) == of["half"]
+    assert "[training.masked_loss] expected conditioning_data_dir or alpha_mask" in train(
+        dataset(tmp_path / "set.toml", subset_of(pictures)), "--training.masked_loss", status=2).stderr  # fmt: skip
+
+
+def test_a_part_is_held_back_for_validation(train, folder, tmp_path):
+    data = dataset(tmp_path / "set.toml", subset_of(folder("cat", 10)), general="validation_split = 0.3")
+    options = ["--validation.enable", "--validation.freq=2", "--validation.local_batch_size=2"]
+    output = train(data, *options, *SHORT)
+    assert "7 pictures" in log(output)
+    assert curve(output, "validation_samples") == [3, 3]
+    still = curve(train(data, *options, *STILL, run="still"), "validation_loss")
+    assert still[0] == still[1]
+    other = curve(train(data, *options, *STILL, "--validation.local_batch_size=3", run="other"), "validation_loss")
+    assert other == pytest.approx(still, rel=1e-6)
+    assert "holds back 3 pictures that nothing is validated on" in log(train(data, *SHORT, run="without"))
+
+
+def test_what_validates_on_nothing_is_refused(train, folder, tmp_path):
+    data = dataset(tmp_path / "set.toml", subset_of(folder("cat", 4)))
+    assert "expected pictures that validation_split holds back, got none" in train(data, "--validation.enable", status=2).stderr
+
+
+def test_a_run_without_pictures_or_captions_says_so(train, folder, tmp_path):
+    (tmp_path / "empty").mkdir()
+    data = dataset(tmp_path / "empty.toml", subset_of(tmp_path / "empty"))
+    assert "expected pictures to train on, got none" in train(data, status=3).stderr
+    assert "expected" in train(tmp_path / "empty", status=3).stderr
+    data = dataset(tmp_path / "bare.toml", subset_of(folder("bare", 4, caption=None)))
+    assert "beside every picture, got none: the caption is empty" in log(train(data, *SHORT))
+
+
+def test_an_unreadable_picture_among_many_is_skipped_and_named(train, folder, tmp_path):
+    path = folder("cat", 12, sizes=[(32, 32)])
+    damage(path / "003.png")
+    (path / "005.png").unlink()
+    Image.effect_noise((64, 64), 90).convert("RGB").save(path / "005.jpg")
+    (path / "005.jpg").write_bytes((path / "005.jpg").read_bytes()[:-600])
+    (path / "004.png").write_bytes(b"no picture")
+    data = dataset(tmp_path / "set.toml", subset_of(path))
+    output = train(data, *SHORT, "--training.max_bad_samples=0.2")
+    assert "004.png" in log(output) and "skipped a picture that cannot be read" in log(output)
+    assert log(output).count("003.png]") == 1  # once, however often it comes up
+    assert "005.jpg] expected a whole picture, got one cut short" in log(output)
+    refused = train(data, *SHORT, status=3, run="refused").stderr
+    assert "004.png" in refused and "(try training.max_bad_samples)" in refused
+    (path / "004.png").unlink()
+    assert "003.png" in train(data, *SHORT, status=3, run="again").stderr
+
+
+def damage(path):
+    """A header that can be read before pixels that cannot."""
+    content = bytearray(path.read_bytes())
+    begin = content.index(b"IDAT") + 4
+    content[begin : begin + 40] = bytes(40)
+    path.write_bytes(content)
+
+
+def test_an_edited_data_set_is_not_resumed_on(train, folder, tmp_path):
+    path = folder("cat", 6, sizes=[(32, 32)])
+    data = dataset(tmp_path / "set.toml", subset_of(path))
+    train(data, "--training.steps=4")
+    more = "--training.steps=8"
+    (path / "002.txt").write_text("another caption")
+    assert "expected the data set that the run was started with" in (error := train(data, more, status=3).stderr)
+    assert "002.png" in error
+    (path / "002.txt").write_text("picture 2")
+    picture(path / "004.png", (32, 32), 99)
+    assert "004.png" in train(data, more, status=3).stderr
+    picture(path / "004.png", (32, 32), 4)
+    dataset(data, subset_of(path, "num_repeats = 2"))
+    assert "num_repeats 1, got 2" in train(data, more, status=3).stderr
+    dataset(data, subset_of(path))
+    assert len(curve(train(data, more))) == 8
+
+
+def test_options_without_effect_are_refused(train, folder, tmp_path):
+    path = folder("cat", 4)
+    for option, name in (("color_aug = true", "color_aug"), ("face_crop_aug_range = [1.0, 3.0]", "face_crop_aug_range"),
+                         ('resize_interpolation = "lanczos"', "resize_interpolation"),
+                         ("custom_attributes = { a = 1 }", "custom_attributes")):  # fmt: skip
+        data = dataset(tmp_path / "set.toml", subset_of(path, option))
+        assert name in train(data, status=2).stderr
+    data = dataset(tmp_path / "set.toml", subset_of(path, "random_crop = true"))
+    for option in ("training.classifier_free_guidance_prob=0.1", "training.subset_size=8", "training.shuffle_buffer_size=8",
+                   "encoder.cache_latents=memory"):  # fmt: skip
+        assert f"[{option.split('=')[0]}] expected" in train(data, f"--{option}", status=2).stderr
+    shards = train(data, "--training.dataset=webdataset", status=2).stderr
+    assert '(try training.dataset = "pictures")' in shards
+
+
+# Caches
+
+CODED = ["--encoder.autoencoder_path=random", "--training.img_size=32"]
+
+
+@pytest.fixture(scope="session")
+def coded(make_base):
+    """Weights of a FLUX on the latents of an autoencoder."""
+    return make_base(*CODED, size=32)
+
+
+def test_caches_change_no_number(train, folder, tmp_path, coded):
+    path = folder("cat", 4, sizes=[(64, 32), (32, 32)])
+    data = dataset(tmp_path / "set.toml", subset_of(path, "flip_aug = true"), resolution=64, batch_size=1)
+    data.write_text(data.read_text().replace("reso_steps = 16", "reso_steps = 32").replace("min_bucket_reso = 16", "min_bucket_reso = 32"))
+    run = ["--training.steps=8", "--checkpoint.no_enable", *CODED]
+    expected = curve(train(data, *run, "--encoder.cache_latents=none", "--encoder.cache_encodings=none", run="none", weights=coded))
+    assert curve(train(data, *run, run="auto", weights=coded)) == expected
+    on_disk = ["--encoder.cache_latents=disk", "--encoder.cache_encodings=disk", f"--encoder.cache_folder={tmp_path / 'cache'}"]
+    assert curve(train(data, *run, *on_disk, run="disk", weights=coded)) == expected
+    files = {file.name: file.read_bytes() for file in (tmp_path / "cache").glob("*.safetensors")}
+    assert 4 < len(files) <= 8  # some pictures are there mirrored, too
+    assert curve(train(data, *run, *on_disk, run="again", weights=coded)) == expected
+    assert {file.name: file.read_bytes() for file in (tmp_path / "cache").glob("*.safetensors")} == files
+
+    # A damaged file is made anew, and an edited picture is encoded again.
+    name = next(iter(files))
+    (tmp_path / "cache" / name).write_bytes(b"damaged")
+    assert curve(train(data, *run, *on_disk, run="damaged", weights=coded)) == expected
+    assert (tmp_path / "cache" / name).read_bytes() == files[name]
+    picture(path / "001.png", (32, 32), 77)
+    assert curve(train(data, *run, *on_disk, run="edited", weights=coded)) != expected
+    assert len(list((tmp_path / "cache").glob("*.safetensors"))) > len(files)
+
+
+# Many ranks, and runs that are interrupted
+
+
+@pytest.fixture
+def start(program, base, tmp_path):
+    def run(size, data, name, *overrides):
+        return Ranks(program, size, tmp_path / name, "--training.dataset=pictures", f"--training.dataset_path={data}",
+                     f"--checkpoint.initial_load_path={base}", "--report.no_enable", *overrides, config=LAPTOP)  # fmt: skip
+
+    return run
+
+
+@pytest.fixture
+def mixed(folder, tmp_path):
+    """Two data sets in one file, with all that varies from sample to sample."""
+    tags = "one, two, three, number {}"
+    path = dataset(tmp_path / "mixed.toml",
+                   subset_of(folder("cat", 7, tags), "num_repeats = 2", "shuffle_caption = true", "flip_aug = true"),
+                   subset_of(folder("reg", 3, tags), "is_reg = true", "caption_dropout_rate = 0.5"),
+                   general="validation_split = 0.2\nprior_loss_weight = 0.5")  # fmt: skip
+    second = dataset(tmp_path / "second.toml", subset_of(folder("dog", 5, tags), "random_crop = true"), batch_size=3)
+    path.write_text(path.read_text() + second.read_text().split("\n\n", 1)[1])
+    return path
+
+
+def test_any_number_of_ranks_takes_the_same_steps(start, mixed, tmp_path):
+    options = ["--training.steps=10", "--checkpoint.no_enable", "--validation.enable", "--validation.freq=5"]
+    for size in (1, 2, 3):
+        start(size, mixed, f"ranks-{size}", *options).finish()
+    for size in (2, 3):
+        for key in ("sample_digest", "validation_samples"):
+            assert curve(tmp_path / f"ranks-{size}", key) == curve(tmp_path / "ranks-1", key), (size, key)
+        for key in ("loss", "validation_loss"):
+            assert curve(tmp_path / f"ranks-{size}", key) == pytest.approx(curve(tmp_path / "ranks-1", key), rel=1e-5), (size, key)
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_killed_run_ends_bit_for_bit_as_if_nothing_had_happened(start, mixed, tmp_path, ranks):
+    options = ["--training.steps=30", "--checkpoint.interval=3", "--comm.init_timeout_seconds=10", "--validation.enable",
+               "--validation.freq=10"]  # fmt: skip
+    start(ranks, mixed, "undisturbed", *options).finish()
+    running = start(ranks, mixed, "killed", *options)
+    running.wait_for_step(8)
+    for process in running.processes:
+        process.kill()
+        process.wait()
+    start(ranks, mixed, "killed", *options).finish()
+
+    def contents(run):
+        path = tmp_path / run / "checkpoint" / "step-00000030"
+        return {file.name: file.read_bytes() for file in path.glob("*.safetensors")}
+
+    assert len(contents("killed")) == ranks
+    assert contents("killed") == contents("undisturbed")
+    assert curve(tmp_path / "killed") == curve(tmp_path / "undisturbed")
+    assert load(tmp_path / "killed" / "lora.safetensors").keys() == load(tmp_path / "undisturbed" / "lora.safetensors").keys()
+
+
+def test_copies_of_a_data_set_elsewhere_resume(train, folder, tmp_path):
+    path = folder("here/cat", 4, sizes=[(32, 32)])
+    data = dataset(path.parent / "set.toml", subset_of("cat"))
+    train(data, "--training.steps=4")
+    shutil.copytree(path.parent, tmp_path / "there")
+    assert len(curve(train(tmp_path / "there" / "set.toml", "--training.steps=8"))) == 8
