@@ -31,8 +31,8 @@ struct MicrobatchResult {
 struct ValidationResult {
   double loss = 0;  // compared with the target
   int64_t num_samples = 0;
-  std::optional<double> perplexity;       // of language models
   std::vector<LossBreakdown> breakdowns;  // of that loss; may be empty
+  std::optional<double> perplexity = {};  // of language models
 };
 
 // A moment between two steps at which a task may show previews from its model.
