@@ -14,9 +14,9 @@ struct PeftFacts {
   int64_t rank = 0;
   double alpha = 0;
   bool rank_stabilised = false;
-  bool is_dora = false;
   std::string base_model;           // name or folder of the frozen weights
   std::vector<std::string> layers;  // all that an adapter could be on
+  bool is_dora = false;
 };
 
 // PEFT's target_modules for these layers among all: the ends of names ("q_proj") where every layer that ends so is
