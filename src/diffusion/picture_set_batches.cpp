@@ -71,7 +71,7 @@ bool PictureSetBatches::plan_next() {
   planned.global_rows = static_cast<int64_t>(batch.samples.size());
   const PicturePart& part = part_of(options_.data->sets[batch.set], options_.is_validation);
   planned.size = part.buckets[batch.bucket].resolution;
-  const RowRange own = rows_of_rank(batch.samples.size(), options_.rank, options_.num_ranks);
+  const PictureRows own = rows_of_rank(batch.samples.size(), options_.rank, options_.num_ranks);
   for (size_t number = own.begin; number < own.end; ++number) {
     planned.rows.push_back(plan_row(batch, number, planned.after));
     start_loading(planned.rows.back());
@@ -83,7 +83,7 @@ bool PictureSetBatches::plan_next() {
 PictureSetBatches::Row PictureSetBatches::plan_row(const PlannedPictures& batch, size_t number,
                                                    const PicturePosition& at) const {
   const PictureData& data = *options_.data;
-  const PlannedSample& sample = batch.samples[number];
+  const PlannedPicture& sample = batch.samples[number];
   Row row;
   row.set = &data.sets[batch.set];
   row.picture = &part_of(*row.set, options_.is_validation).pictures[sample.picture];

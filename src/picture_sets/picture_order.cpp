@@ -56,7 +56,7 @@ std::vector<PlannedPictures> plan_validation(const std::vector<PictureSet>& sets
   return plan;
 }
 
-RowRange rows_of_rank(size_t num_rows, int rank, int num_ranks) {
+PictureRows rows_of_rank(size_t num_rows, int rank, int num_ranks) {
   MILLRACE_CHECK(rank >= 0 && rank < num_ranks);
   const auto r = static_cast<size_t>(rank), n = static_cast<size_t>(num_ranks);
   return {num_rows * r / n, num_rows * (r + 1) / n};

@@ -11,7 +11,7 @@
 
 namespace millrace {
 
-struct PlannedSample {
+struct PlannedPicture {
   uint32_t picture = 0;  // number in its part's pictures
   // Names the sample's random numbers: pictures are numbered over all data sets, and each repeat has an id of its own.
   uint64_t id = 0;
@@ -21,7 +21,7 @@ struct PlannedSample {
 struct PlannedPictures {
   size_t set = 0;     // number of the data set
   size_t bucket = 0;  // number in its part's buckets
-  std::vector<PlannedSample> samples;
+  std::vector<PlannedPicture> samples;
 };
 
 uint64_t picture_sample_id(uint64_t number_over_all_sets, uint64_t repeat);
@@ -34,11 +34,11 @@ std::vector<PlannedPictures> plan_epoch(const std::vector<PictureSet>& sets, uin
 // or what a bucket has left.
 std::vector<PlannedPictures> plan_validation(const std::vector<PictureSet>& sets, int64_t batch_size);
 
-struct RowRange {
+struct PictureRows {
   size_t begin = 0, end = 0;
 };
 // The rows of a batch that a rank takes: as equal parts as possible, perhaps none.
-RowRange rows_of_rank(size_t num_rows, int rank, int num_ranks);
+PictureRows rows_of_rank(size_t num_rows, int rank, int num_ranks);
 
 // A place in the endless row of epochs.
 struct PicturePosition {

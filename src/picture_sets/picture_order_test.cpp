@@ -44,7 +44,7 @@ std::vector<PictureSet> two_sets() {
 std::vector<uint64_t> ids_of(const std::vector<PlannedPictures>& plan) {
   std::vector<uint64_t> ids;
   for (const PlannedPictures& batch : plan) {
-    for (const PlannedSample& sample : batch.samples) ids.push_back(sample.id);
+    for (const PlannedPicture& sample : batch.samples) ids.push_back(sample.id);
   }
   return ids;
 }
@@ -57,7 +57,7 @@ TEST(PictureOrder, AnEpochHasEverySampleOnceInBatchesOfOneBucket) {
   for (const PlannedPictures& batch : plan) {
     EXPECT_LE(static_cast<int64_t>(batch.samples.size()), sets[batch.set].options.batch_size);
     const Bucket& bucket = sets[batch.set].train.buckets[batch.bucket];
-    for (const PlannedSample& sample : batch.samples) {
+    for (const PlannedPicture& sample : batch.samples) {
       EXPECT_THAT(bucket.pictures, testing::Contains(sample.picture));
       ++seen[{batch.set, sample.picture}];
     }
@@ -98,7 +98,7 @@ TEST(PictureOrder, RanksShareARowEachOnce) {
     for (int ranks : {1, 2, 3, 5}) {
       size_t next = 0;
       for (int rank = 0; rank < ranks; ++rank) {
-        const RowRange own = rows_of_rank(rows, rank, ranks);
+        const PictureRows own = rows_of_rank(rows, rank, ranks);
         EXPECT_EQ(own.begin, next);
         EXPECT_LE(own.end - own.begin, (rows + static_cast<size_t>(ranks) - 1) / static_cast<size_t>(ranks));
         next = own.end;
