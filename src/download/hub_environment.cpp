@@ -17,17 +17,17 @@ namespace fs = std::filesystem;
 
 constexpr uint64_t kMaxTokenBytes = 4096;
 
-std::string home(const Environment& environment) {
+std::string home(const VariableReader& environment) {
   return environment("HOME");
 }
 
 // "~/x" under the home folder, as huggingface_hub expands it.
-fs::path expanded(const std::string& path, const Environment& environment) {
+fs::path expanded(const std::string& path, const VariableReader& environment) {
   if (path == "~" || starts_with(path, "~/")) return home(environment) + path.substr(1);
   return path;
 }
 
-fs::path token_file(const Environment& environment) {
+fs::path token_file(const VariableReader& environment) {
   if (const std::string path = environment("HF_TOKEN_PATH"); !path.empty()) return expanded(path, environment);
   if (const std::string path = environment("HF_HOME"); !path.empty()) return expanded(path, environment) / "token";
   if (const std::string path = environment("XDG_CACHE_HOME"); !path.empty()) {
@@ -43,7 +43,7 @@ bool is_true(const std::string& value) {
 
 }  // namespace
 
-Url hub_endpoint(const Environment& environment) {
+Url hub_endpoint(const VariableReader& environment) {
   std::string text = environment("HF_ENDPOINT");
   if (text.empty()) text = "https://huggingface.co";
   while (ends_with(text, "/")) text.pop_back();
@@ -55,7 +55,7 @@ Url hub_endpoint(const Environment& environment) {
   return *url;
 }
 
-AccessToken hub_token(const Environment& environment, const Url& endpoint) {
+AccessToken hub_token(const VariableReader& environment, const Url& endpoint) {
   std::string place = "HF_TOKEN", text = environment("HF_TOKEN");
   if (trim(text).empty()) text = environment("HUGGING_FACE_HUB_TOKEN");
   if (trim(text).empty()) {

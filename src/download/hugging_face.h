@@ -23,17 +23,17 @@ struct HubRepository {
 // Parses "[datasets/]OWNER/NAME[@REVISION]", the part after "hf:". Throws ConfigError.
 HubRepository parse_repository(std::string_view text);
 
-// Environment variables, as std::getenv; "" when unset.
-using Environment = std::function<std::string(const std::string& name)>;
+// VariableReader variables, as std::getenv; "" when unset.
+using VariableReader = std::function<std::string(const std::string& name)>;
 
 // HF_ENDPOINT, else https://huggingface.co. Throws ConfigError unless it is an https URL (or http to this machine).
-Url hub_endpoint(const Environment& environment);
+Url hub_endpoint(const VariableReader& environment);
 
 // HF_TOKEN (or HUGGING_FACE_HUB_TOKEN), else the content of the file HF_TOKEN_PATH, HF_HOME/token,
 // XDG_CACHE_HOME/huggingface/token or ~/.cache/huggingface/token, as huggingface_hub finds it; empty when there is none
 // or HF_HUB_DISABLE_IMPLICIT_TOKEN is set. For the endpoint only. Throws ConfigError, without showing it, for a token
 // that cannot be one.
-AccessToken hub_token(const Environment& environment, const Url& endpoint);
+AccessToken hub_token(const VariableReader& environment, const Url& endpoint);
 
 // The source, for error messages and access rights.
 Source hub_source(const HubRepository& repository, const Url& endpoint, AccessToken token);

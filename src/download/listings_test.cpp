@@ -95,7 +95,7 @@ TEST(HuggingFace, FindsTheTokenAsHuggingfaceHubDoes) {
   std::ofstream(folder / ".cache" / "huggingface" / "token") << "from-home\n";
   std::ofstream(folder / "elsewhere") << " from-path ";
   std::map<std::string, std::string> variables = {{"HOME", folder.string()}};
-  const Environment environment = [&](const std::string& name) { return variables[name]; };
+  const VariableReader environment = [&](const std::string& name) { return variables[name]; };
   const Url endpoint = hub_endpoint(environment);
   EXPECT_EQ(endpoint.text(), "https://huggingface.co");
   const auto token = [&] { return hub_token(environment, endpoint).value(); };
