@@ -23,7 +23,7 @@ struct HubRepository {
 // Parses "[datasets/]OWNER/NAME[@REVISION]", the part after "hf:". Throws ConfigError.
 HubRepository parse_repository(std::string_view text);
 
-// VariableReader variables, as std::getenv; "" when unset.
+// Reads environment variables, as std::getenv; "" when unset.
 using VariableReader = std::function<std::string(const std::string& name)>;
 
 // HF_ENDPOINT, else https://huggingface.co. Throws ConfigError unless it is an https URL (or http to this machine).
