@@ -2,65 +2,13 @@
 
 import json
 import re
-import subprocess
 import tomllib
-from pathlib import Path
 
 import pytest
 import torch
+from flux_lora_runs import BLOCK_LAYERS, LAPTOP, ROOT, TINY, adapters, base, checkpoint, curve, emoji, start_ranks, train  # noqa: F401  (fixtures)
 from helpers import assert_agree, load, save
 from PIL import Image
-from train_ranks import Ranks
-
-ROOT = Path(__file__).resolve().parents[2]
-TINY, LAPTOP = ROOT / "configs" / "tiny.toml", ROOT / "configs" / "flux_dev_lora_laptop.toml"
-BLOCK_LAYERS = 10 + 3  # of one double block and one single block
-
-
-@pytest.fixture(scope="session")
-def emoji(emoji_set):
-    return emoji_set(40)
-
-
-@pytest.fixture(scope="session")
-def base(program, emoji, tmp_path_factory):
-    """A tiny FLUX with guidance that has learnt a little: a file of weights."""
-    folder = tmp_path_factory.mktemp("base")
-    for command in (
-        ["train", TINY, f"--job.dump_folder={folder / 'run'}", f"--training.dataset_path={emoji}", "--model.guidance_embed",
-         "--training.steps=60", "--optimizer.lr=3e-3", "--sample.every_steps=0"],
-        ["export", folder / "run", folder / "base.safetensors"],
-    ):  # fmt: skip
-        subprocess.run([program, *map(str, command)], check=True, capture_output=True, timeout=300)
-    return folder / "base.safetensors"
-
-
-@pytest.fixture
-def train(millrace, base, emoji, tmp_path):
-    """train("--section.key=value", ..., run="name"): the laptop's run of LoRA; returns its folder."""
-
-    def run(*overrides, run="run", status=0):
-        folder = tmp_path / run
-        result = millrace(
-            "train", LAPTOP, f"--job.dump_folder={folder}", f"--training.dataset_path={emoji}",
-            f"--checkpoint.initial_load_path={base}", *overrides, status=status,
-        )  # fmt: skip
-        return folder if status == 0 else result
-
-    return run
-
-
-def curve(folder, key="loss"):
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [line[key] for line in lines if key in line]
-
-
-def checkpoint(folder, step=8):
-    return load(folder / "checkpoint" / f"step-{step:08d}" / "rank-00000.safetensors")
-
-
-def adapters(folder, step=8):
-    return {name.removeprefix("model."): tensor for name, tensor in checkpoint(folder, step).items() if name.startswith("model.")}
 
 
 def merged(base, matrices, scale, path):
@@ -222,18 +170,13 @@ def test_the_plan_has_the_frozen_weights_and_small_states(millrace):
 # Many ranks, and runs that are interrupted
 
 
-def start(program, size, folder, base, emoji, *overrides):
-    return Ranks(program, size, folder, f"--training.dataset_path={emoji}", f"--checkpoint.initial_load_path={base}",
-                 "--report.no_enable", *overrides, config=LAPTOP)  # fmt: skip
-
-
 @pytest.mark.slow
 def test_any_number_of_ranks_gives_the_same_curve(program, base, emoji, tmp_path):
     common = ["--training.steps=12", "--training.global_batch_size=6", "--checkpoint.no_enable"]
     for size, batch in ((1, 6), (2, 3), (3, 2), (2, 1)):
-        start(program, size, tmp_path / f"{size}-{batch}", base, emoji, *common, f"--training.local_batch_size={batch}").finish()
+        start_ranks(program, size, tmp_path / f"{size}-{batch}", base, emoji, *common, f"--training.local_batch_size={batch}").finish()
     replicated = ["--training.local_batch_size=3", "--parallelism.data_parallel_replicate_degree=2"]
-    start(program, 2, tmp_path / "replicated", base, emoji, *common, *replicated).finish()
+    start_ranks(program, 2, tmp_path / "replicated", base, emoji, *common, *replicated).finish()
     expected = curve(tmp_path / "1-6")
     for name in ("2-3", "3-2", "2-1", "replicated"):
         assert curve(tmp_path / name, "sample_digest") == curve(tmp_path / "1-6", "sample_digest")
@@ -245,13 +188,13 @@ def test_killed_ranks_end_bit_for_bit_as_if_nothing_had_happened(program, base, 
     options = ["--training.steps=60", "--training.local_batch_size=2", "--checkpoint.interval=3", "--comm.init_timeout_seconds=10",
                "--validation.enable", "--validation.freq=5", "--validation.steps=1", "--checkpoint.keep_best",
                f"--validation.dataset_path={emoji}"]  # fmt: skip
-    start(program, 2, tmp_path / "undisturbed", base, emoji, *options).finish()
+    start_ranks(program, 2, tmp_path / "undisturbed", base, emoji, *options).finish()
     for step, victim in ((7, 0), (31, 1)):
-        ranks = start(program, 2, tmp_path / "killed", base, emoji, *options)
+        ranks = start_ranks(program, 2, tmp_path / "killed", base, emoji, *options)
         ranks.wait_for_step(step)
         ranks.processes[victim].kill()
         ranks.finish_lost(victim)
-    start(program, 2, tmp_path / "killed", base, emoji, *options).finish()
+    start_ranks(program, 2, tmp_path / "killed", base, emoji, *options).finish()
 
     def contents(run):
         folder = tmp_path / run / "checkpoint"
@@ -268,9 +211,9 @@ def test_killed_ranks_end_bit_for_bit_as_if_nothing_had_happened(program, base, 
 @pytest.mark.slow
 def test_two_shards_resume_on_one_rank(program, base, emoji, tmp_path):
     options = ["--training.steps=12", "--training.global_batch_size=4", "--checkpoint.interval=6", "--checkpoint.keep_latest_k=0"]
-    start(program, 2, tmp_path / "two", base, emoji, *options, "--training.local_batch_size=2").finish()
+    start_ranks(program, 2, tmp_path / "two", base, emoji, *options, "--training.local_batch_size=2").finish()
     expected = curve(tmp_path / "two")
     again = [*options, "--checkpoint.load_step=6"]
-    ranks = start(program, 1, tmp_path / "two", base, emoji, *again).finish()
+    ranks = start_ranks(program, 1, tmp_path / "two", base, emoji, *again).finish()
     assert "resuming from step 6" in ranks.output(0)
     assert curve(tmp_path / "two") == pytest.approx(expected, rel=1e-5)

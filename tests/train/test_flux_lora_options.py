@@ -6,8 +6,8 @@ import struct
 
 import pytest
 import torch
+from flux_lora_runs import BLOCK_LAYERS, ROOT, adapters, checkpoint, curve, base, emoji, start_ranks, train  # noqa: F401  (fixtures)
 from helpers import load, save
-from test_flux_lora import BLOCK_LAYERS, ROOT, adapters, base, checkpoint, curve, emoji, start, train  # noqa: F401  (fixtures)
 
 QUICK = ["--sample.every_steps=0", "--report.no_enable"]
 ROLES = {"lora": ("down", "up"), "dora": ("down", "magnitude", "up"), "loha": ("w1_a", "w1_b", "w2_a", "w2_b")}
@@ -278,11 +278,11 @@ def test_any_number_of_ranks_trains_alike(program, base, emoji, tmp_path, kind):
                "--sample.every_steps=0"]  # fmt: skip
     if kind == "lora":
         options += [*DROPOUT, "--lora.scale_weight_norms=0.2"]
-    start(program, 1, tmp_path / "one", base, emoji, *options, "--training.local_batch_size=4").finish()
+    start_ranks(program, 1, tmp_path / "one", base, emoji, *options, "--training.local_batch_size=4").finish()
     expected = load(tmp_path / "one" / "lora.safetensors")
     for placement in ("shard", "replicate"):
         folder = tmp_path / placement
-        start(program, 2, folder, base, emoji, *options, "--training.local_batch_size=2",
+        start_ranks(program, 2, folder, base, emoji, *options, "--training.local_batch_size=2",
               f"--parallelism.data_parallel_{placement}_degree=2").finish()  # fmt: skip
         assert curve(folder) == pytest.approx(curve(tmp_path / "one"), rel=1e-4)
         assert load(folder / "lora.safetensors").keys() == expected.keys()
