@@ -72,7 +72,7 @@ def arguments(tmp_path):
         (tmp_path / "imgs" / f"{number}.txt").write_text(f"a red cat {number}")
     (tmp_path / "set.toml").write_text(DATASET)
     return [
-        "kohya", "flux_train_network", "--pretrained_model_name_or_path", "flux.safetensors", "--clip_l", "clip/model.safetensors",
+        "kohya", "flux_train_network", "--pretrained_model_name_or_path", "flux.safetensors", "--clip_l", "clip",
         "--t5xxl", "t5/model.safetensors", "--ae", "ae/diffusion_pytorch_model.safetensors", "--dataset_config", "set.toml",
         "--output_dir", "out", "--output_name", "cat", "--network_module", "networks.lora_flux", "--network_train_unet_only",
     ]  # fmt: skip
@@ -131,7 +131,7 @@ def test_options_of_the_data_set_on_the_command_line_come_to_its_file(millrace, 
 @pytest.mark.parametrize(
     "words, expected",
     [
-        (["--netwrok_dim", "4"], "[--netwrok_dim] expected an option of flux_train_network, got --netwrok_dim (try --network_dim)"),
+        (["--netwrok_dim", "4"], "[--netwrok_dim] expected an option of flux_train_network, got netwrok_dim (try --network_dim)"),
         (["--optimizer_type", "Prodigyy"], "(try prodigy)"),
         (["--network_args", "split_qkv=True"], "[--network_args] expected no split_qkv=True"),
         (["--network_args", "train_blocks=some"], "[--network_args]"),

@@ -85,6 +85,8 @@ def test_loraplus_and_patterns_give_matrices_their_own_rates(train):  # noqa: F8
 @pytest.mark.parametrize("optimizer", ["AdamW", "Lion", "Adafactor", "AdamWScheduleFree"])
 def test_groups_resume_exactly(train, optimizer):  # noqa: F811
     options = ["--lora.loraplus_ratio=16", '--lora.lr_patterns=["single_blocks.*=0.5"]', f"--optimizer.name={optimizer}", *QUICK]
+    if optimizer == "Adafactor":
+        options += ["--optimizer.no_relative_step"]
     whole = checkpoint(train(*options, run="whole"))
     train(*options, "--training.steps=4", "--lr_scheduler.total_steps=8", run="parts")
     parts = checkpoint(train(*options, run="parts"))
@@ -142,7 +144,7 @@ def test_a_run_starts_from_a_file_of_any_program(train, millrace, tmp_path):  # 
     expected = adapters(first)
     kohya = train(*still, f"--lora.initial_adapter={first / 'lora.safetensors'}", run="kohya")
     assert all(adapters(kohya, 1)[name].equal(tensor) for name, tensor in expected.items())
-    assert f"{BLOCK_LAYERS} of {BLOCK_LAYERS} layers" in (kohya / "log.txt").read_text()
+    assert len(expected) == 2 * BLOCK_LAYERS
     # Another alpha: the matrices make up for it.
     other = adapters(train(*still, "--lora.alpha=1", f"--lora.initial_adapter={first / 'lora.safetensors'}", run="alpha"), 1)
     for name, tensor in expected.items():
@@ -202,7 +204,8 @@ def test_the_plan_counts_the_bytes_of_codes(millrace):
         count * k * n for count, k, n in [(38, 3072, 9216), (38, 3072, 3072), (38, 3072, 12288), (38, 12288, 3072),
                                           (38, 3072, 18432), (38, 3072, 21504), (38, 15360, 3072), (38, 3072, 9216)]
     )  # fmt: skip
-    assert dense - int8 == pytest.approx(in_blocks, rel=1e-3)  # one byte of two
+    rows = 38 * (9216 + 3072 + 12288 + 3072 + 18432 + 21504 + 3072 + 9216)
+    assert dense - int8 == in_blocks - 4 * rows  # one byte of two, and a scale for each row
     assert dense - nf4 == pytest.approx((2 - 0.5 - 1 / 64) * in_blocks, rel=1e-3)
 
 
@@ -229,7 +232,7 @@ def test_the_file_says_what_trained_it(train, tmp_path):  # noqa: F811
 
 def test_numbers_that_the_file_cannot_hold_stop_the_run(train):  # noqa: F811
     error = train("--optimizer.lr=1e6", "--lr_scheduler.warmup_steps=0", "--lora.save_dtype=fp16", "--checkpoint.interval=1",
-                  "--training.max_norm=0", *QUICK, status=5).stderr  # fmt: skip
+                  "--training.max_norm=1e30", *QUICK, status=5).stderr  # fmt: skip
     assert "expected the effect of the trained adapter" in error and "(try lora.save_dtype fp32)" in error
 
 
@@ -262,7 +265,7 @@ def test_every_option_of_the_loss_changes_it(train, options):  # noqa: F811
         (["--lora.scale_weight_norms=1", "--optimizer.ema_decay=0.9"], "expected an optimizer without averaged weights"),
         (['--lora.rank_patterns=["x"]'], "[lora.rank_patterns] expected a pattern of layer names and a number"),
         (['--lora.metadata=["auther=A"]'], "(try author)"),
-        (["--lora.base_dtype=nf5"], "(try nf4)"),
+        (["--lora.base_dtype=nf5"], '(try "nf4")'),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
 )
