@@ -120,10 +120,8 @@ void KohyaTranslator::data() {
     out.note(from(name), Fate::kBecame, "the data set's option, in " + around.dataset_path);
   }
   if (args.has("masked_loss")) out.set("training.masked_loss", true, from("masked_loss"));
-  if (args.has("prior_loss_weight") && *args.number("prior_loss_weight") != 1) {
-    out.refuse(from("prior_loss_weight"),
-               "expected 1, got " + from("prior_loss_weight").value +
-                   ": regularisation pictures count as much as others (num_repeats decides how often they come)");
+  if (const auto weight = args.number("prior_loss_weight")) {
+    out.set("training.prior_loss_weight", *weight, from("prior_loss_weight"));
   }
 
   // Captions and latents are encoded once where their encodings are kept.

@@ -140,7 +140,7 @@ const std::vector<OptimizerRule>& optimizer_rules() {
         {"use_stableadamw", true},
         {"split_groups", true},
         {"split_groups_mean", true},
-        {"stochastic_rounding", true}},
+        {"stochastic_rounding", {}}},
        /*averages_weights=*/true},
       {"SGD",
        {{"lr", 1e-3},

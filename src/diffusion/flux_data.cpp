@@ -33,6 +33,7 @@ FluxDataset open_pictures(const FluxRunConfig& config, const std::string& path, 
   settings.batch_size = training.local_batch_size * mesh.data_size();
   settings.resolution = config.training_pictures.img_size;
   settings.masked_loss = config.training_pictures.masked_loss;
+  settings.prior_loss_weight = config.training_pictures.prior_loss_weight;
   settings.seed = training.seed.value_or(0);
   settings.num_threads = decoding_threads(training.num_workers);
   settings.max_bad_fraction = training.max_bad_samples;

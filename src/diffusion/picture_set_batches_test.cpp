@@ -53,7 +53,6 @@ min_bucket_reso = 16
 max_bucket_reso = 64
 bucket_reso_steps = 16
 batch_size = 3
-prior_loss_weight = 0.5
 )" + options + R"(
 [[datasets.subsets]]
 image_dir = "pictures"
@@ -68,8 +67,8 @@ caption_extension = ".txt"
 is_reg = true
 )");
     Group alone("alone", 0, {0}, nullptr);
-    return std::make_shared<const PictureData>(
-        open_picture_data((folder_ / "set.toml").string(), {.max_bad_fraction = 1}, alone, torch::kCPU));
+    return std::make_shared<const PictureData>(open_picture_data(
+        (folder_ / "set.toml").string(), {.prior_loss_weight = 0.5, .max_bad_fraction = 1}, alone, torch::kCPU));
   }
 
   PictureSetBatches batches(const std::shared_ptr<const PictureData>& data, int rank = 0, int num_ranks = 1) {

@@ -75,6 +75,8 @@ std::vector<PictureSet> open_picture_sets(const std::filesystem::path& path, con
   const bool is_folder = std::filesystem::is_directory(path, error);
   ResolveSettings resolve{.masked_loss = settings.masked_loss, .command_line = {.kind = Kind::kTable}};
   set_integer(resolve.command_line, "batch_size", settings.batch_size);
+  resolve.command_line.items.push_back(
+      {.kind = Kind::kFloat, .floating = settings.prior_loss_weight, .key = "prior_loss_weight"});
   if (is_folder) add_folder_options(resolve.command_line, settings.resolution);
   const std::vector<DatasetOptions> datasets =
       resolve_datasets(read_sets_document(path, is_folder), path.string(), resolve);

@@ -13,7 +13,8 @@ struct OpenSettings {
   int64_t batch_size = 1;    // where the file does not set one
   int64_t resolution = 256;  // of a folder's pictures
   bool masked_loss = false;
-  int64_t seed = 0;  // of the validation split where the file has no validation_seed
+  double prior_loss_weight = 1;  // of regularisation pictures
+  int64_t seed = 0;              // of the validation split where the file has no validation_seed
   int num_threads = 1;
   double max_bad_fraction = 0;  // of the pictures that may be unreadable
 };

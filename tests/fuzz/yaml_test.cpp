@@ -13,7 +13,7 @@ namespace {
 std::vector<std::string> yaml_samples() {
   return {
       *tune_config_text("llama3_1/8B_lora_single_device"),
-      "base: &b {x: 1, y: ['${.z}', 2e-5, 0x1f, ~]}\nz: ${oc.env:HOME,none}\nmore:\n  <<: *b\n  text: |\n    a\n    b\n"
+      "base: &b {x: 1, y: ['${z}', 2e-5, 0x1f, ~]}\nz: ${oc.env:HOME,none}\nmore:\n  <<: *b\n  text: |\n    a\n    b\n"
       "  list:\n    - \"q\\u00e9\"\n    - '${base.x}${z}'\n"};
 }
 

@@ -154,13 +154,14 @@ def test_flips_change_some_pictures(train, folder, tmp_path):
     assert 0 < sum(same) < 8
 
 
-def test_regularisation_pictures_weigh_what_the_file_says(train, folder, tmp_path):
+def test_regularisation_pictures_weigh_what_the_options_say(train, folder, tmp_path):
     own, regularisation = folder("own", 4, sizes=[(32, 32)]), folder("reg", 4, sizes=[(32, 32)])
 
     def losses(weight):
         data = dataset(tmp_path / f"{weight}.toml", subset_of(own), subset_of(regularisation, "is_reg = true"),
-                       general=f"prior_loss_weight = {weight}", batch_size=8)  # fmt: skip
-        return curve(train(data, *STILL, "--training.steps=1", run=f"run-{weight}"))[0]
+                       batch_size=8)  # fmt: skip
+        options = [*STILL, "--training.steps=1", f"--training.prior_loss_weight={weight}"]
+        return curve(train(data, *options, run=f"run-{weight}"))[0]
 
     without, half, whole = losses(0.0), losses(0.5), losses(1.0)
     assert without < half < whole
@@ -335,7 +336,7 @@ def mixed(folder, tmp_path):
     path = dataset(tmp_path / "mixed.toml",
                    subset_of(folder("cat", 7, tags), "num_repeats = 2", "shuffle_caption = true", "flip_aug = true"),
                    subset_of(folder("reg", 3, tags), "is_reg = true", "caption_dropout_rate = 0.5"),
-                   general="validation_split = 0.2\nprior_loss_weight = 0.5")  # fmt: skip
+                   general="validation_split = 0.2")  # fmt: skip
     second = dataset(tmp_path / "second.toml", subset_of(folder("dog", 5, tags), "random_crop = true"), batch_size=3)
     path.write_text(path.read_text() + second.read_text().split("\n\n", 1)[1])
     return path

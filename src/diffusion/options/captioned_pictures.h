@@ -15,6 +15,7 @@ struct TrainingPicturesConfig {
   int64_t img_size = 256;
   double classifier_free_guidance_prob = 0.0;
   bool masked_loss = false;
+  double prior_loss_weight = 1;
 
   template <typename Visitor>
   void describe(Visitor& visit) {
@@ -46,6 +47,10 @@ struct TrainingPicturesConfig {
     visit(masked_loss, {.name = "masked_loss",
                         .meaning = "the loss of a data set of pictures counts where masks are white: those in "
                                    "conditioning_data_dir, which every subset must have then"});
+    visit(prior_loss_weight, {.name = "prior_loss_weight",
+                              .meaning = "factor of the loss of regularisation pictures (is_reg) of a data set of "
+                                         "pictures",
+                              .at_least = 0});
   }
   bool operator==(const TrainingPicturesConfig&) const = default;
 };
