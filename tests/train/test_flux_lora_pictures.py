@@ -88,6 +88,7 @@ def train(millrace, base, tmp_path):
         result = millrace("train", LAPTOP, f"--job.dump_folder={output}", "--training.dataset=pictures",
                           f"--training.dataset_path={data}", f"--checkpoint.initial_load_path={weights}", "--report.no_enable",
                           *overrides, status=status)  # fmt: skip
+        output.with_suffix(".stderr").write_text(result.stderr)
         return output if status == 0 else result
 
     return run
@@ -100,6 +101,11 @@ def curve(folder, key="loss"):
 
 def log(folder):
     return (folder / "log.txt").read_text()
+
+
+def said(folder):
+    """What a run of train() said, also before it had a log."""
+    return folder.with_suffix(".stderr").read_text()
 
 
 SHORT = ["--training.steps=4", "--checkpoint.no_enable"]
@@ -206,7 +212,7 @@ def test_a_part_is_held_back_for_validation(train, folder, tmp_path):
     assert still[0] == still[1]
     other = curve(train(data, *options, *STILL, "--validation.local_batch_size=3", run="other"), "validation_loss")
     assert other == pytest.approx(still, rel=1e-6)
-    assert "holds back 3 pictures that nothing is validated on" in log(train(data, *SHORT, run="without"))
+    assert "holds back 3 pictures that nothing is validated on" in said(train(data, *SHORT, run="without"))
 
 
 def test_what_validates_on_nothing_is_refused(train, folder, tmp_path):
@@ -220,7 +226,7 @@ def test_a_run_without_pictures_or_captions_says_so(train, folder, tmp_path):
     assert "expected pictures to train on, got none" in train(data, status=3).stderr
     assert "expected" in train(tmp_path / "empty", status=3).stderr
     data = dataset(tmp_path / "bare.toml", subset_of(folder("bare", 4, caption=None)))
-    assert "beside every picture, got none: the caption is empty" in log(train(data, *SHORT))
+    assert "beside every picture, got none: the caption is empty" in said(train(data, *SHORT))
 
 
 def test_an_unreadable_picture_among_many_is_skipped_and_named(train, folder, tmp_path):
@@ -232,9 +238,9 @@ def test_an_unreadable_picture_among_many_is_skipped_and_named(train, folder, tm
     (path / "004.png").write_bytes(b"no picture")
     data = dataset(tmp_path / "set.toml", subset_of(path))
     output = train(data, *SHORT, "--training.max_bad_samples=0.2")
-    assert "004.png" in log(output) and "skipped a picture that cannot be read" in log(output)
-    assert log(output).count("003.png]") == 1  # once, however often it comes up
-    assert "005.jpg] expected a whole picture, got one cut short" in log(output)
+    assert "004.png" in said(output) and "skipped a picture that cannot be read" in said(output)
+    assert said(output).count("003.png]") == 1  # once, however often it comes up
+    assert "005.jpg] expected a whole picture, got one cut short" in said(output)
     refused = train(data, *SHORT, status=3, run="refused").stderr
     assert "004.png" in refused and "(try training.max_bad_samples)" in refused
     (path / "004.png").unlink()
