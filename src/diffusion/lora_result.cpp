@@ -1,5 +1,6 @@
 #include "diffusion/lora_result.h"
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "adapters/kohya_hashes.h"
@@ -28,16 +29,35 @@ torch::ScalarType save_dtype_of(const LoraConfig& lora, torch::ScalarType comput
 
 // What an adapter adds to some input of its layer. Of a LoRA it never takes the large matrix; the length of a DoRA's
 // rows is compared by itself.
+// The same numbers of both signs for every adapter of so many inputs.
+torch::Tensor inputs_of(const AdapterTensors& adapter) {
+  return at::cos(at::arange(sizes_of(adapter).in_features, torch::kFloat64) * 1.7).to(torch::kFloat32);
+}
+
 torch::Tensor effect(const AdapterTensors& adapter) {
   const auto part = [&](const char* role) {
     return in_model_order(adapter.tensors.at(role)).to(torch::kCPU, torch::kFloat32);
   };
-  // The same numbers of both signs for every adapter of so many inputs.
-  const torch::Tensor x = at::cos(at::arange(sizes_of(adapter).in_features, torch::kFloat64) * 1.7).to(torch::kFloat32);
+  const torch::Tensor x = inputs_of(adapter);
   if (!adapter.tensors.contains("up")) return at::mv(weight_change(adapter).cpu(), x);
   const torch::Tensor product = at::mv(part("up"), at::mv(part("down"), x)).mul_(adapter.scale);
   if (!adapter.tensors.contains("magnitude")) return product;
   return at::cat({product, part("magnitude").reshape({-1})});
+}
+
+// How far effect() may be off where each matrix and alpha was rounded: the effect is a product of them, and the norm of
+// a product is at most the product of the norms, whatever cancels in the sums.
+double allowed_error(const AdapterTensors& adapter, double rounding) {
+  double product = std::abs(adapter.scale) * inputs_of(adapter).norm().item<double>(), added = 0;
+  for (const auto& [role, tensor] : adapter.tensors) {
+    const double norm = tensor.values.norm().item<double>();
+    if (role == "magnitude") {
+      added = norm;
+    } else {
+      product *= norm;
+    }
+  }
+  return rounding * (static_cast<double>(adapter.tensors.size() + 1) * product + added);
 }
 
 void add_network(TrainingFacts& facts, const LoraConfig& lora) {
@@ -183,8 +203,7 @@ void check_lora_file(const std::filesystem::path& path, const std::vector<Adapte
     const torch::Tensor expected = effect(adapter);
     const auto found = in_file.find(adapter.module);
     const torch::Tensor got = found == in_file.end() ? torch::Tensor() : effect(found->second);
-    // Each matrix and alpha is rounded once, and sums of random signs keep the relative error; 8 is for their spread.
-    const double allowed = 8 * rounding_of(dtype) * expected.norm().item<double>();
+    const double allowed = allowed_error(adapter, rounding_of(dtype));
     const double error = got.defined() ? (got - expected).norm().item<double>() : 0;
     if (got.defined() && error <= allowed) continue;  // not a number is not
     throw StorageError(

@@ -69,7 +69,7 @@ def test_what_does_not_fit_is_refused_by_name(millrace, tmp_path):
         return millrace("forward", "llama", *options, status=status).stderr
 
     first = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
-    assert "expected a down and an up projection, got up, alone" in error({n: t for n, t in tensors.items() if n != first})
+    assert "expected a down and an up projection, got up alone" in error({n: t for n, t in tensors.items() if n != first})
     assert "expected matrices of one rank, got [30, 3] and [2, 30]" in error(tensors | {first: torch.zeros(2, 30)})
     narrow = {first: torch.zeros(2, 30), first.replace("lora_A", "lora_B"): torch.zeros(30, 2)}
     assert "expected the rank 3" in error(tensors | narrow)

@@ -24,7 +24,7 @@ def test_the_rehearsal_fills_every_part_of_both_files(tmp_path):
         assert part["status"] == "passed", (name, part)
         assert part["rows"], name
     page = (tmp_path / "gpu_first_run.md").read_text()
-    assert "A rehearsal" in page and "FAILED" not in page
+    assert "A rehearsal" in page and "**FAILED**" not in page
     for name, part in parts.items():
         assert f"## {name}\n" in page
         assert all(row["name"].strip() in page for row in part["rows"] if "us" in row or "passed" in row)
