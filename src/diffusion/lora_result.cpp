@@ -1,5 +1,6 @@
 #include "diffusion/lora_result.h"
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
