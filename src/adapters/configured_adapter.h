@@ -14,7 +14,7 @@
 
 namespace millrace {
 
-// Of the layer of that name. Its parameters, without memory yet, are named by AdapterKind's roles. rank: 1 or more.
+// For the layer of that name. Its parameters, without memory yet, are named by AdapterKind's roles. rank: 1 or more.
 std::shared_ptr<ModuleAdapter> make_configured_adapter(const LoraConfig& config, const Linear& layer, int64_t rank);
 
 // ours: "<layer>.<role>" and its values; adapters in the order of the layers' names. The scales are those that the

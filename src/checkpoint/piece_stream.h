@@ -21,7 +21,7 @@ class PieceStream {
   PieceStream(const PieceStream&) = delete;
   PieceStream& operator=(const PieceStream&) = delete;
 
-  // Of the next tensor, in row-major order; valid until the next call.
+  // The next tensor's, in row-major order; valid until the next call.
   std::span<const std::byte> next();
   // checksum64 of each tensor, made beside the writing; after the last next().
   std::vector<uint64_t> checksums();

@@ -23,7 +23,7 @@ struct KohyaModelFacts {
 // is_known false. Throws ModelError for files that hold something else.
 KohyaModelFacts read_model_facts(const std::filesystem::path& path);
 
-// Of a LoRA file in kohya's naming.
+// For a LoRA file in kohya's naming.
 struct KohyaWeightsFacts {
   int64_t rank = 0;
   std::optional<double> alpha;

@@ -133,7 +133,7 @@ std::string with_hint(const std::string& message, const std::string& near) {
   return message + (near.empty() ? "" : " (try " + near + ")");
 }
 
-// Of the names, the nearest; also when only the word behind the last dot is near.
+// The nearest of the names; also when only the word behind the last dot is near.
 std::string nearest_component(const std::string& name, const std::vector<std::string>& known) {
   std::vector<std::string> last_words;
   for (const std::string& candidate : known) last_words.push_back(candidate.substr(candidate.rfind('.') + 1));

@@ -10,7 +10,7 @@
 
 namespace millrace {
 
-// Of each number d of the difference prediction - target, fp32, and its derivative:
+// For each number d of the difference prediction - target, fp32, and its derivative:
 //   l2         d^2
 //   l1         |d|
 //   huber      2 c (sqrt(d^2 + c^2) - c)

@@ -118,7 +118,7 @@ class FlatParameters {
   // Whether grad() takes the sum of any number of microbatches as it is: wide, reduced over ranks, or rounded at
   // random.
   bool sums_microbatches() const { return reducer_ != nullptr || grad_.scalar_type() == torch::kFloat32; }
-  // Of the next microbatch's additions to narrow sums: see gradient_reducer.h.
+  // For the next microbatch's additions to narrow sums: see gradient_reducer.h.
   void round_sums_at_random(uint64_t seed, int64_t number);
   // Waits for all reductions; call it before reading grad() or changing weights.
   void finish_backward();

@@ -217,7 +217,7 @@ TEST(FluxPlan, AccumulationThatDoesNotFitHasItsOptionAsRemedy) {
     const int64_t most = (peak_with(false) + peak_with(true)) / 2;
     PlanOptions small = options;
     const int64_t usable = plan_run(config, options, plan_flux).usable_bytes();
-    // Of a GPU with that much less memory, 3 % of which are reserved.
+    // On a GPU with that much less memory, 3 % of which are reserved.
     small.gpu.memory_gib -= static_cast<double>(usable - most) / 0.97 / (1 << 30);
     const RunPlan plan = plan_run(config, small, plan_flux);
     EXPECT_FALSE(plan.fits());

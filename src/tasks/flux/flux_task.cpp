@@ -127,7 +127,7 @@ class FluxTask : public Task {
   void restore_data_position(const std::string& position) override { training_->restore(position); }
 
   double flops_per_sample() const override {
-    // Of the mean sample, where pictures are of several sizes.
+    // For the mean sample, where pictures are of several sizes.
     double flops = 0;
     for (const PictureShare& size : training_->sizes()) {
       flops += size.share * flux::train_flops_per_sample(sizes_, image_tokens_of(size), text_tokens(),
