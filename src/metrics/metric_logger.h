@@ -53,6 +53,9 @@ struct MetricLoggerOptions {
   // Memory of the training device; unset: of this process. Called at the same steps on all ranks, so that it may return
   // the maximum over ranks.
   std::function<MemoryUse()> memory;
+  // The step size that a rule such as Prodigy made of the step's learning rate; unset: the learning rate itself. Logged
+  // where it differs. Called for recorded steps alone, as it may wait for the device.
+  std::function<double(double lr)> effective_lr;
 };
 
 class MetricLogger {

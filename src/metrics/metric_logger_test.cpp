@@ -93,6 +93,15 @@ TEST_F(MetricLoggerTest, WritesTheFirstEveryNthAndTheLastStep) {
   EXPECT_FALSE(curves.contains("validation_loss_per_timestep.1"));
 }
 
+TEST_F(MetricLoggerTest, AnEffectiveLearningRateIsLoggedWhereItDiffers) {
+  options_.effective_lr = [](double lr) { return lr / 2; };
+  run(1, 1);
+  EXPECT_EQ(lines()[0]["effective_lr"], 5e-4);
+  options_.effective_lr = [](double lr) { return lr; };
+  run(1, 1);
+  EXPECT_FALSE(lines()[0].contains("effective_lr"));
+}
+
 TEST_F(MetricLoggerTest, AResumedRunHoldsTheSameStepsAsAnUndisturbedOne) {
   run(1, 12);
   const std::vector<int64_t> undisturbed = steps();

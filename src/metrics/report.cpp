@@ -191,7 +191,11 @@ std::string charts(const Curves& curves) {
                   {"waiting for data", points("data_seconds_per_step"), Look::kLine, 2}},
                  false,
                  true});
-  all.push_back({"Learning rate", "", {{"lr", points("lr"), Look::kLine, 4}}, false, true});
+  all.push_back({"Learning rate",
+                 "",
+                 {{"lr", points("lr"), Look::kLine, 4}, {"effective", points("effective_lr"), Look::kLine, 2}},
+                 false,
+                 true});
   all.push_back({"Gradient norm", "", {{"norm", points("grad_norm"), Look::kLine, 1}}, false, true});
   all.push_back({"Peak memory", "GiB", {{"memory", points("memory_gib"), Look::kLine, 4}}, false, true});
   all.push_back({"Model FLOP/s", "TFLOP/s", {{"TFLOP/s", points("tflops"), Look::kLine, 3}}, false, true});

@@ -69,7 +69,9 @@ class Trainer {
 
   void train() {
     if (config_.checkpoint.interval < cadence_.steps - progress_.step) checkpoints_.reserve();
-    MetricLogger logger(metric_options(task_, config_, ranks_, step_.samples(), progress_.step + 1));
+    MetricLoggerOptions metrics = metric_options(task_, config_, ranks_, step_.samples(), progress_.step + 1);
+    metrics.effective_lr = [this](double lr) { return step_.optimizer().effective_lr(lr); };
+    MetricLogger logger(metrics);
     StepProfiler profiler(config_.profiling, folder_, ranks_.world().rank);
     const StopSignals stop;
     if (progress_.step == 0) preview({.step = 0});

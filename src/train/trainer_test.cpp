@@ -237,6 +237,18 @@ TEST_F(TrainerTest, AStepWithoutWeightIsNamedCountedAndUpdatesNothing) {
   EXPECT_THAT(log_of(empty), HasSubstr("2 of 7 steps had nothing to learn from"));
 }
 
+TEST_F(TrainerTest, TheStepSizeOfARuleThatAdaptsItIsLogged) {
+  RunConfig prodigy = config("prodigy"), fixed = config("fixed");
+  prodigy.optimizer = {};
+  prodigy.optimizer.name = "Prodigy";
+  EXPECT_EQ(run(prodigy).error + run(fixed).error, "");
+  const auto sizes = logged(prodigy, "effective_lr");
+  ASSERT_EQ(sizes.size(), 7u);
+  EXPECT_GT(sizes.front().second.get<double>(), 0);
+  EXPECT_GT(sizes.back().second.get<double>(), sizes.front().second.get<double>());
+  EXPECT_THAT(logged(fixed, "effective_lr"), IsEmpty());
+}
+
 // Validations and previews
 
 TEST_F(TrainerTest, ValidatesAtItsIntervalAndAtTheEnd) {
