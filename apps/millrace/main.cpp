@@ -72,8 +72,8 @@ int main(int argc, char** argv) {
   try {
     const int status = millrace::run({argv + 1, argv + argc});
     millrace::flush_output();
-    return status;
+    millrace::leave(status);
   } catch (const std::exception& error) {
-    return millrace::report_failure(error);
+    millrace::leave(millrace::report_failure(error));
   }
 }

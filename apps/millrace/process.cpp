@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <csignal>
+#include <cstdio>
 
 #include "base/temporary_files.h"
 
@@ -37,6 +38,11 @@ void prepare_process() {
   std::signal(SIGXFSZ, SIG_IGN);
   raise_file_limit();
   remove_temporary_files_on_signals();
+}
+
+void leave(int status) {
+  std::fflush(nullptr);
+  ::_exit(status);
 }
 
 bool has_no_reader(int descriptor) {
