@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from quick_starts import QuickStarts
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = Path(os.environ.get("MILLRACE", ROOT / "build" / "millrace"))
@@ -84,8 +85,15 @@ def emoji_set(program, tmp_path_factory):
     return make
 
 
+@pytest.fixture(scope="session")
+def quick_starts(program):
+    server = QuickStarts(program)
+    yield server
+    server.close()
+
+
 @pytest.fixture
-def millrace(program, tmp_path):
+def millrace(program, quick_starts, tmp_path):
     """millrace("forward", "t5", ..., status=0): runs the program and checks its exit status.
 
     Arguments may be anything that has a text form. The current folder is the test's own tmp_path unless `cwd` says
@@ -93,14 +101,14 @@ def millrace(program, tmp_path):
     """
 
     def run(*arguments, status=0, timeout=300, env=None, cwd=tmp_path, input=None):
-        command = [str(program), *map(str, arguments)]
-        environment = os.environ | {key: str(value) for key, value in (env or {}).items()}
+        arguments = [str(argument) for argument in arguments]
+        command, environment = quick_starts.command(os.environ | {key: str(value) for key, value in (env or {}).items()})
         result = subprocess.run(
-            command, cwd=cwd, env=environment, input=input, capture_output=True, text=True, errors="replace", timeout=timeout
+            command + arguments, cwd=cwd, env=environment, input=input, capture_output=True, text=True, errors="replace", timeout=timeout
         )
         if result.returncode != status:
             pytest.fail(
-                f"{' '.join(command)}\nexpected exit status {status}, got {result.returncode}\n"
+                f"{' '.join([str(program), *arguments])}\nexpected exit status {status}, got {result.returncode}\n"
                 f"-- stdout\n{result.stdout[-4000:]}\n-- stderr\n{result.stderr[-4000:]}"
             )
         return result
