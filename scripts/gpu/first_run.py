@@ -25,6 +25,8 @@ class Run:
         self.out = Path(out).resolve()
         self.rehearse = rehearse
         self.device = "cpu" if rehearse else "cuda"
+        if rehearse:
+            os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads would take the cores from each other
         self.work = self.out / "work"
         self.work.mkdir(parents=True, exist_ok=True)
         self.results = {"machine": {}, "parts": self.earlier_parts()}

@@ -171,7 +171,7 @@ def kill_and_resume(the):
     sizes = [] if the.rehearse else ["--model.hidden_size=256", "--model.num_heads=2", "--model.depth=2",
                                      "--model.depth_single_blocks=2", "--training.local_batch_size=4"]  # fmt: skip
     llama_sizes = {"hidden_size": 256, "intermediate_size": 512, "head_dim": 64}
-    resume_is_exact(the, "FLUX", 100, lambda name, *steps: train_command(
+    resume_is_exact(the, "FLUX", 40, lambda name, *steps: train_command(
         the, name, *options, *sizes, *steps, "--training.global_batch_size=8", "--checkpoint.enable=true"))  # fmt: skip
     resume_is_exact(the, "Llama", 20, lambda name, *steps: llama_command(
         the, name, *options, *steps, "--training.global_batch_size=4", "--finetune.no_save_model", sizes=llama_sizes, tokens=512))  # fmt: skip
