@@ -30,6 +30,8 @@ double error_of(const torch::Tensor& got, const torch::Tensor& expected);
 
 // Time and bandwidth of every kernel of FLUX's step at 16 x 512 tokens of width 3072, and of the optimizer.
 void probe_kernels(const ProbeOptions& options);
+// The same for Llama's layers at the widths of the 8B model, for quantised bases and the further optimizers.
+void probe_llama_kernels(const ProbeOptions& options);
 // Products by shape: the blocks' three per layer.
 void probe_products(const ProbeOptions& options);
 // Forward and backward by shape, bf16.
@@ -38,7 +40,7 @@ void probe_attention(const ProbeOptions& options);
 void probe_modulation(const ProbeOptions& options);
 // The same without cutting it: what the libraries do with an operand above 2^31 elements. May crash.
 void probe_whole_modulation(const ProbeOptions& options);
-// One block of each model at its real width, forward and backward, fp32 and bf16, against the CPU.
+// One block of each model, and the autoencoder, at real width, forward and backward, fp32 and bf16, against the CPU.
 void probe_models(const ProbeOptions& options);
 
 }  // namespace millrace

@@ -62,12 +62,11 @@ double error_of(const torch::Tensor& got, const torch::Tensor& expected) {
 namespace {
 
 int run(int argc, char** argv) {
-  const std::map<std::string, void (*)(const ProbeOptions&)> parts = {{"kernels", probe_kernels},
-                                                                      {"products", probe_products},
-                                                                      {"attention", probe_attention},
-                                                                      {"modulation", probe_modulation},
-                                                                      {"whole-modulation", probe_whole_modulation},
-                                                                      {"models", probe_models}};
+  const std::map<std::string, void (*)(const ProbeOptions&)> parts = {
+      {"kernels", probe_kernels},       {"llama-kernels", probe_llama_kernels},
+      {"products", probe_products},     {"attention", probe_attention},
+      {"modulation", probe_modulation}, {"whole-modulation", probe_whole_modulation},
+      {"models", probe_models}};
   ProbeOptions options;
   std::string part, device = "cuda";
   CLI::App app{"Measures and compares operations on a GPU, one line of JSON per result"};

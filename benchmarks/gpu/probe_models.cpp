@@ -24,6 +24,8 @@ struct Case {
 
 std::vector<Case> cases(bool tiny) {
   if (tiny) {
+    const json tiny_autoencoder = {
+        {"block_out_channels", {16, 32}}, {"layers_per_block", 1}, {"norm_num_groups", 8}, {"latent_channels", 4}};
     return {{"flux",
              {{"hidden_size", 64},
               {"num_heads", 2},
@@ -54,7 +56,18 @@ std::vector<Case> cases(bool tiny) {
               {"num_key_value_heads", 2},
               {"rms_norm_eps", 1e-5}},
              {{"L", 9}},
-             50}};
+             50},
+            {"clip",
+             {{"hidden_size", 32},
+              {"intermediate_size", 64},
+              {"num_attention_heads", 2},
+              {"num_hidden_layers", 1},
+              {"vocab_size", 50},
+              {"eos_token_id", 49}},
+             {{"L", 7}},
+             50},
+            {"autoencoder-encode", tiny_autoencoder, {{"H", 16}, {"W", 24}}},
+            {"autoencoder-decode", tiny_autoencoder, {{"h", 8}, {"w", 12}}}};
   }
   return {{"flux", {{"depth", 1}, {"depth_single_blocks", 1}}, {{"Li", 64}, {"Lt", 32}}},
           {"llama",
@@ -80,7 +93,9 @@ std::vector<Case> cases(bool tiny) {
             {"feed_forward_proj", "gated-gelu"}},
            {{"L", 96}},
            2048},
-          {"clip", {{"num_hidden_layers", 1}, {"vocab_size", 2048}, {"eos_token_id", 2047}}, {{"L", 77}}, 2048}};
+          {"clip", {{"num_hidden_layers", 1}, {"vocab_size", 2048}, {"eos_token_id", 2047}}, {{"L", 77}}, 2048},
+          {"autoencoder-encode", json::object(), {{"H", 32}, {"W", 48}}},
+          {"autoencoder-decode", json::object(), {{"h", 4}, {"w", 6}}}};
 }
 
 // The same numbers on every device: small matrices, norms near one.

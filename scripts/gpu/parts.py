@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
-from samples import write_samples
+from samples import write_samples, write_texts
 
 
 @dataclass
@@ -121,28 +121,79 @@ def lora_step(the):
     add_step_rows(the, "lora", "LoRA step, 2 + 4 blocks")
 
 
+# --- Llama ---
+
+# Layers of Llama 3 8B.
+LLAMA_8B = {"hidden_size": 4096, "intermediate_size": 14336, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128}
+
+
+def llama_command(the, name, *options, task="llama_finetune", sizes=None, tokens=4096):
+    """sizes: what differs from the tiny model of the tests, whose tokenizer is used whatever the vocabulary."""
+    tiny = the.root / "tests/golden/llama/recipes/base"
+    config, texts, empty = the.work / f"{name}.json", the.work / "texts.json", the.work / "empty.toml"
+    empty.write_text("[job]\n")
+    config.write_text(json.dumps(json.loads((tiny / "config.json").read_text()) | ({} if the.rehearse else sizes or {})))
+    write_texts(texts, count=64, words=40 if the.rehearse else 400)
+    return [the.program, "train", empty, f"--job.task={task}", f"--job.dump_folder={the.work / name}", f"--model.config={config}",
+            f"--finetune.data={texts}", "--finetune.rows=text", f"--finetune.tokenizer={tiny}", "--finetune.packing=greedy",
+            "--finetune.split_across_packs", f"--finetune.max_seq_len={64 if the.rehearse else tokens}",
+            "--training.local_batch_size=2", f"--training.device={the.device}", "--training.mixed_precision_param=bfloat16",
+            "--metrics.log_freq=1", "--metrics.enable_tensorboard=false", *options]  # fmt: skip
+
+
+def llama_step(the):
+    sizes = LLAMA_8B | {"vocab_size": 128256, "num_hidden_layers": 8}
+    the.run(llama_command(the, "llama", "--training.dtype=bfloat16", "--training.steps=8", "--checkpoint.enable=false",
+                          "--finetune.no_save_model", sizes=sizes), "llama")  # fmt: skip
+    add_step_rows(the, "llama", "tiny Llama" if the.rehearse else "Llama step, 8 layers of 8B, 2 x 4096 tokens")
+
+
+def llama_lora_step(the):
+    """LoRA on a base in bf16, and on the same in 4 bits."""
+    sizes = LLAMA_8B | {"vocab_size": 32768, "num_hidden_layers": 4}
+    the.run(llama_command(the, "llama_base", "--training.dtype=bfloat16", "--training.steps=1", "--optimizer.name=SGD", sizes=sizes),
+            "llama_lora")  # fmt: skip
+    for base, label in [("auto", ""), ("nf4", ", base in nf4")]:
+        name = f"llama_lora_{base}"
+        the.run(llama_command(the, name, f"--checkpoint.initial_load_path={the.work / 'llama_base/model'}", "--training.steps=6",
+                              "--checkpoint.enable=false", "--lora.rank=16", f"--lora.base_dtype={base}",
+                              "--lora.targets=q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj", task="llama_lora", sizes=sizes),
+                "llama_lora")  # fmt: skip
+        add_step_rows(the, name, f"tiny Llama LoRA{label}" if the.rehearse else f"Llama LoRA step, 4 layers of 8B, 2 x 4096 tokens{label}")
+
+
+# --- kill and resume ---
+
+
 def kill_and_resume(the):
-    """A run killed after a checkpoint ends with the same bits as one that was not."""
-    options = ["--training.steps=400", "--checkpoint.interval=100", "--metrics.log_freq=50", "--training.dtype=bfloat16", "--training.global_batch_size=8"]
+    """Runs killed after a checkpoint end with the same bits as those that were not."""
+    options = ["--metrics.log_freq=50", "--training.dtype=bfloat16"]
     sizes = [] if the.rehearse else ["--model.hidden_size=256", "--model.num_heads=2", "--model.depth=2",
                                      "--model.depth_single_blocks=2", "--training.local_batch_size=4"]  # fmt: skip
+    llama_sizes = {"hidden_size": 256, "intermediate_size": 512, "head_dim": 64}
+    resume_is_exact(the, "FLUX", 40, lambda name, *steps: train_command(
+        the, name, *options, *sizes, *steps, "--training.global_batch_size=8", "--checkpoint.enable=true"))  # fmt: skip
+    resume_is_exact(the, "Llama", 20, lambda name, *steps: llama_command(
+        the, name, *options, *steps, "--training.global_batch_size=4", "--finetune.no_save_model", sizes=llama_sizes, tokens=512))  # fmt: skip
 
-    def command(name):
-        return train_command(the, name, *options, *sizes, "--checkpoint.enable=true")
 
-    the.run(command("unbroken"), "resume")
-    victim = the.start(command("broken"), "resume")
-    first = the.work / "broken/checkpoint/step-00000100/index.json"
+def resume_is_exact(the, model, interval, command):
+    """Four times `interval` steps, with a checkpoint after each interval; the first is where the kill may come."""
+    whole, broken = f"{model}_unbroken", f"{model}_broken"
+    steps = [f"--training.steps={4 * interval}", f"--checkpoint.interval={interval}"]
+    the.run(command(whole, *steps), "resume")
+    victim = the.start(command(broken, *steps), "resume")
+    first = the.work / broken / f"checkpoint/step-{interval:08d}/index.json"
     while not first.exists() and victim.poll() is None and the.seconds_left() > 1:
         time.sleep(0.005)
     the.kill(victim)
     killed = victim.returncode == -signal.SIGKILL
-    the.add({"name": "killed while running", "value": killed, "passed": killed})
-    the.run(command("broken"), "resume")
-    last = "checkpoint/step-00000400"
-    ours, theirs = (sorted((the.work / name / last).glob("*.safetensors")) for name in ["broken", "unbroken"])
+    the.add({"name": f"{model}: killed while running", "value": killed, "passed": killed})
+    the.run(command(broken, *steps), "resume")
+    last = f"checkpoint/step-{4 * interval:08d}"
+    ours, theirs = (sorted((the.work / name / last).glob("*.safetensors")) for name in [broken, whole])
     same = len(ours) == len(theirs) > 0 and all(a.read_bytes() == b.read_bytes() for a, b in zip(ours, theirs))
-    the.add({"name": "same bits after a kill", "value": same, "passed": same})
+    the.add({"name": f"{model}: same bits after a kill", "value": same, "passed": same})
 
 
 def torch_blocks(the):
@@ -154,13 +205,16 @@ PARTS = [
     Part("verify", 40, verify),
     Part("models", 60, probe("models")),
     Part("kernels", 25, probe("kernels")),
+    Part("llama kernels", 25, probe("llama-kernels")),
     Part("modulation", 35, probe("modulation")),
     Part("products", 25, probe("products")),
     Part("attention", 20, probe("attention")),
     Part("flux step", 90, flux_step),
-    Part("kill and resume", 40, kill_and_resume),
+    Part("kill and resume", 60, kill_and_resume),
     Part("accumulation", 40, accumulation),
     Part("lora step", 45, lora_step),
+    Part("llama step", 45, llama_step),
+    Part("llama lora step", 60, llama_lora_step),
     Part("torch blocks", 50, torch_blocks),
     Part("whole modulation", 20, probe("whole-modulation")),
 ]

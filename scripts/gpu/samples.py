@@ -1,6 +1,7 @@
-"""Pictures with captions in a tar file, made of nothing but Python."""
+"""Pictures with captions in a tar file, and texts, made of nothing but Python."""
 
 import io
+import json
 import random
 import struct
 import tarfile
@@ -28,3 +29,13 @@ def write_samples(folder, side, count):
                 member = tarfile.TarInfo(f"{i:06d}.{suffix}")
                 member.size = len(data)
                 tar.addfile(member, io.BytesIO(data))
+
+
+def write_texts(path, count, words):
+    """Rows {"text": ...} of random words; the same for the same arguments. Does nothing if the file exists."""
+    if path.exists():
+        return
+    numbers = random.Random(2)
+    vocabulary = ["".join(numbers.choices("abcdefghijklmnoprstuvw", k=numbers.randint(2, 9))) for _ in range(500)]
+    rows = [{"text": " ".join(numbers.choices(vocabulary, k=words))} for _ in range(count)]
+    path.write_text(json.dumps(rows))

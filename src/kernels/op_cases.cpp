@@ -55,7 +55,7 @@ OpCase rotary_case(uint64_t seed, int64_t tokens, int64_t heads, int64_t head_di
   const auto with = [cos = cos, sin = sin](auto op) {
     return [=](const Tensors& in) -> Tensors { return {op(in[0], cos.to(in[0].device()), sin.to(in[0].device()))}; };
   };
-  return {"rotary of " + std::to_string(head_dim),
+  return {"rotary of " + std::to_string(heads) + " x " + std::to_string(head_dim),
           {random_tensor(seed, 6, {tokens, heads, head_dim})},
           with(rotate),
           with(rotate_reference)};
@@ -76,9 +76,13 @@ struct RowSizes {
   bool slices = false;
 };
 
+// Which operations a width is for.
+enum class RowOps { kAll, kRmsNorms, kSwiglu };
+
 // The operations over rows of one width. In a slice case a tensor has a block of columns before the rows' own.
-std::vector<OpCase> row_cases(uint64_t seed, const RowSizes& sizes) {
+std::vector<OpCase> row_cases(uint64_t seed, const RowSizes& sizes, RowOps ops = RowOps::kAll) {
   const int64_t dim = sizes.dim, width = sizes.slices ? 2 * dim : dim;
+  const auto wanted = [=](RowOps of) { return ops == RowOps::kAll || ops == of; };
   const Tensor x = random_tensor(seed, 0, {sizes.batch, sizes.length, width}) + 0.5;
   const Tensor y = random_tensor(seed, 1, {sizes.batch, sizes.length, width});
   const Tensor gate = random_tensor(seed, 2, {sizes.batch, width}),
@@ -99,6 +103,21 @@ std::vector<OpCase> row_cases(uint64_t seed, const RowSizes& sizes) {
   };
   const auto pair = [](const auto& two) -> Tensors { return {std::get<0>(two), std::get<1>(two)}; };
 
+  if (wanted(RowOps::kRmsNorms)) {
+    add(
+        "rms_norm", {x, bias + 1}, [](const Tensors& in) -> Tensors { return {rms_norm(in[0], in[1], 1e-5)}; },
+        [](const Tensors& in) -> Tensors { return {rms_norm_reference(in[0], in[1], 1e-5)}; });
+    add(
+        "add_rms_norm", {x, y, bias + 1},
+        [=](const Tensors& in) { return pair(add_rms_norm(in[0], in[1], in[2], 1e-5)); },
+        [=](const Tensors& in) { return pair(add_rms_norm_reference(in[0], in[1], in[2], 1e-5)); });
+  }
+  if (wanted(RowOps::kSwiglu)) {
+    add(
+        "swiglu", {x * 2, y}, [](const Tensors& in) -> Tensors { return {swiglu(in[0], in[1])}; },
+        [](const Tensors& in) -> Tensors { return {swiglu_reference(in[0], in[1])}; });
+  }
+  if (ops != RowOps::kAll) return cases;
   add(
       "norm_modulate", {x, shift, scale},
       [](const Tensors& in) -> Tensors { return {norm_modulate(in[0], in[1], in[2])}; },
@@ -120,16 +139,6 @@ std::vector<OpCase> row_cases(uint64_t seed, const RowSizes& sizes) {
   add(
       "gelu with bias", {x * 2, bias}, [](const Tensors& in) -> Tensors { return {gelu_tanh(in[0], in[1])}; },
       [](const Tensors& in) -> Tensors { return {gelu_reference(in[0], in[1])}; });
-  add(
-      "rms_norm", {x, bias + 1}, [](const Tensors& in) -> Tensors { return {rms_norm(in[0], in[1], 1e-5)}; },
-      [](const Tensors& in) -> Tensors { return {rms_norm_reference(in[0], in[1], 1e-5)}; });
-  add(
-      "add_rms_norm", {x, y, bias + 1},
-      [=](const Tensors& in) { return pair(add_rms_norm(in[0], in[1], in[2], 1e-5)); },
-      [=](const Tensors& in) { return pair(add_rms_norm_reference(in[0], in[1], in[2], 1e-5)); });
-  add(
-      "swiglu", {x * 2, y}, [](const Tensors& in) -> Tensors { return {swiglu(in[0], in[1])}; },
-      [](const Tensors& in) -> Tensors { return {swiglu_reference(in[0], in[1])}; });
   if (!sizes.slices) cases.push_back(cross_entropy_case(y.flatten(0, 1), suffix));
   return cases;
 }
@@ -157,6 +166,13 @@ std::vector<OpCase> packed_op_cases(uint64_t seed) {
   cases.push_back(qk_norm_rope_case(seed, {2, 35, 2, 24, true}));   // 6 lanes of 32 have something to do
   cases.push_back(qk_norm_rope_case(seed, {1, 9, 24, 128, false, false, /*more_columns=*/4 * 3072}));
   cases.push_back(rotary_case(seed, 35, 3, 64));
+  // Llama's widths: 8B, 70B, and 405B, whose sums take 64 KiB; 8B's feed-forward, vocabulary, query and key heads.
+  for (const int64_t dim : {4096, 8192, 16384}) {
+    append(cases, row_cases(seed, {.batch = 1, .length = 3, .dim = dim}, RowOps::kRmsNorms));
+  }
+  append(cases, row_cases(seed, {.batch = 1, .length = 5, .dim = 14336, .slices = true}, RowOps::kSwiglu));
+  cases.push_back(cross_entropy_case(random_tensor(seed, 7, {3, 128256}), " of 128256"));
+  cases.push_back(rotary_case(seed, 5, 40, 128));
   return cases;
 }
 

@@ -44,8 +44,8 @@ torch::Tensor random_tensor(uint64_t seed, uint64_t id, const std::vector<int64_
 
 // The cases shared by `millrace verify` on any device, the emulated GPU and the tests. seed: of their random inputs.
 std::vector<OpCase> standard_op_cases(uint64_t seed);  // odd sizes, that no pack fits
-// Sizes that allow packs of 16 bytes, also at a transformer's width in slices of wider tensors, where backward passes
-// keep more than 40 KiB of sums in shared memory.
+// Sizes that allow packs of 16 bytes, also at the widths of FLUX and Llama and in slices of wider tensors, where
+// backward passes keep more than 40 KiB of sums in shared memory.
 std::vector<OpCase> packed_op_cases(uint64_t seed);
 std::vector<OpCase> all_op_cases(uint64_t seed);
 

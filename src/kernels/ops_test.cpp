@@ -79,7 +79,7 @@ TEST(SelfCheck, EveryKernelPassesOnThisMachine) {
   const std::vector<KernelCheck> checks = kernel_checks();
   const size_t of_one_dtype =
       has_bf16_dot_products() ? 3 : 1;  // Winograd, and where there are dot products of bf16 two more
-  EXPECT_EQ(checks.size(), 2 * (all_op_cases(1).size() + 5) + quantised_cases(1).size() + of_one_dtype);
+  EXPECT_EQ(checks.size(), 2 * (all_op_cases(1).size() + 8) + quantised_cases(1).size() + of_one_dtype);
   for (const KernelCheck& check : checks) {
     const KernelCheckResult result = check.run(torch::kCPU);
     EXPECT_TRUE(result.passed()) << check.name << ": " << result.error << " > " << result.tolerance;

@@ -14,6 +14,7 @@
 #include "kernels/op_check.h"
 #include "kernels/philox_fill/philox_fill.h"
 #include "kernels/quantised/quantised_cases.h"
+#include "kernels/rotary/rotary.h"
 #include "kernels/winograd/winograd.h"
 
 namespace millrace {
@@ -101,6 +102,70 @@ KernelCheckResult check_flat_update(torch::ScalarType type, torch::Device device
   return worst;
 }
 
+// A shard as it is trained on many ranks: it begins inside a group of rounding bits, has fp32 weights with their copy
+// in bf16 and their average, and narrow gradients, which are clipped. `type` is that of the gradients.
+constexpr uint64_t kFirstElement = 5;
+
+// The copy must be the rounded weights, bit for bit.
+double copy_error(const Tensor& copy, const Tensor& param) {
+  return torch::equal(copy, param.to(torch::kBFloat16)) ? 0 : std::numeric_limits<double>::infinity();
+}
+
+KernelCheckResult check_adamw_shard(torch::ScalarType type, torch::Device device) {
+  constexpr int64_t kSize = 10007;
+  const AdamWOptions options{.lr = 1e-3, .step = 3, .seed = kSeed, .ema_decay = 0.9, .zero_grad = true};
+  const auto after = [&](torch::Device where, auto step) {
+    AdamWBuffers buffers = adamw_buffers(kSize, torch::kFloat32, where);
+    buffers.grad = buffers.grad.to(type);
+    buffers.model_copy = torch::zeros({kSize}, torch::dtype(torch::kBFloat16).device(where));
+    buffers.ema = random_numbers(kSize, 6).to(where);
+    buffers.first_element = kFirstElement;
+    step(buffers, options, torch::full({1}, 0.7F, torch::TensorOptions(where).dtype(torch::kFloat32)));
+    return buffers;
+  };
+  const AdamWBuffers exact = after(torch::kCPU, adamw_step_reference), got = after(device, adamw_step);
+  const double of_average = relative_error(got.ema.to(torch::kCPU, torch::kFloat64), exact.ema.to(torch::kFloat64));
+  const double left = got.grad.abs().max().to(torch::kCPU, torch::kFloat64).item<double>();
+  return {worst_error(got, exact) + of_average + copy_error(got.model_copy, got.param) + left, 4 * kFp32Epsilon};
+}
+
+KernelCheckResult check_flat_update_shard(torch::ScalarType type, torch::Device device) {
+  constexpr int64_t kSize = 10007;
+  const FlatUpdateOptions options{.step = 3, .seed = kSeed, .average_decay = 0.9};
+  double worst = 0;
+  for (const FlatUpdateCase& rule : flat_update_cases()) {
+    const bool writes = rule.rule != FlatRule::kProdigyMoments && rule.rule != FlatRule::kScaledMoments;
+    Tensor sums, exact_sums;
+    const auto after = [&](torch::Device where, Tensor& totals, auto update) {
+      FlatUpdateBuffers buffers = rule.buffers(kSize, torch::kFloat32, where);
+      buffers.grad = buffers.grad.to(type);
+      if (writes) {
+        buffers.model_copy = torch::zeros({kSize}, torch::dtype(torch::kBFloat16).device(where));
+        buffers.average = random_numbers(kSize, 6).to(where);
+      }
+      buffers.first_element = kFirstElement;
+      totals = rule.new_sums(where);
+      const Tensor clip = torch::full({1}, 0.7F, torch::TensorOptions(where).dtype(torch::kFloat32));
+      update(rule.rule, rule.numbers, buffers, options, clip, totals);
+      return buffers;
+    };
+    const FlatUpdateBuffers exact = after(torch::kCPU, exact_sums, flat_update_reference);
+    const FlatUpdateBuffers got = after(device, sums, flat_update);
+    const auto compare = [&](const Tensor& x, const Tensor& y) {
+      const double error = relative_error(x.to(torch::kCPU).to(torch::kFloat64), y.to(torch::kFloat64));
+      if (!(error <= worst)) worst = error;
+    };
+    compare(got.param, exact.param);
+    for (size_t i = 0; i < got.states.size(); ++i) compare(got.states[i], exact.states[i]);
+    if (sums.defined()) compare(sums, exact_sums);
+    if (writes) {
+      compare(got.average, exact.average);
+      worst += copy_error(got.model_copy, got.param);
+    }
+  }
+  return {worst, 4 * kFp32Epsilon};
+}
+
 // Only weights: a code may fall on the other side of a tie. `type` is that of the gradients.
 KernelCheckResult check_adamw8bit(torch::ScalarType type, torch::Device device) {
   const CodeTables tables(device), cpu_tables(torch::kCPU);
@@ -115,6 +180,19 @@ KernelCheckResult check_adamw8bit(torch::ScalarType type, torch::Device device) 
       weights_after(cpu_tables, [&](const AdamW8bitBuffers& buffers) { adamw8bit_step_reference(buffers, options); });
   const Tensor got = weights_after(tables, [&](const AdamW8bitBuffers& buffers) { adamw8bit_step(buffers, options); });
   return {relative_error(got, exact), 1e-5};
+}
+
+// In place, as in Llama: 40 of the 48 heads of a token's row, which holds the values too. Must be equal to a turned
+// copy, bit for bit, and leave the values alone.
+KernelCheckResult check_rotary_rows(torch::ScalarType type, torch::Device device) {
+  constexpr int64_t kTokens = 7, kTurned = 40, kHeads = 48, kSize = 128;
+  const Tensor rows = random_numbers(kTokens * kHeads * kSize, 12).view({kTokens, kHeads, kSize}).to(type).to(device);
+  const Tensor angle = random_numbers(kTokens * kSize / 2, 13).view({kTokens, kSize / 2});
+  const Tensor cos = angle.cos().to(device), sin = angle.sin().to(device);
+  const Tensor expected =
+      at::cat({rotate(rows.narrow(1, 0, kTurned), cos, sin), rows.narrow(1, kTurned, kHeads - kTurned)}, 1);
+  rotate_in_place(rows.narrow(1, 0, kTurned), cos, sin);
+  return {static_cast<double>(rows.ne(expected).sum().to(torch::kCPU).item<int64_t>()), 0};
 }
 
 KernelCheckResult check_global_norm(torch::ScalarType type, torch::Device device) {
@@ -223,8 +301,11 @@ std::vector<KernelCheck> kernel_checks() {
           [op_case](torch::ScalarType dtype, torch::Device device) { return check_op(op_case, dtype, device); });
     }
     add("adamw", check_adamw);
+    add("adamw of a shard", check_adamw_shard);
     add("adamw8bit", check_adamw8bit);
     add("flat_update", check_flat_update);
+    add("flat_update of a shard", check_flat_update_shard);
+    add("rotary in rows", check_rotary_rows);
     add("global_norm", check_global_norm);
     add("philox_fill", check_philox);
   }

@@ -5,12 +5,12 @@
 #include <torch/cuda.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <string>
 
 #include "base/error.h"
 #include "base/text.h"
+#include "nn/allocator_setting.h"
 
 namespace millrace {
 namespace {
@@ -20,8 +20,7 @@ struct GpuLibrary {
   const char* name;
   std::string (*why_no_driver)();            // a cheap check before the big library is loaded; "": there is a driver
   const char *get_device, *get_device_name;  // of the driver's library; the arguments are the same for both makers
-  // Blocks of memory that grow, so that a run near the GPU's limit is not ended by fragmentation: the variable that
-  // asks for them when the library is loaded, unless the user has set it. null: not every GPU has them.
+  // The variable that asks for blocks of memory that grow. null: not every GPU has them.
   const char* allocator_setting;
 };
 
@@ -61,9 +60,7 @@ LoadedGpu load_gpu() {
     if (!std::filesystem::exists(path)) continue;
     const std::string no_driver = library.why_no_driver();
     if (!no_driver.empty()) return {.error = no_driver};
-    // Blocks of memory that grow, so that a run near the GPU's limit is not ended by fragmentation. Read on loading;
-    // the user's setting stays.
-    setenv("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True", /*overwrite=*/0);
+    if (library.allocator_setting != nullptr) prefer_growing_memory(library.allocator_setting);
     if (dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL) == nullptr) return {.error = dlerror()};
     if (torch::cuda::device_count() == 0) return {.error = "the driver shows no GPU"};
     return {.library = &library, .error = ""};

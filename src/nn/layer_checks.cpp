@@ -6,7 +6,9 @@
 #include "base/error.h"
 #include "kernels/op_check.h"
 #include "nn/attention.h"
+#include "nn/embedding_gradient.h"
 #include "nn/gemm.h"
+#include "nn/packed_attention.h"
 
 namespace millrace {
 namespace {
@@ -78,6 +80,81 @@ KernelCheckResult check_attention(const AttentionSizes& sizes, torch::ScalarType
   return worst.result();
 }
 
+// Grouped heads of Llama's size, as columns of one product's output. Each document by itself, key heads repeated.
+Tensors composed_packed_attention(const Tensors& qkv_dout, const std::vector<int64_t>& lengths, int64_t window) {
+  const int64_t group = qkv_dout[0].size(1) / qkv_dout[1].size(1);
+  Tensors leaves, outs;
+  for (int i = 0; i < 3; ++i) leaves.push_back(qkv_dout[static_cast<size_t>(i)].detach().clone().requires_grad_(true));
+  int64_t begin = 0;
+  for (const int64_t length : lengths) {
+    const auto heads = [&](const Tensor& x) { return x.narrow(0, begin, length).transpose(0, 1); };
+    const auto repeated = [&](const Tensor& x) { return heads(x).repeat_interleave(group, 0); };
+    const double scale = 1 / std::sqrt(static_cast<double>(leaves[0].size(2)));
+    const Tensor distance = torch::arange(length).unsqueeze(1) - torch::arange(length).unsqueeze(0);
+    Tensor hidden = distance < 0;
+    if (window > 0) hidden = hidden.logical_or(distance >= window);
+    const Tensor scores = torch::matmul(heads(leaves[0]), repeated(leaves[1]).transpose(1, 2)) * scale;
+    const Tensor p = torch::softmax(scores.masked_fill(hidden, -std::numeric_limits<double>::infinity()), 2);
+    outs.push_back(torch::matmul(p, repeated(leaves[2])).transpose(0, 1));
+    begin += length;
+  }
+  const Tensor out = at::cat(outs);
+  out.backward(qkv_dout[3]);
+  return {out.detach(), leaves[0].grad(), leaves[1].grad(), leaves[2].grad()};
+}
+
+KernelCheckResult check_packed_attention(int64_t window, torch::ScalarType type, torch::Device device) {
+  constexpr int64_t kHeads = 8, kKeyHeads = 2, kSize = 128;
+  const std::vector<int64_t> lengths = {70, 1, 130};
+  const int64_t tokens = 201, width = (kHeads + 2 * kKeyHeads) * kSize;
+  const Tensor qkv = random_tensor(kSeed, 20, {tokens, width}).to(type),
+               dout = random_tensor(kSeed, 21, {tokens, kHeads, kSize}).to(type);
+  const auto inputs = [&](const Tensor& all, const Tensor& grad) {
+    const auto heads = [&](int64_t first, int64_t count) {
+      return all.narrow(1, first * kSize, count * kSize).unflatten(1, {count, kSize});
+    };
+    return Tensors{heads(0, kHeads), heads(kHeads, kKeyHeads), heads(kHeads + kKeyHeads, kKeyHeads), grad};
+  };
+  const Tensors exact =
+      composed_packed_attention(inputs(qkv.to(torch::kFloat64), dout.to(torch::kFloat64)), lengths, window);
+  const Tensors plain = composed_packed_attention(inputs(qkv, dout), lengths, window);
+  const Tensors in = inputs(qkv.to(device), dout.to(device));
+  const Documents documents(lengths, device);
+  const auto run = [&]() -> Tensors {
+    const PackedAttentionOptions options{.causal = true, .window = window};
+    const PackedAttention forward = packed_attention_forward(in[0], in[1], in[2], documents, options);
+    const PackedAttentionGradients grads =
+        packed_attention_backward(in[3], in[0], in[1], in[2], forward, documents, options);
+    return {forward.out_THD, grads.dq_THD, grads.dk_TKD, grads.dv_TKD};
+  };
+  const Tensors got = run(), again = run();
+  Worst worst;
+  for (size_t i = 0; i < got.size(); ++i) {
+    worst.compare(got[i], plain[i], exact[i]);
+    worst.must_be_equal(got[i], again[i]);
+  }
+  return worst.result();
+}
+
+// Tokens that come many times, whose rows a GPU must not add in any order.
+KernelCheckResult check_embedding_gradient(torch::ScalarType type, torch::Device device) {
+  constexpr int64_t kVocabulary = 50, kTokens = 700, kWidth = 264;
+  const Tensor ids = torch::arange(kTokens).square().remainder(kVocabulary);
+  const Tensor dx = random_tensor(kSeed, 22, {kTokens, kWidth}).to(type),
+               before = random_tensor(kSeed, 23, {kVocabulary, kWidth}).to(type);
+  const Tensor sums = torch::zeros({kVocabulary, kWidth}, torch::kFloat64).index_add_(0, ids, dx.to(torch::kFloat64));
+  const auto run = [&] {
+    Tensor gradient = before.to(device, type, /*non_blocking=*/false, /*copy=*/true);
+    add_embedding_gradient(gradient, ids.to(device), dx.to(device));
+    return gradient;
+  };
+  const Tensor got = run();
+  Worst worst;
+  worst.compare(got, before + sums.to(type), before.to(torch::kFloat64) + sums);
+  for (int n = 0; n < 2; ++n) worst.must_be_equal(got, run());
+  return worst.result();
+}
+
 // y = x W^T, dx = dy W and dW += dy^T x: the three products of a linear layer.
 KernelCheckResult check_products(int64_t largest, torch::ScalarType type, torch::Device device) {
   constexpr int64_t kRows = 67, kIn = 200, kOut = 136;
@@ -137,6 +214,11 @@ std::vector<KernelCheck> layer_checks() {
       add("attention of " + std::to_string(sizes.batch * sizes.heads) + " x " + std::to_string(sizes.head_dim),
           [=](torch::ScalarType dtype, torch::Device device) { return check_attention(sizes, dtype, device); });
     }
+    for (const int64_t window : {0, 24}) {
+      add(window == 0 ? "attention of packed texts" : "attention of packed texts in a window",
+          [=](torch::ScalarType dtype, torch::Device device) { return check_packed_attention(window, dtype, device); });
+    }
+    add("embedding gradient", check_embedding_gradient);
     for (const int64_t largest : {kLargestOperand, int64_t{5000}}) {
       add(largest == kLargestOperand ? "products" : "products in tiles",
           [=](torch::ScalarType dtype, torch::Device device) { return check_products(largest, dtype, device); });

@@ -16,7 +16,7 @@ void expect_all_pass(const std::vector<KernelCheck>& checks, torch::Device devic
 }
 
 TEST(LayerChecks, EveryLayerPassesOnThisMachine) {
-  EXPECT_EQ(layer_checks().size(), 11u);
+  EXPECT_EQ(layer_checks().size(), 17u);
   expect_all_pass(layer_checks(), torch::kCPU);
 }
 

@@ -1,5 +1,6 @@
-// On CPUs, ATen's flash kernel is called once for each document and each query head of a group, on views: keys and
-// values are never copied once per query head, and gradients of a group's heads are summed in fp32.
+// GPUs have a flash kernel for all documents at once in half precision. Else a kernel is called once for each document
+// and each query head of a group, on views: keys and values are never copied once per query head, and gradients of a
+// group's heads are summed in fp32. On CPUs that is ATen's flash kernel, on GPUs, for fp32, plain products.
 //
 // A window longer than a document has no effect. A shorter one is computed in chunks of queries: each chunk sees the
 // keys from `window - 1` before its first query to its last query, under one small mask shared by all chunks.
@@ -10,7 +11,9 @@
 #include <optional>
 
 #include "base/error.h"
+#include "nn/composed_attention.h"
 #include "nn/deterministic_scope.h"
+#include "nn/to_device.h"
 
 namespace millrace {
 namespace {
@@ -30,7 +33,8 @@ torch::Tensor window_mask(int64_t queries, int64_t keys, int64_t lead, int64_t w
   const torch::Tensor query_Q1 = torch::arange(lead, lead + queries, torch::kInt64).unsqueeze(1);
   const torch::Tensor distance_QK = query_Q1 - torch::arange(keys, torch::kInt64).unsqueeze(0);
   const torch::Tensor hidden_QK = (distance_QK < 0).logical_or(distance_QK >= window);
-  return torch::zeros({queries, keys}, options).masked_fill_(hidden_QK, -std::numeric_limits<double>::infinity());
+  const torch::Tensor mask_QK = torch::zeros({queries, keys}, options.device(torch::kCPU));
+  return copy_to_device(mask_QK.masked_fill_(hidden_QK, -std::numeric_limits<double>::infinity()), options.device());
 }
 
 std::vector<Piece> pieces_of(const Documents& documents, const PackedAttentionOptions& options,
@@ -75,6 +79,23 @@ torch::Tensor heads_of(const torch::Tensor& x_THD, int64_t begin, int64_t tokens
   return x_THD.narrow(0, begin, tokens).slice(1, first, std::nullopt, step).transpose(0, 1).unsqueeze(0);
 }
 
+std::tuple<torch::Tensor, torch::Tensor> piece_forward(const torch::Tensor& q, const torch::Tensor& k,
+                                                       const torch::Tensor& v, const Piece& piece) {
+  if (!q.is_cpu()) return composed_attention_forward(q, k, v, piece.causal, piece.mask);
+  const std::optional<torch::Tensor> mask = piece.mask.defined() ? std::optional(piece.mask) : std::nullopt;
+  return at::_scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, piece.causal, mask);
+}
+std::tuple<torch::Tensor, torch::Tensor, torch::Tensor> piece_backward(const torch::Tensor& dout,
+                                                                       const torch::Tensor& q, const torch::Tensor& k,
+                                                                       const torch::Tensor& v, const torch::Tensor& out,
+                                                                       const torch::Tensor& logsumexp,
+                                                                       const Piece& piece) {
+  if (!q.is_cpu()) return composed_attention_backward(dout, q, k, v, out, logsumexp, piece.causal, piece.mask);
+  const std::optional<torch::Tensor> mask = piece.mask.defined() ? std::optional(piece.mask) : std::nullopt;
+  return at::_scaled_dot_product_flash_attention_for_cpu_backward(dout, q, k, v, out, logsumexp, 0.0, piece.causal,
+                                                                  mask);
+}
+
 std::optional<int64_t> left_window(const PackedAttentionOptions& options) {
   return options.window > 0 ? std::optional(options.window - 1) : std::nullopt;
 }
@@ -92,7 +113,7 @@ Documents::Documents(std::vector<int64_t> lengths, torch::Device device) : lengt
     longest_ = std::max(longest_, length);
     offsets.push_back(static_cast<int32_t>(num_tokens_));
   }
-  offsets_ = torch::tensor(offsets, torch::kInt32).to(device);
+  offsets_ = copy_to_device(torch::tensor(offsets, torch::kInt32), device);
 }
 
 PackedAttention packed_attention_forward(const torch::Tensor& q_THD, const torch::Tensor& k_TKD,
@@ -117,10 +138,8 @@ PackedAttention packed_attention_forward(const torch::Tensor& q_THD, const torch
   const int64_t group = q_THD.size(1) / k_TKD.size(1);
   for (const Piece& piece : pieces_of(documents, options, q_THD.options())) {
     const torch::Tensor k = heads_of(k_TKD, piece.k, piece.keys, 0, 1), v = heads_of(v_TKD, piece.k, piece.keys, 0, 1);
-    const std::optional<torch::Tensor> mask = piece.mask.defined() ? std::optional(piece.mask) : std::nullopt;
     for (int64_t member = 0; member < group; ++member) {
-      auto [out, logsumexp] = at::_scaled_dot_product_flash_attention_for_cpu(
-          heads_of(q_THD, piece.q, piece.queries, member, group), k, v, 0.0, piece.causal, mask);
+      const auto [out, logsumexp] = piece_forward(heads_of(q_THD, piece.q, piece.queries, member, group), k, v, piece);
       heads_of(result.out_THD, piece.q, piece.queries, member, group).copy_(out);
       result.logsumexps.push_back(logsumexp);
     }
@@ -156,14 +175,12 @@ PackedAttentionGradients packed_attention_backward(const torch::Tensor& dout_THD
   size_t call = 0;
   for (const Piece& piece : pieces_of(documents, options, q_THD.options())) {
     const torch::Tensor k = heads_of(k_TKD, piece.k, piece.keys, 0, 1), v = heads_of(v_TKD, piece.k, piece.keys, 0, 1);
-    const std::optional<torch::Tensor> mask = piece.mask.defined() ? std::optional(piece.mask) : std::nullopt;
     for (int64_t member = 0; member < group; ++member) {
       const auto part = [&](const torch::Tensor& x_THD) {
         return heads_of(x_THD, piece.q, piece.queries, member, group);
       };
-      auto [dq, dk, dv] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
-          part(dout_THD), part(q_THD), k, v, part(forward.out_THD), forward.logsumexps.at(call++), 0.0, piece.causal,
-          mask);
+      const auto [dq, dk, dv] = piece_backward(part(dout_THD), part(q_THD), k, v, part(forward.out_THD),
+                                               forward.logsumexps.at(call++), piece);
       part(grads.dq_THD).copy_(dq);
       heads_of(dk_TKD, piece.k, piece.keys, 0, 1).add_(dk);
       heads_of(dv_TKD, piece.k, piece.keys, 0, 1).add_(dv);

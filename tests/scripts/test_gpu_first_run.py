@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ["verify", "models", "kernels", "modulation", "products", "attention", "flux step", "kill and resume", "accumulation",
-         "lora step", "torch blocks", "whole modulation"]  # fmt: skip
+PARTS = ["verify", "models", "kernels", "llama kernels", "modulation", "products", "attention", "flux step", "kill and resume",
+         "accumulation", "lora step", "llama step", "llama lora step", "torch blocks", "whole modulation"]  # fmt: skip
 
 
 @pytest.mark.slow
@@ -29,8 +29,8 @@ def test_the_rehearsal_fills_every_part_of_both_files(tmp_path):
         assert f"## {name}\n" in page
         assert all(row["name"].strip() in page for row in part["rows"] if "us" in row or "passed" in row)
     # Every prediction has a row that a run measures.
-    kernels = {row["name"] for row in parts["kernels"]["rows"]}
-    assert kernels == set(predictions()["kernels"])
+    for name in ["kernels", "llama kernels"]:
+        assert {row["name"] for row in parts[name]["rows"]} == set(predictions()[name])
 
 
 def test_the_published_page_is_the_form_of_the_script():
@@ -43,6 +43,18 @@ def test_an_unknown_part_is_named(tmp_path):
                              "--only", "speed"], capture_output=True, text=True)  # fmt: skip
     assert result.returncode == 1
     assert "[--only] expected some of verify, models," in result.stderr
+
+
+def test_only_adds_to_earlier_results(tmp_path):
+    (tmp_path / "first_run.json").write_text('{"machine": {}, "parts": {"verify": {"rows": [], "status": "passed", "limit": 40}}}')
+    # A build without a program: the part fails, and is recorded beside the earlier one.
+    result = subprocess.run([sys.executable, ROOT / "scripts/gpu/first_run.py", "--build", tmp_path, "--out", tmp_path, "--rehearse",
+                             "--only", "llama step"], capture_output=True, text=True)  # fmt: skip
+    assert result.returncode == 1
+    parts = json.loads((tmp_path / "first_run.json").read_text())["parts"]
+    assert list(parts) == ["verify", "llama step"]
+    assert parts["llama step"]["status"].startswith("failed")
+    assert "1 parts failed: llama step" in result.stderr
 
 
 def environment_with_peers():
