@@ -16,7 +16,7 @@
 #include "formats/json.h"
 #include "models/clip/entry.h"
 #include "models/clip/model.h"
-#include "models/flux/lora_text_names.h"
+#include "models/lora_text_names.h"
 #include "optim/clip.h"
 #include "optim/optimizer_table.h"
 #include "train/parameter_group.h"
