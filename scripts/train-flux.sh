@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Trains a LoRA on FLUX.1-dev with sd-scripts' arguments, from environment variables (docs/compat.md). Started by
-# scripts/train-main.sh, or by itself; what stands behind the script's name comes last, and so overrides.
+# scripts/train-main.sh, or by itself; what stands behind the script's name comes last, and so overrides. CLIP is trained, too, unless
+# --network_train_unet_only stands there.
 #
 #   MODEL_PATH                   /workspace/flux: flux_dev.safetensors, clip_l.safetensors, t5xxl_fp16.safetensors,
 #                                ae.safetensors, and the tokenizers (millrace download encoders)
@@ -18,7 +19,7 @@
 #   PARAMS_NETWORK_DIM           8
 #   PARAMS_NETWORK_ALPHA         8
 #   PARAMS_NOISE_OFFSET          empty; has no effect on FLUX, and a warning says so
-#   PARAMS_SPLIT_QKV             False; True is refused
+#   PARAMS_SPLIT_QKV             False; True: a pair of matrices each for q, k, v and the MLP of a fused layer
 #   PARAMS_SAVE_EVERY_N_STEPS    100
 #   PARAMS_SAMPLE_EVERY_N_STEPS  100
 #   PARAMS_RESUME_FROM           a checkpoint in OUTPUT_PATH; empty: the newest
@@ -56,7 +57,6 @@ arguments=(
   --network_module networks.lora_flux
   --network_dim "${PARAMS_NETWORK_DIM:-8}"
   --network_alpha "${PARAMS_NETWORK_ALPHA:-8}"
-  --network_train_unet_only
   --optimizer_type "$optimizer"
   --optimizer_args "${optimizer_args[@]}"
   --learning_rate "${PARAMS_LEARNING_RATE:-1}"

@@ -205,11 +205,11 @@ Source open_source(const SampleArguments& arguments) {
 
 // A run of LoRA has its frozen weights where its configuration says, and the adapters in its checkpoint.
 std::unique_ptr<FluxTrainee> make_trainee(const Source& source, const flux::FluxConfig& sizes,
-                                          const FlatParametersOptions& placement) {
+                                          const FlatParametersOptions& placement, CaptionEncoders& encoders) {
   const FluxRunConfig& config = source.config();
   if (source.run) {
     std::unique_ptr<FluxTrainee> trainee = config.lora() != nullptr
-                                               ? make_flux_trainee(config, sizes, placement, std::nullopt)
+                                               ? make_flux_trainee(config, sizes, placement, std::nullopt, &encoders)
                                                : make_empty_flux_trainee(config, sizes, placement);
     load_run(*source.run, trainee->parameters());
     return trainee;
@@ -260,7 +260,7 @@ void draw(const SampleArguments& arguments, const Source& source, torch::Device 
       make_caption_encoders(config, sizes, dtype, device, arguments.shards_weights ? &ranks.mesh() : nullptr);
   FlatParametersOptions placement{dtype, device, /*training=*/false};
   if (arguments.shards_weights) placement.mesh = &ranks.mesh();
-  const std::unique_ptr<FluxTrainee> trainee = make_trainee(source, sizes, placement);
+  const std::unique_ptr<FluxTrainee> trainee = make_trainee(source, sizes, placement, encoders);
 
   const DrawOptions options = options_from(arguments, config, sizes);
   const PictureOrigin origin = origin_of(arguments, source, sizes);

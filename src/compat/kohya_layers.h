@@ -15,13 +15,15 @@ struct KohyaNetworkArguments {
   int64_t dim = 4;
   double alpha = 1;
   double learning_rate = 0;  // of layers without one of their own; 0: nothing but ranks is wanted
+  // The same of CLIP's and T5's layers; none: they are not trained.
+  std::optional<double> clip_lr = {}, t5_lr = {};
   std::map<std::string, std::string> network_args;
 };
 
 struct KohyaLayers {
   std::vector<std::string> targets = {"all"};
   std::vector<std::string> rank_patterns, lr_patterns;
-  std::optional<double> loraplus_ratio;
+  std::optional<double> loraplus_ratio, text_encoder_loraplus_ratio;
   double rank_dropout = 0, module_dropout = 0;
   bool split_qkv = false, train_t5xxl = false;
   std::vector<std::string> notes;  // arguments that were read and change nothing

@@ -36,37 +36,68 @@ void check_module(const KohyaTranslator& kohya) {
                                    : std::string(" (try ") + kModule + ")"));
 }
 
-// Adapters of CLIP's text model are trained by default in sd-scripts, and cannot be had here.
-void check_text_encoders(const KohyaTranslator& kohya) {
+struct TextRates {
+  std::optional<double> clip, t5;  // none: not trained
+};
+
+// Adapters of CLIP's text model are trained by default in sd-scripts.
+TextRates text_rates(const KohyaTranslator& kohya) {
   const KohyaArguments& args = kohya.args;
-  const TheirSetting unet_only = kohya.from("network_train_unet_only");
+  const TheirSetting unet_only = kohya.from("network_train_unet_only"), from = kohya.from("text_encoder_lr");
   if (args.has("network_train_text_encoder_only")) {
-    kohya.out.refuse(
-        kohya.from("network_train_text_encoder_only"),
-        "expected adapters of the transformer, got those of text encoders alone, which are not trained here");
-    return;
+    kohya.out.refuse(kohya.from("network_train_text_encoder_only"),
+                     "expected adapters of the transformer, got those of text encoders alone (lora.rank_patterns of "
+                     "`millrace train` leaves out layers of the transformer)");
+    return {};
   }
-  bool all_zero = args.has("text_encoder_lr");
-  for (const std::string& rate : args.texts("text_encoder_lr")) {
-    all_zero = all_zero && parse_floating_point(rate).value_or(1) == 0;
+  std::vector<double> rates;
+  for (const std::string& text : args.texts("text_encoder_lr")) {
+    const auto rate = parse_floating_point(text);
+    if (!rate || *rate < 0) kohya.out.refuse(from, "expected learning rates, got " + json_escape(text));
+    rates.push_back(rate.value_or(0));
   }
+  if (rates.size() > 2) kohya.out.refuse(from, "expected the rates of CLIP and T5, got more than two");
   if (args.has("network_train_unet_only")) {
-    kohya.out.note(unet_only, Fate::kSameResult, "adapters are trained on the transformer alone");
-    if (args.has("text_encoder_lr")) {
-      kohya.out.note(kohya.from("text_encoder_lr"), Fate::kNoEffect, "no text encoder is trained");
-    }
-  } else if (all_zero) {
-    kohya.out.note(kohya.from("text_encoder_lr"), Fate::kSameResult, "adapters are trained on the transformer alone");
-  } else {
-    kohya.out.refuse(unet_only,
-                     "expected --network_train_unet_only, got training of CLIP's text model as well, as without that "
-                     "option sd-scripts does: adapters of text encoders are not trained here");
+    kohya.out.set("lora.train_clip_l", false, unet_only);
+    if (!rates.empty()) kohya.out.note(from, Fate::kNoEffect, "no text encoder is trained");
+    return {};
   }
+  const double usual = *args.number("learning_rate");
+  return {rates.empty() ? usual : rates.front(), rates.empty() ? usual : rates.back()};
 }
 
-void set_layers(const KohyaTranslator& kohya, const KohyaNetworkArguments& arguments) {
+// rates: of the encoders that have adapters.
+void set_text_encoders(const KohyaTranslator& kohya, const TextRates& rates) {
+  if (!rates.clip) return;
+  const KohyaArguments& args = kohya.args;
+  Translation& out = kohya.out;
+  out.set("lora.train_clip_l", true, kohya.from("network_train_unet_only"));
+  if (rates.t5) {
+    out.set("lora.train_t5xxl", true, kohya.from("network_args"));
+    if (args.has("cache_text_encoder_outputs") || args.has("cache_text_encoder_outputs_to_disk")) {
+      out.refuse(kohya.from("cache_text_encoder_outputs"),
+                 "expected none with train_t5xxl=True, as in sd-scripts: no encoding stays the same");
+    }
+  }
+  const bool is_given = args.has("text_encoder_lr");
+  const TheirSetting from = kohya.from(is_given ? "text_encoder_lr" : "learning_rate");
+  if (!kohya.has_own_rate()) {
+    if (is_given) {
+      out.note(from, Fate::kNoEffect, "there as here, Adafactor with relative_step chooses the rate itself");
+    }
+    return;
+  }
+  if (is_given || args.has("unet_lr")) out.set("lora.text_encoder_lr", *rates.clip, from);
+  if (rates.t5 && *rates.t5 != *rates.clip) out.set("lora.t5xxl_lr", *rates.t5, from);
+}
+
+void set_layers(const KohyaTranslator& kohya, KohyaNetworkArguments arguments, TextRates rates) {
   Translation& out = kohya.out;
   const TheirSetting from = kohya.from("network_args");
+  const auto trains_t5 = arguments.network_args.find("train_t5xxl");
+  if (trains_t5 == arguments.network_args.end() || trains_t5->second != "True") rates.t5 = {};
+  arguments.clip_lr = rates.clip;
+  arguments.t5_lr = rates.t5;
   KohyaLayers layers;
   try {
     layers = kohya.around.layers(arguments);
@@ -74,16 +105,24 @@ void set_layers(const KohyaTranslator& kohya, const KohyaNetworkArguments& argum
     out.refuse(from, error.what());
     return;
   }
+  set_text_encoders(kohya, rates);
   if (layers.split_qkv) {
-    out.refuse(from,
-               "expected no split_qkv=True, got it: q, k and v are one layer here, and have one adapter together "
-               "(the file that sd-scripts writes of them applies a third of what was trained)");
+    out.set("lora.split_qkv", true, from);
+    out.note(
+        from, Fate::kBecame,
+        "files of split_qkv have 3 and 4 times the alpha of sd-scripts', whose files apply a third and a quarter of "
+        "what was trained (lora.split_qkv_alpha)");
   }
-  if (layers.train_t5xxl) out.refuse(from, "expected no train_t5xxl=True, got it: text encoders are not trained here");
+  if (layers.train_t5xxl && !rates.t5) {
+    out.note(from, Fate::kNoEffect, "train_t5xxl: with --network_train_unet_only no text encoder is trained");
+  }
   if (layers.targets != std::vector<std::string>{"all"}) out.set("lora.targets", layers.targets, from);
   if (!layers.rank_patterns.empty()) out.set("lora.rank_patterns", layers.rank_patterns, from);
   if (!layers.lr_patterns.empty()) out.set("lora.lr_patterns", layers.lr_patterns, from);
   if (layers.loraplus_ratio) out.set("lora.loraplus_ratio", *layers.loraplus_ratio, from);
+  if (layers.text_encoder_loraplus_ratio) {
+    out.set("lora.text_encoder_loraplus_ratio", *layers.text_encoder_loraplus_ratio, from);
+  }
   if (layers.rank_dropout > 0) out.set("lora.rank_dropout", layers.rank_dropout, from);
   if (layers.module_dropout > 0) out.set("lora.module_dropout", layers.module_dropout, from);
   for (const std::string& note : layers.notes) out.note(from, Fate::kNoEffect, note);
@@ -93,7 +132,6 @@ void set_layers(const KohyaTranslator& kohya, const KohyaNetworkArguments& argum
 
 void KohyaTranslator::network() {
   check_module(*this);
-  check_text_encoders(*this);
   const int64_t dim = args.integer("network_dim").value_or(4);
   const double alpha = *args.number("network_alpha");
   const auto weights = args.text("network_weights");
@@ -131,8 +169,12 @@ void KohyaTranslator::network() {
                  "expected --mixed_precision bf16 with weights of 8 bits, got no");
     }
   }
-  set_layers(*this, {dim, alpha, args.number("unet_lr").value_or(*args.number("learning_rate")),
-                     network_args(args, from("network_args"), out)});
+  KohyaNetworkArguments arguments;
+  arguments.dim = dim;
+  arguments.alpha = alpha;
+  arguments.learning_rate = args.number("unet_lr").value_or(*args.number("learning_rate"));
+  arguments.network_args = network_args(args, from("network_args"), out);
+  set_layers(*this, std::move(arguments), text_rates(*this));
 }
 
 }  // namespace millrace

@@ -162,6 +162,17 @@ std::string chosen_name(const KohyaTranslator& kohya, TheirSetting& from) {
 
 }  // namespace
 
+bool KohyaTranslator::has_own_rate() const {
+  const std::string name = args.text("optimizer_type").value_or("");
+  const OptimizerRow* row = find_optimizer(to_lower(name.substr(name.rfind('.') + 1)));
+  if (row == nullptr || row->ours == nullptr || std::string_view(row->ours) != "Adafactor") return true;
+  bool is_relative = true;
+  for (const std::string& word : args.texts("optimizer_args")) {
+    if (starts_with(word, "relative_step=")) is_relative = word != "relative_step=False";
+  }
+  return !is_relative;
+}
+
 void KohyaTranslator::optimizer() {
   TheirSetting origin;
   const std::string name = chosen_name(*this, origin);
@@ -190,18 +201,14 @@ void KohyaTranslator::optimizer() {
     arguments.set("momentum", 0.9, origin);
     out.set("optimizer.nesterov", true, origin);
   }
-  bool is_relative = rule == "Adafactor";
-  for (const std::string& word : args.texts("optimizer_args")) {
-    arguments.read(word);
-    if (starts_with(word, "relative_step=")) is_relative = word != "relative_step=False";
-  }
+  for (const std::string& word : args.texts("optimizer_args")) arguments.read(word);
   const TheirSetting rate = from(args.has("unet_lr") ? "unet_lr" : "learning_rate");
-  if (is_relative) {
+  if (!has_own_rate()) {
     out.note(rate, args.has("learning_rate") || args.has("unet_lr") ? Fate::kNoEffect : Fate::kSameResult,
              "there as here, Adafactor with relative_step chooses the rate itself");
   } else {
     out.set("optimizer.lr", *args.number(args.has("unet_lr") ? "unet_lr" : "learning_rate"), rate);
-    if (args.has("unet_lr") && args.has("learning_rate")) {
+    if (args.has("unet_lr") && args.has("learning_rate") && !out.mentions(from("learning_rate"))) {
       out.note(from("learning_rate"), Fate::kSameResult, "--unet_lr takes its place");
     }
   }

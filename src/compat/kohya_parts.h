@@ -15,6 +15,8 @@ struct KohyaTranslator {
   Translation& out;
 
   TheirSetting from(const std::string& name) const;  // of --name, as given or by default
+  // The learning rate is an argument's, not the optimizer's own.
+  bool has_own_rate() const;
   // Optimizer steps of an epoch.
   int64_t steps_per_epoch() const;
 

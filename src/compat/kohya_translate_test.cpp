@@ -16,15 +16,15 @@ using testing::HasSubstr;
 using Json = nlohmann::ordered_json;
 using Words = std::vector<std::string>;
 
-Translation translated(Words words, int64_t world_size = 1) {
-  const Words needed = {"--pretrained_model_name_or_path=flux.safetensors",
-                        "--clip_l=clip.safetensors",
-                        "--t5xxl=t5.safetensors",
-                        "--ae=ae.safetensors",
-                        "--dataset_config=set.toml",
-                        "--output_dir=out",
-                        "--network_module=networks.lora_flux",
-                        "--network_train_unet_only"};
+Translation translated(Words words, int64_t world_size = 1, bool unet_only = true) {
+  Words needed = {"--pretrained_model_name_or_path=flux.safetensors",
+                  "--clip_l=clip.safetensors",
+                  "--t5xxl=t5.safetensors",
+                  "--ae=ae.safetensors",
+                  "--dataset_config=set.toml",
+                  "--output_dir=out",
+                  "--network_module=networks.lora_flux"};
+  if (unet_only) needed.emplace_back("--network_train_unet_only");
   words.insert(words.begin(), needed.begin(), needed.end());
   KohyaSurroundings around{.world_size = world_size, .model = {}, .batches_per_epoch = [] { return int64_t{25}; }};
   around.batch_size = 4;
@@ -35,6 +35,9 @@ Translation translated(Words words, int64_t world_size = 1) {
     return layers;
   };
   return translate_kohya(parse_kohya_arguments(words), around);
+}
+Translation with_text_encoders(const Words& words) {
+  return translated(words, 1, /*unet_only=*/false);
 }
 std::string problem(const Words& words) {
   return config_problem([&] { translated(words); });
@@ -174,13 +177,36 @@ TEST(KohyaTranslate, CountsEpochsInSteps) {
   EXPECT_EQ(setting(translated({"--save_every_n_steps=100"}), "checkpoint.interval"), "100");
 }
 
-TEST(KohyaTranslate, TakesTheRecordedRunButForItsTextEncoder) {
+TEST(KohyaTranslate, TakesTheRecordedRunWithItsTextEncoder) {
   const Words words = json_words(compat_golden("flux_lora/commands.json")["run"]);
   const KohyaArguments arguments = parse_kohya_arguments(words);
   KohyaSurroundings around{.layers = [](const KohyaNetworkArguments&) { return KohyaLayers(); }};
   const std::string message = config_problem([&] { translate_kohya(arguments, around); });
-  EXPECT_THAT(message, HasSubstr("[--network_train_unet_only] expected --network_train_unet_only"));
   EXPECT_THAT(message, HasSubstr("prompts.txt"));  // which is not in this folder
+  EXPECT_THAT(message, testing::Not(HasSubstr("text_encoder")));
+}
+
+// The rates that reach the layers, and the options of the others.
+TEST(KohyaTranslate, TrainsTextEncodersAtTheirRates) {
+  EXPECT_EQ(setting(translated({}), "lora.train_clip_l"), "false");
+  const Translation usual = with_text_encoders({"--learning_rate=1e-4"});
+  EXPECT_EQ(setting(usual, "lora.train_clip_l"), "true");
+  EXPECT_EQ(setting(usual, "lora.text_encoder_lr"), "");  // optimizer.lr
+  const Translation own = with_text_encoders({"--learning_rate=1e-4", "--text_encoder_lr", "5e-5", "1e-5"});
+  EXPECT_EQ(setting(own, "lora.text_encoder_lr"), "5e-05");
+  EXPECT_EQ(setting(own, "lora.t5xxl_lr"), "");  // which is not trained
+  const Translation both =
+      with_text_encoders({"--text_encoder_lr", "5e-5", "1e-5", "--network_args", "train_t5xxl=True"});
+  EXPECT_EQ(setting(both, "lora.train_t5xxl"), "true");
+  EXPECT_EQ(setting(both, "lora.t5xxl_lr"), "1e-05");
+  const Translation apart = with_text_encoders({"--learning_rate=1e-4", "--unet_lr=2e-4"});
+  EXPECT_EQ(setting(apart, "optimizer.lr"), "0.0002");
+  EXPECT_EQ(setting(apart, "lora.text_encoder_lr"), "0.0001");
+  EXPECT_THAT(translated({"--text_encoder_lr=1e-5"}).table("sd-scripts"), HasSubstr("no text encoder is trained"));
+  EXPECT_THAT(config_problem([] {
+                with_text_encoders({"--cache_text_encoder_outputs", "--network_args", "train_t5xxl=True"});
+              }),
+              HasSubstr("[--cache_text_encoder_outputs] expected none with train_t5xxl=True"));
 }
 
 TEST(KohyaTranslate, NamesWhatItCannotHave) {

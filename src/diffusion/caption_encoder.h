@@ -16,6 +16,7 @@
 namespace millrace {
 
 class Mesh;
+class TrainableEncoder;
 
 // One encoding per caption. Not thread-safe.
 class CaptionEncoder {
@@ -28,6 +29,10 @@ class CaptionEncoder {
   virtual bool is_sharded() const { return false; }
   // Whether `mine` is true on any of those ranks; collective among them. Returns `mine` if the weights are whole.
   virtual bool any_rank(bool mine) { return mine; }
+  // Whether its layers have adapters, so that encodings change as they are trained.
+  virtual bool is_trained() const { return false; }
+  // As what adapters are put on; null: it has no weights that could be trained.
+  virtual TrainableEncoder* trainable() { return nullptr; }
   // Identifies the encoder and everything that its output depends on; used as the key of caches.
   virtual std::string identity() const = 0;
 };

@@ -1,12 +1,19 @@
 #include "diffusion/flux_adapters.h"
 
+#include <algorithm>
 #include <map>
 
 #include "adapters/layer_patterns.h"
 #include "adapters/read_adapters.h"
+#include "base/error.h"
+#include "base/log.h"
 #include "base/text.h"
+#include "diffusion/latents.h"
 #include "models/flux/lora_export.h"
+#include "models/flux/lora_layout.h"
 #include "models/flux/lora_names.h"
+#include "models/flux/lora_split.h"
+#include "models/lora_text_names.h"
 
 namespace millrace {
 namespace {
@@ -34,10 +41,29 @@ std::vector<std::string> patterns_of(const std::vector<std::string>& targets) {
   return patterns;
 }
 
-std::vector<AdaptableLayer> chosen_layers(const flux::Flux& model, const LoraConfig& config) {
+std::vector<AdaptableLayer::Part> parts_of(const flux::FluxConfig& sizes, const std::string& layer) {
+  std::vector<AdaptableLayer::Part> parts;
+  for (const int64_t rows : flux::fused_rows(sizes, layer)) {
+    parts.push_back({flux::kFusedParts.at(parts.size()), rows});
+  }
+  return parts;
+}
+
+std::vector<AdaptableLayer> chosen_layers(const flux::Flux& model, const LoraConfig& config,
+                                          const FluxAdapterOptions& options,
+                                          const std::vector<TrainedEncoder>& encoders) {
   const auto layers = linear_layers(model);
   std::vector<AdaptableLayer> chosen;
-  for (const std::string& name : adapted_layers(model, config.targets)) chosen.push_back({name, layers.at(name)});
+  for (const std::string& name : adapted_layers(model, config.targets)) {
+    chosen.push_back({.name = name, .linear = layers.at(name)});
+    if (options.split_qkv) chosen.back().parts = parts_of(model.config(), name);
+  }
+  for (const TrainedEncoder& trained : encoders) {
+    for (const auto& item : trained.encoder->model().named_modules("", /*include_self=*/false)) {
+      const auto layer = std::dynamic_pointer_cast<Linear>(item.value());
+      if (layer) chosen.push_back({trained.prefix + item.key(), layer, trained.lr_factor, trained.loraplus_ratio});
+    }
+  }
   return chosen;
 }
 
@@ -63,27 +89,103 @@ std::vector<std::string> adapted_layers(const flux::Flux& model, const std::vect
 }
 
 FluxAdapters::FluxAdapters(const LoraConfig& config, const flux::FluxConfig& sizes,
-                           const FlatParametersOptions& placement)
+                           const FlatParametersOptions& placement, const FluxAdapterOptions& options,
+                           std::vector<TrainedEncoder> encoders)
     : config_(config),
+      options_(options),
       model_(sizes, frozen_placement(placement, config)),
-      adapters_(config, chosen_layers(model_, config), placement) {}
+      encoders_(std::move(encoders)),
+      adapters_(config, chosen_layers(model_, config, options, encoders_), placement) {
+  for (const TrainedEncoder& trained : encoders_) {
+    trained.encoder->set_trained([this] { return adapters_.forward_use(/*keep=*/false); });
+  }
+}
 
-torch::Tensor FluxAdapters::forward(const flux::FluxInputs& inputs, flux::Flux::Saved* saved, Keep keep) {
+// Passes of adapters: they have memory for the whole of each, and are reduced once at the end of the backward pass
+
+void FluxAdapters::start_training_pass(uint64_t seed, const FluxBatch& batch) {
+  adapters_.start_training_pass({seed, batch.epochs, batch.sample_ids});
+  captions_ = &batch.captions;
+}
+
+void FluxAdapters::end_training_pass() {
+  adapters_.end_training_pass();
+  captions_ = nullptr;
+  in_pass_.clear();
+}
+
+// Batches for training leave out what a trained encoder makes.
+bool FluxAdapters::trains(const TrainedEncoder& encoder, const flux::FluxInputs& inputs) const {
+  return !(encoder.is_pooled ? inputs.y_BV : inputs.txt_BTX).defined();
+}
+
+torch::Tensor FluxAdapters::forward(const flux::FluxInputs& given, flux::Flux::Saved* saved, Keep keep) {
   const UnitUse use = adapters_.forward_use(/*keep=*/saved != nullptr);
+  flux::FluxInputs inputs = given;
+  for (const TrainedEncoder& trained : encoders_) {
+    if (!trains(trained, given)) continue;
+    MILLRACE_CHECK(captions_ != nullptr && saved != nullptr);
+    const torch::Tensor encoding = trained.encoder->forward(*captions_);
+    if (trained.is_pooled) {
+      inputs.y_BV = encoding;
+    } else {
+      inputs.txt_BTX = encoding;
+      inputs.txt_ids_BTA = text_ids(encoding.size(1), encoding.device());
+    }
+    in_pass_.push_back(&trained);
+  }
   return model_.forward(inputs, saved, keep);
 }
 
 void FluxAdapters::backward(flux::Flux::Saved& saved, const torch::Tensor& doutput_BIC) {
   const UnitUse use = adapters_.backward_use();
-  model_.backward(saved, doutput_BIC);
+  if (in_pass_.empty()) return model_.backward(saved, doutput_BIC);
+  using Of = flux::FluxInputGradients::Of;
+  const bool pooled_alone =
+      std::all_of(in_pass_.begin(), in_pass_.end(), [](const TrainedEncoder* trained) { return trained->is_pooled; });
+  flux::FluxInputGradients gradients;
+  gradients.of = pooled_alone ? Of::kPooled : Of::kText;
+  model_.backward(saved, doutput_BIC, &gradients);
+  for (const TrainedEncoder* trained : in_pass_) {
+    trained->encoder->backward(trained->is_pooled ? gradients.y_BV : gradients.txt_BTX);
+  }
+  in_pass_.clear();
+}
+
+// Values
+
+void FluxAdapters::initialize(uint64_t seed) {
+  std::vector<AdaptedBase> bases = {{"", &model_.flat_parameters()}};
+  for (const TrainedEncoder& trained : encoders_) {
+    bases.push_back({trained.prefix, &trained.encoder->model().flat_parameters()});
+  }
+  adapters_.initialize(seed, bases);
 }
 
 void FluxAdapters::start_from(const std::filesystem::path& file) {
   const std::string place = file.string();
-  const std::vector<AdapterTensors> in_file =
-      flux::transformer_adapters(read_adapters(WeightStore(file)), model_.config(), place);
-  const std::vector<AdapterTensors> whole = flux::whole_adapters(in_file, model_.config());
-  adapters_.start_from(initial_values(whole, config_, place), file);
+  flux::LoraParts parts = flux::sort_adapters(read_adapters(WeightStore(file)), model_.config(), place);
+  std::vector<AdapterTensors> adapters = flux::whole_adapters(parts.transformer, model_.config());
+  if (options_.split_qkv) {
+    const bool is_theirs = options_.split_qkv_alpha == SplitAlpha::kSdScripts;
+    adapters = flux::split_adapters(adapters, model_.config(), is_theirs, place);
+  }
+  size_t left_out = 0;
+  for (AdapterTensors& adapter : parts.text_encoders) {
+    const auto layer = flux::parse_text_encoder_layer(adapter.module);
+    const std::string name = layer ? flux::run_name(*layer) : std::string();
+    const bool is_trained = std::any_of(encoders_.begin(), encoders_.end(), [&](const TrainedEncoder& trained) {
+      return starts_with(name, trained.prefix);
+    });
+    if (!is_trained) {
+      ++left_out;
+      continue;
+    }
+    adapter.module = name;
+    adapters.push_back(std::move(adapter));
+  }
+  if (left_out > 0) log_info(place, ": leaves out ", left_out, " adapters of text encoders that are not trained");
+  adapters_.start_from(initial_values(adapters, config_, place), file);
 }
 
 }  // namespace millrace

@@ -17,9 +17,11 @@ std::vector<std::string> adapted_layers(const flux::Flux& model, const std::vect
 
 class FluxAdapters : public FluxTrainee {
  public:
-  // placement: of the adapters; the model is placed the same way, but frozen. Throws ConfigError for targets that match
-  // no layer, and on a tensor-parallel mesh.
-  FluxAdapters(const LoraConfig& config, const flux::FluxConfig& sizes, const FlatParametersOptions& placement);
+  // placement: of the adapters; the model is placed the same way, but frozen. encoders: get adapters on all their
+  // linear layers, and must live as long. Throws ConfigError for targets that match no layer, and on a tensor-parallel
+  // mesh.
+  FluxAdapters(const LoraConfig& config, const flux::FluxConfig& sizes, const FlatParametersOptions& placement,
+               const FluxAdapterOptions& options = {}, std::vector<TrainedEncoder> encoders = {});
 
   flux::Flux& model() override { return model_; }
   FlatParameters& parameters() override { return adapters_.parameters(); }
@@ -29,17 +31,24 @@ class FluxAdapters : public FluxTrainee {
   void backward(flux::Flux::Saved& saved, const torch::Tensor& doutput_BIC) override;
   std::vector<RateGroup> rate_groups() const override { return adapters_.rate_groups(); }
   void weights_changed() override { adapters_.weights_changed(); }
-  void start_training_pass(const DropoutSamples& samples) override { adapters_.start_training_pass(samples); }
-  void end_training_pass() override { adapters_.end_training_pass(); }
-  void initialize(uint64_t seed) override { adapters_.initialize(seed, model_.flat_parameters()); }
-  // Parts of a fused layer are put together. Adapters of text encoders are left out with a note.
+  void start_training_pass(uint64_t seed, const FluxBatch& batch) override;
+  void end_training_pass() override;
+  void initialize(uint64_t seed) override;
+  // Parts of a fused layer are put together, or taken apart where they are trained apart. Adapters of text encoders
+  // that are not trained are left out with a note.
   void start_from(const std::filesystem::path& file) override;
   void set_strength(double strength) override { adapters_.set_strength(strength); }
 
  private:
+  bool trains(const TrainedEncoder& encoder, const flux::FluxInputs& inputs) const;
+
   LoraConfig config_;
+  FluxAdapterOptions options_;
   flux::Flux model_;
+  std::vector<TrainedEncoder> encoders_;
   AdapterSet adapters_;
+  const std::vector<std::string>* captions_ = nullptr;  // of the training pass
+  std::vector<const TrainedEncoder*> in_pass_;          // whose encodings the forward pass has made
 };
 
 }  // namespace millrace

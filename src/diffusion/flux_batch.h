@@ -17,8 +17,10 @@ namespace millrace {
 // are the same on all ranks, and may differ from batch to batch.
 struct FluxBatch {
   torch::Tensor latent_BZhw;  // scaled, fp32
-  torch::Tensor txt_BTX;      // T5, of the model's dtype or bfloat16
-  torch::Tensor y_BV;         // CLIP
+  // T5's and CLIP's encodings, of the model's dtype or bfloat16. Undefined in training: those of an encoder that is
+  // trained, which the training pass makes from the captions.
+  torch::Tensor txt_BTX, y_BV;
+  std::vector<std::string> captions;  // as they were or are to be encoded; empty: encoded beforehand
   std::vector<uint64_t> sample_ids;
   std::vector<uint32_t> epochs;
   std::vector<int64_t> timesteps;  // of validation; -1: none

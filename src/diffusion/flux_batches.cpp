@@ -100,8 +100,7 @@ void FluxBatches::encode_pictures(const SampleBatch& samples, FluxBatch& batch) 
   batch.latent_BZhw = front_end_.codec->encode(
       on_device(samples.fields[0], options_.device),
       sample_streams(options_.seed, RandomPurpose::kPosterior, batch.epochs, batch.sample_ids));
-  batch.txt_BTX = front_end_.encoders.tokens->encode(captions);
-  batch.y_BV = front_end_.encoders.pooled->encode(captions);
+  encode_captions(front_end_.encoders, std::move(captions), options_.for_training, batch);
 }
 
 void FluxBatches::take_encodings(const SampleBatch& samples, FluxBatch& batch) {

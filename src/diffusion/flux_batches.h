@@ -24,6 +24,7 @@ struct FluxBatchesOptions {
   TimestepUse timesteps = TimestepUse::kUnused;
   uint64_t seed = 0;
   std::string name;           // of the data set, for the log
+  bool for_training = false;  // see encode_captions()
   double prompt_dropout = 0;  // probability that a sample gets the empty prompt's encodings, of both encoders
   torch::Device device = torch::kCPU;
 };

@@ -44,6 +44,13 @@ torch::Tensor read_encoding(const fs::path& path, const std::vector<int64_t>& sh
 
 }  // namespace
 
+void encode_captions(const CaptionEncoders& encoders, std::vector<std::string> captions, bool for_training,
+                     FluxBatch& batch) {
+  batch.captions = std::move(captions);
+  if (!for_training || !encoders.tokens->is_trained()) batch.txt_BTX = encoders.tokens->encode(batch.captions);
+  if (!for_training || !encoders.pooled->is_trained()) batch.y_BV = encoders.pooled->encode(batch.captions);
+}
+
 void set_latent_scale(FluxFrontEnd& front_end, const EncoderConfig& encoder) {
   const autoencoder::AutoencoderConfig published;
   front_end.latent_shift = encoder.autoencoder_shift.value_or(published.shift_factor);

@@ -4,7 +4,10 @@
 #include <torch/types.h>
 
 #include <memory>
+#include <string>
+#include <vector>
 
+#include "diffusion/flux_batch.h"
 #include "diffusion/flux_run_config.h"
 #include "diffusion/flux_setup.h"
 #include "diffusion/picture_codec.h"
@@ -23,6 +26,11 @@ struct FluxFrontEnd {
 
   bool can_draw() const { return codec && encoders.tokens && encoders.pooled; }
 };
+
+// Gives the batch its captions and their encodings; for training, those of encoders that are trained are left to the
+// training pass. On every rank, since the encoders' weights may be split over them.
+void encode_captions(const CaptionEncoders& encoders, std::vector<std::string> captions, bool for_training,
+                     FluxBatch& batch);
 
 // encoder.autoencoder_shift and autoencoder_scale, or the values of FLUX's autoencoder.
 void set_latent_scale(FluxFrontEnd& front_end, const EncoderConfig& encoder);

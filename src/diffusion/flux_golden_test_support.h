@@ -29,12 +29,13 @@ inline flux::FluxConfig golden_flux() {
 }
 
 // Rank 4 and alpha 2, as all recorded runs have it, with the recorded frozen weights.
-inline std::unique_ptr<FluxAdapters> golden_adapters(LoraConfig config = {}) {
+inline std::unique_ptr<FluxAdapters> golden_adapters(LoraConfig config = {}, const FluxAdapterOptions& options = {},
+                                                     std::vector<TrainedEncoder> encoders = {}) {
   config.rank = 4;
   config.alpha = 2;
   FlatParametersOptions placement;
   placement.training = true;
-  auto adapters = std::make_unique<FluxAdapters>(config, golden_flux(), placement);
+  auto adapters = std::make_unique<FluxAdapters>(config, golden_flux(), placement, options, std::move(encoders));
   adapters->model().flat_parameters().assign(load_tensors(kFluxGolden + "forward/base.safetensors"));
   adapters->initialize(1);
   return adapters;

@@ -11,8 +11,8 @@ namespace {
 // Ends the dropout also where a pass throws.
 class TrainingPass {
  public:
-  TrainingPass(FluxTrainee& trainee, const DropoutSamples& samples) : trainee_(trainee) {
-    trainee_.start_training_pass(samples);
+  TrainingPass(FluxTrainee& trainee, uint64_t seed, const FluxBatch& batch) : trainee_(trainee) {
+    trainee_.start_training_pass(seed, batch);
   }
   ~TrainingPass() { trainee_.end_training_pass(); }
   TrainingPass(const TrainingPass&) = delete;
@@ -63,7 +63,7 @@ FluxPrediction predict_velocity(FluxTrainee& trainee, const FluxBatch& batch, co
   inputs.img_BIC = pack_patches(interpolate(x0, input_noise, draws.t_B), patch);
   inputs.img_ids_BIA = image_ids(x0.size(2) / patch, x0.size(3) / patch, x0.device());
   inputs.txt_BTX = batch.txt_BTX;
-  inputs.txt_ids_BTA = text_ids(batch.txt_BTX.size(1), x0.device());
+  if (batch.txt_BTX.defined()) inputs.txt_ids_BTA = text_ids(batch.txt_BTX.size(1), x0.device());
   inputs.timesteps_B = draws.t_B;
   inputs.y_BV = batch.y_BV;
   // FLUX.1-dev's distilled guidance is an ordinary input; 1 corresponds to an undistilled model.
@@ -87,7 +87,7 @@ FluxPrediction predict_velocity(FluxTrainee& trainee, const FluxBatch& batch, co
 
 torch::Tensor train_on_batch(FluxTrainee& trainee, const FluxBatch& batch, const FluxDraws& draws,
                              const FluxObjective& objective, Keep keep, double weight) {
-  const TrainingPass pass(trainee, {objective.seed, batch.epochs, batch.sample_ids});
+  const TrainingPass pass(trainee, objective.seed, batch);
   flux::Flux::Saved saved;
   const FluxPrediction prediction = predict_velocity(trainee, batch, draws, objective, keep, &saved);
   const FlowLoss loss = flow_loss(objective.flow, prediction.velocity_BIC, prediction.target_BIC, draws.t_B, weight,

@@ -9,34 +9,45 @@
 #include "base/files.h"
 #include "base/text.h"
 #include "diffusion/flux_golden_test_support.h"
+#include "diffusion/lora_result.h"
 #include "formats/json.h"
+#include "models/flux/lora_export.h"
 
 namespace millrace {
 namespace {
 
 constexpr double kShift = 3.1582;
 
+struct FluxLoraLike : FluxRunConfig {
+  LoraConfig adapters = {.rank = 4, .alpha = 2};
+  FluxAdapterOptions options;
+  const LoraConfig* lora() const override { return &adapters; }
+  const FluxAdapterOptions* flux_adapters() const override { return &options; }
+};
+
 class FluxObjectiveGolden : public testing::Test {
  protected:
   FluxObjectiveGolden() {
-    // The recorded LoRA as a file of kohya's.
-    TensorMap lora;
-    for (const auto& [name, tensor] : load_tensors(kFluxGolden + "forward/plain.safetensors")) {
-      if (!starts_with(name, "lora.")) continue;
-      lora[name.substr(5)] = tensor;
-      if (ends_with(name, ".lora_down.weight")) {
-        lora[name.substr(5, name.size() - 5 - 17) + ".alpha"] = torch::tensor(2.0F);
-      }
-    }
-    const std::filesystem::path file = std::filesystem::path(testing::TempDir()) / "flux_objective_lora.safetensors";
-    save_tensors(file, lora);
     adapters_ = golden_adapters();
-    adapters_->start_from(file);
+    adapters_->start_from(recorded_lora("plain"));
 
     const TensorMap given = load_tensors(kFluxGolden + "forward/inputs.safetensors");
     const torch::Tensor v = torch::sigmoid(given.at("raw_normal"));
     batch_ = golden_batch(given.at("latents"), given.at("t5_out"), given.at("clip_pooled"));
     draws_ = {given.at("noise"), kShift * v / (1 + (kShift - 1) * v), {}};
+  }
+
+  // The recorded LoRA as a file of kohya's.
+  static std::filesystem::path recorded_lora(const std::string& name) {
+    TensorMap lora;
+    for (const auto& [key, tensor] : load_tensors(kFluxGolden + "forward/" + name + ".safetensors")) {
+      if (!starts_with(key, "lora.")) continue;
+      lora[key.substr(5)] = tensor;
+      lora[key.substr(5, key.find(".lora_") - 5) + ".alpha"] = torch::tensor(2.0F);
+    }
+    const std::filesystem::path file = std::filesystem::path(testing::TempDir()) / ("flux_objective_" + name);
+    save_tensors(file, lora);
+    return file;
   }
 
   void expect(const nlohmann::json& golden, const FlowObjectiveConfig& flow) {
@@ -71,6 +82,62 @@ TEST_F(FluxObjectiveGolden, LossAndGradientOfEveryChoice) {
          {.weighting_scheme = WeightingScheme::kSigmaSqrt, .model_prediction_type = kSigmaScaled});
   expect(cases.at("sigma_scaled_cosmap"),
          {.weighting_scheme = WeightingScheme::kCosmap, .model_prediction_type = kSigmaScaled});
+}
+
+// "double_blocks.0.img_attn.qkv.k.down" as sd-scripts names it while it trains.
+std::string split_name(const std::string& ours) {
+  static const std::map<std::string, int> numbers = {{"q", 0}, {"k", 1}, {"v", 2}, {"mlp", 3}};
+  std::string layer = layer_of(ours), number;
+  const auto found = numbers.find(role_of(layer));
+  if (found != numbers.end()) {
+    layer = layer_of(layer);
+    number = std::to_string(found->second) + ".";
+  }
+  std::replace(layer.begin(), layer.end(), '.', '_');
+  return "lora_unet_" + layer + ".lora_" + role_of(ours) + "." + number + "weight";
+}
+
+TEST_F(FluxObjectiveGolden, SplitLayersHaveItsLossGradientsAndFile) {
+  FluxAdapterOptions options;
+  options.split_qkv = true;
+  adapters_ = golden_adapters({}, options);
+  adapters_->start_from(recorded_lora("split_qkv"));
+  expect(golden_.at("variants").at("split_qkv"), {});
+  FlatParameters& flat = adapters_->parameters();
+  const TensorMap golden = load_tensors(kFluxGolden + "forward/split_qkv.safetensors");
+  for (const auto& [name, gradient] : flat.named_views(flat.grad())) {
+    EXPECT_LT(largest_error(gradient, golden.at("grad." + split_name(name))), 2e-4) << name;
+  }
+
+  FluxLoraLike config;
+  config.options = options;
+  const std::vector<AdapterTensors> trained = configured_adapters(config.adapters, flat.named_views(flat.master()));
+  const TensorMap saved = load_tensors(kFluxGolden + "forward/split_qkv_saved.safetensors");
+  const auto expect_file = [&](double times_alpha_of_qkv) {
+    const TensorMap file = flux::kohya_tensors(kohya_parts(trained, config, golden_flux()), golden_flux());
+    ASSERT_EQ(file.size(), saved.size());
+    for (const auto& [name, expected] : saved) {
+      double factor = 1;
+      if (ends_with(name, "_qkv.alpha")) factor = times_alpha_of_qkv;
+      if (ends_with(name, "_linear1.alpha") && times_alpha_of_qkv > 1) factor = 4;
+      EXPECT_LT(largest_error(file.at(name), expected * factor), 1e-6) << name;
+    }
+  };
+  expect_file(3);
+  config.options.split_qkv_alpha = SplitAlpha::kSdScripts;
+  expect_file(1);
+
+  // Both files are read as what was trained.
+  for (const SplitAlpha alpha : {SplitAlpha::kExact, SplitAlpha::kSdScripts}) {
+    config.options.split_qkv_alpha = options.split_qkv_alpha = alpha;
+    const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / "flux_objective_split.safetensors";
+    save_tensors(path, flux::kohya_tensors(kohya_parts(trained, config, golden_flux()), golden_flux()));
+    adapters_ = golden_adapters({}, options);
+    adapters_->start_from(path);
+    expect(golden_.at("variants").at("split_qkv"), {});
+  }
+  adapters_ = golden_adapters({}, options);
+  EXPECT_THROW(adapters_->start_from(recorded_lora("plain")), ModelError);  // one pair for q, k and v
 }
 
 TEST_F(FluxObjectiveGolden, GuidanceIsAnInput) {

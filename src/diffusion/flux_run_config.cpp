@@ -160,6 +160,22 @@ bool FluxRunConfig::validates_on_split() const {
          (kind.empty() || kind == training_pictures.dataset);
 }
 
+bool FluxRunConfig::trains_on_captions() const {
+  return !training_pictures.dataset.empty() && !find_dataset_kind(training_pictures.dataset).is_encoded;
+}
+
+bool FluxRunConfig::trains_clip_l() const {
+  const FluxAdapterOptions* adapters = flux_adapters();
+  if (adapters == nullptr) return false;
+  const std::string& clip = encoder.clip_encoder;
+  return adapters->train_clip_l.value_or(trains_on_captions() && !clip.empty() && clip != kRandomNetwork);
+}
+
+bool FluxRunConfig::trains_t5xxl() const {
+  const FluxAdapterOptions* adapters = flux_adapters();
+  return adapters != nullptr && adapters->train_t5xxl;
+}
+
 std::vector<ForeignOption> FluxRunConfig::foreign_options() const {
   std::vector<ForeignOption> options = RunConfig::foreign_options();
   for (const ForeignOption& option : flux_foreign_options()) options.push_back(option);

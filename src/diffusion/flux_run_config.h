@@ -12,6 +12,7 @@
 #include "diffusion/options/captioned_pictures.h"
 #include "diffusion/options/encoder.h"
 #include "diffusion/options/flow_objective.h"
+#include "diffusion/options/flux_adapters.h"
 #include "diffusion/options/flux_model.h"
 #include "diffusion/options/sample.h"
 
@@ -37,8 +38,15 @@ struct FluxRunConfig : RunConfig {
   bool trains_on_pictures() const;
   bool validates_on_split() const;
 
+  // Whether captions are encoded while the model trains, rather than beforehand or not at all.
+  bool trains_on_captions() const;
+  // Which text encoders have adapters as well.
+  bool trains_clip_l() const;
+  bool trains_t5xxl() const;
+
   // Where adapters are trained on a frozen model, how; null: the whole model is trained.
   virtual const LoraConfig* lora() const { return nullptr; }
+  virtual const FluxAdapterOptions* flux_adapters() const { return nullptr; }  // the same
   // Uniform times, and the guidance of an undistilled model, unless the task has options for them.
   virtual FlowObjectiveConfig objective() const { return {}; }
 

@@ -96,8 +96,11 @@ CaptionEncoders make_caption_encoders(const FluxRunConfig& config, const flux::F
   if (encoder.cache_encodings == EncodingCache::kMemory || encoder.cache_encodings == EncodingCache::kDisk) {
     const bool on_disk = encoder.cache_encodings == EncodingCache::kDisk;
     const std::filesystem::path folder = on_disk ? cache_folder(config, "encodings") : std::filesystem::path();
-    encoders.tokens = cached_caption_encoder(std::move(encoders.tokens), device, kMaxCachedBytes, folder);
-    encoders.pooled = cached_caption_encoder(std::move(encoders.pooled), device, kMaxCachedBytes, folder);
+    const auto cache = [&](std::unique_ptr<CaptionEncoder>& kept) {
+      kept = cached_caption_encoder(std::move(kept), device, kMaxCachedBytes, folder);
+    };
+    if (!config.trains_t5xxl()) cache(encoders.tokens);
+    if (!config.trains_clip_l()) cache(encoders.pooled);
   }
   return encoders;
 }

@@ -25,7 +25,7 @@ std::unique_ptr<PictureCodec> make_picture_codec(const FluxRunConfig& config, to
 // Where a cache on disk lies: encoder.cache_folder, or `name` in the run's folder.
 std::filesystem::path cache_folder(const FluxRunConfig& config, const std::string& name);
 
-// The two encodings that FLUX takes, cached as the configuration says.
+// The two encodings that FLUX takes, cached as the configuration says: never those of an encoder that is trained.
 struct CaptionEncoders {
   std::unique_ptr<CaptionEncoder> tokens;  // [B, T, X]
   std::unique_ptr<CaptionEncoder> pooled;  // [B, V]

@@ -4,9 +4,13 @@
 #include "adapters/read_adapters.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "config/optimizer_rules.h"
+#include "diffusion/caption_encoder.h"
 #include "diffusion/flux_adapters.h"
+#include "diffusion/flux_setup.h"
 #include "models/flux/entry.h"
 #include "models/flux/lora_names.h"
+#include "models/lora_text_names.h"
 #include "models/model_table.h"
 
 namespace millrace {
@@ -55,20 +59,54 @@ void load_initial_weights(flux::Flux& model, const std::string& path, const Flat
 
 }  // namespace
 
+std::vector<TrainedEncoder> trained_encoders(const FluxRunConfig& config, TrainableEncoder* clip,
+                                             TrainableEncoder* t5) {
+  const FluxAdapterOptions* options = config.flux_adapters();
+  std::vector<TrainedEncoder> trained;
+  if (options == nullptr) return trained;
+  const double lr = with_rule_defaults(config.optimizer).lr.value_or(1);
+  const auto add = [&](TrainableEncoder* encoder, const char* prefix, bool is_pooled, std::optional<double> own_lr) {
+    if (encoder == nullptr) return;
+    trained.push_back({prefix, encoder, is_pooled, own_lr ? *own_lr / lr : 1, options->text_encoder_loraplus_ratio});
+  };
+  add(clip, flux::kClipAdapters, /*is_pooled=*/true, options->text_encoder_lr);
+  add(t5, flux::kT5Adapters, /*is_pooled=*/false, options->t5xxl_lr ? options->t5xxl_lr : options->text_encoder_lr);
+  return trained;
+}
+
+std::vector<TrainedEncoder> trained_encoders(const FluxRunConfig& config, CaptionEncoders* encoders) {
+  const auto find = [&](bool is_trained, std::unique_ptr<CaptionEncoder> CaptionEncoders::*which, const char* option) {
+    if (!is_trained) return static_cast<TrainableEncoder*>(nullptr);
+    CaptionEncoder* encoder = encoders != nullptr ? (encoders->*which).get() : nullptr;
+    if (encoder == nullptr || encoder->trainable() == nullptr) {
+      throw ConfigError(str("[", option,
+                            "] expected captions and an encoder with weights, as the adapters of this "
+                            "run were trained with, got neither"));
+    }
+    return encoder->trainable();
+  };
+  return trained_encoders(config, find(config.trains_clip_l(), &CaptionEncoders::pooled, "encoder.clip_encoder"),
+                          find(config.trains_t5xxl(), &CaptionEncoders::tokens, "encoder.t5_encoder"));
+}
+
 std::unique_ptr<FluxTrainee> make_empty_flux_trainee(const FluxRunConfig& config, const flux::FluxConfig& sizes,
-                                                     const FlatParametersOptions& placement) {
-  if (const LoraConfig* lora = config.lora()) return std::make_unique<FluxAdapters>(*lora, sizes, placement);
-  return std::make_unique<WholeFlux>(sizes, placement);
+                                                     const FlatParametersOptions& placement,
+                                                     std::vector<TrainedEncoder> encoders) {
+  const LoraConfig* lora = config.lora();
+  if (lora == nullptr) return std::make_unique<WholeFlux>(sizes, placement);
+  return std::make_unique<FluxAdapters>(*lora, sizes, placement, *config.flux_adapters(), std::move(encoders));
 }
 
 std::unique_ptr<FluxTrainee> make_flux_trainee(const FluxRunConfig& config, const flux::FluxConfig& sizes,
-                                               const FlatParametersOptions& placement, std::optional<uint64_t> seed) {
+                                               const FlatParametersOptions& placement, std::optional<uint64_t> seed,
+                                               CaptionEncoders* encoders) {
   const std::string& path = config.checkpoint.initial_load_path;
   if (config.lora() != nullptr && path.empty()) {
     throw ConfigError(
         "[checkpoint.initial_load_path] expected the weights that LoRA is trained on top of, got nothing");
   }
-  std::unique_ptr<FluxTrainee> trainee = make_empty_flux_trainee(config, sizes, placement);
+  std::unique_ptr<FluxTrainee> trainee =
+      make_empty_flux_trainee(config, sizes, placement, trained_encoders(config, encoders));
   if (!path.empty()) load_initial_weights(trainee->model(), path, placement, config.lora());
   const bool has_weights = !path.empty() && !trainee->is_adapter();
   if (seed && !has_weights) trainee->initialize(*seed);

@@ -8,14 +8,18 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <vector>
 
-#include "adapters/adapter_dropout.h"
+#include "diffusion/flux_batch.h"
 #include "diffusion/flux_run_config.h"
+#include "diffusion/trainable_encoder.h"
 #include "models/flux/model.h"
 #include "optim/rate_group.h"
 #include "parallel/flat_parameters.h"
 
 namespace millrace {
+
+struct CaptionEncoders;
 
 class FluxTrainee {
  public:
@@ -26,6 +30,7 @@ class FluxTrainee {
   virtual bool is_adapter() const { return false; }
 
   // As those of the model, which is to be used through them: what lies apart from it has memory only meanwhile.
+  // Encodings that inputs lack are made from the captions of the training pass, and trained.
   virtual torch::Tensor forward(const flux::FluxInputs& inputs, flux::Flux::Saved* saved = nullptr,
                                 Keep keep = Keep::kOutputs) = 0;
   virtual void backward(flux::Flux::Saved& saved, const torch::Tensor& doutput_BIC) = 0;
@@ -34,8 +39,9 @@ class FluxTrainee {
   virtual std::vector<RateGroup> rate_groups() const { return {}; }
   // After each update; collective.
   virtual void weights_changed() {}
-  // From here to end_training_pass() what is trained has the dropout of these samples, in forward and backward passes.
-  virtual void start_training_pass(const DropoutSamples& /*samples*/) {}
+  // From here to end_training_pass() what is trained has the dropout of these samples, in forward and backward passes,
+  // and text encoders that are trained have their captions. batch must live as long.
+  virtual void start_training_pass(uint64_t /*seed*/, const FluxBatch& /*batch*/) {}
   virtual void end_training_pass() {}
 
   // Of adapters: how much they add from now on; 0 nothing, 1 what was trained. A whole model has none.
@@ -52,11 +58,21 @@ class FluxTrainee {
 // checkpoint.initial_load_path; so has a trained one, where the path is set. seed: the rest is initialised with it;
 // none: the rest is zero until a checkpoint is loaded. placement: of what is trained. Throws ConfigError where LoRA has
 // no weights to start from, ModelError for files that are not the model's.
+//
+// encoders: those that are trained get their adapters and must live as long; null: not loaded, which is a ConfigError
+// where one is trained.
 std::unique_ptr<FluxTrainee> make_flux_trainee(const FluxRunConfig& config, const flux::FluxConfig& sizes,
-                                               const FlatParametersOptions& placement, std::optional<uint64_t> seed);
+                                               const FlatParametersOptions& placement, std::optional<uint64_t> seed,
+                                               CaptionEncoders* encoders);
 
 // The same without any weights: for plans, on the meta device.
 std::unique_ptr<FluxTrainee> make_empty_flux_trainee(const FluxRunConfig& config, const flux::FluxConfig& sizes,
-                                                     const FlatParametersOptions& placement);
+                                                     const FlatParametersOptions& placement,
+                                                     std::vector<TrainedEncoder> encoders = {});
+
+// Those of FLUX's encoders that the configuration trains. Throws ConfigError for one that is not loaded.
+std::vector<TrainedEncoder> trained_encoders(const FluxRunConfig& config, CaptionEncoders* encoders);
+// The same of encoders at hand; null: not trained.
+std::vector<TrainedEncoder> trained_encoders(const FluxRunConfig& config, TrainableEncoder* clip, TrainableEncoder* t5);
 
 }  // namespace millrace

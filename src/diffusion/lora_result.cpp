@@ -10,7 +10,8 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "models/flux/lora_convert.h"
-#include "models/flux/lora_names.h"
+#include "models/flux/lora_split.h"
+#include "models/lora_text_names.h"
 
 namespace millrace {
 namespace {
@@ -61,7 +62,15 @@ double allowed_error(const AdapterTensors& adapter, double rounding) {
   return rounding * (static_cast<double>(adapter.tensors.size() + 1) * product + added);
 }
 
-void add_network(TrainingFacts& facts, const LoraConfig& lora) {
+// Of a text encoder's adapter, whichever program's words it is in.
+std::string text_layer_name(const AdapterTensors& adapter) {
+  const auto layer = flux::parse_text_encoder_layer(adapter.module);
+  return layer ? flux::run_name(*layer) : adapter.module;
+}
+
+void add_network(TrainingFacts& facts, const FluxRunConfig& config) {
+  const LoraConfig& lora = *config.lora();
+  const FluxAdapterOptions& options = *config.flux_adapters();
   nlohmann::ordered_json arguments = nlohmann::ordered_json::object();
   const auto argument = [&](const char* name, double value) {
     if (value != 0) arguments[name] = python_str(value);
@@ -69,6 +78,14 @@ void add_network(TrainingFacts& facts, const LoraConfig& lora) {
   argument("rank_dropout", lora.rank_dropout);
   argument("module_dropout", lora.module_dropout);
   argument("loraplus_lr_ratio", lora.loraplus_ratio.value_or(0));
+  argument("loraplus_text_encoder_lr_ratio", options.text_encoder_loraplus_ratio.value_or(0));
+  if (options.split_qkv) arguments["split_qkv"] = "True";
+  if (config.trains_t5xxl()) arguments["train_t5xxl"] = "True";
+  if (options.text_encoder_lr) {
+    std::vector<double> rates = {*options.text_encoder_lr};
+    if (options.t5xxl_lr) rates.push_back(*options.t5xxl_lr);
+    facts["text_encoder_lr"] = rates;
+  }
   const bool is_lora = lora.kind == AdapterKind::kLora;
   if (!is_lora) {
     arguments["algo"] = lora.kind == AdapterKind::kDora ? "lora" : choice_text(lora.kind);
@@ -177,41 +194,66 @@ TrainingFacts lora_facts(const FluxRunConfig& config, const flux::FluxConfig& si
   facts["network_dim"] = config.lora()->rank;
   facts["network_alpha"] =
       scale_of_rank(*config.lora(), config.lora()->rank) * static_cast<double>(config.lora()->rank);
-  add_network(facts, *config.lora());
+  add_network(facts, config);
   add_objective(facts, config.objective());
   add_base_model(facts, config.checkpoint.initial_load_path);
   if (!sizes.guidance_embed) facts["guidance_scale"] = PythonValue();
   return facts;
 }
 
+flux::LoraParts lora_parts(std::vector<AdapterTensors> adapters, const flux::FluxConfig& sizes) {
+  flux::LoraParts parts;
+  for (AdapterTensors& adapter : adapters) {
+    if (const auto layer = flux::parse_run_text_layer(adapter.module)) {
+      adapter.module = flux::diffusers_module(*layer);
+      parts.text_encoders.push_back(std::move(adapter));
+    } else {
+      parts.transformer.push_back(std::move(adapter));
+    }
+  }
+  parts.transformer = flux::placed_parts(std::move(parts.transformer), sizes);
+  return parts;
+}
+
+flux::LoraParts kohya_parts(const std::vector<AdapterTensors>& adapters, const FluxRunConfig& config,
+                            const flux::FluxConfig& sizes) {
+  flux::LoraParts parts = lora_parts(adapters, sizes);
+  parts.transformer = flux::whole_adapters(parts.transformer, sizes);
+  const FluxAdapterOptions& options = *config.flux_adapters();
+  if (options.split_qkv && options.split_qkv_alpha == SplitAlpha::kSdScripts) {
+    flux::use_their_alpha(parts.transformer, sizes);
+  }
+  return parts;
+}
+
 void write_lora_result(const std::filesystem::path& path, const std::vector<AdapterTensors>& adapters,
                        const FluxRunConfig& config, const flux::FluxConfig& sizes, torch::ScalarType dtype,
                        const LoraProgress& progress, const TrainingFacts& more) {
   const torch::ScalarType saved = save_dtype_of(*config.lora(), dtype);
-  flux::LoraParts parts;
-  parts.transformer = adapters;
+  const flux::LoraParts parts = kohya_parts(adapters, config, sizes);
   flux::write_lora(parts, sizes, {path, flux::LoraNaming::kKohya, saved, metadata_of(config, sizes, progress, more)});
-  check_lora_file(path, adapters, sizes, saved);
+  check_lora_file(path, parts, sizes, saved);
 }
 
-void check_lora_file(const std::filesystem::path& path, const std::vector<AdapterTensors>& adapters,
-                     const flux::FluxConfig& sizes, torch::ScalarType dtype) {
-  std::map<std::string, AdapterTensors> in_file;
-  for (AdapterTensors& adapter : flux::transformer_adapters(read_adapters(WeightStore(path)), sizes, path.string())) {
-    in_file[adapter.module] = std::move(adapter);
-  }
-  for (const AdapterTensors& adapter : adapters) {
+void check_lora_file(const std::filesystem::path& path, const flux::LoraParts& parts, const flux::FluxConfig& sizes,
+                     torch::ScalarType dtype) {
+  flux::LoraParts in_file = flux::sort_adapters(read_adapters(WeightStore(path)), sizes, path.string());
+  std::map<std::string, const AdapterTensors*> found;
+  for (const AdapterTensors& adapter : in_file.transformer) found[adapter.module] = &adapter;
+  for (const AdapterTensors& adapter : in_file.text_encoders) found[text_layer_name(adapter)] = &adapter;
+  const auto check = [&](const AdapterTensors& adapter, const std::string& name) {
     const torch::Tensor expected = effect(adapter);
-    const auto found = in_file.find(adapter.module);
-    const torch::Tensor got = found == in_file.end() ? torch::Tensor() : effect(found->second);
+    const torch::Tensor got = found.contains(name) ? effect(*found.at(name)) : torch::Tensor();
     const double allowed = allowed_error(adapter, rounding_of(dtype));
     const double error = got.defined() ? (got - expected).norm().item<double>() : 0;
-    if (got.defined() && error <= allowed) continue;  // not a number is not
+    if (got.defined() && error <= allowed) return;  // not a number is not
     throw StorageError(
-        str("[", path.string(), ": ", adapter.module, "] expected the effect of the trained adapter, got ",
+        str("[", path.string(), ": ", name, "] expected the effect of the trained adapter, got ",
             got.defined() ? str("one that is off by ", error, " of ", expected.norm().item<double>()) : "none",
             " (try lora.save_dtype fp32)"));
-  }
+  };
+  for (const AdapterTensors& adapter : parts.transformer) check(adapter, adapter.module);
+  for (const AdapterTensors& adapter : parts.text_encoders) check(adapter, text_layer_name(adapter));
 }
 
 }  // namespace millrace

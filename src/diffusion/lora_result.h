@@ -11,6 +11,7 @@
 #include "adapters/kohya_metadata.h"
 #include "diffusion/flux_run_config.h"
 #include "models/flux/config.h"
+#include "models/flux/lora_names.h"
 
 namespace millrace {
 
@@ -25,16 +26,23 @@ struct LoraProgress {
 // besides (ss_datasets) are not among them; those that sd-scripts has and this program does not are None.
 TrainingFacts lora_facts(const FluxRunConfig& config, const flux::FluxConfig& sizes, const LoraProgress& progress);
 
-// Atomic. adapters: one of all outputs for each layer. dtype: of the run's computation, for save_dtype auto. Then reads
-// the file as another program would and compares what the adapters do. more: facts about the data, which replace those
-// of the same names. Throws StorageError where the file does something else: numbers that save_dtype cannot hold.
+// A run's adapters, as configured_adapters() gives them, sorted by the model that they are of; those of fused layers
+// that were trained apart as rows of their layers.
+flux::LoraParts lora_parts(std::vector<AdapterTensors> adapters, const flux::FluxConfig& sizes);
+// The same with one adapter for each layer, and split_qkv_alpha as the configuration says: as kohya's file has them.
+flux::LoraParts kohya_parts(const std::vector<AdapterTensors>& adapters, const FluxRunConfig& config,
+                            const flux::FluxConfig& sizes);
+
+// Atomic. adapters: as configured_adapters() gives them. dtype: of the run's computation, for save_dtype auto. Then
+// reads the file as another program would and compares what the adapters do. more: facts about the data, which replace
+// those of the same names. Throws StorageError where the file does something else: numbers that save_dtype cannot hold.
 void write_lora_result(const std::filesystem::path& path, const std::vector<AdapterTensors>& adapters,
                        const FluxRunConfig& config, const flux::FluxConfig& sizes, torch::ScalarType dtype,
                        const LoraProgress& progress, const TrainingFacts& more = {});
 
-// Throws StorageError unless the file's adapters of FLUX have the effects of these, as far as numbers of dtype hold
-// them.
-void check_lora_file(const std::filesystem::path& path, const std::vector<AdapterTensors>& adapters,
-                     const flux::FluxConfig& sizes, torch::ScalarType dtype);
+// Throws StorageError unless the file's adapters have the effects of these, one for each layer, as far as numbers of
+// dtype hold them.
+void check_lora_file(const std::filesystem::path& path, const flux::LoraParts& parts, const flux::FluxConfig& sizes,
+                     torch::ScalarType dtype);
 
 }  // namespace millrace

@@ -174,9 +174,7 @@ FluxBatch PictureSetBatches::next() {
   if (std::any_of(weights.begin(), weights.end(), [](float weight) { return weight != 1; })) {
     batch.weight_B = torch::tensor(weights).to(options_.device);
   }
-  // On every rank, since the encoders' weights may be split over them.
-  batch.txt_BTX = front_end_.encoders.tokens->encode(captions);
-  batch.y_BV = front_end_.encoders.pooled->encode(captions);
+  encode_captions(front_end_.encoders, std::move(captions), !options_.is_validation, batch);
   return batch;
 }
 

@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "comm/mesh.h"
 #include "diffusion/caption_encoder.h"
+#include "diffusion/trainable_encoder.h"
 #include "models/clip/model.h"
 #include "models/model_table.h"
 #include "models/t5/model.h"
@@ -56,22 +57,17 @@ std::shared_ptr<Model> load_model(const ModelWeights& weights, const EncoderPlac
 }
 
 // Common base of T5 and CLIP: tokens in, and weights that may be sharded.
-class PretrainedCaptionEncoder : public CaptionEncoder {
+class PretrainedCaptionEncoder : public CaptionEncoder, public TrainableEncoder {
  public:
   torch::Tensor encode(const std::vector<std::string>& captions) override {
-    const torch::NoGradGuard no_grad;
-    const torch::Tensor ids_BL = token_ids(*tokenizer_, captions, num_tokens_, device_);
-    // More rows do not help a CPU and need memory. A sharded model's batch is not split: each part would gather all
-    // weights.
-    const int64_t rows = ids_BL.size(0), at_once = std::max<int64_t>(1, kCpuTokensAtOnce / num_tokens_);
-    if (!device_.is_cpu() || mesh_ || rows <= at_once) return run(ids_BL);
-    std::vector<torch::Tensor> parts;
-    for (int64_t begin = 0; begin < rows; begin += at_once) {
-      parts.push_back(run(ids_BL.narrow(0, begin, std::min(at_once, rows - begin))));
-    }
-    return at::cat(parts, 0);
+    if (!use_adapters_) return encode_now(captions);
+    const UnitUse adapters = use_adapters_();
+    return encode_now(captions);
   }
   bool is_sharded() const override { return mesh_ != nullptr; }
+  bool is_trained() const override { return use_adapters_ != nullptr; }
+  TrainableEncoder* trainable() override { return this; }
+  void set_trained(std::function<UnitUse()> use_adapters) override { use_adapters_ = std::move(use_adapters); }
   bool any_rank(bool mine) override {
     if (!mesh_) return mine;
     const torch::Tensor answer_1 = torch::full({1}, mine ? 1 : 0, torch::dtype(torch::kInt32).device(device_));
@@ -85,12 +81,30 @@ class PretrainedCaptionEncoder : public CaptionEncoder {
       : folder_(folder), tokenizer_(load_tokenizer(tokenizer.empty() ? folder : tokenizer, kind)), device_(device) {}
 
   virtual torch::Tensor run(const torch::Tensor& ids_BL) = 0;
+  torch::Tensor ids_of(const std::vector<std::string>& captions) const {
+    return token_ids(*tokenizer_, captions, num_tokens_, device_);
+  }
+
+  torch::Tensor encode_now(const std::vector<std::string>& captions) {
+    const torch::NoGradGuard no_grad;
+    const torch::Tensor ids_BL = ids_of(captions);
+    // More rows do not help a CPU and need memory. A sharded model's batch is not split: each part would gather all
+    // weights.
+    const int64_t rows = ids_BL.size(0), at_once = std::max<int64_t>(1, kCpuTokensAtOnce / num_tokens_);
+    if (!device_.is_cpu() || mesh_ || rows <= at_once) return run(ids_BL);
+    std::vector<torch::Tensor> parts;
+    for (int64_t begin = 0; begin < rows; begin += at_once) {
+      parts.push_back(run(ids_BL.narrow(0, begin, std::min(at_once, rows - begin))));
+    }
+    return at::cat(parts, 0);
+  }
 
   std::filesystem::path folder_;
   std::unique_ptr<Tokenizer> tokenizer_;
   torch::Device device_;
   int64_t num_tokens_ = 0;
   Mesh* mesh_ = nullptr;  // set if the weights are sharded
+  std::function<UnitUse()> use_adapters_;
 };
 
 class T5CaptionEncoder : public PretrainedCaptionEncoder {
@@ -107,11 +121,17 @@ class T5CaptionEncoder : public PretrainedCaptionEncoder {
   }
 
   std::string identity() const override { return str("t5:", folder_.string(), ":", num_tokens_); }
+  FlatModel& model() override { return *model_; }
+  torch::Tensor forward(const std::vector<std::string>& captions) override {
+    return model_->forward(ids_of(captions), &saved_);
+  }
+  void backward(const torch::Tensor& dencoding_BTX) override { model_->backward(saved_, dencoding_BTX); }
 
  private:
   torch::Tensor run(const torch::Tensor& ids_BL) override { return model_->forward(ids_BL); }
 
   std::shared_ptr<t5::T5Encoder> model_;
+  t5::T5Encoder::Saved saved_;
 };
 
 class ClipCaptionEncoder : public PretrainedCaptionEncoder {
@@ -126,11 +146,17 @@ class ClipCaptionEncoder : public PretrainedCaptionEncoder {
   }
 
   std::string identity() const override { return str("clip:", folder_.string()); }
+  FlatModel& model() override { return *model_; }
+  torch::Tensor forward(const std::vector<std::string>& captions) override {
+    return model_->forward(ids_of(captions), &saved_).pooled_BD;
+  }
+  void backward(const torch::Tensor& dencoding_BV) override { model_->backward(saved_, dencoding_BV); }
 
  private:
   torch::Tensor run(const torch::Tensor& ids_BL) override { return model_->forward(ids_BL).pooled_BD; }
 
   std::shared_ptr<clip::Clip> model_;
+  clip::Clip::Saved saved_;
 };
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "models/adapted_model.h"
 
+#include <algorithm>
+
 #include "adapters/attach_adapters.h"
 #include "adapters/read_adapters.h"
 #include "base/error.h"
@@ -39,6 +41,14 @@ TensorMap AttachedAdapters::as_in_file(const torch::Tensor& flat) const {
     tensor = in_model_order({name, tensor, swaps_halves}).reshape(values.sizes());  // which is its own inverse
   }
   return tensors;
+}
+
+bool is_adapted(const torch::nn::Module& module) {
+  const auto modules = module.modules(/*include_self=*/false);
+  return std::any_of(modules.begin(), modules.end(), [](const std::shared_ptr<torch::nn::Module>& each) {
+    const auto* layer = dynamic_cast<const Linear*>(each.get());
+    return layer && layer->adapter();
+  });
 }
 
 LinearLayers ModelDescription::adaptable_layers(torch::nn::Module& module) const {

@@ -33,4 +33,7 @@ class AttachedAdapters {
   std::unique_ptr<FlatParameters> flat_;
 };
 
+// Some linear layer of the module has an adapter.
+bool is_adapted(const torch::nn::Module& module);
+
 }  // namespace millrace

@@ -8,6 +8,7 @@
 #include "adapters/lora_initialize.h"
 #include "adapters/max_norm.h"
 #include "adapters/read_adapters.h"
+#include "adapters/row_adapters.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -23,6 +24,10 @@ void check_patterns(const std::vector<std::string>& texts, const std::vector<std
   std::vector<std::string> patterns;
   for (const std::string& text : texts) patterns.push_back(text.substr(0, text.rfind('=')));
   matching_layers(layers, patterns, option);
+}
+
+double loraplus_ratio_of(const AdaptableLayer& layer, const LoraConfig& config) {
+  return layer.loraplus_ratio ? *layer.loraplus_ratio : config.loraplus_ratio.value_or(1);
 }
 
 // The matrix that the scale can go into.
@@ -53,24 +58,43 @@ void AdapterSet::attach(const std::vector<AdaptableLayer>& layers) {
   for (const AdaptableLayer& layer : layers) names.push_back(layer.name);
   check_patterns(config_.rank_patterns, names, "lora.rank_patterns");
   check_patterns(config_.lr_patterns, names, "lora.lr_patterns");
-  for (const auto& [name, linear] : layers) {
-    const int64_t rank = rank_of_layer(config_, name);
+  for (const AdaptableLayer& layer : layers) {
+    const int64_t rank = rank_of_layer(config_, layer.name);
     if (rank == 0) continue;
-    adapted_.push_back({name, linear, make_configured_adapter(config_, *linear, rank)});
-    linear->set_adapter(adapted_.back().adapter);
+    const double lr_factor = layer.lr_factor * number_for_layer(config_.lr_patterns, layer.name, 1, "lora.lr_patterns");
+    if (!layer.parts.empty()) {
+      attach_parts(layer, rank, lr_factor);
+      continue;
+    }
+    adapted_.push_back({layer.name, lr_factor, loraplus_ratio_of(layer, config_), layer.linear,
+                        make_configured_adapter(config_, *layer.linear, rank)});
+    layer.linear->set_adapter(adapted_.back().adapter);
   }
   if (adapted_.empty()) {
     throw ConfigError("[lora.rank_patterns] expected a layer with a rank above 0, got 0 for all of lora.targets");
   }
 }
 
+void AdapterSet::attach_parts(const AdaptableLayer& layer, int64_t rank, double lr_factor) {
+  MILLRACE_CHECK(config_.kind == AdapterKind::kLora);
+  std::vector<RowAdapters::Part> rows;
+  int64_t begin = 0;
+  for (const auto& [name, size] : layer.parts) {
+    const auto adapter = std::make_shared<Lora>(layer.linear->in_features(), size, rank, scale_of_rank(config_, rank));
+    adapted_.push_back({layer.name + "." + name, lr_factor, loraplus_ratio_of(layer, config_), layer.linear, adapter});
+    rows.push_back({begin, size, adapter});
+    begin += size;
+  }
+  MILLRACE_CHECK(begin == layer.linear->out_features());
+  layer.linear->set_adapter(std::make_shared<RowAdapters>(std::move(rows)));
+}
+
 // In the order of the rates, so that those of a group follow each other; with one rate, layer after layer.
 void AdapterSet::place(const FlatParametersOptions& placement) {
   std::map<std::string, UnitSpec> by_rate;
   for (const Adapted& each : adapted_) {
-    const double of_layer = number_for_layer(config_.lr_patterns, each.layer, 1, "lora.lr_patterns");
     for (const auto& own : each.adapter->named_parameters()) {
-      const double factor = of_layer * (own.key() == "up" ? config_.loraplus_ratio.value_or(1) : 1);
+      const double factor = each.lr_factor * (own.key() == "up" ? each.loraplus_ratio : 1);
       const std::string name = factor == 1 ? "adapters" : str("adapters at ", factor, " times lr");
       UnitSpec& rated = by_rate[name];
       rated.parameters.emplace_back(each.layer + "." + own.key(), own.value());
@@ -135,24 +159,24 @@ void AdapterSet::weights_changed() {
   parameters_->refresh_compute();
 }
 
-void AdapterSet::initialize(uint64_t seed, FlatParameters& base) {
+void AdapterSet::initialize(uint64_t seed, const std::vector<AdaptedBase>& bases) {
   const torch::NoGradGuard no_grad;
   for (const ParameterSlice& slice : parameters_->slices()) {
     if (role_of(slice.name) == "magnitude" || !parameters_->owns(slice)) continue;
     parameters_->assign(
         slice, initial_adapter_matrix(config_.kind, slice.name, slice.shape, seed, parameters_->compute().device()));
   }
-  if (config_.kind == AdapterKind::kDora) initialize_magnitudes(base);
+  if (config_.kind == AdapterKind::kDora) initialize_magnitudes(bases);
   parameters_->refresh_compute();
 }
 
 // With the norms of the frozen rows, unit by unit: a sharded weight has memory only meanwhile.
-void AdapterSet::initialize_magnitudes(FlatParameters& base) {
+void AdapterSet::initialize_magnitudes(const std::vector<AdaptedBase>& bases) {
   std::map<std::string, const ParameterSlice*> magnitudes;
   for (const ParameterSlice& slice : parameters_->slices()) {
     if (role_of(slice.name) == "magnitude") magnitudes[layer_of(slice.name)] = &slice;
   }
-  const auto options = base.compute().options();
+  const auto options = bases.front().weights->compute().options();
   const auto set = [&](const std::string& layer) {
     const auto found =
         std::find_if(adapted_.begin(), adapted_.end(), [&](const Adapted& each) { return each.layer == layer; });
@@ -160,13 +184,15 @@ void AdapterSet::initialize_magnitudes(FlatParameters& base) {
     parameters_->assign(*magnitudes.at(layer), row_norms_of(found->linear->weight(), options));
   };
   std::set<std::string> dense;
-  for (size_t unit = 0; unit < base.units().size(); ++unit) {
-    const UnitUse use = base.forward_unit(unit, /*keep=*/false);
-    for (size_t i = base.units()[unit].first_slice; i < base.units()[unit].end_slice; ++i) {
-      const std::string& name = base.slices()[i].name;
-      if (role_of(name) != "weight") continue;
-      dense.insert(layer_of(name));
-      set(layer_of(name));
+  for (const auto& [prefix, base] : bases) {
+    for (size_t unit = 0; unit < base->units().size(); ++unit) {
+      const UnitUse use = base->forward_unit(unit, /*keep=*/false);
+      for (size_t i = base->units()[unit].first_slice; i < base->units()[unit].end_slice; ++i) {
+        const std::string& name = base->slices()[i].name;
+        if (role_of(name) != "weight") continue;
+        dense.insert(prefix + layer_of(name));
+        set(prefix + layer_of(name));
+      }
     }
   }
   for (const Adapted& each : adapted_) {

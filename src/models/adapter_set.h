@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,20 @@ namespace millrace {
 struct AdaptableLayer {
   std::string name;
   std::shared_ptr<Linear> linear;
+  double lr_factor = 1;  // times that of lora.lr_patterns
+  std::optional<double> loraplus_ratio = {};
+  // Its outputs one after the other, each with an adapter of its own, <name>.<part>; empty: one adapter for all.
+  struct Part {
+    const char* name;
+    int64_t size;
+  };
+  std::vector<Part> parts = {};
+};
+
+// A frozen model under the adapters, and what is in front of its tensors' names in those of its layers.
+struct AdaptedBase {
+  std::string prefix;
+  FlatParameters* weights = nullptr;
 };
 
 class AdapterSet {
@@ -51,9 +66,10 @@ class AdapterSet {
   // After a step: limits the norms of what the adapters add, where lora.scale_weight_norms says so.
   void weights_changed();
 
-  // Values that belong to the seed and the parameter's name. base: the frozen model's, whose rows DoRA's magnitudes are
+  // Values that belong to the seed and the parameter's name. bases: the frozen models, whose rows DoRA's magnitudes are
   // the norms of.
-  void initialize(uint64_t seed, FlatParameters& base);
+  void initialize(uint64_t seed, const std::vector<AdaptedBase>& bases);
+  void initialize(uint64_t seed, FlatParameters& base) { initialize(seed, {{"", &base}}); }
   // Values by layer and role instead. file: where they are from, for messages. Throws ModelError for values of other
   // layers or shapes; layers that the file lacks keep theirs.
   void start_from(const std::map<std::string, TensorMap>& layers, const std::filesystem::path& file);
@@ -63,7 +79,8 @@ class AdapterSet {
 
  private:
   struct Adapted {
-    std::string layer;
+    std::string layer;  // with the part's name
+    double lr_factor = 1, loraplus_ratio = 1;
     std::shared_ptr<Linear> linear;
     std::shared_ptr<ModuleAdapter> adapter;
   };
@@ -71,7 +88,8 @@ class AdapterSet {
   void attach(const std::vector<AdaptableLayer>& layers);
   void place(const FlatParametersOptions& placement);
   std::vector<AdaptedLayer> loras() const;
-  void initialize_magnitudes(FlatParameters& base);
+  void initialize_magnitudes(const std::vector<AdaptedBase>& bases);
+  void attach_parts(const AdaptableLayer& layer, int64_t rank, double lr_factor);
 
   LoraConfig config_;
   std::vector<Adapted> adapted_;

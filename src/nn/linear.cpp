@@ -1,6 +1,7 @@
 #include "nn/linear.h"
 
 #include "base/error.h"
+#include "nn/linear_graph.h"
 #include "nn/linear_rows.h"
 
 namespace millrace {
@@ -42,11 +43,14 @@ void Linear::backward_weight(const torch::Tensor& dy_MN, const torch::Tensor& x_
   adapter_->add_gradients(dy_MN, x_MK, pass ? *pass : unkept);
 }
 
-torch::Tensor Linear::apply(const torch::Tensor& x, const torch::Tensor& residual) const {
+torch::Tensor Linear::apply(const torch::Tensor& x, const torch::Tensor& residual) {
   if (const torch::Tensor weight_NK = plain_weight(); weight_NK.defined()) {
     return linear_rows(x, weight_NK, bias_N_, residual);
   }
-  MILLRACE_CHECK(!at::GradMode::is_enabled());  // a graph would not record the verbs
+  if (at::GradMode::is_enabled()) {
+    const torch::Tensor y = linear_with_graph(*this, x);
+    return residual.defined() ? residual + y : y;
+  }
   const torch::Tensor x_MK = x.flatten(0, -2);
   torch::Tensor out_MN = torch::empty({x_MK.size(0), out_features()}, x.options());
   forward(out_MN, x_MK);

@@ -43,8 +43,9 @@ class Linear : public torch::nn::Module {
   torch::Tensor bias_gradient() const { return bias_N_.defined() ? bias_N_.grad() : torch::Tensor(); }
 
   // The whole layer, bias included, plus residual [..., N] if defined, for uses too small to schedule by hand:
-  // x [..., K] to [..., N]. With a graph if grad mode is on.
-  torch::Tensor apply(const torch::Tensor& x, const torch::Tensor& residual = {}) const;
+  // x [..., K] to [..., N]. With a graph if grad mode is on (linear_graph.h); then x of an adapted layer must require a
+  // gradient.
+  torch::Tensor apply(const torch::Tensor& x, const torch::Tensor& residual = {});
   // Its backward pass without a graph: adds the gradients of trained parameters and returns dx_MK, or an undefined
   // tensor unless wants_dx.
   torch::Tensor backward(const torch::Tensor& dy_MN, const torch::Tensor& x_MK, bool wants_dx = true);

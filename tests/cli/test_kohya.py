@@ -133,7 +133,6 @@ def test_options_of_the_data_set_on_the_command_line_come_to_its_file(millrace, 
     [
         (["--netwrok_dim", "4"], "[--netwrok_dim] expected an option of flux_train_network, got netwrok_dim (try --network_dim)"),
         (["--optimizer_type", "Prodigyy"], "(try prodigy)"),
-        (["--network_args", "split_qkv=True"], "[--network_args] expected no split_qkv=True"),
         (["--network_args", "train_blocks=some"], "[--network_args]"),
         (["--apply_t5_attn_mask"], "[--apply_t5_attn_mask]"),
         (["--network_dim", "0"], "[--network_args] [network_dim] expected a rank of 1 or more"),
@@ -152,8 +151,25 @@ def test_scripts_and_help(millrace, arguments):
     assert "expected flux_train_network, got nothing" in millrace("kohya", status=2).stderr
     help_text = millrace("kohya", "--help").stdout
     assert "--network_dim" in help_text and "--deepspeed" not in help_text
-    missing = [word for word in arguments if word != "--network_train_unet_only"]
-    assert "[--network_train_unet_only] expected" in millrace(*missing, "--show-config", status=2).stderr
+
+
+def test_text_encoders_and_split_layers_are_trained_as_told(millrace, arguments):
+    with_clip = [word for word in arguments if word != "--network_train_unet_only"]
+    config, _ = show(millrace, *arguments)
+    assert config["lora"]["train_clip_l"] is False and config["lora"]["split_qkv"] is False
+    config, _ = show(millrace, *with_clip, "--learning_rate", "1e-4", "--unet_lr", "2e-4")
+    assert config["lora"]["train_clip_l"] is True and config["lora"]["train_t5xxl"] is False
+    assert config["optimizer"]["lr"] == 2e-4 and config["lora"]["text_encoder_lr"] == 1e-4
+    config, said = show(
+        millrace, *with_clip, "--text_encoder_lr", "5e-5", "1e-5", "--learning_rate", "1e-4", "--network_args", "train_t5xxl=True",
+        "split_qkv=True", "loraplus_text_encoder_lr_ratio=4", "network_reg_lrs=te1_.*mlp_fc1=1e-5", "network_reg_dims=te3_.*_wo=2",
+    )  # fmt: skip
+    lora = config["lora"]
+    assert lora["train_t5xxl"] and lora["text_encoder_lr"] == 5e-5 and lora["t5xxl_lr"] == 1e-5 and lora["split_qkv"]
+    assert lora["text_encoder_loraplus_ratio"] == 4 and "loraplus_ratio" not in lora
+    assert lora["lr_patterns"] == ["clip_l.text_model.encoder.layers.*.mlp.fc1=0.2"]
+    assert lora["rank_patterns"] == ["t5xxl.encoder.block.*.layer.1.DenseReluDense.wo=2"]
+    assert "3 and 4 times the alpha" in said
 
 
 def test_a_run_leaves_the_file_that_sd_scripts_would(millrace, arguments, tmp_path):

@@ -1,6 +1,7 @@
 #include "models/clip/model.h"
 
 #include "base/error.h"
+#include "nn/linear_graph.h"
 #include "nn/token_ids.h"
 
 namespace millrace::clip {
@@ -80,7 +81,15 @@ Clip::Clip(const ClipConfig& config, const FlatParametersOptions& placement) : F
   flat_ = std::make_unique<FlatParameters>(std::move(units), placement);
 }
 
-ClipOutput Clip::forward(const torch::Tensor& input_ids_BL) {
+// The final norm belongs to the last layer's unit.
+torch::Tensor Clip::run_layer(size_t layer, const torch::Tensor& x_BLD) const {
+  const torch::Tensor y_BLD = layers_[layer]->forward(x_BLD);
+  return layer + 1 == layers_.size() ? final_layer_norm_->forward(y_BLD) : y_BLD;
+}
+
+ClipOutput Clip::forward(const torch::Tensor& input_ids_BL, Saved* saved) {
+  const torch::AutoGradMode with_graph(at::GradMode::is_enabled() && !saved);  // the backward pass makes its own
+  if (saved) *saved = {};
   check_token_ids("CLIP", input_ids_BL, config_.vocab_size);
   const int64_t length = input_ids_BL.size(1);
   if (length > config_.max_position_embeddings) {
@@ -89,13 +98,13 @@ ClipOutput Clip::forward(const torch::Tensor& input_ids_BL) {
   }
   torch::Tensor x_BLD;
   {
-    const UnitUse use = flat_->forward_unit(0, /*keep=*/false);
+    const UnitUse use = flat_->forward_unit(0, saved != nullptr);
     x_BLD = token_embedding_->forward(input_ids_BL) + position_embedding_->weight.narrow(0, 0, length);
   }
   for (size_t i = 0; i < layers_.size(); ++i) {
-    const UnitUse use = flat_->forward_unit(i + 1, /*keep=*/false);
-    x_BLD = layers_[i]->forward(x_BLD);
-    if (i + 1 == layers_.size()) x_BLD = final_layer_norm_->forward(x_BLD);
+    const UnitUse use = flat_->forward_unit(i + 1, saved != nullptr);
+    if (saved) saved->inputs_BLD.push_back(x_BLD);
+    x_BLD = run_layer(i, x_BLD);
   }
 
   // The first of several equal ids wins in both rules; a text without end-of-text token is described by its first
@@ -104,7 +113,21 @@ ClipOutput Clip::forward(const torch::Tensor& input_ids_BL) {
       config_.eos_token_id == 2 ? input_ids_BL : (input_ids_BL == config_.eos_token_id).to(torch::kInt64);
   const torch::Tensor position_B = score_BL.argmax(1);
   const torch::Tensor index_B1D = position_B.view({-1, 1, 1}).expand({-1, 1, x_BLD.size(2)});
+  if (saved) saved->index_B1D = index_B1D;
   return {x_BLD.gather(1, index_B1D).squeeze(1), x_BLD};
+}
+
+void Clip::backward(Saved& saved, const torch::Tensor& dpooled_BD) {
+  const torch::Tensor& last_BLD = saved.inputs_BLD.back();
+  torch::Tensor dx_BLD = torch::zeros_like(last_BLD);
+  dx_BLD.scatter_(1, saved.index_B1D, dpooled_BD.to(last_BLD.scalar_type()).unsqueeze(1));
+  for (size_t i = layers_.size(); i-- > 0;) {
+    const UnitUse use = flat_->backward_unit(i + 1);
+    dx_BLD = recomputed_gradient([&](const torch::Tensor& x) { return run_layer(i, x); }, saved.inputs_BLD[i], dx_BLD);
+    saved.inputs_BLD[i] = torch::Tensor();
+  }
+  const UnitUse use = flat_->backward_unit(0);  // collective; the embeddings have no adapters
+  saved = {};
 }
 
 }  // namespace millrace::clip

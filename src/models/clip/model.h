@@ -57,11 +57,22 @@ class Clip : public FlatModel {
   Clip(const ClipConfig& config, const FlatParametersOptions& placement);
   Clip(const ClipConfig& config, const torch::TensorOptions& options) : Clip(config, on_one_device(options)) {}
 
-  // input_ids_BL int64 in [0, vocab_size), L <= max_position_embeddings; ModelError otherwise.
-  ClipOutput forward(const torch::Tensor& input_ids_BL);
+  // What the backward pass needs from a forward pass: each layer's input, from which the layer is computed again.
+  struct Saved {
+    std::vector<torch::Tensor> inputs_BLD;
+    torch::Tensor index_B1D;  // of the end-of-text token
+  };
+
+  // input_ids_BL int64 in [0, vocab_size), L <= max_position_embeddings; ModelError otherwise. saved: for a backward
+  // pass; null: none follows.
+  ClipOutput forward(const torch::Tensor& input_ids_BL, Saved* saved = nullptr);
+  // Adds to the gradients of the layers' adapters; those of the model's own weights are left out. Consumes saved.
+  void backward(Saved& saved, const torch::Tensor& dpooled_BD);
   const ClipConfig& config() const { return config_; }
 
  private:
+  torch::Tensor run_layer(size_t layer, const torch::Tensor& x_BLD) const;
+
   ClipConfig config_;
   std::shared_ptr<PlainEmbedding> token_embedding_, position_embedding_;
   std::vector<std::shared_ptr<ClipLayer>> layers_;

@@ -1,9 +1,9 @@
 #include "models/flux/entry.h"
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "adapters/read_adapters.h"
+#include "models/adapted_model.h"
 #include "models/flux/lora_names.h"
 #include "models/flux/model.h"
 #include "models/flux/weight_names.h"
@@ -31,14 +31,6 @@ TensorMap as_map(const FluxInputGradients& gradients) {
 
 TensorMap run(torch::nn::Module& module, const TensorMap& inputs) {
   return {{"output", dynamic_cast<Flux&>(module).forward(as_inputs(inputs))}};
-}
-
-bool is_adapted(const Flux& flux) {
-  const auto modules = flux.modules(/*include_self=*/false);
-  return std::any_of(modules.begin(), modules.end(), [](const std::shared_ptr<torch::nn::Module>& module) {
-    const auto* layer = dynamic_cast<const Linear*>(module.get());
-    return layer && layer->adapter();
-  });
 }
 
 PassResult run_with_gradients(torch::nn::Module& module, const TensorMap& inputs, const OutputGradient& grad_output) {

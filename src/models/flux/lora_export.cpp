@@ -10,8 +10,8 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "models/flux/lora_layout.h"
-#include "models/flux/lora_text_names.h"
 #include "models/flux/weight_names.h"
+#include "models/lora_text_names.h"
 
 namespace millrace::flux {
 namespace {

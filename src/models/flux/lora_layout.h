@@ -5,6 +5,7 @@
 // are constructed, hence that of an optimizer's parameters. A file has its tensors in the safetensors writer's order.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -12,6 +13,7 @@
 
 #include "formats/dtype.h"
 #include "models/flux/lora_network.h"
+#include "models/lora_text_names.h"
 
 namespace millrace::clip {
 struct ClipConfig;
@@ -22,7 +24,6 @@ struct T5Config;
 
 namespace millrace::flux {
 
-enum class LoraPart { kClip, kT5, kTransformer };
 const char* kohya_prefix(LoraPart part);  // "lora_te1", "lora_te3", "lora_unet"
 // "double_blocks.0.img_attn.qkv" -> "lora_unet_double_blocks_0_img_attn_qkv"
 std::string kohya_name(LoraPart part, const std::string& module);
@@ -39,6 +40,7 @@ std::vector<LinearLayer> linear_layers(const clip::ClipConfig& config);
 std::vector<LinearLayer> linear_layers(const t5::T5Config& config);
 // The outputs of q, k, v (and, in linear1, the MLP) in a fused layer; of other layers: empty.
 std::vector<int64_t> fused_rows(const FluxConfig& config, const std::string& module);
+inline constexpr std::array<const char*, 4> kFusedParts = {"q", "k", "v", "mlp"};  // in the order of their rows
 
 struct LoraModule {
   std::string name;  // in kohya's naming

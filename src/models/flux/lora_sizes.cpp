@@ -37,11 +37,12 @@ FluxConfig config_from_adapters(const std::vector<AdapterTensors>& in_file) {
                                   "to_k",           "to_v",           "to_out.0",
                                   "to_add_out",     "_proj",          "proj_mlp",
                                   "norm.linear",    "norm1.linear",   "norm1_context.linear",
-                                  "net.0.proj"})) {
+                                  "net.0.proj",     "qkv.q",          "linear1.q"})) {
       hidden_size = sizes.in_features;
     }
     if (ends_with_one_of(module, {"mlp_2", "mlp.2", "linear2", "net.2", "proj_out"})) hidden_size = sizes.out_features;
-    if (ends_with_one_of(module, {"mlp_0", "mlp.0", "net.0.proj", "proj_mlp"})) mlp_size = sizes.out_features;
+    if (ends_with_one_of(module, {"mlp_0", "mlp.0", "net.0.proj", "proj_mlp", "linear1.mlp"}))
+      mlp_size = sizes.out_features;
     if (ends_with_one_of(module, {"mlp_2", "mlp.2", "net.2"})) mlp_size = sizes.in_features;
     if (ends_with_one_of(module, {"linear1"}) && adapter.row_end < 0) linear1_rows = sizes.out_features;
     if (ends_with_one_of(module, {"linear2", "proj_out"})) linear2_columns = sizes.in_features;

@@ -99,7 +99,7 @@ torch::Tensor Flux::forward(const FluxInputs& inputs, Saved* saved, Keep keep) {
   {
     const UnitUse use = flat_->forward_unit(0, trains);
     work.vec_BD = embed_vector(inputs, work, trains);
-    const auto embed = [&](const Linear& layer, const torch::Tensor& x_BLC) {
+    const auto embed = [&](Linear& layer, const torch::Tensor& x_BLC) {
       return layer.apply(x_BLC.flatten(0, 1)).view({batch, x_BLC.size(1), h});
     };
     streams = {embed(*img_in_, work.inputs.img_BIC), embed(*txt_in_, work.inputs.txt_BTX)};
@@ -149,7 +149,7 @@ void Flux::backward(Saved& saved, const torch::Tensor& doutput_BIC, FluxInputGra
   const int64_t h = config_.hidden_size, batch = doutput_BIC.size(0);
   const int64_t text_tokens = context.num_text_tokens, image_tokens = doutput_BIC.size(1);
   context.dmodulation_BM = torch::empty_like(context.modulation_BM);
-  if (input_gradients) {
+  if (input_gradients && input_gradients->of == FluxInputGradients::Of::kAll) {
     context.dangle_BLP = torch::zeros({batch, text_tokens + image_tokens, config_.head_dim() / 2},
                                       context.modulation_BM.options().dtype(torch::kFloat32));
   }
@@ -199,16 +199,21 @@ bool Flux::embedders_train() const {
 
 void Flux::backward_embedders(const Saved& saved, const DoubleBlock::Streams& dstreams, const torch::Tensor& dvec_BD,
                               FluxInputGradients* input_gradients) {
-  const bool wants_inputs = input_gradients != nullptr;
+  using Of = FluxInputGradients::Of;
+  const bool wants_all = input_gradients && input_gradients->of == Of::kAll;
+  const bool wants_txt = input_gradients && input_gradients->of != Of::kPooled;
   const torch::Tensor dimg_BIC =
-      img_in_->backward(dstreams.img_BID.flatten(0, 1), saved.inputs.img_BIC.flatten(0, 1), wants_inputs);
+      img_in_->backward(dstreams.img_BID.flatten(0, 1), saved.inputs.img_BIC.flatten(0, 1), wants_all);
   const torch::Tensor dtxt_BTX =
-      txt_in_->backward(dstreams.txt_BTD.flatten(0, 1), saved.inputs.txt_BTX.flatten(0, 1), wants_inputs);
+      txt_in_->backward(dstreams.txt_BTD.flatten(0, 1), saved.inputs.txt_BTX.flatten(0, 1), wants_txt);
   const torch::Tensor dtime_BN = time_in_->backward(dvec_BD, saved.time);
   const torch::Tensor dy_BV = vector_in_->backward(dvec_BD, saved.vector);
   torch::Tensor dguidance_BN;
   if (guidance_in_) dguidance_BN = guidance_in_->backward(dvec_BD, saved.guidance);
-  if (!wants_inputs) return;
+  if (!input_gradients) return;
+  input_gradients->y_BV = dy_BV;
+  if (wants_txt) input_gradients->txt_BTX = dtxt_BTX.view(saved.inputs.txt_BTX.sizes());
+  if (!wants_all) return;
 
   // Rope's angles are linear in the positions: one gradient per token, of every rank's heads.
   const int64_t batch = dstreams.img_BID.size(0);
@@ -218,15 +223,13 @@ void Flux::backward_embedders(const Saved& saved, const DoubleBlock::Streams& ds
   const auto like_ids = [&](const torch::Tensor& dids, const torch::Tensor& ids) {
     return ids.size(0) == batch ? dids.contiguous() : dids.sum(0, /*keepdim=*/true);
   };
-  *input_gradients = {
-      dimg_BIC.view(saved.inputs.img_BIC.sizes()),
-      like_ids(dids_BLA.narrow(1, text_tokens, image_tokens), saved.inputs.img_ids_BIA),
-      dtxt_BTX.view(saved.inputs.txt_BTX.sizes()),
-      like_ids(dids_BLA.narrow(1, 0, text_tokens), saved.inputs.txt_ids_BTA),
-      timestep_embedding_backward(dtime_BN, saved.inputs.timesteps_B),
-      dy_BV,
-      guidance_in_ ? timestep_embedding_backward(dguidance_BN, saved.inputs.guidance_B) : torch::Tensor(),
-  };
+  input_gradients->img_BIC = dimg_BIC.view(saved.inputs.img_BIC.sizes());
+  input_gradients->img_ids_BIA = like_ids(dids_BLA.narrow(1, text_tokens, image_tokens), saved.inputs.img_ids_BIA);
+  input_gradients->txt_ids_BTA = like_ids(dids_BLA.narrow(1, 0, text_tokens), saved.inputs.txt_ids_BTA);
+  input_gradients->timesteps_B = timestep_embedding_backward(dtime_BN, saved.inputs.timesteps_B);
+  if (guidance_in_) {
+    input_gradients->guidance_B = timestep_embedding_backward(dguidance_BN, saved.inputs.guidance_B);
+  }
 }
 
 }  // namespace millrace::flux

@@ -39,6 +39,9 @@ struct FluxInputs {
 
 // Gradients of the inputs, each like its input, fp32 for positions, timesteps and guidance.
 struct FluxInputGradients {
+  // Those that are wanted: of all inputs, of txt and y, or of y alone. The others stay undefined.
+  enum class Of { kAll, kText, kPooled };
+  Of of = Of::kAll;
   torch::Tensor img_BIC, img_ids_BIA, txt_BTX, txt_ids_BTA, timesteps_B, y_BV, guidance_B;
 };
 

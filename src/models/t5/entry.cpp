@@ -2,11 +2,26 @@
 
 #include <nlohmann/json.hpp>
 
+#include "adapters/read_adapters.h"
+#include "models/adapted_model.h"
+#include "models/lora_text_adapters.h"
 #include "models/t5/model.h"
 #include "models/t5/weight_names.h"
 
 namespace millrace::t5 {
 namespace {
+
+TensorMap run(torch::nn::Module& module, const TensorMap& inputs) {
+  return {{"last_hidden_state", dynamic_cast<T5Encoder&>(module).forward(inputs.at("input_ids"))}};
+}
+
+// Of adapters, by the passes that train them.
+PassResult run_adapted(T5Encoder& encoder, const TensorMap& inputs, const OutputGradient& grad_output) {
+  T5Encoder::Saved saved;
+  const torch::Tensor output_BLD = encoder.forward(inputs.at("input_ids"), &saved);
+  encoder.backward(saved, grad_output(output_BLD));
+  return {.outputs = {{"last_hidden_state", output_BLD}}, .parameter_gradients = {}, .input_gradients = {}};
+}
 
 class Description : public ModelDescription {
  public:
@@ -17,12 +32,17 @@ class Description : public ModelDescription {
   }
   WeightRules weight_rules(Naming, const ShapeMap& theirs) const override { return t5::weight_rules(config_, theirs); }
   std::vector<ForwardPass> passes() const override {
-    return {autograd_pass("t5", {{"input_ids", InputSpec::Kind::kTokens, {"B", "L"}}}, {"last_hidden_state"},
-                          [](torch::nn::Module& module, const TensorMap& inputs) {
-                            const torch::Tensor output =
-                                dynamic_cast<T5Encoder&>(module).forward(inputs.at("input_ids"));
-                            return TensorMap{{"last_hidden_state", output}};
-                          })};
+    ForwardPass pass =
+        autograd_pass("t5", {{"input_ids", InputSpec::Kind::kTokens, {"B", "L"}}}, {"last_hidden_state"}, run);
+    pass.run_with_gradients = [of_weights = pass.run_with_gradients](torch::nn::Module& module, const TensorMap& inputs,
+                                                                     const OutputGradient& gradient) {
+      return is_adapted(module) ? run_adapted(dynamic_cast<T5Encoder&>(module), inputs, gradient)
+                                : of_weights(module, inputs, gradient);
+    };
+    return {pass};
+  }
+  std::vector<AdapterTensors> read_adapters(const std::filesystem::path& file) const override {
+    return flux::text_encoder_adapters(millrace::read_adapters(WeightStore(file)), flux::LoraPart::kT5, file.string());
   }
   std::optional<std::string> config_json(Naming) const override { return to_hugging_face_json(config_).dump(2) + "\n"; }
 

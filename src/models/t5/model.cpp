@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "nn/attention.h"
+#include "nn/linear_graph.h"
 #include "nn/linear_rows.h"
 #include "nn/token_ids.h"
 
@@ -142,20 +143,41 @@ T5Encoder::T5Encoder(const T5Config& config, const FlatParametersOptions& placem
   flat_ = std::make_unique<FlatParameters>(std::move(units), placement);
 }
 
-torch::Tensor T5Encoder::forward(const torch::Tensor& input_ids_BL) {
+// The final norm belongs to the last block's unit.
+torch::Tensor T5Encoder::run_block(size_t block, const torch::Tensor& x_BLD, const torch::Tensor& bias_1HLL) const {
+  const torch::Tensor y_BLD = blocks_[block]->forward(x_BLD, bias_1HLL);
+  return block + 1 == blocks_.size() ? final_layer_norm_->forward(y_BLD) : y_BLD;
+}
+
+torch::Tensor T5Encoder::forward(const torch::Tensor& input_ids_BL, Saved* saved) {
+  const torch::AutoGradMode with_graph(at::GradMode::is_enabled() && !saved);  // the backward pass makes its own
+  if (saved) *saved = {};
   check_token_ids("T5", input_ids_BL, config_.vocab_size);
   torch::Tensor x_BLD, bias_1HLL;
   {
-    const UnitUse use = flat_->forward_unit(0, /*keep=*/false);
+    const UnitUse use = flat_->forward_unit(0, saved != nullptr);
     x_BLD = shared_->forward(input_ids_BL);
   }
   for (size_t i = 0; i < blocks_.size(); ++i) {
-    const UnitUse use = flat_->forward_unit(i + 1, /*keep=*/false);
+    const UnitUse use = flat_->forward_unit(i + 1, saved != nullptr);
     if (i == 0) bias_1HLL = blocks_[0]->attention->position_bias->forward(input_ids_BL.size(1));
-    x_BLD = blocks_[i]->forward(x_BLD, bias_1HLL);
-    if (i + 1 == blocks_.size()) x_BLD = final_layer_norm_->forward(x_BLD);
+    if (saved) saved->inputs_BLD.push_back(x_BLD);
+    x_BLD = run_block(i, x_BLD, bias_1HLL);
   }
+  if (saved) saved->bias_1HLL = bias_1HLL;
   return x_BLD;
+}
+
+void T5Encoder::backward(Saved& saved, const torch::Tensor& doutput_BLD) {
+  torch::Tensor dx_BLD = doutput_BLD;
+  for (size_t i = blocks_.size(); i-- > 0;) {
+    const UnitUse use = flat_->backward_unit(i + 1);
+    dx_BLD = recomputed_gradient([&](const torch::Tensor& x) { return run_block(i, x, saved.bias_1HLL); },
+                                 saved.inputs_BLD[i], dx_BLD);
+    saved.inputs_BLD[i] = torch::Tensor();
+  }
+  const UnitUse use = flat_->backward_unit(0);  // collective; the embedding has no adapter
+  saved = {};
 }
 
 }  // namespace millrace::t5

@@ -70,12 +70,22 @@ class T5Encoder : public FlatModel {
   T5Encoder(const T5Config& config, const FlatParametersOptions& placement);
   T5Encoder(const T5Config& config, const torch::TensorOptions& options) : T5Encoder(config, on_one_device(options)) {}
 
+  // What the backward pass needs from a forward pass: each block's input, from which the block is computed again.
+  struct Saved {
+    std::vector<torch::Tensor> inputs_BLD;
+    torch::Tensor bias_1HLL;
+  };
+
   // input_ids_BL int64 in [0, vocab_size), of any length. Every token attends to every token: FLUX masks no padding.
-  // Returns the last hidden state [B, L, D] after the final norm.
-  torch::Tensor forward(const torch::Tensor& input_ids_BL);
+  // Returns the last hidden state [B, L, D] after the final norm. saved: for a backward pass; null: none follows.
+  torch::Tensor forward(const torch::Tensor& input_ids_BL, Saved* saved = nullptr);
+  // Adds to the gradients of the blocks' adapters; those of the model's own weights are left out. Consumes saved.
+  void backward(Saved& saved, const torch::Tensor& doutput_BLD);
   const T5Config& config() const { return config_; }
 
  private:
+  torch::Tensor run_block(size_t block, const torch::Tensor& x_BLD, const torch::Tensor& bias_1HLL) const;
+
   T5Config config_;
   std::shared_ptr<PlainEmbedding> shared_;
   std::vector<std::shared_ptr<T5Block>> blocks_;

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "diffusion/flux_trainee.h"
 #include "models/autoencoder/model.h"
 #include "models/clip/model.h"
 #include "models/model_table.h"
@@ -63,6 +64,11 @@ double matrix_parameters(const torch::nn::Module& module) {
   return count;
 }
 
+// Forward alone, or forward, forward again and the inputs' gradients, each as much.
+double passes_of(bool is_trained) {
+  return is_trained ? 3 : 1;
+}
+
 void add_t5(const FluxRunConfig& config, EncodersPlan& plan) {
   const auto model = shapes_of_network<t5::T5Encoder, t5::T5Config>("t5", config.encoder.t5_encoder,
                                                                     "T5 v1.1 XXL (4.76 billion weights)", plan.notes);
@@ -72,8 +78,9 @@ void add_t5(const FluxRunConfig& config, EncodersPlan& plan) {
   plan.t5 = sharable_weights(*model);
   plan.parameters += plan.t5.parameters;
   plan.flops_per_sample +=
-      2 * matrix_parameters(*model) * length +
-      4 * length * length * static_cast<double>(sizes.num_heads * sizes.d_kv) * static_cast<double>(sizes.num_layers);
+      passes_of(config.trains_t5xxl()) *
+      (2 * matrix_parameters(*model) * length +
+       4 * length * length * static_cast<double>(sizes.num_heads * sizes.d_kv) * static_cast<double>(sizes.num_layers));
   // Both halves of the gated MLP and their product, and the residual stream.
   plan.activations_per_sample = std::max(plan.activations_per_sample, tokens * (3 * sizes.d_ff + 2 * sizes.d_model));
 }
@@ -83,7 +90,8 @@ void add_clip(const FluxRunConfig& config, EncodersPlan& plan) {
                                                                      "CLIP ViT-L/14's text model", plan.notes);
   plan.clip = sharable_weights(*model);
   plan.parameters += plan.clip.parameters;
-  plan.flops_per_sample += 2 * matrix_parameters(*model) * static_cast<double>(kClipTokens);
+  plan.flops_per_sample +=
+      passes_of(config.trains_clip_l()) * 2 * matrix_parameters(*model) * static_cast<double>(kClipTokens);
 }
 
 void add_autoencoder(const FluxRunConfig& config, EncodersPlan& plan) {
@@ -111,7 +119,38 @@ void add_autoencoder(const FluxRunConfig& config, EncodersPlan& plan) {
                                                 config.training_pictures.img_size);
 }
 
+// Layers to put adapters on.
+class ShapesOfEncoder : public TrainableEncoder {
+ public:
+  explicit ShapesOfEncoder(std::shared_ptr<FlatModel> model) : model_(std::move(model)) {}
+  FlatModel& model() override { return *model_; }
+  torch::Tensor forward(const std::vector<std::string>&) override { throw LogicError("a planned encoder runs"); }
+  void backward(const torch::Tensor&) override { throw LogicError("a planned encoder runs"); }
+  void set_trained(std::function<UnitUse()>) override {}
+
+ private:
+  std::shared_ptr<FlatModel> model_;
+};
+
 }  // namespace
+
+PlannedEncoders::PlannedEncoders(const FluxRunConfig& config) {
+  std::vector<std::string> noted;  // by plan_encoders()
+  if (config.trains_clip_l()) {
+    clip_ = std::make_unique<ShapesOfEncoder>(
+        shapes_of_network<clip::Clip, clip::ClipConfig>("clip", config.encoder.clip_encoder, "", noted));
+  }
+  if (config.trains_t5xxl()) {
+    t5_ = std::make_unique<ShapesOfEncoder>(
+        shapes_of_network<t5::T5Encoder, t5::T5Config>("t5", config.encoder.t5_encoder, "", noted));
+  }
+}
+
+PlannedEncoders::~PlannedEncoders() = default;
+
+std::vector<TrainedEncoder> PlannedEncoders::trained(const FluxRunConfig& config) const {
+  return trained_encoders(config, clip_.get(), t5_.get());
+}
 
 EncodersPlan plan_encoders(const FluxRunConfig& config) {
   EncodersPlan plan;

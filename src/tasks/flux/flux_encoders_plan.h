@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "diffusion/flux_run_config.h"
+#include "diffusion/trainable_encoder.h"
 
 namespace millrace {
 
@@ -30,5 +32,17 @@ struct EncodersPlan {
 // According to encoder.*. Missing files are assumed to be the published networks of FLUX.1: T5 v1.1 XXL's encoder, CLIP
 // ViT-L/14's text model and FLUX's autoencoder. Without encoders the data is assumed to be preprocessed.
 EncodersPlan plan_encoders(const FluxRunConfig& config);
+
+// The encoders that the configuration trains adapters on, as trained_encoders() gives them, with shapes alone: their
+// passes are not planned.
+class PlannedEncoders {
+ public:
+  explicit PlannedEncoders(const FluxRunConfig& config);
+  ~PlannedEncoders();
+  std::vector<TrainedEncoder> trained(const FluxRunConfig& config) const;
+
+ private:
+  std::unique_ptr<TrainableEncoder> clip_, t5_;
+};
 
 }  // namespace millrace

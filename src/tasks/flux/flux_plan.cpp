@@ -19,9 +19,10 @@ namespace {
 // The pictures and encodings of one microbatch, and the model to train.
 class FluxStepModel : public StepModel {
  public:
-  FluxStepModel(std::unique_ptr<FluxTrainee> trainee, FluxBatch batch, FluxObjective objective, Keep keep,
-                BaseStorage storage)
-      : trainee_(std::move(trainee)),
+  FluxStepModel(const FluxRunConfig& config, const flux::FluxConfig& sizes, const FlatParametersOptions& placement,
+                FluxBatch batch, FluxObjective objective, Keep keep, BaseStorage storage)
+      : encoders_(config),
+        trainee_(make_empty_flux_trainee(config, sizes, placement, encoders_.trained(config))),
         batch_(std::move(batch)),
         objective_(std::move(objective)),
         keep_(keep),
@@ -39,6 +40,7 @@ class FluxStepModel : public StepModel {
   void train_microbatch() override { train_on_batch(*trainee_, batch_, objective_, keep_, /*weight=*/1); }
 
  private:
+  PlannedEncoders encoders_;
   std::unique_ptr<FluxTrainee> trainee_;
   FluxBatch batch_;
   FluxObjective objective_;
@@ -89,7 +91,7 @@ class FluxPlannedTask : public PlannedTask {
     batch.num_samples = batch.global_rows = step.batch;
     batch.sample_ids.assign(static_cast<size_t>(step.batch), 0);
     batch.epochs.assign(static_cast<size_t>(step.batch), 0);
-    return std::make_unique<FluxStepModel>(make_empty_flux_trainee(config_, sizes_, placement), std::move(batch),
+    return std::make_unique<FluxStepModel>(config_, sizes_, placement, std::move(batch),
                                            FluxObjective{0, patch_size(config_), config_.objective()},
                                            keep_of(step.recompute), storage());
   }

@@ -68,7 +68,8 @@ class FluxTask : public Task {
     placement.training = purpose == TaskPurpose::kTrain;
     placement.mesh = &mesh_;
     trainee_ = make_flux_trainee(config_, sizes_, placement,
-                                 placement.training ? std::optional(objective_.seed) : std::nullopt);
+                                 placement.training ? std::optional(objective_.seed) : std::nullopt,
+                                 networks ? &front_end_.encoders : nullptr);
   }
 
   FlatParameters& parameters() override { return trainee_->parameters(); }

@@ -201,6 +201,7 @@ std::unique_ptr<FluxBatchSource> FluxTaskData::training_batches(FluxFrontEnd& fr
   options.loader.batch_size = training.local_batch_size * mesh_.data_size();
   options.loader.shuffle = training.shuffle_buffer_size > 0;
   options.loader.shuffle_buffer_size = std::max<int64_t>(training.shuffle_buffer_size, 1);
+  options.for_training = true;
   options.prompt_dropout = config_.training_pictures.classifier_free_guidance_prob;
   return std::make_unique<FluxBatches>(options, front_end);
 }

@@ -1,13 +1,71 @@
 #include "tasks/flux_lora/flux_lora_config.h"
 
 #include "base/log.h"
+#include "base/text.h"
 
 namespace millrace {
+namespace {
+
+// An encoder can be trained where it has weights, and captions to encode.
+void check_trained_encoder(const FluxRunConfig& config, const char* option, const char* key, const std::string& path,
+                           Problems& problems) {
+  if (path.empty() || path == kRandomNetwork) {
+    problems.add(str("encoder.", key), str("expected the path of an encoder, on which ", option,
+                                           " trains adapters, got ", path.empty() ? "nothing" : "\"random\""));
+  }
+  if (!config.trains_on_captions()) {
+    problems.add(option, str("expected training.dataset to have captions, which a trained encoder encodes at every "
+                             "step, got \"",
+                             config.training_pictures.dataset, "\""));
+  }
+}
+
+void check_text_encoders(const FluxLoraConfig& config, Problems& problems) {
+  const FluxAdapterOptions& options = config.flux_options;
+  const bool clip = config.trains_clip_l(), t5 = config.trains_t5xxl();
+  if (clip) check_trained_encoder(config, "lora.train_clip_l", "clip_encoder", config.encoder.clip_encoder, problems);
+  if (t5) check_trained_encoder(config, "lora.train_t5xxl", "t5_encoder", config.encoder.t5_encoder, problems);
+  const auto expect = [&](bool trained, bool is_given, const char* option, const char* switches) {
+    if (is_given && !trained) problems.add(option, str("expected ", switches, " with it, got neither"));
+  };
+  expect(clip || t5, options.text_encoder_lr.has_value(), "lora.text_encoder_lr", "train_clip_l or train_t5xxl");
+  expect(clip || t5, options.text_encoder_loraplus_ratio.has_value(), "lora.text_encoder_loraplus_ratio",
+         "train_clip_l or train_t5xxl");
+  if (options.t5xxl_lr && !t5) problems.add("lora.t5xxl_lr", "expected train_t5xxl with it, got none");
+  const EncodingCache cache = config.encoder.cache_encodings;
+  if (clip && t5 && (cache == EncodingCache::kMemory || cache == EncodingCache::kDisk)) {
+    problems.add("encoder.cache_encodings",
+                 str("expected auto or none where both encoders are trained, got ", choice_text(cache)));
+  }
+  const AdapterKind kind = config.lora_options.kind;
+  if (options.text_encoder_loraplus_ratio && kind != AdapterKind::kLora && kind != AdapterKind::kDora) {
+    problems.add("lora.text_encoder_loraplus_ratio",
+                 str("expected kind lora or dora with it, got kind = \"", choice_text(kind), "\""));
+  }
+  if (config.optimizer.lr == 0.0 && (options.text_encoder_lr.value_or(0) > 0 || options.t5xxl_lr.value_or(0) > 0)) {
+    problems.add("optimizer.lr", "expected a rate above 0 with text_encoder_lr, which is a part of it, got 0");
+  }
+}
+
+void check_split_qkv(const FluxLoraConfig& config, Problems& problems) {
+  const FluxAdapterOptions& options = config.flux_options;
+  if (options.split_qkv && config.lora_options.kind != AdapterKind::kLora) {
+    problems.add("lora.split_qkv",
+                 str("expected kind lora with it, got kind = \"", choice_text(config.lora_options.kind), "\""));
+  }
+  if (!options.split_qkv && options.split_qkv_alpha != SplitAlpha::kExact) {
+    problems.add("lora.split_qkv_alpha", "expected split_qkv with it, got none");
+  }
+}
+
+}  // namespace
 
 void FluxLoraConfig::check(Problems& problems) const {
   FluxRunConfig::check(problems);
   check_flow_objective(flow_objective, problems);
   check_lora(lora_options, problems);
+  check_text_encoders(*this, problems);
+  check_split_qkv(*this, problems);
   if (lora_options.base_dtype == "gguf" && !lora_options.base_weights.empty()) {
     problems.add("lora.base_weights", "expected none with the blocks of a GGUF file, got some (try base_dtype nf4)");
   }

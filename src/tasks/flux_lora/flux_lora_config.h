@@ -11,6 +11,7 @@ namespace millrace {
 
 struct FluxLoraConfig : FluxRunConfig {
   LoraConfig lora_options;             // [lora]
+  FluxAdapterOptions flux_options;     // in [lora]
   FlowObjectiveConfig flow_objective;  // [objective]
 
   FluxLoraConfig() {
@@ -22,6 +23,7 @@ struct FluxLoraConfig : FluxRunConfig {
   void describe(OptionCollector& visit) override {
     FluxRunConfig::describe(visit);
     visit.section("lora", "the adapters that are trained, on a frozen model (docs/lora.md)", lora_options);
+    visit.section("lora", "", flux_options);
     visit.section("objective", "at which times the model is trained, and by which loss", flow_objective);
   }
   void check(Problems& problems) const override;
@@ -29,6 +31,7 @@ struct FluxLoraConfig : FluxRunConfig {
   void check_trainable(Problems& problems) const override;
 
   const LoraConfig* lora() const override { return &lora_options; }
+  const FluxAdapterOptions* flux_adapters() const override { return &flux_options; }
   FlowObjectiveConfig objective() const override { return flow_objective; }
 
   bool operator==(const FluxLoraConfig&) const = default;

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "diffusion/flux_run_config.h"
+#include "diffusion/lora_result.h"
 #include "models/flux/lora_convert.h"
 
 namespace millrace {
@@ -23,10 +24,12 @@ std::string write_run_lora(const RunConfig& config, const OpenRunWeights& run, c
                            const std::string& naming, const std::optional<torch::ScalarType>& dtype) {
   TensorMap ours;
   for (const auto& [name, shape] : run.shapes) ours[name] = run.read(name);
-  flux::LoraParts parts;
-  parts.transformer = configured_adapters(*as_flux(config).lora(), ours);
-  const size_t tensors =
-      flux::write_lora(parts, flux::config_from_adapters(parts.transformer), {output, naming_of(naming), dtype, {}});
+  const std::vector<AdapterTensors> adapters = configured_adapters(*as_flux(config).lora(), ours);
+  const flux::FluxConfig sizes = flux::config_from_adapters(adapters);
+  const flux::LoraParts parts = naming_of(naming) == flux::LoraNaming::kKohya
+                                    ? kohya_parts(adapters, as_flux(config), sizes)
+                                    : lora_parts(adapters, sizes);
+  const size_t tensors = flux::write_lora(parts, sizes, {output, naming_of(naming), dtype, {}});
   return str(output.string(), ": ", tensors, " tensors of a LoRA");
 }
 

@@ -1,15 +1,19 @@
 #include "tasks/flux_lora/kohya_network.h"
 
 #include <algorithm>
+#include <cctype>
 #include <map>
 
 #include "base/log.h"
 #include "base/text.h"
 #include "config/number_text.h"
+#include "models/clip/config.h"
 #include "models/flux/config.h"
 #include "models/flux/lora_groups.h"
 #include "models/flux/lora_layout.h"
 #include "models/flux/lora_network.h"
+#include "models/lora_text_names.h"
+#include "models/t5/config.h"
 
 namespace millrace {
 namespace {
@@ -21,11 +25,25 @@ bool is_in_block(const std::string& layer) {
   return starts_with(layer, "double_blocks.") || starts_with(layer, "single_blocks.");
 }
 
+// The place of a block's number in a layer's name: "double_blocks.3.img_mlp.0",
+// "clip_l.text_model.encoder.layers.3.mlp.fc1"; npos: the layer is in no block.
+size_t number_in(const std::string& layer) {
+  for (size_t dot = layer.find('.'); dot != std::string::npos; dot = layer.find('.', dot + 1)) {
+    if (std::isdigit(static_cast<unsigned char>(layer[dot + 1])) != 0) return dot + 1;
+  }
+  return std::string::npos;
+}
+
 // "double_blocks.*.img_mlp.0" for each "double_blocks.3.img_mlp.0".
 std::string kind_of(const std::string& layer) {
-  if (!is_in_block(layer)) return layer;
-  const size_t stack = layer.find('.'), block = layer.find('.', stack + 1);
-  return layer.substr(0, stack + 1) + "*" + layer.substr(block);
+  const size_t number = number_in(layer);
+  return number == std::string::npos ? layer : layer.substr(0, number) + "*" + layer.substr(layer.find('.', number));
+}
+
+// "double_blocks.*"; "" for layers in no block.
+std::string stack_of(const std::string& layer) {
+  const size_t number = number_in(layer);
+  return number == std::string::npos ? "" : layer.substr(0, number) + "*";
 }
 
 std::string pattern(const std::string& layers, double number) {
@@ -40,15 +58,13 @@ std::vector<std::string> patterns_of(const LayerNumbers& numbers, double usual) 
   std::vector<std::string> patterns;
   std::map<std::string, std::map<double, int>> counts;  // by stack, and by kind of layer
   for (const auto& [layer, number] : numbers) {
-    const std::string kind = kind_of(layer);
-    ++counts[kind][number];
-    if (is_in_block(layer)) ++counts[layer.substr(0, layer.find('.')) + ".*"][number];
+    ++counts[kind_of(layer)][number];
+    if (const std::string stack = stack_of(layer); !stack.empty()) ++counts[stack][number];
   }
   std::vector<std::string> done;
   const auto is_done = [&](const std::string& name) { return std::find(done.begin(), done.end(), name) != done.end(); };
   for (const auto& [first, unused] : numbers) {
-    const std::string stack = is_in_block(first) ? first.substr(0, first.find('.')) + ".*" : "";
-    const std::string kind = kind_of(first);
+    const std::string stack = stack_of(first), kind = kind_of(first);
     if (is_done(stack) || is_done(kind)) continue;
     const std::string& name = !stack.empty() && counts[stack].size() == 1 ? stack : kind;
     const std::map<double, int>& values = counts[name];
@@ -65,6 +81,12 @@ std::vector<std::string> patterns_of(const LayerNumbers& numbers, double usual) 
   return patterns;
 }
 
+// As the run's own adapters are called.
+std::string run_layer_name(const flux::LoraModule& module) {
+  const std::string& name = module.layer.module;
+  return module.part == flux::LoraPart::kTransformer ? name : flux::run_name({module.part, name});
+}
+
 }  // namespace
 
 KohyaLayersOf kohya_layers_of_flux(int64_t double_blocks, int64_t single_blocks, bool has_guidance) {
@@ -74,7 +96,11 @@ KohyaLayersOf kohya_layers_of_flux(int64_t double_blocks, int64_t single_blocks,
     sizes.depth_single_blocks = single_blocks;
     const flux::LoraNetwork network =
         flux::parse_lora_network(arguments.dim, arguments.alpha, arguments.network_args, sizes);
-    const std::vector<flux::LoraModule> modules = flux::lora_modules({.transformer = &sizes}, network);
+    const clip::ClipConfig clip;
+    const t5::T5Config t5;
+    const flux::LoraTargets targets = {
+        .transformer = &sizes, .clip = arguments.clip_lr ? &clip : nullptr, .t5 = arguments.t5_lr ? &t5 : nullptr};
+    const std::vector<flux::LoraModule> modules = flux::lora_modules(targets, network);
 
     KohyaLayers layers;
     layers.split_qkv = network.split_qkv;
@@ -82,31 +108,46 @@ KohyaLayersOf kohya_layers_of_flux(int64_t double_blocks, int64_t single_blocks,
     layers.rank_dropout = network.rank_dropout;
     layers.module_dropout = network.module_dropout;
     layers.notes = network.notes;
-    const double own_ratio = network.loraplus_unet_lr_ratio.value_or(0);
-    const double ratio = own_ratio != 0 ? own_ratio : network.loraplus_lr_ratio.value_or(0);
+    const auto ratio_of = [&](const std::optional<double>& own) {
+      return own.value_or(0) != 0 ? *own : network.loraplus_lr_ratio.value_or(0);
+    };
+    const double ratio = ratio_of(network.loraplus_unet_lr_ratio);
+    const double text_ratio = ratio_of(network.loraplus_text_encoder_lr_ratio);
     if (ratio != 0) layers.loraplus_ratio = ratio;
+    if (arguments.clip_lr && text_ratio != ratio) layers.text_encoder_loraplus_ratio = text_ratio != 0 ? text_ratio : 1;
 
-    std::map<std::string, double> rank_of, lr_of;  // by layer
+    flux::LoraLearningRates rates;
+    rates.learning_rate = arguments.learning_rate;
+    rates.text_encoder_lr = {arguments.clip_lr.value_or(0), arguments.t5_lr.value_or(0)};
     std::map<std::string, double> lr_of_parameter;
-    for (const flux::LoraGroup& group :
-         flux::lora_groups(modules, network, {.learning_rate = arguments.learning_rate})) {
+    for (const flux::LoraGroup& group : flux::lora_groups(modules, network, rates)) {
       for (const std::string& name : group.parameters) lr_of_parameter[name] = group.lr;
     }
-    LayerNumbers ranks, factors;
+    // What each layer has, in the layers' order.
+    std::map<std::string, double> rank_of, lr_of;
     for (const flux::LoraModule& module : modules) {
-      rank_of[module.layer.module] = static_cast<double>(module.rank);
-      lr_of[module.layer.module] = lr_of_parameter[module.parameter_names().front()];
-      if (!is_in_block(module.layer.module)) layers.targets.push_back(module.layer.module);
+      const std::string name = run_layer_name(module);
+      rank_of[name] = static_cast<double>(module.rank);
+      lr_of[name] = lr_of_parameter[module.parameter_names().front()];
+      const bool is_of_transformer = module.part == flux::LoraPart::kTransformer;
+      if (is_of_transformer && !is_in_block(name)) layers.targets.push_back(name);
     }
+    LayerNumbers ranks, factors;
+    const auto add = [&](const std::string& name, bool is_target, double usual_rate) {
+      const bool is_trained = rank_of.contains(name);
+      if (is_target || is_trained) ranks.emplace_back(name, is_trained ? rank_of[name] : 0);
+      if (is_trained && usual_rate > 0) factors.emplace_back(name, lr_of[name] / usual_rate);
+    };
     for (const flux::LinearLayer& layer : flux::linear_layers(sizes)) {
-      const bool is_trained = rank_of.contains(layer.module);
-      if (is_in_block(layer.module) || is_trained) {
-        ranks.emplace_back(layer.module, is_trained ? rank_of[layer.module] : 0);
-      }
-      if (is_trained && arguments.learning_rate > 0) {
-        factors.emplace_back(layer.module, lr_of[layer.module] / arguments.learning_rate);
-      }
+      add(layer.module, is_in_block(layer.module), arguments.learning_rate);
     }
+    const auto add_text = [&](flux::LoraPart part, const std::vector<flux::LinearLayer>& of_encoder,
+                              const std::optional<double>& rate) {
+      if (!rate) return;
+      for (const flux::LinearLayer& layer : of_encoder) add(flux::run_name({part, layer.module}), true, *rate);
+    };
+    add_text(flux::LoraPart::kClip, flux::linear_layers(clip), arguments.clip_lr);
+    add_text(flux::LoraPart::kT5, flux::linear_layers(t5), arguments.t5_lr);
     layers.rank_patterns = patterns_of(ranks, static_cast<double>(arguments.dim));
     layers.lr_patterns = patterns_of(factors, 1);
     return layers;

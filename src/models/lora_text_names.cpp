@@ -1,6 +1,8 @@
-#include "models/flux/lora_text_names.h"
+#include "models/lora_text_names.h"
 
 #include <regex>
+#include <string_view>
+#include <utility>
 
 #include "base/text.h"
 
@@ -26,6 +28,21 @@ std::optional<TextEncoderLayer> parse_text_encoder_layer(const std::string& name
   // "to_q" of older diffusers is q_proj.
   static const std::regex attention("\\.to_(q|k|v|out)$");
   return TextEncoderLayer{LoraPart::kClip, std::regex_replace(name.substr(13), attention, ".$1_proj")};
+}
+
+std::optional<TextEncoderLayer> parse_run_text_layer(const std::string& name) {
+  for (const auto& [part, prefix] : {std::pair{LoraPart::kClip, kClipAdapters}, {LoraPart::kT5, kT5Adapters}}) {
+    if (starts_with(name, prefix)) return TextEncoderLayer{part, name.substr(std::string_view(prefix).size())};
+  }
+  return std::nullopt;
+}
+
+std::string run_name(const TextEncoderLayer& layer) {
+  return (layer.part == LoraPart::kClip ? kClipAdapters : kT5Adapters) + layer.module;
+}
+
+std::string diffusers_module(const TextEncoderLayer& layer) {
+  return (layer.part == LoraPart::kClip ? "text_encoder." : "text_encoder_2.") + layer.module;
 }
 
 std::string diffusers_lora_name(const TextEncoderLayer& layer) {

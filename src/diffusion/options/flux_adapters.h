@@ -1,0 +1,52 @@
+// What only FLUX's adapters have: text encoders that are trained too, and fused layers taken apart.
+#pragma once
+
+#include <array>
+#include <optional>
+
+#include "config/option.h"
+
+namespace millrace {
+
+// The alpha that a file of split_qkv gives a fused layer.
+enum class SplitAlpha { kExact, kSdScripts };
+constexpr std::array<Choice<SplitAlpha>, 2> choices_of(SplitAlpha) {
+  return {{{"exact", SplitAlpha::kExact}, {"sd-scripts", SplitAlpha::kSdScripts}}};
+}
+
+struct FluxAdapterOptions {
+  std::optional<bool> train_clip_l = {};
+  bool train_t5xxl = false;
+  std::optional<double> text_encoder_lr = {}, t5xxl_lr = {};
+  std::optional<double> text_encoder_loraplus_ratio = {};
+  bool split_qkv = false;
+  SplitAlpha split_qkv_alpha = SplitAlpha::kExact;
+
+  template <typename Visitor>
+  void describe(Visitor& visit) {
+    visit(train_clip_l, {.name = "train_clip_l",
+                         .meaning = "adapters on CLIP's text model as well, which then encodes captions at every step; "
+                                    "None: where training.dataset has captions and encoder.clip_encoder is a path"});
+    visit(train_t5xxl, {.name = "train_t5xxl", .meaning = "adapters on T5 as well"});
+    visit(text_encoder_lr, {.name = "text_encoder_lr",
+                            .meaning = "learning rate of the text encoders' adapters; None: optimizer.lr; 0: they "
+                                       "keep the values that they start with",
+                            .at_least = 0});
+    visit(t5xxl_lr,
+          {.name = "t5xxl_lr", .meaning = "learning rate of T5's adapters; None: text_encoder_lr", .at_least = 0});
+    visit(text_encoder_loraplus_ratio, {.name = "text_encoder_loraplus_ratio",
+                                        .meaning = "LoRA+ of the text encoders' up matrices; None: loraplus_ratio",
+                                        .above = 0});
+    visit(split_qkv, {.name = "split_qkv",
+                      .meaning = "a pair of matrices each for q, k, v, and the MLP in linear1, in place of one for the "
+                                 "layer that computes them together"});
+    visit(split_qkv_alpha,
+          {.name = "split_qkv_alpha",
+           .meaning = "alpha of the pairs of a split layer, which files hold as one of 3 or 4 times the rank; exact: "
+                      "as many times alpha, so that programs apply what was trained; sd-scripts: alpha itself, with "
+                      "which they apply a third or a quarter"});
+  }
+  bool operator==(const FluxAdapterOptions&) const = default;
+};
+
+}  // namespace millrace
