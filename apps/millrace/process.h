@@ -12,7 +12,8 @@ void prepare_process();
 // a descriptor closed by the parent process. A full disk does not count.
 bool has_no_reader(int descriptor);
 
-// Ends the program without the destructors of static objects: libtorch's take 0.2 s to withdraw its operators one by one.
+// Ends the program without the destructors of static objects: libtorch's take 0.2 s to withdraw its operators one by
+// one.
 [[noreturn]] void leave(int status);
 
 }  // namespace millrace
