@@ -200,8 +200,8 @@ TEST(KohyaTranslate, TrainsTextEncodersAtTheirRates) {
   EXPECT_EQ(setting(both, "lora.train_t5xxl"), "true");
   EXPECT_EQ(setting(both, "lora.t5xxl_lr"), "1e-05");
   const Translation apart = with_text_encoders({"--learning_rate=1e-4", "--unet_lr=2e-4"});
-  EXPECT_EQ(setting(apart, "optimizer.lr"), "0.0002");
-  EXPECT_EQ(setting(apart, "lora.text_encoder_lr"), "0.0001");
+  EXPECT_EQ(setting(apart, "optimizer.lr"), "2e-04");
+  EXPECT_EQ(setting(apart, "lora.text_encoder_lr"), "1e-04");
   EXPECT_THAT(translated({"--text_encoder_lr=1e-5"}).table("sd-scripts"), HasSubstr("no text encoder is trained"));
   EXPECT_THAT(config_problem([] {
                 with_text_encoders({"--cache_text_encoder_outputs", "--network_args", "train_t5xxl=True"});
