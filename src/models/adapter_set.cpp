@@ -25,6 +25,12 @@ void check_patterns(const std::vector<std::string>& texts, const std::vector<std
   matching_layers(layers, patterns, option);
 }
 
+// How an adapter's parameter is split beside its layer's weight [N, K].
+TensorSplit split_beside(const TensorSplit& weight, const std::string& role) {
+  const bool is_down = role == "down";
+  return is_down == (weight.dim == 1) ? weight : TensorSplit{};
+}
+
 // The matrix that the scale can go into.
 const char* scaled_role(const AdapterTensors& adapter) {
   switch (adapter.kind) {
@@ -44,6 +50,7 @@ const char* scaled_role(const AdapterTensors& adapter) {
 AdapterSet::AdapterSet(const LoraConfig& config, const std::vector<AdaptableLayer>& layers,
                        const FlatParametersOptions& placement)
     : config_(config) {
+  if (placement.mesh && placement.mesh->shape().tp > 1) tp_ = &placement.mesh->tp();
   attach(layers);
   place(placement);
 }
@@ -53,10 +60,15 @@ void AdapterSet::attach(const std::vector<AdaptableLayer>& layers) {
   for (const AdaptableLayer& layer : layers) names.push_back(layer.name);
   check_patterns(config_.rank_patterns, names, "lora.rank_patterns");
   check_patterns(config_.lr_patterns, names, "lora.lr_patterns");
-  for (const auto& [name, linear] : layers) {
+  for (const auto& [name, linear, split] : layers) {
     const int64_t rank = rank_of_layer(config_, name);
     if (rank == 0) continue;
-    adapted_.push_back({name, linear, make_configured_adapter(config_, *linear, rank)});
+    if (tp_ && split.is_whole()) {
+      throw ConfigError(str("[parallelism.tensor_parallel_degree] expected 1 with LoRA on ", name, ", got ",
+                            tp_->size(), " (data_parallel_shard_degree shards the frozen weights)"));
+    }
+    Group* inputs = split.dim == 1 ? tp_ : nullptr;
+    adapted_.push_back({name, linear, make_configured_adapter(config_, *linear, rank, inputs), split});
     linear->set_adapter(adapted_.back().adapter);
   }
   if (adapted_.empty()) {
@@ -67,6 +79,7 @@ void AdapterSet::attach(const std::vector<AdaptableLayer>& layers) {
 // In the order of the rates, so that those of a group follow each other; with one rate, layer after layer.
 void AdapterSet::place(const FlatParametersOptions& placement) {
   std::map<std::string, UnitSpec> by_rate;
+  std::map<std::string, TensorSplit> splits;
   for (const Adapted& each : adapted_) {
     const double of_layer = number_for_layer(config_.lr_patterns, each.layer, 1, "lora.lr_patterns");
     for (const auto& own : each.adapter->named_parameters()) {
@@ -74,6 +87,9 @@ void AdapterSet::place(const FlatParametersOptions& placement) {
       const std::string name = factor == 1 ? "adapters" : str("adapters at ", factor, " times lr");
       UnitSpec& rated = by_rate[name];
       rated.parameters.emplace_back(each.layer + "." + own.key(), own.value());
+      const TensorSplit split = split_beside(each.split, own.key());
+      splits[rated.parameters.back().first] = split;
+      if (split.is_whole() && !each.split.is_whole()) partial_.push_back(own.value());
       if (rated.parameters.size() == 1) rate_groups_.push_back({name, factor, {}});
     }
   }
@@ -81,6 +97,7 @@ void AdapterSet::place(const FlatParametersOptions& placement) {
   for (RateGroup& group : rate_groups_) {
     for (auto& parameter : by_rate.at(group.name).parameters) {
       group.parameters.push_back(parameter.first);
+      unit.splits.push_back(splits.at(parameter.first));
       unit.parameters.push_back(std::move(parameter));
     }
   }
@@ -109,7 +126,8 @@ void AdapterSet::end_training_pass() {
   if (has_dropout(config_)) clear_dropout(loras());
 }
 
-// All ranks find the same factors from the gathered matrices; each shrinks its own part of the masters.
+// All ranks find the same factors from the gathered matrices; each shrinks its own part of the masters. Of an adapter
+// in parts, the square of the norm is the sum of theirs.
 void AdapterSet::weights_changed() {
   if (!config_.scale_weight_norms) return;
   const torch::NoGradGuard no_grad;
@@ -123,6 +141,11 @@ void AdapterSet::weights_changed() {
           {layer.adapter->down_RK, layer.adapter->up_NR, scale_of_rank(config_, layer.adapter->down_RK.size(0))});
     }
     norms = product_norms(pairs);
+    if (tp_) {
+      const torch::Tensor squares = norms.square().to(parameters_->compute().device());
+      tp_->all_reduce(squares).wait();
+      norms = squares.sqrt().cpu();
+    }
   }
   const MaxNormResult result = max_norm_factors(norms, *config_.scale_weight_norms);
   if (result.scaled == 0) return;
@@ -139,8 +162,8 @@ void AdapterSet::initialize(uint64_t seed, FlatParameters& base) {
   const torch::NoGradGuard no_grad;
   for (const ParameterSlice& slice : parameters_->slices()) {
     if (role_of(slice.name) == "magnitude" || !parameters_->owns(slice)) continue;
-    parameters_->assign(
-        slice, initial_adapter_matrix(config_.kind, slice.name, slice.shape, seed, parameters_->compute().device()));
+    parameters_->assign(slice, initial_adapter_matrix(config_.kind, slice.name, slice.part.global_shape(slice.shape),
+                                                      seed, parameters_->compute().device()));
   }
   if (config_.kind == AdapterKind::kDora) initialize_magnitudes(base);
   parameters_->refresh_compute();
@@ -157,7 +180,10 @@ void AdapterSet::initialize_magnitudes(FlatParameters& base) {
     const auto found =
         std::find_if(adapted_.begin(), adapted_.end(), [&](const Adapted& each) { return each.layer == layer; });
     if (found == adapted_.end()) return;
-    parameters_->assign(*magnitudes.at(layer), row_norms_of(found->linear->weight(), options));
+    const ParameterSlice& slice = *magnitudes.at(layer);
+    const torch::Tensor own =
+        row_norms_of(found->linear->weight(), options, found->is_split_by_inputs() ? tp_ : nullptr);
+    parameters_->assign(slice, whole_of_parts(tp_, slice.part, own));
   };
   std::set<std::string> dense;
   for (size_t unit = 0; unit < base.units().size(); ++unit) {
@@ -187,8 +213,9 @@ void AdapterSet::start_from(const std::map<std::string, TensorMap>& layers, cons
                              "] expected adapters of the layers that lora.targets and rank_patterns ",
                              "choose, got one of ", layer, " (", role, ")"));
       }
-      if (values.sizes() != c10::IntArrayRef(found->second->shape)) {
-        throw ModelError(str("[", file.string(), ": ", name, "] expected the shape ", shape_text(found->second->shape),
+      const std::vector<int64_t> shape = found->second->part.global_shape(found->second->shape);
+      if (values.sizes() != c10::IntArrayRef(shape)) {
+        throw ModelError(str("[", file.string(), ": ", name, "] expected the shape ", shape_text(shape),
                              " that [lora] says, got ", shape_text(values.sizes()),
                              role == "down" ? str(" (try lora.rank=", values.size(0), ")") : std::string()));
       }
@@ -204,12 +231,14 @@ void AdapterSet::set_strength(double strength) {
 }
 
 FlatParametersOptions frozen_placement(FlatParametersOptions placement, const LoraConfig& config) {
-  if (placement.mesh != nullptr && placement.mesh->shape().tp > 1) {
-    throw ConfigError(str("[parallelism.tensor_parallel_degree] expected 1 with LoRA, got ", placement.mesh->shape().tp,
-                          " (data_parallel_shard_degree shards the frozen weights)"));
-  }
   placement.training = false;
   placement.base_storage = base_storage_of(config);
+  const int tp_size = placement.mesh != nullptr ? placement.mesh->shape().tp : 1;
+  if (tp_size > 1 && placement.base_storage != BaseStorage::kDense) {
+    throw ConfigError(str("[lora.base_dtype] expected auto with parallelism.tensor_parallel_degree ", tp_size, ", got ",
+                          config.base_dtype, ": the scales of stored blocks do not follow the parts of a matrix (try ",
+                          "parallelism.tensor_parallel_degree=1)"));
+  }
   return placement;
 }
 

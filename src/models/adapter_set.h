@@ -6,6 +6,10 @@
 //
 // On several ranks the model is sharded like any other, unit by unit; the adapters are one unit of their own, which is
 // gathered for a whole pass and reduced once at its end: at rank 16 they have 1/150 of FLUX.1's parameters.
+//
+// With tensor parallelism, an adapter is split as its layer is: of a layer split by outputs, up and magnitude by
+// theirs; of one split by inputs, down. The other matrix is whole on every rank, and its gradient is a sum over the
+// ranks (partial_gradients()).
 #pragma once
 
 #include <cstddef>
@@ -22,18 +26,21 @@
 #include "nn/tensor_io.h"
 #include "optim/rate_group.h"
 #include "parallel/flat_parameters.h"
+#include "parallel/partial_gradients.h"
 
 namespace millrace {
 
 struct AdaptableLayer {
   std::string name;
   std::shared_ptr<Linear> linear;
+  TensorSplit split = {};  // of its weight by tensor parallelism; whole where the model does not say
 };
 
 class AdapterSet {
  public:
   // layers: those that lora.targets chooses, in the model's order. placement: of the adapters. Throws ConfigError for
-  // patterns that fit no layer, and where no layer has a rank, or a rate, above 0.
+  // patterns that fit no layer, where no layer has a rank, or a rate, above 0, and on a tensor-parallel mesh for a
+  // layer without a split.
   AdapterSet(const LoraConfig& config, const std::vector<AdaptableLayer>& layers,
              const FlatParametersOptions& placement);
 
@@ -44,6 +51,9 @@ class AdapterSet {
   // The adapters have memory while it lives: around a forward pass, and around its backward pass.
   UnitUse forward_use(bool keep) { return parameters_->forward_unit(0, keep); }
   UnitUse backward_use() { return parameters_->backward_unit(0); }
+
+  // To be made before a backward pass, within backward_use(), and finished after it.
+  PartialGradients partial_gradients() { return {tp_, partial_}; }
 
   // Around the two passes of a microbatch; samples: its rows.
   void start_training_pass(const DropoutSamples& samples);
@@ -66,6 +76,8 @@ class AdapterSet {
     std::string layer;
     std::shared_ptr<Linear> linear;
     std::shared_ptr<ModuleAdapter> adapter;
+    TensorSplit split;
+    bool is_split_by_inputs() const { return split.dim == 1; }
   };
 
   void attach(const std::vector<AdaptableLayer>& layers);
@@ -74,13 +86,15 @@ class AdapterSet {
   void initialize_magnitudes(FlatParameters& base);
 
   LoraConfig config_;
+  Group* tp_ = nullptr;  // null: one rank
   std::vector<Adapted> adapted_;
+  std::vector<torch::Tensor> partial_;  // parameters to whose gradients each rank adds a share
   std::vector<RateGroup> rate_groups_;
   std::unique_ptr<FlatParameters> parameters_;
 };
 
-// The frozen model's placement beside adapters': not trained, and stored as lora.base_dtype says. Throws ConfigError on
-// a tensor-parallel mesh.
+// The frozen model's placement beside adapters': not trained, and stored as lora.base_dtype says. Throws ConfigError
+// for another storage than dense on a tensor-parallel mesh.
 FlatParametersOptions frozen_placement(FlatParametersOptions placement, const LoraConfig& config);
 
 // adapters, which are of the layers' whole matrices, as AdapterSet::start_from() takes them: by layer and role, fp32,

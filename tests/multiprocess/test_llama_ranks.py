@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 from helpers import load, relative_error
-from llama_runs import BASE, COMMON, RECIPES, arguments, empty_config, logged
+from llama_runs import BASE, COMMON, LORA, RECIPES, arguments, empty_config, logged
 from train_ranks import Ranks
 
 # Four key heads, and an odd vocabulary.
@@ -107,6 +107,40 @@ def test_the_exported_folder_is_that_of_one_rank(program, tmp_path):
         assert (tmp_path / "tp/model" / name).read_bytes() == (tmp_path / "alone/model" / name).read_bytes(), name
 
 
+ADAPTERS = {
+    "lora": {"lora.targets": "all,lm_head", "lora.loraplus_ratio": 4, "lora.scale_weight_norms": 0.05},
+    "dora": {"lora.kind": "dora", "lora.targets": "all"},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ADAPTERS)
+def test_adapters_are_those_of_one_rank(program, tmp_path, kind):
+    """The same losses, and files of the same shapes with the same values; from one rank's file too."""
+    options = LORA | ADAPTERS[kind] | {"checkpoint.interval": 2}
+    run(program, 1, tmp_path / "alone", options)
+    file = "adapter/adapter_model.safetensors"
+    config = (tmp_path / "alone/adapter/adapter_config.json").read_text()
+    for mesh in ("tp 2", "shard 2 x tp 2"):
+        size, changed = MESHES[mesh]
+        folder = tmp_path / mesh.replace(" ", "-")
+        run(program, size, folder, options | changed)
+        expect_same_curve(folder, tmp_path / "alone")
+        assert (folder / "adapter/adapter_config.json").read_text() == config
+        expect_same_tensors(folder / file, tmp_path / "alone" / file)
+    # A checkpoint of both kinds of sharing on one rank, and that of one rank on two.
+    for first, size, changed in (("shard-2-x-tp-2", 1, {}), ("alone", *MESHES["tp 2"])):
+        folder = tmp_path / f"{first}-then"
+        shutil.copytree(tmp_path / first, folder)
+        shutil.rmtree(folder / "checkpoint" / "step-00000004")
+        assert "resuming from step 2" in run(program, size, folder, options | changed).output(0)
+        expect_same_curve(folder, tmp_path / "alone")
+    start = options | {"lora.initial_adapter": tmp_path / "alone/adapter", "training.steps": 1}
+    run(program, 1, tmp_path / "start-alone", start)
+    run(program, 2, tmp_path / "start-tp", start | {TP: 2})
+    assert curve(tmp_path / "start-tp", "loss") == pytest.approx(curve(tmp_path / "start-alone", "loss"), rel=1e-5)
+
+
 def test_a_plan_splits_layers_and_sums_activations(millrace, tmp_path):
     def plan(degree):
         options = COMMON | STEPS | {TP: degree}
@@ -123,6 +157,12 @@ def test_a_plan_splits_layers_and_sums_activations(millrace, tmp_path):
     # and two numbers of each token's loss.
     tokens = 8 * 112
     assert sent == {"all_reduce": (4 * 2 + 2) * tokens * 32 * 4, "all_gather": 2 * tokens * 8}
+
+
+def test_stored_weights_are_refused(program, tmp_path):
+    options = LORA | {"lora.base_dtype": "nf4", TP: 2}
+    ranks = Ranks(program, 2, tmp_path / "run", *arguments(COMMON | STEPS | options), config=empty_config(tmp_path))
+    assert "[lora.base_dtype] expected auto" in ranks.finish(status=2).output(0)
 
 
 def test_degrees_that_do_not_fit_are_refused_with_the_count(program, tmp_path):

@@ -16,6 +16,7 @@
 #include "models/llama/flops.h"
 #include "nn/recompute.h"
 #include "parallel/configured_placement.h"
+#include "parallel/partial_gradients.h"
 #include "tasks/llama_finetune/llama_adapters.h"
 #include "tasks/llama_finetune/llama_data.h"
 #include "tasks/llama_finetune/llama_texts.h"
@@ -112,12 +113,12 @@ class LlamaTask : public Task {
   bool writes_result() const override { return trainee_->is_adapter(); }
   // The adapters as PEFT reads them.
   void write_result(int64_t /*step*/, const std::filesystem::path& run_folder) override {
-    const UnitUse whole = trainee_->parameters().forward_unit(0, /*keep=*/false);
-    if (mesh_.world().rank() != 0) return;
+    const UnitUse unit = trainee_->parameters().forward_unit(0, /*keep=*/false);
     TensorMap ours;
     for (const ParameterSlice& slice : trainee_->parameters().slices()) {
-      ours[slice.name] = FlatParameters::view(whole.compute(), slice);
+      ours[slice.name] = whole_of_parts(&mesh_.tp(), slice.part, FlatParameters::view(unit.compute(), slice));
     }
+    if (mesh_.world().rank() != 0) return;
     write_peft_folder(run_folder / "adapter", ours, peft_facts(config_, sizes_));
   }
 
