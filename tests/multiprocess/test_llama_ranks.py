@@ -141,6 +141,18 @@ def test_adapters_are_those_of_one_rank(program, tmp_path, kind):
     assert curve(tmp_path / "start-tp", "loss") == pytest.approx(curve(tmp_path / "start-alone", "loss"), rel=1e-5)
 
 
+@pytest.mark.slow
+def test_codes_of_moments_do_not_depend_on_the_ranks(program, tmp_path):
+    """AdamW8bit counts its blocks through whole parameters, of which ranks have columns."""
+    options = from_random_weights(tmp_path, "llama") | {"optimizer.name": "AdamW8bit", "optimizer.lr": 1e-3}
+    run(program, 1, tmp_path / "alone", options)
+    for mesh in ("tp 2", "shard 2 x tp 2"):
+        size, changed = MESHES[mesh]
+        run(program, size, tmp_path / mesh.replace(" ", "-"), options | changed)
+        # A moment halfway between two codes falls to either side.
+        expect_same_curve(tmp_path / mesh.replace(" ", "-"), tmp_path / "alone", rel=1e-4)
+
+
 def test_a_plan_splits_layers_and_sums_activations(millrace, tmp_path):
     def plan(degree):
         options = COMMON | STEPS | {TP: degree}
