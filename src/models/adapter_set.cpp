@@ -4,11 +4,13 @@
 #include <set>
 
 #include "adapters/dora.h"
+#include "adapters/input_dropout.h"
 #include "adapters/layer_patterns.h"
 #include "adapters/lora_initialize.h"
 #include "adapters/max_norm.h"
 #include "adapters/read_adapters.h"
 #include "base/error.h"
+#include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "comm/mesh.h"
@@ -124,6 +126,22 @@ void AdapterSet::start_training_pass(const DropoutSamples& samples) {
 
 void AdapterSet::end_training_pass() {
   if (has_dropout(config_)) clear_dropout(loras());
+}
+
+// Ranks that share a layer by its outputs read the same inputs, and drop the same; by its inputs, each its own.
+void AdapterSet::start_input_dropout(uint64_t pass) {
+  if (config_.dropout == 0) return;
+  for (const Adapted& each : adapted_) {
+    const uint64_t own = each.is_split_by_inputs() && tp_ ? static_cast<uint64_t>(tp_->rank()) : 0;
+    const uint64_t layer = mix64(checksum64(each.layer.data(), each.layer.size()) + own);
+    const RandomStream stream = random_stream(layer, RandomPurpose::kAugmentation, 0, pass);
+    each.linear->set_adapter(std::make_shared<InputDropout>(each.adapter, config_.dropout, stream));
+  }
+}
+
+void AdapterSet::end_input_dropout() {
+  if (config_.dropout == 0) return;
+  for (const Adapted& each : adapted_) each.linear->set_adapter(each.adapter);
 }
 
 // All ranks find the same factors from the gathered matrices; each shrinks its own part of the masters. Of an adapter

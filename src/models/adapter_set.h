@@ -58,6 +58,10 @@ class AdapterSet {
   // Around the two passes of a microbatch; samples: its rows.
   void start_training_pass(const DropoutSamples& samples);
   void end_training_pass();
+  // From here to end_input_dropout(), lora.dropout is of what the adapters read (adapters/input_dropout.h), as language
+  // models are trained. pass: names the random numbers; ranks that share layers give the same.
+  void start_input_dropout(uint64_t pass);
+  void end_input_dropout();
   // After a step: limits the norms of what the adapters add, where lora.scale_weight_norms says so.
   void weights_changed();
 

@@ -56,6 +56,7 @@ LlamaAdapters::LlamaAdapters(const LoraConfig& config, const llama::LlamaConfig&
 TokenLoss LlamaAdapters::train(const llama::PackedTokens& tokens, const torch::Tensor& labels_T, Keep keep,
                                double scale) {
   llama::Llama::Saved saved;
+  adapters_.start_input_dropout(pass_);
   {
     const UnitUse use = adapters_.forward_use(/*keep=*/true);
     model_.forward_hidden(tokens, &saved, keep);
@@ -64,6 +65,7 @@ TokenLoss LlamaAdapters::train(const llama::PackedTokens& tokens, const torch::T
   PartialGradients shares = adapters_.partial_gradients();
   const TokenLoss loss = model_.backward_loss(saved, labels_T, scale);
   shares.finish();
+  adapters_.end_input_dropout();
   return loss;
 }
 

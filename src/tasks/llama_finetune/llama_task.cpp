@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "base/log.h"
+#include "base/philox.h"
 #include "base/text.h"
 #include "formats/weight_fingerprint.h"
 #include "models/llama/flops.h"
@@ -78,8 +79,13 @@ class LlamaTask : public Task {
     MicrobatchResult result;
     result.data_seconds = data_seconds_;
     result.sample_digest = microbatch.digest;
+    // Of the position in the data and its samples, so that a run that resumes draws the same.
+    const std::string& position = microbatch.position;
+    uint64_t pass_number = mix64(static_cast<uint64_t>(config_.training.seed.value_or(0)) ^ microbatch.digest) ^
+                           checksum64(position.data(), position.size());
     double sum = 0;
     for (const TokenPass& pass : microbatch.passes) {
+      trainee_->set_pass(pass_number++);
       const LabelledTokens batch = labelled_tokens(pass.documents, device_);
       const TokenLoss loss = trainee_->train(batch.tokens, batch.labels_T, keep_, scale);
       sum += loss.sum;
