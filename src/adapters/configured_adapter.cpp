@@ -23,13 +23,14 @@ std::shared_ptr<ModuleAdapter> make_lokr(const LoraConfig& config, const Linear&
 
 }  // namespace
 
-std::shared_ptr<ModuleAdapter> make_configured_adapter(const LoraConfig& config, const Linear& layer, int64_t rank) {
+std::shared_ptr<ModuleAdapter> make_configured_adapter(const LoraConfig& config, const Linear& layer, int64_t rank,
+                                                       Group* inputs) {
   MILLRACE_CHECK(rank >= 1);
   switch (config.kind) {
     case AdapterKind::kLora:
       return std::make_shared<Lora>(layer.in_features(), layer.out_features(), rank, scale_of_rank(config, rank));
     case AdapterKind::kDora:
-      return std::make_shared<Dora>(layer.weight(), rank, scale_of_rank(config, rank));
+      return std::make_shared<Dora>(layer.weight(), rank, scale_of_rank(config, rank), inputs);
     case AdapterKind::kLoha:
       return std::make_shared<Loha>(layer.in_features(), layer.out_features(), rank, scale_of_rank(config, rank));
     case AdapterKind::kLokr:

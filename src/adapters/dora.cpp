@@ -25,16 +25,23 @@ torch::Tensor squared_row_norms(const LinearWeight& weight, const torch::TensorO
   return squares_N;
 }
 
+// The square roots of sums over the ranks.
+torch::Tensor roots_of_sums(torch::Tensor squares_N, Group* ranks) {
+  if (ranks) ranks->all_reduce(squares_N).wait();
+  return squares_N.clamp_min_(0).sqrt_();
+}
+
 }  // namespace
 
-Dora::Dora(const LinearWeight& weight, int64_t rank, double scale)
+Dora::Dora(const LinearWeight& weight, int64_t rank, double scale, Group* inputs)
     : Lora(weight.in_features(), weight.out_features(), rank, scale),
       magnitude_N(register_parameter("magnitude", unplaced_parameter({weight.out_features()}), false)),
-      weight_(weight) {}
+      weight_(weight),
+      inputs_(inputs) {}
 
-torch::Tensor row_norms_of(const LinearWeight& weight, const torch::TensorOptions& options) {
+torch::Tensor row_norms_of(const LinearWeight& weight, const torch::TensorOptions& options, Group* inputs) {
   const torch::NoGradGuard no_grad;
-  return squared_row_norms(weight, options).sqrt_();
+  return roots_of_sums(squared_row_norms(weight, options), inputs);
 }
 
 torch::Tensor Dora::row_norms() const {
@@ -44,9 +51,8 @@ torch::Tensor Dora::row_norms() const {
   const torch::Tensor down = down_RK.to(torch::kFloat32), up = up_NR.to(torch::kFloat32);
   const torch::Tensor crossed_N = (up * products_RN.t().to(torch::kFloat32)).sum(1);
   const torch::Tensor own_N = (up * at::mm(up, at::mm(down, down.t()))).sum(1);
-  return (squared_row_norms(weight_, down_RK.options()) + 2 * scale() * crossed_N + scale() * scale() * own_N)
-      .clamp_min_(0)
-      .sqrt_();
+  const torch::Tensor squares_N = squared_row_norms(weight_, down_RK.options());
+  return roots_of_sums(squares_N + 2 * scale() * crossed_N + scale() * scale() * own_N, inputs_);
 }
 
 void Dora::complete_forward(torch::Tensor& out_MN, const torch::Tensor& x_MK, LinearPass& pass) const {

@@ -4,10 +4,14 @@
 // The norm is a constant of the backward pass, as the paper proposes in its section 4.3. It never takes a matrix of its
 // own: |W_n + s B_n A|^2 = |W_n|^2 + 2 s B_n (A W_n^T) + s^2 B_n (A A^T) B_n^T.
 //
+// Where ranks share the layer by its outputs, each has its rows' norms. Where they share it by its inputs, a norm is
+// over all ranks: its square is the sum of theirs.
+//
 // Letters: M rows, N outputs, K inputs of the layer; R rank.
 #pragma once
 
 #include "adapters/lora.h"
+#include "comm/group.h"
 #include "nn/linear_weight.h"
 
 namespace millrace {
@@ -15,7 +19,8 @@ namespace millrace {
 class Dora : public Lora {
  public:
   // weight: of the layer that it will be put on; it must live as long and stay as it is, frozen. scale: alpha / rank.
-  Dora(const LinearWeight& weight, int64_t rank, double scale);
+  // inputs: the ranks that share the layer's inputs; null: this rank has them all.
+  Dora(const LinearWeight& weight, int64_t rank, double scale, Group* inputs = nullptr);
 
   void complete_forward(torch::Tensor& out_MN, const torch::Tensor& x_MK, LinearPass& pass) const override;
   // These three use the factor of the latest forward pass.
@@ -24,7 +29,8 @@ class Dora : public Lora {
   // The magnitude's gradient needs the output before the factor, which is computed again: one product of the layer.
   void add_gradients(const torch::Tensor& dy_MN, const torch::Tensor& x_MK, LinearPass& pass) override;
 
-  // fp32 [N]: the norms of the rows of W + scale up down. The layer's weight must have memory.
+  // fp32 [N]: the norms of the rows of W + scale up down. The layer's weight must have memory. Collective where ranks
+  // share the inputs, as the forward pass is.
   torch::Tensor row_norms() const;
 
   torch::Tensor magnitude_N;  // named "magnitude"
@@ -33,10 +39,11 @@ class Dora : public Lora {
   double product_strength() const override { return 1; }  // the strength is that of the whole, length included
 
   const LinearWeight& weight_;
+  Group* inputs_;
   mutable torch::Tensor factor_N_, norm_N_;  // fp32
 };
 
 // fp32 [N]: the norms of the rows of a weight, with which a magnitude starts. options: of the layer's activations.
-torch::Tensor row_norms_of(const LinearWeight& weight, const torch::TensorOptions& options);
+torch::Tensor row_norms_of(const LinearWeight& weight, const torch::TensorOptions& options, Group* inputs = nullptr);
 
 }  // namespace millrace

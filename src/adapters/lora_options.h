@@ -76,7 +76,8 @@ struct LoraConfig {
     visit(lokr_decompose_both, {.name = "lokr_decompose_both",
                                 .meaning = "lokr's first matrix is a product of two of the rank, too, if it is large"});
     visit(dropout, {.name = "dropout",
-                    .meaning = "part of the numbers between down and up matrix that a training pass leaves out",
+                    .meaning = "part of the numbers that a training pass leaves out: between down and up matrix, of "
+                               "language models those that adapters read",
                     .at_least = 0,
                     .below = 1});
     visit(rank_dropout, {.name = "rank_dropout",

@@ -46,7 +46,7 @@ std::string peft_config_json(const std::vector<std::string>& adapted, const Peft
                                  {"inference_mode", true},
                                  {"r", facts.rank},
                                  {"lora_alpha", facts.alpha},
-                                 {"lora_dropout", 0.0},
+                                 {"lora_dropout", facts.dropout},
                                  {"use_rslora", facts.rank_stabilised},
                                  {"use_dora", facts.is_dora},
                                  {"bias", "none"},
@@ -56,18 +56,25 @@ std::string peft_config_json(const std::vector<std::string>& adapted, const Peft
                                  {"rank_pattern", nlohmann::ordered_json::object()},
                                  {"alpha_pattern", nlohmann::ordered_json::object()},
                                  {"target_modules", peft_target_modules(adapted, facts.layers)}};
+  for (const auto& [layer, rank] : facts.own_ranks) {
+    json["rank_pattern"][layer] = rank;
+    if (facts.alpha_is_rank) json["alpha_pattern"][layer] = rank;
+  }
   const bool is_whole = std::floor(facts.alpha) == facts.alpha && std::abs(facts.alpha) < 1e15;
   if (is_whole) json["lora_alpha"] = static_cast<int64_t>(facts.alpha);
   return json.dump(2) + "\n";
 }
 
-void write_peft_folder(const std::filesystem::path& folder, const TensorMap& ours, const PeftFacts& facts) {
+void write_peft_folder(const std::filesystem::path& folder, const TensorMap& ours, const PeftFacts& known) {
   create_folders(folder);
+  PeftFacts facts = known;
   TensorMap theirs;
   std::vector<std::string> adapted;
   for (const auto& [name, tensor] : ours) {
     theirs[peft_name(name)] = tensor;
-    if (ends_with(name, ".down")) adapted.push_back(name.substr(0, name.rfind('.')));
+    if (!ends_with(name, ".down")) continue;
+    adapted.push_back(name.substr(0, name.rfind('.')));
+    if (tensor.size(0) != facts.rank) facts.own_ranks[adapted.back()] = tensor.size(0);
   }
   save_tensors(folder / "adapter_model.safetensors", theirs, {{"format", "pt"}});
   write_file_atomically(folder / "adapter_config.json", peft_config_json(adapted, facts));

@@ -33,6 +33,25 @@ TEST(PeftWriter, WritesWhatTheReaderReads) {
   EXPECT_TRUE(torch::equal(read[0].tensors.at("up").values, ours.at("layers.0.q_proj.up")));
 }
 
+TEST(PeftWriter, ARankOfItsOwnIsRead) {
+  std::string name = (std::filesystem::temp_directory_path() / "millrace_peft_XXXXXX").string();
+  const std::filesystem::path folder = mkdtemp(name.data());
+  TensorMap ours;
+  for (const auto& [layer, rank] : {std::pair{"layers.0.q_proj", 2}, {"layers.10.q_proj", 4}, {"layers.1.q_proj", 3}}) {
+    ours[std::string(layer) + ".down"] = torch::rand({rank, 5});
+    ours[std::string(layer) + ".up"] = torch::rand({7, rank});
+  }
+  for (const bool alpha_is_rank : {false, true}) {
+    write_peft_folder(folder, ours, {.rank = 2, .alpha = 2, .layers = kLayers, .alpha_is_rank = alpha_is_rank});
+    for (const AdapterTensors& read : read_peft_file(folder)) {
+      const double rank = read.module == "layers.1.q_proj" ? 3 : read.module == "layers.10.q_proj" ? 4 : 2;
+      EXPECT_DOUBLE_EQ(read.scale, alpha_is_rank ? 1 : 2 / rank) << read.module;
+      EXPECT_EQ(static_cast<double>(read.tensors.at("down").values.size(0)), rank);
+    }
+  }
+  std::filesystem::remove_all(folder);
+}
+
 TEST(PeftWriter, WholeNumbersAreWrittenAsSuch) {
   const auto alpha = [](double value) {
     return nlohmann::json::parse(peft_config_json({}, {2, value, false, "", {}}))["lora_alpha"].dump();

@@ -11,7 +11,7 @@ namespace {
 
 constexpr double kNoLimit = 1e30;  // of training.max_norm
 
-// Tensor parallelism shares the batch of a group of ranks; sharding weights instead needs a part of it on each.
+// Ranks that share the layers share their batch.
 // Returns the samples of one rank at a time, and of a step over all ranks; nullopt after a refusal.
 struct BatchSizes {
   int64_t local = 0, global = 0;
@@ -33,19 +33,8 @@ std::optional<BatchSizes> batch_sizes(TuneTranslator& tune, int64_t batch, int64
     root.refuse("tensor_parallel_dim", str("expected a divisor of the ", world, " ranks, got ", degree));
     return std::nullopt;
   }
-  const int64_t together = batch * (world / degree);  // samples at a time
-  if (together % world != 0) {
-    root.refuse(
-        "tensor_parallel_dim",
-        str("expected 1 for ", batch, " samples on every ", degree, " ranks, got ", degree,
-            ": weights are sharded over ranks here, each of which takes whole samples (try tensor_parallel_dim=1 "
-            "with batch_size for each rank, or batch_size=",
-            degree, ")"));
-    return std::nullopt;
-  }
-  root.note("tensor_parallel_dim", Fate::kBecame,
-            str("weights sharded over all ", world, " ranks instead, with the same ", together, " samples at a time"));
-  return BatchSizes{together / world, together * accumulation};
+  tune.out.set("parallelism.tensor_parallel_degree", degree, root.from("tensor_parallel_dim"));
+  return BatchSizes{batch, batch * accumulation * (world / degree)};
 }
 
 void adam_options(const TuneTranslator& tune, TuneTable& table, const std::string& rule) {
@@ -184,7 +173,7 @@ void TuneTranslator::batches() {
   root.note("context_parallel_rotate_method", Fate::kSameResult, "there is no context parallelism");
   TuneTable plan = root.table("tensor_parallel_plan");
   if (root.value("tensor_parallel_plan") != nullptr && component(plan, TuneRole::kParallelPlan) != nullptr) {
-    root.note("tensor_parallel_plan", Fate::kSameResult, "weights are sharded as the model's own plan says");
+    root.note("tensor_parallel_plan", Fate::kSameResult, "layers are split as the model's own plan says");
   }
 }
 

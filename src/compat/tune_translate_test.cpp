@@ -105,11 +105,13 @@ TEST(TuneTranslate, KeepsBatchesAndSeedsAndEpochs) {
   EXPECT_EQ(setting(full(), "finetune.max_seq_len"), "1024");
 }
 
-TEST(TuneTranslate, ShardsInsteadOfSplittingTensorsWhereTheBatchAllows) {
-  EXPECT_EQ(setting(full({"tensor_parallel_dim=8", "batch_size=8"}, 16), "training.local_batch_size"), "1");
-  EXPECT_EQ(setting(full({"tensor_parallel_dim=8", "batch_size=8"}, 16), "training.global_batch_size"), "16");
-  EXPECT_THAT(full_problem({"tensor_parallel_dim=8"}, 16),
-              AllOf(HasSubstr("[tensor_parallel_dim] expected 1"), HasSubstr("(try tensor_parallel_dim=1")));
+TEST(TuneTranslate, RanksOfTensorParallelismShareABatch) {
+  const Translation got = full({"tensor_parallel_dim=8", "batch_size=3"}, 16);
+  EXPECT_EQ(setting(got, "parallelism.tensor_parallel_degree"), "8");
+  EXPECT_EQ(setting(got, "training.local_batch_size"), "3");
+  EXPECT_EQ(setting(got, "training.global_batch_size"), "6");
+  EXPECT_EQ(setting(full({"tensor_parallel_dim=8", "batch_size=3"}, 1), "training.global_batch_size"), "3");
+  EXPECT_THAT(full_problem({"tensor_parallel_dim=3"}, 16), HasSubstr("expected a divisor of the 16 ranks, got 3"));
   EXPECT_THAT(full_problem({"tensor_parallel_dim=0"}, 16), HasSubstr("expected at least 1, got 0"));
 }
 

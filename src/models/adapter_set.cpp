@@ -4,12 +4,14 @@
 #include <set>
 
 #include "adapters/dora.h"
+#include "adapters/input_dropout.h"
 #include "adapters/layer_patterns.h"
 #include "adapters/lora_initialize.h"
 #include "adapters/max_norm.h"
 #include "adapters/read_adapters.h"
 #include "adapters/row_adapters.h"
 #include "base/error.h"
+#include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "comm/mesh.h"
@@ -28,6 +30,12 @@ void check_patterns(const std::vector<std::string>& texts, const std::vector<std
 
 double loraplus_ratio_of(const AdaptableLayer& layer, const LoraConfig& config) {
   return layer.loraplus_ratio ? *layer.loraplus_ratio : config.loraplus_ratio.value_or(1);
+}
+
+// How an adapter's parameter is split beside its layer's weight [N, K].
+TensorSplit split_beside(const TensorSplit& weight, const std::string& role) {
+  const bool is_down = role == "down";
+  return is_down == (weight.dim == 1) ? weight : TensorSplit{};
 }
 
 // The matrix that the scale can go into.
@@ -49,6 +57,7 @@ const char* scaled_role(const AdapterTensors& adapter) {
 AdapterSet::AdapterSet(const LoraConfig& config, const std::vector<AdaptableLayer>& layers,
                        const FlatParametersOptions& placement)
     : config_(config) {
+  if (placement.mesh && placement.mesh->shape().tp > 1) tp_ = &placement.mesh->tp();
   attach(layers);
   place(placement);
 }
@@ -61,13 +70,22 @@ void AdapterSet::attach(const std::vector<AdaptableLayer>& layers) {
   for (const AdaptableLayer& layer : layers) {
     const int64_t rank = rank_of_layer(config_, layer.name);
     if (rank == 0) continue;
+    if (tp_ && layer.split.is_whole()) {
+      throw ConfigError(str("[parallelism.tensor_parallel_degree] expected 1 with LoRA on ", layer.name, ", got ",
+                            tp_->size(), " (data_parallel_shard_degree shards the frozen weights)"));
+    }
     const double lr_factor = layer.lr_factor * number_for_layer(config_.lr_patterns, layer.name, 1, "lora.lr_patterns");
     if (!layer.parts.empty()) {
       attach_parts(layer, rank, lr_factor);
       continue;
     }
-    adapted_.push_back({layer.name, lr_factor, loraplus_ratio_of(layer, config_), layer.linear,
-                        make_configured_adapter(config_, *layer.linear, rank)});
+    Group* inputs = layer.split.dim == 1 ? tp_ : nullptr;
+    adapted_.push_back({.layer = layer.name,
+                        .lr_factor = lr_factor,
+                        .loraplus_ratio = loraplus_ratio_of(layer, config_),
+                        .linear = layer.linear,
+                        .adapter = make_configured_adapter(config_, *layer.linear, rank, inputs),
+                        .split = layer.split});
     layer.linear->set_adapter(adapted_.back().adapter);
   }
   if (adapted_.empty()) {
@@ -81,7 +99,12 @@ void AdapterSet::attach_parts(const AdaptableLayer& layer, int64_t rank, double 
   int64_t begin = 0;
   for (const auto& [name, size] : layer.parts) {
     const auto adapter = std::make_shared<Lora>(layer.linear->in_features(), size, rank, scale_of_rank(config_, rank));
-    adapted_.push_back({layer.name + "." + name, lr_factor, loraplus_ratio_of(layer, config_), layer.linear, adapter});
+    adapted_.push_back({.layer = layer.name + "." + name,
+                        .lr_factor = lr_factor,
+                        .loraplus_ratio = loraplus_ratio_of(layer, config_),
+                        .linear = layer.linear,
+                        .adapter = adapter,
+                        .split = {}});
     rows.push_back({begin, size, adapter});
     begin += size;
   }
@@ -92,12 +115,16 @@ void AdapterSet::attach_parts(const AdaptableLayer& layer, int64_t rank, double 
 // In the order of the rates, so that those of a group follow each other; with one rate, layer after layer.
 void AdapterSet::place(const FlatParametersOptions& placement) {
   std::map<std::string, UnitSpec> by_rate;
+  std::map<std::string, TensorSplit> splits;
   for (const Adapted& each : adapted_) {
     for (const auto& own : each.adapter->named_parameters()) {
       const double factor = each.lr_factor * (own.key() == "up" ? each.loraplus_ratio : 1);
       const std::string name = factor == 1 ? "adapters" : str("adapters at ", factor, " times lr");
       UnitSpec& rated = by_rate[name];
       rated.parameters.emplace_back(each.layer + "." + own.key(), own.value());
+      const TensorSplit split = split_beside(each.split, own.key());
+      splits[rated.parameters.back().first] = split;
+      if (split.is_whole() && !each.split.is_whole()) partial_.push_back(own.value());
       if (rated.parameters.size() == 1) rate_groups_.push_back({name, factor, {}});
     }
   }
@@ -105,6 +132,7 @@ void AdapterSet::place(const FlatParametersOptions& placement) {
   for (RateGroup& group : rate_groups_) {
     for (auto& parameter : by_rate.at(group.name).parameters) {
       group.parameters.push_back(parameter.first);
+      unit.splits.push_back(splits.at(parameter.first));
       unit.parameters.push_back(std::move(parameter));
     }
   }
@@ -133,7 +161,24 @@ void AdapterSet::end_training_pass() {
   if (has_dropout(config_)) clear_dropout(loras());
 }
 
-// All ranks find the same factors from the gathered matrices; each shrinks its own part of the masters.
+// Ranks that share a layer by its outputs read the same inputs, and drop the same; by its inputs, each its own.
+void AdapterSet::start_input_dropout(uint64_t pass) {
+  if (config_.dropout == 0) return;
+  for (const Adapted& each : adapted_) {
+    const uint64_t own = each.is_split_by_inputs() && tp_ ? static_cast<uint64_t>(tp_->rank()) : 0;
+    const uint64_t layer = mix64(checksum64(each.layer.data(), each.layer.size()) + own);
+    const RandomStream stream = random_stream(layer, RandomPurpose::kAugmentation, 0, pass);
+    each.linear->set_adapter(std::make_shared<InputDropout>(each.adapter, config_.dropout, stream));
+  }
+}
+
+void AdapterSet::end_input_dropout() {
+  if (config_.dropout == 0) return;
+  for (const Adapted& each : adapted_) each.linear->set_adapter(each.adapter);
+}
+
+// All ranks find the same factors from the gathered matrices; each shrinks its own part of the masters. Of an adapter
+// in parts, the square of the norm is the sum of theirs.
 void AdapterSet::weights_changed() {
   if (!config_.scale_weight_norms) return;
   const torch::NoGradGuard no_grad;
@@ -147,6 +192,11 @@ void AdapterSet::weights_changed() {
           {layer.adapter->down_RK, layer.adapter->up_NR, scale_of_rank(config_, layer.adapter->down_RK.size(0))});
     }
     norms = product_norms(pairs);
+    if (tp_) {
+      const torch::Tensor squares = norms.square().to(parameters_->compute().device());
+      tp_->all_reduce(squares).wait();
+      norms = squares.sqrt().cpu();
+    }
   }
   const MaxNormResult result = max_norm_factors(norms, *config_.scale_weight_norms);
   if (result.scaled == 0) return;
@@ -163,8 +213,8 @@ void AdapterSet::initialize(uint64_t seed, const std::vector<AdaptedBase>& bases
   const torch::NoGradGuard no_grad;
   for (const ParameterSlice& slice : parameters_->slices()) {
     if (role_of(slice.name) == "magnitude" || !parameters_->owns(slice)) continue;
-    parameters_->assign(
-        slice, initial_adapter_matrix(config_.kind, slice.name, slice.shape, seed, parameters_->compute().device()));
+    parameters_->assign(slice, initial_adapter_matrix(config_.kind, slice.name, slice.part.global_shape(slice.shape),
+                                                      seed, parameters_->compute().device()));
   }
   if (config_.kind == AdapterKind::kDora) initialize_magnitudes(bases);
   parameters_->refresh_compute();
@@ -181,7 +231,10 @@ void AdapterSet::initialize_magnitudes(const std::vector<AdaptedBase>& bases) {
     const auto found =
         std::find_if(adapted_.begin(), adapted_.end(), [&](const Adapted& each) { return each.layer == layer; });
     if (found == adapted_.end()) return;
-    parameters_->assign(*magnitudes.at(layer), row_norms_of(found->linear->weight(), options));
+    const ParameterSlice& slice = *magnitudes.at(layer);
+    const torch::Tensor own =
+        row_norms_of(found->linear->weight(), options, found->is_split_by_inputs() ? tp_ : nullptr);
+    parameters_->assign(slice, whole_of_parts(tp_, slice.part, own));
   };
   std::set<std::string> dense;
   for (const auto& [prefix, base] : bases) {
@@ -213,8 +266,9 @@ void AdapterSet::start_from(const std::map<std::string, TensorMap>& layers, cons
                              "] expected adapters of the layers that lora.targets and rank_patterns ",
                              "choose, got one of ", layer, " (", role, ")"));
       }
-      if (values.sizes() != c10::IntArrayRef(found->second->shape)) {
-        throw ModelError(str("[", file.string(), ": ", name, "] expected the shape ", shape_text(found->second->shape),
+      const std::vector<int64_t> shape = found->second->part.global_shape(found->second->shape);
+      if (values.sizes() != c10::IntArrayRef(shape)) {
+        throw ModelError(str("[", file.string(), ": ", name, "] expected the shape ", shape_text(shape),
                              " that [lora] says, got ", shape_text(values.sizes()),
                              role == "down" ? str(" (try lora.rank=", values.size(0), ")") : std::string()));
       }
@@ -230,12 +284,14 @@ void AdapterSet::set_strength(double strength) {
 }
 
 FlatParametersOptions frozen_placement(FlatParametersOptions placement, const LoraConfig& config) {
-  if (placement.mesh != nullptr && placement.mesh->shape().tp > 1) {
-    throw ConfigError(str("[parallelism.tensor_parallel_degree] expected 1 with LoRA, got ", placement.mesh->shape().tp,
-                          " (data_parallel_shard_degree shards the frozen weights)"));
-  }
   placement.training = false;
   placement.base_storage = base_storage_of(config);
+  const int tp_size = placement.mesh != nullptr ? placement.mesh->shape().tp : 1;
+  if (tp_size > 1 && placement.base_storage != BaseStorage::kDense) {
+    throw ConfigError(str("[lora.base_dtype] expected auto with parallelism.tensor_parallel_degree ", tp_size, ", got ",
+                          config.base_dtype, ": the scales of stored blocks do not follow the parts of a matrix (try ",
+                          "parallelism.tensor_parallel_degree=1)"));
+  }
   return placement;
 }
 

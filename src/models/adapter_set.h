@@ -6,6 +6,10 @@
 //
 // On several ranks the model is sharded like any other, unit by unit; the adapters are one unit of their own, which is
 // gathered for a whole pass and reduced once at its end: at rank 16 they have 1/150 of FLUX.1's parameters.
+//
+// With tensor parallelism, an adapter is split as its layer is: of a layer split by outputs, up and magnitude by
+// theirs; of one split by inputs, down. The other matrix is whole on every rank, and its gradient is a sum over the
+// ranks (partial_gradients()).
 #pragma once
 
 #include <cstddef>
@@ -23,13 +27,15 @@
 #include "nn/tensor_io.h"
 #include "optim/rate_group.h"
 #include "parallel/flat_parameters.h"
+#include "parallel/partial_gradients.h"
 
 namespace millrace {
 
 struct AdaptableLayer {
   std::string name;
   std::shared_ptr<Linear> linear;
-  double lr_factor = 1;  // times that of lora.lr_patterns
+  TensorSplit split = {};  // of its weight by tensor parallelism; whole where the model does not say
+  double lr_factor = 1;    // times that of lora.lr_patterns
   std::optional<double> loraplus_ratio = {};
   // Its outputs one after the other, each with an adapter of its own, <name>.<part>; empty: one adapter for all.
   struct Part {
@@ -48,7 +54,8 @@ struct AdaptedBase {
 class AdapterSet {
  public:
   // layers: those that lora.targets chooses, in the model's order. placement: of the adapters. Throws ConfigError for
-  // patterns that fit no layer, and where no layer has a rank, or a rate, above 0.
+  // patterns that fit no layer, where no layer has a rank, or a rate, above 0, and on a tensor-parallel mesh for a
+  // layer without a split.
   AdapterSet(const LoraConfig& config, const std::vector<AdaptableLayer>& layers,
              const FlatParametersOptions& placement);
 
@@ -60,9 +67,16 @@ class AdapterSet {
   UnitUse forward_use(bool keep) { return parameters_->forward_unit(0, keep); }
   UnitUse backward_use() { return parameters_->backward_unit(0); }
 
+  // To be made before a backward pass, within backward_use(), and finished after it.
+  PartialGradients partial_gradients() { return {tp_, partial_}; }
+
   // Around the two passes of a microbatch; samples: its rows.
   void start_training_pass(const DropoutSamples& samples);
   void end_training_pass();
+  // From here to end_input_dropout(), lora.dropout is of what the adapters read (adapters/input_dropout.h), as language
+  // models are trained. pass: names the random numbers; ranks that share layers give the same.
+  void start_input_dropout(uint64_t pass);
+  void end_input_dropout();
   // After a step: limits the norms of what the adapters add, where lora.scale_weight_norms says so.
   void weights_changed();
 
@@ -83,6 +97,8 @@ class AdapterSet {
     double lr_factor = 1, loraplus_ratio = 1;
     std::shared_ptr<Linear> linear;
     std::shared_ptr<ModuleAdapter> adapter;
+    TensorSplit split;
+    bool is_split_by_inputs() const { return split.dim == 1; }
   };
 
   void attach(const std::vector<AdaptableLayer>& layers);
@@ -92,13 +108,15 @@ class AdapterSet {
   void attach_parts(const AdaptableLayer& layer, int64_t rank, double lr_factor);
 
   LoraConfig config_;
+  Group* tp_ = nullptr;  // null: one rank
   std::vector<Adapted> adapted_;
+  std::vector<torch::Tensor> partial_;  // parameters to whose gradients each rank adds a share
   std::vector<RateGroup> rate_groups_;
   std::unique_ptr<FlatParameters> parameters_;
 };
 
-// The frozen model's placement beside adapters': not trained, and stored as lora.base_dtype says. Throws ConfigError on
-// a tensor-parallel mesh.
+// The frozen model's placement beside adapters': not trained, and stored as lora.base_dtype says. Throws ConfigError
+// for another storage than dense on a tensor-parallel mesh.
 FlatParametersOptions frozen_placement(FlatParametersOptions placement, const LoraConfig& config);
 
 // adapters, which are of the layers' whole matrices, as AdapterSet::start_from() takes them: by layer and role, fp32,

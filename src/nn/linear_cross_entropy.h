@@ -6,6 +6,7 @@
 
 #include <torch/types.h>
 
+#include "comm/group.h"
 #include "nn/linear.h"
 
 namespace millrace {
@@ -18,16 +19,25 @@ struct TokenLoss {
   int64_t count = 0;  // of those
 };
 
+// A vocabulary that the ranks of a group share: each has its own rows of the output layer. Ranks call with the same
+// tokens and labels, and all get the same losses and hidden gradients, to the bit. (Megatron-LM, arXiv 1909.08053,
+// section 3.)
+struct VocabularyShare {
+  Group* ranks = nullptr;  // null: the layer has the whole vocabulary
+  int64_t begin = 0;       // the class of the layer's first row
+  int64_t whole = 0;       // classes of all ranks
+};
+
 // The loss of predicting labels_T (int64, [0, V) or kIgnoredLabel, already shifted) from hidden_TD by head, which has
 // no bias. Waits for the device. Throws DataError for other labels. rows: of logits at a time; 0: as many as have 2^26
 // elements, 128 at least.
 TokenLoss linear_cross_entropy(const Linear& head, const torch::Tensor& hidden_TD, const torch::Tensor& labels_T,
-                               int64_t rows = 0);
+                               const VocabularyShare& share = {}, int64_t rows = 0);
 
 // The same, and the gradients of scale times the sum: dhidden_TD is overwritten (zero where there is no label), head's
 // are added to.
 TokenLoss linear_cross_entropy_with_gradients(Linear& head, const torch::Tensor& hidden_TD,
                                               const torch::Tensor& labels_T, double scale, torch::Tensor& dhidden_TD,
-                                              int64_t rows = 0);
+                                              const VocabularyShare& share = {}, int64_t rows = 0);
 
 }  // namespace millrace

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "comm/socket_ranks_test_support.h"
 
 namespace millrace {
 namespace {
@@ -41,9 +42,9 @@ TEST(LinearCrossEntropy, AgreesWithTheWholeInFp64) {
                                                    at::Reduction::Sum, kIgnoredLabel);
     (expected * 0.25).backward();
 
-    const TokenLoss alone = linear_cross_entropy(head, hidden_TD, labels_T, rows);
+    const TokenLoss alone = linear_cross_entropy(head, hidden_TD, labels_T, {}, rows);
     torch::Tensor dhidden_TD;
-    const TokenLoss loss = linear_cross_entropy_with_gradients(head, hidden_TD, labels_T, 0.25, dhidden_TD, rows);
+    const TokenLoss loss = linear_cross_entropy_with_gradients(head, hidden_TD, labels_T, 0.25, dhidden_TD, {}, rows);
     EXPECT_EQ(loss.count, 200);
     EXPECT_EQ(alone.count, loss.count);
     EXPECT_EQ(alone.sum, loss.sum);
@@ -64,6 +65,40 @@ TEST(LinearCrossEntropy, AFrozenLayerPassesTheGradientOn) {
   linear_cross_entropy_with_gradients(frozen, hidden_TD, labels_T, 1, dhidden2_TD);
   EXPECT_TRUE(torch::equal(dhidden_TD, dhidden2_TD));
   EXPECT_FALSE(frozen.weight().dense().grad().defined());
+}
+
+// 532 classes on three ranks, which three does not divide.
+TEST(LinearCrossEntropy, RanksThatShareTheVocabularyAgreeWithOne) {
+  constexpr int64_t vocabulary = 532;
+  torch::manual_seed(3);
+  for (const torch::Dtype dtype : {torch::kFloat32, torch::kBFloat16}) {
+    Linear head = random_head(vocabulary, dtype, /*trained=*/true);
+    const torch::Tensor weight = head.weight().dense().detach().clone(), labels_T = random_labels(vocabulary);
+    const torch::Tensor hidden_TD = (torch::randn({kTokens, kWidth}) * 3).to(dtype);
+    torch::Tensor dhidden_TD;
+    const TokenLoss loss = linear_cross_entropy_with_gradients(head, hidden_TD, labels_T, 0.5, dhidden_TD);
+    const torch::Tensor dweight = head.weight().dense().grad();
+    as_ranks(3, {.tp = 3}, [&](Communicator& ranks) {
+      Group& tp = ranks.mesh().tp();
+      const int64_t begin = vocabulary * tp.rank() / 3, rows = vocabulary * (tp.rank() + 1) / 3 - begin;
+      Linear part(kWidth, rows, /*with_bias=*/false);
+      torch::Tensor own = part.parameters()[0];
+      own.set_data(weight.narrow(0, begin, rows).clone());
+      own.mutable_grad() = torch::zeros_like(own);
+      const VocabularyShare share = {&tp, begin, vocabulary};
+      torch::Tensor own_dhidden_TD;
+      const TokenLoss alone = linear_cross_entropy(part, hidden_TD, labels_T, share, /*rows=*/64);
+      const TokenLoss got =
+          linear_cross_entropy_with_gradients(part, hidden_TD, labels_T, 0.5, own_dhidden_TD, share, /*rows=*/64);
+      EXPECT_EQ(alone.sum, got.sum);
+      EXPECT_EQ(got.count, loss.count);
+      const double tolerance = dtype == torch::kFloat32 ? 2e-6 : 1e-2;
+      EXPECT_NEAR(got.sum, loss.sum, tolerance / 2 * loss.sum);
+      EXPECT_LT(relative_error(own_dhidden_TD, dhidden_TD), tolerance);
+      EXPECT_LT(relative_error(own.grad(), dweight.narrow(0, begin, rows)), tolerance);
+      EXPECT_THROW(linear_cross_entropy(part, hidden_TD, torch::full({kTokens}, vocabulary), share), DataError);
+    });
+  }
 }
 
 TEST(LinearCrossEntropy, ABatchWithoutLabelsHasNoLoss) {

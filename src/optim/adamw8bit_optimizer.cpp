@@ -22,14 +22,37 @@ void check_groups_for_codes(const std::vector<FlatGroup>& groups) {
     if (group.master.scalar_type() != torch::kFloat32) {
       throw ConfigError("[training.dtype] expected float32 weights with AdamW8bit, got bfloat16");
     }
-    for (const ParameterRange& range : group.parameters) {
-      if (!range.is_box()) continue;
-      throw ConfigError(
-          str("[optimizer.name] expected parallelism.tensor_parallel_degree 1 with AdamW8bit, got a part of "
-              "the columns of ",
-              range.name));
-    }
   }
+}
+
+// A box of whole blocks, without gaps between its rows.
+bool is_of_whole_blocks(const ParameterRange& range) {
+  const auto fits = [](int64_t size) { return size % kQuantizedBlock == 0; };
+  return range.is_box() && range.row_stride == range.shape[1] && fits(range.global_shape[1]) && fits(range.start[1]) &&
+         fits(range.shape[1]);
+}
+
+// The scales of its blocks, [rows, blocks of a row], as a view of those of the whole parameter.
+torch::Tensor box_of_scales(const ParameterRange& range, const torch::Tensor& scales) {
+  const int64_t in_row = range.global_shape[1] / kQuantizedBlock;
+  return scales.view({range.global_shape[0], in_row})
+      .narrow(0, range.start[0], range.shape[0])
+      .narrow(1, range.start[1] / kQuantizedBlock, range.shape[1] / kQuantizedBlock);
+}
+
+// A box as a run for each of its rows; any other range as it is.
+std::vector<ParameterRange> rows_of(const ParameterRange& range) {
+  if (!range.is_box()) return {range};
+  std::vector<ParameterRange> runs;
+  for (int64_t row = 0; row < range.shape[0]; ++row) {
+    runs.push_back({.name = range.name,
+                    .begin = range.begin + row * range.row_stride,
+                    .size = range.shape[1],
+                    .offset = (range.start[0] + row) * range.global_shape[1] + range.start[1],
+                    .global_shape = range.global_shape,
+                    .primary = range.primary});
+  }
+  return runs;
 }
 
 }  // namespace
@@ -81,19 +104,18 @@ void AdamW8bitOptimizer::make_parts(size_t index) {
   made.v_codes = torch::empty_like(group.master, torch::kUInt8);
   const std::vector<ParameterRange> ranges = parameters_or_whole(group);
   for (size_t i = 0; i < ranges.size(); ++i) {
-    Part part;
-    part.range = ranges[i];
-    if (is_large(part.range.global_shape)) {
+    if (is_large(ranges[i].global_shape)) {
       const auto found = std::find_if(quantized_.begin(), quantized_.end(),
-                                      [&](const Quantized& of) { return of.name == part.range.name; });
+                                      [&](const Quantized& of) { return of.name == ranges[i].name; });
       MILLRACE_CHECK(found != quantized_.end());
-      part.quantized = &*found;
+      made.parts.push_back({ranges[i], &*found, {}, {}});
       made.large_ranges.push_back(i);
-    } else {
-      part.exp_avg = torch::zeros({part.range.size}, group.master.options());
-      part.exp_avg_sq = torch::zeros_like(part.exp_avg);
+      continue;
     }
-    made.parts.push_back(std::move(part));
+    for (const ParameterRange& run : rows_of(ranges[i])) {
+      const torch::Tensor zeros = torch::zeros({run.size}, group.master.options());
+      made.parts.push_back({run, nullptr, zeros, torch::zeros_like(zeros)});
+    }
   }
 }
 
@@ -169,34 +191,61 @@ void AdamW8bitOptimizer::run_large(Pass pass, size_t index, const Part& part, do
                                    const torch::Tensor& coefficient_1) const {
   const FlatGroup& group = groups()[index];
   const ParameterRange& range = part.range;
-  const int64_t first_block = range.offset / kQuantizedBlock;
-  const int64_t blocks = quantized_blocks(range.offset, range.size);
-  const auto scales = [&](const torch::Tensor& all) { return all.narrow(0, first_block, blocks); };
-  AdamW8bitBuffers buffers;
-  buffers.param = range.view(group.master);
-  buffers.grad = range.view(group.grad);
-  if (group.model_copy.defined()) buffers.model_copy = range.view(group.model_copy);
-  buffers.m_codes = range.view(parts_[index].m_codes);
-  buffers.v_codes = range.view(parts_[index].v_codes);
-  buffers.m_scales = scales(part.quantized->m_scales);
-  buffers.v_scales = scales(part.quantized->v_scales);
-  buffers.tables = &tables_;
-  buffers.first_element = range.offset;
   const AdamW8bitOptions options = {.lr = lr,
                                     .beta1 = options_.beta1,
                                     .beta2 = options_.beta2,
                                     .eps = options_.eps,
                                     .weight_decay = options_.weight_decay,
                                     .step = step_count()};
+  const auto run = [&](const Run& of, const Quantized& scales) {
+    run_run(pass, group, parts_[index], of, scales, options, coefficient_1);
+  };
+  const Quantized& whole = *part.quantized;
+  if (!range.is_box()) {
+    run({range.begin, range.size, range.offset}, whole);
+  } else if (is_of_whole_blocks(range)) {
+    MILLRACE_CHECK(pass != Pass::kWhole);  // there are other ranks
+    const auto box = [&](const torch::Tensor& scales) { return box_of_scales(range, scales).reshape({-1}); };
+    const Quantized own = {whole.name, box(whole.m_scales), box(whole.v_scales), box(whole.new_m_scales),
+                           box(whole.new_v_scales)};
+    run({range.begin, range.size, 0}, own);
+    if (pass != Pass::kGatherScales) return;
+    const auto put = [&](const torch::Tensor& scales, const torch::Tensor& raised) {
+      const torch::Tensor place = box_of_scales(range, scales);
+      place.copy_(raised.view(place.sizes()));
+    };
+    put(whole.new_m_scales, own.new_m_scales);
+    put(whole.new_v_scales, own.new_v_scales);
+  } else {
+    for (const ParameterRange& row : rows_of(range)) run({row.begin, row.size, row.offset}, whole);
+  }
+}
+
+void AdamW8bitOptimizer::run_run(Pass pass, const FlatGroup& group, const Group& state, const Run& run,
+                                 const Quantized& of, const AdamW8bitOptions& options,
+                                 const torch::Tensor& coefficient_1) const {
+  const int64_t first_block = run.first_element / kQuantizedBlock;
+  const int64_t blocks = quantized_blocks(run.first_element, run.size);
+  const auto scales = [&](const torch::Tensor& all) { return all.narrow(0, first_block, blocks); };
+  const auto elements = [&](const torch::Tensor& flat) { return flat.narrow(0, run.begin, run.size); };
+  AdamW8bitBuffers buffers;
+  buffers.param = elements(group.master);
+  buffers.grad = elements(group.grad);
+  if (group.model_copy.defined()) buffers.model_copy = elements(group.model_copy);
+  buffers.m_codes = elements(state.m_codes);
+  buffers.v_codes = elements(state.v_codes);
+  buffers.m_scales = scales(of.m_scales);
+  buffers.v_scales = scales(of.v_scales);
+  buffers.tables = &tables_;
+  buffers.first_element = run.first_element;
   switch (pass) {
     case Pass::kWhole:
       return adamw8bit_step(buffers, options, coefficient_1);
     case Pass::kGatherScales:
-      return adamw8bit_gather_scales(buffers, options, coefficient_1, scales(part.quantized->new_m_scales),
-                                     scales(part.quantized->new_v_scales));
+      return adamw8bit_gather_scales(buffers, options, coefficient_1, scales(of.new_m_scales), scales(of.new_v_scales));
     case Pass::kWithScales:
-      return adamw8bit_step_with_scales(buffers, options, coefficient_1, scales(part.quantized->new_m_scales),
-                                        scales(part.quantized->new_v_scales));
+      return adamw8bit_step_with_scales(buffers, options, coefficient_1, scales(of.new_m_scales),
+                                        scales(of.new_v_scales));
   }
 }
 

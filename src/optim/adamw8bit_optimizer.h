@@ -3,6 +3,10 @@
 //
 // State per element of a large parameter: the codes "state1" and "state2", uint8; per block "absmax1" and "absmax2",
 // fp32, a parameter's complete set on every rank; per element of a small one "exp_avg" and "exp_avg_sq", fp32.
+//
+// Blocks are counted through the whole parameter, on any number of ranks, so that its codes do not depend on them. Of a
+// box of a matrix (tensor parallelism) each row is a run of its own; where the box is made of whole blocks, all of its
+// rows are one run of them.
 #pragma once
 
 #include <vector>
@@ -21,7 +25,7 @@ struct AdamW8bitOptimizerOptions {
 
 class AdamW8bitOptimizer : public Optimizer {
  public:
-  // Throws ConfigError for bf16 masters, and for the matrix boxes of tensor parallelism.
+  // Throws ConfigError for bf16 masters.
   AdamW8bitOptimizer(std::vector<FlatGroup> groups, const AdamW8bitOptimizerOptions& options, const RankSums& ranks);
 
   std::vector<StateTensor> state() const override;
@@ -53,6 +57,13 @@ class AdamW8bitOptimizer : public Optimizer {
   void make_parts(size_t group);
   void step_small(const FlatGroup& group, const Part& part, double lr, const torch::Tensor& coefficient_1) const;
   void run_large(Pass pass, size_t group, const Part& part, double lr, const torch::Tensor& coefficient_1) const;
+  // Elements [begin, begin + size) of the group's buffers, the first of which is first_element of what the scales are
+  // of.
+  struct Run {
+    int64_t begin = 0, size = 0, first_element = 0;
+  };
+  void run_run(Pass pass, const FlatGroup& group, const Group& state, const Run& run, const Quantized& scales,
+               const AdamW8bitOptions& options, const torch::Tensor& coefficient_1) const;
   void run_all_large(Pass pass, double lr, const torch::Tensor& coefficient_1) const;
 
   AdamW8bitOptimizerOptions options_;

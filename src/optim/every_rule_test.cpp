@@ -9,6 +9,7 @@
 #include <map>
 #include <thread>
 
+#include "base/error.h"
 #include "base/text.h"
 #include "config/optimizer_rules.h"
 #include "config/run_config.h"
@@ -49,9 +50,10 @@ std::string text_of(const std::vector<std::string>& options) {
   return text;
 }
 
-// A large matrix, a small one and a vector, with padding between them.
+// Two large matrices, a small one and a vector, with padding between them.
 const std::vector<WholeParameter>& model() {
-  static const std::vector<WholeParameter> kModel = {{"large", {67, 71}}, {"small", {9, 5}}, {"vector", {33}}};
+  static const std::vector<WholeParameter> kModel = {
+      {"large", {67, 71}}, {"small", {9, 5}}, {"wide", {8, 768}}, {"vector", {33}}};
   return kModel;
 }
 constexpr int64_t kPadding = 7;
@@ -209,6 +211,90 @@ TEST(EveryRule, TakesTheSameStepsOnPartsOfTheParameters) {
     const double error = (together - expected).abs().max().item<double>();
     // Sums have another order; rules that derive their step size from sums amplify the difference.
     EXPECT_LE(error, starts_with(config.name, "Prodigy") ? 1e-4 : 2e-6) << text_of(options);
+  }
+}
+
+// The columns of each matrix that a rank of two has, back to back, with the whole vector, as tensor parallelism lays
+// them out. Of "wide" the cut is between blocks of 256.
+struct Columns {
+  int64_t begin, size;
+};
+Columns columns_of(const WholeParameter& parameter, int rank) {
+  const int64_t all = parameter.shape.back(), cut = all % 256 == 0 ? 256 : all / 2;
+  if (parameter.shape.size() == 1) return {0, all};
+  return rank == 0 ? Columns{0, cut} : Columns{cut, all - cut};
+}
+
+torch::Tensor columns_of_model(const torch::Tensor& flat, int rank) {
+  std::vector<torch::Tensor> parts;
+  int64_t begin = 0;
+  for (const WholeParameter& parameter : model()) {
+    const Columns own = columns_of(parameter, rank);
+    const torch::Tensor whole = flat.narrow(0, begin, size_of(parameter)).view(parameter.shape);
+    parts.push_back(whole.narrow(-1, own.begin, own.size).flatten());
+    begin += size_of(parameter) + kPadding;
+  }
+  return torch::cat(parts);
+}
+
+FlatGroup group_of_columns(const torch::Tensor& weights, int rank) {
+  FlatGroup group;
+  group.name = "parameters";
+  group.master = columns_of_model(weights, rank);
+  group.grad = torch::zeros_like(group.master);
+  group.whole_parameters = model();
+  int64_t begin = 0;
+  for (const WholeParameter& parameter : model()) {
+    const Columns own = columns_of(parameter, rank);
+    ParameterRange range{.name = parameter.name, .begin = begin, .global_shape = parameter.shape};
+    range.size = size_of(parameter) / parameter.shape.back() * own.size;
+    range.primary = parameter.shape.size() > 1 || rank == 0;
+    if (parameter.shape.size() > 1) {
+      range.start = {0, own.begin};
+      range.shape = {parameter.shape[0], own.size};
+      range.row_stride = own.size;
+    }
+    begin += range.size;
+    group.parameters.push_back(std::move(range));
+  }
+  return group;
+}
+
+TEST(EveryRule, TakesTheSameStepsOnColumnsOfMatrices) {
+  const std::vector<torch::Tensor> grads = random_gradients(5, 10);
+  const torch::Tensor weights = random_weights(1);
+  for (const std::vector<std::string>& options : option_sets()) {
+    const OptimizerConfig config = config_of(options);
+    const auto alone = make_optimizer({.groups = {whole_model(weights)}, .config = config});
+    take_steps(*alone, grads, 0);
+
+    ThreadRanks ranks(2);
+    std::array<torch::Tensor, 2> parts;
+    std::array<std::string, 2> refusals;
+    std::vector<std::thread> threads;
+    for (int rank = 0; rank < 2; ++rank) {
+      threads.emplace_back([&, rank] {
+        const auto i = static_cast<size_t>(rank);
+        try {
+          const auto optimizer = make_optimizer(
+              {.groups = {group_of_columns(weights, rank)}, .config = config, .ranks = ranks.ranks_of(rank)});
+          for (const torch::Tensor& grad : grads) take_steps(*optimizer, {columns_of_model(grad, rank)}, 0);
+          parts[i] = optimizer->groups()[0].master;
+        } catch (const ConfigError& error) {
+          refusals[i] = error.what();
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    const bool is_sliced = config.name == "ProdigyPlusScheduleFree" || config.slice_p.value_or(1) > 1;
+    for (int rank = 0; rank < 2; ++rank) {
+      const auto i = static_cast<size_t>(rank);
+      EXPECT_EQ(!refusals[i].empty(), is_sliced) << text_of(options) << ": " << refusals[i];
+      if (is_sliced) continue;
+      const torch::Tensor expected = columns_of_model(alone->groups()[0].master, rank);
+      const double error = (parts[i] - expected).abs().max().item<double>();
+      EXPECT_LE(error, starts_with(config.name, "Prodigy") ? 1e-4 : 2e-6) << text_of(options);
+    }
   }
 }
 

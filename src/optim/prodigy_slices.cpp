@@ -14,7 +14,8 @@ ProdigySlices::ProdigySlices(const std::vector<FlatGroup>& groups, int64_t slice
         throw ConfigError(
             str("[optimizer] expected a rule that estimates its step size from all elements, with tensor "
                 "parallelism, got one of every ",
-                slice_p, " (try another optimizer.name, or slice_p = 1)"));
+                slice_p, ", which lie at no fixed distance in the columns that a rank has of ", range.name,
+                " (try another optimizer.name, or slice_p = 1)"));
       }
       // The elements of the whole parameter whose index slice_p divides.
       const int64_t first = (slice_p - range.offset % slice_p) % slice_p;

@@ -28,7 +28,7 @@ FlatLayout::FlatLayout(const std::vector<UnitSpec>& units, int shard_size, int s
       ParameterSlice slice{name, tensor.sizes().vec(), size_, tensor.numel(), {{}, tp_size, tp_rank}, units_.size()};
       if (!spec.splits.empty()) slice.part.split = spec.splits[i];
       MILLRACE_CHECK(slice.part.shape(slice.part.global_shape(slice.shape)) == slice.shape);
-      num_parameters_ += slice.size * (slice.part.is_whole() ? 1 : tp_size);
+      num_parameters_ += c10::multiply_integers(slice.part.global_shape(slice.shape));
       size_ += slice.size;
       slices_.push_back(std::move(slice));
     }

@@ -107,7 +107,13 @@ TEST(TensorPart, TakesItsShareOfEveryGroup) {
   EXPECT_EQ(part.shape({12, 1}), (std::vector<int64_t>{6, 1}));
   EXPECT_EQ(part.global_shape({6, 1}), (std::vector<int64_t>{12, 1}));
   EXPECT_THROW(part.shape({13, 1}), LogicError);
-  EXPECT_THROW((TensorPart{{0, {5, 7}}, 2, 1}.shape({12, 1})), LogicError);
+  // Shares of what the parts do not divide differ by one.
+  const TensorPart first{{0, {5, 7}}, 2, 0}, second{{0, {5, 7}}, 2, 1};
+  EXPECT_EQ(first.shape({12, 1})[0], 5);
+  EXPECT_EQ(second.shape({12, 1})[0], 7);
+  const torch::Tensor odd = torch::arange(12);
+  EXPECT_TRUE(torch::equal(first.of(odd), torch::tensor({0, 1, 5, 6, 7})));
+  EXPECT_TRUE(torch::equal(second.of(odd), torch::tensor({2, 3, 4, 8, 9, 10, 11})));
 }
 
 }  // namespace

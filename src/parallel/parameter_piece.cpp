@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "parallel/tensor_share.h"
 
 namespace millrace {
 namespace {
@@ -15,17 +16,17 @@ void add_runs(const ParameterPiece& like, const TensorPart& part, const OwnRange
   for (size_t i = 1; i < like.global_shape.size(); ++i) row_size *= like.global_shape[i];
   int64_t whole_row = 0, part_begin = 0;
   for (const int64_t group : part.split.groups) {
-    const int64_t share = group / part.parts;
-    const int64_t begin = std::max(own.begin, part_begin), end = std::min(own.end, part_begin + share * row_size);
+    const TensorShare share = share_of(part, group);
+    const int64_t begin = std::max(own.begin, part_begin), end = std::min(own.end, part_begin + share.size * row_size);
     if (begin < end) {
       ParameterPiece piece = like;
-      piece.offset = (whole_row + part.index * share) * row_size + begin - part_begin;
+      piece.offset = (whole_row + share.begin) * row_size + begin - part_begin;
       piece.begin = own.local + begin - own.begin;
       piece.size = end - begin;
       pieces.push_back(std::move(piece));
     }
     whole_row += group;
-    part_begin += share * row_size;
+    part_begin += share.size * row_size;
   }
   MILLRACE_CHECK(whole_row == dim_size);
 }
@@ -37,11 +38,11 @@ void add_boxes(const ParameterPiece& like, const TensorPart& part, int64_t colum
   if (first >= last) return;
   int64_t whole_column = 0, part_column = 0;
   for (const int64_t group : part.split.groups) {
-    const int64_t share = group / part.parts;
-    const int64_t begin = std::max(left, part_column), end = std::min(right, part_column + share);
+    const TensorShare share = share_of(part, group);
+    const int64_t begin = std::max(left, part_column), end = std::min(right, part_column + share.size);
     if (begin < end) {
       ParameterPiece piece = like;
-      piece.start = {first, whole_column + part.index * share + begin - part_column};
+      piece.start = {first, whole_column + share.begin + begin - part_column};
       piece.shape = {last - first, end - begin};
       piece.begin = local + begin;
       piece.size = (last - first) * (end - begin);
@@ -49,14 +50,14 @@ void add_boxes(const ParameterPiece& like, const TensorPart& part, int64_t colum
       pieces.push_back(std::move(piece));
     }
     whole_column += group;
-    part_column += share;
+    part_column += share.size;
   }
 }
 
 // Splits by columns: a rank's range of the flattened part is the end of a row, whole rows, and the start of a row.
 void add_column_split(const ParameterPiece& like, const TensorPart& part, const OwnRange& own,
                       std::vector<ParameterPiece>& pieces) {
-  const int64_t columns = like.global_shape[1] / part.parts;
+  const int64_t columns = part.shape(like.global_shape)[1];
   const auto boxes = [&](int64_t first, int64_t last, int64_t left, int64_t right) {
     add_boxes(like, part, columns, first, last, left, right, own.local + first * columns - own.begin, pieces);
   };

@@ -1,6 +1,7 @@
 #include "parallel/tensor_split.h"
 
 #include "base/error.h"
+#include "parallel/tensor_share.h"
 
 namespace millrace {
 namespace {
@@ -17,8 +18,8 @@ std::vector<int64_t> TensorPart::shape(std::vector<int64_t> global_shape) const 
   if (is_whole()) return global_shape;
   int64_t& size = global_shape.at(static_cast<size_t>(split.dim));
   MILLRACE_CHECK(size == sum(split.groups));
-  for (const int64_t group : split.groups) MILLRACE_CHECK(group % parts == 0);
-  size /= parts;
+  size = 0;
+  for (const int64_t group : split.groups) size += share_of(*this, group).size;
   return global_shape;
 }
 
@@ -32,8 +33,8 @@ torch::Tensor TensorPart::of(const torch::Tensor& whole) const {
   std::vector<torch::Tensor> shares;
   int64_t begin = 0;
   for (const int64_t group : split.groups) {
-    const int64_t share = group / parts;
-    shares.push_back(whole.narrow(split.dim, begin + index * share, share));
+    const TensorShare share = share_of(*this, group);
+    shares.push_back(whole.narrow(split.dim, begin + share.begin, share.size));
     begin += group;
   }
   return shares.size() == 1 ? shares.front() : at::cat(shares, split.dim);

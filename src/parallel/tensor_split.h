@@ -13,7 +13,7 @@ namespace millrace {
 
 struct TensorSplit {
   int64_t dim = -1;             // 0 rows, 1 columns; -1: every rank holds the whole
-  std::vector<int64_t> groups;  // sizes along dim in the whole tensor; each divides by the count of parts
+  std::vector<int64_t> groups;  // sizes along dim in the whole tensor; their shares: tensor_share.h
 
   bool is_whole() const { return dim < 0; }
 };

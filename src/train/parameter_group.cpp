@@ -75,7 +75,6 @@ std::vector<FlatGroup> parameter_groups(const FlatParameters& parameters, const 
       return std::any_of(own.begin(), own.end(), [&](const WholeParameter& one) { return one.name == each.name; });
     };
     const auto next = std::find_if_not(range, whole.parameters.end(), is_own);
-    MILLRACE_CHECK(std::none_of(range, next, [](const ParameterRange& each) { return each.is_box(); }));
     // Padding belongs to the group before it: it is zero, and stays so.
     const int64_t end = next == whole.parameters.end() ? whole.master.numel() : next->begin;
     FlatGroup group = part_of(whole, begin, range == next ? begin : end);

@@ -147,7 +147,7 @@ def test_refuses_by_name(millrace, tmp_path):
     def complaint(options):
         return train(millrace, tmp_path / "run", options, status=2).stderr
 
-    assert "parallelism.tensor_parallel_degree" in complaint({"parallelism.tensor_parallel_degree": 2})
+    assert "divisor of the number of ranks" in complaint({"parallelism.tensor_parallel_degree": 2})
     assert "finetune.max_seq_len" in complaint({"finetune.packing": "greedy", "finetune.max_seq_len": 0})
     assert "training.shuffle_buffer_size" in complaint({"training.shuffle_buffer_size": 5})
     assert "finetune.columns" in complaint({"finetune.columns": "input"})

@@ -13,6 +13,10 @@
 // in place.
 //
 // q, k and v are columns of one buffer, so that attention reads them where the products left them.
+//
+// With tensor parallelism a rank has some heads and channels. x, the norms and the residual are the same on every rank;
+// the products with Wo and Wdown are sums over the ranks, and so are the gradients of normed1 and normed2, whose sums
+// run beside the products for the weights' gradients.
 #include "models/llama/block.h"
 
 #include <algorithm>
@@ -21,6 +25,7 @@
 #include "kernels/rms_norm/rms_norm.h"
 #include "kernels/rotary/rotary.h"
 #include "kernels/swiglu/swiglu.h"
+#include "parallel/tensor_parallel.h"
 
 namespace millrace::llama {
 namespace {
@@ -28,6 +33,15 @@ namespace {
 torch::Tensor product(const Linear& layer, const torch::Tensor& x_MK, LinearPass& pass) {
   torch::Tensor out_MN = torch::empty({x_MK.size(0), layer.out_features()}, x_MK.options());
   layer.forward(out_MN, x_MK, &pass);
+  if (layer.bias().defined()) out_MN.add_(layer.bias());
+  return out_MN;
+}
+
+// Of a layer whose inputs are spread over the ranks, which add up its outputs.
+torch::Tensor joining_product(const Linear& layer, const torch::Tensor& x_MK, LinearPass& pass, Group* tp) {
+  torch::Tensor out_MN = torch::empty({x_MK.size(0), layer.out_features()}, x_MK.options());
+  layer.forward(out_MN, x_MK, &pass);
+  sum_over_tp(tp, out_MN).wait();
   if (layer.bias().defined()) out_MN.add_(layer.bias());
   return out_MN;
 }
@@ -49,14 +63,14 @@ torch::Tensor statistics(const torch::Tensor& x, int64_t count) {
 
 }  // namespace
 
-Block::Block(const LlamaConfig& config, int64_t layer)
-    : num_heads_(config.num_attention_heads),
-      num_key_value_heads_(config.num_key_value_heads),
+Block::Block(const LlamaConfig& config, int64_t layer, int tp_size)
+    : num_heads_(config.num_attention_heads / tp_size),
+      num_key_value_heads_(config.num_key_value_heads / tp_size),
       head_dim_(config.head_dim),
       eps_(config.rms_norm_eps),
       attention_options_{.causal = true, .window = config.windows.at(static_cast<size_t>(layer))},
-      self_attn_(register_module("self_attn", std::make_shared<SelfAttention>(config))),
-      mlp_(register_module("mlp", std::make_shared<Mlp>(config))) {
+      self_attn_(register_module("self_attn", std::make_shared<SelfAttention>(config, tp_size))),
+      mlp_(register_module("mlp", std::make_shared<Mlp>(config, tp_size))) {
   const auto norm = [&] { return std::make_shared<PlainRmsNorm>(config.hidden_size, eps_, kUnplaced); };
   input_layernorm_ = register_module("input_layernorm", norm());
   post_attention_layernorm_ = register_module("post_attention_layernorm", norm());
@@ -81,9 +95,9 @@ torch::Tensor Block::forward(const BlockContext& context, const torch::Tensor& x
   work.x_TD = x_TD;
   compute_attention(context, work);
   if (!saved) work.qkv_TE = work.rotated_TE = work.normed1_TD = torch::Tensor();
-  compute_mlp(work);
+  compute_mlp(context, work);
   if (!saved) work.attention = {}, work.gate_TF = work.up_TF = work.normed2_TD = torch::Tensor();
-  torch::Tensor out_TD = finish(work);
+  torch::Tensor out_TD = finish(context, work);
   if (saved) drop(work, keep);
   return out_TD;
 }
@@ -102,8 +116,8 @@ torch::Tensor Block::extend(const BlockContext& context, const torch::Tensor& x_
   } else {
     work.attention.out_THD = attend_to_cache(queries(work), cache);
   }
-  compute_mlp(work);
-  return finish(work);
+  compute_mlp(context, work);
+  return finish(context, work);
 }
 
 // One token sees all before it, so that no mask is needed: the query heads of a group are as many queries of their key
@@ -121,8 +135,8 @@ torch::Tensor Block::attend_to_cache(const torch::Tensor& query_1HK, const KeyVa
 }
 
 // The layer's output from activated_TF and middle_TD.
-torch::Tensor Block::finish(Saved& saved) const {
-  torch::Tensor out_TD = product(*mlp_->down_proj, saved.activated_TF, saved.down_pass);
+torch::Tensor Block::finish(const BlockContext& context, Saved& saved) const {
+  torch::Tensor out_TD = joining_product(*mlp_->down_proj, saved.activated_TF, saved.down_pass, context.tp);
   return out_TD.add_(saved.middle_TD);
 }
 
@@ -176,7 +190,7 @@ void Block::compute_attention(const BlockContext& context, Saved& saved) const {
 }
 
 // From attention.out_THD to activated_TF.
-void Block::compute_mlp(Saved& saved) const {
+void Block::compute_mlp(const BlockContext& context, Saved& saved) const {
   if (!saved.middle_TD.defined() || !saved.normed2_TD.defined()) {
     saved.normed2_TD = torch::empty_like(saved.x_TD);
     saved.rstd2_T = statistics(saved.x_TD, saved.x_TD.size(0));
@@ -184,7 +198,8 @@ void Block::compute_mlp(Saved& saved) const {
     if (saved.middle_TD.defined()) {
       rms_norm_forward(saved.middle_TD, weight, eps_, saved.normed2_TD, saved.rstd2_T);
     } else {
-      saved.middle_TD = product(*self_attn_->o_proj, saved.attention.out_THD.flatten(1, 2), saved.o_pass);
+      saved.middle_TD =
+          joining_product(*self_attn_->o_proj, saved.attention.out_THD.flatten(1, 2), saved.o_pass, context.tp);
       add_rms_norm_forward(saved.x_TD, saved.middle_TD, weight, eps_, saved.middle_TD, saved.normed2_TD, saved.rstd2_T);
     }
   }
@@ -201,13 +216,13 @@ void Block::compute_mlp(Saved& saved) const {
 torch::Tensor Block::backward(const BlockContext& context, Saved& saved, torch::Tensor dout_TD, bool wants_dx) {
   // Whatever was dropped, again.
   compute_attention(context, saved);
-  compute_mlp(saved);
-  backward_mlp(saved, dout_TD);
+  compute_mlp(context, saved);
+  backward_mlp(context, saved, dout_TD);
   return backward_attention(context, saved, dout_TD, wants_dx);
 }
 
 // d_TD: the gradient of the block's output, then that of middle_TD.
-void Block::backward_mlp(Saved& saved, torch::Tensor& d_TD) {
+void Block::backward_mlp(const BlockContext& context, Saved& saved, torch::Tensor& d_TD) {
   // Down projection and activation; gate_TF and up_TF become their own gradients.
   torch::Tensor dactivated_TF = torch::empty_like(saved.activated_TF);
   mlp_->down_proj->backward_input(dactivated_TF, d_TD, /*accumulate=*/false, &saved.down_pass);
@@ -219,8 +234,10 @@ void Block::backward_mlp(Saved& saved, torch::Tensor& d_TD) {
   torch::Tensor dnormed_TD = torch::empty_like(d_TD);
   mlp_->gate_proj->backward_input(dnormed_TD, saved.gate_TF, /*accumulate=*/false, &saved.gate_pass);
   mlp_->up_proj->backward_input(dnormed_TD, saved.up_TF, /*accumulate=*/true, &saved.up_pass);
+  Work sum = sum_over_tp(context.tp, dnormed_TD);
   add_gradients(*mlp_->gate_proj, saved.gate_TF, saved.normed2_TD, saved.gate_pass);
   add_gradients(*mlp_->up_proj, saved.up_TF, saved.normed2_TD, saved.up_pass);
+  sum.wait();
   saved.gate_TF = saved.up_TF = saved.normed2_TD = torch::Tensor();
   const torch::Tensor& weight = post_attention_layernorm_->weight;
   rms_norm_backward(dnormed_TD, saved.middle_TD, weight, saved.rstd2_T, d_TD, /*accumulate_dx=*/true, weight.grad(),
@@ -243,29 +260,35 @@ torch::Tensor Block::backward_attention(const BlockContext& context, Saved& save
   rotate_in_place(grads.dq_THD, context.cos_TP, context.sin_TP, /*inverse=*/true);
   rotate_in_place(grads.dk_TKD, context.cos_TP, context.sin_TP, /*inverse=*/true);
   if (self_attn_->q_norm) {
-    const auto norm_backward = [&](const torch::Tensor& d, int64_t first, const PlainRmsNorm& norm,
-                                   const torch::Tensor& rstd) {
-      rms_norm_backward(d, heads(saved.qkv_TE, first, d.size(1)), norm.weight, rstd, d, /*accumulate_dx=*/false,
-                        norm.weight.grad(), /*accumulate_dweight=*/true);
+    // Every rank has other heads but the same norms.
+    SharedGradients norms(context.tp, {self_attn_->q_norm->weight.grad(), self_attn_->k_norm->weight.grad()});
+    const auto norm_backward = [&](const torch::Tensor& d, int64_t first, const torch::Tensor& weight,
+                                   const torch::Tensor& rstd, const torch::Tensor& dweight) {
+      rms_norm_backward(d, heads(saved.qkv_TE, first, d.size(1)), weight, rstd, d, /*accumulate_dx=*/false, dweight,
+                        /*accumulate_dweight=*/true);
     };
-    norm_backward(grads.dq_THD, 0, *self_attn_->q_norm, saved.rstd_q);
-    norm_backward(grads.dk_TKD, num_heads_, *self_attn_->k_norm, saved.rstd_k);
+    norm_backward(grads.dq_THD, 0, self_attn_->q_norm->weight, saved.rstd_q, norms.target(0));
+    norm_backward(grads.dk_TKD, num_heads_, self_attn_->k_norm->weight, saved.rstd_k, norms.target(1));
+    norms.finish();
   }
 
   // The three projections read normed1_TD.
   const torch::Tensor dq_TN = grads.dq_THD.flatten(1, 2), dk_TN = grads.dk_TKD.flatten(1, 2),
                       dv_TN = grads.dv_TKD.flatten(1, 2);
   torch::Tensor dnormed_TD;
+  Work sum;
   if (wants_dx || input_layernorm_->weight.grad().defined()) {
     dnormed_TD = torch::empty_like(d_TD);
     self_attn_->q_proj->backward_input(dnormed_TD, dq_TN, /*accumulate=*/false, &saved.q_pass);
     self_attn_->k_proj->backward_input(dnormed_TD, dk_TN, /*accumulate=*/true, &saved.k_pass);
     self_attn_->v_proj->backward_input(dnormed_TD, dv_TN, /*accumulate=*/true, &saved.v_pass);
+    sum = sum_over_tp(context.tp, dnormed_TD);
   }
   add_gradients(*self_attn_->q_proj, dq_TN, saved.normed1_TD, saved.q_pass);
   add_gradients(*self_attn_->k_proj, dk_TN, saved.normed1_TD, saved.k_pass);
   add_gradients(*self_attn_->v_proj, dv_TN, saved.normed1_TD, saved.v_pass);
   if (!dnormed_TD.defined()) return {};
+  sum.wait();
   const torch::Tensor& weight = input_layernorm_->weight;
   rms_norm_backward(dnormed_TD, saved.x_TD, weight, saved.rstd1_T, d_TD, /*accumulate_dx=*/true, weight.grad(),
                     /*accumulate_dweight=*/true);

@@ -4,6 +4,7 @@
 
 #include <torch/types.h>
 
+#include "comm/group.h"
 #include "models/llama/layers.h"
 #include "nn/packed_attention.h"
 #include "nn/recompute.h"
@@ -14,6 +15,7 @@ namespace millrace::llama {
 struct BlockContext {
   const Documents* documents = nullptr;
   torch::Tensor cos_TP, sin_TP;
+  Group* tp = nullptr;  // the ranks that share each layer's heads and channels; null: this rank has all of them
 };
 
 // Keys and values of one sequence's tokens so far, for generating: room for S tokens, G heads, K channels.
@@ -24,7 +26,8 @@ struct KeyValueCache {
 
 class Block : public torch::nn::Module {
  public:
-  Block(const LlamaConfig& config, int64_t layer);
+  // tp_size: the ranks that share it; it then has this rank's heads and channels.
+  Block(const LlamaConfig& config, int64_t layer, int tp_size = 1);
 
   // Tensors of a forward pass, in the order in which they are computed, as far as they are kept.
   struct Saved {
@@ -52,12 +55,12 @@ class Block : public torch::nn::Module {
   // Fill what is undefined in saved from what is defined.
   void compute_qkv(const BlockContext& context, Saved& saved) const;
   void compute_attention(const BlockContext& context, Saved& saved) const;
-  void compute_mlp(Saved& saved) const;
-  torch::Tensor finish(Saved& saved) const;
+  void compute_mlp(const BlockContext& context, Saved& saved) const;
+  torch::Tensor finish(const BlockContext& context, Saved& saved) const;
   static void drop(Saved& saved, Keep keep);
   torch::Tensor attend_to_cache(const torch::Tensor& query_1HK, const KeyValueCache& cache) const;
 
-  void backward_mlp(Saved& saved, torch::Tensor& d_TD);
+  void backward_mlp(const BlockContext& context, Saved& saved, torch::Tensor& d_TD);
   torch::Tensor backward_attention(const BlockContext& context, Saved& saved, torch::Tensor& d_TD, bool wants_dx);
 
   // Heads [first, first + count) of [T, E] or [T, (H + G) K], as [T, count, K].

@@ -2,9 +2,9 @@
 
 namespace millrace::llama {
 
-SelfAttention::SelfAttention(const LlamaConfig& config) {
-  const int64_t query_width = config.num_attention_heads * config.head_dim;
-  const int64_t key_width = config.num_key_value_heads * config.head_dim;
+SelfAttention::SelfAttention(const LlamaConfig& config, int tp_size) {
+  const int64_t query_width = config.num_attention_heads / tp_size * config.head_dim;
+  const int64_t key_width = config.num_key_value_heads / tp_size * config.head_dim;
   const auto linear = [&](const char* name, int64_t in, int64_t out, bool bias) {
     return register_module(name, std::make_shared<Linear>(in, out, bias));
   };
@@ -18,13 +18,14 @@ SelfAttention::SelfAttention(const LlamaConfig& config) {
   k_norm = register_module("k_norm", norm());
 }
 
-Mlp::Mlp(const LlamaConfig& config) {
+Mlp::Mlp(const LlamaConfig& config, int tp_size) {
+  const int64_t channels = config.intermediate_size / tp_size;
   const auto linear = [&](const char* name, int64_t in, int64_t out) {
     return register_module(name, std::make_shared<Linear>(in, out, config.mlp_bias));
   };
-  gate_proj = linear("gate_proj", config.hidden_size, config.intermediate_size);
-  up_proj = linear("up_proj", config.hidden_size, config.intermediate_size);
-  down_proj = linear("down_proj", config.intermediate_size, config.hidden_size);
+  gate_proj = linear("gate_proj", config.hidden_size, channels);
+  up_proj = linear("up_proj", config.hidden_size, channels);
+  down_proj = linear("down_proj", channels, config.hidden_size);
 }
 
 }  // namespace millrace::llama

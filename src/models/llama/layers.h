@@ -3,6 +3,8 @@
 // Letters, here and in block.* and model.*: T tokens of all documents, D hidden_size, H query heads, G key and value
 // heads, K head_dim, E = (H + 2 G) K columns of q, k and v beside each other, F intermediate_size, P = K / 2 rotary
 // pairs, V vocab_size.
+//
+// Of H, G, E, F and V these are a rank's own where tensor parallelism shares the layers (shard_plan.h).
 #pragma once
 
 #include <torch/nn/module.h>
@@ -16,13 +18,13 @@
 namespace millrace::llama {
 
 struct SelfAttention : torch::nn::Module {
-  explicit SelfAttention(const LlamaConfig& config);
+  SelfAttention(const LlamaConfig& config, int tp_size);
   std::shared_ptr<Linear> q_proj, k_proj, v_proj, o_proj;
   std::shared_ptr<PlainRmsNorm> q_norm, k_norm;  // null but for Qwen3
 };
 
 struct Mlp : torch::nn::Module {
-  explicit Mlp(const LlamaConfig& config);
+  Mlp(const LlamaConfig& config, int tp_size);
   std::shared_ptr<Linear> gate_proj, up_proj, down_proj;
 };
 

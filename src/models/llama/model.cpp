@@ -6,43 +6,55 @@
 #include "comm/mesh.h"
 #include "kernels/rms_norm/rms_norm.h"
 #include "models/llama/rope_frequencies.h"
+#include "models/llama/shard_plan.h"
 #include "nn/embedding_gradient.h"
 #include "nn/quantised_weight.h"
 #include "nn/select_rows.h"
 #include "nn/token_ids.h"
+#include "parallel/tensor_parallel.h"
+#include "parallel/tensor_share.h"
 
 namespace millrace::llama {
 namespace {
 
 // An inner node of the module tree: it only lends its name.
-struct Group : torch::nn::Module {};
+struct InnerNode : torch::nn::Module {};
+
+UnitSpec unit_of(const LlamaConfig& config, const std::string& name, const std::string& prefix,
+                 const torch::nn::Module& module) {
+  UnitSpec unit = packed_unit(name, prefix, module);
+  for (const auto& parameter : unit.parameters) unit.splits.push_back(tensor_split(config, parameter.first));
+  return unit;
+}
 
 }  // namespace
 
 Llama::Llama(const LlamaConfig& config, const FlatParametersOptions& placement)
     : FlatModel("Llama"), config_(config), frequencies_P_(rope_frequencies(config.rope, config.head_dim)) {
   check(config, "the model's sizes");
-  if (placement.mesh && placement.mesh->shape().tp > 1) {
-    throw ConfigError("[parallelism.tensor_parallel_degree] expected 1 for llama, got " +
-                      std::to_string(placement.mesh->shape().tp));
-  }
-  const auto model = register_module("model", std::make_shared<Group>());
+  const int tp_size = placement.mesh ? placement.mesh->shape().tp : 1;
+  check_tensor_parallel(config, tp_size);
+  if (tp_size > 1) tp_ = &placement.mesh->tp();
+  const TensorPart tokens{tensor_split(config, "lm_head.weight"), tp_size, tp_ ? tp_->rank() : 0};
+  const int64_t own_tokens = tokens.shape({config.vocab_size})[0];
+  const auto model = register_module("model", std::make_shared<InnerNode>());
   embed_tokens_ =
-      model->register_module("embed_tokens", std::make_shared<Linear>(config.hidden_size, config.vocab_size, false));
-  std::vector<UnitSpec> units = {packed_unit("embed_tokens", "model.embed_tokens.", *embed_tokens_)};
-  const auto layers = model->register_module("layers", std::make_shared<Group>());
+      model->register_module("embed_tokens", std::make_shared<Linear>(config.hidden_size, own_tokens, false));
+  std::vector<UnitSpec> units = {unit_of(config, "embed_tokens", "model.embed_tokens.", *embed_tokens_)};
+  const auto layers = model->register_module("layers", std::make_shared<InnerNode>());
   for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
     const std::string name = std::to_string(i);
-    blocks_.push_back(layers->register_module(name, std::make_shared<Block>(config, i)));
+    blocks_.push_back(layers->register_module(name, std::make_shared<Block>(config, i, tp_size)));
     if (placement.base_storage != BaseStorage::kDense) {
-      MILLRACE_CHECK(!placement.training);
+      MILLRACE_CHECK(!placement.training && tp_size == 1);
       store_quantised(*blocks_.back(), [](const std::string&) { return true; });
     }
-    units.push_back(packed_unit("layer " + name, "model.layers." + name + ".", *blocks_.back()));
+    units.push_back(unit_of(config, "layer " + name, "model.layers." + name + ".", *blocks_.back()));
   }
   norm_ = model->register_module("norm",
                                  std::make_shared<PlainRmsNorm>(config.hidden_size, config.rms_norm_eps, kUnplaced));
   units.back().parameters.emplace_back("model.norm.weight", norm_->weight);
+  units.back().splits.emplace_back();
 
   // The units in the order of use: a tied embedding comes first and last.
   std::vector<size_t> order;
@@ -51,9 +63,9 @@ Llama::Llama(const LlamaConfig& config, const FlatParametersOptions& placement)
     lm_head_ = embed_tokens_;
     order.push_back(0);
   } else {
-    lm_head_ = register_module("lm_head", std::make_shared<Linear>(config.hidden_size, config.vocab_size, false));
+    lm_head_ = register_module("lm_head", std::make_shared<Linear>(config.hidden_size, own_tokens, false));
     order.push_back(units.size());
-    units.push_back(packed_unit("lm_head", "lm_head.", *lm_head_));
+    units.push_back(unit_of(config, "lm_head", "lm_head.", *lm_head_));
   }
   flat_ = std::make_unique<FlatParameters>(std::move(units), placement, std::move(order));
 }
@@ -66,6 +78,37 @@ std::map<std::string, std::shared_ptr<Linear>> Llama::linear_layers() const {
     }
   }
   return layers;
+}
+
+VocabularyShare Llama::vocabulary() const {
+  if (!tp_) return {};
+  const TensorPart tokens{tensor_split(config_, "lm_head.weight"), tp_->size(), tp_->rank()};
+  return {tp_, share_of(tokens, config_.vocab_size).begin, config_.vocab_size};
+}
+
+// A rank looks up the tokens whose rows it has; the others add nothing to the sum over the ranks.
+torch::Tensor Llama::embed(const torch::Tensor& ids_T) const {
+  const torch::Tensor& weight_VD = embed_tokens_->weight().dense();
+  if (!tp_ || ids_T.is_meta()) {
+    const torch::Tensor x_TD = select_rows(weight_VD, ids_T);
+    sum_over_tp(tp_, x_TD).wait();
+    return x_TD;
+  }
+  const torch::Tensor row_T = ids_T - vocabulary().begin;
+  const torch::Tensor is_other_T = row_T.lt(0).logical_or_(row_T.ge(weight_VD.size(0)));
+  torch::Tensor x_TD = select_rows(weight_VD, row_T.masked_fill(is_other_T, 0));
+  x_TD.masked_fill_(is_other_T.unsqueeze(1), 0);
+  sum_over_tp(tp_, x_TD).wait();
+  return x_TD;
+}
+
+void Llama::add_embedding_gradients(const torch::Tensor& ids_T, const torch::Tensor& d_TD) const {
+  const torch::Tensor dweight_VD = embed_tokens_->weight().dense().grad();
+  if (!tp_ || ids_T.is_meta()) return add_embedding_gradient(dweight_VD, ids_T, d_TD);
+  const torch::Tensor row_T = ids_T - vocabulary().begin;
+  const torch::Tensor own_U = row_T.ge(0).logical_and_(row_T.lt(dweight_VD.size(0))).nonzero().squeeze(1);
+  if (own_U.size(0) == 0) return;
+  add_embedding_gradient(dweight_VD, select_rows(row_T, own_U), select_rows(d_TD, own_U));
 }
 
 bool Llama::is_adapted() const {
@@ -82,12 +125,12 @@ torch::Tensor Llama::forward_hidden(const PackedTokens& tokens, Saved* saved, Ke
   work.ids_T = tokens.ids_T;
   work.documents = std::make_shared<Documents>(tokens.documents);
   const RotaryTables tables = rotary_tables(tokens.positions_T, frequencies_P_);
-  work.context = {work.documents.get(), tables.cos_TP, tables.sin_TP};
+  work.context = {work.documents.get(), tables.cos_TP, tables.sin_TP, tp_};
 
   torch::Tensor x_TD;
   {
     const UnitUse use = flat_->forward_unit(0, trains);
-    x_TD = select_rows(embed_tokens_->weight().dense(), tokens.ids_T);
+    x_TD = embed(tokens.ids_T);
   }
   work.blocks.resize(saved ? blocks_.size() : 0);
   for (size_t i = 0; i < blocks_.size(); ++i) {
@@ -105,14 +148,18 @@ torch::Tensor Llama::forward_hidden(const PackedTokens& tokens, Saved* saved, Ke
 torch::Tensor Llama::logits(const torch::Tensor& hidden_TD) {
   const torch::NoGradGuard no_grad;
   const UnitUse use = flat_->forward_unit(head_unit(), /*keep=*/true);
-  torch::Tensor logits_TV = torch::empty({hidden_TD.size(0), config_.vocab_size}, hidden_TD.options());
-  lm_head_->forward(logits_TV, hidden_TD);
+  torch::Tensor own_TV = torch::empty({hidden_TD.size(0), lm_head_->out_features()}, hidden_TD.options());
+  lm_head_->forward(own_TV, hidden_TD);
+  if (!tp_) return own_TV;
+  torch::Tensor logits_TV = torch::zeros({hidden_TD.size(0), config_.vocab_size}, hidden_TD.options());
+  logits_TV.narrow(1, vocabulary().begin, own_TV.size(1)).copy_(own_TV);
+  sum_over_tp(tp_, logits_TV).wait();
   return logits_TV;
 }
 
 std::vector<KeyValueCache> Llama::make_cache(int64_t capacity) const {
-  const torch::Tensor empty_SGK =
-      torch::empty({capacity, config_.num_key_value_heads, config_.head_dim}, flat_->compute().options());
+  const int64_t heads = config_.num_key_value_heads / (tp_ ? tp_->size() : 1);
+  const torch::Tensor empty_SGK = torch::empty({capacity, heads, config_.head_dim}, flat_->compute().options());
   std::vector<KeyValueCache> cache(blocks_.size());
   for (KeyValueCache& layer : cache) layer = {torch::empty_like(empty_SGK), torch::empty_like(empty_SGK), 0};
   return cache;
@@ -124,11 +171,11 @@ torch::Tensor Llama::next_logits(const torch::Tensor& ids_T, std::vector<KeyValu
   const int64_t tokens = ids_T.size(0), before = cache.at(0).length;
   const Documents document({tokens}, ids_T.device());
   const RotaryTables tables = rotary_tables(torch::arange(before, before + tokens, ids_T.options()), frequencies_P_);
-  const BlockContext context = {&document, tables.cos_TP, tables.sin_TP};
+  const BlockContext context = {&document, tables.cos_TP, tables.sin_TP, tp_};
   torch::Tensor x_TD;
   {
     const UnitUse use = flat_->forward_unit(0, /*keep=*/false);
-    x_TD = select_rows(embed_tokens_->weight().dense(), ids_T);
+    x_TD = embed(ids_T);
   }
   torch::Tensor hidden_1D;
   for (size_t i = 0; i < blocks_.size(); ++i) {
@@ -144,7 +191,7 @@ torch::Tensor Llama::next_logits(const torch::Tensor& ids_T, std::vector<KeyValu
 
 TokenLoss Llama::loss(const torch::Tensor& hidden_TD, const torch::Tensor& labels_T) {
   const UnitUse use = flat_->forward_unit(head_unit(), /*keep=*/true);
-  return linear_cross_entropy(*lm_head_, hidden_TD, labels_T);
+  return linear_cross_entropy(*lm_head_, hidden_TD, labels_T, vocabulary());
 }
 
 TokenLoss Llama::backward_loss(Saved& saved, const torch::Tensor& labels_T, double scale) {
@@ -152,7 +199,7 @@ TokenLoss Llama::backward_loss(Saved& saved, const torch::Tensor& labels_T, doub
   torch::Tensor dhidden_TD;
   {
     const UnitUse use = flat_->backward_unit(head_unit());
-    loss = linear_cross_entropy_with_gradients(*lm_head_, saved.hidden_TD, labels_T, scale, dhidden_TD);
+    loss = linear_cross_entropy_with_gradients(*lm_head_, saved.hidden_TD, labels_T, scale, dhidden_TD, vocabulary());
   }
   backward_hidden(saved, dhidden_TD);
   return loss;
@@ -161,7 +208,11 @@ TokenLoss Llama::backward_loss(Saved& saved, const torch::Tensor& labels_T, doub
 torch::Tensor Llama::backward_logits(const Saved& saved, const torch::Tensor& dlogits_TV) {
   const torch::NoGradGuard no_grad;
   const UnitUse use = flat_->backward_unit(head_unit());
-  return lm_head_->backward(dlogits_TV.to(saved.hidden_TD.scalar_type()), saved.hidden_TD);
+  const torch::Tensor own_TV =
+      tp_ ? dlogits_TV.narrow(1, vocabulary().begin, lm_head_->out_features()).contiguous() : dlogits_TV;
+  const torch::Tensor dhidden_TD = lm_head_->backward(own_TV.to(saved.hidden_TD.scalar_type()), saved.hidden_TD);
+  sum_over_tp(tp_, dhidden_TD).wait();
+  return dhidden_TD;
 }
 
 void Llama::backward_hidden(Saved& saved, const torch::Tensor& dhidden_TD) {
@@ -179,7 +230,7 @@ void Llama::backward_hidden(Saved& saved, const torch::Tensor& dhidden_TD) {
     saved.blocks[i] = {};
   }
   const UnitUse use = flat_->backward_unit(0);  // by every rank, whether there is anything to compute or not
-  if (embedding_trains) add_embedding_gradient(embed_tokens_->weight().dense().grad(), saved.ids_T, d_TD);
+  if (embedding_trains) add_embedding_gradients(saved.ids_T, d_TD);
   saved = {};
 }
 

@@ -1,4 +1,5 @@
-// The Llama 3 decoder (arXiv 2407.21783) and its relatives (config.h), for one device or sharded.
+// The Llama 3 decoder (arXiv 2407.21783) and its relatives (config.h), for one device, sharded, or shared by ranks
+// (shard_plan.h).
 //
 // The backward pass is written out, layer by layer: each keeps, or computes again, what activation_checkpoint.mode
 // says, and adds gradients straight into the flat gradient buffer. A model made without training is frozen: its
@@ -22,8 +23,9 @@ namespace millrace::llama {
 
 class Llama : public FlatModel {
  public:
-  // Sharded over placement.mesh, all ranks of the shard axis must pass equally often. Throws ConfigError for a mesh
-  // with tensor parallelism.
+  // Sharded over placement.mesh, all ranks of the shard axis must pass equally often. Ranks of its tp axis pass the
+  // same tokens and get the same results, to the bit. Throws ConfigError for a tp axis that the sizes do not divide by,
+  // and for one with another storage than dense.
   Llama(const LlamaConfig& config, const FlatParametersOptions& placement);
 
   const LlamaConfig& config() const { return config_; }
@@ -70,9 +72,14 @@ class Llama : public FlatModel {
   void backward_hidden(Saved& saved, const torch::Tensor& dhidden_TD);
 
  private:
+  // This rank's rows of embedding and output layer.
+  VocabularyShare vocabulary() const;
+  torch::Tensor embed(const torch::Tensor& ids_T) const;
+  void add_embedding_gradients(const torch::Tensor& ids_T, const torch::Tensor& d_TD) const;
   size_t head_unit() const { return config_.tie_word_embeddings ? 0 : flat_->units().size() - 1; }
 
   LlamaConfig config_;
+  Group* tp_ = nullptr;  // null: one rank
   torch::Tensor frequencies_P_;
   std::shared_ptr<Linear> embed_tokens_;  // [V, D], read by rows; tied, the output layer too
   std::vector<std::shared_ptr<Block>> blocks_;

@@ -2,6 +2,7 @@
 
 #include "adapters/layer_patterns.h"
 #include "adapters/peft_file.h"
+#include "models/llama/shard_plan.h"
 
 namespace millrace {
 namespace {
@@ -26,7 +27,9 @@ std::vector<std::string> patterns_of(const std::vector<std::string>& targets) {
 std::vector<AdaptableLayer> chosen_layers(const llama::Llama& model, const LoraConfig& config) {
   const auto layers = model.linear_layers();
   std::vector<AdaptableLayer> chosen;
-  for (const std::string& name : adapted_llama_layers(model, config.targets)) chosen.push_back({name, layers.at(name)});
+  for (const std::string& name : adapted_llama_layers(model, config.targets)) {
+    chosen.push_back({name, layers.at(name), llama::tensor_split(model.config(), name + ".weight")});
+  }
   return chosen;
 }
 
@@ -53,12 +56,17 @@ LlamaAdapters::LlamaAdapters(const LoraConfig& config, const llama::LlamaConfig&
 TokenLoss LlamaAdapters::train(const llama::PackedTokens& tokens, const torch::Tensor& labels_T, Keep keep,
                                double scale) {
   llama::Llama::Saved saved;
+  adapters_.start_input_dropout(pass_);
   {
     const UnitUse use = adapters_.forward_use(/*keep=*/true);
     model_.forward_hidden(tokens, &saved, keep);
   }
   const UnitUse use = adapters_.backward_use();
-  return model_.backward_loss(saved, labels_T, scale);
+  PartialGradients shares = adapters_.partial_gradients();
+  const TokenLoss loss = model_.backward_loss(saved, labels_T, scale);
+  shares.finish();
+  adapters_.end_input_dropout();
+  return loss;
 }
 
 TokenLoss LlamaAdapters::loss(const llama::PackedTokens& tokens, const torch::Tensor& labels_T) {

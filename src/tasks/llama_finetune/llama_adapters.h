@@ -24,6 +24,7 @@ class LlamaAdapters : public LlamaTrainee {
   bool is_adapter() const override { return true; }
   std::vector<RateGroup> rate_groups() const override { return adapters_.rate_groups(); }
   void weights_changed() override { adapters_.weights_changed(); }
+  void set_pass(uint64_t pass) override { pass_ = pass; }
   TokenLoss train(const llama::PackedTokens& tokens, const torch::Tensor& labels_T, Keep keep, double scale) override;
   TokenLoss loss(const llama::PackedTokens& tokens, const torch::Tensor& labels_T) override;
   std::vector<int64_t> generate(const std::vector<int64_t>& prompt, const llama::GenerateOptions& options) override;
@@ -36,6 +37,7 @@ class LlamaAdapters : public LlamaTrainee {
   LoraConfig config_;
   llama::Llama model_;
   AdapterSet adapters_;
+  uint64_t pass_ = 0;
 };
 
 }  // namespace millrace

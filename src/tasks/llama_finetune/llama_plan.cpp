@@ -36,6 +36,8 @@ class LlamaStepModel : public StepModel {
 
 // The arithmetic of one unit's passes over a microbatch.
 //
+// Tensor parallelism divides what belongs to heads, channels and the vocabulary; norms and residuals are whole.
+//
 // Passes over memory of the fused ops of a layer, in values of a token's hidden size: two norms 2 x 2, rotation of q
 // and k 4 kv, SwiGLU 3 m, residuals 2 x 3; backward about twice that. kv: width of q and k over hidden size, m: of the
 // MLP.
@@ -45,6 +47,7 @@ class LlamaWork {
       : sizes_(sizes),
         frozen_(frozen),
         recomputes_(keep_of(step.recompute) == Keep::kInputs),
+        tp_(step.mesh.tp),
         element_size_(static_cast<double>(step.element_size())),
         length_(static_cast<double>(length)),
         tokens_(static_cast<double>(step.batch * length)) {}
@@ -60,10 +63,11 @@ class LlamaWork {
           (static_cast<double>(llama::matrix_elements(sizes_)) - head) / static_cast<double>(sizes_.num_hidden_layers);
       const auto width = static_cast<double>(sizes_.num_attention_heads * sizes_.head_dim);
       const double square = 2 * length_ * width * tokens_;  // causal: half of both products
-      work.gemm_flops = 2 * layer * tokens_ * products;
-      work.attention_flops = square * (backward ? 2.5 + (recomputes_ ? 1 : 0) : 1);
+      work.gemm_flops = 2 * layer * tokens_ * products / tp_;
+      work.attention_flops = square * (backward ? 2.5 + (recomputes_ ? 1 : 0) : 1) / tp_;
       const auto hidden = static_cast<double>(sizes_.hidden_size);
-      const double passes = 10 + 4 * width / hidden + 3 * static_cast<double>(sizes_.intermediate_size) / hidden;
+      const double split = 4 * width / hidden + 3 * static_cast<double>(sizes_.intermediate_size) / hidden;
+      const double passes = 10 + split / tp_;
       work.memory_bytes = passes * hidden * tokens_ * element_size_ * (backward ? 2 : 1);
       work.launches = backward ? 30 : 14;
       return work;
@@ -71,8 +75,8 @@ class LlamaWork {
     const bool has_head = unit.name == "lm_head" || sizes_.tie_word_embeddings;
     if (has_head && backward) {
       // Logits are computed here, a chunk at a time, with their loss.
-      work.gemm_flops = 2 * head * tokens_ * (frozen_ ? 2 : 3);
-      work.memory_bytes = 4 * static_cast<double>(sizes_.vocab_size) * tokens_ * element_size_;
+      work.gemm_flops = 2 * head * tokens_ * (frozen_ ? 2 : 3) / tp_;
+      work.memory_bytes = 4 * static_cast<double>(sizes_.vocab_size) * tokens_ * element_size_ / tp_;
     } else {
       work.memory_bytes = 2 * static_cast<double>(sizes_.hidden_size) * tokens_ * element_size_;
     }
@@ -83,7 +87,7 @@ class LlamaWork {
  private:
   const llama::LlamaConfig& sizes_;
   bool frozen_, recomputes_;
-  double element_size_, length_, tokens_;
+  double tp_, element_size_, length_, tokens_;
 };
 
 class LlamaPlannedTask : public PlannedTask {
@@ -101,6 +105,7 @@ class LlamaPlannedTask : public PlannedTask {
     return str(what, sizes_.model_type, ", ", with_thousands(num_parameters), lora != nullptr ? " trained" : "",
                " parameters, hidden size ", sizes_.hidden_size, ", ", sizes_.num_hidden_layers, " layers");
   }
+  // Every other size that the tp axis must divide is checked with its own name by the model.
   int64_t num_heads() const override { return sizes_.num_attention_heads; }
   int64_t tokens_per_sample() const override { return config_.finetune.max_seq_len; }
   double model_flops_per_sample() const override {

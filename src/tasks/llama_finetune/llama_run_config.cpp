@@ -72,11 +72,6 @@ void LlamaRunConfig::check(Problems& problems) const {
   if (sample.every_steps > 0 && sample.prompts.empty() && sample.prompts_file.empty()) {
     problems.add("sample.prompts", "expected at least one prompt, got none (or set sample.every_steps to 0)");
   }
-  if (parallelism.tensor_parallel_degree > 1) {
-    problems.add("parallelism.tensor_parallel_degree",
-                 str("expected 1 for llama, got ", parallelism.tensor_parallel_degree,
-                     " (data_parallel_shard_degree shards the weights)"));
-  }
 }
 
 void LlamaRunConfig::check_trainable(Problems& problems) const {

@@ -11,11 +11,13 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "base/log.h"
+#include "base/philox.h"
 #include "base/text.h"
 #include "formats/weight_fingerprint.h"
 #include "models/llama/flops.h"
 #include "nn/recompute.h"
 #include "parallel/configured_placement.h"
+#include "parallel/partial_gradients.h"
 #include "tasks/llama_finetune/llama_adapters.h"
 #include "tasks/llama_finetune/llama_data.h"
 #include "tasks/llama_finetune/llama_texts.h"
@@ -77,8 +79,13 @@ class LlamaTask : public Task {
     MicrobatchResult result;
     result.data_seconds = data_seconds_;
     result.sample_digest = microbatch.digest;
+    // Of the position in the data and its samples, so that a run that resumes draws the same.
+    const std::string& position = microbatch.position;
+    uint64_t pass_number = mix64(static_cast<uint64_t>(config_.training.seed.value_or(0)) ^ microbatch.digest) ^
+                           checksum64(position.data(), position.size());
     double sum = 0;
     for (const TokenPass& pass : microbatch.passes) {
+      trainee_->set_pass(pass_number++);
       const LabelledTokens batch = labelled_tokens(pass.documents, device_);
       const TokenLoss loss = trainee_->train(batch.tokens, batch.labels_T, keep_, scale);
       sum += loss.sum;
@@ -112,12 +119,12 @@ class LlamaTask : public Task {
   bool writes_result() const override { return trainee_->is_adapter(); }
   // The adapters as PEFT reads them.
   void write_result(int64_t /*step*/, const std::filesystem::path& run_folder) override {
-    const UnitUse whole = trainee_->parameters().forward_unit(0, /*keep=*/false);
-    if (mesh_.world().rank() != 0) return;
+    const UnitUse unit = trainee_->parameters().forward_unit(0, /*keep=*/false);
     TensorMap ours;
     for (const ParameterSlice& slice : trainee_->parameters().slices()) {
-      ours[slice.name] = FlatParameters::view(whole.compute(), slice);
+      ours[slice.name] = whole_of_parts(&mesh_.tp(), slice.part, FlatParameters::view(unit.compute(), slice));
     }
+    if (mesh_.world().rank() != 0) return;
     write_peft_folder(run_folder / "adapter", ours, peft_facts(config_, sizes_));
   }
 

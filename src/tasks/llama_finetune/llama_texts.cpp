@@ -47,6 +47,8 @@ PeftFacts peft_facts(const LlamaRunConfig& config, const llama::LlamaConfig& siz
   PeftFacts facts;
   facts.rank = lora.rank;
   facts.alpha = lora.alpha.value_or(static_cast<double>(lora.rank));
+  facts.dropout = lora.dropout;
+  facts.alpha_is_rank = !lora.alpha.has_value();
   facts.rank_stabilised = lora.rank_stabilised;
   facts.is_dora = lora.kind == AdapterKind::kDora;
   facts.base_model = config.checkpoint.initial_load_path;

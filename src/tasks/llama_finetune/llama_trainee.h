@@ -28,6 +28,8 @@ class LlamaTrainee {
   // As the task's of these names (train/task.h).
   virtual std::vector<RateGroup> rate_groups() const { return {}; }
   virtual void weights_changed() {}
+  // Before train(): names the pass, and with it the random numbers of its dropout.
+  virtual void set_pass(uint64_t) {}
 
   // A step's part: the loss of the tokens, and the gradients of scale times its sum, added to those of parameters().
   virtual TokenLoss train(const llama::PackedTokens& tokens, const torch::Tensor& labels_T, Keep keep,

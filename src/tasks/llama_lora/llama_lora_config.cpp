@@ -20,9 +20,12 @@ void LlamaLoraConfig::check(Problems& problems) const {
     problems.add("lora.kind", str("expected lora or dora for a language model, which PEFT's layers are, got ",
                                   choice_text(lora.kind)));
   }
-  refuse(lora.dropout != 0 || lora.rank_dropout != 0 || lora.module_dropout != 0, "dropout",
-         "packed rows have no samples that could leave out their own numbers");
-  refuse(!lora.rank_patterns.empty(), "rank_patterns", "the adapters are written with one rank");
+  refuse(lora.rank_dropout != 0 || lora.module_dropout != 0, "rank_dropout",
+         "neither it nor module_dropout belongs to a token, and packed rows have no samples of their own");
+  if (lora.kind == AdapterKind::kDora && lora.dropout != 0) {
+    problems.add("lora.dropout", str("expected 0 with lora.kind = \"dora\" for a language model, got ", lora.dropout,
+                                     ": DoRA scales the layer's own product too"));
+  }
   const bool is_for_kohya = lora.save_dtype != "auto" || !lora.training_comment.empty() || !lora.metadata.empty();
   refuse(is_for_kohya || lora.no_metadata, "metadata",
          "save_dtype, training_comment, metadata and no_metadata belong to kohya's files");

@@ -1,0 +1,50 @@
+"""Options of LoRA on a language model: dropout of what adapters read, and ranks of their own."""
+
+import json
+import shutil
+
+import pytest
+from helpers import load
+from llama_runs import LORA, SHORT, steps, train
+
+
+def losses(folder):
+    return [step["loss"] for step in steps(folder)]
+
+
+def test_dropout_resumes_with_the_same_numbers(millrace, tmp_path):
+    options = SHORT | LORA | {"lora.dropout": 0.3, "checkpoint.interval": 2}
+    train(millrace, tmp_path / "whole", options)
+    train(millrace, tmp_path / "parts", options | {"activation_checkpoint.mode": "full"})
+    assert losses(tmp_path / "parts") == pytest.approx(losses(tmp_path / "whole"), abs=1e-6)
+    shutil.rmtree(tmp_path / "parts" / "checkpoint" / "step-00000004")
+    train(millrace, tmp_path / "parts", options)
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+    train(millrace, tmp_path / "without", SHORT | LORA)
+    # In the first step up matrices are zero, so that there is nothing to drop.
+    whole, without = losses(tmp_path / "whole"), losses(tmp_path / "without")
+    assert whole[0] == without[0] and whole[-1] != without[-1]
+    assert json.loads((tmp_path / "whole/adapter/adapter_config.json").read_text())["lora_dropout"] == 0.3
+
+
+def test_layers_have_ranks_of_their_own(millrace, tmp_path):
+    patterns = '["model.layers.0.*=2", "*.down_proj=0"]'
+    train(millrace, tmp_path / "run", SHORT | LORA | {"lora.rank_patterns": patterns, "training.steps": 2})
+    ours = load(tmp_path / "run/adapter/adapter_model.safetensors")
+    ranks = {name.split("model.model.")[1]: values.shape[0] for name, values in ours.items() if "lora_A" in name}
+    assert ranks["layers.0.self_attn.q_proj.lora_A.weight"] == 2 and ranks["layers.1.self_attn.q_proj.lora_A.weight"] == 4
+    config = json.loads((tmp_path / "run/adapter/adapter_config.json").read_text())
+    assert config["r"] == 4 and config["rank_pattern"]["model.layers.0.self_attn.q_proj"] == 2
+    assert not any("layers.1" in layer for layer in config["rank_pattern"])
+    # The reader takes the ranks from the file.
+    start = SHORT | LORA | {"lora.rank_patterns": patterns, "lora.initial_adapter": tmp_path / "run/adapter", "training.steps": 1}
+    train(millrace, tmp_path / "next", start)
+    assert losses(tmp_path / "next")[0] < losses(tmp_path / "run")[0]
+
+
+def test_refuses_by_name(millrace, tmp_path):
+    def complaint(options):
+        return train(millrace, tmp_path / "run", SHORT | LORA | options, status=2).stderr
+
+    assert "lora.rank_dropout" in complaint({"lora.rank_dropout": 0.1})
+    assert "lora.dropout" in complaint({"lora.dropout": 0.1, "lora.kind": "dora"})
