@@ -119,7 +119,9 @@ int sample_texts(const std::vector<std::string>& args) {
   if (!read_arguments(arguments, args)) return static_cast<int>(ExitCode::kDone);
   const World world = detect_world();
   if (world.size > 1) {
-    throw ConfigError(str("[sample] expected one rank to write texts, got ", world.size));
+    throw ConfigError(str("[sample] expected one rank to write texts, got ", world.size, " (try `millrace sample ",
+                          arguments.run.empty() ? "--weights " + arguments.weights : arguments.run,
+                          " ...` by itself, without launch, srun or torchrun)"));
   }
   const fs::path file = arguments.run.empty() ? fs::path(arguments.config) : fs::path(arguments.run) / "config.toml";
   const std::unique_ptr<RunConfig> config = load_task_config(file, arguments.overrides);

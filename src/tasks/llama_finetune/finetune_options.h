@@ -104,10 +104,11 @@ struct FinetuneConfig {
           {.name = "train_on",
            .meaning = "messages that the loss is taken of: assistant (every answer), last_assistant (the last "
                       "answer) or all (questions too); a text is trained whole"});
-    visit(tokenizer, {.name = "tokenizer",
-                      .meaning = "tokenizer.json, tokenizer.model, or a folder with one; empty: beside the weights of "
-                                 "checkpoint.initial_load_path",
-                      .none_is_empty = true});
+    visit(tokenizer,
+          {.name = "tokenizer",
+           .meaning = "tokenizer.json, tokenizer.model, a .gguf file, or a folder with one; empty: beside the "
+                      "weights of checkpoint.initial_load_path, or in them",
+           .none_is_empty = true});
     visit(chat_layout, {.name = "chat_layout",
                         .meaning = "how a conversation becomes tokens: torchtune (Llama 3's layout, <|end_of_text|> "
                                    "behind it) or template (the model's own chat template)"});

@@ -99,7 +99,10 @@ std::filesystem::path LlamaRunConfig::tokenizer_path() const {
   if (weights.empty()) {
     throw ConfigError("[finetune.tokenizer] expected a tokenizer, or weights that have one beside them, got nothing");
   }
-  return std::filesystem::is_directory(weights) ? weights : weights.parent_path();
+  if (std::filesystem::is_directory(weights)) return weights;
+  const std::filesystem::path folder = weights.parent_path();
+  const bool carries_one = weights.extension() == ".gguf" && !std::filesystem::exists(folder / "tokenizer.json");
+  return carries_one ? weights : folder;
 }
 
 LlamaRunConfig& as_llama(RunConfig& config) {
