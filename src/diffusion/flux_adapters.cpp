@@ -61,7 +61,11 @@ std::vector<AdaptableLayer> chosen_layers(const flux::Flux& model, const LoraCon
   for (const TrainedEncoder& trained : encoders) {
     for (const auto& item : trained.encoder->model().named_modules("", /*include_self=*/false)) {
       const auto layer = std::dynamic_pointer_cast<Linear>(item.value());
-      if (layer) chosen.push_back({trained.prefix + item.key(), layer, trained.lr_factor, trained.loraplus_ratio});
+      if (!layer) continue;
+      chosen.push_back({.name = trained.prefix + item.key(),
+                        .linear = layer,
+                        .lr_factor = trained.lr_factor,
+                        .loraplus_ratio = trained.loraplus_ratio});
     }
   }
   return chosen;
