@@ -1,5 +1,6 @@
 #include "tasks/flux_lora/flux_lora_config.h"
 
+#include "adapters/lora_rates.h"
 #include "base/log.h"
 
 namespace millrace {
@@ -8,6 +9,7 @@ void FluxLoraConfig::check(Problems& problems) const {
   FluxRunConfig::check(problems);
   check_flow_objective(flow_objective, problems);
   check_lora(lora_options, problems);
+  check_lora_rates(lora_options, optimizer, problems);
   if (lora_options.base_dtype == "gguf" && !lora_options.base_weights.empty()) {
     problems.add("lora.base_weights", "expected none with the blocks of a GGUF file, got some (try base_dtype nf4)");
   }
