@@ -18,6 +18,7 @@ struct PlanArguments {
   int gpus = 1, gpus_per_node = 8;
   double memory_gib = 0;
   bool sweep = false, json = false, list = false;
+  std::vector<int64_t> batches;
 };
 
 std::string gpu_names() {
@@ -44,6 +45,19 @@ void print_table() {
   }
 }
 
+// One microbatch a step, of each of these sizes.
+std::vector<RunPlan> plan_batches(const RunConfig& config, PlanOptions options, const std::vector<int64_t>& batches) {
+  options.search = false;
+  std::vector<RunPlan> plans;
+  for (const int64_t batch : batches) {
+    const std::unique_ptr<RunConfig> changed = config.clone();
+    changed->training.local_batch_size = batch;
+    changed->training.global_batch_size = -1;
+    plans.push_back(plan_task(*changed, options));
+  }
+  return plans;
+}
+
 }  // namespace
 
 int run_plan(const std::vector<std::string>& args) {
@@ -61,6 +75,9 @@ int run_plan(const std::vector<std::string>& args) {
       ->capture_default_str();
   app.add_option("--memory", arguments.memory_gib, "GiB of memory of one GPU, instead of the table's");
   app.add_flag("--sweep", arguments.sweep, "A table of the meshes that this many GPUs can form");
+  app.add_option("--batches", arguments.batches, "A table of memory for these local batches, as 1,2,4")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 1 << 24));
   app.add_flag("--json", arguments.json, "For programs");
   app.add_flag("--list", arguments.list, "Print the table of GPUs, and stop");
 
@@ -82,9 +99,13 @@ int run_plan(const std::vector<std::string>& args) {
   options.on_cpu = arguments.gpu == "cpu";
   options.gpu = options.on_cpu ? this_machine() : find_gpu(arguments.gpu);
   if (arguments.memory_gib > 0) options.gpu.memory_gib = arguments.memory_gib;
-  if (arguments.sweep) {
+  if (!arguments.batches.empty()) {
+    if (arguments.sweep) throw ConfigError("[--batches] expected no --sweep with it, got both");
+    const std::vector<RunPlan> plans = plan_batches(*config, options, arguments.batches);
+    std::cout << (arguments.json ? plans_json(plans) : batches_text(plans));
+  } else if (arguments.sweep) {
     const std::vector<RunPlan> plans = sweep_task(*config, options);
-    std::cout << (arguments.json ? sweep_json(plans) : sweep_text(plans));
+    std::cout << (arguments.json ? plans_json(plans) : sweep_text(plans));
   } else {
     const RunPlan plan = plan_task(*config, options);
     std::cout << (arguments.json ? to_json(plan) : to_text(plan));

@@ -2,6 +2,7 @@
 // among many.
 #include <unistd.h>
 
+#include <algorithm>
 #include <cctype>
 #include <cmath>
 #include <cstdio>
@@ -173,6 +174,12 @@ PictureName picture_name(const SampleArguments& arguments, int64_t number, const
   return name;
 }
 
+// A grid that is about square, with each prompt's strengths side by side.
+int64_t columns_of_strengths(int64_t prompts, int64_t strengths) {
+  const double per_row = std::sqrt(static_cast<double>(prompts) / static_cast<double>(strengths));
+  return strengths * std::max<int64_t>(1, std::llround(per_row));
+}
+
 // The source of the weights: one of the two is set.
 struct Source {
   std::unique_ptr<RunConfig> loaded;  // of a task of FLUX
@@ -313,7 +320,8 @@ void draw(const SampleArguments& arguments, const Source& source, torch::Device 
   }
   if (arguments.no_grid) return;
   const fs::path file = fs::path(arguments.output) / "grid.png";
-  const int64_t columns = strengths.size() > 1 ? static_cast<int64_t>(strengths.size()) : config.sample.grid_columns;
+  const int64_t columns = strengths.size() > 1 ? columns_of_strengths(total, static_cast<int64_t>(strengths.size()))
+                                               : config.sample.grid_columns;
   const Image grid = picture_grid(cells, titles, columns);
   write_file_atomically(file, encode_picture(grid, join(prompts, "\n"), origin));
   std::printf("%s\n", file.c_str());

@@ -83,7 +83,9 @@ CaptionEncoders make_caption_encoders(const FluxRunConfig& config, const flux::F
       throw ConfigError(str("[encoder.", key, "] expected a folder or \"random\" to encode captions, got nothing"));
     }
   }
-  const EncoderPlacement placement{dtype, device, mesh, encoder.shard};
+  const bool on_host = encoder.device == EncoderDevice::kCpu && !device.is_cpu();
+  const EncoderPlacement placement{dtype, on_host ? torch::Device(torch::kCPU) : device, on_host ? nullptr : mesh,
+                                   encoder.shard};
   CaptionEncoders encoders;
   encoders.tokens = encoder.t5_encoder == kRandomNetwork
                         ? random_word_encoder(encoder.max_t5_encoding_len, sizes.context_in_dim, device)
@@ -93,11 +95,14 @@ CaptionEncoders make_caption_encoders(const FluxRunConfig& config, const flux::F
       encoder.clip_encoder == kRandomNetwork
           ? random_pooled_encoder(sizes.vec_in_dim, device)
           : clip_caption_encoder(encoder.clip_encoder, encoder.clip_tokenizer, sizes.vec_in_dim, placement);
-  if (encoder.cache_encodings == EncodingCache::kMemory || encoder.cache_encodings == EncodingCache::kDisk) {
+  const bool keeps =
+      encoder.cache_encodings == EncodingCache::kMemory || encoder.cache_encodings == EncodingCache::kDisk;
+  if (keeps || on_host) {  // a cache takes encodings to the device, too
+    const uint64_t most = keeps ? kMaxCachedBytes : 0;
     const bool on_disk = encoder.cache_encodings == EncodingCache::kDisk;
     const std::filesystem::path folder = on_disk ? cache_folder(config, "encodings") : std::filesystem::path();
     const auto cache = [&](std::unique_ptr<CaptionEncoder>& kept) {
-      kept = cached_caption_encoder(std::move(kept), device, kMaxCachedBytes, folder);
+      kept = cached_caption_encoder(std::move(kept), device, most, folder);
     };
     if (!config.trains_t5xxl()) cache(encoders.tokens);
     if (!config.trains_clip_l()) cache(encoders.pooled);

@@ -1,6 +1,7 @@
 #include "diffusion/picture_codec.h"
 
 #include <cmath>
+#include <limits>
 
 #include "base/error.h"
 #include "base/files.h"
@@ -24,6 +25,7 @@ class PixelCodec : public PictureCodec {
   }
   PictureMoments moments(const torch::Tensor&) override { throw_no_posterior(); }
   torch::Tensor draw(const PictureMoments&, const std::vector<RandomStream>&) override { throw_no_posterior(); }
+  PictureMoments moments_of(const torch::Tensor&) override { throw_no_posterior(); }
   torch::Tensor decode(const torch::Tensor& latent_BZhw) override { return latent_BZhw; }
 };
 
@@ -75,6 +77,11 @@ class AutoencoderCodec : public PictureCodec {
     const torch::NoGradGuard no_grad;
     const autoencoder::Moments both = model_->encode(image_BCHW.to(device_, dtype_));
     return {both.mean_BZhw, both.logvar_BZhw};
+  }
+
+  PictureMoments moments_of(const torch::Tensor& latent_BZhw) override {
+    const torch::Tensor mean = latent_BZhw.to(torch::kFloat32) / scale_ + shift_;
+    return {mean, at::full_like(mean, -std::numeric_limits<double>::infinity())};
   }
 
   torch::Tensor decode(const torch::Tensor& latent_BZhw) override {

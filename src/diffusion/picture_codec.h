@@ -29,6 +29,8 @@ class PictureCodec {
   // The distribution that encode() draws from, and what it draws from it; ConfigError if there is no autoencoder.
   virtual PictureMoments moments(const torch::Tensor& image_BCHW) = 0;
   virtual torch::Tensor draw(const PictureMoments& moments, const std::vector<RandomStream>& streams) = 0;
+  // The distribution from which draw() gives these scaled latents, whatever the streams.
+  virtual PictureMoments moments_of(const torch::Tensor& latent_BZhw) = 0;
   // Pictures of scaled latents, not clamped.
   virtual torch::Tensor decode(const torch::Tensor& latent_BZhw) = 0;
 };

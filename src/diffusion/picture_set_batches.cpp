@@ -107,11 +107,14 @@ PictureSetBatches::Row PictureSetBatches::plan_row(const PlannedPictures& batch,
     row.caption = trained_caption(caption, subset, {int64_t{at.epoch} + 1, step, options_.max_steps}, random);
   }
   row.key = cache_key(*row.picture, row.crop, row.request);
+  if (!options_.kohya_caches) return row;
+  row.latents = options_.kohya_caches->latents_to_read(*row.picture, row.crop, row.request);
+  if (!row.latents.empty()) row.key += " from " + row.latents.string();
   return row;
 }
 
 void PictureSetBatches::start_loading(Row& row) {
-  if (options_.cache && options_.cache->holds(row.key)) return;
+  if (!row.latents.empty() || (options_.cache && options_.cache->holds(row.key))) return;
   row.loading = pool_.submit(
       [picture = row.picture, crop = row.crop, request = row.request] { return load(*picture, crop, request); });
 }
@@ -174,8 +177,54 @@ FluxBatch PictureSetBatches::next() {
   if (std::any_of(weights.begin(), weights.end(), [](float weight) { return weight != 1; })) {
     batch.weight_B = torch::tensor(weights).to(options_.device);
   }
-  encode_captions(front_end_.encoders, std::move(captions), !options_.is_validation, batch);
+  encode(planned, std::move(captions), batch);
   return batch;
+}
+
+void PictureSetBatches::encode(const Planned& planned, std::vector<std::string> captions, FluxBatch& batch) {
+  const CaptionEncoders& encoders = front_end_.encoders;
+  // What an encoder that is trained says changes with every step.
+  const bool is_kept = options_.kohya_caches && !encoders.tokens->is_trained() && !encoders.pooled->is_trained();
+  if (is_kept && read_captions(planned, captions, batch)) {
+    batch.captions = std::move(captions);
+    return;
+  }
+  encode_captions(encoders, std::move(captions), !options_.is_validation, batch);
+  if (!is_kept) return;
+  for (size_t i = 0; i < planned.rows.size(); ++i) {
+    const auto row = static_cast<int64_t>(i);
+    options_.kohya_caches->write_text(*planned.rows[i].picture, batch.captions[i], batch.txt_BTX[row], batch.y_BV[row]);
+  }
+}
+
+// True where sd-scripts' caches have all of the batch's captions, in the sizes of the encoders.
+bool PictureSetBatches::read_captions(const Planned& planned, const std::vector<std::string>& captions,
+                                      FluxBatch& batch) {
+  CaptionEncoder &tokens = *front_end_.encoders.tokens, &pooled = *front_end_.encoders.pooled;
+  if (planned.rows.empty() || tokens.is_sharded() || pooled.is_sharded()) return false;
+  std::vector<torch::Tensor> all_tokens, all_pooled;
+  for (size_t i = 0; i < planned.rows.size(); ++i) {
+    const std::optional<KohyaText> text = options_.kohya_caches->read_text(*planned.rows[i].picture, captions[i]);
+    if (!text) return false;
+    all_tokens.push_back(text->tokens_TX);
+    all_pooled.push_back(text->pooled_V);
+  }
+  if (!example_tokens_.defined()) {
+    example_tokens_ = tokens.encode({""});
+    example_pooled_ = pooled.encode({""});
+  }
+  const auto fits = [](const torch::Tensor& example, const std::vector<torch::Tensor>& rows) {
+    return std::all_of(rows.begin(), rows.end(),
+                       [&](const torch::Tensor& row) { return row.sizes() == example[0].sizes(); });
+  };
+  if (!fits(example_tokens_, all_tokens) || !fits(example_pooled_, all_pooled)) {
+    throw DataError(str("[", printable(kohya_text_file(planned.rows[0].picture->file.path).string()),
+                        "] expected encodings of ", example_tokens_.size(1), " tokens of ", example_tokens_.size(2),
+                        " numbers, got others in this or another file of a batch (try encoder.max_t5_encoding_len)"));
+  }
+  batch.txt_BTX = at::stack(all_tokens).to(example_tokens_.device(), example_tokens_.scalar_type());
+  batch.y_BV = at::stack(all_pooled).to(example_pooled_.device(), example_pooled_.scalar_type());
+  return true;
 }
 
 void PictureSetBatches::encode_pictures(Planned& planned, FluxBatch& batch) {
@@ -219,6 +268,10 @@ std::vector<CachedLatents> PictureSetBatches::encode_once(Planned& planned, Flux
   std::vector<Row> rows;
   for (Row& row : planned.rows) {
     std::optional<CachedLatents> latents = options_.cache->find(row.key);
+    if (!latents && !row.latents.empty()) {
+      latents = options_.kohya_caches->read_latents(row.latents, *row.picture, row.crop, *front_end_.codec);
+      if (latents) options_.cache->keep(row.key, *latents);
+    }
     if (!latents) {
       const double begin = now_seconds();
       const LoadedPicture loaded = row.loading.valid() ? row.loading.get() : load(*row.picture, row.crop, row.request);
@@ -232,6 +285,11 @@ std::vector<CachedLatents> PictureSetBatches::encode_once(Planned& planned, Flux
       latents = CachedLatents{{moments.mean_BZhw.cpu().contiguous(), moments.logvar_BZhw.cpu().contiguous()},
                               to_latent_size(loaded.mask_11HW)};
       options_.cache->keep(row.key, *latents);
+    }
+    if (options_.kohya_caches && options_.kohya_caches->writes()) {
+      const auto streams = sample_streams(options_.seed, RandomPurpose::kPosterior, {0}, {row.id});
+      const torch::Tensor drawn = front_end_.codec->draw(latents->moments, streams);
+      options_.kohya_caches->write_latents(*row.picture, row.crop, row.request, drawn[0]);
     }
     all.push_back(*latents);
     rows.push_back(std::move(row));

@@ -15,6 +15,7 @@
 #include "base/thread_pool.h"
 #include "diffusion/flux_batch.h"
 #include "diffusion/flux_front_end.h"
+#include "diffusion/kohya_picture_caches.h"
 #include "diffusion/latent_cache.h"
 #include "diffusion/picture_data.h"
 #include "picture_sets/bucket_picture.h"
@@ -36,7 +37,8 @@ struct PictureSetBatchesOptions {
   int64_t batches_per_step = 1;  // for captions that change with the step
   int64_t max_steps = 0;
   torch::Device device = torch::kCPU;
-  std::shared_ptr<LatentCache> cache;  // null: every picture is encoded at each step
+  std::shared_ptr<LatentCache> cache;                // null: every picture is encoded at each step
+  std::shared_ptr<KohyaPictureCaches> kohya_caches;  // with a cache; null: none
 };
 
 class PictureSetBatches : public FluxBatchSource {
@@ -67,6 +69,7 @@ class PictureSetBatches : public FluxBatchSource {
     CropAndFlip crop;
     LoadRequest request;
     std::string key;                     // of the cache
+    std::filesystem::path latents;       // of sd-scripts; empty: none
     std::future<LoadedPicture> loading;  // not valid: the cache probably has it
   };
   struct Planned {
@@ -83,6 +86,8 @@ class PictureSetBatches : public FluxBatchSource {
   static LoadedPicture load(const Picture& picture, const CropAndFlip& crop, const LoadRequest& request);
 
   void encode_pictures(Planned& planned, FluxBatch& batch);
+  void encode(const Planned& planned, std::vector<std::string> captions, FluxBatch& batch);
+  bool read_captions(const Planned& planned, const std::vector<std::string>& captions, FluxBatch& batch);
   // Rows whose pictures cannot be loaded are noted and left out.
   std::vector<CachedLatents> encode_once(Planned& planned, FluxBatch& batch);
   std::vector<LoadedPicture> wait_for(Planned& planned, FluxBatch& batch);
@@ -98,7 +103,8 @@ class PictureSetBatches : public FluxBatchSource {
   PictureOrder order_;
   PicturePosition position_;  // after the batch that next() returned last
   std::deque<Planned> planned_;
-  std::set<std::string> bad_, truncated_;  // paths
+  std::set<std::string> bad_, truncated_;          // paths
+  torch::Tensor example_tokens_, example_pooled_;  // [1, T, X] and [1, V]: sizes and dtypes of the encoders
   int64_t num_pictures_ = 0;
   ThreadPool pool_;  // last: its threads use what is above
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -27,6 +28,34 @@ void paste(const Image& from, Image& to, int x, int y, int factor) {
   }
 }
 
+// In pixels of a grid.
+struct GridSizes {
+  int factor = 1;             // by which pictures are enlarged
+  int width = 0, height = 0;  // of a picture
+  int per_row = 1, rows = 1;
+  int cell_width = 0, cell_height = 0;
+
+  std::pair<int, int> corner(int number) const {
+    return {kMargin + number % per_row * cell_width, kMargin + number / per_row * cell_height};
+  }
+};
+
+GridSizes grid_sizes(const std::vector<Image>& pictures, int64_t columns) {
+  const int count = static_cast<int>(pictures.size());
+  MILLRACE_CHECK(count > 0);
+  const int side = std::min(pictures[0].width, pictures[0].height);
+  GridSizes sizes;
+  sizes.factor = std::max(1, (kMinPictureSide + side - 1) / side);
+  sizes.width = pictures[0].width * sizes.factor;
+  sizes.height = pictures[0].height * sizes.factor;
+  sizes.per_row = columns > 0 ? std::min(static_cast<int>(columns), count)
+                              : static_cast<int>(std::ceil(std::sqrt(static_cast<double>(count))));
+  sizes.rows = (count + sizes.per_row - 1) / sizes.per_row;
+  sizes.cell_width = sizes.width + kMargin;
+  sizes.cell_height = sizes.height + kMargin + kCaptionLines * kGlyphHeight;
+  return sizes;
+}
+
 }  // namespace
 
 Image to_image(const torch::Tensor& image_CHW) {
@@ -42,32 +71,30 @@ Image to_image(const torch::Tensor& image_CHW) {
 }
 
 Image picture_grid(const std::vector<Image>& pictures, const std::vector<std::string>& captions, int64_t columns) {
-  const int count = static_cast<int>(pictures.size());
-  MILLRACE_CHECK(count > 0 && captions.size() == pictures.size());
-  const int height = pictures[0].height, width = pictures[0].width;
-  const int factor = std::max(1, (kMinPictureSide + std::min(width, height) - 1) / std::min(width, height));
-  const int per_row = columns > 0 ? std::min(static_cast<int>(columns), count)
-                                  : static_cast<int>(std::ceil(std::sqrt(static_cast<double>(count))));
-  const int rows = (count + per_row - 1) / per_row;
-  const int cell_width = width * factor + kMargin;
-  const int cell_height = height * factor + kMargin + kCaptionLines * kGlyphHeight;
-
+  const GridSizes sizes = grid_sizes(pictures, columns);
+  MILLRACE_CHECK(captions.size() == pictures.size());
   Image grid;
-  grid.reshape(per_row * cell_width + kMargin, rows * cell_height + kMargin, 3);
+  grid.reshape(sizes.per_row * sizes.cell_width + kMargin, sizes.rows * sizes.cell_height + kMargin, 3);
   std::fill(grid.pixels.begin(), grid.pixels.end(), uint8_t{255});
-  for (int i = 0; i < count; ++i) {
-    const int x = kMargin + i % per_row * cell_width, y = kMargin + i / per_row * cell_height;
-    const Image& picture = pictures[static_cast<size_t>(i)];
-    MILLRACE_CHECK(picture.height == height && picture.width == width && picture.channels == 3);
-    paste(picture, grid, x, y, factor);
-    int line_y = y + height * factor + 3;
-    for (const std::string& line :
-         wrap_text(captions[static_cast<size_t>(i)], width * factor / kGlyphWidth, kCaptionLines)) {
+  for (size_t i = 0; i < pictures.size(); ++i) {
+    const auto [x, y] = sizes.corner(static_cast<int>(i));
+    const Image& picture = pictures[i];
+    MILLRACE_CHECK(picture.height == pictures[0].height && picture.width == pictures[0].width && picture.channels == 3);
+    paste(picture, grid, x, y, sizes.factor);
+    int line_y = y + sizes.height + 3;
+    for (const std::string& line : wrap_text(captions[i], sizes.width / kGlyphWidth, kCaptionLines)) {
       draw_text(grid, x, line_y, line);
       line_y += kGlyphHeight;
     }
   }
   return grid;
+}
+
+SampleGrid grid_places(const std::vector<Image>& pictures, const std::vector<std::string>& captions, int64_t columns) {
+  const GridSizes sizes = grid_sizes(pictures, columns);
+  SampleGrid places{captions, sizes.width, sizes.height, {}};
+  for (size_t i = 0; i < pictures.size(); ++i) places.corners.push_back(sizes.corner(static_cast<int>(i)));
+  return places;
 }
 
 std::string encode_picture(const Image& picture, const std::string& prompt, const PictureOrigin& origin) {

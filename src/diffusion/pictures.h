@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "images/image.h"
+#include "metrics/sample_grid.h"
 
 namespace millrace {
 
@@ -17,6 +18,8 @@ Image to_image(const torch::Tensor& image_CHW);
 // Pictures of one size side by side, `columns` to a row (0: as square as possible), on white. Small ones are enlarged
 // by a whole factor without smoothing, and each has its caption below.
 Image picture_grid(const std::vector<Image>& pictures, const std::vector<std::string>& captions, int64_t columns);
+// Where they lie in it.
+SampleGrid grid_places(const std::vector<Image>& pictures, const std::vector<std::string>& captions, int64_t columns);
 
 // What made a picture, for viewers and for telling generated pictures from photographs.
 struct PictureOrigin {

@@ -20,6 +20,7 @@ namespace {
 //   B300    NVIDIA DGX B300 data sheet: 8 GPUs with 36 PFLOP/s dense FP8, 2.1 TB
 //   GB300   NVIDIA GB300 NVL72 data sheet: 72 GPUs with 180 PFLOP/s dense bf16, 20 TB, 576 TB/s, 130 TB/s NVLink
 //   L40S    NVIDIA L40S data sheet
+//   RTX     NVIDIA Ada and Ampere GA102 architecture white papers: tensor cores with fp32 sums; PCIe, 10 Gb/s Ethernet
 //   MI250X  AMD Instinct MI250X data sheet; one of its two dies, which the driver shows as a separate GPU
 //   MI300X  AMD Instinct MI300X data sheet: 7 links of 128 GB/s, both directions added
 //   MI325X  AMD Instinct MI325X data sheet: the same links
@@ -39,6 +40,11 @@ constexpr auto kGpus = std::to_array<GpuSpec>({
     {"a100-80gb", "A100", 79.3, 312e12, 2.039e12, 300e9, 25e9, 8},
     {"a100-40gb", "A100-SXM4-40GB", 39.4, 312e12, 1.555e12, 300e9, 25e9, 8},
     {"l40s-48gb", "L40S", 44.5, 362e12, 864e9, 32e9, 25e9, 8},
+    {"rtx-4090-24gb", "RTX 4090", 23.6, 165.2e12, 1008e9, 32e9, 1.25e9, 2},
+    {"rtx-3090-24gb", "RTX 3090", 23.6, 71e12, 936e9, 32e9, 1.25e9, 2},
+    {"rtx-4060ti-16gb", "RTX 4060 Ti", 15.7, 44.1e12, 288e9, 16e9, 1.25e9, 2},
+    {"rtx-3060-12gb", "RTX 3060", 11.7, 25.5e12, 360e9, 32e9, 1.25e9, 2},
+    {"rtx-4060-8gb", "RTX 4060", 7.7, 30.2e12, 272e9, 16e9, 1.25e9, 2},
     {"mi355x-288gb", "MI355X", 287.9, 2.5e15, 8e12, 537e9, 50e9, 8},
     {"mi325x-256gb", "MI325X", 255.9, 1300e12, 6e12, 448e9, 50e9, 8},
     {"mi300x-192gb", "MI300X", 191.9, 1300e12, 5.3e12, 448e9, 50e9, 8},

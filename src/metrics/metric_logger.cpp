@@ -98,7 +98,7 @@ struct MetricLogger::State {
                                   {"loss", metrics.loss},
                                   {"grad_norm", metrics.grad_norm},
                                   {"lr", metrics.lr},
-                                  {"samples", metrics.step * options.samples_per_step},
+                                  {"samples", metrics.total_samples},
                                   {"samples_per_second", speed.samples_per_second},
                                   {"tokens_per_second", speed.tokens_per_second * ranks()},
                                   {"tflops", speed.flops / 1e12},
@@ -179,7 +179,7 @@ void MetricLogger::log_validation(const ValidationMetrics& metrics) {
   if (state.jsonl) {
     nlohmann::ordered_json object{{"step", step},
                                   {"validation_loss", metrics.loss},
-                                  {"samples", step * state.options.samples_per_step},
+                                  {"samples", metrics.trained_samples},
                                   {"validation_samples", metrics.samples},
                                   {"validation_seconds", metrics.seconds}};
     if (metrics.perplexity) object["validation_perplexity"] = *metrics.perplexity;

@@ -22,6 +22,7 @@ struct StepMetrics {
   double grad_norm = 0;
   double lr = 0;
   int64_t samples = 0;
+  int64_t total_samples = 0;  // of all steps so far
   int64_t tokens = 0;
   double weight = 0;           // terms of the loss: Task::weight_name() says what they are
   double data_seconds = 0;     // of the step, waiting for data
@@ -33,6 +34,7 @@ struct ValidationMetrics {
   int64_t step = 0;
   double loss = 0;
   int64_t samples = 0;
+  int64_t trained_samples = 0;  // of all steps so far
   int64_t tokens = 0;
   double seconds = 0;
   std::optional<double> perplexity = {};  // of language models
@@ -43,8 +45,7 @@ struct MetricLoggerOptions {
   std::filesystem::path dump_folder;
   MetricsConfig config;
   int64_t total_steps = 0;
-  int64_t first_step = 1;  // the first that this process runs
-  int64_t samples_per_step = 0;
+  int64_t first_step = 1;   // the first that this process runs
   std::string weight_name;  // if not "", a step's tokens and its weight, under this name, are in metrics.jsonl
   double flops_per_sample = 0;
   double peak_flops = 0;     // of one rank's device; 0: unknown, and MFU is not shown

@@ -30,7 +30,6 @@ class MetricLoggerTest : public testing::Test {
     options_.config.log_freq = 5;
     options_.config.log_to_console = false;
     options_.total_steps = 12;
-    options_.samples_per_step = 4;
     options_.flops_per_sample = 1e9;
   }
   void TearDown() override { fs::remove_all(folder_); }
@@ -44,12 +43,14 @@ class MetricLoggerTest : public testing::Test {
                        .grad_norm = 0.5,
                        .lr = 1e-3,
                        .samples = 4,
+                       .total_samples = 4 * step,
                        .tokens = 64,
                        .data_seconds = 0.001});
       if (step != 10) continue;
       logger.log_validation({.step = step,
                              .loss = 0.25,
                              .samples = 7,
+                             .trained_samples = 4 * step,
                              .tokens = 112,
                              .seconds = 0.5,
                              .breakdowns = {{"timestep", {0.5, std::nan(""), 0.125}}}});

@@ -17,8 +17,8 @@
 #include "base/text_lines.h"
 #include "config/sections/job.h"
 #include "config/toml_file.h"
-#include "metrics/base64.h"
 #include "metrics/report_assets.h"
+#include "metrics/report_samples.h"
 #include "metrics/report_texts.h"
 #include "metrics/run_history.h"
 #include "metrics/svg_chart.h"
@@ -30,8 +30,7 @@ namespace fs = std::filesystem;
 using Curves = std::map<std::string, Curve>;
 using Look = ChartSeries::Look;
 
-constexpr size_t kMaxPoints = 1000;                        // of one curve in a chart
-constexpr uint64_t kMaxPictureBytes = uint64_t{24} << 20;  // of all pictures together
+constexpr size_t kMaxPoints = 1000;  // of one curve in a chart
 
 std::string processor_name() {
   std::ifstream info("/proc/cpuinfo");
@@ -206,49 +205,6 @@ std::string charts(const Curves& curves) {
   return "<div class=charts>\n" + html + "</div>";
 }
 
-// ---- sample pictures
-
-struct Picture {
-  int64_t step = 0;
-  fs::path path;
-  uint64_t bytes = 0;
-};
-
-// Files named step-%08d.png, in the order of their steps.
-std::vector<Picture> find_pictures(const fs::path& folder) {
-  std::vector<Picture> pictures;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(folder, error)) {
-    const std::string name = entry.path().filename().string();
-    if (!starts_with(name, "step-") || !ends_with(name, ".png") || name.size() > 24) continue;
-    const std::string digits = name.substr(5, name.size() - 9);
-    if (digits.empty() || digits.find_first_not_of("0123456789") != std::string::npos) continue;
-    const uint64_t bytes = entry.file_size(error);
-    if (!error) pictures.push_back({std::stoll(digits), entry.path(), bytes});
-  }
-  std::sort(pictures.begin(), pictures.end(), [](const Picture& a, const Picture& b) { return a.step < b.step; });
-  return pictures;
-}
-
-// Drops every other picture, never the first or the last, until they fit.
-std::vector<Picture> within_limit(std::vector<Picture> pictures) {
-  const auto total = [&] {
-    uint64_t bytes = 0;
-    for (const Picture& picture : pictures) bytes += picture.bytes;
-    return bytes;
-  };
-  while (total() > kMaxPictureBytes && pictures.size() > 2) {
-    std::vector<Picture> kept;
-    for (size_t i = 0; i < pictures.size(); ++i) {
-      if (i % 2 == 0 || i + 1 == pictures.size()) kept.push_back(pictures[i]);
-    }
-    if (kept.size() == pictures.size()) kept.erase(kept.begin() + 1);
-    pictures = std::move(kept);
-  }
-  if (total() > kMaxPictureBytes) pictures.clear();
-  return pictures;
-}
-
 std::vector<std::string> sample_prompts(const RunFiles& run) {
   const std::string prompts_file = run.text("sample.prompts_file");
   std::vector<std::string> prompts;
@@ -267,40 +223,6 @@ std::vector<std::string> sample_prompts(const RunFiles& run) {
   } catch (const Error&) {  // it may be on another machine
   }
   return prompts;
-}
-
-std::string samples(const fs::path& folder, const RunFiles& run) {
-  const std::vector<Picture> found = find_pictures(folder), pictures = within_limit(found);
-  std::string strip;
-  size_t count = 0;
-  for (const Picture& picture : pictures) {
-    std::string png;
-    try {
-      png = read_file(picture.path, kMaxPictureBytes);
-    } catch (const StorageError&) {
-      continue;  // deleted in between
-    }
-    if (!starts_with(png, "\x89PNG")) continue;
-    const std::string label = "step " + with_thousands(picture.step);
-    strip += str("<button type=button data-label='", label, "'><img alt='Samples at ", label,
-                 "' src='data:image/png;base64,", to_base64(png), "'>", label, "</button>\n");
-    ++count;
-  }
-  if (count == 0) return "";
-  std::string html = "<h2>Samples through time</h2><div class=samples><img class=shown alt=''>";
-  html +=
-      str("<label class=slide>Step <input type=range min=0 max=", count - 1,
-          " value=0 aria-label='Step of the shown samples'><span></span></label><div class=strip>\n", strip, "</div>");
-  const std::vector<std::string> prompts = sample_prompts(run);
-  if (!prompts.empty()) {
-    html += "<p class=soft>Prompts, row by row</p><ol class=prompts>";
-    for (const std::string& prompt : prompts) html += "<li>" + html_escape(prompt) + "</li>";
-    html += "</ol>";
-  }
-  if (pictures.size() < found.size()) {
-    html += str("<p class=soft>", found.size() - pictures.size(), " pictures in between are left out.</p>");
-  }
-  return html + "</div>";
 }
 
 std::string local_time() {
@@ -327,7 +249,7 @@ void write_report(const std::filesystem::path& run_folder, const ReportOptions& 
   page += "<meta name=viewport content='width=device-width, initial-scale=1'>";
   page += str("<title>", title, "</title><style>", kReportStyle, "</style></head><body><main>\n");
   page += str("<header><h1>", title, "</h1><p>", options.finished ? "finished" : "state of", " ", local_time(),
-              "</p></header>\n", facts(run, options), samples(run_folder / "samples", run));
+              "</p></header>\n", facts(run, options), samples_html(run_folder / "samples", sample_prompts(run)));
   page += report_answers(run_folder / "answers.json");
   page += report_texts(run_folder / "samples", sample_prompts(run));
   page += str("<h2>Curves</h2>\n", charts(run.curves));

@@ -65,6 +65,12 @@ output { position: absolute; top: 34px; right: 16px; font-size: 12px; padding: 3
 .strip [aria-current=true] { color: var(--text); } .strip [aria-current=true] img { border-color: var(--c1); }
 .strip button:focus-visible { outline: 2px solid var(--c1); border-radius: 6px; }
 .prompts { columns: 3 180px; margin: 12px 0 0; padding-left: 26px; color: var(--soft); font-size: 13px; }
+.gallery { overflow-x: auto; background: var(--card); border: 1px solid var(--rule); border-radius: 10px; padding: 10px 14px; }
+.gallery table { border-collapse: collapse; }
+.gallery th { font-size: 12px; font-weight: 400; color: var(--soft); padding: 3px 8px; white-space: nowrap; }
+.gallery tbody th { text-align: left; white-space: normal; min-width: 110px; position: sticky; left: 0; background: var(--card); }
+.gallery td { padding: 3px; }
+.gallery canvas { display: block; width: 84px; border-radius: 4px; }
 details { padding: 10px 14px; }
 .texts { margin: 0 0 10px; } .texts table { border-collapse: collapse; width: 100%; margin-top: 8px; font-size: 13.5px; }
 .texts th { text-align: left; color: var(--soft); font-weight: 500; white-space: nowrap; }
@@ -103,8 +109,7 @@ for (const figure of document.querySelectorAll('figure.chart')) {
   });
   svg.addEventListener('pointerleave', () => { cursor.style.visibility = out.style.visibility = 'hidden'; });
 }
-const samples = document.querySelector('.samples');
-if (samples) {
+for (const samples of document.querySelectorAll('.samples')) {
   const buttons = [...samples.querySelectorAll('.strip button')], shown = samples.querySelector('.shown');
   const slider = samples.querySelector('input'), label = samples.querySelector('.slide span');
   const show = i => {
@@ -119,6 +124,15 @@ if (samples) {
   slider.addEventListener('input', () => show(+slider.value));
   show(buttons.length - 1);
   addEventListener('load', () => show(+slider.value));
+}
+const grids = [...document.querySelectorAll('.samples.steps .strip img')];
+for (const canvas of document.querySelectorAll('.gallery canvas')) {
+  const grid = grids[canvas.dataset.picture], [left, top, width, height] = JSON.parse(canvas.dataset.cut);
+  const scale = Math.min(1, 256 / Math.max(width, height));
+  canvas.width = Math.round(width * scale);
+  canvas.height = Math.round(height * scale);
+  const draw = () => canvas.getContext('2d').drawImage(grid, left, top, width, height, 0, 0, canvas.width, canvas.height);
+  if (grid.complete) draw(); else grid.addEventListener('load', draw);
 }
 )js";
 

@@ -13,6 +13,7 @@
 #include "metrics/answer_record.h"
 #include "metrics/base64.h"
 #include "metrics/run_history.h"
+#include "metrics/sample_grid.h"
 #include "metrics/svg_chart.h"
 
 namespace millrace {
@@ -155,6 +156,50 @@ TEST_F(ReportTest, TooManyPicturesAreThinnedButTheLastStays) {
   EXPECT_THAT(page, HasSubstr("data-label='step 1'"));
   EXPECT_THAT(page, HasSubstr("data-label='step 40'"));
   EXPECT_THAT(page, HasSubstr("pictures in between are left out"));
+}
+
+TEST_F(ReportTest, ShowsEachPromptThroughTime) {
+  const SampleGrid early{{"red apple", "fox & hen"}, 96, 96, {{6, 6}, {108, 6}}};
+  SampleGrid late = early;
+  late.prompts = {"fox & hen", "new prompt"};
+  for (const auto& [step, grid] : {std::pair{"step-00000010", early}, {"step-00000020", late}}) {
+    write_file(folder_ / "samples" / str(step, ".png"), kPng);
+    write_file(folder_ / "samples" / str(step, ".json"), to_json(grid));
+  }
+  const std::string page = report();
+  EXPECT_THAT(page, HasSubstr("<th>step 10</th><th>step 20</th>"));
+  // A prompt is found where it was drawn, and has no picture where it was not.
+  EXPECT_THAT(page, HasSubstr("<tr><th>fox &amp; hen</th><td><canvas data-picture=0 data-cut='[108,6,96,96]' role=img "
+                              "aria-label='fox &amp; hen, step 10'></canvas></td><td><canvas data-picture=1 "
+                              "data-cut='[6,6,96,96]'"));
+  EXPECT_THAT(page, HasSubstr("<tr><th>new prompt</th><td></td><td><canvas data-picture=1 data-cut='[108,6,96,96]'"));
+  EXPECT_THAT(page, Not(HasSubstr("<th>red apple"))) << "it is no longer drawn";
+  EXPECT_THAT(page, Not(HasSubstr("class='samples strengths'")));
+}
+
+TEST_F(ReportTest, ADamagedGridHasNoGallery) {
+  for (const char* step : {"step-00000010", "step-00000020"}) {
+    write_file(folder_ / "samples" / str(step, ".png"), kPng);
+    write_file(folder_ / "samples" / str(step, ".json"),
+               "{\"prompts\": [\"a\"], \"width\": 9, \"height\": 9, \"corners\": []}");
+  }
+  EXPECT_THAT(report(), Not(HasSubstr("<canvas")));
+}
+
+TEST_F(ReportTest, ShowsTheLastStepWithEachStrength) {
+  for (const char* name : {"step-00000010", "step-00000020", "step-00000020-strength-0", "step-00000020-strength-0.5",
+                           "step-00000010-strength-0.25", "step-00000020-strength-x"}) {
+    write_file(folder_ / "samples" / str(name, ".png"), kPng);
+  }
+  const std::string page = report();
+  EXPECT_THAT(page, HasSubstr("By strength of the adapters, step 20"));
+  const size_t none = page.find("data-label='strength 0'"), half = page.find("data-label='strength 0.5'"),
+               whole = page.find("data-label='strength 1'");
+  ASSERT_NE(whole, std::string::npos);
+  EXPECT_LT(none, half);
+  EXPECT_LT(half, whole);
+  EXPECT_THAT(page, Not(HasSubstr("strength 0.25"))) << "of an earlier step";
+  EXPECT_THAT(page, Not(HasSubstr("strength x")));
 }
 
 TEST(Curves, SmoothingFollowsAConstantAtOnce) {

@@ -182,6 +182,21 @@ void sort_sweep(std::vector<RunPlan>& plans) {
   });
 }
 
+std::string batches_text(const std::vector<RunPlan>& plans) {
+  std::ostringstream out;
+  if (plans.empty()) return "";
+  const RunPlan& first = plans.front();
+  out << first.model << "\n"
+      << first.gpu << ", recompute " << first.memory().recompute << ", " << first.tokens_per_sample
+      << " tokens per sample, " << gib(first.usable_bytes()) << " usable\n\n"
+      << "local batch  activations        peak  fits\n";
+  for (const RunPlan& plan : plans) {
+    out << right(str(plan.local_batch), 11) << right(amount(plan.memory().parts.back().second), 13)
+        << right(amount(plan.memory().peak_bytes), 12) << (plan.fits() ? "   yes" : "    no") << "\n";
+  }
+  return out.str();
+}
+
 std::string sweep_text(const std::vector<RunPlan>& plans) {
   std::ostringstream out;
   out << "mesh                                    recompute  local batch        peak  fits  samples/s    MFU  "
@@ -202,7 +217,7 @@ std::string sweep_text(const std::vector<RunPlan>& plans) {
   return out.str();
 }
 
-std::string sweep_json(const std::vector<RunPlan>& plans) {
+std::string plans_json(const std::vector<RunPlan>& plans) {
   ordered_json json = ordered_json::array();
   for (const RunPlan& plan : plans) json.push_back(plan_json(plan));
   return json.dump(2) + "\n";

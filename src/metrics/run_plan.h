@@ -65,9 +65,11 @@ struct RunPlan {
 };
 
 std::string to_text(const RunPlan& plan);
-std::string to_json(const RunPlan& plan);                   // one object
+std::string to_json(const RunPlan& plan);  // one object
+// A table of the same run with several batches, one row each.
+std::string batches_text(const std::vector<RunPlan>& plans);
 std::string sweep_text(const std::vector<RunPlan>& plans);  // a table, one row per mesh, the fastest that fits first
-std::string sweep_json(const std::vector<RunPlan>& plans);  // an array in the same order
+std::string plans_json(const std::vector<RunPlan>& plans);  // an array in the same order
 void sort_sweep(std::vector<RunPlan>& plans);
 
 }  // namespace millrace

@@ -66,9 +66,9 @@ TEST(Hardware, NamesAreFoundWithAndWithoutTheirMemory) {
 
 TEST(Hardware, EveryEntryIsWholeAndGivesThePeakForMfu) {
   for (const GpuSpec& gpu : gpu_table()) {
-    EXPECT_GT(gpu.memory_gib, 30) << gpu.name;
-    EXPECT_GT(gpu.bf16_flops, 1e14) << gpu.name;
-    EXPECT_GT(gpu.memory_bandwidth, 5e11) << gpu.name;
+    EXPECT_GT(gpu.memory_gib, 7) << gpu.name;
+    EXPECT_GT(gpu.bf16_flops, 2e13) << gpu.name;
+    EXPECT_GT(gpu.memory_bandwidth, 2e11) << gpu.name;
     EXPECT_GE(gpu.intra_bandwidth, gpu.inter_bandwidth) << gpu.name;
     EXPECT_EQ(peak_flops(gpu.device), gpu.bf16_flops) << gpu.name;
   }

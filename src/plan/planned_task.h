@@ -4,6 +4,7 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -49,6 +50,12 @@ struct FrozenNetworks {
   double flops_per_sample = 0;
 };
 
+// A change of the configuration that takes less memory.
+struct PlanRemedy {
+  std::string text;  // as options of the command line
+  std::function<void(RunConfig&)> apply;
+};
+
 class PlannedTask {
  public:
   virtual ~PlannedTask() = default;
@@ -67,6 +74,10 @@ class PlannedTask {
   virtual std::vector<StageWork> backward_stages(const PlannedStep& step,
                                                  const std::vector<ParameterUnit>& units) const = 0;
   virtual FrozenNetworks frozen_networks(const PlannedStep& step) const = 0;
+  // What a step of this task can do without, the cheapest first; besides what the planner knows of all tasks.
+  virtual std::vector<PlanRemedy> remedies() const { return {}; }
+  // The largest batch of one rank where the data says it, not training.local_batch_size; 0: it does not.
+  virtual int64_t batch_of_data(int64_t /*data_ranks*/) const { return 0; }
   // The assumptions made, for the reader of the plan.
   virtual std::vector<std::string> notes(const PlannedStep& step) const = 0;
 };

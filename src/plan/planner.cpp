@@ -42,6 +42,8 @@ class Planner {
                             task_->num_heads(), " heads, got ", degrees.tp));
     }
     step_.batch = config.training.local_batch_size;
+    given_batch_ = task_->batch_of_data(step_.data_size());
+    if (given_batch_ > 0) step_.batch = given_batch_;
     step_.recompute = config.activation_checkpoint.mode;
     step_.rounding = options.on_cpu ? counted_cpu_bytes : gpu_rounding;
     step_.microbatches = microbatches_per_step(config.training, step_.data_size());
@@ -306,20 +308,16 @@ class Planner {
     return {};
   }
 
-  struct Remedy {
-    std::string text;  // as options of the command line
-    std::function<void(RunConfig&)> apply;
-  };
-
-  std::vector<Remedy> candidates() const {
-    std::vector<Remedy> list;
+  std::vector<PlanRemedy> candidates() const {
+    std::vector<PlanRemedy> list;
     const auto recompute = [](const char* mode) {
-      return Remedy{str("--activation_checkpoint.mode=", mode),
-                    [mode](RunConfig& c) { c.activation_checkpoint.mode = mode; }};
+      return PlanRemedy{str("--activation_checkpoint.mode=", mode),
+                        [mode](RunConfig& c) { c.activation_checkpoint.mode = mode; }};
     };
     if (config_->activation_checkpoint.mode == "none") list.push_back(recompute("selective"));
     if (config_->activation_checkpoint.mode != "full") list.push_back(recompute("full"));
-    for (int64_t batch = step_.batch / 2; batch >= 1; batch /= 2) {
+    for (PlanRemedy& remedy : task_->remedies()) list.push_back(std::move(remedy));
+    for (int64_t batch = step_.batch / 2; batch >= 1 && given_batch_ == 0; batch /= 2) {
       const int64_t global = step_.batch * step_.microbatches * step_.data_size();
       if (global % (batch * step_.data_size()) != 0) continue;
       list.push_back(
@@ -372,9 +370,9 @@ class Planner {
         return false;  // the options are incompatible
       }
     };
-    const std::vector<Remedy> all = candidates();
+    const std::vector<PlanRemedy> all = candidates();
     bool smaller_batch = false;
-    for (const Remedy& remedy : all) {
+    for (const PlanRemedy& remedy : all) {
       const bool changes_batch = starts_with(remedy.text, "--training.local_batch_size");
       if (changes_batch && smaller_batch) continue;  // the largest that fits is enough
       const std::unique_ptr<RunConfig> changed = config_->clone();
@@ -385,11 +383,13 @@ class Planner {
     }
     const std::unique_ptr<RunConfig> changed = config_->clone();
     std::string text;
+    const auto option = [&](size_t number) { return all[number].text.substr(0, all[number].text.find('=')); };
     for (size_t i = 0; found.empty() && i < all.size(); ++i) {
       all[i].apply(*changed);
-      const bool replaces = i + 1 < all.size() && all[i + 1].text.substr(0, 24) == all[i].text.substr(0, 24);
-      if (!replaces) text += (text.empty() ? "" : " ") + all[i].text;
-      if (!replaces && helps(*changed)) found.push_back(text);
+      const std::string with_this = text + (text.empty() ? "" : " ") + all[i].text;
+      if (helps(*changed)) found.push_back(with_this);
+      const bool is_replaced = i + 1 < all.size() && option(i + 1) == option(i);
+      if (!is_replaced) text = with_this;
     }
     return found;
   }
@@ -399,6 +399,7 @@ class Planner {
   MakePlannedTask make_;
   std::unique_ptr<PlannedTask> task_;
   PlannedStep step_;
+  int64_t given_batch_ = 0;  // by the data; 0: training.local_batch_size
   Attainable attainable_;
 };
 

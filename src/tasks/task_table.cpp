@@ -1,12 +1,18 @@
 #include "tasks/task_table.h"
 
 #include <array>
+#include <functional>
+#include <new>
+#include <stdexcept>
 
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "metrics/device_memory.h"
+#include "metrics/memory.h"
 #include "parallel/rank_session.h"
 #include "plan/planner.h"
+#include "plan/run_memory.h"
 #include "tasks/export_run.h"
 #include "tasks/flux/flux_plan.h"
 #include "tasks/flux/flux_task.h"
@@ -137,6 +143,63 @@ void export_at_end(const RunConfig& config, const TaskEntry& entry, bool trained
   log_info("the trained model: ", folder.string());
 }
 
+// What the run is on, for its plan.
+PlanOptions machine_of(const Communicator& ranks, torch::Device device) {
+  PlanOptions machine;
+  machine.gpus = ranks.world().size;
+  machine.gpus_per_node = ranks.world().local_size;
+  machine.on_cpu = device.is_cpu();
+  machine.gpu.name = machine.on_cpu ? "cpu" : "this GPU";
+  const MemoryUse memory = machine.on_cpu ? process_memory() : device_memory_since_last_call(device);
+  machine.gpu.memory_gib = static_cast<double>(memory.total_bytes) / kGiB;
+  machine.gpu.fast_domain = 1;
+  return machine;
+}
+
+// What is odd about pictures is told when they are opened to be trained on.
+class QuietConsole {
+ public:
+  QuietConsole() { set_console_log_level(LogLevel::kError); }
+  ~QuietConsole() { set_console_log_level(LogLevel::kDebug); }
+  QuietConsole(const QuietConsole&) = delete;
+  QuietConsole& operator=(const QuietConsole&) = delete;
+};
+
+// On the first rank, before the weights are loaded, which may take minutes.
+void tell_planned_memory(const RunConfig& config, const TaskEntry& entry, const PlanOptions& machine) {
+  std::string line;
+  try {
+    const QuietConsole quiet;
+    line = planned_memory(config, machine, entry.plan);
+  } catch (const ConfigError& error) {  // a GGUF file's size is known when it is read
+    line = str("memory is not planned: ", error.what());
+  }
+  log_info(line);
+}
+
+// Throws std::runtime_error, with the plan and what to change first, where the run needs more than there is.
+void train_within_memory(const RunConfig& config, const TaskEntry& entry, const PlanOptions& machine,
+                         const std::function<void()>& run) {
+  std::string problem;
+  try {
+    run();
+    return;
+  } catch (const c10::OutOfMemoryError& error) {
+    const std::string text = error.what_without_backtrace();
+    problem = text.substr(0, text.find('\n'));
+  } catch (const std::bad_alloc&) {
+    problem = "none left";
+  }
+  std::string advice;
+  try {
+    advice = out_of_memory_advice(config, machine, entry.plan);
+  } catch (const std::exception& error) {  // the advice must not hide the reason
+    advice = str("no plan: ", error.what(), " (try a smaller training.local_batch_size)");
+  }
+  throw std::runtime_error(str("[", machine.on_cpu ? "memory" : "GPU memory", "] expected enough for this run, got ",
+                               problem, "\n", advice));
+}
+
 }  // namespace
 
 TaskKinds task_kinds() {
@@ -160,8 +223,12 @@ void run_task(const RunConfig& given, const World& world, const std::string& ver
       log_info(folder.nothing_to_do());
       return;
     }
-    const std::unique_ptr<Task> task = entry.make(config, ranks.mesh(), device, TaskPurpose::kTrain);
-    train(*task, config, ranks, listeners_of_rank(config, ranks));
+    const PlanOptions machine = machine_of(ranks, device);
+    if (entry.kind.is_lora && world.rank == 0) tell_planned_memory(config, entry, machine);
+    train_within_memory(config, entry, machine, [&] {
+      const std::unique_ptr<Task> task = entry.make(config, ranks.mesh(), device, TaskPurpose::kTrain);
+      train(*task, config, ranks, listeners_of_rank(config, ranks));
+    });
     trained = true;
   });
   if (world.rank == 0) export_at_end(config, entry, trained);

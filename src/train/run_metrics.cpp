@@ -18,15 +18,13 @@ MemoryUse largest_memory(torch::Device device, Mesh& mesh) {
 
 }  // namespace
 
-MetricLoggerOptions metric_options(Task& task, const RunConfig& config, Communicator& ranks, int64_t samples_per_step,
-                                   int64_t first_step) {
+MetricLoggerOptions metric_options(Task& task, const RunConfig& config, Communicator& ranks, int64_t first_step) {
   const torch::Device device = task.parameters().master().device();
   MetricLoggerOptions options;
   options.dump_folder = config.job.dump_folder;
   options.config = config.metrics;
   options.total_steps = config.training.steps;
   options.first_step = first_step;
-  options.samples_per_step = samples_per_step;
   options.weight_name = task.weight_name();
   options.flops_per_sample = task.flops_per_sample();
   options.peak_flops = peak_flops(device_name(device)).value_or(0);

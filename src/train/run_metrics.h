@@ -12,7 +12,6 @@ namespace millrace {
 
 // first_step: the first one of this process. The first rank writes files; task and ranks must outlive the
 // logger.
-MetricLoggerOptions metric_options(Task& task, const RunConfig& config, Communicator& ranks, int64_t samples_per_step,
-                                   int64_t first_step);
+MetricLoggerOptions metric_options(Task& task, const RunConfig& config, Communicator& ranks, int64_t first_step);
 
 }  // namespace millrace

@@ -69,7 +69,7 @@ class Trainer {
 
   void train() {
     if (config_.checkpoint.interval < cadence_.steps - progress_.step) checkpoints_.reserve();
-    MetricLoggerOptions metrics = metric_options(task_, config_, ranks_, step_.samples(), progress_.step + 1);
+    MetricLoggerOptions metrics = metric_options(task_, config_, ranks_, progress_.step + 1);
     metrics.effective_lr = [this](double lr) { return step_.optimizer().effective_lr(lr); };
     MetricLogger logger(metrics);
     StepProfiler profiler(config_.profiling, folder_, ranks_.world().rank);
@@ -144,10 +144,11 @@ class Trainer {
     share.save_is_over = checkpoints_.is_over();
     const StepTotals totals = exchange(share, mesh_);
     if (first) ranks_.use_train_timeout();  // all ranks have had their first collective
-    const StepMetrics metrics = step_.update(number, share, totals);
+    StepMetrics metrics = step_.update(number, share, totals);
 
     progress_.step = number;
     progress_.samples += metrics.samples;
+    metrics.total_samples = progress_.samples;
     progress_.data_position = task_.data_position();
     if (totals.weight == 0) ++progress_.empty_steps;
     if (metrics.samples > 0) {
@@ -174,6 +175,7 @@ class Trainer {
     metrics.step = progress_.step;
     metrics.loss = result->loss;
     metrics.samples = result->num_samples;
+    metrics.trained_samples = progress_.samples;
     metrics.tokens = std::llround(static_cast<double>(result->num_samples) * tokens_per_sample_);
     metrics.seconds = now_seconds() - start;
     metrics.perplexity = result->perplexity;

@@ -135,6 +135,37 @@ def test_a_faster_gpu_is_faster_and_no_gpu_has_no_time(plan):
     assert plan("--gpu=cpu", config=ROOT / "configs" / "tiny.toml")["time"] is None
 
 
+LORA = ROOT / "configs" / "flux_dev_lora.toml"
+# Cached latents and texts of 3844 + 512 tokens, as of pictures of 1280 x 768; weights in 8 bits.
+LIKE_SD_SCRIPTS = ["--training.img_size=992", "--lora.base_dtype=fp8_unscaled", "--training.dataset=preprocessed",
+                   "--encoder.t5_encoder=", "--encoder.clip_encoder=", "--encoder.autoencoder_path="]  # fmt: skip
+
+
+def test_a_table_of_batches(plan, millrace):
+    rows = plan("--gpu=mi300x", "--batches=4,8", *LIKE_SD_SCRIPTS, config=LORA)
+    assert [row["local_batch_size"] for row in rows] == [4, 8]
+    peaks = [row["memory"]["peak_bytes"] for row in rows]
+    per_sample = (peaks[1] - peaks[0]) / 4
+    # sd-scripts takes 27 and 39 GB: 14.9 and 3.02 a sample.
+    assert 1.5e9 < per_sample < 3.02e9 and peaks[0] < 27e9 and peaks[1] < 39e9
+    text = millrace("plan", LORA, "--gpu=mi300x", "--batches=4,8", *LIKE_SD_SCRIPTS).stdout
+    assert len(text.splitlines()) == 6 and text.count("yes") == 2
+    assert "[--batches] expected no --sweep" in plan("--batches=4", "--sweep", config=LORA, status=2).stderr
+
+
+@pytest.mark.slow
+def test_lora_on_small_cards(plan):
+    """What makes it fit, the least first; each was tried."""
+    expected = {"rtx-4090-24gb": "--lora.base_dtype=nf4",
+                "rtx-4060ti-16gb": "--encoder.device=cpu --lora.base_dtype=fp8",
+                "rtx-3060-12gb": "--encoder.device=cpu --lora.base_dtype=nf4"}  # fmt: skip
+    for card, remedy in expected.items():
+        result = plan(f"--gpu={card}", config=LORA)
+        assert not result["fits"] and remedy in result["remedies"]
+        assert plan(f"--gpu={card}", *remedy.split(), config=LORA)["fits"]
+    assert not plan("--gpu=rtx-4060-8gb", config=LORA)["remedies"]  # 8 GB
+
+
 def test_sweep_lists_meshes_the_fastest_first(plan, millrace):
     rows = plan("--gpus=16", "--sweep")
     assert len({row["mesh"] for row in rows}) == 5 + 4 + 3 + 2  # replicas for tp 1, 2, 4, 8

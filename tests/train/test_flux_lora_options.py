@@ -95,8 +95,12 @@ def test_groups_resume_exactly(train, optimizer):  # noqa: F811
 
 
 def test_prodigy_has_one_rate(train):  # noqa: F811
-    error = train("--optimizer.name=Prodigy", "--optimizer.lr=1", "--lora.loraplus_ratio=4", *QUICK, status=2).stderr
-    assert "expected one learning rate for all parameters with Prodigy" in error
+    prodigy = ["--optimizer.name=Prodigy", "--optimizer.lr=1"]
+    for option, given in (("lora.loraplus_ratio", "4"), ("lora.lr_patterns", '["single_blocks.*=0.5", "*=0"]')):
+        for show in ([], ["--show-config"]):
+            error = train(*prodigy, f"--{option}={given}", *show, *QUICK, status=2).stderr
+            assert f"[{option}] expected 1 or 0 with Prodigy, which finds one step size for all parameters" in error
+    train(*prodigy, '--lora.lr_patterns=["*=0"]', "--show-config", *QUICK)  # no rate but one
 
 
 DROPOUT = ["--lora.dropout=0.2", "--lora.rank_dropout=0.2", "--lora.module_dropout=0.1"]
@@ -156,6 +160,14 @@ def test_a_run_starts_from_a_file_of_any_program(train, millrace, tmp_path):  # 
             if name.endswith(".up"):
                 down = name.replace(".up", ".down")
                 assert torch.allclose(read[name] @ read[down], tensor_product(expected, name), rtol=1e-4, atol=1e-7), name
+
+    # A resumed run needs the file no more.
+    start = tmp_path / "start.safetensors"
+    start.write_bytes((first / "lora.safetensors").read_bytes())
+    train("--training.steps=4", f"--lora.initial_adapter={start}", *QUICK, run="moved")
+    start.unlink()
+    assert len(curve(train(f"--lora.initial_adapter={start}", *QUICK, run="moved"))) == 8
+    assert "start.safetensors" in train(*still, f"--lora.initial_adapter={start}", run="absent", status=4).stderr
 
     error = train(*still, "--lora.rank=8", f"--lora.initial_adapter={first / 'lora.safetensors'}", run="rank", status=4).stderr
     assert "that [lora] says" in error and "(try lora.rank=4)" in error

@@ -1,10 +1,15 @@
 """LoRA on FLUX from pictures in folders: sizes, captions, weights and masks, what is held back, cached, skipped and refused."""
 
 import json
+import os
+import random
 import shutil
+import struct
 import subprocess
+import time
 from pathlib import Path
 
+import numpy
 import pytest
 from helpers import load
 from PIL import Image
@@ -12,6 +17,8 @@ from train_ranks import Ranks
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY, LAPTOP = ROOT / "configs" / "tiny.toml", ROOT / "configs" / "flux_dev_lora_laptop.toml"
+NUM_KILLS = int(os.environ.get("MILLRACE_KILLS", 3))  # more for long tests
+KILL_SEED = int(os.environ.get("MILLRACE_KILL_SEED", 1))
 SIZES = [(40, 24), (24, 40), (32, 32), (33, 30), (64, 16)]
 
 
@@ -97,6 +104,12 @@ def train(millrace, base, tmp_path):
 def curve(folder, key="loss"):
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [line[key] for line in lines if key in line]
+
+
+def metadata(path):
+    with open(path, "rb") as file:
+        (size,) = struct.unpack("<Q", file.read(8))
+        return json.loads(file.read(size))["__metadata__"]
 
 
 def log(folder):
@@ -381,9 +394,99 @@ def test_a_killed_run_ends_bit_for_bit_as_if_nothing_had_happened(start, mixed, 
     assert load(tmp_path / "killed" / "lora.safetensors").keys() == load(tmp_path / "undisturbed" / "lora.safetensors").keys()
 
 
+@pytest.mark.slow
+def test_kills_at_random_moments_change_nothing(start, mixed, tmp_path):
+    """In rendezvous, caching, steps, validations, saves and while lora.safetensors is written."""
+    options = [f"--training.steps={40 + 20 * NUM_KILLS}", "--checkpoint.interval=3", "--checkpoint.keep_latest_k=2",
+               "--checkpoint.async_mode=async", "--comm.init_timeout_seconds=10", "--validation.enable", "--validation.freq=10",
+               "--lora.dropout=0.1", "--lora.loraplus_ratio=4", "--metrics.no_enable_tensorboard"]  # fmt: skip
+    start(2, mixed, "undisturbed", *options).finish()
+    generator, latest = random.Random(KILL_SEED), 0
+    for kill in range(NUM_KILLS):
+        ranks = start(2, mixed, "killed", *options)
+        if kill % 3 > 0:  # every third dies in its first second, whatever it does then
+            ranks.wait_for_start()
+        time.sleep(generator.uniform(0, 1.0 if kill % 3 == 0 else 0.3))
+        victim = generator.randrange(2)
+        ranks.processes[victim].kill()
+        ranks.finish_lost(victim)
+        steps = [int(path.name.removeprefix("step-")) for path in (tmp_path / "killed" / "checkpoint").glob("step-*[0-9]")]
+        assert max(steps, default=0) >= latest, "a checkpoint was lost"
+        latest = max(steps, default=0)
+        if (tmp_path / "killed" / "lora.safetensors").exists():  # whole at every moment
+            load(tmp_path / "killed" / "lora.safetensors")
+    start(2, mixed, "killed", *options).finish()
+
+    def tensors(run):
+        path = tmp_path / run / "checkpoint" / f"step-{40 + 20 * NUM_KILLS:08d}"
+        return {file.name: file.read_bytes() for file in path.glob("*.safetensors")}
+
+    assert len(tensors("killed")) == 2 and tensors("killed") == tensors("undisturbed")
+    assert curve(tmp_path / "killed") == curve(tmp_path / "undisturbed")
+    ours, theirs = load(tmp_path / "killed" / "lora.safetensors"), load(tmp_path / "undisturbed" / "lora.safetensors")
+    assert ours.keys() == theirs.keys() and all(ours[name].equal(tensor) for name, tensor in theirs.items())
+
+
+def test_the_file_says_what_was_trained_on(train, folder, tmp_path):
+    """As sd-scripts counts: repeats, batches of each bucket, epochs begun."""
+    own, regularisation = folder("own", 6, "a cat, red", sizes=[(32, 32)]), folder("reg", 2, "a cat", sizes=[(64, 16)])
+    data = dataset(tmp_path / "set.toml", subset_of(own, "num_repeats = 2"), subset_of(regularisation, "is_reg = true"),
+                   batch_size=5)  # fmt: skip
+    output = train(data, "--training.steps=10", "--checkpoint.interval=10")
+    facts = metadata(output / "lora.safetensors")
+    # 12 in batches of 5, and 12 regularisation pictures in another bucket.
+    expected = {"ss_num_train_images": "12", "ss_num_reg_images": "2", "ss_num_validation_images": "0",
+                "ss_num_batches_per_epoch": "6", "ss_num_epochs": "2", "ss_epoch": "2", "ss_steps": "10"}  # fmt: skip
+    assert {key: facts[key] for key in expected} == expected
+    assert json.loads(facts["ss_tag_frequency"]) == {"own": {"a cat": 6, "red": 6}}
+    assert json.loads(facts["ss_dataset_dirs"]) == {"own": {"n_repeats": 2, "img_count": 6}, "reg": {"n_repeats": 1, "img_count": 2}}
+    (described,) = json.loads(facts["ss_datasets"])
+    assert described["bucket_info"]["buckets"] == {"0": {"resolution": [32, 32], "count": 12}, "1": {"resolution": [64, 16], "count": 12}}
+    assert described["batch_size_per_device"] == 5 and described["subsets"][0]["image_dir"] == "own"
+    # Samples are counted, whatever training.local_batch_size says: the last batch of a bucket has two.
+    assert curve(output, "samples")[-1] < 50 and curve(output, "samples")[0] in (2, 5)
+
+
 def test_copies_of_a_data_set_elsewhere_resume(train, folder, tmp_path):
     path = folder("here/cat", 4, sizes=[(32, 32)])
     data = dataset(path.parent / "set.toml", subset_of("cat"))
     train(data, "--training.steps=4")
     shutil.copytree(path.parent, tmp_path / "there")
     assert len(curve(train(tmp_path / "there" / "set.toml", "--training.steps=8"))) == 8
+
+
+def test_caches_of_sd_scripts_are_trained_on(train, folder, tmp_path, coded):
+    """Latents from the files beside the pictures, while they are newer than these; whole epochs without the autoencoder."""
+    path = folder("cat", 4, sizes=[(64, 32)])
+    data = dataset(tmp_path / "set.toml", subset_of(path), resolution=64, batch_size=2)
+    data.write_text(data.read_text().replace("reso_steps = 16", "reso_steps = 32").replace("min_bucket_reso = 16", "min_bucket_reso = 32"))
+    run = [*STILL, *CODED, "--encoder.kohya_caches=read"]
+    own = curve(train(data, *run, run="none", weights=coded))
+    random_latents = numpy.random.default_rng(1)
+    for i in range(4):
+        numpy.savez(path / f"{i:03d}_0064x0032_flux.npz",
+                    latents_4x8=random_latents.standard_normal((16, 4, 8)).astype(numpy.float32),
+                    original_size_4x8=numpy.array([64, 32]), crop_ltrb_4x8=numpy.array([0.0, 0.0, 64.0, 32.0]))  # fmt: skip
+    files = {file.name: file.read_bytes() for file in path.glob("*.npz")}
+    read = train(data, *run, run="read", weights=coded)
+    assert curve(read) != own and "encoding again" not in said(read)
+    assert curve(train(data, *run, run="again", weights=coded)) == curve(read)
+    assert {file.name: file.read_bytes() for file in path.glob("*.npz")} == files  # nothing is written
+    later = (path / "000_0064x0032_flux.npz").stat().st_mtime + 10
+    for i in range(4):
+        os.utime(path / f"{i:03d}.png", (later, later))
+    stale = train(data, *run, run="stale", weights=coded)
+    assert curve(stale) == own and "expected a cache newer than 000.png, got an older one: encoding again" in said(stale)
+    for i in range(4):
+        os.utime(path / f"{i:03d}.png", (1, 1))
+        (path / f"{i:03d}_0064x0032_flux.npz").write_bytes(b"damaged")
+    damaged = train(data, *run, run="damaged", weights=coded)
+    assert curve(damaged) == own and "expected the directory of a .npz file" in said(damaged)
+
+
+def test_caches_of_sd_scripts_need_pictures(train, folder, tmp_path):
+    data = dataset(tmp_path / "set.toml", subset_of(folder("cat", 4)))
+    assert "[encoder.kohya_caches] expected none without encoder.cache_latents" in train(
+        data, "--encoder.kohya_caches=read", status=2).stderr  # fmt: skip
+    assert "[encoder.kohya_caches] expected none or read with random encoders, got write" in train(
+        data, "--encoder.kohya_caches=write", *CODED, status=2).stderr  # fmt: skip

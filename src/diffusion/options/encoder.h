@@ -27,6 +27,18 @@ constexpr std::array<Choice<EncodingCache>, 4> choices_of(EncodingCache) {
            {"disk", EncodingCache::kDisk}}};
 }
 
+// Where T5 and CLIP compute. kAuto: on the run's device.
+enum class EncoderDevice { kAuto, kCpu };
+constexpr std::array<Choice<EncoderDevice>, 2> choices_of(EncoderDevice) {
+  return {{{"auto", EncoderDevice::kAuto}, {"cpu", EncoderDevice::kCpu}}};
+}
+
+// The caches that sd-scripts keeps beside pictures.
+enum class KohyaCaches { kNone, kRead, kWrite };
+constexpr std::array<Choice<KohyaCaches>, 3> choices_of(KohyaCaches) {
+  return {{{"none", KohyaCaches::kNone}, {"read", KohyaCaches::kRead}, {"write", KohyaCaches::kWrite}}};
+}
+
 struct EncoderConfig {
   std::string t5_encoder;
   std::string t5_tokenizer;
@@ -40,7 +52,9 @@ struct EncoderConfig {
   EncodingCache cache_encodings = EncodingCache::kAuto;
   EncodingCache cache_latents = EncodingCache::kAuto;
   std::string cache_folder;
+  KohyaCaches kohya_caches = KohyaCaches::kNone;
   EncoderSharding shard = EncoderSharding::kAuto;
+  EncoderDevice device = EncoderDevice::kAuto;
 
   template <typename Visitor>
   void describe(Visitor& visit) {
@@ -91,9 +105,17 @@ struct EncoderConfig {
           {.name = "cache_folder",
            .meaning = "where caches on disk lie, which runs may share; empty: encodings and latents in job.dump_folder",
            .none_is_empty = true});
+    visit(kohya_caches,
+          {.name = "kohya_caches",
+           .meaning = "sd-scripts' caches beside the pictures of a data set (NAME_1280x0768_flux.npz, "
+                      "NAME_flux_te.npz); read: what is there and newer than its picture is trained on; write: what "
+                      "this run encodes is written there"});
     visit(shard, {.name = "shard",
                   .meaning = "split the weights of T5 and CLIP over the ranks of the shard axis; auto: only T5, on "
                              "GPUs or if it takes more than 4 GiB"});
+    visit(device, {.name = "device",
+                   .meaning = "cpu: T5 and CLIP compute on the host, whole on every rank, and take no memory of the "
+                              "GPU; slow for each new caption, free for those in the cache; auto: as training.device"});
   }
   bool operator==(const EncoderConfig&) const = default;
 };

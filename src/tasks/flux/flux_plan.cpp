@@ -11,7 +11,9 @@
 #include "models/quantised_load.h"
 #include "nn/quantised_weight.h"
 #include "tasks/flux/flux_encoders_plan.h"
+#include "tasks/flux/flux_pictures_plan.h"
 #include "tasks/flux/flux_work.h"
+#include "tasks/flux_lora/flux_lora_config.h"
 
 namespace millrace {
 namespace {
@@ -55,6 +57,7 @@ class FluxPlannedTask : public PlannedTask {
         config_(as_flux(*owned_config_)),
         on_cpu_(on_cpu),
         encoders_(plan_encoders(config)),
+        pictures_(plan_pictures(config, encoders_.notes)),
         sizes_(flux_config(config, encoders_.latent_channels)) {
     if (storage() == BaseStorage::kGguf) {
       throw ConfigError(
@@ -62,9 +65,9 @@ class FluxPlannedTask : public PlannedTask {
           "(try nf4 for files of 4 bits, int8 for those of 8)");
     }
     const int64_t multiple = encoders_.downscale * patch_size(config);
-    const int64_t img_size = config.training_pictures.img_size;
-    if (img_size % multiple != 0) {
-      throw ConfigError(str("[training.img_size] expected a multiple of ", multiple, ", got ", img_size));
+    for (const int64_t side : {pictures_.width, pictures_.height}) {
+      if (side % multiple == 0) continue;
+      throw ConfigError(str("[", pictures_.place, "] expected a multiple of ", multiple, " pixels, got ", side));
     }
   }
 
@@ -83,9 +86,10 @@ class FluxPlannedTask : public PlannedTask {
   std::unique_ptr<StepModel> build(const PlannedStep& step, const FlatParametersOptions& placement) const override {
     const auto floats = torch::TensorOptions().dtype(torch::kFloat32).device(torch::kMeta);
     const auto encodings = floats.dtype(placement.compute_dtype);
-    const int64_t side = config_.training_pictures.img_size / encoders_.downscale;
     FluxBatch batch;
-    batch.latent_BZhw = torch::empty({step.batch, encoders_.latent_channels, side, side}, floats);
+    batch.latent_BZhw = torch::empty({step.batch, encoders_.latent_channels, pictures_.height / encoders_.downscale,
+                                      pictures_.width / encoders_.downscale},
+                                     floats);
     batch.txt_BTX = torch::empty({step.batch, text_tokens(), sizes_.context_in_dim}, encodings);
     batch.y_BV = torch::empty({step.batch, sizes_.vec_in_dim}, encodings);
     batch.num_samples = batch.global_rows = step.batch;
@@ -110,17 +114,38 @@ class FluxPlannedTask : public PlannedTask {
     const int64_t autoencoder = encoders_.parameters - encoders_.t5.parameters - encoders_.clip.parameters;
     const int64_t clip_ranks = config_.encoder.shard == EncoderSharding::kTrue ? step.mesh.dp_shard : 1;
     FrozenNetworks frozen;
-    frozen.weight_bytes = autoencoder * picture_size +
-                          (encoders_.t5.held(t5_ranks(step)) + encoders_.clip.held(clip_ranks)) * step.element_size();
+    const bool on_host = config_.encoder.device == EncoderDevice::kCpu && !on_cpu_;
+    const int64_t text = encoders_.t5.held(t5_ranks(step)) + encoders_.clip.held(clip_ranks);
+    frozen.weight_bytes = autoencoder * picture_size + (on_host ? 0 : text * step.element_size());
     // The autoencoder's activations are the largest.
     frozen.activation_bytes = encoders_.activations_per_sample * picture_size * step.batch;
     frozen.flops_per_sample = encoders_.flops_per_sample;
     return frozen;
   }
 
+  int64_t batch_of_data(int64_t data_ranks) const override {
+    return pictures_.batch_size == 0 ? 0 : (pictures_.batch_size + data_ranks - 1) / data_ranks;
+  }
+
+  std::vector<PlanRemedy> remedies() const override {
+    std::vector<PlanRemedy> list;
+    const bool has_text_encoders = encoders_.t5.parameters + encoders_.clip.parameters > 0;
+    if (has_text_encoders && !on_cpu_ && config_.encoder.device != EncoderDevice::kCpu) {
+      list.push_back(
+          {"--encoder.device=cpu", [](RunConfig& config) { as_flux(config).encoder.device = EncoderDevice::kCpu; }});
+    }
+    if (storage() != BaseStorage::kDense || config_.lora() == nullptr) return list;
+    for (const char* dtype : {"fp8", "nf4"}) {
+      list.push_back({str("--lora.base_dtype=", dtype), [dtype](RunConfig& config) {
+                        dynamic_cast<FluxLoraConfig&>(config).lora_options.base_dtype = dtype;
+                      }});
+    }
+    return list;
+  }
+
   std::vector<std::string> notes(const PlannedStep& step) const override {
     std::vector<std::string> notes = encoders_.notes;
-    if (encoders_.parameters > 0 && step.mesh.size() > 1) {
+    if (encoders_.parameters > 0 && step.mesh.size() > 1 && config_.encoder.device != EncoderDevice::kCpu) {
       notes.emplace_back(t5_ranks(step) > 1 ? str("T5's weights are split over the ", t5_ranks(step),
                                                   " ranks of dp_shard (encoder.shard)")
                                             : "every rank holds all of the encoders; preprocessed data needs none");
@@ -133,8 +158,8 @@ class FluxPlannedTask : public PlannedTask {
     return config_.lora() != nullptr ? base_storage_of(*config_.lora()) : BaseStorage::kDense;
   }
   int64_t image_tokens() const {
-    const int64_t side = config_.training_pictures.img_size / (encoders_.downscale * patch_size(config_));
-    return side * side;
+    const int64_t token = encoders_.downscale * patch_size(config_);
+    return (pictures_.width / token) * (pictures_.height / token);
   }
   int64_t text_tokens() const { return config_.encoder.max_t5_encoding_len; }
   int64_t t5_ranks(const PlannedStep& step) const {
@@ -150,6 +175,7 @@ class FluxPlannedTask : public PlannedTask {
   const FluxRunConfig& config_;
   bool on_cpu_;
   EncodersPlan encoders_;
+  PicturesPlan pictures_;
   flux::FluxConfig sizes_;
 };
 

@@ -11,6 +11,7 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "checkpoint/checkpoint_folder.h"
 #include "diffusion/flux_batch.h"
 #include "diffusion/flux_drawing.h"
 #include "diffusion/flux_front_end.h"
@@ -26,6 +27,7 @@
 #include "parallel/configured_placement.h"
 #include "tasks/flux/flux_task_data.h"
 #include "tasks/flux/flux_validation.h"
+#include "tasks/flux_lora/flux_lora_config.h"
 
 namespace millrace {
 namespace {
@@ -34,6 +36,12 @@ std::vector<std::string> sample_prompts(const SampleConfig& sample, TaskPurpose 
   // What only `millrace sample` draws need not be there.
   if (sample.every_steps == 0 || purpose != TaskPurpose::kTrain) return {};
   return sample.prompts_file.empty() ? sample.prompts : read_prompts_file(sample.prompts_file);
+}
+
+std::string grid_name(int64_t step) {
+  char name[32];
+  std::snprintf(name, sizeof name, "step-%08lld", static_cast<long long>(step));
+  return name;
 }
 
 double unix_seconds() {
@@ -52,6 +60,7 @@ class FluxTask : public Task {
         keep_(keep_of(config.activation_checkpoint.mode)),
         prompts_(sample_prompts(config.sample, purpose)),
         data_(as_flux(*owned_config_), mesh, device, purpose) {
+    if (purpose == TaskPurpose::kTrain) forget_start_if_resumed();
     const bool networks = data_.needs_networks() || (!prompts_.empty() && missing_for_drawing(config_).empty());
     if (networks) front_end_.codec = make_picture_codec(config_, dtype_, device_);
     set_latent_scale(front_end_, config_.encoder);
@@ -85,6 +94,7 @@ class FluxTask : public Task {
   MicrobatchResult train_microbatch(double scale) override {
     MILLRACE_CHECK(batch_.has_value());
     const FluxBatch batch = *std::exchange(batch_, std::nullopt);
+    if (!batch.epochs.empty()) epoch_ = batch.epochs.front();
     MicrobatchResult result;
     result.data_seconds = batch.data_seconds;
     result.weight = static_cast<double>(batch.num_samples);
@@ -111,7 +121,7 @@ class FluxTask : public Task {
   }
   // Grids of pictures, named after the step.
   void preview(const PreviewMoment& moment, const std::filesystem::path& run_folder) override {
-    if (prompts_due(moment)) draw_prompts(moment.step, run_folder / "samples");
+    if (prompts_due(moment)) draw_prompts(moment, run_folder / "samples");
     if (validation_captions_due(moment)) {
       draw_validation_captions(moment.step, run_folder / config_.validation_pictures.save_img_folder);
     }
@@ -174,6 +184,17 @@ class FluxTask : public Task {
   }
 
  private:
+  // A resumed run has its adapters in the checkpoint: the file that it started from may be gone.
+  void forget_start_if_resumed() {
+    auto* config = dynamic_cast<FluxLoraConfig*>(owned_config_.get());
+    if (config == nullptr || config->lora_options.initial_adapter.empty() || !config_.checkpoint.enable) return;
+    const auto folder = std::filesystem::path(config_.job.dump_folder) / config_.checkpoint.folder;
+    // Ranks on different machines may see different folders.
+    const torch::Tensor found_1 = torch::full({1}, step_folders(folder).empty() ? 0 : 1, torch::kInt64).to(device_);
+    mesh_.world().all_reduce(found_1, Reduce::kMax).wait();
+    if (found_1.item<int64_t>() != 0) config->lora_options.initial_adapter.clear();
+  }
+
   bool prompts_due(const PreviewMoment& moment) const {
     const int64_t interval = config_.sample.every_steps;
     return interval > 0 && (moment.last || moment.step % interval == 0);
@@ -213,7 +234,11 @@ class FluxTask : public Task {
     }
     const std::vector<AdapterTensors> adapters = configured_adapters(lora, ours);
     write_lora_result(path, adapters, config_, sizes_, dtype_,
-                      {.step = step, .epoch = 0, .started_at = started_at_, .now = unix_seconds()});
+                      {.step = step,
+                       .epoch = epoch_ + (step == config_.training.steps ? 1 : 0),
+                       .started_at = started_at_,
+                       .now = unix_seconds()},
+                      data_.facts());
     const bool is_zero = std::all_of(adapters.begin(), adapters.end(),
                                      [](const AdapterTensors& adapter) { return is_without_effect(adapter); });
     if (is_zero) {
@@ -222,8 +247,16 @@ class FluxTask : public Task {
     }
   }
 
-  void draw_prompts(int64_t step, const std::filesystem::path& folder) {
-    if (can_draw()) draw_grid(prompts_, step, folder);
+  // At the end of a run of LoRA also without the adapters, and with half of what they add.
+  void draw_prompts(const PreviewMoment& moment, const std::filesystem::path& folder) {
+    if (!can_draw()) return;
+    draw_grid(prompts_, grid_name(moment.step), folder);
+    if (!moment.last || !trainee_->is_adapter()) return;
+    for (const double strength : {0.0, 0.5}) {
+      trainee_->set_strength(strength);
+      draw_grid(prompts_, grid_name(moment.step) + format_double("-strength-%g", strength), folder);
+    }
+    trainee_->set_strength(1);
   }
 
   void draw_validation_captions(int64_t step, const std::filesystem::path& folder) {
@@ -237,7 +270,7 @@ class FluxTask : public Task {
     if (validation_captions_.empty()) {
       validation_captions_ = data_.validation_captions(config_.validation_pictures.save_img_count);
     }
-    draw_grid(validation_captions_, step, folder);
+    draw_grid(validation_captions_, grid_name(step), folder);
   }
 
   bool can_draw() {
@@ -249,7 +282,9 @@ class FluxTask : public Task {
     return false;
   }
 
-  void draw_grid(const std::vector<std::string>& prompts, int64_t step, const std::filesystem::path& folder) {
+  // The grid, and beside it where each picture lies.
+  void draw_grid(const std::vector<std::string>& prompts, const std::string& name,
+                 const std::filesystem::path& folder) {
     if (prompts.empty()) return;
     MILLRACE_CHECK(front_end_.can_draw());
     const DrawOptions options = draw_options(config_, sizes_);
@@ -261,9 +296,10 @@ class FluxTask : public Task {
     if (mesh_.world().rank() != 0) return;
     const Image grid = picture_grid(pictures, prompts, config_.sample.grid_columns);
     create_folders(folder);
-    char name[32];
-    std::snprintf(name, sizeof name, "step-%08lld.png", static_cast<long long>(step));
-    write_file_atomically(folder / name, encode_picture(grid, join(prompts, "\n"), {config_.model.flavor, ""}));
+    write_file_atomically(folder / (name + ".json"),
+                          to_json(grid_places(pictures, prompts, config_.sample.grid_columns)));
+    write_file_atomically(folder / (name + ".png"),
+                          encode_picture(grid, join(prompts, "\n"), {config_.model.flavor, ""}));
   }
 
   std::unique_ptr<RunConfig> owned_config_;
@@ -282,6 +318,7 @@ class FluxTask : public Task {
   bool warned_missing_ = false, warned_no_captions_ = false;
   std::vector<std::string> validation_captions_;  // of its pictures; empty: not read yet
   std::unique_ptr<FluxTrainee> trainee_;
+  int64_t epoch_ = 0;  // of the samples trained on last
   double started_at_ = unix_seconds();
 };
 

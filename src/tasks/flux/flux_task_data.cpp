@@ -10,8 +10,10 @@
 #include "data/shard_cache.h"
 #include "diffusion/dataset_survey.h"
 #include "diffusion/encoder_identity.h"
+#include "diffusion/picture_facts.h"
 #include "parallel/configured_placement.h"
 #include "picture_sets/trained_caption.h"
+#include "tokenizers/tokenizer.h"
 #include "train/run_steps.h"
 
 namespace millrace {
@@ -45,6 +47,15 @@ void FluxTaskData::choose_caches(FluxRunConfig& config) const {
   const bool changes = pictures != nullptr && pictures->changes_pictures();
   choose(config.encoder.cache_encodings, pictures != nullptr && !pictures->has_many_captions());
   choose(config.encoder.cache_latents, pictures != nullptr && has_codec && !changes);
+  const bool uses_kohyas = config.encoder.kohya_caches != KohyaCaches::kNone;
+  if (uses_kohyas && (pictures == nullptr || config.encoder.cache_latents == EncodingCache::kNone)) {
+    throw ConfigError(
+        str("[encoder.kohya_caches] expected none without encoder.cache_latents on a data set of pictures, got ",
+            choice_text(config.encoder.kohya_caches)));
+  }
+  if (config.encoder.kohya_caches == KohyaCaches::kWrite && config.encoder.t5_encoder == kRandomNetwork) {
+    throw ConfigError("[encoder.kohya_caches] expected none or read with random encoders, got write");
+  }
   if (config.encoder.cache_latents == EncodingCache::kNone) return;
   const char* const kept = choice_text(config.encoder.cache_latents);
   if (changes) {
@@ -170,6 +181,7 @@ PictureSetBatchesOptions FluxTaskData::picture_options(const FluxDataset& data) 
   options.max_bad_fraction = config_.training.max_bad_samples;
   options.device = device_;
   options.cache = latent_cache();
+  options.kohya_caches = kohya_caches();
   return options;
 }
 
@@ -185,6 +197,21 @@ std::shared_ptr<LatentCache> FluxTaskData::latent_cache() {
                      c10::toString(autoencoder_dtype(compute_dtype(config_, device_), device_));
   cache_ = std::make_shared<LatentCache>(options);
   return cache_;
+}
+
+std::shared_ptr<KohyaPictureCaches> FluxTaskData::kohya_caches() const {
+  const EncoderConfig& encoder = config_.encoder;
+  if (encoder.kohya_caches == KohyaCaches::kNone) return nullptr;
+  KohyaPictureCachesOptions options;
+  options.writes = encoder.kohya_caches == KohyaCaches::kWrite;
+  if (options.writes) {
+    const std::shared_ptr<Tokenizer> tokenizer =
+        load_tokenizer(encoder.t5_tokenizer.empty() ? encoder.t5_encoder : encoder.t5_tokenizer, TokenizerKind::kT5);
+    options.count_tokens = [tokenizer, most = encoder.max_t5_encoding_len](const std::string& caption) {
+      return static_cast<int64_t>(tokenizer->encode_truncated(caption, most).size());
+    };
+  }
+  return std::make_shared<KohyaPictureCaches>(std::move(options));
 }
 
 std::unique_ptr<FluxBatchSource> FluxTaskData::training_batches(FluxFrontEnd& front_end) {
@@ -222,6 +249,15 @@ FluxValidationOptions FluxTaskData::validation_options() const {
   options.needs_timesteps = validation_->kind->needs_timesteps;
   options.data_name = validation_->name;
   return options;
+}
+
+TrainingFacts FluxTaskData::facts() const {
+  if (!training_ || !training_->pictures) return {};
+  const int64_t batches_per_step = microbatches_per_step(config_.training, mesh_.data_size());
+  TrainingFacts facts = picture_facts(*training_->pictures, batches_per_step, config_.training.steps);
+  facts["cache_latents"] = config_.encoder.cache_latents != EncodingCache::kNone;
+  facts["prior_loss_weight"] = config_.training_pictures.prior_loss_weight;
+  return facts;
 }
 
 std::vector<std::string> FluxTaskData::validation_captions(int64_t most) const {

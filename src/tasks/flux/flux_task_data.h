@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "adapters/kohya_metadata.h"
 #include "comm/mesh.h"
 #include "diffusion/flux_batches.h"
 #include "diffusion/flux_data.h"
@@ -48,6 +49,9 @@ class FluxTaskData {
   // The first ones, at most; the same on every rank, which reads them by itself.
   std::vector<std::string> validation_captions(int64_t most) const;
 
+  // About the data, for the metadata of a LoRA file.
+  TrainingFacts facts() const;
+
   int64_t downscale(const FluxFrontEnd& front_end) const;  // pixels per latent, along one side
 
  private:
@@ -59,6 +63,7 @@ class FluxTaskData {
   FluxBatchesOptions validation_shards() const;
   PictureSetBatchesOptions picture_options(const FluxDataset& data);
   std::shared_ptr<LatentCache> latent_cache();
+  std::shared_ptr<KohyaPictureCaches> kohya_caches() const;
 
   const FluxRunConfig& config_;
   Mesh& mesh_;

@@ -1,5 +1,6 @@
 #include "tasks/flux_lora/flux_lora_config.h"
 
+#include "adapters/lora_rates.h"
 #include "base/log.h"
 #include "base/text.h"
 
@@ -32,6 +33,10 @@ void check_text_encoders(const FluxLoraConfig& config, Problems& problems) {
   expect(clip || t5, options.text_encoder_loraplus_ratio.has_value(), "lora.text_encoder_loraplus_ratio",
          "train_clip_l or train_t5xxl");
   if (options.t5xxl_lr && !t5) problems.add("lora.t5xxl_lr", "expected train_t5xxl with it, got none");
+  if ((clip || t5) && config.encoder.device == EncoderDevice::kCpu) {
+    problems.add("encoder.device",
+                 "expected auto where an encoder is trained, got cpu (try lora.train_clip_l = false)");
+  }
   const EncodingCache cache = config.encoder.cache_encodings;
   if (clip && t5 && (cache == EncodingCache::kMemory || cache == EncodingCache::kDisk)) {
     problems.add("encoder.cache_encodings",
@@ -66,6 +71,7 @@ void FluxLoraConfig::check(Problems& problems) const {
   check_lora(lora_options, problems);
   check_text_encoders(*this, problems);
   check_split_qkv(*this, problems);
+  check_lora_rates(lora_options, optimizer, problems);
   if (lora_options.base_dtype == "gguf" && !lora_options.base_weights.empty()) {
     problems.add("lora.base_weights", "expected none with the blocks of a GGUF file, got some (try base_dtype nf4)");
   }

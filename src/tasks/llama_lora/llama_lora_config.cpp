@@ -1,5 +1,6 @@
 #include "tasks/llama_lora/llama_lora_config.h"
 
+#include "adapters/lora_rates.h"
 #include "base/log.h"
 
 namespace millrace {
@@ -12,6 +13,7 @@ void LlamaLoraConfig::describe(OptionCollector& visit) {
 void LlamaLoraConfig::check(Problems& problems) const {
   LlamaRunConfig::check(problems);
   check_lora(lora_options, problems);
+  check_lora_rates(lora_options, optimizer, problems);
   const LoraConfig& lora = lora_options;
   const auto refuse = [&](bool given, const char* option, const char* why) {
     if (given) problems.add(str("lora.", option), str("expected none for a language model, got one: ", why));
