@@ -1,6 +1,7 @@
 #include "formats/npz.h"
 
-#include <array>
+#include <zlib.h>
+
 #include <cstring>
 
 #include "base/error.h"
@@ -12,27 +13,10 @@
 namespace millrace {
 namespace {
 
-// ZIP's checksum: CRC-32 of ISO 3309, reflected, polynomial 0x04C11DB7.
-class Crc32 {
- public:
-  void add(std::string_view bytes) {
-    static const std::array<uint32_t, 256> table = make_table();
-    for (const char byte : bytes) state_ = table[(state_ ^ static_cast<uint8_t>(byte)) & 0xFF] ^ (state_ >> 8);
-  }
-  uint32_t value() const { return ~state_; }
-
- private:
-  static std::array<uint32_t, 256> make_table() {
-    std::array<uint32_t, 256> table{};
-    for (uint32_t i = 0; i < 256; ++i) {
-      uint32_t value = i;
-      for (int bit = 0; bit < 8; ++bit) value = (value >> 1) ^ ((value & 1) != 0 ? 0xEDB88320u : 0);
-      table[i] = value;
-    }
-    return table;
-  }
-  uint32_t state_ = 0xFFFFFFFF;
-};
+// ZIP's checksum of what `sum` is of, and these bytes.
+uint32_t add_crc32(uint32_t sum, std::string_view bytes) {
+  return static_cast<uint32_t>(crc32_z(sum, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
+}
 
 constexpr uint32_t kLocalHeader = 0x04034B50, kCentralHeader = 0x02014B50, kEnd = 0x06054B50;
 constexpr uint32_t kZip64End = 0x06064B50, kZip64Locator = 0x07064B50;
@@ -144,9 +128,7 @@ class Reader {
     const uint64_t data = begin + kLocalBytes + load<uint16_t>(file_, begin + 26) + load<uint16_t>(file_, begin + 28);
     if (!has(data, whole)) fail("a whole array", begin);
     member.content = file_.substr(data, whole);
-    Crc32 sum;
-    sum.add(member.content);
-    if (sum.value() != load<uint32_t>(file_, at + 16)) {
+    if (add_crc32(0, member.content) != load<uint32_t>(file_, at + 16)) {
       throw DataError(
           str("[", printable(place_), ": ", printable(member.name), "] expected intact data, got a wrong checksum"));
     }
@@ -224,18 +206,19 @@ std::string end_record(size_t count, uint64_t begin, uint64_t bytes) {
 
 }  // namespace
 
-NpzFile::NpzFile(const std::filesystem::path& path) : map_(path) {
-  const std::string place = path.string();
-  const std::string_view file(reinterpret_cast<const char*>(map_.bytes().data()), map_.bytes().size());
+std::map<std::string, NpyArray> parse_npz(std::span<const std::byte> bytes, const std::string& place) {
+  std::map<std::string, NpyArray> arrays;
+  const std::string_view file(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   for (const Reader::Member& member : Reader(file, place).members()) {
     constexpr std::string_view kEnding = ".npy";
     if (!ends_with(member.name, kEnding)) continue;  // numpy does not read it as an array, either
     const std::string name = member.name.substr(0, member.name.size() - kEnding.size());
-    const std::span<const std::byte> bytes(reinterpret_cast<const std::byte*>(member.content.data()),
-                                           member.content.size());
-    arrays_[name] = parse_npy(bytes, printable(place) + ": " + printable(name));
+    arrays[name] = parse_npy(std::as_bytes(std::span(member.content)), printable(place) + ": " + printable(name));
   }
+  return arrays;
 }
+
+NpzFile::NpzFile(const std::filesystem::path& path) : map_(path), arrays_(parse_npz(map_.bytes(), path.string())) {}
 
 const NpyArray* NpzFile::find(const std::string& name) const {
   const auto found = arrays_.find(name);
@@ -249,10 +232,8 @@ void write_npz(const std::filesystem::path& path, const std::vector<NpzArray>& a
   for (const NpzArray& array : arrays) {
     const std::string header = npy_header(array.dtype, array.shape);
     const std::string_view bytes(reinterpret_cast<const char*>(array.bytes.data()), array.bytes.size());
-    Crc32 sum;
-    sum.add(header);
-    sum.add(bytes);
-    members.push_back({array.name + ".npy", sum.value(), header.size() + bytes.size(), position});
+    const uint32_t sum = add_crc32(add_crc32(0, header), bytes);
+    members.push_back({array.name + ".npy", sum, header.size() + bytes.size(), position});
     const std::string local = local_header(members.back());
     file.writer().write(local);
     file.writer().write(header);

@@ -17,13 +17,16 @@
 
 namespace millrace {
 
+// The arrays of a file by the names given to numpy.savez, without ".npy"; they point into bytes. place: for messages.
+// Throws DataError as NpzFile does.
+std::map<std::string, NpyArray> parse_npz(std::span<const std::byte> bytes, const std::string& place);
+
 // A memory-mapped .npz file. Throws StorageError when it cannot be read, DataError when it is not valid: every array's
 // checksum is compared.
 class NpzFile {
  public:
   explicit NpzFile(const std::filesystem::path& path);
 
-  // By the names given to numpy.savez, without ".npy".
   const std::map<std::string, NpyArray>& arrays() const { return arrays_; }
   // Null: there is none.
   const NpyArray* find(const std::string& name) const;

@@ -18,6 +18,7 @@
 #include "formats/inspect/trace_events.h"
 #include "formats/json_cast.h"
 #include "formats/npy.h"
+#include "formats/npz.h"
 #include "formats/read_python_json.h"
 #include "formats/safetensors.h"
 #include "formats/tar.h"
@@ -66,6 +67,11 @@ void read_npy(const std::string& text) {
   const NpyArray array = parse_npy(as_bytes(text), "fuzz");
   check_tensor(array.dtype, array.shape, array.bytes);
   check_report(inspect_npy, text);
+}
+
+void read_npz(const std::string& text) {
+  for (const auto& [name, array] : parse_npz(as_bytes(text), "fuzz"))
+    check_tensor(array.dtype, array.shape, array.bytes);
 }
 
 void read_index(const std::string& text) {
@@ -168,6 +174,16 @@ std::vector<std::string> npy_samples() {
   return {npy(DType::kF32, {2, 3, 4}), npy(DType::kBF16, {5}), npy(DType::kU8, {}), npy(DType::kF64, {0, 3})};
 }
 
+std::vector<std::string> npz_samples() {
+  const std::vector<float> values(6, 1.5f);
+  const std::span bytes = std::as_bytes(std::span(values));
+  const std::vector<NpzArray> arrays = {{"latents", DType::kF32, {2, 3}, bytes},
+                                        {"mask", DType::kU8, {3}, bytes.first(3)}};
+  return {file_of([&](const fs::path& path) { write_npz(path, arrays); }), file_of([&](const fs::path& path) {
+            write_npz(path, {{"none", DType::kF32, {0}, {}}});
+          })};
+}
+
 std::vector<std::string> tar_samples() {
   const auto tar = [&](std::vector<std::pair<std::string, std::string>> members) {
     return file_of([&](const fs::path& path) {
@@ -248,6 +264,7 @@ INSTANTIATE_TEST_SUITE_P(Formats, Damaged,
                          testing::Values(FuzzTarget{"safetensors", 20000, safetensors_samples, read_safetensors},
                                          FuzzTarget{"gguf", 20000, gguf_samples, read_gguf},
                                          FuzzTarget{"npy", 20000, npy_samples, read_npy},
+                                         FuzzTarget{"npz", 20000, npz_samples, read_npz},
                                          FuzzTarget{"index", 20000, index_samples, read_index},
                                          FuzzTarget{"trace", 20000, trace_samples, read_trace},
                                          FuzzTarget{"events", 20000, event_samples, read_events},
