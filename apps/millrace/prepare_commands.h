@@ -17,6 +17,7 @@ struct PrepareCommand {
 std::span<const PrepareCommand> prepare_commands();
 
 int run_prepare_emoji(const std::vector<std::string>& args);
+int run_prepare_sentences(const std::vector<std::string>& args);
 int run_prepare_find_problematic(const std::vector<std::string>& args);
 int run_prepare_clean(const std::vector<std::string>& args);
 int run_prepare_coco(const std::vector<std::string>& args);

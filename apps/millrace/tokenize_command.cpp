@@ -1,5 +1,6 @@
 // millrace tokenize: ids for lines of text.
 #include <CLI/CLI.hpp>
+#include <filesystem>
 #include <iostream>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -12,6 +13,7 @@
 #include "commands.h"
 #include "formats/json.h"
 #include "language/chat_encoder.h"
+#include "language/model_tokenizer.h"
 #include "tokenizers/tokenizer.h"
 
 namespace millrace {
@@ -142,7 +144,7 @@ int run_tokenize(const std::vector<std::string>& args) {
                                                    {"byte-level", TokenizerKind::kByteLevel}};
   app.add_option("--tokenizer", path,
                  "Folder with tokenizer.json, vocab.json and merges.txt, spiece.model or Llama 3's tokenizer.model; "
-                 "one of these "
+                 "a .gguf file; one of these "
                  "files; or open_clip's bpe_simple_vocab_16e6.txt.gz")
       ->required();
   app.add_option("--kind", kind, "Required kind: auto, clip, t5 or byte-level")
@@ -169,7 +171,8 @@ int run_tokenize(const std::vector<std::string>& args) {
   if (!parse_command_line(app, args)) return static_cast<int>(ExitCode::kDone);
   if (pad && max_length == 0) throw ConfigError("[tokenize --pad] expected a length to pad to (try --max-length 77)");
 
-  const std::unique_ptr<Tokenizer> tokenizer = load_tokenizer(path, kind);
+  const bool is_gguf = std::filesystem::path(path).extension() == ".gguf";
+  const std::unique_ptr<Tokenizer> tokenizer = is_gguf ? load_model_tokenizer(path) : load_tokenizer(path, kind);
   std::ios::sync_with_stdio(false);
   if (!chat.layout.empty()) {
     if (pad || plain_text || decode)

@@ -32,6 +32,13 @@ class GgufText {
     for (const std::string& value : values) text(keys_, value);
     return *this;
   }
+  GgufText& integers(std::string_view key, const std::vector<int32_t>& values) {
+    begin_key(key, GgufType::kArray);
+    raw(keys_, static_cast<uint32_t>(GgufType::kInt32));
+    raw(keys_, uint64_t{values.size()});
+    for (const int32_t value : values) raw(keys_, value);
+    return *this;
+  }
   // sizes: the contiguous one first, as in the file. offset: from the first tensor's byte.
   GgufText& tensor(std::string_view name, const std::vector<uint64_t>& sizes, uint32_t type, uint64_t offset) {
     text(tensors_, name);

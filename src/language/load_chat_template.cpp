@@ -4,6 +4,7 @@
 #include "language/chat_template.h"
 #include "language/jinja_template.h"
 #include "language/llama3_tokens.h"
+#include "language/model_tokenizer.h"
 #include "tokenizers/vocabulary_files.h"
 
 namespace millrace {
@@ -52,7 +53,11 @@ std::unique_ptr<ChatTemplate> load_chat_template(const fs::path& path, const Byt
   const fs::path folder = fs::is_directory(path) ? path : path.parent_path();
   const fs::path config_path = folder / "tokenizer_config.json", template_path = folder / "chat_template.jinja";
   UnorderedJson config = UnorderedJson::object();
-  if (fs::exists(config_path)) config = read_vocabulary_json(config_path);
+  if (const std::optional<GgufTokenizer> carried = carried_tokenizer(path)) {
+    config = carried->config;
+  } else if (fs::exists(config_path)) {
+    config = read_vocabulary_json(config_path);
+  }
   if (!config.is_object()) fail_vocabulary(config_path, 0, "expected a JSON object, got something else");
   if (fs::exists(template_path)) {
     return std::make_unique<JinjaTemplate>(read_file(template_path, kMaxTemplateBytes), special_tokens_of(config),

@@ -1,27 +1,16 @@
 #include "language/row_encoder.h"
 
 #include <algorithm>
-#include <tuple>
 
 #include "base/error.h"
 #include "base/log.h"
+#include "language/model_tokenizer.h"
 #include "language/row_tokens.h"
 
 namespace millrace {
 namespace {
 
 using json = nlohmann::ordered_json;
-
-std::unique_ptr<ByteLevelTokenizer> load_byte_level(const std::filesystem::path& path) {
-  std::unique_ptr<Tokenizer> tokenizer = load_tokenizer(path, TokenizerKind::kByteLevel);
-  auto* byte_level = dynamic_cast<ByteLevelTokenizer*>(tokenizer.get());
-  if (byte_level == nullptr) {
-    throw ModelError(
-        str("[", path.string(), "] expected the tokenizer of a language model, got one for ", tokenizer->name()));
-  }
-  std::ignore = tokenizer.release();
-  return std::unique_ptr<ByteLevelTokenizer>(byte_level);
-}
 
 json message_of(const std::string& role, const std::string& content) {
   return {{"role", role}, {"content", content}};
@@ -36,7 +25,7 @@ json as_json(const std::vector<ChatMessage>& messages) {
 }  // namespace
 
 RowEncoder::RowEncoder(const std::filesystem::path& tokenizer, const RowEncoderOptions& options)
-    : tokenizer_(load_byte_level(tokenizer)), options_(options) {
+    : tokenizer_(load_model_tokenizer(tokenizer)), options_(options) {
   if (options.layout == ChatLayout::kTorchtune) {
     llama3_.emplace(*tokenizer_);
     return;

@@ -19,6 +19,7 @@
 #include "config/toml_file.h"
 #include "metrics/base64.h"
 #include "metrics/report_assets.h"
+#include "metrics/report_texts.h"
 #include "metrics/run_history.h"
 #include "metrics/svg_chart.h"
 
@@ -323,6 +324,8 @@ void write_report(const std::filesystem::path& run_folder, const ReportOptions& 
   page += str("<title>", title, "</title><style>", kReportStyle, "</style></head><body><main>\n");
   page += str("<header><h1>", title, "</h1><p>", options.finished ? "finished" : "state of", " ", local_time(),
               "</p></header>\n", facts(run, options), samples(run_folder / "samples", run));
+  page += report_answers(run_folder / "answers.json");
+  page += report_texts(run_folder / "samples", sample_prompts(run));
   page += str("<h2>Curves</h2>\n", charts(run.curves));
   if (!run.config_text.empty()) {
     page += str("<h2>Configuration</h2><details><summary>config.toml</summary><pre>", html_escape(run.config_text),

@@ -11,9 +11,9 @@ struct ReportOptions {
   bool finished = false;
 };
 
-// Reads metrics.jsonl, samples/step-%08d.png and config.toml from the run's folder, if present, and writes report.html
-// into it, atomically. Includes at most 24 MiB of sample pictures, leaving out some between the first and the last if
-// necessary. Throws StorageError when the page cannot be written.
+// Reads metrics.jsonl, samples/step-%08d.png or .txt, answers.json and config.toml from the run's folder, if present,
+// and writes report.html into it, atomically. Includes at most 24 MiB of sample pictures, leaving out some between the
+// first and the last if necessary. Throws StorageError when the page cannot be written.
 void write_report(const std::filesystem::path& run_folder, const ReportOptions& options = {});
 
 }  // namespace millrace

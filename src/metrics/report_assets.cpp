@@ -66,6 +66,9 @@ output { position: absolute; top: 34px; right: 16px; font-size: 12px; padding: 3
 .strip button:focus-visible { outline: 2px solid var(--c1); border-radius: 6px; }
 .prompts { columns: 3 180px; margin: 12px 0 0; padding-left: 26px; color: var(--soft); font-size: 13px; }
 details { padding: 10px 14px; }
+.texts { margin: 0 0 10px; } .texts table { border-collapse: collapse; width: 100%; margin-top: 8px; font-size: 13.5px; }
+.texts th { text-align: left; color: var(--soft); font-weight: 500; white-space: nowrap; }
+.texts th, .texts td { padding: 4px 14px 4px 0; vertical-align: top; border-top: 1px solid var(--rule); white-space: pre-wrap; }
 summary { cursor: pointer; font-weight: 600; }
 pre { overflow-x: auto; font: 12.5px/1.5 ui-monospace, monospace; margin: 10px 0 2px; }
 footer { margin-top: 30px; color: var(--soft); font-size: 13px; }

@@ -10,6 +10,7 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "config/run_config.h"
+#include "metrics/answer_record.h"
 #include "metrics/base64.h"
 #include "metrics/run_history.h"
 #include "metrics/svg_chart.h"
@@ -102,6 +103,35 @@ TEST_F(ReportTest, ShowsEachTimestepAndWhetherTheTargetIsReached) {
 TEST_F(ReportTest, AnEmptyFolderGivesAPageThatSaysSo) {
   fs::remove_all(folder_ / "samples");
   EXPECT_THAT(report(), HasSubstr("Nothing has been logged yet"));
+}
+
+TEST_F(ReportTest, ShowsTextsByPromptAndStep) {
+  write_metrics(3);
+  write_file(folder_ / "config.toml", "[sample]\nprompts = [\"What is <b>?\", \"And\"]\n");
+  write_file(folder_ / "samples/step-00000001.txt", "> What is <b>?\nA > b.\n\nMore.\n\n> And\nfirst\n\n");
+  write_file(folder_ / "samples/step-00000002.txt", "> What is <b>?\nA letter.\n\n> And\nsecond\n\n");
+  write_file(folder_ / "samples/step-00000003.txt", "\xff");
+  const std::string page = report();
+  EXPECT_THAT(page, HasSubstr("<summary>What is &lt;b&gt;?</summary>"));
+  EXPECT_THAT(page, HasSubstr("<th>step 1</th><td>A &gt; b.\n\nMore.</td>"));
+  EXPECT_THAT(page, HasSubstr("<th>step 2</th><td>A letter.</td>"));
+  EXPECT_THAT(page, HasSubstr("<th>step 2</th><td>second</td>"));
+  EXPECT_THAT(page, Not(HasSubstr("<th>step 3</th>")));
+}
+
+TEST_F(ReportTest, ShowsAnswersBeforeAndAfter) {
+  write_metrics(3);
+  AnswerRecord record{.step = 3, .questions = {{"2+2?", "4", "five", "4"}, {"1+1?", "2", "2", "3"}}};
+  write_file(folder_ / "answers.json", to_json(record));
+  EXPECT_THAT(report(), HasSubstr("Exactly right: 1 of 2 before training, <b>1 of 2</b> after"));
+  EXPECT_THAT(report(), HasSubstr("<td>2+2?</td><td>five</td><td>✓ 4</td><td>4</td>"));
+  EXPECT_THAT(report(), HasSubstr("<td>✗ 3</td>"));
+  record.match = AnswerMatch::kStart;
+  record.questions[1].after = "2, of course";
+  write_file(folder_ / "answers.json", to_json(record));
+  EXPECT_THAT(report(), HasSubstr("Right at the beginning: 1 of 2 before training, <b>2 of 2</b> after"));
+  write_file(folder_ / "answers.json", "{\"step\": 3}");
+  EXPECT_THAT(report(), Not(HasSubstr("<h2>Answers")));
 }
 
 TEST_F(ReportTest, DamagedFilesArePassedOver) {

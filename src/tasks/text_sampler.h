@@ -29,6 +29,14 @@ class TextSampler {
   // turn for models of plain text. number: which of several texts it is, for what is drawn.
   virtual std::string answer(const std::vector<std::string>& turns, const TextSampling& sampling, int64_t number) = 0;
   virtual bool has_conversations() const = 0;  // else the model continues texts
+
+  // The rows to validate on, as questions: the turns up to the last answer, which is the right one. Throws ConfigError
+  // where there are none or they are texts, DataError for rows that do not end with an answer.
+  struct Question {
+    std::vector<std::string> turns;
+    std::string answer;
+  };
+  virtual std::vector<Question> questions() const = 0;
 };
 
 // run: the trained weights of a run with this configuration; null: those of checkpoint.initial_load_path.

@@ -20,15 +20,14 @@ class Reader {
  public:
   explicit Reader(const std::filesystem::path& path) : path_(path) { vocabulary_.path = path; }
 
-  ByteLevelVocabulary read() {
-    const json file = read_vocabulary_json(path_);
+  ByteLevelVocabulary read(const json& file, const json& config) {
     if (!file.is_object() || !part(file, "model").is_object()) fail("an object with a \"model\"", "none");
     read_model(file["model"]);
     read_normalizer(part(file, "normalizer"));
     read_pre_tokenizer(part(file, "pre_tokenizer"));
     if (!byte_level_) fail("a pre_tokenizer of type ByteLevel", "none");
     read_added_tokens(part(file, "added_tokens"));
-    read_tokenizer_config();
+    read_tokenizer_config(config);
     read_post_processor(part(file, "post_processor"));
     return std::move(vocabulary_);
   }
@@ -208,16 +207,13 @@ class Reader {
   }
 
   // Names of the special tokens: those of tokenizer_config.json, or Llama 3's where that file is missing.
-  void read_tokenizer_config() {
-    const std::filesystem::path config_path = path_.parent_path() / "tokenizer_config.json";
-    if (!std::filesystem::exists(config_path)) {
+  void read_tokenizer_config(const json& config) {
+    if (config.is_null()) {
       if (is_added("<|begin_of_text|>")) vocabulary_.bos = "<|begin_of_text|>";
       if (is_added("<|end_of_text|>")) vocabulary_.eos = "<|end_of_text|>";
       if (is_added("<|finetune_right_pad_id|>")) vocabulary_.pad = "<|finetune_right_pad_id|>";
       return;
     }
-    const json config = read_vocabulary_json(config_path);
-    if (!config.is_object()) fail_vocabulary(config_path, 0, "expected a JSON object, got something else");
     const auto content = [&](const char* key) {
       const json value = part(config, key);
       return value.is_string() ? value.get<std::string>() : text(value, "content");
@@ -261,8 +257,18 @@ class Reader {
 }  // namespace
 
 ByteLevelVocabulary read_byte_level_json(const std::filesystem::path& path) {
+  const std::filesystem::path config_path = path.parent_path() / "tokenizer_config.json";
+  json config;
+  if (std::filesystem::exists(config_path)) {
+    config = read_vocabulary_json(config_path);
+    if (!config.is_object()) fail_vocabulary(config_path, 0, "expected a JSON object, got something else");
+  }
+  return read_byte_level_json(read_vocabulary_json(path), config, path);
+}
+
+ByteLevelVocabulary read_byte_level_json(const json& file, const json& config, const std::filesystem::path& path) {
   try {
-    return Reader(path).read();
+    return Reader(path).read(file, config);
   } catch (const json::exception& error) {
     fail_vocabulary(path, 0, str("expected a tokenizer of another shape, got: ", error.what()));
   }

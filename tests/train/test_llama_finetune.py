@@ -143,6 +143,21 @@ def test_writes_texts(millrace, tmp_path):
     assert answers[0] == printed.rstrip("\n").splitlines()[0]
 
 
+def test_answers_before_and_after(millrace, tmp_path):
+    options = SHORT | LORA | {"finetune.validation_split": "train[2:4]", "sample.max_new_tokens": 4}
+    train(millrace, tmp_path / "run", options | {"training.steps": 1})
+    table = millrace("evaluate", tmp_path / "run", "--answers", "--report.enable").stdout
+    assert "exactly right before: 0 of 2" in table and "exactly right after: 0 of 2" in table
+    record = json.loads((tmp_path / "run" / "answers.json").read_text())
+    question = rows()[2]["messages"][-2]["content"]
+    assert record["answers"][0]["question"] == question and record["answers"][0]["expected"] == rows()[2]["messages"][-1]["content"]
+    plain = millrace("sample", "--weights", BASE, "--config", tmp_path / "run" / "config.toml", "-p", question).stdout
+    assert plain == record["answers"][0]["before"] + "\n"
+    assert "<h2>Answers at step 1</h2>" in (tmp_path / "run" / "report.html").read_text()
+    refusal = millrace("evaluate", tmp_path / "run", "--max-answers=1", status=2).stderr
+    assert "expected --answers" in refusal
+
+
 def test_refuses_by_name(millrace, tmp_path):
     def complaint(options):
         return train(millrace, tmp_path / "run", options, status=2).stderr

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "formats/weight_store.h"
 #include "train/run_steps.h"
 
 namespace millrace {
@@ -13,11 +14,8 @@ namespace {
 namespace fs = std::filesystem;
 
 TokenSource make_source(const LlamaRunConfig& config, std::shared_ptr<const RowEncoder> encoder,
-                        const std::vector<std::string>& files, const std::string& split,
-                        const std::optional<int64_t>& subset) {
+                        std::shared_ptr<const RowSet> rows) {
   TokenSource source;
-  auto rows = std::make_shared<RowSet>(files, config.finetune.data_field, split);
-  if (subset) rows->keep_first(*subset);
   source.bad_rows = std::make_shared<BadRows>(rows->size(), config.training.max_bad_samples);
   source.rows = std::move(rows);
   source.encoder = std::move(encoder);
@@ -48,11 +46,17 @@ RowEncoderOptions row_encoder_options(const LlamaRunConfig& config) {
 
 TokenSource training_source(const LlamaRunConfig& config, std::shared_ptr<const RowEncoder> encoder) {
   if (config.finetune.data.empty()) throw ConfigError("[finetune.data] expected files of rows, got nothing");
-  return make_source(config, std::move(encoder), config.finetune.data, config.finetune.split,
-                     config.training.subset_size);
+  auto rows = std::make_shared<RowSet>(config.finetune.data, config.finetune.data_field, config.finetune.split,
+                                       config.data_weights());
+  if (config.training.subset_size) rows->keep_first(*config.training.subset_size);
+  return make_source(config, std::move(encoder), std::move(rows));
 }
 
 TokenSource validation_source(const LlamaRunConfig& config, std::shared_ptr<const RowEncoder> encoder) {
+  return make_source(config, std::move(encoder), std::make_shared<RowSet>(validation_rows(config)));
+}
+
+RowSet validation_rows(const LlamaRunConfig& config) {
   const FinetuneConfig& finetune = config.finetune;
   if (finetune.validation_data.empty() && finetune.validation_split.empty()) {
     throw ConfigError(
@@ -60,7 +64,7 @@ TokenSource validation_source(const LlamaRunConfig& config, std::shared_ptr<cons
         "part of the data)");
   }
   const auto& files = finetune.validation_data.empty() ? finetune.data : finetune.validation_data;
-  return make_source(config, std::move(encoder), files, finetune.validation_split, std::nullopt);
+  return {files, config.finetune.data_field, finetune.validation_split};
 }
 
 int tokenising_threads(const LlamaRunConfig& config) {
@@ -96,6 +100,10 @@ void settle_llama_config(RunConfig& run_config, int64_t world_size) {
   const fs::path beside = (fs::is_directory(weights) ? weights : weights.parent_path()) / "config.json";
   const bool has_sizes = !weights.empty() && fs::is_regular_file(beside);
   if (config.model.config.empty() && has_sizes) config.model.config = fs::absolute(beside).string();
+  if (config.model.config.empty() && !weights.empty()) {
+    const WeightStore store(weights);  // a GGUF file has the sizes in it
+    if (store.config_json()) config.model.config = fs::absolute(store.files().front()).string();
+  }
 
   if (config.finetune.epochs == 0) return;
   const MeshDegrees mesh = mesh_degrees(config, world_size);

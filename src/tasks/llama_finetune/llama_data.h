@@ -16,6 +16,7 @@ RowEncoderOptions row_encoder_options(const LlamaRunConfig& config);
 // Rows to train on, and to validate on. Throw ConfigError, DataError and StorageError for files that are not there or
 // not rows; nothing is tokenised yet.
 TokenSource training_source(const LlamaRunConfig& config, std::shared_ptr<const RowEncoder> encoder);
+RowSet validation_rows(const LlamaRunConfig& config);
 TokenSource validation_source(const LlamaRunConfig& config, std::shared_ptr<const RowEncoder> encoder);
 
 // Threads that tokenise: training.num_workers.

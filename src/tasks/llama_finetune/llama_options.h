@@ -16,10 +16,12 @@ struct LlamaModelConfig {
   template <typename Visitor>
   void describe(Visitor& visit) {
     visit(name, {.name = "name", .meaning = "family of the model to train", .choices = {"llama"}});
-    visit(config, {.name = "config",
-                   .meaning = "Hugging Face's config.json with the model's sizes; empty: the one beside the weights of "
-                              "checkpoint.initial_load_path. With it alone, a model of random weights is trained",
-                   .none_is_empty = true});
+    visit(config,
+          {.name = "config",
+           .meaning =
+               "Hugging Face's config.json with the model's sizes; empty: the one beside the weights of "
+               "checkpoint.initial_load_path, or in a GGUF file. With it alone, a model of random weights is trained",
+           .none_is_empty = true});
   }
   bool operator==(const LlamaModelConfig&) const = default;
 };

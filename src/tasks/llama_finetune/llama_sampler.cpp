@@ -1,6 +1,7 @@
 #include "tasks/llama_finetune/llama_sampler.h"
 
 #include "base/error.h"
+#include "base/log.h"
 #include "models/model_table.h"
 #include "parallel/configured_placement.h"
 #include "tasks/llama_finetune/llama_data.h"
@@ -11,10 +12,30 @@
 namespace millrace {
 namespace {
 
+TextSampler::Question question_of(const nlohmann::ordered_json& row, const RowFormat& format,
+                                  const std::string& place) {
+  TextSampler::Question question;
+  for (const ChatMessage& message : messages_of_row(row, format, place)) {
+    if (message.role == "system" && format.new_system_prompt) continue;
+    const bool is_next = message.role == (question.turns.size() % 2 == 0 ? "user" : "assistant");
+    if (!is_next) {
+      throw DataError(str("[", place, "] expected turns of user and assistant alone to answer, got one of ",
+                          message.role, message.role == "system" ? " (try finetune.new_system_prompt)" : ""));
+    }
+    question.turns.push_back(message.text());
+  }
+  if (question.turns.size() < 2 || question.turns.size() % 2 != 0) {
+    throw DataError(str("[", place, "] expected a conversation that ends with an answer, got one without"));
+  }
+  question.answer = std::move(question.turns.back());
+  question.turns.pop_back();
+  return question;
+}
+
 class LlamaSampler : public TextSampler {
  public:
   LlamaSampler(const LlamaRunConfig& config, const OpenRunWeights* run, torch::Device device)
-      : sample_(config.sample), encoder_(config.tokenizer_path(), row_encoder_options(config)) {
+      : config_(config), sample_(config.sample), encoder_(config.tokenizer_path(), row_encoder_options(config)) {
     const llama::LlamaConfig sizes = llama_sizes(config);
     const FlatParametersOptions placement{compute_dtype(config, device), device, /*training=*/false};
     const bool is_whole_run = run != nullptr && config.lora() == nullptr;
@@ -34,7 +55,17 @@ class LlamaSampler : public TextSampler {
   }
   bool has_conversations() const override { return encoder_.has_conversations(); }
 
+  std::vector<Question> questions() const override {
+    if (!has_conversations()) throw ConfigError("[finetune.rows] expected conversations to answer, got texts");
+    const RowSet rows = validation_rows(config_);
+    const RowFormat format = row_encoder_options(config_).format;
+    std::vector<Question> questions;
+    for (int64_t i = 0; i < rows.size(); ++i) questions.push_back(question_of(rows.row(i), format, rows.place(i)));
+    return questions;
+  }
+
  private:
+  LlamaRunConfig config_;
   TextSampleConfig sample_;
   RowEncoder encoder_;
   std::unique_ptr<LlamaTrainee> trainee_;

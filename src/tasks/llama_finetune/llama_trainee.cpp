@@ -14,6 +14,17 @@
 namespace millrace {
 namespace {
 
+// model.config may name the weights that the sizes are in.
+bool is_gguf(const std::filesystem::path& path) {
+  return path.extension() == ".gguf";
+}
+
+llama::LlamaConfig sizes_in_weights(const std::filesystem::path& weights, const std::string& otherwise) {
+  const std::optional<std::string> own = WeightStore(weights).config_json();  // of a GGUF file
+  if (!own) throw ConfigError("[" + otherwise + "] expected the model's sizes, got no file (try model.config)");
+  return llama::config_from_json(nlohmann::json::parse(*own), weights.string());
+}
+
 TokenLoss train_model(llama::Llama& model, const llama::PackedTokens& tokens, const torch::Tensor& labels_T, Keep keep,
                       double scale) {
   llama::Llama::Saved saved;
@@ -45,8 +56,8 @@ class WholeLlama : public LlamaTrainee {
 // adapters with lora.base_weights merged into them, and stored as lora.base_dtype says.
 void load_initial_weights(llama::Llama& model, const FlatParametersOptions& placement, const LlamaRunConfig& config) {
   const std::string& path = config.checkpoint.initial_load_path;
-  const auto sizes =
-      config.model.config.empty() ? std::nullopt : std::optional<std::filesystem::path>(config.model.config);
+  const bool has_file = !config.model.config.empty() && !is_gguf(config.model.config);
+  const auto sizes = has_file ? std::optional<std::filesystem::path>(config.model.config) : std::nullopt;
   const ModelWeights weights(find_model("llama"), path, sizes);
   const std::unique_ptr<ModelDescription> ours =
       find_model("llama").from_json(llama::to_hugging_face_json(model.config()), path);
@@ -73,8 +84,9 @@ void load_initial_weights(llama::Llama& model, const FlatParametersOptions& plac
 
 llama::LlamaConfig llama_sizes(const LlamaRunConfig& config) {
   const std::filesystem::path weights = config.checkpoint.initial_load_path;
-  if (!config.model.config.empty())
-    return llama::config_from_json(read_config_file(config.model.config), config.model.config);
+  const std::string& named = config.model.config;
+  if (is_gguf(named)) return sizes_in_weights(named, named);
+  if (!named.empty()) return llama::config_from_json(read_config_file(named), named);
   if (weights.empty()) {
     throw ConfigError("[model.config] expected a config.json, or weights that have one beside them, got nothing");
   }
@@ -82,9 +94,7 @@ llama::LlamaConfig llama_sizes(const LlamaRunConfig& config) {
       (std::filesystem::is_directory(weights) ? weights : weights.parent_path()) / "config.json";
   if (std::filesystem::is_regular_file(beside))
     return llama::config_from_json(read_config_file(beside), beside.string());
-  const std::optional<std::string> own = WeightStore(weights).config_json();  // of a GGUF file
-  if (!own) throw ConfigError("[" + beside.string() + "] expected the model's sizes, got no file (try model.config)");
-  return llama::config_from_json(nlohmann::json::parse(*own), weights.string());
+  return sizes_in_weights(weights, beside.string());
 }
 
 std::unique_ptr<LlamaTrainee> make_empty_llama_trainee(const LlamaRunConfig& config, const llama::LlamaConfig& sizes,

@@ -1,0 +1,200 @@
+#include "formats/gguf_tokenizer.h"
+
+#include <cstring>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "formats/quote.h"
+
+namespace millrace {
+namespace {
+
+using nlohmann::json;
+
+// llama.cpp's names of the expressions that cut text into words, and those expressions as tokenizer.json has them.
+constexpr const char* kLlama3Split =
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]"
+    "+|\\s+(?!\\S)|\\s+";
+constexpr const char* kQwen2Split =
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|"
+    "\\s+(?!\\S)|\\s+";
+
+json byte_level(bool use_regex) {
+  return {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", use_regex}};
+}
+
+json split_by(const char* expression) {
+  return {{"type", "Split"}, {"pattern", {{"Regex", expression}}}, {"behavior", "Isolated"}, {"invert", false}};
+}
+
+json pre_tokenizer(std::string_view kind, const std::string& place) {
+  json parts = json::array();
+  if (kind == "smollm") {
+    parts.push_back({{"type", "Digits"}, {"individual_digits", true}});
+    parts.push_back(byte_level(/*use_regex=*/true));
+  } else if (kind == "gpt-2") {
+    parts.push_back(byte_level(/*use_regex=*/true));
+  } else if (kind == "llama-bpe" || kind == "qwen2") {
+    parts.push_back(split_by(kind == "qwen2" ? kQwen2Split : kLlama3Split));
+    parts.push_back(byte_level(/*use_regex=*/false));
+  } else {
+    throw ModelError(str("[", place, ", key tokenizer.ggml.pre] expected smollm, llama-bpe, qwen2 or gpt-2, got ",
+                         kind.empty() ? "none" : in_quotes(std::string(kind)),
+                         " (try the model's tokenizer.json, as finetune.tokenizer)"));
+  }
+  return {{"type", "Sequence"}, {"pretokenizers", parts}};
+}
+
+// The tokens that text may spell out: control tokens, and those that the model's makers added.
+json added_tokens(const std::vector<std::string_view>& tokens, const std::vector<int64_t>& types) {
+  constexpr int64_t kControl = 3, kUserDefined = 4;
+  json added = json::array();
+  for (size_t id = 0; id < tokens.size(); ++id) {
+    if (types[id] != kControl && types[id] != kUserDefined) continue;
+    added.push_back({{"id", id},
+                     {"content", tokens[id]},
+                     {"single_word", false},
+                     {"lstrip", false},
+                     {"rstrip", false},
+                     {"normalized", false},
+                     {"special", types[id] == kControl}});
+  }
+  return added;
+}
+
+// The token before every text.
+json post_processor(const std::string& token, int64_t id) {
+  const json special = {{"SpecialToken", {{"id", token}, {"type_id", 0}}}};
+  const auto sequence = [](const char* name, int type) {
+    return json{{"Sequence", {{"id", name}, {"type_id", type}}}};
+  };
+  return {{"type", "TemplateProcessing"},
+          {"single", json::array({special, sequence("A", 0)})},
+          {"pair", json::array({special, sequence("A", 0), sequence("B", 1)})},
+          {"special_tokens", {{token, {{"id", token}, {"ids", json::array({id})}, {"tokens", json::array({token})}}}}}};
+}
+
+[[noreturn]] void fail_type(std::string_view key, const std::string& place, const char* expected, const GgufValue& got) {
+  throw ModelError(str("[", place, ", key ", in_quotes(std::string(key)), "] expected ", expected, ", got ",
+                       got.is_array ? "an array of " : "", gguf_type_name(got.type)));
+}
+
+// Of so many bytes, little-endian.
+int64_t integer_at(const std::byte* bytes, size_t size, bool is_signed) {
+  uint64_t value = 0;
+  std::memcpy(&value, bytes, size);
+  const unsigned unused = 64 - 8 * static_cast<unsigned>(size);
+  return is_signed ? static_cast<int64_t>(value << unused) >> unused : static_cast<int64_t>(value);
+}
+
+}  // namespace
+
+std::optional<bool> gguf_boolean(const GgufMetadata& metadata, std::string_view key, const std::string& place) {
+  const auto found = metadata.values().find(key);
+  if (found == metadata.values().end()) return std::nullopt;
+  const GgufValue& value = found->second;
+  if (value.is_array || value.type != GgufType::kBool) fail_type(key, place, "true or false", value);
+  return value.bytes[0] != std::byte{0};
+}
+
+std::optional<std::vector<int64_t>> gguf_integers(const GgufMetadata& metadata, std::string_view key,
+                                                  const std::string& place) {
+  const auto found = metadata.values().find(key);
+  if (found == metadata.values().end()) return std::nullopt;
+  const GgufValue& value = found->second;
+  const bool is_signed = value.type == GgufType::kInt8 || value.type == GgufType::kInt16 ||
+                         value.type == GgufType::kInt32 || value.type == GgufType::kInt64;
+  const bool is_unsigned =
+      value.type == GgufType::kUint8 || value.type == GgufType::kUint16 || value.type == GgufType::kUint32;
+  if (!value.is_array || !(is_signed || is_unsigned)) fail_type(key, place, "an array of integers", value);
+  std::vector<int64_t> integers(value.count);
+  const size_t size = value.count == 0 ? 0 : value.bytes.size() / value.count;
+  for (uint64_t i = 0; i < value.count; ++i) integers[i] = integer_at(&value.bytes[i * size], size, is_signed);
+  return integers;
+}
+
+std::string gguf_split_name(const json& given) {
+  json parts = json::array({given});
+  if (given.is_object() && given.contains("pretokenizers")) parts = given["pretokenizers"];
+  const std::string text = parts.dump();
+  const auto has = [&](const char* type) { return text.find(str("\"type\":\"", type, "\"")) != std::string::npos; };
+  const auto splits_by = [&](const char* expression) {
+    return text.find(json(expression).dump()) != std::string::npos;
+  };
+  if (has("ByteLevel")) {
+    if (has("Split") && !has("Digits")) {
+      if (splits_by(kLlama3Split)) return "llama-bpe";
+      if (splits_by(kQwen2Split)) return "qwen2";
+    } else if (!has("Split")) {
+      return has("Digits") ? "smollm" : "gpt-2";
+    }
+  }
+  throw ModelError(
+      str("[tokenizer.json, pre_tokenizer] expected one that splits as SmolLM2, Llama 3, Qwen2 or GPT-2, got ",
+          in_quotes(text.substr(0, 200))));
+}
+
+std::optional<GgufTokenizer> gguf_tokenizer(const GgufMetadata& metadata, const std::string& place) {
+  const auto model = metadata.string("tokenizer.ggml.model");
+  const auto tokens = metadata.strings("tokenizer.ggml.tokens"), merges = metadata.strings("tokenizer.ggml.merges");
+  if (!model && !tokens) return std::nullopt;
+  if (model != "gpt2" || !tokens || !merges) {
+    throw ModelError(str("[", place, "] expected a byte-level BPE vocabulary (tokenizer.ggml.model = gpt2), got ",
+                         in_quotes(std::string(model.value_or("none"))),
+                         " (try the model's tokenizer.json, as finetune.tokenizer)"));
+  }
+  const std::vector<int64_t> types =
+      gguf_integers(metadata, "tokenizer.ggml.token_type", place).value_or(std::vector<int64_t>(tokens->size(), 1));
+  if (types.size() != tokens->size()) {
+    throw ModelError(str("[", place, ", key tokenizer.ggml.token_type] expected ", tokens->size(),
+                         " numbers, one for each token, got ", types.size()));
+  }
+  json vocab = json::object(), merge_list = json::array();
+  for (size_t id = 0; id < tokens->size(); ++id) {
+    const std::string token((*tokens)[id]);
+    if (!is_valid_utf8(token) || !vocab.emplace(token, id).second) {
+      throw ModelError(str("[", place, ", key tokenizer.ggml.tokens] expected different tokens in UTF-8, got ",
+                           in_quotes(token), " as number ", id));
+    }
+  }
+  for (const std::string_view merge : *merges) {
+    if (!is_valid_utf8(merge)) {
+      throw ModelError(str("[", place, ", key tokenizer.ggml.merges] expected UTF-8, got other bytes"));
+    }
+    merge_list.push_back(merge);
+  }
+  const std::string_view kind = metadata.string("tokenizer.ggml.pre").value_or("");
+  GgufTokenizer result;
+  const auto special = [&](const char* key, const char* name) {
+    const auto id = metadata.integer(str("tokenizer.ggml.", key));
+    if (!id) return;
+    if (*id < 0 || *id >= static_cast<int64_t>(tokens->size())) {
+      throw ModelError(str("[", place, ", key tokenizer.ggml.", key, "] expected a token's number, got ", *id));
+    }
+    result.config[name] = (*tokens)[static_cast<size_t>(*id)];
+  };
+  special("bos_token_id", "bos_token");
+  special("eos_token_id", "eos_token");
+  special("padding_token_id", "pad_token");
+  special("unknown_token_id", "unk_token");
+  if (const auto chat = metadata.string("tokenizer.chat_template")) result.config["chat_template"] = *chat;
+  const bool adds_bos = gguf_boolean(metadata, "tokenizer.ggml.add_bos_token", place).value_or(kind == "llama-bpe");
+
+  json& file = result.tokenizer;
+  file["version"] = "1.0";
+  file["added_tokens"] = added_tokens(*tokens, types);
+  file["normalizer"] = kind == "qwen2" ? json{{"type", "NFC"}} : json();
+  file["pre_tokenizer"] = pre_tokenizer(kind, place);
+  file["post_processor"] =
+      adds_bos && result.config.contains("bos_token")
+          ? post_processor(result.config["bos_token"], *metadata.integer("tokenizer.ggml.bos_token_id"))
+          : json();
+  file["decoder"] = byte_level(/*use_regex=*/true);
+  file["model"] = {{"type", "BPE"}, {"ignore_merges", kind == "llama-bpe"}};
+  file["model"]["vocab"] = std::move(vocab);
+  file["model"]["merges"] = std::move(merge_list);
+  return result;
+}
+
+}  // namespace millrace
