@@ -1,4 +1,4 @@
-# libarrow of the pyarrow wheel, as millrace::arrow. A machine without it builds too: src/formats/no_arrow.cpp answers there.
+# libarrow and libparquet of the pyarrow wheel, as millrace::arrow. A machine without it builds too: src/formats/no_arrow.cpp answers there.
 
 set(MILLRACE_ARROW "" CACHE PATH "Folder of the pyarrow wheel (holds include/ and libarrow.so.*); default: .venv, .deps or python3's")
 millrace_find_wheel(MILLRACE_ARROW pyarrow include/arrow/ipc/reader.h)
@@ -6,13 +6,15 @@ millrace_find_wheel(MILLRACE_ARROW pyarrow include/arrow/ipc/reader.h)
 set(MILLRACE_HAS_ARROW OFF)
 if(MILLRACE_ARROW)
   file(GLOB _libarrow ${MILLRACE_ARROW}/libarrow.so.*)
-  if(_libarrow)
+  file(GLOB _libparquet ${MILLRACE_ARROW}/libparquet.so.*)
+  if(_libarrow AND _libparquet)
     list(GET _libarrow 0 _libarrow)
+    list(GET _libparquet 0 _libparquet)
     set(MILLRACE_HAS_ARROW ON)
     add_library(millrace_arrow INTERFACE)
     add_library(millrace::arrow ALIAS millrace_arrow)
     target_include_directories(millrace_arrow SYSTEM INTERFACE ${MILLRACE_ARROW}/include)
-    target_link_libraries(millrace_arrow INTERFACE ${_libarrow})
+    target_link_libraries(millrace_arrow INTERFACE ${_libparquet} ${_libarrow})
     target_link_options(millrace_arrow INTERFACE -Wl,-rpath,${MILLRACE_ARROW})
   endif()
 endif()

@@ -26,17 +26,18 @@ namespace {
 namespace fs = std::filesystem;
 
 struct ConvertArguments {
-  std::string source, output, model = "flux", naming, config, dtype, use = "best";
+  std::string source, output, model = "flux", naming, config, dtype, format, use = "best";
   int64_t step = -1;
   double max_shard_gb = 5;
   // LoRA: of FLUX, but for merging
   std::string merge, extract_from;
   double strength = 1;
   int64_t rank = 0;  // 0: as it is
+  bool merged = false;
 };
 
 std::optional<torch::ScalarType> parse_dtype_option(const std::string& dtype) {
-  if (dtype.empty()) return std::nullopt;
+  if (dtype.empty() || dtype == "q8_0") return std::nullopt;
   return dtype == "bf16" ? torch::kBFloat16 : dtype == "fp16" ? torch::kFloat16 : torch::kFloat32;
 }
 
@@ -47,6 +48,21 @@ ExportOptions export_options(const ConvertArguments& arguments) {
   options.max_shard_bytes = static_cast<uint64_t>(arguments.max_shard_gb * 1e9);
   options.step = arguments.step;
   options.which = parse_which_weights(arguments.use);
+  options.merged = arguments.merged;
+  const bool is_gguf = arguments.format == "gguf" || ends_with(arguments.output, ".gguf");
+  if (!is_gguf && arguments.dtype == "q8_0") {
+    throw ConfigError("[--dtype] expected q8_0 for a GGUF file alone (try an output ending in .gguf), got another");
+  }
+  if (!is_gguf) return options;
+  if (!ends_with(arguments.output, ".gguf") || arguments.format == "safetensors") {
+    throw ConfigError("[export --format] expected gguf and an output ending in .gguf, or neither, got " +
+                      arguments.output);
+  }
+  if (arguments.dtype == "bf16") throw ConfigError("[--dtype] expected fp32, fp16 or q8_0 for a GGUF file, got bf16");
+  options.dtype = std::nullopt;
+  options.gguf = arguments.dtype == "q8_0"   ? GgufStorage::kQ8_0
+                 : arguments.dtype == "fp32" ? GgufStorage::kF32
+                                             : GgufStorage::kF16;
   return options;
 }
 
@@ -63,11 +79,7 @@ std::optional<std::filesystem::path> config_path(const ConvertArguments& argumen
 AdapterMerger merger_of(const ConvertArguments& arguments, const ModelDescription& model) {
   AdapterMerger merger;
   if (arguments.merge.empty()) return merger;
-  const std::shared_ptr<torch::nn::Module> layout = model.build({.device = torch::kMeta});
-  std::vector<AdapterTensors> adapters = model.read_adapters(arguments.merge);
-  attach_adapters(model.adaptable_layers(*layout), adapters, arguments.merge);  // which checks that they fit
-  log_info(arguments.merge, ": merges ", adapters.size(), " adapters");
-  merger.add(std::move(adapters), arguments.strength);
+  merge_into(merger, model, model.read_adapters(arguments.merge), arguments.strength, arguments.merge);
   return merger;
 }
 
@@ -76,15 +88,14 @@ void convert_weights(const ConvertArguments& arguments, std::optional<Naming> pr
   const ModelWeights weights(entry, arguments.source, config_path(arguments));
   const Naming naming = choose_naming(arguments.naming, entry, preferred.value_or(weights.naming()));
   const AdapterMerger merger = merger_of(arguments, weights.model());
-  std::string previous;
-  const auto read = [&](const std::string& name) {
-    if (!previous.empty()) weights.release(previous);
-    previous = name;
-    return merger.merged(name, weights.import(name));
-  };
-  const std::string line =
-      export_tensors(arguments.output, naming, weights.import_shapes(), weights.model().weight_rules(naming, {}), read,
-                     weights.model().config_json(naming), export_options(arguments));
+  const TensorMap shapes = weights.import_shapes();
+  ExportOptions options = export_options(arguments);
+  // Merging changes no shape: the files stay as they are, one for one.
+  const bool keeps_files = !arguments.merge.empty() && naming == weights.naming() && !options.gguf &&
+                           arguments.max_shard_gb == ConvertArguments().max_shard_gb;
+  if (keeps_files) options.layout = shard_layout_of(arguments.source);
+  const std::string line = export_tensors(
+      arguments.output, naming, {weights.model(), shapes, merged_source(weights, merger), arguments.source}, options);
   std::printf("%s\n", line.c_str());
 }
 
@@ -141,14 +152,20 @@ bool is_lora_file(const std::string& source) {
 
 bool read_arguments(ArgumentParser& app, ConvertArguments& arguments, const std::vector<std::string>& args) {
   app.add_option("output", arguments.output,
-                 "A file ending in .safetensors, or a folder (sharded with an index above the limit)")
+                 "A file ending in .safetensors, a folder (sharded with an index above the limit), or of a language "
+                 "model a file ending in .gguf")
       ->required();
   app.add_option("--model", arguments.model, "flux, autoencoder, clip, t5 or llama")->capture_default_str();
   app.add_option("--naming", arguments.naming,
                  "bfl, diffusers, torchtitan or huggingface; of a LoRA file: kohya, peft (a folder) or diffusers");
   app.add_option("--config", arguments.config, "The model's sizes, where the source cannot tell them");
-  app.add_option("--dtype", arguments.dtype, "Convert to fp32, bf16 or fp16; by default as in the source")
-      ->check(CLI::IsMember({"fp32", "bf16", "fp16"}));
+  app.add_option(
+         "--dtype", arguments.dtype,
+         "Convert to fp32, bf16 or fp16; by default as in the source; of a .gguf file fp32, fp16 or q8_0, fp16 by "
+         "default")
+      ->check(CLI::IsMember({"fp32", "bf16", "fp16", "q8_0"}));
+  app.add_option("--format", arguments.format, "safetensors or gguf; by default as the output's name says")
+      ->check(CLI::IsMember({"safetensors", "gguf"}));
   app.add_option("--max-shard-gb", arguments.max_shard_gb, "Largest file of a folder, in 10^9 bytes")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
@@ -172,18 +189,25 @@ int run_export(const std::vector<std::string>& args) {
       ->check(CLI::IsMember({"best", "average", "last"}))
       ->capture_default_str();
   app.add_option("--merge", arguments.merge, "A LoRA file to add to the weights, which keep their naming");
+  app.add_flag(
+      "--merged", arguments.merged,
+      "Of a run that trains adapters: the whole model with them merged in, in the files of the initial weights");
   app.add_option("--strength", arguments.strength, "Of the LoRA that is merged")->capture_default_str();
   app.add_option("--extract-from", arguments.extract_from,
                  "The weights that the source was tuned from: writes the nearest LoRA of --rank to the difference");
   app.add_option("--rank", arguments.rank, "Of an extracted LoRA, or of a LoRA file: the nearest one of that rank")
       ->check(CLI::PositiveNumber);
   if (!read_arguments(app, arguments, args)) return static_cast<int>(ExitCode::kDone);
+  if (arguments.merged && !is_run_folder(arguments.source)) {
+    throw ConfigError("[export --merged] expected a run's folder, got " + arguments.source +
+                      " (try --merge FILE for weights)");
+  }
   if (is_run_folder(arguments.source)) {
     check_lora_options(arguments, false);
     if (!arguments.merge.empty() || !arguments.extract_from.empty()) {
       throw ConfigError("[" + arguments.source +
-                        "] expected weights for --merge and --extract-from, got a run (try to "
-                        "export it first)");
+                        "] expected weights for --merge and --extract-from, got a run (try --merged, which merges its "
+                        "own adapters)");
     }
     convert_run(arguments);
   } else if (is_lora_file(arguments.source)) {

@@ -15,11 +15,10 @@ namespace fs = std::filesystem;
 // Data sets of Hugging Face that builders take by default: where `millrace download` puts them, and their file of rows.
 struct HubDataset {
   const char* source;
-  const char* file;  // nullptr: it has none that is read here
+  const char* file;
 };
 constexpr std::array kHubDatasets = std::to_array<HubDataset>({
     {"yahma/alpaca-cleaned", "alpaca_data_cleaned.json"},
-    {"tatsu-lab/alpaca", nullptr},
 });
 
 // What one builder says about its rows. Every data set of a list must say the same.
@@ -43,7 +42,8 @@ std::vector<std::string> files_in(const fs::path& folder) {
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator(folder, ignored)) {
     const std::string ending = to_lower(entry.path().extension().string());
-    if (ending == ".json" || ending == ".jsonl" || ending == ".csv") files.push_back(entry.path().string());
+    constexpr std::array kEndings = {".json", ".jsonl", ".csv", ".parquet", ".arrow"};
+    if (std::find(kEndings.begin(), kEndings.end(), ending) != kEndings.end()) files.push_back(entry.path().string());
   }
   std::sort(files.begin(), files.end());
   return files;
@@ -65,13 +65,13 @@ std::vector<std::string> find_files(const TuneTranslator& tune, TuneTable& table
                                     const std::string& split) {
   std::vector<std::string> files = data_files(table, split);
   if (!files.empty()) {
-    if (source == "json" || source == "csv" || source == "text") return files;
+    constexpr std::array kKinds = {"json", "csv", "text", "parquet", "arrow"};
+    if (std::find(kKinds.begin(), kKinds.end(), source) != kKinds.end()) return files;
     std::error_code ignored;
     if (!fs::is_directory(source, ignored)) {
       table.refuse(
           "source",
-          "expected json or csv with data_files, got " + json_escape(source) +
-              (source == "parquet" || source == "arrow" ? " (rows are read from .json, .jsonl and .csv files)" : ""));
+          "expected json, csv, parquet or arrow with data_files, got " + json_escape(source));
       return {};
     }
     for (std::string& file : files) file = (fs::path(source) / file).string();
@@ -84,21 +84,14 @@ std::vector<std::string> find_files(const TuneTranslator& tune, TuneTable& table
   const auto known = std::find_if(kHubDatasets.begin(), kHubDatasets.end(),
                                   [&](const HubDataset& dataset) { return source == dataset.source; });
   const TheirSetting from = table.from(table.has("source") ? "source" : "_component_");
-  if (known != kHubDatasets.end() && known->file != nullptr) {
+  if (known != kHubDatasets.end()) {
     tune.out.note(from, Fate::kBecame, "fetched by `millrace download hf:datasets/" + source + "`");
     return {(fs::path(folder) / known->file).string()};
-  }
-  if (known != kHubDatasets.end()) {
-    tune.out.note(from, Fate::kBecame,
-                  source +
-                      " is Parquet, which is not read: give its rows as JSON with source=json data_files=FILE, or "
-                      "take torchtune.datasets.alpaca_cleaned_dataset");
-    return {};
   }
   tune.out.note(
       from, Fate::kBecame,
       "a data set of Hugging Face is not fetched by a run: `millrace download hf:datasets/" + source + "` fetches it");
-  return files_in(folder);
+  return {source};
 }
 
 std::string train_on(TuneTable& table, bool all_by_default) {

@@ -1,4 +1,4 @@
-// Which files of a folder hold the weights (internal to formats/).
+// Which files of a folder hold the weights.
 #pragma once
 
 #include <filesystem>

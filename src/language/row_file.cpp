@@ -54,12 +54,17 @@ RowFileKind row_file_kind(const std::filesystem::path& path) {
   const std::string extension = to_lower(path.extension().string());
   if (extension == ".json" || extension == ".jsonl" || extension == ".ndjson") return RowFileKind::kJson;
   if (extension == ".csv") return RowFileKind::kCsv;
-  throw ConfigError(
-      str("[", path.string(), "] expected .json, .jsonl or .csv, got ", extension.empty() ? "none" : extension));
+  if (extension == ".parquet" || extension == ".arrow") return RowFileKind::kTable;
+  throw ConfigError(str("[", path.string(), "] expected .json, .jsonl, .csv, .parquet or .arrow, got ",
+                        extension.empty() ? "none" : extension));
 }
 
 RowFile::RowFile(const std::filesystem::path& path, RowFileKind kind, const std::string& field)
     : file_(path), kind_(kind) {
+  if (kind == RowFileKind::kTable) {
+    table_.emplace(path);
+    return;
+  }
   const std::string_view text = text_of(file_);
   const size_t first = text.find_first_not_of(" \t\r\n");
   if (kind == RowFileKind::kCsv) {
@@ -152,10 +157,12 @@ nlohmann::ordered_json RowFile::csv_row(const Span& span) const {
 }
 
 std::string RowFile::place(int64_t index) const {
+  if (table_) return str(file_.path().string(), ", row ", index);
   return str(file_.path().string(), ":", rows_[static_cast<size_t>(index)].line);
 }
 
 nlohmann::ordered_json RowFile::row(int64_t index) const {
+  if (table_) return table_->row(index);
   const Span& span = rows_[static_cast<size_t>(index)];
   const std::string_view text = text_of(file_).substr(span.begin, span.end - span.begin);
   if (!is_valid_utf8(text)) throw DataError(str("[", place(index), "] expected UTF-8, got other bytes (try iconv)"));

@@ -1,10 +1,11 @@
-// Rows of a data set in one file: JSON lines, a JSON array of objects, or CSV with a header. Rows are parsed when they
-// are asked for; only where they lie is kept in memory.
+// Rows of a data set in one file: JSON lines, a JSON array of objects, CSV with a header, Parquet or Arrow. Rows are
+// parsed when they are asked for; of text files, only where they lie is kept in memory.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,10 +13,11 @@
 #include <nlohmann/json.hpp>
 
 #include "base/files.h"
+#include "formats/row_table.h"
 
 namespace millrace {
 
-enum class RowFileKind { kJson, kCsv };
+enum class RowFileKind { kJson, kCsv, kTable };
 
 // Safe to read from several threads.
 class RowFile {
@@ -25,10 +27,10 @@ class RowFile {
   // rows.
   RowFile(const std::filesystem::path& path, RowFileKind kind, const std::string& field = "");
 
-  int64_t size() const { return static_cast<int64_t>(rows_.size()); }
+  int64_t size() const { return table_ ? table_->size() : static_cast<int64_t>(rows_.size()); }
   // Throws DataError naming file and line for a row that is damaged or not UTF-8.
   nlohmann::ordered_json row(int64_t index) const;
-  std::string place(int64_t index) const;  // file:line
+  std::string place(int64_t index) const;  // file:line, or "file, row 3"
 
  private:
   struct Span {
@@ -45,9 +47,10 @@ class RowFile {
   RowFileKind kind_;
   std::vector<Span> rows_;
   std::vector<std::string> header_;  // of CSV
+  std::optional<RowTable> table_;    // of Parquet and Arrow
 };
 
-// By the name: .json, .jsonl and .ndjson, .csv. Throws ConfigError for others.
+// By the name: .json, .jsonl and .ndjson, .csv, .parquet and .arrow. Throws ConfigError for others.
 RowFileKind row_file_kind(const std::filesystem::path& path);
 
 }  // namespace millrace

@@ -1,19 +1,44 @@
 #include "language/row_set.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/error.h"
+#include "language/row_sources.h"
 
 namespace millrace {
 
-RowSet::RowSet(const std::vector<std::string>& files, const std::string& field, const std::string& split) {
+RowSet::RowSet(const std::vector<std::string>& sources, const std::string& field, const std::string& split,
+               const std::vector<double>& weights) {
+  const std::string name = split.empty() ? "" : split_name(split);
   int64_t rows = 0;
-  for (const std::string& path : files) {
-    files_.push_back(std::make_unique<RowFile>(path, row_file_kind(path), field));
-    rows += files_.back()->size();
+  std::vector<int64_t> ends;  // of each source
+  for (const std::string& source : sources) {
+    for (const std::filesystem::path& path : find_row_files(source, name)) {
+      files_.push_back(std::make_unique<RowFile>(path, row_file_kind(path), field));
+      rows += files_.back()->size();
+    }
+    ends.push_back(rows);
   }
   ranges_ = split.empty() ? std::vector<RowRange>{{0, rows}} : parse_split(split, rows).ranges;
   for (const RowRange& range : ranges_) size_ += range.end - range.begin;
+  if (!weights.empty()) apply(weights, ends);
+}
+
+// Row k of a source with the weight w occurs as often as whole numbers lie in (k w, (k + 1) w].
+void RowSet::apply(const std::vector<double>& weights, const std::vector<int64_t>& ends) {
+  MILLRACE_CHECK(weights.size() == ends.size());
+  std::vector<int64_t> seen(ends.size(), 0);  // rows of each source
+  int64_t index = 0;
+  for (const RowRange& range : ranges_) {
+    for (int64_t row = range.begin; row < range.end; ++row, ++index) {
+      const auto source = static_cast<size_t>(std::upper_bound(ends.begin(), ends.end(), row) - ends.begin());
+      const auto k = static_cast<double>(seen[source]++);
+      const auto times = std::floor((k + 1) * weights[source]) - std::floor(k * weights[source]);
+      weighted_.insert(weighted_.end(), static_cast<size_t>(times), index);
+    }
+  }
+  size_ = static_cast<int64_t>(weighted_.size());
 }
 
 void RowSet::keep_first(int64_t count) {
@@ -22,6 +47,7 @@ void RowSet::keep_first(int64_t count) {
 
 RowSet::Position RowSet::position(int64_t index) const {
   MILLRACE_CHECK(index >= 0 && index < size_);
+  if (!weighted_.empty()) index = weighted_[static_cast<size_t>(index)];
   for (const RowRange& range : ranges_) {
     const int64_t length = range.end - range.begin;
     if (index >= length) {

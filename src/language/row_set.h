@@ -1,4 +1,4 @@
-// The rows of a data set: those of several files one after the other, or a part of them.
+// The rows of a data set: those of several sources one after the other, or a part of them.
 #pragma once
 
 #include <cstdint>
@@ -14,9 +14,11 @@ namespace millrace {
 // Safe to read from several threads.
 class RowSet {
  public:
-  // field: see RowFile. split: see parse_split(); "": all rows. Throws ConfigError for files of another kind and for
-  // splits that are none, StorageError and DataError as RowFile does.
-  RowSet(const std::vector<std::string>& files, const std::string& field, const std::string& split);
+  // sources: see find_row_files(). field: see RowFile. split: see parse_split(), of the rows of all sources; "": all
+  // rows. weights: how often the rows of each source occur, none: once; with 0.5, every second row occurs. Throws
+  // ConfigError for files of another kind, for splits and weights that are none; else as find_row_files() and RowFile.
+  RowSet(const std::vector<std::string>& sources, const std::string& field, const std::string& split,
+         const std::vector<double>& weights = {});
 
   int64_t size() const { return size_; }
   void keep_first(int64_t count);  // and forget the others
@@ -30,9 +32,11 @@ class RowSet {
     int64_t row;
   };
   Position position(int64_t index) const;
+  void apply(const std::vector<double>& weights, const std::vector<int64_t>& ends);
 
   std::vector<std::unique_ptr<RowFile>> files_;
-  std::vector<RowRange> ranges_;  // of the rows of all files
+  std::vector<RowRange> ranges_;   // of the rows of all files
+  std::vector<int64_t> weighted_;  // with weights: the rows of the ranges, as often as they occur
   int64_t size_ = 0;
 };
 

@@ -82,6 +82,10 @@ class SliceParser {
 
 }  // namespace
 
+std::string split_name(std::string_view text) {
+  return std::string(trim(text.substr(0, text.find_first_of("[+"))));
+}
+
 SplitSlice parse_split(std::string_view text, int64_t num_rows) {
   SplitSlice slice;
   const SliceParser parser(text, num_rows);

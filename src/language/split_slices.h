@@ -22,5 +22,7 @@ struct SplitSlice {
 // Percents are rounded to the nearest row, halves to the even one. num_rows: of the split. Throws ConfigError for
 // another text and for splits of different names.
 SplitSlice parse_split(std::string_view text, int64_t num_rows);
+// The name alone, before the rows are counted.
+std::string split_name(std::string_view text);
 
 }  // namespace millrace

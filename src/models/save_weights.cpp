@@ -4,6 +4,8 @@
 
 #include "base/files.h"
 #include "base/text.h"
+#include "formats/weight_folder.h"
+#include "models/shard_layout.h"
 #include "models/weights.h"
 
 namespace millrace {
@@ -51,23 +53,16 @@ void save_file(const std::filesystem::path& path, const TensorMap& tensors, cons
   }
 }
 
-}  // namespace
-
-void save_weights(const std::filesystem::path& path, const TensorMap& tensors, const SaveWeightsOptions& options) {
-  if (path.extension() == ".safetensors") {
-    save_file(path, tensors, options);
-    return;
-  }
+void save_shards(const std::filesystem::path& path, const std::map<std::string, TensorMap>& shards,
+                 const SaveWeightsOptions& options) {
   create_folders(path);
-  const std::vector<TensorMap> shards = split_into_shards(tensors, options.max_shard_bytes);
-  nlohmann::ordered_json weight_map = nlohmann::ordered_json::object();
+  nlohmann::json weight_map = nlohmann::json::object();
   uint64_t total_bytes = 0;
   std::set<std::string> files;
-  for (size_t i = 0; i < shards.size(); ++i) {
-    const std::string name = shard_name(options.base_name, i, shards.size());
-    save_file(path / name, shards[i], options);
+  for (const auto& [name, tensors] : shards) {
+    save_file(path / name, tensors, options);
     files.insert(name);
-    for (const auto& [tensor_name, tensor] : shards[i]) {
+    for (const auto& [tensor_name, tensor] : tensors) {
       weight_map[tensor_name] = name;
       total_bytes += tensor.nbytes();
     }
@@ -79,6 +74,32 @@ void save_weights(const std::filesystem::path& path, const TensorMap& tensors, c
     files.insert(index_name);
   }
   remove_stale(path, options.base_name, files);
+}
+
+}  // namespace
+
+void save_weights(const std::filesystem::path& path, const TensorMap& tensors, const SaveWeightsOptions& options) {
+  if (path.extension() == ".safetensors") {
+    save_file(path, tensors, options);
+    return;
+  }
+  const std::vector<TensorMap> parts = split_into_shards(tensors, options.max_shard_bytes);
+  std::map<std::string, TensorMap> shards;
+  for (size_t i = 0; i < parts.size(); ++i) shards[shard_name(options.base_name, i, parts.size())] = parts[i];
+  save_shards(path, shards, options);
+}
+
+ShardLayout shard_layout_of(const std::filesystem::path& weights) {
+  std::filesystem::path index = weights;
+  if (std::filesystem::is_directory(weights)) index = search_weight_folder(weights).index;
+  return index.extension() == ".json" ? read_weight_map(index) : ShardLayout();
+}
+
+void save_weights_in_shards(const std::filesystem::path& folder, const TensorMap& tensors, const ShardLayout& layout,
+                            const SaveWeightsOptions& options) {
+  std::map<std::string, TensorMap> shards;
+  for (const auto& [name, tensor] : tensors) shards[layout.at(name)].emplace(name, tensor);
+  save_shards(folder, shards, options);
 }
 
 }  // namespace millrace

@@ -1,4 +1,4 @@
-// How a task writes the adapters of a run's checkpoint for other programs.
+// What a task writes of a run for other programs, beside the weights of a whole model.
 #pragma once
 
 #include <filesystem>
@@ -12,6 +12,14 @@
 
 namespace millrace {
 
+// A file beside exported weights: a copy of source or, where that is empty, text.
+struct Companion {
+  std::string name;
+  std::filesystem::path source;
+  std::string text;
+};
+
+// How the adapters of a run's checkpoint are written.
 struct WriteAdapters {
   // Throws ConfigError unless the task has this naming ("": the one it prefers) and output can be the name of what is
   // written.

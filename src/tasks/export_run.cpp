@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <map>
 
+#include "adapters/configured_adapter.h"
+#include "adapters/lora_options.h"
 #include "base/error.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "tasks/gguf_model.h"
 #include "tasks/task_table.h"
 
 namespace millrace {
@@ -20,21 +23,49 @@ torch::Tensor convert(const torch::Tensor& tensor, const ExportOptions& options)
 
 }  // namespace
 
-std::string export_tensors(const fs::path& output, Naming naming, const TensorMap& shapes, const WeightRules& rules,
-                           const TensorSource& read, const std::optional<std::string>& config_json,
+void merge_into(AdapterMerger& merger, const ModelDescription& model, std::vector<AdapterTensors> adapters,
+                double strength, const std::string& place) {
+  const std::shared_ptr<torch::nn::Module> layout = model.build({.device = torch::kMeta});
+  attach_adapters(model.adaptable_layers(*layout), adapters, place);  // which checks that they fit
+  log_info(place, ": merges ", adapters.size(), " adapters");
+  merger.add(std::move(adapters), strength);
+}
+
+TensorSource merged_source(const ModelWeights& weights, const AdapterMerger& merger) {
+  return [&weights, &merger, previous = std::make_shared<std::string>()](const std::string& name) {
+    if (!previous->empty()) weights.release(*previous);
+    *previous = name;
+    return merger.merged(name, weights.import(name));
+  };
+}
+
+std::string export_tensors(const fs::path& output, Naming naming, const ExportedModel& exported,
                            const ExportOptions& options) {
+  const WeightRules rules = exported.model.weight_rules(naming, {});
+  const std::optional<std::string> config_json = exported.model.config_json(naming);
   std::map<std::string, const WeightRule*> rule_of;
   for (const WeightRule& rule : rules) rule_of[rule.theirs] = &rule;
-  TensorMap theirs = export_weights(shapes, rules);
+  TensorMap theirs = export_weights(exported.shapes, rules);
   for (auto& [name, tensor] : theirs) tensor = convert(tensor, options);
   SaveWeightsOptions save = save_options(naming);
   save.max_shard_bytes = options.max_shard_bytes;
   save.source = [&](const std::string& name) {
     const WeightRule& rule = *rule_of.at(name);
-    const TensorMap one = export_weights({{rule.ours, read(rule.ours)}}, {rule});
+    const TensorMap one = export_weights({{rule.ours, exported.read(rule.ours)}}, {rule});
     return convert(one.at(name), options);
   };
-  save_weights(output, theirs, save);
+  if (options.gguf) {
+    return write_gguf_model(output, theirs, save.source,
+                            {config_json.value_or("{}"), exported.tokenizer, *options.gguf});
+  }
+  const bool keeps_files =
+      !options.layout.empty() && !ends_with(output.string(), ".safetensors") &&
+      std::all_of(theirs.begin(), theirs.end(), [&](const auto& item) { return options.layout.contains(item.first); });
+  if (keeps_files) {
+    save_weights_in_shards(output, theirs, options.layout, save);
+  } else {
+    save_weights(output, theirs, save);
+  }
   const bool is_folder = !ends_with(output.string(), ".safetensors");
   if (is_folder && config_json) write_file_atomically(output / "config.json", *config_json);
   return str(output.string(), ": ", theirs.size(), " tensors in ", naming_name(naming), " naming");
@@ -52,6 +83,44 @@ Naming choose_naming(const std::string& text, const ModelEntry& entry, Naming pr
   throw ConfigError("[--naming] expected " + join(names, " or ") + " for " + entry.name + ", got " + text);
 }
 
+namespace {
+
+// The frozen model with the adapters of a run in it, and with those that were merged before training.
+std::string export_merged(const RunConfig& config, const OpenRunWeights& run, const fs::path& output,
+                          const ExportOptions& options) {
+  const LoraConfig& lora = *lora_of_task(config);
+  const fs::path base = config.checkpoint.initial_load_path;
+  const ModelWeights weights(model_of_task(config), base);
+  const Naming naming = choose_naming(options.naming, model_of_task(config), weights.naming());
+  AdapterMerger merger;
+  const std::vector<double> multipliers = base_multipliers(lora);
+  for (size_t i = 0; i < multipliers.size(); ++i) {
+    const std::string& file = lora.base_weights[i];
+    merge_into(merger, weights.model(), weights.model().read_adapters(file), multipliers[i], file);
+  }
+  TensorMap ours;
+  for (const auto& [name, shape] : run.shapes) ours[name] = run.read(name);
+  merge_into(merger, weights.model(), configured_adapters(lora, ours), 1, "the run's adapters");
+  const TensorMap shapes = weights.import_shapes();
+  const std::unique_ptr<ModelDescription> model = describe_run_model(config, shapes);
+  ExportOptions own = options;
+  if (naming == weights.naming() && !options.gguf) own.layout = shard_layout_of(base);
+  return export_tensors(output, naming, {*model, shapes, merged_source(weights, merger), tokenizer_of_task(config)},
+                        own);
+}
+
+void copy_companions(const RunConfig& config, const fs::path& output) {
+  for (const Companion& file : companions_of_task(config)) {
+    if (file.source.empty()) {
+      write_file_atomically(output / file.name, file.text);
+    } else {
+      fs::copy_file(file.source, output / file.name, fs::copy_options::overwrite_existing);
+    }
+  }
+}
+
+}  // namespace
+
 std::string export_run(const fs::path& run_folder, const RunConfig& config, const fs::path& output,
                        const ExportOptions& options) {
   const auto open = [&] {
@@ -59,6 +128,19 @@ std::string export_run(const fs::path& run_folder, const RunConfig& config, cons
     log_info(run_folder.string(), ": step ", run.step, run.averaged ? ", averaged weights" : "");
     return run;
   };
+  const bool is_folder = !ends_with(output.string(), ".safetensors") && !options.gguf;
+  if (options.merged && lora_of_task(config) == nullptr) {
+    throw ConfigError("[export --merged] expected a run that trains adapters, got one that trains the whole model");
+  }
+  if (options.gguf && lora_of_task(config) != nullptr && !options.merged) {
+    throw ConfigError(
+        "[export] expected --merged with it: a GGUF file holds a whole model, and the run trains adapters");
+  }
+  if (options.merged) {
+    const std::string line = export_merged(config, open(), output, options);
+    if (is_folder) copy_companions(config, output);
+    return line;
+  }
   if (lora_of_task(config) != nullptr) {
     const WriteAdapters adapters = adapter_writer_of_task(config);
     adapters.check(output, options.naming);
@@ -69,13 +151,9 @@ std::string export_run(const fs::path& run_folder, const RunConfig& config, cons
   const OpenRunWeights run = open();
   const std::unique_ptr<ModelDescription> model = describe_run_model(config, run.shapes);
   const auto read = [&](const std::string& name) { return run.read(name); };
-  const std::string line = export_tensors(output, naming, run.shapes, model->weight_rules(naming, {}), read,
-                                          model->config_json(naming), options);
-  if (!ends_with(output.string(), ".safetensors")) {
-    for (const fs::path& file : companions_of_task(config)) {
-      fs::copy_file(file, output / file.filename(), fs::copy_options::overwrite_existing);
-    }
-  }
+  const std::string line =
+      export_tensors(output, naming, {*model, run.shapes, read, tokenizer_of_task(config)}, options);
+  if (is_folder) copy_companions(config, output);
   return line;
 }
 

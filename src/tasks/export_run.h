@@ -8,8 +8,11 @@
 
 #include <torch/types.h>
 
+#include "adapters/merge_adapter.h"
 #include "checkpoint/run_weights.h"
+#include "formats/gguf_writer.h"
 #include "models/model_table.h"
+#include "models/shard_layout.h"
 
 namespace millrace {
 
@@ -19,7 +22,15 @@ struct ExportOptions {
   uint64_t max_shard_bytes = uint64_t{5} * 1000 * 1000 * 1000;
   int64_t step = -1;  // -1: the newest checkpoint
   WhichWeights which = WhichWeights::kBest;
+  bool merged = false;              // of a run that trains adapters: the whole model with them merged into it
+  std::optional<GgufStorage> gguf;  // a GGUF file of a language model instead of safetensors
+  ShardLayout layout;               // which file each tensor goes to; empty: as max_shard_bytes says
 };
+
+// Adapters into weights whose layers are named as in model. Throws ModelError for adapters that do not fit; place:
+// where they come from, for messages.
+void merge_into(AdapterMerger& merger, const ModelDescription& model, std::vector<AdapterTensors> adapters,
+                double strength, const std::string& place);
 
 // Writes one tensor after the other. output: a folder, which also gets the model's configuration and the files that
 // belong to it (a tokenizer), or a file ending in .safetensors. Returns one line about what was written. Throws
@@ -28,10 +39,19 @@ struct ExportOptions {
 std::string export_run(const std::filesystem::path& run_folder, const RunConfig& config,
                        const std::filesystem::path& output, const ExportOptions& options);
 
-// Writes weights that read() gives, by our name; shapes: ours, as meta tensors. Returns one line about them.
-std::string export_tensors(const std::filesystem::path& output, Naming naming, const TensorMap& shapes,
-                           const WeightRules& rules, const TensorSource& read,
-                           const std::optional<std::string>& config_json, const ExportOptions& options);
+// Writes weights that read() gives, by our name; shapes: ours, as meta tensors; tokenizer: for a GGUF file, which holds
+// one. Returns one line about them.
+struct ExportedModel {
+  const ModelDescription& model;
+  const TensorMap& shapes;
+  TensorSource read;
+  std::filesystem::path tokenizer = {};
+};
+std::string export_tensors(const std::filesystem::path& output, Naming naming, const ExportedModel& exported,
+                           const ExportOptions& options);
+
+// The weights of a model with adapters merged in, one at a time.
+TensorSource merged_source(const ModelWeights& weights, const AdapterMerger& merger);
 
 // The naming that was asked for; preferred for "", or the model's first naming where it does not have that one. Throws
 // ConfigError for one that the model does not have.

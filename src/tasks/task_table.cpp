@@ -34,7 +34,8 @@ namespace {
 // What other programs get of a run.
 struct TaskResult {
   WriteAdapters (*adapters)();  // null: no adapters
-  std::vector<std::filesystem::path> (*companions)(const RunConfig& config);
+  std::vector<Companion> (*companions)(const RunConfig& config);
+  std::filesystem::path (*tokenizer)(const RunConfig& config);
   std::optional<ExportOptions> (*final_export)(const RunConfig& config);  // what a run writes at its end
   MakeTextSampler texts;                                                  // null: pictures
 };
@@ -62,7 +63,11 @@ const LoraConfig* no_lora(const RunConfig&) {
 
 void settle_nothing(RunConfig&, int64_t) {}
 
-std::vector<std::filesystem::path> no_companions(const RunConfig&) {
+std::vector<Companion> no_companions(const RunConfig&) {
+  return {};
+}
+
+std::filesystem::path no_tokenizer(const RunConfig&) {
   return {};
 }
 
@@ -70,7 +75,8 @@ std::optional<ExportOptions> no_final_export(const RunConfig&) {
   return std::nullopt;
 }
 
-constexpr TaskResult kLlamaResult = {llama_adapter_writer, llama_companions, llama_final_export, make_llama_sampler};
+constexpr TaskResult kLlamaResult = {llama_adapter_writer, llama_companions, llama_tokenizer, llama_final_export,
+                                     make_llama_sampler};
 
 constexpr std::array kTasks = std::to_array<TaskEntry>({
     {{"flux_pretrain", "flux", "trains FLUX from captioned pictures, or from their encodings", /*is_lora=*/false,
@@ -81,7 +87,7 @@ constexpr std::array kTasks = std::to_array<TaskEntry>({
      plan_flux,
      no_lora,
      settle_nothing,
-     {nullptr, no_companions, no_final_export, nullptr}},
+     {nullptr, no_companions, no_tokenizer, no_final_export, nullptr}},
     {{"flux_lora", "flux", "trains LoRA adapters on a frozen FLUX", /*is_lora=*/true, make_flux_lora_config},
      make_flux_task,
      describe_flux_model,
@@ -89,7 +95,7 @@ constexpr std::array kTasks = std::to_array<TaskEntry>({
      plan_flux,
      flux_lora_options,
      settle_nothing,
-     {flux_adapter_writer, no_companions, no_final_export, nullptr}},
+     {flux_adapter_writer, no_companions, no_tokenizer, no_final_export, nullptr}},
     {{"llama_finetune", "llama", "trains all weights of a Llama-style language model on your text",
       /*is_lora=*/false, make_llama_finetune_config},
      make_llama_task,
@@ -259,8 +265,12 @@ WriteAdapters adapter_writer_of_task(const RunConfig& config) {
   return make();
 }
 
-std::vector<std::filesystem::path> companions_of_task(const RunConfig& config) {
+std::vector<Companion> companions_of_task(const RunConfig& config) {
   return find_task(config).result.companions(config);
+}
+
+std::filesystem::path tokenizer_of_task(const RunConfig& config) {
+  return find_task(config).result.tokenizer(config);
 }
 
 MakeTextSampler text_sampler_of_task(const RunConfig& config) {

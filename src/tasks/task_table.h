@@ -43,8 +43,10 @@ std::unique_ptr<ModelDescription> describe_run_model(const RunConfig& config, co
 const LoraConfig* lora_of_task(const RunConfig& config);
 // How they are written for other programs.
 WriteAdapters adapter_writer_of_task(const RunConfig& config);
-// Files that belong beside a run's exported weights, such as those of a tokenizer.
-std::vector<std::filesystem::path> companions_of_task(const RunConfig& config);
+// Files that belong beside a run's exported weights, such as those of a tokenizer; and where the tokenizer is, "" for
+// models that have none of their own.
+std::vector<Companion> companions_of_task(const RunConfig& config);
+std::filesystem::path tokenizer_of_task(const RunConfig& config);
 // Null: what the task trains makes pictures, not texts.
 MakeTextSampler text_sampler_of_task(const RunConfig& config);
 // Its row in the table of models.

@@ -46,6 +46,7 @@ constexpr std::array<Choice<EpochOrder>, 2> choices_of(EpochOrder) {
 
 struct FinetuneConfig {
   std::vector<std::string> data;
+  std::vector<std::string> data_weights;  // numbers
   std::string data_field;
   std::string split;
   std::vector<std::string> validation_data;
@@ -72,15 +73,22 @@ struct FinetuneConfig {
 
   template <typename Visitor>
   void describe(Visitor& visit) {
-    visit(data, {.name = "data",
-                 .meaning = "files of rows: .json (a list, or lines), .jsonl or .csv, read one after the other"});
+    visit(data,
+          {.name = "data",
+           .meaning = "rows, read one source after the other: files (.json, a list or lines, .jsonl, .csv, "
+                      ".parquet, .arrow), folders of them, or data sets of Hugging Face's hub as OWNER/NAME, which "
+                      "`millrace download hf:datasets/OWNER/NAME` has fetched"});
+    visit(data_weights, {.name = "data_weights",
+                         .meaning = "how often an epoch has the rows of each source of data, as \"2.5\"; with "
+                                    "\"0.5\", every second row; empty: once each"});
     visit(data_field, {.name = "data_field",
                        .meaning = "of a .json file that is one object, the member that holds the list of rows; empty: "
                                   "the file is the list",
                        .none_is_empty = true});
     visit(split,
           {.name = "split",
-           .meaning = "part of the rows to train on, written like \"train[:95%]\" or \"train[100:]\"; empty: all",
+           .meaning = "part of the rows to train on, written like \"train[:95%]\" or \"train[100:]\"; its name says "
+                      "which files of a folder or data set count; empty: all of train",
            .none_is_empty = true});
     visit(validation_data, {.name = "validation_data",
                             .meaning = "files of rows to validate on, with validation.enable; empty: those of data, of "

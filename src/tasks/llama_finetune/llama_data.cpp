@@ -46,7 +46,8 @@ RowEncoderOptions row_encoder_options(const LlamaRunConfig& config) {
 
 TokenSource training_source(const LlamaRunConfig& config, std::shared_ptr<const RowEncoder> encoder) {
   if (config.finetune.data.empty()) throw ConfigError("[finetune.data] expected files of rows, got nothing");
-  auto rows = std::make_shared<RowSet>(config.finetune.data, config.finetune.data_field, config.finetune.split);
+  auto rows = std::make_shared<RowSet>(config.finetune.data, config.finetune.data_field, config.finetune.split,
+                                       config.data_weights());
   if (config.training.subset_size) rows->keep_first(*config.training.subset_size);
   return make_source(config, std::move(encoder), std::move(rows));
 }

@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "formats/json.h"
 #include "formats/weight_store.h"
+#include "language/model_tokenizer.h"
 #include "models/config_reader.h"
 #include "tasks/llama_finetune/llama_texts.h"
 #include "tasks/llama_finetune/llama_trainee.h"
@@ -78,8 +79,16 @@ std::unique_ptr<ModelDescription> describe_llama_model(const RunConfig& run_conf
   return std::make_unique<RunDescription>(llama::to_hugging_face_json(sizes), config_text(config, sizes));
 }
 
-std::vector<fs::path> llama_companions(const RunConfig& run_config) {
-  const fs::path tokenizer = as_llama(run_config).tokenizer_path();
+fs::path llama_tokenizer(const RunConfig& run_config) {
+  return as_llama(run_config).tokenizer_path();
+}
+
+std::vector<Companion> llama_companions(const RunConfig& run_config) {
+  const fs::path tokenizer = llama_tokenizer(run_config);
+  if (const std::optional<GgufTokenizer> carried = carried_tokenizer(tokenizer)) {
+    return {{"tokenizer.json", "", carried->tokenizer.dump()},
+            {"tokenizer_config.json", "", carried->config.dump(2) + "\n"}};
+  }
   const fs::path folder = fs::is_directory(tokenizer) ? tokenizer : tokenizer.parent_path();
   constexpr std::array kNames = {"tokenizer.json",
                                  "tokenizer.model",
@@ -90,9 +99,9 @@ std::vector<fs::path> llama_companions(const RunConfig& run_config) {
                                  "chat_template.jinja",
                                  "special_tokens_map.json",
                                  "generation_config.json"};
-  std::vector<fs::path> files;
+  std::vector<Companion> files;
   for (const char* name : kNames) {
-    if (fs::is_regular_file(folder / name)) files.push_back(folder / name);
+    if (fs::is_regular_file(folder / name)) files.push_back({name, folder / name, ""});
   }
   return files;
 }

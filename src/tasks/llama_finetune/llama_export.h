@@ -16,7 +16,8 @@ namespace millrace {
 std::unique_ptr<ModelDescription> describe_llama_model(const RunConfig& config, const TensorMap& shapes);
 
 // Files that belong beside the weights: the tokenizer's, and how to generate.
-std::vector<std::filesystem::path> llama_companions(const RunConfig& config);
+std::vector<Companion> llama_companions(const RunConfig& config);
+std::filesystem::path llama_tokenizer(const RunConfig& config);
 
 // What a run writes at its end into the folder "model": the whole model, in the dtype of the initial weights. Nothing
 // for adapters, with finetune.no_save_model, and for runs without checkpoints.

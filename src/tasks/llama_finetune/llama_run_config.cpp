@@ -1,5 +1,8 @@
 #include "tasks/llama_finetune/llama_run_config.h"
 
+#include <charconv>
+#include <optional>
+
 #include "base/error.h"
 #include "base/log.h"
 
@@ -29,11 +32,28 @@ void check_packing(const FinetuneConfig& finetune, Problems& problems) {
   }
 }
 
+std::optional<double> weight_of(const std::string& text) {
+  double weight = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), weight);
+  const bool is_number = error == std::errc() && end == text.data() + text.size();
+  return is_number && weight > 0 && weight <= 1000 ? std::optional(weight) : std::nullopt;
+}
+
 void check_rows(const FinetuneConfig& finetune, Problems& problems) {
   for (const std::string& pair : finetune.columns) {
     const size_t equals = pair.find('=');
     if (equals == 0 || equals == std::string::npos || equals + 1 == pair.size()) {
       problems.add("finetune.columns", "expected pairs such as \"input=question\", got \"" + pair + "\"");
+    }
+  }
+  const size_t weights = finetune.data_weights.size();
+  if (weights > 0 && weights != finetune.data.size()) {
+    problems.add("finetune.data_weights", str("expected one for each of the ", finetune.data.size(),
+                                              " sources of finetune.data, got ", weights));
+  }
+  for (const std::string& text : finetune.data_weights) {
+    if (!weight_of(text)) {
+      problems.add("finetune.data_weights", "expected numbers above 0 and at most 1000, got \"" + text + "\"");
     }
   }
   const bool has_no_system = finetune.rows == RowStyle::kAlpaca || finetune.rows == RowStyle::kText;
@@ -91,6 +111,16 @@ void LlamaRunConfig::check_trainable(Problems& problems) const {
     problems.add("finetune.validation_data",
                  "expected rows to validate on, got nothing (or set finetune.validation_split to a part of the data)");
   }
+}
+
+std::vector<double> LlamaRunConfig::data_weights() const {
+  std::vector<double> weights;
+  for (const std::string& text : finetune.data_weights) {
+    const std::optional<double> weight = weight_of(text);
+    if (!weight) throw ConfigError("[finetune.data_weights] expected numbers above 0, got \"" + text + "\"");
+    weights.push_back(*weight);
+  }
+  return weights;
 }
 
 std::filesystem::path LlamaRunConfig::tokenizer_path() const {

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <vector>
 
 #include "adapters/lora_options.h"
 #include "config/run_config.h"
@@ -29,6 +30,9 @@ struct LlamaRunConfig : RunConfig {
 
   // Where adapters are trained on a frozen model, how; null: the whole model is trained.
   virtual const LoraConfig* lora() const { return nullptr; }
+
+  // finetune.data_weights as numbers. Throws ConfigError for others than those above 0 and at most 1000.
+  std::vector<double> data_weights() const;
 
   // The folder or file of the tokenizer. Throws ConfigError when there is none.
   std::filesystem::path tokenizer_path() const;

@@ -1,0 +1,191 @@
+#include "formats/gguf_export.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <numbers>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "formats/gguf_tokenizer.h"
+#include "formats/quote.h"
+
+namespace millrace {
+namespace {
+
+using nlohmann::json;
+
+constexpr const char* kConfig = "the model's config.json";
+
+uint32_t size_of(const json& config, const char* key) {
+  const auto found = config.find(key);
+  if (found == config.end() || !found->is_number_integer() || *found < 0 || *found > INT32_MAX) {
+    throw ModelError(
+        str("[", kConfig, "] expected a size ", key, ", got ", found == config.end() ? "none" : found->dump()));
+  }
+  return found->get<uint32_t>();
+}
+
+json rope_of(const json& config) {
+  for (const char* key : {"rope_scaling", "rope_parameters"}) {
+    const auto found = config.find(key);
+    if (found != config.end() && found->is_object()) return *found;
+  }
+  return json::object();
+}
+
+std::string rope_type(const json& rope) {
+  return rope.value("rope_type", rope.value("type", std::string("default")));
+}
+
+double rope_theta(const json& config) {
+  return config.value("rope_theta", rope_of(config).value("rope_theta", 10000.0));
+}
+
+uint32_t head_dim(const json& config) {
+  const auto found = config.find("head_dim");
+  if (found != config.end() && found->is_number_integer()) return size_of(config, "head_dim");
+  return size_of(config, "hidden_size") / std::max(size_of(config, "num_attention_heads"), 1u);
+}
+
+std::string content_of(const json& config, const char* key) {
+  const auto found = config.is_object() ? config.find(key) : config.end();
+  if (!config.is_object() || found == config.end()) return "";
+  if (found->is_string()) return found->get<std::string>();
+  return found->is_object() ? found->value("content", std::string()) : "";
+}
+
+// Whether encoding puts a token before the text.
+bool adds_first_token(const json& tokenizer) {
+  const auto found = tokenizer.find("post_processor");
+  return found != tokenizer.end() && found->dump().find("TemplateProcessing") != std::string::npos;
+}
+
+}  // namespace
+
+std::string gguf_name(const std::string& name) {
+  static const std::map<std::string, std::string> outside = {{"model.embed_tokens.weight", "token_embd.weight"},
+                                                             {"model.norm.weight", "output_norm.weight"},
+                                                             {"lm_head.weight", "output.weight"}};
+  static const std::map<std::string, std::string> in_layer = {
+      {"input_layernorm.weight", "attn_norm.weight"}, {"post_attention_layernorm.weight", "ffn_norm.weight"},
+      {"self_attn.q_proj.weight", "attn_q.weight"},   {"self_attn.k_proj.weight", "attn_k.weight"},
+      {"self_attn.v_proj.weight", "attn_v.weight"},   {"self_attn.o_proj.weight", "attn_output.weight"},
+      {"mlp.gate_proj.weight", "ffn_gate.weight"},    {"mlp.up_proj.weight", "ffn_up.weight"},
+      {"mlp.down_proj.weight", "ffn_down.weight"}};
+  if (const auto found = outside.find(name); found != outside.end()) return found->second;
+  constexpr std::string_view kLayers = "model.layers.";
+  const size_t dot = name.find('.', kLayers.size());
+  if (starts_with(name, kLayers) && dot != std::string::npos) {
+    const auto found = in_layer.find(name.substr(dot + 1));
+    if (found != in_layer.end()) {
+      return "blk." + name.substr(kLayers.size(), dot - kLayers.size()) + "." + found->second;
+    }
+  }
+  throw ModelError(str("[", in_quotes(name),
+                       "] expected a tensor of a Llama without biases, got one that GGUF's llama does "
+                       "not have"));
+}
+
+void add_gguf_sizes(GgufKeys& keys, const json& config, const std::string& model_name, GgufStorage storage) {
+  const std::string type = config.value("model_type", std::string("llama"));
+  const bool has_window = config.contains("sliding_window") && config["sliding_window"].is_number();
+  if (type != "llama" && !(type == "mistral" && !has_window)) {
+    throw ModelError(str("[", kConfig,
+                         "] expected the model_type llama, or mistral without a sliding window, for a GGUF "
+                         "file, got ",
+                         in_quotes(type)));
+  }
+  const std::string rope = rope_type(rope_of(config));
+  if (rope != "default" && rope != "llama3") {
+    throw ModelError(
+        str("[", kConfig, "] expected plain rotary positions or llama3's for a GGUF file, got ", in_quotes(rope)));
+  }
+  constexpr uint32_t kAllF32 = 0, kMostlyF16 = 1, kMostlyQ8 = 7;
+  keys.add("general.architecture", std::string_view("llama"));
+  keys.add("general.name", std::string_view(model_name));
+  keys.add("general.file_type", storage == GgufStorage::kF32   ? kAllF32
+                                : storage == GgufStorage::kF16 ? kMostlyF16
+                                                               : kMostlyQ8);
+  keys.add("general.quantization_version", uint32_t{2});
+  const uint32_t heads = size_of(config, "num_attention_heads");
+  keys.add("llama.block_count", size_of(config, "num_hidden_layers"));
+  keys.add("llama.context_length", size_of(config, "max_position_embeddings"));
+  keys.add("llama.embedding_length", size_of(config, "hidden_size"));
+  keys.add("llama.feed_forward_length", size_of(config, "intermediate_size"));
+  keys.add("llama.attention.head_count", heads);
+  keys.add("llama.attention.head_count_kv",
+           config.contains("num_key_value_heads") ? size_of(config, "num_key_value_heads") : heads);
+  keys.add("llama.attention.layer_norm_rms_epsilon", config.value("rms_norm_eps", 1e-6f));
+  keys.add("llama.attention.key_length", head_dim(config));
+  keys.add("llama.attention.value_length", head_dim(config));
+  keys.add("llama.rope.dimension_count", head_dim(config));
+  keys.add("llama.rope.freq_base", static_cast<float>(rope_theta(config)));
+  keys.add("llama.vocab_size", size_of(config, "vocab_size"));
+}
+
+void add_gguf_tokenizer(GgufKeys& keys, const json& tokenizer, const json& config, const std::string& chat_template,
+                        int64_t vocab_size) {
+  constexpr int32_t kNormal = 1, kControl = 3, kUserDefined = 4, kUnused = 5;
+  const json& model = tokenizer.at("model");
+  std::vector<std::string> tokens(static_cast<size_t>(vocab_size));
+  std::vector<int32_t> types(tokens.size(), kUnused);
+  std::map<std::string, uint32_t> ids;
+  const auto put = [&](const std::string& token, const json& id, int32_t type) {
+    if (!id.is_number_integer() || id < 0 || id >= vocab_size) {
+      throw ModelError(str("[tokenizer.json] expected ids below the model's ", vocab_size, " tokens, got ", id.dump(),
+                           " for ", in_quotes(token)));
+    }
+    tokens[id.get<size_t>()] = token;
+    types[id.get<size_t>()] = type;
+    ids[token] = id.get<uint32_t>();
+  };
+  for (const auto& [token, id] : model.at("vocab").items()) put(token, id, kNormal);
+  for (const json& added : tokenizer.value("added_tokens", json::array())) {
+    put(added.at("content").get<std::string>(), added.at("id"), added.value("special", true) ? kControl : kUserDefined);
+  }
+  for (size_t id = 0; id < tokens.size(); ++id) {
+    if (types[id] == kUnused) tokens[id] = str("[PAD", id, "]");
+  }
+  std::vector<std::string> merges;
+  for (const json& merge : model.at("merges")) {
+    merges.push_back(merge.is_array() ? merge.at(0).get<std::string>() + " " + merge.at(1).get<std::string>()
+                                      : merge.get<std::string>());
+  }
+  keys.add("tokenizer.ggml.model", std::string_view("gpt2"));
+  keys.add("tokenizer.ggml.pre", std::string_view(gguf_split_name(tokenizer.value("pre_tokenizer", json()))));
+  keys.add("tokenizer.ggml.tokens", tokens);
+  keys.add("tokenizer.ggml.token_type", types);
+  keys.add("tokenizer.ggml.merges", merges);
+  for (const auto& [theirs, ours] : {std::pair{"bos_token", "bos_token_id"},
+                                     {"eos_token", "eos_token_id"},
+                                     {"pad_token", "padding_token_id"},
+                                     {"unk_token", "unknown_token_id"}}) {
+    const auto found = ids.find(content_of(config, theirs));
+    if (found != ids.end()) keys.add(str("tokenizer.ggml.", ours), found->second);
+  }
+  keys.add("tokenizer.ggml.add_bos_token", adds_first_token(tokenizer));
+  const std::string own = content_of(config, "chat_template");
+  if (!chat_template.empty() || !own.empty()) {
+    keys.add("tokenizer.chat_template", std::string_view(chat_template.empty() ? own : chat_template));
+  }
+}
+
+std::optional<std::vector<float>> gguf_rope_factors(const json& config) {
+  const json rope = rope_of(config);
+  if (rope_type(rope) != "llama3") return std::nullopt;
+  const double factor = rope.value("factor", 8.0), low = rope.value("low_freq_factor", 1.0),
+               high = rope.value("high_freq_factor", 4.0),
+               positions = rope.value("original_max_position_embeddings", 8192.0);
+  const uint32_t dim = head_dim(config);
+  std::vector<float> factors;
+  for (uint32_t i = 0; i < dim / 2; ++i) {
+    const double wavelength = 2 * std::numbers::pi * std::pow(rope_theta(config), 2.0 * i / dim);
+    const double smooth = std::clamp((positions / wavelength - low) / (high - low), 0.0, 1.0);
+    factors.push_back(static_cast<float>(1 / ((1 - smooth) / factor + smooth)));
+  }
+  return factors;
+}
+
+}  // namespace millrace
