@@ -2,7 +2,7 @@
 # Runs every check of the project, in the order of the list below, and stops at the first that fails.
 #
 #   ./test.sh                everything
-#   ./test.sh --fast         for while you work: without the slow tests and the further builds
+#   ./test.sh --fast         for while you work: two minutes after a build
 #   ./test.sh STAGE...       only these
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -18,6 +18,7 @@ stage_python() {                                              # tests/: what cro
   for ((part = 1; part <= parts; ++part)); do commands+=("quick_tests --part $part/$parts"); done
   at_once "${commands[@]}"
 }
+stage_fast() { at_once "fast_tests --part 1/2" "fast_tests --part 2/2"; } # those of stage python that --fast runs
 stage_slow() {                                                # many ranks, kills, time-outs; jobs on a Slurm cluster
   at_once "slow_tests --part 1/2" "slow_tests --part 2/2" cluster_tests # each of them waits now and then
 }
@@ -45,6 +46,7 @@ stage_sanitizers() {                                          # address and unde
 quick_tests() {
   grep -rLZ '^pytestmark = pytest.mark.slow$' tests --include='test_*.py' | xargs -0 .venv/bin/python -m pytest -m "not slow" "$@"
 }
+fast_tests() { grep -rlZ '^pytestmark = pytest.mark.fast$' tests --include='test_*.py' | xargs -0 .venv/bin/python -m pytest -m "fast and not slow" "$@"; }
 slow_tests() {
   grep -rlZ 'pytest.mark.slow' tests --include='test_*.py' --exclude-dir=slurm | xargs -0 .venv/bin/python -m pytest -m slow "$@"
 }
@@ -75,7 +77,7 @@ all_stages=(setup format layers build unit python slow docs no_cuda hip sanitize
 if compgen -G '/dev/nvidia[0-9]*' > /dev/null || [[ -e /dev/kfd ]]; then all_stages+=(gpu); fi
 stages=("${all_stages[@]}")
 if [[ ${1:-} == --fast ]]; then
-  stages=(setup format layers build unit python docs)
+  stages=(setup format layers build unit fast)
 elif [[ $# -gt 0 ]]; then
   stages=("$@")
 fi

@@ -69,9 +69,7 @@ std::vector<std::string> find_files(const TuneTranslator& tune, TuneTable& table
     if (std::find(kKinds.begin(), kKinds.end(), source) != kKinds.end()) return files;
     std::error_code ignored;
     if (!fs::is_directory(source, ignored)) {
-      table.refuse(
-          "source",
-          "expected json, csv, parquet or arrow with data_files, got " + json_escape(source));
+      table.refuse("source", "expected json, csv, parquet or arrow with data_files, got " + json_escape(source));
       return {};
     }
     for (std::string& file : files) file = (fs::path(source) / file).string();

@@ -78,11 +78,13 @@ TEST_F(GgufWriter, WhatIsWrittenIsRead) {
 }
 
 TEST_F(GgufWriter, ATokenizerComesBack) {
-  const nlohmann::json config = {{"bos_token", "<s>"}, {"eos_token", {{"content", "</s>"}}}, {"chat_template", "{{ x }}"}};
-  nlohmann::json tokenizer = {{"added_tokens", {{{"id", 3}, {"content", "<s>"}, {"special", true}},
-                                                {{"id", 4}, {"content", "</s>"}, {"special", true}}}},
-                              {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}}},
-                              {"model", {{"vocab", {{"a", 0}, {"b", 1}, {"ab", 2}}}, {"merges", {{"a", "b"}}}}}};
+  const nlohmann::json config = {
+      {"bos_token", "<s>"}, {"eos_token", {{"content", "</s>"}}}, {"chat_template", "{{ x }}"}};
+  nlohmann::json tokenizer = {
+      {"added_tokens",
+       {{{"id", 3}, {"content", "<s>"}, {"special", true}}, {{"id", 4}, {"content", "</s>"}, {"special", true}}}},
+      {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}}},
+      {"model", {{"vocab", {{"a", 0}, {"b", 1}, {"ab", 2}}}, {"merges", {{"a", "b"}}}}}};
   GgufKeys keys;
   add_gguf_tokenizer(keys, tokenizer, config, "", 6);
   write_gguf(path_, keys, {}, nullptr);

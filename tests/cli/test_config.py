@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.fast
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 MLPERF = Path(__file__).resolve().parent / "mlperf"
 CONFIGS = sorted((ROOT / "configs").glob("*.toml"))

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+pytestmark = pytest.mark.fast
+
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "flux_lora"
 
 

@@ -4,6 +4,10 @@ import re
 import resource
 import subprocess
 
+import pytest
+
+pytestmark = pytest.mark.fast
+
 
 def linked_libraries(program):
     """soname -> path of every library that the program starts with."""

@@ -4,6 +4,10 @@ import re
 import tomllib
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.fast
+
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "flux_schnell_mlperf_preprocessed.toml"
 THEIRS = Path(__file__).with_name("mlperf") / NAME

@@ -5,6 +5,8 @@ import json
 import pytest
 from llama_runs import empty_config
 
+pytestmark = pytest.mark.fast
+
 SIZES = {
     "model_type": "llama", "vocab_size": 128256, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
     "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128, "max_position_embeddings": 131072,

@@ -7,6 +7,8 @@ import tarfile
 import pytest
 from PIL import Image
 
+pytestmark = pytest.mark.fast
+
 
 def read_shards(folder):
     samples = {}

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.fast
+
 ROOT = Path(__file__).resolve().parents[2]
 THEIR_CONFIG = Path(__file__).with_name("mlperf") / "flux_schnell_mlperf.toml"
 CONFIGS = [ROOT / "configs" / "flux_schnell_mlperf.toml", THEIR_CONFIG]

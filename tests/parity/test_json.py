@@ -5,7 +5,10 @@ import random
 import struct
 import subprocess
 
+import pytest
 from pictures import BUILD
+
+pytestmark = pytest.mark.fast
 
 TOOL = BUILD / "tests" / "fuzz" / "millrace_formats_tool"
 

@@ -13,6 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+pytestmark = pytest.mark.fast
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUILD = Path(os.environ.get("MILLRACE", ROOT / "build" / "millrace")).parent
 TOOL = BUILD / "tests" / "parity" / "millrace_optim_tool"

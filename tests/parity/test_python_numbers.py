@@ -6,6 +6,9 @@ import subprocess
 from pathlib import Path
 
 import numpy
+import pytest
+
+pytestmark = pytest.mark.fast
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("MILLRACE", ROOT / "build" / "millrace")).parent

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.fast
+
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted(
     path for path in [ROOT / "test.sh", ROOT / "quickstart.sh", *(ROOT / "scripts").rglob("*")]

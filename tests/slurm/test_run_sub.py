@@ -7,6 +7,8 @@ import subprocess
 import pytest
 from slurm.jobs import ROOT, Job
 
+pytestmark = pytest.mark.fast
+
 RUN_SUB = ROOT / "scripts" / "slurm" / "run.sub"
 RUN_BAREMETAL = RUN_SUB.with_name("run_baremetal.sub")
 TINY = str(ROOT / "configs" / "tiny.toml")

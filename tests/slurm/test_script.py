@@ -7,6 +7,8 @@ import subprocess
 import pytest
 from slurm.jobs import ROOT, SCRIPT
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.fixture
 def dry_run(program, tmp_path):

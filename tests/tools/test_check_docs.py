@@ -5,6 +5,10 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.fast
+
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "check_docs.py"
 spec = importlib.util.spec_from_file_location("check_docs", TOOL)
 check_docs = importlib.util.module_from_spec(spec)

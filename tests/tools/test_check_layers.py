@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.fast
+
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "check_layers.py"
 spec = importlib.util.spec_from_file_location("check_layers", TOOL)
 check_layers = importlib.util.module_from_spec(spec)

@@ -6,6 +6,8 @@ import pytest
 from helpers import load
 from llama_runs import LORA, RECIPES, steps, train
 
+pytestmark = pytest.mark.fast
+
 RUNS = {
     "full": {
         "training.local_batch_size": 2, "training.global_batch_size": 4, "finetune.epochs": 2, "finetune.max_steps_per_epoch": 5,

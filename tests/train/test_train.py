@@ -10,6 +10,8 @@ import pytest
 from helpers import assert_agree, load, relative_error
 from PIL import Image
 
+pytestmark = pytest.mark.fast
+
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "configs" / "tiny.toml"
 
