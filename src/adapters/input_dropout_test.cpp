@@ -2,12 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include "adapters/adapter_test_support.h"
 #include "adapters/lora.h"
 
 namespace millrace {
 namespace {
 
-constexpr int64_t kRows = 40, kIn = 25, kOut = 7, kRank = 3;
+constexpr int64_t kManyRows = 40;
 
 std::shared_ptr<Lora> random_lora() {
   torch::manual_seed(4);
@@ -26,7 +27,7 @@ RandomStream stream_of(uint64_t id) {
 
 TEST(InputDropout, LeavesOutItsPartAndScalesTheRest) {
   const InputDropout dropout(random_lora(), 0.25, stream_of(1)), other(random_lora(), 0.25, stream_of(2));
-  const torch::Tensor ones = torch::ones({kRows, kIn}), dropped = dropout.drop(ones);
+  const torch::Tensor ones = torch::ones({kManyRows, kIn}), dropped = dropout.drop(ones);
   EXPECT_NEAR(dropped.mean().item<double>(), 1, 0.1);
   const torch::Tensor is_kept = (dropped - 1 / 0.75).abs().lt(1e-6);
   EXPECT_TRUE(is_kept.logical_or(dropped.eq(0)).all().item<bool>());
@@ -37,15 +38,15 @@ TEST(InputDropout, LeavesOutItsPartAndScalesTheRest) {
 TEST(InputDropout, HasTheGradientsOfTheMaskedProduct) {
   const std::shared_ptr<Lora> lora = random_lora();
   InputDropout dropout(lora, 0.25, stream_of(1));
-  const torch::Tensor mask = dropout.drop(torch::ones({kRows, kIn}));
-  const torch::Tensor x = torch::randn({kRows, kIn}), dy = torch::randn({kRows, kOut});
+  const torch::Tensor mask = dropout.drop(torch::ones({kManyRows, kIn}));
+  const torch::Tensor x = torch::randn({kManyRows, kIn}), dy = torch::randn({kManyRows, kOut});
 
   const auto leaf = [](const torch::Tensor& t) { return t.detach().clone().requires_grad_(); };
   const torch::Tensor x_leaf = leaf(x), down = leaf(lora->down_RK), up = leaf(lora->up_NR);
   const torch::Tensor expected = 0.5 * (x_leaf * mask).matmul(down.t()).matmul(up.t());
   expected.backward(dy);
 
-  torch::Tensor out = torch::zeros({kRows, kOut}), dx = torch::zeros({kRows, kIn});
+  torch::Tensor out = torch::zeros({kManyRows, kOut}), dx = torch::zeros({kManyRows, kIn});
   for (const bool keeps : {true, false}) {
     LinearPass pass;
     out.zero_(), dx.zero_(), lora->down_RK.grad().zero_(), lora->up_NR.grad().zero_();

@@ -84,7 +84,9 @@ TEST_F(GgufWriter, ATokenizerComesBack) {
       {"added_tokens",
        {{{"id", 3}, {"content", "<s>"}, {"special", true}}, {{"id", 4}, {"content", "</s>"}, {"special", true}}}},
       {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}}},
-      {"model", {{"vocab", {{"a", 0}, {"b", 1}, {"ab", 2}}}, {"merges", {{"a", "b"}}}}}};
+      {"model",
+       {{"vocab", {{"a", 0}, {"b", 1}, {"ab", 2}}},
+        {"merges", nlohmann::json::array({nlohmann::json::array({"a", "b"})})}}}};
   GgufKeys keys;
   add_gguf_tokenizer(keys, tokenizer, config, "", 6);
   write_gguf(path_, keys, {}, nullptr);

@@ -10,7 +10,7 @@ namespace millrace {
 
 RowSet::RowSet(const std::vector<std::string>& sources, const std::string& field, const std::string& split,
                const std::vector<double>& weights) {
-  const std::string name = split.empty() ? "" : split_name(split);
+  const std::string name = split.empty() ? "" : name_of_split(split);
   int64_t rows = 0;
   std::vector<int64_t> ends;  // of each source
   for (const std::string& source : sources) {

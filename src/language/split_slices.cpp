@@ -82,7 +82,7 @@ class SliceParser {
 
 }  // namespace
 
-std::string split_name(std::string_view text) {
+std::string name_of_split(std::string_view text) {
   return std::string(trim(text.substr(0, text.find_first_of("[+"))));
 }
 

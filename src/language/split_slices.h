@@ -23,6 +23,6 @@ struct SplitSlice {
 // another text and for splits of different names.
 SplitSlice parse_split(std::string_view text, int64_t num_rows);
 // The name alone, before the rows are counted.
-std::string split_name(std::string_view text);
+std::string name_of_split(std::string_view text);
 
 }  // namespace millrace

@@ -205,7 +205,7 @@ void AdamW8bitOptimizer::run_large(Pass pass, size_t index, const Part& part, do
     run({range.begin, range.size, range.offset}, whole);
   } else if (is_of_whole_blocks(range)) {
     MILLRACE_CHECK(pass != Pass::kWhole);  // there are other ranks
-    const auto box = [&](const torch::Tensor& scales) { return box_of_scales(range, scales).reshape({-1}); };
+    const auto box = [&](const torch::Tensor& scales) { return box_of_scales(range, scales).contiguous().view({-1}); };
     const Quantized own = {whole.name, box(whole.m_scales), box(whole.v_scales), box(whole.new_m_scales),
                            box(whole.new_v_scales)};
     run({range.begin, range.size, 0}, own);
