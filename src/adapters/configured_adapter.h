@@ -8,6 +8,7 @@
 #include "adapters/adapter_file.h"
 #include "adapters/lora_options.h"
 #include "adapters/module_adapter.h"
+#include "comm/group.h"
 #include "nn/base_storage.h"
 #include "nn/linear.h"
 #include "nn/tensor_io.h"
