@@ -8,15 +8,26 @@
 #include <memory>
 #include <mutex>
 #include <utility>
+#include <vector>
 
 #include "base/error.h"
 
 namespace millrace {
 namespace {
 
+// A run's log begins with what its start said before there was a folder to write to.
+constexpr size_t kMaxEarlyMessages = 1000;
+struct EarlyMessage {
+  spdlog::log_clock::time_point time;
+  spdlog::level::level_enum level;
+  std::string text;
+};
+
 struct LogState {
   std::mutex mutex;
   std::shared_ptr<spdlog::logger> file;
+  bool had_file = false;
+  std::vector<EarlyMessage> early;  // until there is a file
   LogLevel level = LogLevel::kInfo;
   LogLevel console_level = LogLevel::kDebug;
   std::string footer;
@@ -72,6 +83,9 @@ void log_message(LogLevel level, const std::string& message) {
     draw_footer(log.footer);
   }
   if (log.file) log.file->log(to_spdlog(level), message);
+  if (!log.had_file && log.early.size() < kMaxEarlyMessages) {
+    log.early.push_back({spdlog::log_clock::now(), to_spdlog(level), message});
+  }
 }
 
 void set_log_level(LogLevel level) {
@@ -98,8 +112,12 @@ void log_to_file(const std::filesystem::path& path) {
         std::fprintf(stderr, "warning: [%s] expected room for a line, got: %s\n", shown.c_str(), problem.c_str());
       }
     });
-    const std::lock_guard lock(state().mutex);
-    state().file = std::move(file);
+    LogState& log = state();
+    const std::lock_guard lock(log.mutex);
+    for (const EarlyMessage& early : log.early) file->log(early.time, {}, early.level, early.text);
+    log.early.clear();
+    log.had_file = true;
+    log.file = std::move(file);
   } catch (const spdlog::spdlog_ex& error) {
     throw StorageError("[" + path.string() + "] expected a log file that can be written, got: " + error.what());
   }

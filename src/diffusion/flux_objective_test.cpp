@@ -43,7 +43,8 @@ class FluxObjectiveGolden : public testing::Test {
     for (const auto& [key, tensor] : load_tensors(kFluxGolden + "forward/" + name + ".safetensors")) {
       if (!starts_with(key, "lora.")) continue;
       lora[key.substr(5)] = tensor;
-      lora[key.substr(5, key.find(".lora_") - 5) + ".alpha"] = torch::tensor(2.0F);
+      const size_t matrix = key.find(".lora_", 5);
+      if (matrix != std::string::npos) lora[key.substr(5, matrix - 5) + ".alpha"] = torch::tensor(2.0F);
     }
     const std::filesystem::path file = std::filesystem::path(testing::TempDir()) / ("flux_objective_" + name);
     save_tensors(file, lora);

@@ -15,6 +15,7 @@ namespace {
 
 // ZIP's checksum of what `sum` is of, and these bytes.
 uint32_t add_crc32(uint32_t sum, std::string_view bytes) {
+  if (bytes.empty()) return sum;  // zlib starts anew for a null pointer
   return static_cast<uint32_t>(crc32_z(sum, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
 }
 

@@ -47,6 +47,7 @@ def test_clip_is_trained_by_default_and_t5_when_asked(train, encoders):  # noqa:
     assert curve(alone)[-1] != curve(folder)[-1]
 
 
+@pytest.mark.slow
 def test_every_kind_and_option_resumes_exactly(train, encoders):  # noqa: F811
     many = ["--lora.dropout=0.2", "--lora.rank_dropout=0.1", "--optimizer.ema_decay=0.9"]
     for name, options in {"dropout": many, "dora": ["--lora.kind=dora"]}.items():
@@ -91,7 +92,7 @@ def test_pictures_and_validation_use_the_trained_encoder(train, millrace, base, 
                "--lora.text_encoder_lr=1", "--lora.rank_patterns=['double_blocks.*=0', 'single_blocks.*=0']", *QUICK]  # fmt: skip
     folder = train(*options)
     assert {name.split(".")[0] for name in adapters(folder)} == {"clip_l"}
-    draw = ["sample", folder, "--prompt", "red heart", "--steps", "2", "--img-size", "16", "--no-grid", "--lora-strength", "0,1"]
+    draw = ["sample", folder, "--prompt", "red heart", "--steps", "2", "--size", "16", "--no-grid", "--lora-strength", "0,1"]
     millrace(*draw, "--output", tmp_path / "drawn")
     plain, trained = (path.read_bytes() for path in sorted((tmp_path / "drawn").glob("*.png")))
     assert plain != trained

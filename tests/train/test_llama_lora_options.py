@@ -31,7 +31,7 @@ def test_layers_have_ranks_of_their_own(millrace, tmp_path):
     patterns = '["model.layers.0.*=2", "*.down_proj=0"]'
     train(millrace, tmp_path / "run", SHORT | LORA | {"lora.rank_patterns": patterns, "training.steps": 2})
     ours = load(tmp_path / "run/adapter/adapter_model.safetensors")
-    ranks = {name.split("model.model.")[1]: values.shape[0] for name, values in ours.items() if "lora_A" in name}
+    ranks = {name.removeprefix("base_model.model.model."): values.shape[0] for name, values in ours.items() if "lora_A" in name}
     assert ranks["layers.0.self_attn.q_proj.lora_A.weight"] == 2 and ranks["layers.1.self_attn.q_proj.lora_A.weight"] == 4
     config = json.loads((tmp_path / "run/adapter/adapter_config.json").read_text())
     assert config["r"] == 4 and config["rank_pattern"]["model.layers.0.self_attn.q_proj"] == 2
