@@ -250,11 +250,11 @@ class FluxTask : public Task {
   // At the end of a run of LoRA also without the adapters, and with half of what they add.
   void draw_prompts(const PreviewMoment& moment, const std::filesystem::path& folder) {
     if (!can_draw()) return;
-    draw_grid(prompts_, grid_name(moment.step), folder);
+    draw_grid(prompts_, grid_name(moment.step), folder, ForReport::kYes);
     if (!moment.last || !trainee_->is_adapter()) return;
     for (const double strength : {0.0, 0.5}) {
       trainee_->set_strength(strength);
-      draw_grid(prompts_, grid_name(moment.step) + format_double("-strength-%g", strength), folder);
+      draw_grid(prompts_, grid_name(moment.step) + format_double("-strength-%g", strength), folder, ForReport::kYes);
     }
     trainee_->set_strength(1);
   }
@@ -270,7 +270,7 @@ class FluxTask : public Task {
     if (validation_captions_.empty()) {
       validation_captions_ = data_.validation_captions(config_.validation_pictures.save_img_count);
     }
-    draw_grid(validation_captions_, grid_name(step), folder);
+    draw_grid(validation_captions_, grid_name(step), folder, ForReport::kNo);
   }
 
   bool can_draw() {
@@ -282,9 +282,10 @@ class FluxTask : public Task {
     return false;
   }
 
-  // The grid, and beside it where each picture lies.
-  void draw_grid(const std::vector<std::string>& prompts, const std::string& name,
-                 const std::filesystem::path& folder) {
+  // The grid, and for the report where each picture lies.
+  enum class ForReport { kNo, kYes };
+  void draw_grid(const std::vector<std::string>& prompts, const std::string& name, const std::filesystem::path& folder,
+                 ForReport for_report) {
     if (prompts.empty()) return;
     MILLRACE_CHECK(front_end_.can_draw());
     const DrawOptions options = draw_options(config_, sizes_);
@@ -296,8 +297,10 @@ class FluxTask : public Task {
     if (mesh_.world().rank() != 0) return;
     const Image grid = picture_grid(pictures, prompts, config_.sample.grid_columns);
     create_folders(folder);
-    write_file_atomically(folder / (name + ".json"),
-                          to_json(grid_places(pictures, prompts, config_.sample.grid_columns)));
+    if (for_report == ForReport::kYes) {
+      write_file_atomically(folder / (name + ".json"),
+                            to_json(grid_places(pictures, prompts, config_.sample.grid_columns)));
+    }
     write_file_atomically(folder / (name + ".png"),
                           encode_picture(grid, join(prompts, "\n"), {config_.model.flavor, ""}));
   }
