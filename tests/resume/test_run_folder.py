@@ -244,8 +244,9 @@ def test_other_limits_end_with_a_message(program, copy, which, value):
 def test_a_closed_terminal_stops_with_a_checkpoint(program, write_config, tmp_path):
     config = write_config(tmp_path)
     ours, theirs = os.openpty()
+    endless = ["--training.steps=1000000", "--checkpoint.interval=1000000"]  # however late the terminal is closed
     process = subprocess.Popen(
-        [program, "train", config, "--checkpoint.interval=1000"], stdin=theirs, stdout=theirs, stderr=theirs, env=ENVIRONMENT,
+        [program, "train", config, *endless], stdin=theirs, stdout=theirs, stderr=theirs, env=ENVIRONMENT,
         start_new_session=True, preexec_fn=lambda: __import__("fcntl").ioctl(0, __import__("termios").TIOCSCTTY, 0),
     )  # fmt: skip
     os.close(theirs)

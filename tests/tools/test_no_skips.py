@@ -9,7 +9,7 @@ CONFTEST = Path(__file__).resolve().parents[1] / "conftest.py"
 
 def run(pytester, source):
     pytester.makeconftest(CONFTEST.read_text())
-    pytester.makeini("[pytest]\nmarkers =\n    gpu: needs a GPU\n")
+    pytester.makeini(f"[pytest]\npythonpath = {CONFTEST.parent}\nmarkers =\n    gpu: needs a GPU\n")
     pytester.makepyfile(source)
     return pytester.runpytest_subprocess("-p", "no:cacheprovider")
 
