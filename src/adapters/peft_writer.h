@@ -20,7 +20,8 @@ struct PeftFacts {
   bool is_dora = false;
   double dropout = 0;
   bool alpha_is_rank = false;  // of each layer, whatever its own rank
-  // Of the layers whose rank is another: written as PEFT's rank_pattern, and with alpha_is_rank as its alpha_pattern.
+  // The ranks of layers that do not have `rank`: written as PEFT's rank_pattern, and with alpha_is_rank as its
+  // alpha_pattern.
   std::map<std::string, int64_t> own_ranks = {};
 };
 

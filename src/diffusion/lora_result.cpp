@@ -62,7 +62,7 @@ double allowed_error(const AdapterTensors& adapter, double rounding) {
   return rounding * (static_cast<double>(adapter.tensors.size() + 1) * product + added);
 }
 
-// Of a text encoder's adapter, whichever program's words it is in.
+// The layer of a text encoder as a run names it, whichever program named the adapter.
 std::string text_layer_name(const AdapterTensors& adapter) {
   const auto layer = flux::parse_text_encoder_layer(adapter.module);
   return layer ? flux::run_name(*layer) : adapter.module;

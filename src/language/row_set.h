@@ -16,7 +16,8 @@ class RowSet {
  public:
   // sources: see find_row_files(). field: see RowFile. split: see parse_split(), of the rows of all sources; "": all
   // rows. weights: how often the rows of each source occur, none: once; with 0.5, every second row occurs. Throws
-  // ConfigError for files of another kind, for splits and weights that are none; else as find_row_files() and RowFile.
+  // ConfigError for unknown kinds of files and for invalid splits and weights; otherwise as find_row_files() and
+  // RowFile.
   RowSet(const std::vector<std::string>& sources, const std::string& field, const std::string& split,
          const std::vector<double>& weights = {});
 

@@ -21,7 +21,7 @@ struct TextEncoderLayer {
 // nothing for other names.
 std::optional<TextEncoderLayer> parse_text_encoder_layer(const std::string& name);
 
-// Of a run's adapter: "clip_l.text_model.encoder.layers.0.mlp.fc1"; nothing for the transformer's.
+// The layer that a run names "clip_l.text_model.encoder.layers.0.mlp.fc1"; nullopt for one of the transformer.
 std::optional<TextEncoderLayer> parse_run_text_layer(const std::string& name);
 // Its inverse, and the same in diffusers' words, which parse_text_encoder_layer() reads.
 std::string run_name(const TextEncoderLayer& layer);

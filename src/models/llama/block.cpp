@@ -37,7 +37,7 @@ torch::Tensor product(const Linear& layer, const torch::Tensor& x_MK, LinearPass
   return out_MN;
 }
 
-// Of a layer whose inputs are spread over the ranks, which add up its outputs.
+// The product of a layer whose inputs are spread over the ranks, which add up its outputs.
 torch::Tensor joining_product(const Linear& layer, const torch::Tensor& x_MK, LinearPass& pass, Group* tp) {
   torch::Tensor out_MN = torch::empty({x_MK.size(0), layer.out_features()}, x_MK.options());
   layer.forward(out_MN, x_MK, &pass);

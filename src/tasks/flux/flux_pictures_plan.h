@@ -15,8 +15,8 @@ struct PicturesPlan {
   std::string place;              // of the size, for messages
 };
 
-// Of a data set of pictures in folders that is on this machine: the bucket and batch with the most pixels, from the
-// files' headers. Else pictures of training.img_size, with a note where the data set is not there.
+// Plans for the bucket and batch with the most pixels if the data set is folders of pictures on this machine, whose
+// files' headers are read; otherwise for pictures of training.img_size, with a note if the folders are missing.
 PicturesPlan plan_pictures(const FluxRunConfig& config, std::vector<std::string>& notes);
 
 }  // namespace millrace

@@ -79,7 +79,7 @@ class LlamaTask : public Task {
     MicrobatchResult result;
     result.data_seconds = data_seconds_;
     result.sample_digest = microbatch.digest;
-    // Of the position in the data and its samples, so that a run that resumes draws the same.
+    // The number depends on the position in the data and on the samples, so that a resumed run draws the same numbers.
     const std::string& position = microbatch.position;
     uint64_t pass_number = mix64(static_cast<uint64_t>(config_.training.seed.value_or(0)) ^ microbatch.digest) ^
                            checksum64(position.data(), position.size());
