@@ -3,29 +3,28 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "adapters/peft_file.h"
+#include "formats/test_support.h"
 
 namespace millrace {
 namespace {
 
+class PeftWriter : public FolderTest {};
+
 const std::vector<std::string> kLayers = {"layers.0.q_proj", "layers.0.v_proj", "layers.1.q_proj", "layers.1.v_proj"};
 
-TEST(PeftWriter, NamesTargetsByTheirEndsWhereAllOfThemAreAdapted) {
+TEST_F(PeftWriter, NamesTargetsByTheirEndsWhereAllOfThemAreAdapted) {
   EXPECT_EQ(peft_target_modules({"layers.0.q_proj", "layers.1.q_proj"}, kLayers), std::vector<std::string>{"q_proj"});
   EXPECT_EQ(peft_target_modules({"layers.0.q_proj", "layers.1.v_proj", "layers.1.q_proj"}, kLayers),
             (std::vector<std::string>{"layers.1.v_proj", "q_proj"}));
 }
 
-TEST(PeftWriter, WritesWhatTheReaderReads) {
-  std::string name = (std::filesystem::temp_directory_path() / "millrace_peft_XXXXXX").string();
-  const std::filesystem::path folder = mkdtemp(name.data());
+TEST_F(PeftWriter, WritesWhatTheReaderReads) {
   const TensorMap ours = {{"layers.0.q_proj.down", torch::rand({2, 5})}, {"layers.0.q_proj.up", torch::rand({7, 2})}};
-  write_peft_folder(folder, ours, {2, 3, true, "base", kLayers});
-  const std::vector<AdapterTensors> read = read_peft_file(folder);
-  std::filesystem::remove_all(folder);
+  write_peft_folder(folder_, ours, {2, 3, true, "base", kLayers});
+  const std::vector<AdapterTensors> read = read_peft_file(folder_);
   ASSERT_EQ(read.size(), 1U);
   EXPECT_EQ(read[0].module, "layers.0.q_proj");
   EXPECT_DOUBLE_EQ(read[0].scale, 3 / std::sqrt(2.0));
@@ -33,26 +32,23 @@ TEST(PeftWriter, WritesWhatTheReaderReads) {
   EXPECT_TRUE(torch::equal(read[0].tensors.at("up").values, ours.at("layers.0.q_proj.up")));
 }
 
-TEST(PeftWriter, ARankOfItsOwnIsRead) {
-  std::string name = (std::filesystem::temp_directory_path() / "millrace_peft_XXXXXX").string();
-  const std::filesystem::path folder = mkdtemp(name.data());
+TEST_F(PeftWriter, ARankOfItsOwnIsRead) {
   TensorMap ours;
   for (const auto& [layer, rank] : {std::pair{"layers.0.q_proj", 2}, {"layers.10.q_proj", 4}, {"layers.1.q_proj", 3}}) {
     ours[std::string(layer) + ".down"] = torch::rand({rank, 5});
     ours[std::string(layer) + ".up"] = torch::rand({7, rank});
   }
   for (const bool alpha_is_rank : {false, true}) {
-    write_peft_folder(folder, ours, {.rank = 2, .alpha = 2, .layers = kLayers, .alpha_is_rank = alpha_is_rank});
-    for (const AdapterTensors& read : read_peft_file(folder)) {
+    write_peft_folder(folder_, ours, {.rank = 2, .alpha = 2, .layers = kLayers, .alpha_is_rank = alpha_is_rank});
+    for (const AdapterTensors& read : read_peft_file(folder_)) {
       const double rank = read.module == "layers.1.q_proj" ? 3 : read.module == "layers.10.q_proj" ? 4 : 2;
       EXPECT_DOUBLE_EQ(read.scale, alpha_is_rank ? 1 : 2 / rank) << read.module;
       EXPECT_EQ(static_cast<double>(read.tensors.at("down").values.size(0)), rank);
     }
   }
-  std::filesystem::remove_all(folder);
 }
 
-TEST(PeftWriter, WholeNumbersAreWrittenAsSuch) {
+TEST_F(PeftWriter, WholeNumbersAreWrittenAsSuch) {
   const auto alpha = [](double value) {
     return nlohmann::json::parse(peft_config_json({}, {2, value, false, "", {}}))["lora_alpha"].dump();
   };
