@@ -1,13 +1,12 @@
 #include "formats/gguf_export.h"
 
 #include <algorithm>
-#include <cmath>
 #include <map>
-#include <numbers>
 
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "formats/gguf_llama.h"
 #include "formats/gguf_tokenizer.h"
 #include "formats/quote.h"
 
@@ -65,22 +64,15 @@ bool adds_first_token(const json& tokenizer) {
 }  // namespace
 
 std::string gguf_name(const std::string& name) {
-  static const std::map<std::string, std::string> outside = {{"model.embed_tokens.weight", "token_embd.weight"},
-                                                             {"model.norm.weight", "output_norm.weight"},
-                                                             {"lm_head.weight", "output.weight"}};
-  static const std::map<std::string, std::string> in_layer = {
-      {"input_layernorm.weight", "attn_norm.weight"}, {"post_attention_layernorm.weight", "ffn_norm.weight"},
-      {"self_attn.q_proj.weight", "attn_q.weight"},   {"self_attn.k_proj.weight", "attn_k.weight"},
-      {"self_attn.v_proj.weight", "attn_v.weight"},   {"self_attn.o_proj.weight", "attn_output.weight"},
-      {"mlp.gate_proj.weight", "ffn_gate.weight"},    {"mlp.up_proj.weight", "ffn_up.weight"},
-      {"mlp.down_proj.weight", "ffn_down.weight"}};
-  if (const auto found = outside.find(name); found != outside.end()) return found->second;
+  for (const GgufName& each : kGgufOuterNames) {
+    if (name == each.hugging_face) return each.gguf;
+  }
   constexpr std::string_view kLayers = "model.layers.";
   const size_t dot = name.find('.', kLayers.size());
   if (starts_with(name, kLayers) && dot != std::string::npos) {
-    const auto found = in_layer.find(name.substr(dot + 1));
-    if (found != in_layer.end()) {
-      return "blk." + name.substr(kLayers.size(), dot - kLayers.size()) + "." + found->second;
+    for (const GgufName& each : kGgufLayerNames) {
+      if (name.substr(dot + 1) != str(each.hugging_face, ".weight")) continue;
+      return "blk." + name.substr(kLayers.size(), dot - kLayers.size()) + "." + each.gguf + ".weight";
     }
   }
   throw ModelError(str("[", in_quotes(name),
@@ -175,17 +167,13 @@ void add_gguf_tokenizer(GgufKeys& keys, const json& tokenizer, const json& confi
 std::optional<std::vector<float>> gguf_rope_factors(const json& config) {
   const json rope = rope_of(config);
   if (rope_type(rope) != "llama3") return std::nullopt;
-  const double factor = rope.value("factor", 8.0), low = rope.value("low_freq_factor", 1.0),
-               high = rope.value("high_freq_factor", 4.0),
-               positions = rope.value("original_max_position_embeddings", 8192.0);
-  const uint32_t dim = head_dim(config);
-  std::vector<float> factors;
-  for (uint32_t i = 0; i < dim / 2; ++i) {
-    const double wavelength = 2 * std::numbers::pi * std::pow(rope_theta(config), 2.0 * i / dim);
-    const double smooth = std::clamp((positions / wavelength - low) / (high - low), 0.0, 1.0);
-    factors.push_back(static_cast<float>(1 / ((1 - smooth) / factor + smooth)));
-  }
-  return factors;
+  GgufRopeScaling scaling;
+  scaling.factor = rope.value("factor", scaling.factor);
+  scaling.low_freq_factor = rope.value("low_freq_factor", scaling.low_freq_factor);
+  scaling.high_freq_factor = rope.value("high_freq_factor", scaling.high_freq_factor);
+  scaling.positions = rope.value("original_max_position_embeddings", scaling.positions);
+  const std::vector<double> quotients = gguf_rope_quotients(scaling, rope_theta(config), head_dim(config));
+  return std::vector<float>(quotients.begin(), quotients.end());
 }
 
 }  // namespace millrace

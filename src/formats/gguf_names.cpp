@@ -3,13 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <map>
 #include <nlohmann/json.hpp>
-#include <numbers>
 
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "formats/gguf_llama.h"
 #include "formats/quote.h"
 
 namespace millrace {
@@ -37,21 +36,16 @@ int64_t num_kv_heads(const GgufContent& content, const std::string& place) {
 
 // "blk.3.attn_q.weight" -> "model.layers.3.self_attn.q_proj.weight"; "" where there is none.
 std::string hugging_face_name(const std::string& name) {
-  static const std::map<std::string, std::string, std::less<>> outside = {
-      {"token_embd.weight", "model.embed_tokens.weight"},
-      {"output_norm.weight", "model.norm.weight"},
-      {"output.weight", "lm_head.weight"}};
-  static const std::map<std::string, std::string, std::less<>> in_layer = {
-      {"attn_norm", "input_layernorm"}, {"ffn_norm", "post_attention_layernorm"},
-      {"attn_q", "self_attn.q_proj"},   {"attn_k", "self_attn.k_proj"},
-      {"attn_v", "self_attn.v_proj"},   {"attn_output", "self_attn.o_proj"},
-      {"ffn_gate", "mlp.gate_proj"},    {"ffn_up", "mlp.up_proj"},
-      {"ffn_down", "mlp.down_proj"}};
-  if (const auto found = outside.find(name); found != outside.end()) return found->second;
+  const auto find = [](const auto& names, const std::string& wanted) {
+    const auto found =
+        std::find_if(names.begin(), names.end(), [&](const GgufName& each) { return wanted == each.gguf; });
+    return found == names.end() ? "" : found->hugging_face;
+  };
+  if (const std::string outer = find(kGgufOuterNames, name); !outer.empty()) return outer;
   const std::vector<std::string> parts = split(name, '.');
   if (parts.size() != 4 || parts[0] != "blk" || parts[3] != "weight") return "";
-  const auto found = in_layer.find(parts[2]);
-  return found == in_layer.end() ? "" : "model.layers." + parts[1] + "." + found->second + ".weight";
+  const std::string layer = find(kGgufLayerNames, parts[2]);
+  return layer.empty() ? "" : "model.layers." + parts[1] + "." + layer + ".weight";
 }
 
 const TensorView* find(const GgufContent& content, std::string_view name) {
@@ -60,11 +54,9 @@ const TensorView* find(const GgufContent& content, std::string_view name) {
   return found == content.tensors.end() ? nullptr : &*found;
 }
 
-// Llama 3.1's scaling of long wavelengths, of which GGUF keeps the quotients only: what each frequency is divided by,
-// 1 for the short wavelengths, the factor for the long ones, and in between as low and high frequency factors of 1 and
-// 4 over 8192 positions say.
+// Llama 3.1's scaling of long wavelengths, of which GGUF keeps the quotients only. The largest is the factor; all must
+// be those of the other published numbers.
 nlohmann::json rope_scaling(const TensorView& factors, int64_t head_dim, double theta, const std::string& place) {
-  constexpr double kLow = 1, kHigh = 4, kPositions = 8192;
   const auto count = static_cast<size_t>(head_dim / 2);
   if (factors.dtype != DType::kF32 || factors.block_format != BlockFormat::kNone ||
       factors.bytes.size() != count * sizeof(float)) {
@@ -73,22 +65,21 @@ nlohmann::json rope_scaling(const TensorView& factors, int64_t head_dim, double 
   }
   std::vector<float> given(count);
   std::memcpy(given.data(), factors.bytes.data(), factors.bytes.size());
-  const double factor = *std::max_element(given.begin(), given.end());
+  GgufRopeScaling scaling;
+  scaling.factor = *std::max_element(given.begin(), given.end());
+  const std::vector<double> quotients = gguf_rope_quotients(scaling, theta, head_dim);
   for (size_t i = 0; i < count; ++i) {
-    const double wavelength =
-        2 * std::numbers::pi * std::pow(theta, 2 * static_cast<double>(i) / static_cast<double>(head_dim));
-    const double smooth = std::clamp((kPositions / wavelength - kLow) / (kHigh - kLow), 0.0, 1.0);
-    const double expected = 1 / ((1 - smooth) / factor + smooth);
+    const double expected = quotients[i];
     if (!(std::abs(given[i] - expected) <= 1e-4 * expected)) {
       throw ModelError(str("[", place, ", tensor ", kRopeFactors, "] expected the frequency factors of Llama 3.1, got ",
                            given[i], " instead of ", expected, " at ", i));
     }
   }
   return {{"rope_type", "llama3"},
-          {"factor", factor},
-          {"low_freq_factor", kLow},
-          {"high_freq_factor", kHigh},
-          {"original_max_position_embeddings", static_cast<int64_t>(kPositions)}};
+          {"factor", scaling.factor},
+          {"low_freq_factor", scaling.low_freq_factor},
+          {"high_freq_factor", scaling.high_freq_factor},
+          {"original_max_position_embeddings", static_cast<int64_t>(scaling.positions)}};
 }
 
 }  // namespace
