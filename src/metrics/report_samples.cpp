@@ -11,6 +11,7 @@
 #include "config/number_text.h"
 #include "metrics/base64.h"
 #include "metrics/sample_grid.h"
+#include "metrics/step_files.h"
 #include "metrics/svg_chart.h"
 
 namespace millrace {
@@ -30,15 +31,12 @@ struct Picture {
 
 // "step-00000200" or "step-00000200-strength-0.5".
 std::optional<Picture> parse_stem(const std::string& stem) {
-  constexpr std::string_view kStep = "step-", kStrength = "-strength-";
-  constexpr size_t kMostDigits = 15;
-  if (!starts_with(stem, kStep)) return std::nullopt;
+  constexpr std::string_view kStrength = "-strength-";
   const size_t end = std::min(stem.find(kStrength), stem.size());
-  const std::string digits = stem.substr(kStep.size(), end - kStep.size());
-  const bool is_number = !digits.empty() && digits.find_first_not_of("0123456789") == std::string::npos;
-  if (!is_number || digits.size() > kMostDigits) return std::nullopt;
+  const std::optional<int64_t> step = parse_step_name(stem.substr(0, end));
+  if (!step) return std::nullopt;
   Picture picture;
-  picture.step = std::stoll(digits);
+  picture.step = *step;
   if (end < stem.size()) {
     picture.strength = parse_floating_point(stem.substr(end + kStrength.size()));
     if (!picture.strength) return std::nullopt;
@@ -72,14 +70,7 @@ uint64_t total_bytes(const std::vector<Picture>& pictures) {
 
 // Drops every other picture, never the first or the last, until they fit.
 std::vector<Picture> within(uint64_t limit, std::vector<Picture> pictures) {
-  while (total_bytes(pictures) > limit && pictures.size() > 2) {
-    std::vector<Picture> kept;
-    for (size_t i = 0; i < pictures.size(); ++i) {
-      if (i % 2 == 0 || i + 1 == pictures.size()) kept.push_back(pictures[i]);
-    }
-    if (kept.size() == pictures.size()) kept.erase(kept.begin() + 1);
-    pictures = std::move(kept);
-  }
+  while (total_bytes(pictures) > limit && pictures.size() > 2) pictures = every_other(pictures);
   if (total_bytes(pictures) > limit) pictures.clear();
   return pictures;
 }

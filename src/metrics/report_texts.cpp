@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
+#include <utility>
 
 #include "base/error.h"
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "metrics/answer_record.h"
+#include "metrics/step_files.h"
 
 namespace millrace {
 namespace {
@@ -26,26 +29,19 @@ std::string shortened(std::string text) {
   return text.substr(0, end) + "…";
 }
 
-// By step.
-std::map<int64_t, fs::path> text_files(const fs::path& folder) {
-  std::map<int64_t, fs::path> files;
+using StepFile = std::pair<int64_t, fs::path>;
+
+// In the order of the steps.
+std::vector<StepFile> text_files(const fs::path& folder) {
+  std::vector<StepFile> files;
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(folder, error)) {
-    const std::string name = entry.path().filename().string();
-    if (!starts_with(name, "step-") || !ends_with(name, ".txt") || name.size() > 24) continue;
-    const std::string digits = name.substr(5, name.size() - 9);
-    if (digits.empty() || digits.find_first_not_of("0123456789") != std::string::npos) continue;
-    files.emplace(std::stoll(digits), entry.path());
+    if (entry.path().extension() != ".txt") continue;
+    const std::optional<int64_t> step = parse_step_name(entry.path().stem().string());
+    if (step) files.emplace_back(*step, entry.path());
   }
-  while (files.size() > kMaxSteps) {
-    size_t i = 0;
-    std::map<int64_t, fs::path> kept;
-    for (const auto& [step, path] : files) {
-      if (i % 2 == 0 || i + 1 == files.size()) kept.emplace(step, path);
-      ++i;
-    }
-    files = std::move(kept);
-  }
+  std::sort(files.begin(), files.end());
+  while (files.size() > kMaxSteps) files = every_other(files);
   return files;
 }
 
