@@ -53,11 +53,11 @@ std::optional<KohyaText> KohyaPictureCaches::read_text(const Picture& picture, c
 }
 
 void KohyaPictureCaches::write_latents(const Picture& picture, const CropAndFlip& crop, const LoadRequest& request,
-                                       const torch::Tensor& latents_Zhw) {
+                                       const std::function<torch::Tensor()>& draw) {
   if (!options_.writes || !is_cached_there(picture, crop, request)) return;
   const std::filesystem::path file = latents_file(picture);
   if (!written_.insert(str(file.string(), crop.is_mirrored ? " mirrored" : "")).second) return;
-  write_kohya_latents(file, {latents_Zhw, crop.is_mirrored, picture.size, picture.choice.bucket});
+  write_kohya_latents(file, {draw(), crop.is_mirrored, picture.size, picture.choice.bucket});
 }
 
 void KohyaPictureCaches::write_text(const Picture& picture, const std::string& caption, const torch::Tensor& tokens_TX,

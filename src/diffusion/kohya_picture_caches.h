@@ -32,7 +32,6 @@ struct KohyaPictureCachesOptions {
 class KohyaPictureCaches {
  public:
   explicit KohyaPictureCaches(KohyaPictureCachesOptions options) : options_(std::move(options)) {}
-  bool writes() const { return options_.writes; }
 
   // The file to read the picture's latents from; empty: none, or it is older than the picture.
   std::filesystem::path latents_to_read(const Picture& picture, const CropAndFlip& crop, const LoadRequest& request);
@@ -43,9 +42,9 @@ class KohyaPictureCaches {
   // None where the caption is trained otherwise than it stands there, or no file gives encodings of it.
   std::optional<KohyaText> read_text(const Picture& picture, const std::string& caption);
 
-  // Once for each picture, mirrored or not. latents_Zhw: scaled.
+  // Once for each picture, mirrored or not. draw: gives the latents [Z, h, w], scaled, where they are to be written.
   void write_latents(const Picture& picture, const CropAndFlip& crop, const LoadRequest& request,
-                     const torch::Tensor& latents_Zhw);
+                     const std::function<torch::Tensor()>& draw);
   void write_text(const Picture& picture, const std::string& caption, const torch::Tensor& tokens_TX,
                   const torch::Tensor& pooled_V);
 

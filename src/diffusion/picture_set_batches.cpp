@@ -286,10 +286,11 @@ std::vector<CachedLatents> PictureSetBatches::encode_once(Planned& planned, Flux
                               to_latent_size(loaded.mask_11HW)};
       options_.cache->keep(row.key, *latents);
     }
-    if (options_.kohya_caches && options_.kohya_caches->writes()) {
-      const auto streams = sample_streams(options_.seed, RandomPurpose::kPosterior, {0}, {row.id});
-      const torch::Tensor drawn = front_end_.codec->draw(latents->moments, streams);
-      options_.kohya_caches->write_latents(*row.picture, row.crop, row.request, drawn[0]);
+    if (options_.kohya_caches) {
+      options_.kohya_caches->write_latents(*row.picture, row.crop, row.request, [&] {
+        const auto streams = sample_streams(options_.seed, RandomPurpose::kPosterior, {0}, {row.id});
+        return front_end_.codec->draw(latents->moments, streams)[0];
+      });
     }
     all.push_back(*latents);
     rows.push_back(std::move(row));
