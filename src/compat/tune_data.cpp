@@ -37,18 +37,6 @@ struct Rows {
   }
 };
 
-std::vector<std::string> files_in(const fs::path& folder) {
-  std::vector<std::string> files;
-  std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
-    const std::string ending = to_lower(entry.path().extension().string());
-    constexpr std::array kEndings = {".json", ".jsonl", ".csv", ".parquet", ".arrow"};
-    if (std::find(kEndings.begin(), kEndings.end(), ending) != kEndings.end()) files.push_back(entry.path().string());
-  }
-  std::sort(files.begin(), files.end());
-  return files;
-}
-
 // data_files: a path, a list of them, or a table by splits.
 std::vector<std::string> data_files(TuneTable& table, const std::string& split) {
   const PlacedValue* value = table.value("data_files");
@@ -76,8 +64,7 @@ std::vector<std::string> find_files(const TuneTranslator& tune, TuneTable& table
     return files;
   }
   std::error_code ignored;
-  if (fs::is_regular_file(source, ignored)) return {source};
-  if (fs::is_directory(source, ignored)) return files_in(source);
+  if (fs::exists(source, ignored)) return {source};  // a file, or a folder of which a run takes the split's files
   const std::string folder = source.substr(source.rfind('/') + 1);
   const auto known = std::find_if(kHubDatasets.begin(), kHubDatasets.end(),
                                   [&](const HubDataset& dataset) { return source == dataset.source; });

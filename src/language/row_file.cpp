@@ -50,11 +50,17 @@ size_t end_of_value(std::string_view text, size_t at, int64_t& line) {
 
 }  // namespace
 
-RowFileKind row_file_kind(const std::filesystem::path& path) {
+std::optional<RowFileKind> find_row_file_kind(const std::filesystem::path& path) {
   const std::string extension = to_lower(path.extension().string());
   if (extension == ".json" || extension == ".jsonl" || extension == ".ndjson") return RowFileKind::kJson;
   if (extension == ".csv") return RowFileKind::kCsv;
   if (extension == ".parquet" || extension == ".arrow") return RowFileKind::kTable;
+  return std::nullopt;
+}
+
+RowFileKind row_file_kind(const std::filesystem::path& path) {
+  if (const auto kind = find_row_file_kind(path)) return *kind;
+  const std::string extension = to_lower(path.extension().string());
   throw ConfigError(str("[", path.string(), "] expected .json, .jsonl, .csv, .parquet or .arrow, got ",
                         extension.empty() ? "none" : extension));
 }

@@ -50,7 +50,9 @@ class RowFile {
   std::optional<RowTable> table_;    // of Parquet and Arrow
 };
 
-// By the name: .json, .jsonl and .ndjson, .csv, .parquet and .arrow. Throws ConfigError for others.
+// By the name: .json, .jsonl and .ndjson, .csv, .parquet and .arrow; nullopt for others.
+std::optional<RowFileKind> find_row_file_kind(const std::filesystem::path& path);
+// Throws ConfigError for others.
 RowFileKind row_file_kind(const std::filesystem::path& path);
 
 }  // namespace millrace

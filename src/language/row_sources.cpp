@@ -9,6 +9,7 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "language/row_file.h"
 
 namespace millrace {
 namespace {
@@ -28,12 +29,11 @@ const std::vector<Split>& known_splits() {
 }
 
 bool is_row_file(const fs::path& path) {
-  const std::string name = path.filename().string(), ending = to_lower(path.extension().string());
-  constexpr std::array kEndings = {".json", ".jsonl", ".ndjson", ".csv", ".parquet", ".arrow"};
+  const std::string name = path.filename().string();
   constexpr std::array kOthers = {"dataset_info.json", "dataset_infos.json", "state.json", "dataset_dict.json",
                                   "config.json"};
-  return std::find(kEndings.begin(), kEndings.end(), ending) != kEndings.end() &&
-         std::find(kOthers.begin(), kOthers.end(), name) == kOthers.end() && name.front() != '.';
+  return find_row_file_kind(path) && std::find(kOthers.begin(), kOthers.end(), name) == kOthers.end() &&
+         name.front() != '.';
 }
 
 // Whether word stands in the text with no letter beside it.
