@@ -18,7 +18,7 @@ stage_python() {                                              # tests/: what cro
   for ((part = 1; part <= parts; ++part)); do commands+=("quick_tests --part $part/$parts"); done
   at_once "${commands[@]}"
 }
-stage_fast() { at_once "fast_tests --part 1/2" "fast_tests --part 2/2"; } # those of stage python that --fast runs
+stage_fast() { at_once "fast_tests --part 1/2" "fast_tests --part 2/2" fast_unit_tests; } # those of unit and python that --fast runs
 stage_slow() {                                                # many ranks, kills, time-outs; jobs on a Slurm cluster
   at_once "slow_tests --part 1/2" "slow_tests --part 2/2" cluster_tests # each of them waits now and then
 }
@@ -46,6 +46,7 @@ stage_sanitizers() {                                          # address and unde
 quick_tests() {
   grep -rLZ '^pytestmark = pytest.mark.slow$' tests --include='test_*.py' | xargs -0 .venv/bin/python -m pytest -m "not slow" "$@"
 }
+fast_unit_tests() { ctest --preset release -j "$(nproc)" -E '^(fuzz|gpu_emulation)$'; }
 fast_tests() { grep -rlZ '^pytestmark = pytest.mark.fast$' tests --include='test_*.py' | xargs -0 .venv/bin/python -m pytest -m "fast and not slow" "$@"; }
 slow_tests() {
   grep -rlZ 'pytest.mark.slow' tests --include='test_*.py' --exclude-dir=slurm | xargs -0 .venv/bin/python -m pytest -m slow "$@"
@@ -77,7 +78,7 @@ all_stages=(setup format layers build unit python slow docs no_cuda hip sanitize
 if compgen -G '/dev/nvidia[0-9]*' > /dev/null || [[ -e /dev/kfd ]]; then all_stages+=(gpu); fi
 stages=("${all_stages[@]}")
 if [[ ${1:-} == --fast ]]; then
-  stages=(setup format layers build unit fast)
+  stages=(setup format layers build fast)
 elif [[ $# -gt 0 ]]; then
   stages=("$@")
 fi
