@@ -1,10 +1,12 @@
 """The state of a run on the disk: what is missing is named, one run at a time is in a folder, nothing to do changes nothing."""
 
+import fcntl
 import os
 import resource
 import shutil
 import signal
 import subprocess
+import termios
 import time
 from pathlib import Path
 
@@ -247,7 +249,7 @@ def test_a_closed_terminal_stops_with_a_checkpoint(program, write_config, tmp_pa
     endless = ["--training.steps=1000000", "--checkpoint.interval=1000000"]  # however late the terminal is closed
     process = subprocess.Popen(
         [program, "train", config, *endless], stdin=theirs, stdout=theirs, stderr=theirs, env=ENVIRONMENT,
-        start_new_session=True, preexec_fn=lambda: __import__("fcntl").ioctl(0, __import__("termios").TIOCSCTTY, 0),
+        start_new_session=True, preexec_fn=take_the_terminal,
     )  # fmt: skip
     os.close(theirs)
     try:
@@ -255,10 +257,18 @@ def test_a_closed_terminal_stops_with_a_checkpoint(program, write_config, tmp_pa
         while metrics(config).count("\n") < 10:
             assert time.monotonic() < deadline and process.poll() is None
             os.read(ours, 1 << 16)
-    finally:
         os.close(ours)
-    assert process.wait(timeout=120) == 75
+        assert process.wait(timeout=120) == 75
+    finally:
+        process.kill()
+        process.wait()
     assert len(checkpoints(config)) == 1
+
+
+def take_the_terminal():
+    """A new session's standard input becomes its terminal. The tests themselves may run under nohup."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def test_nohup_goes_on_without_a_terminal(program, write_config, tmp_path):
