@@ -28,8 +28,7 @@ struct LogState {
   std::shared_ptr<spdlog::logger> file;
   bool had_file = false;
   std::vector<EarlyMessage> early;  // until there is a file
-  LogLevel level = LogLevel::kInfo;
-  LogLevel console_level = LogLevel::kDebug;
+  LogLevel console_level = LogLevel::kInfo;
   std::string footer;
 };
 
@@ -40,8 +39,6 @@ LogState& state() {
 
 const char* prefix(LogLevel level) {
   switch (level) {
-    case LogLevel::kDebug:
-      return "debug: ";
     case LogLevel::kInfo:
       return "";
     case LogLevel::kWarning:
@@ -54,8 +51,6 @@ const char* prefix(LogLevel level) {
 
 spdlog::level::level_enum to_spdlog(LogLevel level) {
   switch (level) {
-    case LogLevel::kDebug:
-      return spdlog::level::debug;
     case LogLevel::kInfo:
       return spdlog::level::info;
     case LogLevel::kWarning:
@@ -76,7 +71,6 @@ void draw_footer(const std::string& footer) {
 void log_message(LogLevel level, const std::string& message) {
   LogState& log = state();
   const std::lock_guard lock(log.mutex);
-  if (level < log.level) return;
   if (level >= log.console_level) {
     if (!log.footer.empty()) std::fputs("\r\x1b[2K", stderr);
     std::fprintf(stderr, "%s%s\n", prefix(level), message.c_str());
@@ -86,11 +80,6 @@ void log_message(LogLevel level, const std::string& message) {
   if (!log.had_file && log.early.size() < kMaxEarlyMessages) {
     log.early.push_back({spdlog::log_clock::now(), to_spdlog(level), message});
   }
-}
-
-void set_log_level(LogLevel level) {
-  const std::lock_guard lock(state().mutex);
-  state().level = level;
 }
 
 void set_console_log_level(LogLevel level) {

@@ -7,11 +7,11 @@
 
 namespace millrace {
 
-enum class LogLevel { kDebug, kInfo, kWarning, kError };
+enum class LogLevel { kInfo, kWarning, kError };
 
-// Messages go to stderr and, once set, also to a file (one line each, with time and level).
+// Messages go to stderr and to the log file (one line each, with time and level); the file also gets those from before
+// it was named.
 void log_message(LogLevel level, const std::string& message);
-void set_log_level(LogLevel level);
 // The lowest level shown on stderr, if above the file's: ranks other than the first show only warnings.
 void set_console_log_level(LogLevel level);
 // Appends to path from now on, instead of the file before. Throws StorageError when the file cannot be opened.

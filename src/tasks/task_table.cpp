@@ -166,7 +166,7 @@ PlanOptions machine_of(const Communicator& ranks, torch::Device device) {
 class QuietConsole {
  public:
   QuietConsole() { set_console_log_level(LogLevel::kError); }
-  ~QuietConsole() { set_console_log_level(LogLevel::kDebug); }
+  ~QuietConsole() { set_console_log_level(LogLevel::kInfo); }
   QuietConsole(const QuietConsole&) = delete;
   QuietConsole& operator=(const QuietConsole&) = delete;
 };
