@@ -1,36 +1,42 @@
 #include "parallel/partial_gradients.h"
 
-#include <utility>
+#include <algorithm>
+#include <iterator>
 
 #include "parallel/tensor_share.h"
 
 namespace millrace {
 
-PartialGradients::PartialGradients(Group* tp, std::vector<torch::Tensor> parameters) : tp_(tp) {
-  if (!tp) return;
-  int64_t size = 0;
-  for (torch::Tensor& parameter : parameters) {
-    if (!parameter.grad().defined()) continue;
-    size += parameter.numel();
-    gradients_.push_back(parameter.grad());
-    parameters_.push_back(std::move(parameter));
-  }
-  if (size == 0) return;
-  shares_ = torch::zeros({size}, gradients_.front().options());
-  int64_t begin = 0;
-  for (torch::Tensor& parameter : parameters_) {
-    parameter.mutable_grad() = shares_.narrow(0, begin, parameter.numel()).view(parameter.sizes());
-    begin += parameter.numel();
-  }
+namespace {
+
+std::vector<torch::Tensor> trained_of(const std::vector<torch::Tensor>& parameters) {
+  std::vector<torch::Tensor> trained;
+  std::ranges::copy_if(parameters, std::back_inserter(trained), [](const auto& x) { return x.grad().defined(); });
+  return trained;
+}
+
+std::vector<torch::Tensor> gradients_of(const std::vector<torch::Tensor>& parameters) {
+  std::vector<torch::Tensor> gradients;
+  for (const torch::Tensor& parameter : parameters) gradients.push_back(parameter.grad());
+  return gradients;
+}
+
+torch::ScalarType dtype_of(const std::vector<torch::Tensor>& gradients) {
+  return gradients.empty() ? torch::kFloat32 : gradients.front().scalar_type();
+}
+
+}  // namespace
+
+PartialGradients::PartialGradients(Group* tp, const std::vector<torch::Tensor>& parameters)
+    : parameters_(trained_of(parameters)),
+      gradients_(gradients_of(parameters_)),
+      shares_(tp, gradients_, dtype_of(gradients_)) {
+  for (size_t i = 0; i < parameters_.size(); ++i) parameters_[i].mutable_grad() = shares_.target(i);
 }
 
 void PartialGradients::finish() {
-  if (!shares_.defined()) return;
-  tp_->all_reduce(shares_).wait();
-  for (size_t i = 0; i < parameters_.size(); ++i) {
-    gradients_[i].add_(parameters_[i].grad());
-    parameters_[i].mutable_grad() = gradients_[i];
-  }
+  shares_.finish();
+  for (size_t i = 0; i < parameters_.size(); ++i) parameters_[i].mutable_grad() = gradients_[i];
 }
 
 torch::Tensor whole_of_parts(Group* tp, const TensorPart& part, const torch::Tensor& own) {

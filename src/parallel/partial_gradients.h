@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "comm/group.h"
+#include "parallel/tensor_parallel.h"
 #include "parallel/tensor_split.h"
 
 namespace millrace {
@@ -14,14 +15,13 @@ namespace millrace {
 // puts the gradients back, with the sum of all ranks' shares added. On one rank (tp is null) it does nothing.
 class PartialGradients {
  public:
-  PartialGradients(Group* tp, std::vector<torch::Tensor> parameters);
+  PartialGradients(Group* tp, const std::vector<torch::Tensor>& parameters);
   // Collective if anything is trained.
   void finish();
 
  private:
-  Group* tp_;
   std::vector<torch::Tensor> parameters_, gradients_;  // those that are trained
-  torch::Tensor shares_;                               // 1-D, in the gradients' dtype; undefined on one rank
+  SharedGradients shares_;                             // in the gradients' dtype, as `.grad()` has to be
 };
 
 // The whole tensor from every rank's part of it; own itself where it is whole. Collective otherwise.

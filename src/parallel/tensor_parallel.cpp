@@ -6,7 +6,7 @@ Work sum_over_tp(Group* tp, const torch::Tensor& x) {
   return tp ? tp->all_reduce(x) : Work();
 }
 
-SharedGradients::SharedGradients(Group* tp, std::vector<torch::Tensor> gradients)
+SharedGradients::SharedGradients(Group* tp, std::vector<torch::Tensor> gradients, torch::ScalarType dtype)
     : tp_(tp), gradients_(std::move(gradients)), targets_(gradients_) {
   if (!tp_) return;
   int64_t size = 0;
@@ -15,7 +15,7 @@ SharedGradients::SharedGradients(Group* tp, std::vector<torch::Tensor> gradients
   int64_t begin = 0;
   for (torch::Tensor& target : targets_) {
     if (!target.defined()) continue;
-    if (!shares_.defined()) shares_ = torch::zeros({size}, target.options().dtype(torch::kFloat32));
+    if (!shares_.defined()) shares_ = torch::zeros({size}, target.options().dtype(dtype));
     target = shares_.narrow(0, begin, target.numel()).view(target.sizes());
     begin += target.numel();
   }

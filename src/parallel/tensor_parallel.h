@@ -17,12 +17,12 @@ namespace millrace {
 Work sum_over_tp(Group* tp, const torch::Tensor& x);
 
 // Gradients of small parameters that every rank holds whole (the scales of a norm over a head) but of which each rank
-// computes only its heads' share. The shares go to an fp32 buffer that finish() sums over the ranks and adds to the
+// computes only its heads' share. The shares go to a buffer that finish() sums over the ranks and adds to the
 // gradients. On one rank they are added to the gradients directly.
 class SharedGradients {
  public:
-  // Undefined gradients belong to frozen parameters and stay undefined.
-  SharedGradients(Group* tp, std::vector<torch::Tensor> gradients);
+  // Undefined gradients belong to frozen parameters and stay undefined. dtype is that of the buffer.
+  SharedGradients(Group* tp, std::vector<torch::Tensor> gradients, torch::ScalarType dtype = torch::kFloat32);
 
   // The buffer for gradient i; undefined if the gradient is.
   const torch::Tensor& target(size_t i) const { return targets_[i]; }
@@ -32,7 +32,7 @@ class SharedGradients {
  private:
   Group* tp_;
   std::vector<torch::Tensor> gradients_, targets_;
-  torch::Tensor shares_;  // fp32, 1-D; undefined on one rank
+  torch::Tensor shares_;  // 1-D; undefined on one rank
 };
 
 }  // namespace millrace
