@@ -26,7 +26,7 @@ class Run:
         self.rehearse = rehearse
         self.device = "cpu" if rehearse else "cuda"
         if rehearse:
-            os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads would take the cores from each other
+            os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny sizes are done before a second thread is awake
         self.work = self.out / "work"
         self.work.mkdir(parents=True, exist_ok=True)
         self.results = {"machine": {}, "parts": self.earlier_parts()}
