@@ -9,11 +9,13 @@
 namespace millrace {
 
 std::unique_ptr<RunConfig> load_translated(const Translation& translation, const std::string& their_program,
-                                           const World& world) {
+                                           const World& world, const std::vector<std::string>& own_options) {
   if (world.rank > 0) set_console_log_level(LogLevel::kError);
   std::unique_ptr<RunConfig> config;
   try {
-    config = load_task_config("", translation.overrides());
+    std::vector<std::string> options = translation.overrides();
+    options.insert(options.end(), own_options.begin(), own_options.end());
+    config = load_task_config("", options);
   } catch (const ConfigError& error) {
     throw ConfigError(translation.in_their_words(error.what()));
   }

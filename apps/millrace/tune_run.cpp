@@ -31,6 +31,7 @@ struct TuneRunArguments {
   std::string rendezvous;  // host:port
   std::string recipe, config;
   std::vector<std::string> overrides;
+  std::vector<std::string> own_options;  // --section.key=value of `millrace train`
   bool show_config = false;
 };
 
@@ -60,12 +61,19 @@ TuneRunArguments parse_run(const std::vector<std::string>& words) {
       arguments.show_config = true;
     } else if (word == "--standalone") {
       continue;
+    } else if (!arguments.recipe.empty() && starts_with(word, "--") &&
+               word.substr(0, word.find('=')).find('.') != std::string::npos) {
+      if (word.find('=') == std::string::npos)
+        throw ConfigError("[" + word + "] expected --section.key=value, got no value");
+      arguments.own_options.push_back(word);
     } else if (starts_with(word, "--") || word == "-c") {
       const auto [name, value] = take_option(words, i);
       if (name == "--config" || name == "-c") {
         arguments.config = value;
       } else if (!arguments.recipe.empty()) {
-        throw ConfigError("[" + name + "] expected --config or key=value behind the recipe, got another option");
+        throw ConfigError("[" + name +
+                          "] expected --config, key=value or an option of `millrace train` (--section.key=value) "
+                          "behind the recipe, got another option");
       } else if (name == "--nnodes") {
         arguments.nodes = count_of(name, value);
       } else if (name == "--nproc_per_node") {
@@ -163,7 +171,7 @@ int run_tune_run(const std::vector<std::string>& words) {
   const TuneFile file =
       parse_tune_file(read_config(arguments.config), arguments.config, arguments.overrides, environment);
   const Translation translation = translate_tune(recipe, file, {.world_size = world.size});
-  const std::unique_ptr<RunConfig> config = load_translated(translation, "torchtune", world);
+  const std::unique_ptr<RunConfig> config = load_translated(translation, "torchtune", world, arguments.own_options);
   return start_run(*config, world, {.show_config = arguments.show_config});
 }
 

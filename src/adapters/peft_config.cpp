@@ -112,6 +112,19 @@ PeftConfig read_peft_config(const std::filesystem::path& path) {
   return parse_peft_config(read(path), path.string());
 }
 
+// Ways to start that take the first adapter out of the base model's weights. Unless PEFT has converted them, such
+// adapters belong to what is left of the weights, which only PEFT computes again.
+void check_initialization(const Reader& reader) {
+  if (!reader.has("init_lora_weights") || !reader.at("init_lora_weights").is_string()) return;
+  const std::string way = to_lower(reader.text("init_lora_weights", ""));
+  for (const char* changes_base : {"pissa", "corda", "olora", "loftq", "lora_ga"}) {
+    if (!starts_with(way, changes_base)) continue;
+    reader.fail("init_lora_weights",
+                "adapters of the base model's own weights, which this way of starting has changed (try PEFT's "
+                "save_pretrained with path_initial_model_for_weight_conversion)");
+  }
+}
+
 PeftConfig parse_peft_config(const nlohmann::ordered_json& table, const std::string& place) {
   const Reader reader(table, place);
   if (reader.text("peft_type", "LORA") != "LORA") reader.fail("peft_type", "LORA");
@@ -122,6 +135,12 @@ PeftConfig parse_peft_config(const nlohmann::ordered_json& table, const std::str
   reader.must_be_empty("layer_replication", "no repeated layers");
   reader.must_be_empty("trainable_token_indices", "no trained tokens");
   reader.must_be_empty("target_parameters", "adapters of linear layers alone");
+  reader.must_be_empty("alora_invocation_tokens", "adapters that work on every token");
+  for (const char* variant : {"arrow_config", "kasa_config", "use_bdlora"}) {
+    reader.must_be_empty(variant, "LoRA or DoRA");
+  }
+  if (reader.boolean("use_qalora")) reader.fail("use_qalora", "false");
+  check_initialization(reader);
   PeftConfig config;
   config.place = reader.place();
   if (reader.has("r")) config.rank = reader.rank("r", reader.at("r"));

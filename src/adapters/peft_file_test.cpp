@@ -71,11 +71,21 @@ TEST_F(PeftFile, AnAdapterOfOneMatrixOrAnotherRankIsRefused) {
 }
 
 TEST_F(PeftFile, WhatIsNoLoraOfLinearLayersIsRefused) {
-  for (const char* config : {R"([])", R"({"peft_type": "LOKR"})", R"({"bias": "all"})", R"({"fan_in_fan_out": true})",
-                             R"({"modules_to_save": ["norm"]})", R"({"r": 0})", R"({"lora_alpha": "8"})",
-                             R"({"rank_pattern": {"(": 2}})", R"({"use_dora": 1})"}) {
+  for (const char* config :
+       {R"([])", R"({"peft_type": "LOKR"})", R"({"bias": "all"})", R"({"fan_in_fan_out": true})",
+        R"({"modules_to_save": ["norm"]})", R"({"r": 0})", R"({"lora_alpha": "8"})", R"({"rank_pattern": {"(": 2}})",
+        R"({"use_dora": 1})", R"({"init_lora_weights": "pissa_niter_4"})", R"({"init_lora_weights": "OLoRA"})",
+        R"({"alora_invocation_tokens": [1, 2]})", R"({"use_qalora": true})", R"({"arrow_config": {"top_k": 2}})"}) {
     write_file_atomically(folder / "adapter_config.json", config);
     EXPECT_THROW(read_peft_config(folder / "adapter_config.json"), Error) << config;
+  }
+}
+
+TEST_F(PeftFile, HowAdaptersStartedIsNoMatterWhereTheBaseStaysWhatItWas) {
+  for (const char* way : {"true", "false", "null", "\"gaussian\"", "\"eva\"", "\"orthogonal\""}) {
+    const std::string config = std::string(R"({"r": 3, "init_lora_weights": )") + way + "}";
+    write_file_atomically(folder / "adapter_config.json", config);
+    EXPECT_EQ(read_peft_config(folder / "adapter_config.json").rank, 3) << config;
   }
 }
 

@@ -17,6 +17,32 @@ void check_text(const nlohmann::ordered_json& value, const std::string& place) {
   }
 }
 
+// As transformers gives messages to templates: without the keys that are null, and with an answer's thoughts under
+// each of the names that templates read.
+nlohmann::ordered_json plain_messages(const nlohmann::ordered_json& messages) {
+  if (!messages.is_array()) return messages;
+  nlohmann::ordered_json all = nlohmann::ordered_json::array();
+  for (const auto& message : messages) {
+    if (!message.is_object()) {
+      all.push_back(message);
+      continue;
+    }
+    nlohmann::ordered_json plain = nlohmann::ordered_json::object();
+    for (const auto& [key, value] : message.items()) {
+      if (!value.is_null()) plain[key] = value;
+    }
+    for (const char* name : {"reasoning_content", "thinking", "reasoning"}) {
+      if (!plain.contains(name)) continue;
+      const nlohmann::ordered_json thoughts = plain[name];
+      if (!plain.contains("thinking")) plain["thinking"] = thoughts;
+      plain["reasoning_content"] = thoughts;
+      break;
+    }
+    all.push_back(std::move(plain));
+  }
+  return all;
+}
+
 }  // namespace
 
 JinjaTemplate::JinjaTemplate(std::string_view source, std::vector<std::pair<std::string, std::string>> special_tokens,
@@ -29,7 +55,9 @@ jinja::Rendered JinjaTemplate::run(const nlohmann::ordered_json& arguments, bool
                                    const std::string& place) const {
   check_text(arguments, place);
   jinja::Value::Dict variables;
-  for (const auto& [key, value] : arguments.items()) variables.emplace_back(key, jinja::Value::of(value));
+  for (const auto& [key, value] : arguments.items()) {
+    variables.emplace_back(key, jinja::Value::of(key == "messages" ? plain_messages(value) : value));
+  }
   const auto add = [&](const std::string& name, jinja::Value value) {
     if (!arguments.contains(name)) variables.emplace_back(name, std::move(value));
   };

@@ -1,5 +1,10 @@
 #include "language/template_spans.h"
 
+#include <algorithm>
+#include <optional>
+#include <string_view>
+#include <vector>
+
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -18,6 +23,39 @@ bool is_assistant(const nlohmann::ordered_json& message) {
   return message.is_object() && message.contains("role") && message["role"] == "assistant";
 }
 
+// The length of the longest end of `text` that `whole` begins with at `at` (Knuth, Morris and Pratt).
+size_t shared_end(std::string_view text, std::string_view whole, size_t at) {
+  const std::string_view pattern = whole.substr(at, text.size());
+  std::vector<size_t> borders(pattern.size() + 1, 0);
+  const auto longer = [&](size_t length, char next) {
+    while (length > 0 && (length == pattern.size() || pattern[length] != next)) length = borders[length];
+    return length < pattern.size() && pattern[length] == next ? length + 1 : 0;
+  };
+  for (size_t i = 1; i < pattern.size(); ++i) borders[i + 1] = longer(borders[i], pattern[i]);
+  size_t length = 0;
+  for (const char next : text) length = longer(length, next);
+  return length;
+}
+
+// Where the turn of message i begins: behind the header that asks for it. A template may open the thoughts of an answer
+// there and leave them out of earlier turns, as Qwen3's do: then behind the lines of the header that `whole` has, too.
+// nullopt: it has none of them.
+std::optional<size_t> turn_begin(const std::string& whole, const ChatTemplate& chat_template,
+                                 const nlohmann::ordered_json& earlier, const std::string& place) {
+  const std::string asked = chat_template.render(earlier, true, place);
+  if (starts_with(whole, asked)) return asked.size();
+  const size_t header = chat_template.render(earlier, false, place).size();
+  const auto shared =
+      static_cast<size_t>(std::mismatch(asked.begin(), asked.end(), whole.begin(), whole.end()).first - asked.begin());
+  const size_t line = asked.substr(0, shared).rfind('\n');
+  if (line == std::string::npos || line < header) return std::nullopt;
+  return line + 1;
+}
+
+bool is_blank(std::string_view text) {
+  return text.find_first_not_of(" \n") == std::string_view::npos;
+}
+
 }  // namespace
 
 RenderedChat render_with_spans(const ChatTemplate& chat_template, const nlohmann::ordered_json& arguments,
@@ -27,18 +65,23 @@ RenderedChat render_with_spans(const ChatTemplate& chat_template, const nlohmann
   const auto& messages = arguments.at("messages");
   for (size_t i = 0; i < messages.size(); ++i) {
     if (!is_assistant(messages[i])) continue;
-    const std::string before = chat_template.render(first_messages(arguments, i), true, place);
-    const std::string with =
+    const std::optional<size_t> own = turn_begin(chat.text, chat_template, first_messages(arguments, i), place);
+    const size_t begin = own.value_or(0);
+    // The turn as the last one; the whole text may have left out what it begins with.
+    const std::string alone =
         i + 1 == messages.size() ? chat.text : chat_template.render(first_messages(arguments, i + 1), false, place);
-    if (!starts_with(chat.text, before) || !starts_with(chat.text, with) || with.size() < before.size()) {
+    const bool begins_alike = own && alone.compare(0, begin, chat.text, 0, begin) == 0;
+    const std::string_view turn = begins_alike ? std::string_view(alone).substr(begin) : std::string_view();
+    const std::string_view kept = turn.substr(turn.size() - shared_end(turn, chat.text, begin));
+    if (!begins_alike || (is_blank(kept) && kept != turn)) {
       throw DataError(str("[", place,
                           "] expected a template that writes a turn alike whatever follows, got another text of "
                           "message ",
                           i + 1, " of ", messages.size(), " (try conversations of one answer)"));
     }
-    size_t end = with.size();
-    while (end > before.size() && with[end - 1] == '\n') --end;
-    chat.assistant.emplace_back(before.size(), end);
+    size_t end = begin + kept.size();
+    while (end > begin && chat.text[end - 1] == '\n') --end;
+    chat.assistant.emplace_back(begin, end);
   }
   return chat;
 }

@@ -21,6 +21,20 @@ struct TokenizerFiles {
   std::string chat_template;
 };
 
+// Where tokenizer_config.json does not name the first and the last token, another file may have their ids.
+void add_special_tokens(TokenizerFiles& files, const nlohmann::json& others) {
+  if (!others.is_object()) return;
+  if (!files.config.is_object()) files.config = nlohmann::json::object();
+  for (const auto& [name, key] : {std::pair{"bos_token", "bos_token_id"}, {"eos_token", "eos_token_id"}}) {
+    nlohmann::json id = others.value(key, nlohmann::json());
+    if (id.is_array() && !id.empty()) id = nlohmann::json(id[0]);  // several end a text: the first is the model's own
+    if (files.config.contains(name) || !id.is_number_integer()) continue;
+    for (const nlohmann::json& token : files.tokenizer.value("added_tokens", nlohmann::json::array())) {
+      if (token.value("id", nlohmann::json()) == id) files.config[name] = token.value("content", nlohmann::json());
+    }
+  }
+}
+
 TokenizerFiles tokenizer_files(const fs::path& path) {
   if (path.empty()) throw ConfigError("[export] expected a model with a tokenizer for a GGUF file, got one without");
   if (std::optional<GgufTokenizer> carried = carried_tokenizer(path)) return {carried->tokenizer, carried->config, ""};
@@ -36,20 +50,10 @@ TokenizerFiles tokenizer_files(const fs::path& path) {
   if (fs::exists(folder / "chat_template.jinja")) {
     files.chat_template = read_file(folder / "chat_template.jinja", kMaxTemplateBytes);
   }
-  return files;
-}
-
-// Where tokenizer_config.json does not name the first and the last token, config.json may have their ids.
-void add_special_tokens(TokenizerFiles& files, const nlohmann::json& model) {
-  if (!files.config.is_object()) files.config = nlohmann::json::object();
-  for (const auto& [name, key] : {std::pair{"bos_token", "bos_token_id"}, {"eos_token", "eos_token_id"}}) {
-    nlohmann::json id = model.value(key, nlohmann::json());
-    if (id.is_array() && !id.empty()) id = nlohmann::json(id[0]);  // several end a text: the first is the model's own
-    if (files.config.contains(name) || !id.is_number_integer()) continue;
-    for (const nlohmann::json& token : files.tokenizer.value("added_tokens", nlohmann::json::array())) {
-      if (token.value("id", nlohmann::json()) == id) files.config[name] = token.value("content", nlohmann::json());
-    }
+  for (const char* name : {"config.json", "generation_config.json"}) {
+    if (fs::is_regular_file(folder / name)) add_special_tokens(files, read_vocabulary_json(folder / name));
   }
+  return files;
 }
 
 // The rows of each head with its halves' rows in turn, as llama.cpp's converter puts them. heads: of this matrix.

@@ -81,13 +81,21 @@ def test_overrides_beat_the_file(millrace, tmp_path):
     assert "[checkpoint_dir] has no effect" in said
 
 
+def test_our_own_options_beat_what_the_file_became(millrace):
+    config, _ = show(millrace, LORA, "--config", "llama3_1/8B_lora_single_device", "--lora.initial_adapter=start", "batch_size=1", "--lora.rank=5")
+    assert config["lora"]["initial_adapter"] == "start" and config["lora"]["rank"] == 5
+    assert config["training"]["local_batch_size"] == 1
+
+
 @pytest.mark.parametrize(
     "words, expected",
     [
         ([LORA, "--config", "x.yaml", "batch_sise=1"], "[batch_sise] expected a known key, got batch_sise (try batch_size)"),
         ([LORA, "--config", "x.yaml", "dataset=torchtune.datasets.alpaca_datset"], "(try torchtune.datasets.alpaca_dataset)"),
         ([LORA, "--config", "x.yaml", "dataset=torchtune.datasets.preference_dataset"], "preferences are not trained"),
-        ([LORA, "--config", "x.yaml", "--batch_size=1"], "[--batch_size] expected --config or key=value"),
+        ([LORA, "--config", "x.yaml", "--batch_size=1"], "[--batch_size] expected --config, key=value or an option of `millrace train`"),
+        ([LORA, "--config", "x.yaml", "--lora.rank", "3"], "[--lora.rank] expected --section.key=value, got no value"),
+        ([LORA, "--config", "x.yaml", "--lora.rnak=3"], "(try --lora.rank)"),
         ([LORA, "--config", "x.yaml", "optimizer.lr=high"], "[optimizer.lr] expected a number for optimizer.lr"),
         ([LORA, "--config", "x.yaml", "optimizer.lr=-1"], "[optimizer.lr, here optimizer.lr] expected"),
         ([LORA, "--config", "y.yaml"], "[y.yaml] expected a YAML file"),

@@ -116,6 +116,46 @@ TEST(Jinja, FindsTheAssistantsTurns) {
   EXPECT_EQ(rendered_chat.text, chatml_template()->render(chat, false, "row"));
 }
 
+// After the habits of Qwen3's: thoughts are opened by the header and left out of all answers but the last.
+constexpr const char* kThinking =
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}"
+    "{% if m.role == 'assistant' and loop.last %}{{ '<think>\n' + (m.reasoning_content or '') + '</think>\n' }}{% "
+    "endif %}"
+    "{{ m.content + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' + opening }}{% endif %}";
+
+TEST(Jinja, FindsTurnsWhoseThoughtsAreLeftOut) {
+  json chat = json::parse(R"({"messages": [{"role": "user", "content": "a"},
+      {"role": "assistant", "content": "<b>\n", "thinking": "hm\n", "name": null}, {"role": "user", "content": "c"},
+      {"role": "assistant", "content": "", "reasoning": "so\n"}, {"role": "user", "content": "e"},
+      {"role": "assistant", "content": "d", "reasoning_content": "yes\n"}]})");
+  const JinjaTemplate chat_template(kThinking, {}, "template");
+  for (const auto& [opening, last] :
+       {std::pair{"", "<think>\nyes\n</think>\nd<|im_end|>"}, {"<think>\n", "yes\n</think>\nd<|im_end|>"}}) {
+    chat["opening"] = opening;
+    const RenderedChat rendered_chat = render_with_spans(chat_template, chat, "row");
+    std::vector<std::string> turns;
+    for (const auto& [begin, end] : rendered_chat.assistant)
+      turns.push_back(rendered_chat.text.substr(begin, end - begin));
+    EXPECT_THAT(turns, ElementsAre("<b>\n<|im_end|>", "<|im_end|>", last));
+  }
+}
+
+TEST(Jinja, TurnsThatCannotBeToldApartAreRefused) {
+  const JinjaTemplate chat_template(
+      "{% for m in messages %}{{ m.content + (messages | length | string) + '\n' }}{% endfor %}", {}, "template");
+  const json chat = json::parse(
+      R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}]})");
+  EXPECT_THROW(render_with_spans(chat_template, chat, "row"), DataError);
+}
+
+TEST(Jinja, MessagesHaveNoNulls) {
+  const JinjaTemplate chat_template("{% for m in messages %}{{ m.content | trim }}{{ m.name is defined }}{% endfor %}",
+                                    {}, "template");
+  const json chat = json::parse(R"({"messages": [{"content": null, "name": null}, {"content": " x ", "name": "n"}]})");
+  EXPECT_EQ(chat_template.render(chat, false, "row"), "FalsexTrue");
+}
+
 TEST(Jinja, TakesTheMarksOfTheTemplate) {
   const JinjaTemplate chat_template(
       "{% for m in messages %}[{% generation %}{{ m.content }}{% endgeneration %}]{% endfor %}", {}, "template");
