@@ -103,6 +103,7 @@ torch::Tensor OffloadedUnits::enter(size_t unit) {
 
 void OffloadedUnits::leave(size_t unit) {
   fetcher_->leave();
+  if (device_.is_meta()) return;  // what has no memory cannot be viewed, and nothing reads it
   place(units_.at(unit), fetcher_->host(unit), /*copy=*/false);
 }
 
