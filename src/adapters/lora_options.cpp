@@ -110,10 +110,18 @@ void check_lora(const LoraConfig& config, Problems& problems) {
   check_patterns(config.lr_patterns, "lora.lr_patterns", /*whole=*/false, problems);
   check_kind(config, problems);
   check_metadata(config, problems);
-  try {
-    base_multipliers(config);
-  } catch (const ConfigError& error) {
-    problems.add_line(error.what());
+  const auto check = [&](const auto& parse) {
+    try {
+      parse(config);
+    } catch (const ConfigError& error) {
+      problems.add_line(error.what());
+    }
+  };
+  check(base_multipliers);
+  check(offload_blocks_of);
+  if (config.offload_blocks == "auto" && config.base_dtype == "gguf") {
+    problems.add("lora.offload_blocks",
+                 "expected a number with the blocks of a GGUF file, whose size is known when it is read, got auto");
   }
 }
 
@@ -134,6 +142,17 @@ int64_t rank_of_layer(const LoraConfig& config, const std::string& layer) {
 double scale_of_rank(const LoraConfig& config, int64_t rank) {
   const auto r = static_cast<double>(rank);
   return config.alpha.value_or(r) / (config.rank_stabilised ? std::sqrt(r) : r);
+}
+
+std::optional<int64_t> offload_blocks_of(const LoraConfig& config) {
+  const std::string& text = config.offload_blocks;
+  if (text == "auto") return std::nullopt;
+  int64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size() || number < 0) {
+    throw ConfigError("[lora.offload_blocks] expected a number of blocks from 0, or auto, got \"" + text + "\"");
+  }
+  return number;
 }
 
 std::vector<double> base_multipliers(const LoraConfig& config) {

@@ -37,6 +37,7 @@ struct LoraConfig {
   std::string initial_adapter = {};
   std::vector<std::string> base_weights = {}, base_weights_multiplier = {};
   std::string base_dtype = "auto";
+  std::string offload_blocks = "0";  // "auto" or a number
 
   std::string save_dtype = "auto";
   std::string training_comment = {};
@@ -103,6 +104,10 @@ struct LoraConfig {
                        .meaning = "how the large frozen matrices are stored: auto (in the dtype of the computation), "
                                   "8 or 4 bits, or gguf (the blocks of a GGUF file)",
                        .choices = {"auto", "fp8", "fp8_unscaled", "int8", "nf4", "nf4_torchao", "gguf"}});
+    visit(offload_blocks, {.name = "offload_blocks",
+                           .unit = "blocks",
+                           .meaning = "how many frozen blocks lie in host memory, each fetched to the GPU while the "
+                                      "one before it computes; auto: as few as fit (on a CPU: 0)"});
     visit(save_dtype, {.name = "save_dtype",
                        .meaning = "of lora.safetensors; auto: the dtype of the computation",
                        .choices = {"auto", "fp32", "bf16", "fp16"}});
@@ -132,6 +137,8 @@ double number_for_layer(const std::vector<std::string>& patterns, const std::str
 int64_t rank_of_layer(const LoraConfig& config, const std::string& layer);
 // What the product of an adapter's matrices is multiplied by: alpha / rank, or with rank_stabilised over its root.
 double scale_of_rank(const LoraConfig& config, int64_t rank);
+// lora.offload_blocks; none: auto. Throws ConfigError for what is neither.
+std::optional<int64_t> offload_blocks_of(const LoraConfig& config);
 // One factor for each of base_weights.
 std::vector<double> base_multipliers(const LoraConfig& config);
 

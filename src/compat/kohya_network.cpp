@@ -128,6 +128,28 @@ void set_layers(const KohyaTranslator& kohya, KohyaNetworkArguments arguments, T
   for (const std::string& note : layers.notes) out.note(from, Fate::kNoEffect, note);
 }
 
+// sd-scripts swaps N / 2 of the double blocks and twice the rest of N of the single ones, half as large. Of FLUX.1,
+// which has twice as many of these, as many blocks spread evenly are as many of each kind.
+void set_offload(const KohyaTranslator& kohya) {
+  constexpr int64_t kMost = 35, kOfSplitMode = 18;
+  const auto given = kohya.args.integer("blocks_to_swap");
+  const bool is_split = kohya.args.has("split_mode") && !given;
+  if (!given && !is_split) return;
+  const TheirSetting from = kohya.from(is_split ? "split_mode" : "blocks_to_swap");
+  const int64_t swapped = given.value_or(kOfSplitMode);
+  if (swapped < 0 || swapped > kMost) {
+    kohya.out.refuse(from, "expected 0 to " + std::to_string(kMost) + ", got " + std::to_string(swapped) +
+                               " (lora.offload_blocks of `millrace train` takes every number)");
+    return;
+  }
+  const int64_t doubles = swapped / 2, singles = 2 * (swapped - doubles);
+  kohya.out.set("lora.offload_blocks", doubles + singles, from);
+  if (swapped == 0 || kohya.around.world_size == 1) return;
+  // There as here, every rank has blocks of its own.
+  kohya.out.set("parallelism.data_parallel_replicate_degree", kohya.around.world_size, from);
+  kohya.out.set("parallelism.data_parallel_shard_degree", int64_t{1}, from);
+}
+
 }  // namespace
 
 void KohyaTranslator::network() {
@@ -169,6 +191,7 @@ void KohyaTranslator::network() {
                  "expected --mixed_precision bf16 with weights of 8 bits, got no");
     }
   }
+  set_offload(*this);
   KohyaNetworkArguments arguments;
   arguments.dim = dim;
   arguments.alpha = alpha;

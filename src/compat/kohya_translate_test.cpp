@@ -220,6 +220,18 @@ TEST(KohyaTranslate, NamesWhatItCannotHave) {
   EXPECT_THAT(problem({"--apply_t5_attn_mask"}), HasSubstr("[--apply_t5_attn_mask]"));
 }
 
+TEST(KohyaTranslate, OffloadsAsManyBlocksOfEachKindAsSdScripts) {
+  const auto blocks = [](const Words& words) { return setting(translated(words), "lora.offload_blocks"); };
+  EXPECT_EQ(blocks({}), "");
+  EXPECT_EQ(blocks({"--blocks_to_swap=28"}), "42");  // 14 double, 28 single
+  EXPECT_EQ(blocks({"--blocks_to_swap=35"}), "53");  // 17 double, 36 single
+  EXPECT_EQ(blocks({"--split_mode"}), "27");         // as --blocks_to_swap=18
+  EXPECT_THAT(problem({"--blocks_to_swap=36"}), HasSubstr("[--blocks_to_swap] expected 0 to 35, got 36"));
+  const Translation ranks = translated({"--blocks_to_swap=28"}, 4);
+  EXPECT_EQ(setting(ranks, "parallelism.data_parallel_replicate_degree"), "4");
+  EXPECT_EQ(setting(ranks, "parallelism.data_parallel_shard_degree"), "1");
+}
+
 TEST(KohyaTranslate, SaysWhatBecameOfEachArgument) {
   const Translation got = translated(
       {"--network_args", "train_blocks=single", "--noise_offset=0.1", "--sdpa", "--seed=3", "--network_dim=8"});

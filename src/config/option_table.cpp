@@ -161,6 +161,7 @@ std::vector<OptionSection> option_sections(RunConfig& config) {
 }
 
 std::string type_name(const Option& option) {
+  if (option.is_text() && *option.info.unit) return "a whole number or a word";
   return std::visit(Overloaded{[](auto* pointer) { return type_of(pointer); },
                                [](const ChoicePointer&) { return std::string("a text"); }},
                     option.member);
@@ -195,6 +196,10 @@ std::string assign(const Option& option, const TomlValue& value) {
   const bool names_truth = std::any_of(option.info.choices.begin(), option.info.choices.end(),
                                        [](const char* choice) { return std::string_view(choice) == "true"; });
   if (value.kind == Kind::kBool && names_truth) return assign(option, TomlValue::of_text(text_of(value.boolean)));
+  // A text with a unit is a number or a word such as auto.
+  if (value.kind == Kind::kInteger && option.is_text() && *option.info.unit) {
+    return assign(option, TomlValue::of_text(text_of(value.integer)));
+  }
   const auto assign_number_or_text = [&](auto* pointer) {
     using Member = std::remove_pointer_t<decltype(pointer)>;
     if constexpr (IsOptional<Member>::value) {

@@ -15,6 +15,7 @@ struct GpuSpec {
   double memory_bandwidth = 0;  // bytes per second
   double intra_bandwidth = 0;  // bytes per second that one GPU sends to its neighbours on NVLink, Infinity Fabric, PCIe
   double inter_bandwidth = 0;  // bytes per second that one GPU sends over its share of the node's network cards
+  double host_bandwidth = 0;   // bytes per second from host memory to one GPU
   int fast_domain = 8;         // GPUs connected by intra_bandwidth in the usual system
 
   int64_t memory_bytes() const { return static_cast<int64_t>(memory_gib * (1 << 30)); }

@@ -61,6 +61,20 @@ void add_traffic(const RunPlan& plan, std::ostringstream& out) {
   }
 }
 
+void add_offload(const RunPlan& plan, std::ostringstream& out) {
+  if (!plan.offload) return;
+  const OffloadPlan& offload = *plan.offload;
+  out << "\nin host memory per rank\n  " << padded(str(offload.blocks, " of ", offload.of_blocks, " frozen blocks"), 28)
+      << right(amount(offload.host_bytes), 12) << "\n  " << padded("fetched per step", 28)
+      << right(amount(offload.fetched_bytes), 12);
+  if (offload.bandwidth > 0) {
+    out << format_double("   at %.0f GB/s", offload.bandwidth / 1e9)
+        << format_double(": %.1f s", static_cast<double>(offload.fetched_bytes) / offload.bandwidth)
+        << " beside the computation";
+  }
+  out << "\n";
+}
+
 void add_time(const RunPlan& plan, std::ostringstream& out) {
   out << "\nwork per sample\n  " << padded("model, forward and backward", 40)
       << format_double("%8.2f TFLOP\n", plan.model_flops_per_sample / 1e12) << "  "
@@ -77,7 +91,7 @@ void add_time(const RunPlan& plan, std::ostringstream& out) {
   out << "\nexpected time of a step\n";
   row("computing", time.compute_seconds);
   if (time.tensor_parallel_seconds > 0) row("sums of tensor parallelism", time.tensor_parallel_seconds);
-  row("waiting for gathers and reductions", time.waiting_seconds);
+  row(plan.offload ? "waiting for blocks" : "waiting for gathers and reductions", time.waiting_seconds);
   row("optimizer", time.optimizer_seconds);
   row("encoders", time.encoder_seconds);
   row("step", time.step_seconds);
@@ -125,6 +139,15 @@ ordered_json plan_json(const RunPlan& plan) {
                                {"sent_bytes", line.sent_bytes},
                                {"bandwidth", line.bandwidth}});
   }
+  if (plan.offload) {
+    json["offload"] = {{"blocks", plan.offload->blocks},
+                       {"of_blocks", plan.offload->of_blocks},
+                       {"host_bytes", plan.offload->host_bytes},
+                       {"fetched_bytes", plan.offload->fetched_bytes},
+                       {"bandwidth", plan.offload->bandwidth}};
+  } else {
+    json["offload"] = nullptr;
+  }
   if (plan.time) {
     const TimePlan& time = *plan.time;
     json["time"] = {{"step_seconds", time.step_seconds},
@@ -157,6 +180,7 @@ std::string to_text(const RunPlan& plan) {
   out << ", " << plan.tokens_per_sample << " tokens per sample\n\n";
   add_memory(plan, out);
   add_traffic(plan, out);
+  add_offload(plan, out);
   add_time(plan, out);
   out << "\n";
   if (plan.obstacle.empty()) {

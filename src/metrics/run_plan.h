@@ -28,6 +28,14 @@ struct AxisTraffic {
   double bandwidth = 0;    // bytes per second that a rank is expected to send
 };
 
+// Frozen blocks in host memory (lora.offload_blocks).
+struct OffloadPlan {
+  int64_t blocks = 0, of_blocks = 0;
+  int64_t host_bytes = 0;     // of one rank
+  int64_t fetched_bytes = 0;  // per step and rank
+  double bandwidth = 0;       // bytes per second that are expected to arrive
+};
+
 struct TimePlan {
   double step_seconds = 0;
   // Parts that add up to step_seconds.
@@ -54,9 +62,10 @@ struct RunPlan {
   std::vector<MemoryPlan> modes;
   size_t mode = 0;  // the configured one of modes
   std::vector<AxisTraffic> traffic;
-  std::optional<TimePlan> time;       // unset if the hardware's speed is unknown
-  std::string obstacle;               // the first thing that does not fit; empty: everything fits
-  std::vector<std::string> remedies;  // overrides that make it fit, the cheapest first
+  std::optional<OffloadPlan> offload;  // unset: all of the model is on the GPU
+  std::optional<TimePlan> time;        // unset if the hardware's speed is unknown
+  std::string obstacle;                // the first thing that does not fit; empty: everything fits
+  std::vector<std::string> remedies;   // overrides that make it fit, the cheapest first
   std::vector<std::string> notes;
 
   const MemoryPlan& memory() const { return modes.at(mode); }

@@ -16,6 +16,7 @@
 #include "base/text.h"
 #include "comm/mesh.h"
 #include "formats/safetensors.h"
+#include "nn/quantised_weight.h"
 
 namespace millrace {
 namespace {
@@ -236,20 +237,28 @@ void AdapterSet::initialize_magnitudes(const std::vector<AdaptedBase>& bases) {
         row_norms_of(found->linear->weight(), options, found->is_split_by_inputs() ? tp_ : nullptr);
     parameters_->assign(slice, whole_of_parts(tp_, slice.part, own));
   };
-  std::set<std::string> dense;
+  std::set<std::string> done;
+  const auto set_of_weight = [&](const LinearWeight* weight) {
+    for (const Adapted& each : adapted_) {
+      if (&each.linear->weight() == weight && done.insert(each.layer).second) set(each.layer);
+    }
+  };
   for (const auto& [prefix, base] : bases) {
     for (size_t unit = 0; unit < base->units().size(); ++unit) {
       const UnitUse use = base->forward_unit(unit, /*keep=*/false);
+      if (const OffloadedUnits* offloaded = base->offloaded(); offloaded && offloaded->has(unit)) {
+        for (const QuantisedWeight* weight : offloaded->quantised(unit)) set_of_weight(weight);
+      }
       for (size_t i = base->units()[unit].first_slice; i < base->units()[unit].end_slice; ++i) {
         const std::string& name = base->slices()[i].name;
         if (role_of(name) != "weight") continue;
-        dense.insert(prefix + layer_of(name));
+        done.insert(prefix + layer_of(name));
         set(prefix + layer_of(name));
       }
     }
   }
   for (const Adapted& each : adapted_) {
-    if (!dense.contains(each.layer)) set(each.layer);  // quantised: every rank holds it
+    if (!done.contains(each.layer)) set(each.layer);  // quantised: every rank holds it
   }
 }
 
@@ -286,6 +295,7 @@ void AdapterSet::set_strength(double strength) {
 FlatParametersOptions frozen_placement(FlatParametersOptions placement, const LoraConfig& config) {
   placement.training = false;
   placement.base_storage = base_storage_of(config);
+  placement.offload_blocks = offload_blocks_of(config).value_or(0);  // auto is settled before, where there is a choice
   const int tp_size = placement.mesh != nullptr ? placement.mesh->shape().tp : 1;
   if (tp_size > 1 && placement.base_storage != BaseStorage::kDense) {
     throw ConfigError(str("[lora.base_dtype] expected auto with parallelism.tensor_parallel_degree ", tp_size, ", got ",

@@ -7,7 +7,6 @@
 #include "base/log.h"
 #include "kernels/quantised/quantise_tensor.h"
 #include "nn/quantised_io.h"
-#include "nn/quantised_weight.h"
 
 namespace millrace {
 namespace {
@@ -83,8 +82,10 @@ void load_quantised(torch::nn::Module& module, const WeightStore& store,
   for (const auto& [layer, weight] : weights) {
     const std::string name = layer + ".weight";
     const WeightRules& own_rules = rules.at(name);
-    weight->assign(is_gguf ? parts_of_file(store, own_rules, placement)
-                           : quantised_parts(name, store, own_rules, placement, changed));
+    FlatParametersOptions own = placement;
+    if (weight->is_kept_on_host()) own.device = torch::kCPU;
+    weight->assign(is_gguf ? parts_of_file(store, own_rules, own)
+                           : quantised_parts(name, store, own_rules, own, changed));
     for (const WeightRule& rule : own_rules) release_mapped(store.find(rule.theirs)->bytes);
   }
 }
@@ -109,6 +110,16 @@ int64_t stored_bytes(BaseStorage storage, int64_t rows, int64_t columns) {
       break;
   }
   MILLRACE_CHECK(false);
+}
+
+int64_t stored_bytes(BaseStorage storage, const QuantisedWeight& weight) {
+  return stored_bytes(storage, weight.out_features(), weight.in_features());
+}
+
+int64_t stored_bytes(BaseStorage storage, torch::nn::Module& module) {
+  int64_t bytes = 0;
+  for (const auto& [name, weight] : quantised_weights(module)) bytes += stored_bytes(storage, *weight);
+  return bytes;
 }
 
 }  // namespace millrace

@@ -8,6 +8,7 @@
 #include <torch/nn/module.h>
 
 #include "models/weights.h"
+#include "nn/quantised_weight.h"
 #include "parallel/flat_parameters.h"
 
 namespace millrace {
@@ -22,5 +23,8 @@ void load_quantised(torch::nn::Module& module, const WeightStore& store,
 
 // The memory of such a matrix. Not of a GGUF file, whose blocks vary.
 int64_t stored_bytes(BaseStorage storage, int64_t rows, int64_t columns);
+int64_t stored_bytes(BaseStorage storage, const QuantisedWeight& weight);
+// Of all below the module.
+int64_t stored_bytes(BaseStorage storage, torch::nn::Module& module);
 
 }  // namespace millrace

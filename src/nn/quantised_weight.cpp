@@ -28,7 +28,7 @@ void QuantisedWeight::assign(std::vector<Part> parts) {
     MILLRACE_CHECK((part.dense_RK.defined() ? part.dense_RK.size(1) : part.quantised.columns) == in_features_);
     rows += part.rows();
   }
-  MILLRACE_CHECK(rows == out_features_);
+  MILLRACE_CHECK(rows == out_features_ && (parts_.empty() || !is_kept_on_host_));
   parts_ = std::move(parts);
 }
 
@@ -38,6 +38,16 @@ int64_t QuantisedWeight::bytes() const {
     sum += part.dense_RK.defined() ? static_cast<int64_t>(part.dense_RK.nbytes()) : part.quantised.bytes();
   }
   return sum;
+}
+
+void QuantisedWeight::replace_tensors(const std::function<torch::Tensor(const torch::Tensor&)>& replacement) {
+  for (Part& part : parts_) {
+    QuantisedTensor& q = part.quantised;
+    for (torch::Tensor* x : {&part.dense_RK, &q.codes, &q.row_scales, &q.nf4_table, &q.scale_codes, &q.scale_table,
+                             &q.scale_factors, &q.scale_offset}) {
+      if (x->defined()) *x = replacement(*x);
+    }
+  }
 }
 
 void QuantisedWeight::unpack(int64_t row_begin, int64_t column_begin, const torch::Tensor& tile_RC) const {

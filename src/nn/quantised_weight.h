@@ -30,10 +30,16 @@ class QuantisedWeight : public LinearWeight {
     torch::Tensor dense_RK;  // defined instead of quantised
     int64_t rows() const { return dense_RK.defined() ? dense_RK.size(0) : quantised.rows; }
   };
-  // All rows, in order, on the device of the computation.
+  // All rows, in order, on the device of the computation, or of those kept on the host there, once.
   void assign(std::vector<Part> parts);
   const std::vector<Part>& parts() const { return parts_; }
   int64_t bytes() const;  // of all parts
+
+  // Replaces every tensor of the parts, always in the same order, for bytes that move between host and device.
+  void replace_tensors(const std::function<torch::Tensor(const torch::Tensor&)>& replacement);
+  // From here on, assign() takes parts in host memory, and what reads the matrix sees to it that they are replaced.
+  void keep_on_host() { is_kept_on_host_ = true; }
+  bool is_kept_on_host() const { return is_kept_on_host_; }
 
   int64_t in_features() const override { return in_features_; }
   int64_t out_features() const override { return out_features_; }
@@ -49,6 +55,7 @@ class QuantisedWeight : public LinearWeight {
  private:
   int64_t in_features_, out_features_;
   std::vector<Part> parts_;
+  bool is_kept_on_host_ = false;
 };
 
 // Gives every Linear below the module whose qualified name is chosen a QuantisedWeight without values. Before

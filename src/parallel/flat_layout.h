@@ -16,6 +16,8 @@
 
 namespace millrace {
 
+class QuantisedWeight;
+
 struct UnitSpec {
   std::string name;
   std::vector<std::pair<std::string, torch::Tensor>> parameters;  // qualified name and the module's tensor, in order
@@ -23,6 +25,10 @@ struct UnitSpec {
   bool packed = false;
   // How tensor parallelism splits each parameter; empty: all are whole. The tensors have the shape of this rank's part.
   std::vector<TensorSplit> splits = {};
+  // Of a frozen unit: its values lie in host memory while no pass uses it (offloaded_units.h), those of these matrices,
+  // too.
+  bool offloaded = false;
+  std::vector<QuantisedWeight*> quantised = {};
 };
 
 // A parameter's position, in elements from the start of the whole layout (of this rank's index on the tp axis).

@@ -1,5 +1,7 @@
 #include "parallel/flat_parameters.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "comm/mesh.h"
 
@@ -25,7 +27,12 @@ FlatParameters::FlatParameters(std::vector<UnitSpec> units, const FlatParameters
   if (options.device.is_meta() && !parameters_.empty() && !parameters_.front().is_meta()) return;
 
   const auto flat_options = torch::TensorOptions().dtype(options.compute_dtype).device(options.device);
-  compute_ = torch::zeros({layout_.own_size()}, flat_options);
+  if (std::any_of(units.begin(), units.end(), [](const UnitSpec& unit) { return unit.offloaded; })) {
+    MILLRACE_CHECK(!options.training);
+    offloaded_ = std::make_unique<OffloadedUnits>(units, layout_, flat_options);
+  }
+  const int64_t on_host = offloaded_ ? offloaded_->elements_before(units.size()) : 0;
+  compute_ = torch::zeros({layout_.own_size() - on_host}, flat_options);
   if (options.mesh && options.mesh->shard().size() > 1) {
     gatherer_ = std::make_unique<UnitGatherer>(layout_, options.mesh->shard(), compute_, options.reshard);
     const torch::Tensor nothing = torch::zeros({1}, flat_options);
@@ -123,7 +130,9 @@ void FlatParameters::assign(const ParameterSlice& slice, const torch::Tensor& wh
   if (own.begin == own.end) return;
   const torch::Tensor& target = master_.defined() ? master_ : compute_;
   const torch::Tensor part = slice.part.of(whole).reshape({-1});
-  target.narrow(0, own.local, own.end - own.begin).copy_(part.narrow(0, own.begin, own.end - own.begin));
+  own_part(target, slice.unit)
+      .narrow(0, own.local - layout_.own_begin(slice.unit), own.end - own.begin)
+      .copy_(part.narrow(0, own.begin, own.end - own.begin));
 }
 
 void FlatParameters::refresh_compute() {
@@ -137,6 +146,10 @@ UseOrder::Use FlatParameters::enter(size_t unit, UnitUse::Pass pass) {
   const bool backward = pass == UnitUse::Pass::kBackward;
   const UseOrder::Use use = backward ? order_.backward(unit) : order_.forward(unit);
   if (gatherer_) point_parameters(unit, gatherer_->enter(unit, use.next));
+  if (offloaded_) {
+    if (offloaded_->has(unit)) point_parameters(unit, offloaded_->enter(unit));
+    offloaded_->fetch_after(unit, backward ? UnitFetcher::Direction::kBackward : UnitFetcher::Direction::kForward);
+  }
   if (backward && reducer_) point_gradients(unit, reducer_->enter(unit));
   return use;
 }
@@ -153,6 +166,10 @@ void FlatParameters::leave(size_t unit, UnitUse::Pass pass, const UseOrder::Use&
       gatherer_->leave_forward(unit, keep, use.ends_pass);
     }
   }
+  if (offloaded_ && offloaded_->has(unit)) {
+    offloaded_->leave(unit);
+    point_parameters(unit, offloaded_->values(unit));
+  }
   if (backward && reducer_) {
     point_gradients(unit, {});
     const bool keeps_whole = options_.mesh->data_size() > 1 && !options_.reduce_every_microbatch;
@@ -160,9 +177,15 @@ void FlatParameters::leave(size_t unit, UnitUse::Pass pass, const UseOrder::Use&
   }
 }
 
+torch::Tensor FlatParameters::own_part(const torch::Tensor& flat, size_t unit) const {
+  if (!offloaded_) return layout_.own_part(flat, unit);
+  if (offloaded_->has(unit)) return offloaded_->values(unit);
+  return flat.narrow(0, layout_.own_begin(unit) - offloaded_->elements_before(unit), layout_.own_size(unit));
+}
+
 torch::Tensor FlatParameters::unit_compute(size_t unit) const {
   if (gatherer_) return gatherer_->whole(unit);
-  return layout_.own_part(compute_, unit);
+  return own_part(compute_, unit);
 }
 
 torch::Tensor FlatParameters::unit_grad(size_t unit) const {

@@ -21,6 +21,7 @@
 #include "nn/base_storage.h"
 #include "parallel/flat_layout.h"
 #include "parallel/gradient_reducer.h"
+#include "parallel/offloaded_units.h"
 #include "parallel/parameter_piece.h"
 #include "parallel/unit_gatherer.h"
 #include "parallel/use_order.h"
@@ -48,6 +49,8 @@ struct FlatParametersOptions {
   // How a frozen model's large matrices are stored. Unless dense, they are not parameters: every rank holds them whole,
   // and ModelWeights::load() brings their values.
   BaseStorage base_storage = BaseStorage::kDense;
+  // How many blocks of a frozen model lie in host memory and are fetched for their use; the model chooses which.
+  int64_t offload_blocks = 0;
 };
 
 class FlatParameters;
@@ -95,7 +98,7 @@ class FlatParameters {
   std::map<std::string, std::vector<int64_t>> shapes() const;          // of the whole model
   const FlatLayout& layout() const { return layout_; }
 
-  // This rank's part: everything on one rank.
+  // This rank's part: everything on one rank, but for offloaded units.
   const torch::Tensor& compute() const { return compute_; }  // compute_dtype, 1-D; viewed by the modules, or gathered
   // fp32, 1-D; in fp32 training and without masters, compute() itself.
   const torch::Tensor& master() const { return master_; }
@@ -107,6 +110,7 @@ class FlatParameters {
   std::vector<ParameterPiece> pieces() const;
   // Other indices of dp_replicate hold the same pieces and save nothing.
   bool writes_checkpoint() const;
+  const OffloadedUnits* offloaded() const { return offloaded_.get(); }  // null: none are
   bool is_first_rank() const;  // of all ranks: it saves values that are equal on every rank
 
   // keep: a backward pass follows, so that the last unit may stay gathered.
@@ -142,6 +146,8 @@ class FlatParameters {
   friend class UnitUse;
   UseOrder::Use enter(size_t unit, UnitUse::Pass pass);
   void leave(size_t unit, UnitUse::Pass pass, const UseOrder::Use& use, bool keep);
+  // This rank's part of the unit in compute() or master(), or in host memory.
+  torch::Tensor own_part(const torch::Tensor& flat, size_t unit) const;
   torch::Tensor unit_compute(size_t unit) const;
   torch::Tensor unit_grad(size_t unit) const;
   void point_parameters(size_t unit, const torch::Tensor& buffer);
@@ -153,8 +159,9 @@ class FlatParameters {
   std::vector<torch::Tensor> parameters_;  // the modules' tensors, one per slice
   std::vector<torch::Tensor> absent_;      // sharded: their values between uses, shapes without memory
   torch::Tensor compute_, master_, grad_;
-  std::unique_ptr<UnitGatherer> gatherer_;    // with more than one rank on the shard axis
-  std::unique_ptr<GradientReducer> reducer_;  // with more than one data rank
+  std::unique_ptr<OffloadedUnits> offloaded_;  // if any units are
+  std::unique_ptr<UnitGatherer> gatherer_;     // with more than one rank on the shard axis
+  std::unique_ptr<GradientReducer> reducer_;   // with more than one data rank
   bool last_microbatch_ = true;
 };
 

@@ -16,6 +16,8 @@
 
 namespace millrace {
 
+class QuantisedWeight;
+
 // The sizes of one training step that the planner varies.
 struct PlannedStep {
   MeshShape mesh;
@@ -39,6 +41,7 @@ class StepModel {
   virtual FlatParameters* frozen() { return nullptr; }
   // Frozen matrices beside those, which are stored quantised: bytes of each rank.
   virtual int64_t quantised_bytes() { return 0; }
+  virtual int64_t quantised_bytes(const QuantisedWeight& /*one*/) { return 0; }
   // Forward and backward of one available microbatch, with the code that the task trains with.
   virtual void train_microbatch() = 0;
 };
@@ -76,6 +79,8 @@ class PlannedTask {
   virtual FrozenNetworks frozen_networks(const PlannedStep& step) const = 0;
   // What a step of this task can do without, the cheapest first; besides what the planner knows of all tasks.
   virtual std::vector<PlanRemedy> remedies() const { return {}; }
+  // Blocks of a frozen model, any number of which may lie in host memory (lora.offload_blocks); 0: the task has none.
+  virtual int64_t frozen_blocks() const { return 0; }
   // The largest batch of one rank where the data says it, not training.local_batch_size; 0: it does not.
   virtual int64_t batch_of_data(int64_t /*data_ranks*/) const { return 0; }
   // The assumptions made, for the reader of the plan.

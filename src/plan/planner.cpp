@@ -13,6 +13,7 @@
 #include "metrics/step_time.h"
 #include "nn/cpu_allocator.h"
 #include "parallel/configured_placement.h"
+#include "plan/offload_choice.h"
 #include "plan/step_memory.h"
 #include "train/run_steps.h"
 
@@ -63,6 +64,7 @@ class Planner {
     plan.parameters = measured.num_parameters;
     plan.model = task_->describe(plan.parameters);
     add_traffic(plan, measured);
+    add_offload(plan, measured);
     add_work(plan, measured);
     if (!plan.fits()) {
       plan.obstacle = obstacle(plan);
@@ -130,6 +132,7 @@ class Planner {
                   {"encoders", frozen.weight_bytes},
                   {"collective buffers", memory.collective_buffers},
                   {"activations", 0}};
+    if (memory.offload_buffers > 0) plan.parts.emplace(plan.parts.begin(), "offload buffers", memory.offload_buffers);
     if (memory.frozen > 0) plan.parts.emplace(plan.parts.begin(), "frozen weights", memory.frozen);
     plan.peak_bytes = total_peak(memory, frozen);
     int64_t others = 0;
@@ -201,6 +204,45 @@ class Planner {
     }
   }
 
+  // Which units a microbatch copies to the device. The two that a pass ends with are there when the next one begins.
+  static std::vector<bool> fetches(const StepMemory& measured, bool backward) {
+    std::vector<bool> copied(measured.units.size(), false);
+    int seen = 0;
+    for (size_t i = 0; i < measured.host_bytes.size(); ++i) {
+      const size_t unit = backward ? copied.size() - 1 - i : i;
+      if (measured.host_bytes[unit] > 0) copied[unit] = ++seen > 2;
+    }
+    return copied;
+  }
+
+  void add_offload(RunPlan& plan, const StepMemory& measured) const {
+    if (measured.host_bytes.empty()) return;
+    OffloadPlan offload;
+    offload.blocks = std::stoll(offload_setting(*config_));
+    offload.of_blocks = task_->frozen_blocks();
+    const std::vector<bool> forward = fetches(measured, false), backward = fetches(measured, true);
+    for (size_t unit = 0; unit < measured.host_bytes.size(); ++unit) {
+      const int64_t bytes = measured.host_bytes[unit];
+      offload.host_bytes += bytes;
+      offload.fetched_bytes += bytes * (forward[unit] + backward[unit]) * step_.microbatches;
+    }
+    offload.bandwidth = options_.gpu.host_bandwidth * attainable_.network;
+    plan.offload = offload;
+  }
+
+  // The copy of each unit from host memory, before its stage.
+  void add_fetches(std::vector<StageWork>& stages, const StepMemory& measured) const {
+    const double bandwidth = options_.gpu.host_bandwidth * attainable_.network;
+    if (measured.host_bytes.empty() || bandwidth <= 0) return;
+    const size_t units = measured.units.size();
+    const std::vector<bool> forward = fetches(measured, false), backward = fetches(measured, true);
+    for (size_t unit = 0; unit < units; ++unit) {
+      const double seconds = static_cast<double>(measured.host_bytes[unit]) / bandwidth;
+      if (forward[unit]) stages[unit].gather_seconds += seconds;
+      if (backward[unit]) stages[2 * units - 1 - unit].gather_seconds += seconds;
+    }
+  }
+
   void add_work(RunPlan& plan, const StepMemory& measured) {
     const FrozenNetworks frozen = task_->frozen_networks(step_);
     plan.model_flops_per_sample = task_->model_flops_per_sample();
@@ -213,6 +255,7 @@ class Planner {
     if (options_.gpu.bf16_flops <= 0) return;
 
     add_collectives(plan, stages, measured);
+    add_fetches(stages, measured);
     const Timeline last = run_stages(stages, options_.gpu, attainable_);
     if (!step_.placement.reduce_every_microbatch) {
       for (StageWork& stage : stages) stage.reduce_seconds = 0;
@@ -317,6 +360,10 @@ class Planner {
     if (config_->activation_checkpoint.mode == "none") list.push_back(recompute("selective"));
     if (config_->activation_checkpoint.mode != "full") list.push_back(recompute("full"));
     for (PlanRemedy& remedy : task_->remedies()) list.push_back(std::move(remedy));
+    const std::string offload = offload_setting(*config_);
+    if (!options_.on_cpu && task_->frozen_blocks() > 0 && offload != str(task_->frozen_blocks())) {
+      list.push_back({"--lora.offload_blocks=auto", [](RunConfig& c) { set_offload(c, "auto"); }});
+    }
     for (int64_t batch = step_.batch / 2; batch >= 1 && given_batch_ == 0; batch /= 2) {
       const int64_t global = step_.batch * step_.microbatches * step_.data_size();
       if (global % (batch * step_.data_size()) != 0) continue;
@@ -364,8 +411,10 @@ class Planner {
     PlanOptions options = options_;
     options.search = false;
     const auto helps = [&](const RunConfig& changed) {
+      const std::unique_ptr<RunConfig> most = changed.clone();
+      if (offload_setting(changed) == "auto") set_offload(*most, str(task_->frozen_blocks()));
       try {
-        return Planner(changed, options, make_).fits();
+        return Planner(*most, options, make_).fits();
       } catch (const ConfigError&) {
         return false;  // the options are incompatible
       }
@@ -406,7 +455,11 @@ class Planner {
 }  // namespace
 
 RunPlan plan_run(const RunConfig& config, const PlanOptions& options, MakePlannedTask make) {
-  return Planner(config, options, make).plan();
+  return Planner(*settle_offload(config, options, make), options, make).plan();
+}
+
+bool run_fits(const RunConfig& config, const PlanOptions& options, MakePlannedTask make) {
+  return Planner(config, options, make).fits();
 }
 
 std::vector<RunPlan> sweep_run(const RunConfig& config, const PlanOptions& options, MakePlannedTask make) {
@@ -427,13 +480,13 @@ std::vector<RunPlan> sweep_run(const RunConfig& config, const PlanOptions& optio
     for (const char* mode : kModes) {
       changed->activation_checkpoint.mode = mode;
       try {
-        plans.push_back(Planner(*changed, quick, make).plan());
+        plans.push_back(plan_run(*changed, quick, make));
       } catch (const ConfigError&) {
         continue;  // this batch does not divide over that mesh
       }
     }
   }
-  if (plans.empty()) plans.push_back(Planner(config, quick, make).plan());  // throws the reason
+  if (plans.empty()) plans.push_back(plan_run(config, quick, make));  // throws the reason
   sort_sweep(plans);
   return plans;
 }

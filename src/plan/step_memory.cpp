@@ -29,6 +29,18 @@ std::vector<GroupTraffic> traffic_of(Mesh& mesh) {
   return result;
 }
 
+// Of each of the frozen units that lies in host memory.
+std::vector<int64_t> host_bytes(StepModel& model, const FlatParameters& frozen) {
+  std::vector<int64_t> bytes(frozen.units().size(), 0);
+  const OffloadedUnits& offloaded = *frozen.offloaded();
+  for (size_t unit = 0; unit < bytes.size(); ++unit) {
+    if (!offloaded.has(unit)) continue;
+    bytes[unit] = bytes_of(offloaded.values(unit));
+    for (const QuantisedWeight* weight : offloaded.quantised(unit)) bytes[unit] += model.quantised_bytes(*weight);
+  }
+  return bytes;
+}
+
 }  // namespace
 
 StepMemory measure_step(const RunConfig& config, const PlannedTask& task, const PlannedStep& step) {
@@ -49,7 +61,15 @@ StepMemory measure_step(const RunConfig& config, const PlannedTask& task, const 
   result.parameters = bytes_of(flat.compute()) + bytes_of(group.model_copy.defined() ? flat.master() : torch::Tensor());
   result.gradients = bytes_of(flat.grad()) + (group.grad.is_same(flat.grad()) ? 0 : bytes_of(group.grad));
   FlatParameters* frozen = model->frozen();
-  const int64_t quantised = model->quantised_bytes();  // no meta tensor stands for them
+  int64_t quantised = model->quantised_bytes();  // no meta tensor stands for them
+  if (const OffloadedUnits* offloaded = frozen != nullptr ? frozen->offloaded() : nullptr) {
+    result.host_bytes = host_bytes(*model, *frozen);
+    for (size_t unit = 0; unit < result.host_bytes.size(); ++unit) {
+      if (!offloaded->has(unit)) continue;
+      for (const QuantisedWeight* weight : offloaded->quantised(unit)) quantised -= model->quantised_bytes(*weight);
+    }
+    result.offload_buffers = 2 * *std::max_element(result.host_bytes.begin(), result.host_bytes.end());
+  }
   if (frozen != nullptr) result.frozen = bytes_of(frozen->compute()) + quantised;
   const std::unique_ptr<Optimizer> optimizer =
       make_optimizer({.groups = {group}, .config = config.optimizer, .ranks = RankSums(ranks->mesh())});
@@ -76,6 +96,8 @@ StepMemory measure_step(const RunConfig& config, const PlannedTask& task, const 
   const auto buffers = peak.by_label.find("collective buffers");
   result.collective_buffers = buffers == peak.by_label.end() ? 0 : buffers->second;
   result.peak = peak.bytes + quantised;
+  // The meta buffers have the units' parameters alone.
+  if (result.offload_buffers > 0) result.peak += result.offload_buffers - frozen->offloaded()->buffer_bytes();
   result.num_parameters = flat.num_parameters();
   result.units = frozen != nullptr ? frozen->units() : flat.units();
   if (frozen != nullptr) result.adapter_size = flat.layout().size();

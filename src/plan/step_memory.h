@@ -18,15 +18,17 @@ struct GroupTraffic {
 
 struct StepMemory {
   int64_t parameters = 0, gradients = 0, optimizer = 0;  // bytes, of one rank
-  int64_t frozen = 0;                                    // the frozen model, beside trained adapters
+  int64_t frozen = 0;                                    // the frozen model on the device, beside trained adapters
+  int64_t offload_buffers = 0;                           // for those of its units that lie in host memory
   int64_t collective_buffers = 0;                        // at the peak
   int64_t peak = 0;                                      // with activations
   int64_t num_parameters = 0;                            // that are trained, on all ranks
   std::vector<ParameterUnit> units;                      // of the model
+  std::vector<int64_t> host_bytes;                       // of each unit in host memory, 0 of others; empty: of none
   int64_t adapter_size = 0;                              // elements of adapters on all ranks; 0: the model is trained
   std::vector<GroupTraffic> traffic;                     // of one step of rank 0
 
-  int64_t kept() const { return parameters + gradients + optimizer + frozen; }
+  int64_t kept() const { return parameters + gradients + optimizer + frozen + offload_buffers; }
   int64_t activations() const { return peak - kept() - collective_buffers; }
 };
 

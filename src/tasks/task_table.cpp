@@ -11,6 +11,7 @@
 #include "metrics/device_memory.h"
 #include "metrics/memory.h"
 #include "parallel/rank_session.h"
+#include "plan/offload_choice.h"
 #include "plan/planner.h"
 #include "plan/run_memory.h"
 #include "tasks/export_run.h"
@@ -183,6 +184,19 @@ void tell_planned_memory(const RunConfig& config, const TaskEntry& entry, const 
   log_info(line);
 }
 
+// With a number of blocks in host memory where the configuration says auto.
+std::unique_ptr<RunConfig> with_offload_settled(const RunConfig& config, const TaskEntry& entry,
+                                                const PlanOptions& machine) {
+  if (offload_setting(config) != "auto") return config.clone();
+  std::unique_ptr<RunConfig> settled;
+  {
+    const QuietConsole quiet;
+    settled = settle_offload(config, machine, entry.plan);
+  }
+  log_info("lora.offload_blocks = auto: ", offload_setting(*settled), " blocks in host memory");
+  return settled;
+}
+
 // Throws std::runtime_error, with the plan and what to change first, where the run needs more than there is.
 void train_within_memory(const RunConfig& config, const TaskEntry& entry, const PlanOptions& machine,
                          const std::function<void()>& run) {
@@ -230,9 +244,10 @@ void run_task(const RunConfig& given, const World& world, const std::string& ver
       return;
     }
     const PlanOptions machine = machine_of(ranks, device);
-    if (entry.kind.is_lora && world.rank == 0) tell_planned_memory(config, entry, machine);
-    train_within_memory(config, entry, machine, [&] {
-      const std::unique_ptr<Task> task = entry.make(config, ranks.mesh(), device, TaskPurpose::kTrain);
+    const std::unique_ptr<RunConfig> placed = with_offload_settled(config, entry, machine);
+    if (entry.kind.is_lora && world.rank == 0) tell_planned_memory(*placed, entry, machine);
+    train_within_memory(*placed, entry, machine, [&] {
+      const std::unique_ptr<Task> task = entry.make(*placed, ranks.mesh(), device, TaskPurpose::kTrain);
       train(*task, config, ranks, listeners_of_rank(config, ranks));
     });
     trained = true;
@@ -245,7 +260,8 @@ Evaluation evaluate_task(const RunConfig& config, const World& world, const std:
   const TaskEntry& entry = find_task(config);
   Evaluation evaluation;
   with_ranks(config, world, version, [&](Communicator& ranks, torch::Device device) {
-    const std::unique_ptr<Task> task = entry.make(config, ranks.mesh(), device, TaskPurpose::kEvaluate);
+    const std::unique_ptr<RunConfig> placed = with_offload_settled(config, entry, machine_of(ranks, device));
+    const std::unique_ptr<Task> task = entry.make(*placed, ranks.mesh(), device, TaskPurpose::kEvaluate);
     evaluation = evaluate(*task, ranks, weights);
   });
   return evaluation;

@@ -48,3 +48,14 @@ def test_refuses_by_name(millrace, tmp_path):
 
     assert "lora.rank_dropout" in complaint({"lora.rank_dropout": 0.1})
     assert "lora.dropout" in complaint({"lora.dropout": 0.1, "lora.kind": "dora"})
+
+
+@pytest.mark.parametrize("dtype", ["auto", "nf4_torchao"])
+def test_blocks_in_host_memory_change_nothing(millrace, tmp_path, dtype):
+    options = SHORT | LORA | {"lora.base_dtype": dtype}
+    train(millrace, tmp_path / "resident", options)
+    for blocks in (1, 2):
+        train(millrace, tmp_path / f"offloaded{blocks}", options | {"lora.offload_blocks": blocks})
+        assert losses(tmp_path / f"offloaded{blocks}") == losses(tmp_path / "resident")
+    ours, theirs = (load(tmp_path / run / "adapter/adapter_model.safetensors") for run in ("offloaded2", "resident"))
+    assert all(ours[name].equal(theirs[name]) for name in theirs)

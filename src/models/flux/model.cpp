@@ -66,8 +66,9 @@ Flux::Flux(const FluxConfig& config, const FlatParametersOptions& options) : con
       return starts_with(name, "double_blocks.") || starts_with(name, "single_blocks.");
     });
   }
+  check_offload(options, config.depth + config.depth_single_blocks);
   const bool sharded = options.mesh && options.mesh->shard().size() > 1;
-  flat_ = std::make_unique<FlatParameters>(unit_specs(sharded), options);
+  flat_ = std::make_unique<FlatParameters>(unit_specs(sharded, options.offload_blocks), options);
 }
 
 // The sum of the embedded timestep, guidance and pooled text.

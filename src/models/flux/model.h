@@ -77,7 +77,8 @@ class Flux : public FlatModel {
   std::shared_ptr<FinalLayer> final_layer_;
 
   // The modulations of consecutive blocks as one product: a unit of their weights, then of their biases. One rank has
-  // one such unit; in sharded models none is larger than a block, since units are gathered whole.
+  // one such unit; in sharded and offloaded models none is larger than a block, since units are gathered and fetched
+  // whole.
   struct ModulationUnit {
     size_t unit = 0;    // in flat_
     int64_t begin = 0;  // its first column of modulation_BM
@@ -86,7 +87,7 @@ class Flux : public FlatModel {
   std::vector<ModulationUnit> modulations_;
   size_t first_block_unit_ = 0;  // double blocks, single blocks, then the final layer
 
-  std::vector<UnitSpec> unit_specs(bool sharded);
+  std::vector<UnitSpec> unit_specs(bool sharded, int64_t offload_blocks);
   void add_modulation_units(std::vector<UnitSpec>& specs, int64_t max_size);
   torch::Tensor embed_vector(const FluxInputs& inputs, Saved& saved, bool keep);
   torch::Tensor modulate(const torch::Tensor& activated_vec_BD, bool keep);

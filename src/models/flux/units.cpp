@@ -6,6 +6,7 @@
 #include "models/flux/final_layer.h"
 #include "models/flux/model.h"
 #include "models/flux/shard_plan.h"
+#include "nn/quantised_weight.h"
 
 namespace millrace::flux {
 namespace {
@@ -13,12 +14,18 @@ namespace {
 int64_t size_of(const UnitSpec& unit) {
   int64_t size = 0;
   for (const auto& [name, tensor] : unit.parameters) size += tensor.numel();
+  for (const QuantisedWeight* weight : unit.quantised) size += weight->in_features() * weight->out_features();
   return size;
+}
+
+// A layer, by its name in its block, that belongs to a modulation unit.
+bool is_modulation(const std::string& name) {
+  return ends_with(name, "_mod.lin") || name == "modulation.lin";
 }
 
 }  // namespace
 
-std::vector<UnitSpec> Flux::unit_specs(bool sharded) {
+std::vector<UnitSpec> Flux::unit_specs(bool sharded, int64_t offload_blocks) {
   UnitSpec embedders{"embedders", {}}, last{"final_layer", {}};
   for (const auto& item : named_parameters()) {
     const std::string& name = item.key();
@@ -28,8 +35,13 @@ std::vector<UnitSpec> Flux::unit_specs(bool sharded) {
   }
   std::vector<UnitSpec> blocks;
   int64_t largest = size_of(embedders);
-  const auto add_block = [&](const std::string& prefix, const auto& block) {
+  const int64_t num_blocks = config_.depth + config_.depth_single_blocks;
+  const auto add_block = [&](const std::string& prefix, auto& block) {
     UnitSpec unit{prefix, {}};
+    unit.offloaded = lies_on_host(static_cast<int64_t>(blocks.size()), num_blocks, offload_blocks);
+    for (const auto& [name, weight] : quantised_weights(block)) {
+      if (!is_modulation(name)) unit.quantised.push_back(weight);
+    }
     for (const auto& [name, tensor] : block.unit_parameters()) {
       unit.parameters.emplace_back(prefix + "." + name, tensor);
       unit.splits.push_back(tensor_split(config_, prefix + "." + name));
@@ -42,8 +54,13 @@ std::vector<UnitSpec> Flux::unit_specs(bool sharded) {
 
   // In the order of use.
   std::vector<UnitSpec> specs = {embedders};
-  add_modulation_units(specs, sharded ? largest : std::numeric_limits<int64_t>::max());
+  const bool in_parts = sharded || offload_blocks > 0;
+  add_modulation_units(specs, in_parts ? largest : std::numeric_limits<int64_t>::max());
   first_block_unit_ = specs.size();
+  // The same share of them as of the blocks.
+  for (size_t i = 0; i < modulations_.size(); ++i) {
+    specs[modulations_[i].unit].offloaded = lies_on_host(static_cast<int64_t>(i), num_blocks, offload_blocks);
+  }
   for (UnitSpec& block : blocks) specs.push_back(std::move(block));
   specs.push_back(last);
   return specs;
@@ -79,9 +96,11 @@ void Flux::add_modulation_units(std::vector<UnitSpec>& specs, int64_t max_size) 
       ++end;
     } while (end < all.size() && size + size_of_layer(end) <= max_size);
     for (size_t i = begin; i < end; ++i) {
-      for (const auto& [name, tensor] : all[i].second->weight().tensors()) {
+      LinearWeight& weight = all[i].second->weight();
+      for (const auto& [name, tensor] : weight.tensors()) {
         unit.parameters.emplace_back(all[i].first + "." + name, tensor);
       }
+      if (auto* quantised = dynamic_cast<QuantisedWeight*>(&weight)) unit.quantised.push_back(quantised);
     }
     for (size_t i = begin; i < end; ++i) unit.parameters.emplace_back(all[i].first + ".bias", all[i].second->bias());
     modulations_.push_back({specs.size(), column, JointLinear(std::move(layers))});

@@ -34,6 +34,7 @@ Llama::Llama(const LlamaConfig& config, const FlatParametersOptions& placement)
   check(config, "the model's sizes");
   const int tp_size = placement.mesh ? placement.mesh->shape().tp : 1;
   check_tensor_parallel(config, tp_size);
+  check_offload(placement, config.num_hidden_layers);
   if (tp_size > 1) tp_ = &placement.mesh->tp();
   const TensorPart tokens{tensor_split(config, "lm_head.weight"), tp_size, tp_ ? tp_->rank() : 0};
   const int64_t own_tokens = tokens.shape({config.vocab_size})[0];
@@ -50,6 +51,8 @@ Llama::Llama(const LlamaConfig& config, const FlatParametersOptions& placement)
       store_quantised(*blocks_.back(), [](const std::string&) { return true; });
     }
     units.push_back(unit_of(config, "layer " + name, "model.layers." + name + ".", *blocks_.back()));
+    units.back().offloaded = lies_on_host(i, config.num_hidden_layers, placement.offload_blocks);
+    for (const auto& [layer, weight] : quantised_weights(*blocks_.back())) units.back().quantised.push_back(weight);
   }
   norm_ = model->register_module("norm",
                                  std::make_shared<PlainRmsNorm>(config.hidden_size, config.rms_norm_eps, kUnplaced));

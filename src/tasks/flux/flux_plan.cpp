@@ -9,7 +9,6 @@
 #include "diffusion/flux_trainee.h"
 #include "models/flux/flops.h"
 #include "models/quantised_load.h"
-#include "nn/quantised_weight.h"
 #include "tasks/flux/flux_encoders_plan.h"
 #include "tasks/flux/flux_pictures_plan.h"
 #include "tasks/flux/flux_work.h"
@@ -32,13 +31,8 @@ class FluxStepModel : public StepModel {
 
   FlatParameters& parameters() override { return trainee_->parameters(); }
   FlatParameters* frozen() override { return trainee_->is_adapter() ? &trainee_->model().flat_parameters() : nullptr; }
-  int64_t quantised_bytes() override {
-    int64_t bytes = 0;
-    for (const auto& [name, weight] : quantised_weights(trainee_->model())) {
-      bytes += stored_bytes(storage_, weight->out_features(), weight->in_features());
-    }
-    return bytes;
-  }
+  int64_t quantised_bytes() override { return stored_bytes(storage_, trainee_->model()); }
+  int64_t quantised_bytes(const QuantisedWeight& one) override { return stored_bytes(storage_, one); }
   void train_microbatch() override { train_on_batch(*trainee_, batch_, objective_, keep_, /*weight=*/1); }
 
  private:
@@ -125,6 +119,10 @@ class FluxPlannedTask : public PlannedTask {
 
   int64_t batch_of_data(int64_t data_ranks) const override {
     return pictures_.batch_size == 0 ? 0 : (pictures_.batch_size + data_ranks - 1) / data_ranks;
+  }
+
+  int64_t frozen_blocks() const override {
+    return config_.lora() != nullptr ? sizes_.depth + sizes_.depth_single_blocks : 0;
   }
 
   std::vector<PlanRemedy> remedies() const override {

@@ -93,10 +93,11 @@ TEST(FluxPlan, RecomputingTakesLessMemory) {
 }
 
 // The small model with LoRA of rank 4 on its blocks.
-StepMemory measure_lora(const PlannedStep& step) {
+StepMemory measure_lora(const PlannedStep& step, const std::string& offload_blocks = "0") {
   FluxLoraConfig config;
   static_cast<FluxRunConfig&>(config) = small_config();
   config.lora_options.rank = 4;
+  config.lora_options.offload_blocks = offload_blocks;
   return measure_step(config, *plan_flux(config, /*on_cpu=*/false), step);
 }
 
@@ -108,6 +109,24 @@ TEST(FluxPlan, LoraTrainsLittleBesideWeightsThatAreFrozen) {
   EXPECT_EQ(lora.optimizer, lora.adapter_size * 8);
   EXPECT_LT(lora.peak, whole.peak);
   EXPECT_GT(lora.activations(), 0);
+}
+
+TEST(FluxPlan, OffloadedBlocksTakeTwoBuffers) {
+  const StepMemory resident = measure_lora(small_step());
+  EXPECT_TRUE(resident.host_bytes.empty());
+  int64_t before = 0;
+  for (const char* blocks : {"1", "3", "5"}) {
+    const StepMemory memory = measure_lora(small_step(), blocks);
+    int64_t on_host = 0;
+    for (const int64_t bytes : memory.host_bytes) on_host += bytes;
+    EXPECT_GT(on_host, before);
+    before = on_host;
+    EXPECT_NEAR(memory.frozen + on_host, resident.frozen, 0.01 * resident.frozen) << "up to the units' padding";
+    EXPECT_EQ(memory.offload_buffers, 2 * *std::max_element(memory.host_bytes.begin(), memory.host_bytes.end()));
+    EXPECT_NEAR(memory.peak - memory.frozen - memory.offload_buffers, resident.peak - resident.frozen,
+                0.01 * resident.peak);
+    EXPECT_EQ(memory.optimizer, resident.optimizer);
+  }
 }
 
 TEST(FluxPlan, LoraOnManyRanksGathersAllWeightsAndReducesItsOwn) {

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 
+#include "adapters/configured_adapter.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "models/llama/flops.h"
+#include "models/quantised_load.h"
 #include "nn/recompute.h"
 #include "tasks/llama_finetune/llama_trainee.h"
 
@@ -15,11 +17,18 @@ namespace {
 // The tokens of one microbatch, and the model to train.
 class LlamaStepModel : public StepModel {
  public:
-  LlamaStepModel(std::unique_ptr<LlamaTrainee> trainee, int64_t samples, int64_t length, Keep keep)
-      : trainee_(std::move(trainee)), samples_(samples), length_(length), keep_(keep) {}
+  LlamaStepModel(std::unique_ptr<LlamaTrainee> trainee, int64_t samples, int64_t length, Keep keep, BaseStorage storage)
+      : trainee_(std::move(trainee)), samples_(samples), length_(length), keep_(keep), storage_(storage) {}
 
   FlatParameters& parameters() override { return trainee_->parameters(); }
   FlatParameters* frozen() override { return trainee_->is_adapter() ? &trainee_->model().flat_parameters() : nullptr; }
+  // The blocks of a GGUF file vary.
+  int64_t quantised_bytes() override {
+    return storage_ == BaseStorage::kGguf ? 0 : stored_bytes(storage_, trainee_->model());
+  }
+  int64_t quantised_bytes(const QuantisedWeight& one) override {
+    return storage_ == BaseStorage::kGguf ? 0 : stored_bytes(storage_, one);
+  }
   void train_microbatch() override {
     const torch::Tensor ids_T = torch::empty({samples_ * length_}, torch::dtype(torch::kInt64).device(torch::kMeta));
     const std::vector<int64_t> lengths(static_cast<size_t>(samples_), length_);
@@ -32,6 +41,7 @@ class LlamaStepModel : public StepModel {
   std::unique_ptr<LlamaTrainee> trainee_;
   int64_t samples_, length_;
   Keep keep_;
+  BaseStorage storage_;  // of the frozen matrices
 };
 
 // The arithmetic of one unit's passes over a microbatch.
@@ -115,7 +125,8 @@ class LlamaPlannedTask : public PlannedTask {
 
   std::unique_ptr<StepModel> build(const PlannedStep& step, const FlatParametersOptions& placement) const override {
     return std::make_unique<LlamaStepModel>(make_empty_llama_trainee(config_, sizes_, placement), step.batch,
-                                            tokens_per_sample(), keep_of(step.recompute));
+                                            tokens_per_sample(), keep_of(step.recompute),
+                                            is_frozen() ? base_storage_of(*config_.lora()) : BaseStorage::kDense);
   }
   std::vector<StageWork> forward_stages(const PlannedStep& step,
                                         const std::vector<ParameterUnit>& units) const override {
@@ -133,6 +144,7 @@ class LlamaPlannedTask : public PlannedTask {
     return stages;
   }
   FrozenNetworks frozen_networks(const PlannedStep&) const override { return {}; }
+  int64_t frozen_blocks() const override { return is_frozen() ? sizes_.num_hidden_layers : 0; }
   std::vector<std::string> notes(const PlannedStep&) const override {
     return {str("every sample is planned with finetune.max_seq_len = ", tokens_per_sample(),
                 " tokens, all of them trained")};
