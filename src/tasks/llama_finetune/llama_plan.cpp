@@ -1,11 +1,13 @@
 #include "tasks/llama_finetune/llama_plan.h"
 
 #include <algorithm>
+#include <filesystem>
 
 #include "adapters/configured_adapter.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "formats/weight_store.h"
 #include "models/llama/flops.h"
 #include "models/quantised_load.h"
 #include "nn/recompute.h"
@@ -17,17 +19,29 @@ namespace {
 // The tokens of one microbatch, and the model to train.
 class LlamaStepModel : public StepModel {
  public:
-  LlamaStepModel(std::unique_ptr<LlamaTrainee> trainee, int64_t samples, int64_t length, Keep keep, BaseStorage storage)
-      : trainee_(std::move(trainee)), samples_(samples), length_(length), keep_(keep), storage_(storage) {}
+  // block_bytes: of all matrices, if they lie as in a GGUF file.
+  LlamaStepModel(std::unique_ptr<LlamaTrainee> trainee, int64_t samples, int64_t length, Keep keep, BaseStorage storage,
+                 int64_t block_bytes)
+      : trainee_(std::move(trainee)),
+        samples_(samples),
+        length_(length),
+        keep_(keep),
+        storage_(storage),
+        block_bytes_(block_bytes) {}
 
   FlatParameters& parameters() override { return trainee_->parameters(); }
   FlatParameters* frozen() override { return trainee_->is_adapter() ? &trainee_->model().flat_parameters() : nullptr; }
-  // The blocks of a GGUF file vary.
   int64_t quantised_bytes() override {
-    return storage_ == BaseStorage::kGguf ? 0 : stored_bytes(storage_, trainee_->model());
+    return storage_ == BaseStorage::kGguf ? block_bytes_ : stored_bytes(storage_, trainee_->model());
   }
+  // Layers of a GGUF file are taken to be alike.
   int64_t quantised_bytes(const QuantisedWeight& one) override {
-    return storage_ == BaseStorage::kGguf ? 0 : stored_bytes(storage_, one);
+    if (storage_ != BaseStorage::kGguf) return stored_bytes(storage_, one);
+    const auto elements = [](const QuantisedWeight& weight) { return weight.in_features() * weight.out_features(); };
+    int64_t all = 0;
+    for (const auto& [name, weight] : quantised_weights(trainee_->model())) all += elements(*weight);
+    return static_cast<int64_t>(static_cast<double>(block_bytes_) * static_cast<double>(elements(one)) /
+                                static_cast<double>(all));
   }
   void train_microbatch() override {
     const torch::Tensor ids_T = torch::empty({samples_ * length_}, torch::dtype(torch::kInt64).device(torch::kMeta));
@@ -42,7 +56,24 @@ class LlamaStepModel : public StepModel {
   int64_t samples_, length_;
   Keep keep_;
   BaseStorage storage_;  // of the frozen matrices
+  int64_t block_bytes_;
 };
+
+// The layers' matrices of a GGUF file.
+int64_t layer_blocks_in(const std::string& weights) {
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(weights, ignored)) {
+    throw ConfigError(
+        "[lora.base_dtype] expected another than gguf for a plan without the GGUF file, which says how "
+        "large its blocks are, got gguf (try checkpoint.initial_load_path, or nf4 for a file of 4 bits)");
+  }
+  int64_t bytes = 0;
+  for (const TensorView& tensor : WeightStore(weights).tensors()) {
+    const bool is_quantised = tensor.block_format != BlockFormat::kNone && starts_with(tensor.name, "blk.");
+    if (is_quantised) bytes += static_cast<int64_t>(tensor.bytes.size());
+  }
+  return bytes;
+}
 
 // The arithmetic of one unit's passes over a microbatch.
 //
@@ -107,6 +138,7 @@ class LlamaPlannedTask : public PlannedTask {
     if (config.finetune.max_seq_len == 0) {
       throw ConfigError("[finetune.max_seq_len] expected the length of the samples to plan for, got 0");
     }
+    if (storage() == BaseStorage::kGguf) block_bytes_ = layer_blocks_in(config.checkpoint.initial_load_path);
   }
 
   std::string describe(int64_t num_parameters) const override {
@@ -125,8 +157,7 @@ class LlamaPlannedTask : public PlannedTask {
 
   std::unique_ptr<StepModel> build(const PlannedStep& step, const FlatParametersOptions& placement) const override {
     return std::make_unique<LlamaStepModel>(make_empty_llama_trainee(config_, sizes_, placement), step.batch,
-                                            tokens_per_sample(), keep_of(step.recompute),
-                                            is_frozen() ? base_storage_of(*config_.lora()) : BaseStorage::kDense);
+                                            tokens_per_sample(), keep_of(step.recompute), storage(), block_bytes_);
   }
   std::vector<StageWork> forward_stages(const PlannedStep& step,
                                         const std::vector<ParameterUnit>& units) const override {
@@ -152,10 +183,12 @@ class LlamaPlannedTask : public PlannedTask {
 
  private:
   bool is_frozen() const { return config_.lora() != nullptr; }
+  BaseStorage storage() const { return is_frozen() ? base_storage_of(*config_.lora()) : BaseStorage::kDense; }
 
   std::unique_ptr<RunConfig> owned_config_;
   const LlamaRunConfig& config_;
   llama::LlamaConfig sizes_;
+  int64_t block_bytes_ = 0;  // of matrices that stay as a GGUF file has them
 };
 
 }  // namespace
