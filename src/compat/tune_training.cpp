@@ -1,6 +1,7 @@
 // How long a run is, in which batches, and by which rule weights change.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "base/log.h"
 #include "base/text.h"
@@ -66,6 +67,16 @@ void sgd_options(const TuneTranslator& tune, TuneTable& table) {
     tune.out.set("optimizer.nesterov", *nesterov, table.from("nesterov"));
 }
 
+// The recipes convert it to a number, so that "inf" in quotes, which measures without scaling, is one.
+std::optional<double> largest_norm(TuneTranslator& tune) {
+  const PlacedValue* value = tune.root.value("clip_grad_norm");
+  if (value != nullptr && value->is(PlacedValue::Kind::kText)) {
+    const std::string text = to_lower(value->text);
+    if (text == "inf" || text == "+inf" || text == "infinity") return std::numeric_limits<double>::infinity();
+  }
+  return tune.root.number("clip_grad_norm");
+}
+
 void optimizer(TuneTranslator& tune) {
   TuneTable table = tune.root.table("optimizer");
   const TuneComponent* component = tune.component(table, TuneRole::kOptimizer);
@@ -81,7 +92,8 @@ void optimizer(TuneTranslator& tune) {
   } else {
     adam_options(tune, table, rule);
   }
-  for (const char* key : {"fused", "foreach", "capturable", "maximize", "is_paged", "block_wise"}) {
+  table.refuse_if_true("maximize", "expected false, got true: the loss is made smaller");
+  for (const char* key : {"fused", "foreach", "capturable", "differentiable", "is_paged", "block_wise"}) {
     table.note(key, Fate::kSameResult, "");
   }
   table.refuse_unknown();
@@ -181,7 +193,7 @@ void TuneTranslator::updates() {
   optimizer(*this);
   schedule(*this);
   loss(*this);
-  if (const auto norm = root.number("clip_grad_norm"); norm && std::isfinite(*norm)) {
+  if (const auto norm = largest_norm(*this); norm && std::isfinite(*norm)) {
     out.set("training.max_norm", *norm, root.from("clip_grad_norm"));
   } else {
     out.set("training.max_norm", kNoLimit, root.from("clip_grad_norm", "null"));

@@ -105,6 +105,20 @@ TEST(TuneTranslate, KeepsBatchesAndSeedsAndEpochs) {
   EXPECT_EQ(setting(full(), "finetune.max_seq_len"), "1024");
 }
 
+TEST(TuneTranslate, TheLossIsNeverMadeLarger) {
+  EXPECT_THAT(full_problem({"optimizer.maximize=true"}, 1), HasSubstr("expected false, got true"));
+  EXPECT_EQ(setting(full({"optimizer.maximize=false"}), "optimizer.name"), "\"AdamW\"");
+}
+
+TEST(TuneTranslate, AnInfiniteNormIsNoLimit) {
+  for (const char* written : {"inf", "'inf'", ".inf", "null"}) {
+    const Translation got = full({std::string("clip_grad_norm=") + written});
+    EXPECT_EQ(setting(got, "training.max_norm"), setting(full(), "training.max_norm")) << written;
+  }
+  EXPECT_EQ(setting(full({"clip_grad_norm=2"}), "training.max_norm"), "2.0");
+  EXPECT_THAT(full_problem({"clip_grad_norm=infinite"}, 1), HasSubstr("expected a number for clip_grad_norm"));
+}
+
 TEST(TuneTranslate, RanksOfTensorParallelismShareABatch) {
   const Translation got = full({"tensor_parallel_dim=8", "batch_size=3"}, 16);
   EXPECT_EQ(setting(got, "parallelism.tensor_parallel_degree"), "8");
