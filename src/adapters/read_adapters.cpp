@@ -1,6 +1,7 @@
 #include "adapters/read_adapters.h"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <optional>
 
@@ -80,9 +81,27 @@ void check_complete(const std::string& place, const AdapterTensors& adapter) {
   expect_inner("w2_a", "w2_b");
 }
 
-// The rank that divides alpha in the scale; LyCORIS takes 1 for a Kronecker product of whole matrices.
+// Magnitudes are lengths of rows, [N] or [N, 1], of the sum of a weight and a low-rank product.
+void check_magnitude(const std::string& place, const AdapterTensors& adapter) {
+  const auto found = adapter.tensors.find("magnitude");
+  if (found == adapter.tensors.end()) return;
+  if (adapter.kind != AdapterKind::kDora) {
+    fail(place, found->second.name, "expected magnitudes beside lora_down and lora_up, got them beside a LoHa or LoKr");
+  }
+  const torch::IntArrayRef sizes = found->second.values.sizes();
+  const int64_t rows = adapter.tensors.at("up").values.size(0);
+  if (found->second.values.numel() == rows && !sizes.empty() && sizes[0] == rows) return;
+  const bool is_of_inputs = sizes.size() == 2 && sizes[0] == 1;
+  fail(place, found->second.name,
+       str("expected a magnitude for each of ", rows, " outputs, got ", shape_text(sizes),
+           is_of_inputs ? ", one for each input (try an adapter trained with magnitudes of outputs)" : ""));
+}
+
+// The rank that divides alpha in the scale; LyCORIS takes 1 for a Kronecker product of whole matrices, and ComfyUI
+// w2's rank where both factors have one.
 int64_t rank_of(const AdapterTensors& adapter) {
-  for (const char* role : {"down", "w1_b", "w2_b"}) {
+  const bool is_loha = adapter.kind == AdapterKind::kLoha;
+  for (const char* role : {"down", is_loha ? "w1_b" : "w2_b", is_loha ? "w2_b" : "w1_b"}) {
     const auto found = adapter.tensors.find(role);
     if (found != adapter.tensors.end()) return found->second.values.size(0);
   }
@@ -148,6 +167,7 @@ std::map<std::string, Module> tensors_by_module(const WeightStore& file) {
     if (name->role == "alpha") {
       if (values.numel() != 1) fail(place, view.name, "expected one number, got " + shape_text(view.shape));
       module.alpha = values.to(torch::kFloat64).reshape({}).item<double>();
+      if (!std::isfinite(*module.alpha)) fail(place, view.name, str("expected a finite number, got ", *module.alpha));
     } else if (name->role == "magnitude") {
       module.magnitude = FileTensor{view.name, values};
     } else {
@@ -187,6 +207,7 @@ std::vector<AdapterTensors> read_adapters(const WeightStore& file) {
       adapter.kind = kind_of(module);
       if (module.magnitude) adapter.tensors["magnitude"] = *module.magnitude;
       check_complete(place, adapter);
+      check_magnitude(place, adapter);
       const int64_t rank = rank_of(adapter);
       if (rank > 0)
         adapter.scale = module.alpha ? *module.alpha / static_cast<double>(rank) : default_scale.of(name, rank);

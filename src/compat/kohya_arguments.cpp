@@ -111,7 +111,9 @@ void read_file_options(const PlacedValue& table, const std::string& file, Given&
       if (entry.boolean) given[option->name] = value;
       continue;
     }
-    if (entry.is(PlacedValue::Kind::kList)) {
+    if (entry.is(PlacedValue::Kind::kList) && option->type != KohyaType::kTexts) {
+      problems.add(place, "expected one value for " + entry.key + ", got a list");
+    } else if (entry.is(PlacedValue::Kind::kList)) {
       for (const PlacedValue& item : entry.items) value.words.push_back(word_of(item));
     } else {
       value.words.push_back(word_of(entry));

@@ -78,6 +78,8 @@ TEST(KohyaArguments, ReadAFileThatTheCommandLineOverrides) {
   write_file_atomically(path, "\nsede = 1\n");
   EXPECT_THAT(problem_of({"--config_file", path.string()}),
               AllOf(HasSubstr("kohya.toml:2] expected an option"), HasSubstr("(try --seed)")));
+  write_file_atomically(path, "seed = [1, 2]\n");
+  EXPECT_THAT(problem_of({"--config_file", path.string()}), HasSubstr("expected one value for seed, got a list"));
 }
 
 TEST(KohyaArguments, PassOnThoseOfDataSets) {

@@ -49,8 +49,7 @@ constexpr std::array kOptimizers = std::to_array<OptimizerRow>({
 });
 
 // Arguments of the packages that change how a step is computed, not its result.
-constexpr std::array kNoMatter = {"fused",    "foreach",  "capturable",     "fsdp_in_use",        "block_wise",
-                                  "is_paged", "maximize", "differentiable", "percentile_clipping"};
+constexpr std::array kNoMatter = {"fused", "foreach", "capturable", "fsdp_in_use", "is_paged", "differentiable"};
 
 const OptimizerRow* find_optimizer(const std::string& name) {
   const auto found =
@@ -109,12 +108,17 @@ class OptimizerArguments {
     return std::any_of(options.begin(), options.end(), [&](const RuleOption& option) { return name == option.name; });
   }
 
-  // Switches of packages that are not had, where they say what is done here anyway.
+  // Arguments of packages that are not had, where they say what is done here anyway.
   static bool is_at_default(const std::string& name, const PythonLiteral& value) {
+    constexpr double kNoClipping = 100;  // of gradients above this percentile of earlier norms
+    if (name == "percentile_clipping") {
+      return value.kind == PythonLiteral::Kind::kNumber && value.number == kNoClipping;
+    }
     if (value.kind != PythonLiteral::Kind::kBool) return false;
-    if (name == "factored_fp32" || name == "weight_decay_by_lr") return value.boolean;
-    return !value.boolean && (name == "use_cautious" || name == "use_grams" || name == "use_adopt" ||
-                              name == "use_orthograd" || name == "use_focus" || name == "use_muon_pp");
+    if (name == "factored_fp32" || name == "weight_decay_by_lr" || name == "block_wise") return value.boolean;
+    return !value.boolean &&
+           (name == "maximize" || name == "use_cautious" || name == "use_grams" || name == "use_adopt" ||
+            name == "use_orthograd" || name == "use_focus" || name == "use_muon_pp");
   }
 
   void refuse(const TheirSetting& from, const std::string& expected, const std::string& got) {

@@ -213,6 +213,18 @@ TEST(KohyaTranslate, NamesWhatItCannotHave) {
   EXPECT_THAT(problem({"--optimizer_type=Prodigyy"}), HasSubstr("(try prodigy)"));
   EXPECT_THAT(problem({"--optimizer_type=DAdaptAdam"}), HasSubstr("(try Prodigy)"));
   EXPECT_THAT(problem({"--optimizer_args", "weight_decya=0.1"}), HasSubstr("(try weight_decay)"));
+  // Arguments that would change the steps, but for what is done here anyway.
+  EXPECT_EQ(problem({"--optimizer_args", "maximize=False", "fused=True"}), "");
+  EXPECT_THAT(problem({"--optimizer_args", "maximize=True"}), HasSubstr("an argument of AdamW"));
+  const Words eight_bit = {"--optimizer_type=AdamW8bit", "--optimizer_args"};
+  const auto with = [&](const std::string& word) {
+    Words words = eight_bit;
+    words.push_back(word);
+    return problem(words);
+  };
+  EXPECT_EQ(with("percentile_clipping=100") + with("block_wise=True"), "");
+  EXPECT_THAT(with("percentile_clipping=5"), HasSubstr("got percentile_clipping"));
+  EXPECT_THAT(with("block_wise=False"), HasSubstr("got block_wise"));
   EXPECT_THAT(problem({"--lr_scheduler=cosin"}), HasSubstr("(try cosine)"));
   EXPECT_THAT(problem({"--save_model_as=ckpt"}), HasSubstr("a pickle"));
   EXPECT_THAT(problem({"--fp8_base"}), HasSubstr("expected --mixed_precision bf16"));

@@ -85,8 +85,11 @@ std::vector<std::string> list_picture_names(const std::filesystem::path& folder,
 std::optional<std::string> read_caption_file(const std::filesystem::path& folder, const std::string& picture_name,
                                              const SubsetOptions& subset, Notices& notices) {
   const std::string stem = without_ending(picture_name);
+  // "txt" is ".txt", as in sd-scripts. With an empty ending the file has the picture's name alone.
+  const std::string& given = subset.caption_extension;
+  const std::string ending = given.empty() || given.starts_with('.') ? given : "." + given;
   for (const std::string& name : {stem, without_face_numbers(stem)}) {
-    const std::filesystem::path path = folder / (name + subset.caption_extension);
+    const std::filesystem::path path = folder / (name + ending);
     if (!is_file(path)) continue;
     std::string content = read_file(path, kMaxCaptionBytes);
     if (content.starts_with("\xEF\xBB\xBF")) {

@@ -89,11 +89,10 @@ void find_masks(const SubsetOptions& subset, const std::filesystem::path& root, 
 }
 
 // The tags follow the caption; with wildcards every line of it.
-std::string with_tags(const SubsetOptions& subset, const std::string& caption, std::string tags) {
+std::string with_tags(const SubsetOptions& subset, const std::string& caption, const std::string& tags) {
   if (!subset.enable_wildcard) {
     return tags.empty() ? caption : caption + (caption.empty() ? "" : subset.caption_separator) + tags;
   }
-  tags = replace_all(tags, "\n", subset.caption_separator);
   std::vector<std::string> lines;
   for (const std::string& line : split(caption, '\n')) {
     if (!python_strip(line).empty()) lines.push_back(line + subset.caption_separator + tags);
@@ -138,8 +137,13 @@ SubsetFiles from_metadata(const SubsetOptions& subset, const std::filesystem::pa
     PictureFile picture{.key = entry.key};
     picture.path = find_listed_picture(join_path(subset.image_dir, entry.key), root);
     picture.caption = entry.caption.value_or("");
-    if (entry.tags) picture.caption = with_tags(subset, picture.caption, *entry.tags);
-    if (entry.tags && (subset.enable_wildcard || !entry.tags->empty())) count_tags(*entry.tags, files.tag_counts);
+    if (entry.tags) {
+      // Where a line is a caption of its own, the tags of all of them are one line.
+      const std::string tags =
+          subset.enable_wildcard ? replace_all(*entry.tags, "\n", subset.caption_separator) : *entry.tags;
+      picture.caption = with_tags(subset, picture.caption, tags);
+      count_tags(tags, files.tag_counts);
+    }
     if (picture.caption.empty()) {
       notices.add("no_caption", "expected a caption or tags for every picture, got none: the caption is empty",
                   entry.key);

@@ -164,6 +164,23 @@ def test_folders_say_repeats_and_words(millrace, tmp_path):
     assert "noprefix" in result.stderr
 
 
+def test_an_ending_of_captions_needs_no_dot(millrace, tmp_path):
+    path = write_set(tmp_path, DATASET.replace('".txt"', '"txt"'), {"a.png": (64, 64)})
+    dataset = report(millrace, path, "--per-image")["datasets"][0]
+    assert dataset["images"][0]["caption"] == "caption 0, tag"
+    assert dataset["subsets"][0]["caption_extension"] == "txt"  # as given
+
+
+def test_lines_of_tags_are_counted_apart_where_they_are_joined(millrace, tmp_path):
+    write_set(tmp_path, "", {"a.png": (64, 64)})
+    (tmp_path / "meta.json").write_text(json.dumps({"a.png": {"caption": "x", "tags": "red\nblue, red"}}))
+    for wildcard, counts in [("true", {"red": 2, "blue": 1}), ("false", {"red\nblue": 1, "red": 1})]:
+        path = tmp_path / "tags.toml"
+        subset = f'image_dir = "imgs"\n  metadata_file = "meta.json"\n  enable_wildcard = {wildcard}\n'
+        path.write_text(f"[[datasets]]\nresolution = 64\n  [[datasets.subsets]]\n  {subset}")
+        assert report(millrace, path, "--per-image")["datasets"][0]["tag_frequency"] == [counts]
+
+
 def test_prompts_are_listed(millrace):
     for item in json.loads((GOLDEN / "prompts" / "parsed.json").read_text()):
         assert report(millrace, GOLDEN / "prompts" / item["file"])["prompts"] == item["prompts"]

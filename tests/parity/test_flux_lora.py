@@ -117,6 +117,15 @@ def test_a_file_in_bf16_gives_what_its_rounded_numbers_do(run):
     assert torch.equal(run(rounded)["output"], run(wide)["output"])
 
 
+def test_the_second_factors_rank_divides_the_alpha_of_a_kronecker_product(run):
+    """Where both factors are products, of different ranks: as in ComfyUI."""
+    stem = "lora_unet_single_blocks_0_linear2"
+    second = random_tensors({f"{stem}.lokr_w2_a": (16, 3), f"{stem}.lokr_w2_b": (3, 80)}) | {f"{stem}.alpha": torch.tensor(2.0)}
+    first = random_tensors({f"{stem}.lokr_w1_a": (4, 2), f"{stem}.lokr_w1_b": (2, 4)}, seed=5)
+    whole = {f"{stem}.lokr_w1": first[f"{stem}.lokr_w1_a"] @ first[f"{stem}.lokr_w1_b"]}
+    assert_close(run(second | first)["output"], run(second | whole)["output"], 2e-5, "output")
+
+
 def test_text_encoders_adapters_are_left_out_with_a_note(millrace, base, run, tmp_path):
     lora = part(golden("plain"), "lora.")
     stem = "lora_te1_text_model_encoder_layers_0_mlp_fc1"
@@ -142,6 +151,14 @@ def test_what_no_layer_takes_is_refused_by_name(run):
     assert f"{stem}] expected a down and an up projection" in error({}, without=[f"{stem}.lora_up.weight"])
     assert f"{stem}] expected matrices beside" in error({}, without=[f"{stem}.lora_up.weight", f"{stem}.lora_down.weight"])
     assert "expected matrices of one rank" in error({f"{stem}.lora_up.weight": torch.zeros(64, 3)})
+    for shape in [(7,), (1, 320), (1, 64), ()]:
+        refused = error({f"{stem}.dora_scale": torch.ones(shape)})
+        assert f"{stem}.dora_scale] expected a magnitude for each of 64 outputs, got" in refused
+    sizes = {"w1_a": (64, 2), "w1_b": (2, 320), "w2_a": (64, 2), "w2_b": (2, 320)}
+    loha = {f"{stem}.hada_{role}": torch.zeros(shape) for role, shape in sizes.items()}
+    pair = [f"{stem}.lora_down.weight", f"{stem}.lora_up.weight"]
+    assert "expected magnitudes beside lora_down" in error(loha | {f"{stem}.dora_scale": torch.ones(64)}, without=pair)
+    assert f"{stem}.alpha] expected a finite number, got nan" in error({f"{stem}.alpha": torch.tensor(float("nan"))})
     wrong = error({f"{stem}.lora_up.weight": torch.zeros(63, 4)})
     assert "expected an adapter of 320 inputs and 64 outputs for single_blocks.0.linear2, got 320 and 63" in wrong
 

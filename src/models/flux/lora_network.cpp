@@ -29,8 +29,9 @@ int64_t integer(const std::string& key, std::string_view text) {
 }
 
 double number(const std::string& key, std::string_view text) {
-  if (const std::optional<double> value = parse_floating_point(trim(text))) return *value;
-  return static_cast<double>(integer(key, text));
+  const std::optional<double> value = parse_floating_point(trim(text));
+  if (!value) fail(key, "a number", text);
+  return *value;
 }
 
 double probability(const std::string& key, std::string_view text) {
