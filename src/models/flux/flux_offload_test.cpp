@@ -76,10 +76,10 @@ struct OffloadedFlux {
 };
 
 TEST(FluxOffload, ChangesNoBit) {
-  for (const BaseStorage storage : {BaseStorage::kDense, BaseStorage::kInt8, BaseStorage::kNf4}) {
+  for (const BaseStorage storage : {BaseStorage::kDense, BaseStorage::kNf4}) {
     for (const Keep keep : {Keep::kAll, Keep::kOutputs, Keep::kInputs}) {
       const std::vector<torch::Tensor> expected = OffloadedFlux(storage, 0).steps(keep);
-      for (const int64_t blocks : {1, 3, 5}) {
+      for (const int64_t blocks : {2, 5}) {
         const std::vector<torch::Tensor> got = OffloadedFlux(storage, blocks).steps(keep);
         for (size_t i = 0; i < got.size(); ++i) {
           EXPECT_TRUE(at::equal(got[i], expected[i]))
