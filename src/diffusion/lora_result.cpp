@@ -164,15 +164,10 @@ void add_base_model(TrainingFacts& facts, const std::filesystem::path& base) {
   facts["sd_model_hash"] = kohya_model_hash(base);
 }
 
-SafetensorsMetadata metadata_of(const std::filesystem::path& path, const FluxRunConfig& config,
-                                const flux::FluxConfig& sizes, const LoraProgress& progress,
-                                const TrainingFacts& more) {
+SafetensorsMetadata metadata_of(const FluxRunConfig& config, const flux::FluxConfig& sizes,
+                                const LoraProgress& progress, const TrainingFacts& more) {
   const LoraConfig& lora = *config.lora();
   TrainingFacts facts = lora_facts(config, sizes, progress);
-  // Runs of sd-scripts' command line are described by --output_name, which NAME-step00000100.safetensors begins with.
-  const std::string stem = path.stem().string();
-  const std::string& described = config.job.description;
-  if (stem == described || stem.starts_with(described + "-")) facts["output_name"] = described;
   for (const auto& [name, value] : more) facts[name] = value;
   SafetensorsMetadata metadata = training_metadata(facts, lora.no_metadata);
   ModelSpec spec;
@@ -268,8 +263,7 @@ void write_lora_result(const std::filesystem::path& path, const std::vector<Adap
                        const LoraProgress& progress, const TrainingFacts& more) {
   const torch::ScalarType saved = save_dtype_of(*config.lora(), dtype);
   const flux::LoraParts parts = kohya_parts(adapters, config, sizes);
-  flux::write_lora(parts, sizes,
-                   {path, flux::LoraNaming::kKohya, saved, metadata_of(path, config, sizes, progress, more)});
+  flux::write_lora(parts, sizes, {path, flux::LoraNaming::kKohya, saved, metadata_of(config, sizes, progress, more)});
   check_lora_file(path, parts, sizes, saved);
 }
 
