@@ -94,7 +94,10 @@ void add_network(TrainingFacts& facts, const FluxRunConfig& config) {
     if (lora.lokr_decompose_both) arguments["decompose_both"] = "True";
   }
   facts["network_module"] = is_lora ? "networks.lora_flux" : "lycoris.kohya";
-  if (!arguments.empty()) facts["network_args"] = arguments.dump();
+  if (!arguments.empty()) {  // sd-scripts adds its option of that name
+    arguments["dropout"] = lora.dropout > 0 ? nlohmann::ordered_json(lora.dropout) : nlohmann::ordered_json();
+    facts["network_args"] = arguments.dump();
+  }
   facts["network_dropout"] = lora.dropout > 0 ? PythonValue(lora.dropout) : PythonValue();
   facts["scale_weight_norms"] = lora.scale_weight_norms ? PythonValue(*lora.scale_weight_norms) : PythonValue();
   facts["training_comment"] = lora.training_comment.empty() ? PythonValue() : PythonValue(lora.training_comment);
@@ -121,6 +124,36 @@ void add_objective(TrainingFacts& facts, const FlowObjectiveConfig& objective) {
   facts["ip_noise_gamma_random_strength"] = objective.ip_noise_gamma_random_strength;
 }
 
+// As sd-scripts names them: a class and its module.
+std::string class_of(const std::string& optimizer) {
+  static const std::map<std::string, std::string> kClasses = {
+      {"Adam", "torch.optim.adam.Adam"},
+      {"AdamW", "torch.optim.adamw.AdamW"},
+      {"AdamW8bit", "bitsandbytes.optim.adamw.AdamW8bit"},
+      {"Adafactor", "transformers.optimization.Adafactor"},
+      {"AdamWScheduleFree", "schedulefree.adamw_schedulefree.AdamWScheduleFree"},
+      {"Lion", "lion_pytorch.lion_pytorch.Lion"},
+      {"Prodigy", "prodigyopt.prodigy.Prodigy"},
+      {"ProdigyPlusScheduleFree", "prodigyplus.prodigy_plus_schedulefree.ProdigyPlusScheduleFree"},
+      {"SGD", "torch.optim.sgd.SGD"},
+  };
+  const auto found = kClasses.find(optimizer);
+  return found == kClasses.end() ? optimizer : found->second;
+}
+
+void add_steps(TrainingFacts& facts, const FluxRunConfig& config) {
+  constexpr double kUnlimited = 1e30;  // sd-scripts' 0
+  facts["learning_rate"] = config.optimizer.lr.value_or(1);
+  facts["optimizer"] = class_of(config.optimizer.name);
+  facts["max_grad_norm"] = config.training.max_norm < kUnlimited ? config.training.max_norm : 0;
+  facts["lr_scheduler"] = config.lr_scheduler.name;
+  constexpr int64_t kTorchtitanWarmup = 200;
+  const StepsOrPart unset{.steps = config.lr_scheduler.name == "torchtitan" ? kTorchtitanWarmup : 0};
+  const StepsOrPart warmup = config.lr_scheduler.warmup_steps.value_or(unset);
+  facts["lr_warmup_steps"] = warmup.is_part() ? PythonValue(warmup.part) : PythonValue(warmup.steps);
+  facts["max_train_steps"] = config.training.steps;
+}
+
 void add_base_model(TrainingFacts& facts, const std::filesystem::path& base) {
   facts["base_model_version"] = "flux1";
   facts["model_type"] = "flux";
@@ -141,7 +174,10 @@ SafetensorsMetadata metadata_of(const FluxRunConfig& config, const flux::FluxCon
   spec.time = progress.now;
   spec.schnell = !sizes.guidance_embed;
   spec.title = python_str(facts.at("output_name"));
-  spec.width = spec.height = config.training_pictures.img_size;
+  // Pictures in folders have sizes of their own; sd-scripts then writes that of the model, which is the default.
+  if (config.training_pictures.dataset != "pictures") {
+    spec.width = spec.height = config.training_pictures.img_size;
+  }
   for (const std::string& text : lora.metadata) {
     const size_t equals = text.find('=');
     const std::string key = text.substr(0, equals), value = text.substr(equals + 1);
@@ -166,19 +202,15 @@ TrainingFacts lora_facts(const FluxRunConfig& config, const flux::FluxConfig& si
   facts["training_started_at"] = progress.started_at;
   facts["training_finished_at"] = progress.now;
   facts["output_name"] = folder.empty() ? "lora" : folder;
-  facts["learning_rate"] = config.optimizer.lr.value_or(1);
-  facts["optimizer"] = config.optimizer.name;
-  facts["max_grad_norm"] = config.training.max_norm;
-  facts["lr_scheduler"] = config.lr_scheduler.name;
+  add_steps(facts, config);
   facts["epoch"] = progress.epoch;
   facts["steps"] = progress.step;
-  facts["max_train_steps"] = config.training.steps;
   facts["seed"] = config.training.seed.value_or(0);
   facts["gradient_checkpointing"] = config.activation_checkpoint.mode != "none";
   const int64_t samples = config.training.global_batch_size, local = config.training.local_batch_size;
   facts["gradient_accumulation_steps"] = samples > 0 && local > 0 ? std::max<int64_t>(1, samples / local) : 1;
   facts["mixed_precision"] = config.training.mixed_precision_param == "bfloat16" ? "bf16" : "no";
-  facts["max_token_length"] = config.encoder.max_t5_encoding_len;
+  facts["multires_noise_discount"] = 0.3;  // the default of an option without effect
   facts["caption_dropout_rate"] = config.training_pictures.classifier_free_guidance_prob;
   // Sections of sd-scripts that this program trains without.
   for (const char* name : {"full_fp16", "cache_latents", "lowram", "zero_terminal_snr", "debiased_estimation",

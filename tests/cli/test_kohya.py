@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import safetensors
 import torch
 from helpers import load, save
 from PIL import Image
@@ -182,7 +183,8 @@ def test_a_run_leaves_the_file_that_sd_scripts_would(millrace, arguments, tmp_pa
         *arguments, "--max_train_steps", "4", "--learning_rate", "1e-2", "--network_dim", "2", "--network_alpha", "2", "--seed", "1",
         "--timestep_sampling", "shift", "--model_prediction_type", "raw", "--guidance_scale", "1", "--save_every_n_steps", "2",
         "--save_precision", "bf16", "--sample_prompts", "prompts.txt", "--sample_every_n_steps", "2", "--training_comment", "it's a cat",
-        "--t5xxl_max_token_length", "16", "--cache_latents", "--cache_text_encoder_outputs",
+        "--t5xxl_max_token_length", "16", "--cache_latents", "--cache_text_encoder_outputs", "--max_grad_norm", "0",
+        "--network_args", "module_dropout=0.1", "--lr_scheduler", "linear", "--lr_warmup_steps", "0.25",
     ]  # fmt: skip
     said = millrace(*words).stderr
     assert "model.hidden_size = 32" in said and "the LoRA file cat.safetensors" in said
@@ -191,6 +193,15 @@ def test_a_run_leaves_the_file_that_sd_scripts_would(millrace, arguments, tmp_pa
     assert down.shape == (2, HIDDEN) and down.dtype == torch.bfloat16
     assert tensors["lora_unet_single_blocks_0_linear1.lora_up.weight"].abs().max() > 0
     assert load(tmp_path / "out" / "cat-step00000002.safetensors").keys() == tensors.keys()
+    with safetensors.safe_open(tmp_path / "out" / "cat.safetensors", "pt") as file:
+        facts = file.metadata()
+    assert json.loads(facts["ss_network_args"]) == {"module_dropout": "0.1", "dropout": None}
+    expected = {
+        "ss_optimizer": "torch.optim.adamw.AdamW", "ss_max_grad_norm": "0.0",
+        "ss_lr_scheduler": "linear", "ss_lr_warmup_steps": "0.25", "ss_max_token_length": "None",
+        "ss_multires_noise_discount": "0.3", "modelspec.resolution": "1024x1024",
+    }  # fmt: skip
+    assert {name: facts[name] for name in expected} == expected
     lines = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4]
     # The same command finds nothing left to do; a longer one resumes.
