@@ -13,22 +13,6 @@
 namespace millrace {
 namespace {
 
-// The keys of modelspec that a user may fill in.
-const std::vector<std::string>& metadata_keys() {
-  static const std::vector<std::string> keys = {"title",
-                                                "author",
-                                                "description",
-                                                "license",
-                                                "tags",
-                                                "usage_hint",
-                                                "thumbnail",
-                                                "merged_from",
-                                                "trigger_phrase",
-                                                "preprocessor",
-                                                "is_negative_embedding"};
-  return keys;
-}
-
 std::optional<double> parse_number(std::string_view text) {
   double value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -84,7 +68,7 @@ void check_kind(const LoraConfig& config, Problems& problems) {
 }
 
 void check_metadata(const LoraConfig& config, Problems& problems) {
-  const auto& keys = metadata_keys();
+  const std::vector<std::string>& keys = lora_metadata_keys();
   for (const std::string& text : config.metadata) {
     const std::string key = text.substr(0, text.find('='));
     if (key == text) {
@@ -101,6 +85,22 @@ void check_metadata(const LoraConfig& config, Problems& problems) {
 }
 
 }  // namespace
+
+const std::vector<std::string>& lora_metadata_keys() {
+  static const std::vector<std::string> keys = {"title",
+                                                "author",
+                                                "description",
+                                                "license",
+                                                "tags",
+                                                "usage_hint",
+                                                "thumbnail",
+                                                "merged_from",
+                                                "trigger_phrase",
+                                                "preprocessor",
+                                                "is_negative_embedding",
+                                                "output_name"};
+  return keys;
+}
 
 void check_lora(const LoraConfig& config, Problems& problems) {
   if (config.targets.empty()) {

@@ -117,12 +117,15 @@ struct LoraConfig {
     visit(metadata, {.name = "metadata",
                      .meaning = "facts for the metadata of lora.safetensors, as \"author=A. Name\": title, author, "
                                 "description, license, tags, usage_hint, thumbnail, merged_from, trigger_phrase, "
-                                "preprocessor, is_negative_embedding"});
+                                "preprocessor, is_negative_embedding, output_name"});
     visit(no_metadata,
           {.name = "no_metadata", .meaning = "lora.safetensors says no more than what programs recognise it by"});
   }
   bool operator==(const LoraConfig&) const = default;
 };
+
+// The keys of LoraConfig::metadata: modelspec's that a user may fill in, and the name that the file goes by.
+const std::vector<std::string>& lora_metadata_keys();
 
 // Adds a problem for every option whose text cannot be read, or that has no effect beside the others.
 void check_lora(const LoraConfig& config, Problems& problems);

@@ -1,9 +1,9 @@
 // LoRA files, their metadata, and checkpoints.
 #include <algorithm>
-#include <array>
 #include <filesystem>
 #include <system_error>
 
+#include "adapters/lora_options.h"
 #include "base/text.h"
 #include "compat/kohya_parts.h"
 
@@ -12,25 +12,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::array kMetadata = {"title",
-                                  "author",
-                                  "description",
-                                  "license",
-                                  "tags",
-                                  "usage_hint",
-                                  "thumbnail",
-                                  "merged_from",
-                                  "trigger_phrase",
-                                  "preprocessor",
-                                  "is_negative_embedding"};
-
 void metadata(const KohyaTranslator& kohya) {
   std::vector<std::string> facts;
   TheirSetting from;
-  for (const char* name : kMetadata) {
-    const std::string option = std::string("metadata_") + name;
+  for (const std::string& name : lora_metadata_keys()) {
+    const std::string option = name == "output_name" ? name : "metadata_" + name;
     if (!kohya.args.has(option)) continue;
-    facts.push_back(std::string(name) + "=" + *kohya.args.text(option));
+    facts.push_back(name + "=" + *kohya.args.text(option));
     from = kohya.from(option);
     kohya.out.set("lora.metadata", facts, from);
   }

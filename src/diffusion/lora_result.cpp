@@ -169,11 +169,10 @@ SafetensorsMetadata metadata_of(const FluxRunConfig& config, const flux::FluxCon
   const LoraConfig& lora = *config.lora();
   TrainingFacts facts = lora_facts(config, sizes, progress);
   for (const auto& [name, value] : more) facts[name] = value;
-  SafetensorsMetadata metadata = training_metadata(facts, lora.no_metadata);
   ModelSpec spec;
   spec.time = progress.now;
   spec.schnell = !sizes.guidance_embed;
-  spec.title = python_str(facts.at("output_name"));
+  std::string title;
   // Pictures in folders have sizes of their own; sd-scripts then writes that of the model, which is the default.
   if (config.training_pictures.dataset != "pictures") {
     spec.width = spec.height = config.training_pictures.img_size;
@@ -182,11 +181,15 @@ SafetensorsMetadata metadata_of(const FluxRunConfig& config, const flux::FluxCon
     const size_t equals = text.find('=');
     const std::string key = text.substr(0, equals), value = text.substr(equals + 1);
     if (key == "title") {
-      spec.title = value;
+      title = value;
+    } else if (key == "output_name") {
+      facts[key] = value;
     } else {
       spec.more[key] = value;
     }
   }
+  spec.title = title.empty() ? python_str(facts.at("output_name")) : title;
+  SafetensorsMetadata metadata = training_metadata(facts, lora.no_metadata);
   metadata.merge(model_spec_metadata(spec));
   return metadata;
 }

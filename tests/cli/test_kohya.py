@@ -197,7 +197,7 @@ def test_a_run_leaves_the_file_that_sd_scripts_would(millrace, arguments, tmp_pa
         facts = file.metadata()
     assert json.loads(facts["ss_network_args"]) == {"module_dropout": "0.1", "dropout": None}
     expected = {
-        "ss_optimizer": "torch.optim.adamw.AdamW", "ss_max_grad_norm": "0.0",
+        "ss_output_name": "cat", "modelspec.title": "cat", "ss_optimizer": "torch.optim.adamw.AdamW", "ss_max_grad_norm": "0.0",
         "ss_lr_scheduler": "linear", "ss_lr_warmup_steps": "0.25", "ss_max_token_length": "None",
         "ss_multires_noise_discount": "0.3", "modelspec.resolution": "1024x1024",
     }  # fmt: skip
