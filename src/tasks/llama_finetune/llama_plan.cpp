@@ -67,8 +67,9 @@ int64_t layer_blocks_in(const std::string& weights) {
         "[lora.base_dtype] expected another than gguf for a plan without the GGUF file, which says how "
         "large its blocks are, got gguf (try checkpoint.initial_load_path, or nf4 for a file of 4 bits)");
   }
+  const WeightStore store(weights);
   int64_t bytes = 0;
-  for (const TensorView& tensor : WeightStore(weights).tensors()) {
+  for (const TensorView& tensor : store.tensors()) {
     const bool is_quantised = tensor.block_format != BlockFormat::kNone && starts_with(tensor.name, "blk.");
     if (is_quantised) bytes += static_cast<int64_t>(tensor.bytes.size());
   }
