@@ -46,7 +46,7 @@ void check_report(Report (*inspect)(const fs::path&, const InspectOptions&), con
 }
 
 void fuzz_mutations(const FuzzTarget& target) {
-  set_log_level(LogLevel::kError);  // thousands of archives without an end mark
+  set_console_log_level(LogLevel::kError);  // thousands of archives without an end mark
   const size_t peak_before = peak_resident_bytes();
   const std::vector<std::string> samples = target.samples();
   for (const std::string& sample : samples) ASSERT_NO_THROW(target.read(sample)) << "the samples themselves are good";
@@ -79,7 +79,7 @@ void fuzz_mutations(const FuzzTarget& target) {
 }
 
 void fuzz_truncations(const FuzzTarget& target) {
-  set_log_level(LogLevel::kError);
+  set_console_log_level(LogLevel::kError);
   for (const std::string& sample : target.samples()) {
     for (size_t size = 0; size < sample.size(); ++size) {
       try {
