@@ -6,6 +6,7 @@
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include <algorithm>
+#include <csignal>
 #include <exception>
 
 #include "base/error.h"
@@ -233,6 +234,8 @@ class RankCommunicator : public Communicator {
 }  // namespace
 
 std::shared_ptr<Communicator> connect_ranks(const World& world, const CommOptions& options) {
+  // Gloo writes to its sockets plainly: to one whose rank is lost, that would end this process without a word.
+  std::signal(SIGPIPE, SIG_IGN);
   if (options.open_device || options.device.is_cuda()) set_nccl_environment(options.allow_nvls);
   return std::make_shared<RankCommunicator>(world, options);
 }
