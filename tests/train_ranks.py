@@ -2,12 +2,15 @@
 
 import json
 import os
+import random
 import re
 import socket
 import subprocess
 import time
 from pathlib import Path
 
+NUM_KILLS = int(os.environ.get("MILLRACE_KILLS", 3))  # more for long tests
+KILL_SEED = int(os.environ.get("MILLRACE_KILL_SEED", 1))  # of the moments
 TINY = Path(__file__).resolve().parents[1] / "configs" / "tiny.toml"
 
 
@@ -82,3 +85,25 @@ class Ranks:
             assert not ended, f"rank 0 left before step {step}\n{self.output(0)[-3000:]}"
             assert time.monotonic() < deadline, f"expected step {step} within {timeout} s\n{self.output(0)[-3000:]}"
             time.sleep(0.02)
+
+
+def kill_at_random_moments(start, folder: Path, look=lambda: None) -> None:
+    """One of the ranks that start() starts in the folder, NUM_KILLS times; each time all leave, and no checkpoint is lost.
+    look() is called after each."""
+    generator, latest = random.Random(KILL_SEED), 0
+    for kill in range(NUM_KILLS):
+        ranks = start()
+        if kill % 3 > 0:  # every third dies in its first second, whatever it does then
+            ranks.wait_for_start()
+        time.sleep(generator.uniform(0, 1.0 if kill % 3 == 0 else 0.3))
+        victim = generator.randrange(len(ranks.processes))
+        ranks.processes[victim].kill()
+        ranks.finish_lost(victim)
+        now = max(checkpoint_steps(folder), default=0)
+        assert now >= latest, "a checkpoint was lost"
+        latest = now
+        look()
+
+
+def checkpoint_steps(folder: Path) -> list[int]:
+    return sorted(int(index.parent.name.removeprefix("step-")) for index in (folder / "checkpoint").glob("step-*/index.json"))

@@ -1,15 +1,9 @@
 """Fine-tuning that is killed at random moments, on two ranks, ends with the bits of a run that was not."""
 
-import os
-import random
-import time
-
 import pytest
 from llama_runs import COMMON, LORA, RECIPES, SHORT, arguments, empty_config, logged
-from train_ranks import Ranks
+from train_ranks import NUM_KILLS, Ranks, kill_at_random_moments
 
-NUM_KILLS = int(os.environ.get("MILLRACE_KILLS", 3))  # more for long tests
-KILL_SEED = int(os.environ.get("MILLRACE_KILL_SEED", 1))
 STEPS = 40 + 20 * NUM_KILLS
 
 # Everything that has a state of its own: rounding, dropout, packs, the best weights, saves beside training.
@@ -37,18 +31,7 @@ def test_kills_at_random_moments_change_nothing(program, tmp_path, kind):
         return Ranks(program, 2, tmp_path / run, *arguments(options), config=empty_config(tmp_path))
 
     start("undisturbed").finish()
-    generator, latest = random.Random(KILL_SEED), 0
-    for kill in range(NUM_KILLS):
-        ranks = start("killed")
-        if kill % 3 > 0:  # every third dies in its first second, whatever it does then
-            ranks.wait_for_start()
-        time.sleep(generator.uniform(0, 1.0 if kill % 3 == 0 else 0.3))
-        victim = generator.randrange(2)
-        ranks.processes[victim].kill()
-        ranks.finish_lost(victim)
-        steps = [int(path.name.removeprefix("step-")) for path in (tmp_path / "killed" / "checkpoint").glob("step-*[0-9]")]
-        assert max(steps, default=0) >= latest, "a checkpoint was lost"
-        latest = max(steps, default=0)
+    kill_at_random_moments(lambda: start("killed"), tmp_path / "killed")
     start("killed").finish()
 
     def tensors(run):

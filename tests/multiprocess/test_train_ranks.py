@@ -1,21 +1,18 @@
 """One run on many ranks: the same curve on any number of them, every sample once, and one end for all."""
 
 import io
-import os
-import random
 import re
 import shutil
 import signal
 import subprocess
 import tarfile
-import time
 from pathlib import Path
 
 import numpy
 import pytest
 from helpers import load, save
 from PIL import Image
-from train_ranks import Ranks, logged
+from train_ranks import NUM_KILLS, Ranks, checkpoint_steps, kill_at_random_moments, logged
 
 pytestmark = pytest.mark.slow
 
@@ -23,8 +20,6 @@ ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "configs" / "tiny.toml"
 QUIET = ["--sample.every_steps=0", "--report.no_enable", "--metrics.no_enable_tensorboard"]
 NO_CHECKPOINT = ["--checkpoint.no_enable"]
-NUM_KILLS = int(os.environ.get("MILLRACE_KILLS", 3))  # more for long tests
-KILL_SEED = int(os.environ.get("MILLRACE_KILL_SEED", 1))
 
 
 @pytest.fixture(scope="session")
@@ -139,10 +134,6 @@ def weights(folder: Path) -> dict:
     }
 
 
-def checkpoint_steps(folder: Path) -> list[int]:
-    return sorted(int(index.parent.name.removeprefix("step-")) for index in (folder / "checkpoint").glob("step-*/index.json"))
-
-
 @pytest.mark.parametrize("size, mesh", [(3, []), (4, ["--parallelism.data_parallel_replicate_degree=2"])])
 def test_a_signal_to_one_rank_stops_all_and_the_run_goes_on(program, pictures, tmp_path, size, mesh):
     """All leave with a checkpoint of the same step; the same command then ends where an undisturbed run ends."""
@@ -168,18 +159,7 @@ def test_ranks_killed_at_random_moments(program, pictures, tmp_path):
                  "--training.local_batch_size=2", "--checkpoint.interval=3", "--checkpoint.keep_latest_k=2",
                  "--checkpoint.async_mode=async", "--comm.init_timeout_seconds=10", *QUIET]  # fmt: skip
     Ranks(program, 2, tmp_path / "undisturbed", *overrides).finish()
-    generator, latest = random.Random(KILL_SEED), 0
-    for kill in range(NUM_KILLS):
-        ranks = Ranks(program, 2, tmp_path / "killed", *overrides)
-        if kill % 3 > 0:  # every third dies in its first second, whatever it does then
-            ranks.wait_for_start()
-        time.sleep(generator.uniform(0, 1.0 if kill % 3 == 0 else 0.3))
-        victim = generator.randrange(2)
-        ranks.processes[victim].kill()
-        ranks.finish_lost(victim)
-        now = max(checkpoint_steps(tmp_path / "killed"), default=0)
-        assert now >= latest, "a checkpoint was lost"
-        latest = now
+    kill_at_random_moments(lambda: Ranks(program, 2, tmp_path / "killed", *overrides), tmp_path / "killed")
     Ranks(program, 2, tmp_path / "killed", *overrides).finish()
     ours, theirs = weights(tmp_path / "killed"), weights(tmp_path / "undisturbed")
     assert ours == theirs and len(ours) > 100

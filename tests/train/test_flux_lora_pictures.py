@@ -2,23 +2,19 @@
 
 import json
 import os
-import random
 import shutil
 import struct
 import subprocess
-import time
 from pathlib import Path
 
 import numpy
 import pytest
 from helpers import load
 from PIL import Image
-from train_ranks import Ranks
+from train_ranks import NUM_KILLS, Ranks, kill_at_random_moments
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY, LAPTOP = ROOT / "configs" / "tiny.toml", ROOT / "configs" / "flux_dev_lora_laptop.toml"
-NUM_KILLS = int(os.environ.get("MILLRACE_KILLS", 3))  # more for long tests
-KILL_SEED = int(os.environ.get("MILLRACE_KILL_SEED", 1))
 SIZES = [(40, 24), (24, 40), (32, 32), (33, 30), (64, 16)]
 
 
@@ -401,20 +397,13 @@ def test_kills_at_random_moments_change_nothing(start, mixed, tmp_path):
                "--checkpoint.async_mode=async", "--comm.init_timeout_seconds=10", "--validation.enable", "--validation.freq=10",
                "--lora.dropout=0.1", "--lora.loraplus_ratio=4", "--metrics.no_enable_tensorboard"]  # fmt: skip
     start(2, mixed, "undisturbed", *options).finish()
-    generator, latest = random.Random(KILL_SEED), 0
-    for kill in range(NUM_KILLS):
-        ranks = start(2, mixed, "killed", *options)
-        if kill % 3 > 0:  # every third dies in its first second, whatever it does then
-            ranks.wait_for_start()
-        time.sleep(generator.uniform(0, 1.0 if kill % 3 == 0 else 0.3))
-        victim = generator.randrange(2)
-        ranks.processes[victim].kill()
-        ranks.finish_lost(victim)
-        steps = [int(path.name.removeprefix("step-")) for path in (tmp_path / "killed" / "checkpoint").glob("step-*[0-9]")]
-        assert max(steps, default=0) >= latest, "a checkpoint was lost"
-        latest = max(steps, default=0)
-        if (tmp_path / "killed" / "lora.safetensors").exists():  # whole at every moment
-            load(tmp_path / "killed" / "lora.safetensors")
+    result = tmp_path / "killed" / "lora.safetensors"
+
+    def look():  # the file is whole at every moment
+        if result.exists():
+            load(result)
+
+    kill_at_random_moments(lambda: start(2, mixed, "killed", *options), tmp_path / "killed", look)
     start(2, mixed, "killed", *options).finish()
 
     def tensors(run):
