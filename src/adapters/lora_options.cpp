@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "adapters/lora_metadata_keys.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -68,7 +69,7 @@ void check_kind(const LoraConfig& config, Problems& problems) {
 }
 
 void check_metadata(const LoraConfig& config, Problems& problems) {
-  const std::vector<std::string>& keys = lora_metadata_keys();
+  const std::vector<std::string> keys(kLoraMetadataKeys.begin(), kLoraMetadataKeys.end());
   for (const std::string& text : config.metadata) {
     const std::string key = text.substr(0, text.find('='));
     if (key == text) {
@@ -85,22 +86,6 @@ void check_metadata(const LoraConfig& config, Problems& problems) {
 }
 
 }  // namespace
-
-const std::vector<std::string>& lora_metadata_keys() {
-  static const std::vector<std::string> keys = {"title",
-                                                "author",
-                                                "description",
-                                                "license",
-                                                "tags",
-                                                "usage_hint",
-                                                "thumbnail",
-                                                "merged_from",
-                                                "trigger_phrase",
-                                                "preprocessor",
-                                                "is_negative_embedding",
-                                                "output_name"};
-  return keys;
-}
 
 void check_lora(const LoraConfig& config, Problems& problems) {
   if (config.targets.empty()) {

@@ -124,9 +124,6 @@ struct LoraConfig {
   bool operator==(const LoraConfig&) const = default;
 };
 
-// The keys of LoraConfig::metadata: modelspec's that a user may fill in, and the name that the file goes by.
-const std::vector<std::string>& lora_metadata_keys();
-
 // Adds a problem for every option whose text cannot be read, or that has no effect beside the others.
 void check_lora(const LoraConfig& config, Problems& problems);
 

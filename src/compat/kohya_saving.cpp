@@ -1,9 +1,9 @@
 // LoRA files, their metadata, and checkpoints.
 #include <algorithm>
-#include <array>
 #include <filesystem>
 #include <system_error>
 
+#include "adapters/lora_metadata_keys.h"
 #include "base/text.h"
 #include "compat/kohya_parts.h"
 
@@ -12,24 +12,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// As lora.metadata has them (lora_metadata_keys(), whose library needs libtorch, which this one does without).
-constexpr std::array kMetadata = {"title",
-                                  "author",
-                                  "description",
-                                  "license",
-                                  "tags",
-                                  "usage_hint",
-                                  "thumbnail",
-                                  "merged_from",
-                                  "trigger_phrase",
-                                  "preprocessor",
-                                  "is_negative_embedding",
-                                  "output_name"};
-
 void metadata(const KohyaTranslator& kohya) {
   std::vector<std::string> facts;
   TheirSetting from;
-  for (const std::string name : kMetadata) {
+  for (const std::string name : kLoraMetadataKeys) {
     const std::string option = name == "output_name" ? name : "metadata_" + name;
     if (!kohya.args.has(option)) continue;
     facts.push_back(name + "=" + *kohya.args.text(option));

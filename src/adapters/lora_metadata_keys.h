@@ -1,0 +1,21 @@
+// The keys of lora.metadata: modelspec's that a user may fill in, and the name that the file goes by.
+#pragma once
+
+#include <array>
+
+namespace millrace {
+
+inline constexpr std::array kLoraMetadataKeys = {"title",
+                                                 "author",
+                                                 "description",
+                                                 "license",
+                                                 "tags",
+                                                 "usage_hint",
+                                                 "thumbnail",
+                                                 "merged_from",
+                                                 "trigger_phrase",
+                                                 "preprocessor",
+                                                 "is_negative_embedding",
+                                                 "output_name"};
+
+}  // namespace millrace
