@@ -47,12 +47,10 @@ UnitFetcher::Buffer* UnitFetcher::find(size_t unit) {
   return nullptr;
 }
 
-// Into the buffer that is not in use; if neither is, into the one whose unit was used longer ago.
+// Into the buffer whose unit was used longer ago: the unit in use was entered last.
 UnitFetcher::Buffer& UnitFetcher::start(size_t unit) {
   auto& [first, second] = buffers_;
-  Buffer& target = in_use_ == &first                                             ? second
-                   : in_use_ == &second || first.last_entry <= second.last_entry ? first
-                                                                                 : second;
+  Buffer& target = first.last_entry <= second.last_entry ? first : second;
   const torch::Tensor& host = host_.at(unit);
   const torch::Tensor bytes = target.bytes.narrow(0, 0, host.numel());
   target.unit = unit;
