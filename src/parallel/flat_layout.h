@@ -25,8 +25,7 @@ struct UnitSpec {
   bool packed = false;
   // How tensor parallelism splits each parameter; empty: all are whole. The tensors have the shape of this rank's part.
   std::vector<TensorSplit> splits = {};
-  // Of a frozen unit: its values lie in host memory while no pass uses it (offloaded_units.h), those of these matrices,
-  // too.
+  // A frozen unit may lie in host memory, with its quantised matrices, while no pass uses it (offloaded_units.h).
   bool offloaded = false;
   std::vector<QuantisedWeight*> quantised = {};
 };

@@ -29,7 +29,7 @@ std::vector<GroupTraffic> traffic_of(Mesh& mesh) {
   return result;
 }
 
-// Of each of the frozen units that lies in host memory.
+// The bytes in host memory of every frozen unit; 0: it lies on the device.
 std::vector<int64_t> host_bytes(StepModel& model, const FlatParameters& frozen) {
   std::vector<int64_t> bytes(frozen.units().size(), 0);
   const OffloadedUnits& offloaded = *frozen.offloaded();
