@@ -1,31 +1,32 @@
 // The decoder layer, phase by phase.
 //
 // Forward:
-//   1. compute_attention  normed1 = norm(x);  qkv = normed1 [Wq; Wk; Wv] + biases;  q and k perhaps normed, then
-//                         rotated;  attention within documents
-//   2. compute_mlp        middle = x + attention Wo;  normed2 = norm(middle);  gate and up = normed2 Wgate, normed2
-//   Wup;
-//                         activated = silu(gate) * up
+//   1. compute_attention  normed1 = norm(x), gathered;  qkv = normed1 [Wq; Wk; Wv] + biases;  q and k perhaps
+//                         normed, then rotated;  attention within documents
+//   2. compute_mlp        middle = x + attention Wo;  normed2 = norm(middle), gathered;  gate and up = normed2 Wgate,
+//                         normed2 Wup;  activated = silu(gate) * up
 //   3. forward            block output = middle + activated Wdown
 //
 // Backward first runs 1 and 2 again for whatever `Keep` dropped, which is the same code with the same kernels, so that
-// all modes give the same bits; then it walks 3 to 1. The gradient of the residual lives in one buffer d_TD that grows
+// all modes give the same bits; then it walks 3 to 1. The gradient of the residual lives in one buffer d_UD that grows
 // in place.
 //
 // q, k and v are columns of one buffer, so that attention reads them where the products left them.
 //
-// With tensor parallelism a rank has some heads and channels. x, the norms and the residual are the same on every rank;
-// the products with Wo and Wdown are sums over the ranks, and so are the gradients of normed1 and normed2, whose sums
-// run beside the products for the weights' gradients.
+// With tensor parallelism a rank has some heads and channels, and between the products, where norms and residuals are,
+// some tokens (TokenShare). The products with Wo and Wdown are sums over the ranks, each of which gets its tokens'
+// rows; the norms' results are gathered. The backward pass mirrors this: the gradients of normed1 and normed2 are sums,
+// which run beside the products for the weights' gradients, and the gradient of the residual is gathered for the
+// products.
 #include "models/llama/block.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "base/error.h"
 #include "kernels/rms_norm/rms_norm.h"
 #include "kernels/rotary/rotary.h"
 #include "kernels/swiglu/swiglu.h"
-#include "parallel/tensor_parallel.h"
 
 namespace millrace::llama {
 namespace {
@@ -37,13 +38,15 @@ torch::Tensor product(const Linear& layer, const torch::Tensor& x_MK, LinearPass
   return out_MN;
 }
 
-// The product of a layer whose inputs are spread over the ranks, which add up its outputs.
-torch::Tensor joining_product(const Linear& layer, const torch::Tensor& x_MK, LinearPass& pass, Group* tp) {
-  torch::Tensor out_MN = torch::empty({x_MK.size(0), layer.out_features()}, x_MK.options());
-  layer.forward(out_MN, x_MK, &pass);
-  sum_over_tp(tp, out_MN).wait();
-  if (layer.bias().defined()) out_MN.add_(layer.bias());
-  return out_MN;
+// The product of a layer whose inputs are spread over the ranks, which add up its outputs: the rows of this rank's
+// tokens.
+torch::Tensor joining_product(const Linear& layer, const torch::Tensor& x_TK, LinearPass& pass,
+                              const TokenShare& share) {
+  torch::Tensor out_TN = torch::empty({x_TK.size(0), layer.out_features()}, x_TK.options());
+  layer.forward(out_TN, x_TK, &pass);
+  torch::Tensor out_UN = share.sum(out_TN);
+  if (layer.bias().defined()) out_UN.add_(layer.bias());
+  return out_UN;
 }
 
 void product_into(torch::Tensor out_MN, const Linear& layer, const torch::Tensor& x_MK, LinearPass& pass) {
@@ -89,22 +92,22 @@ torch::Tensor Block::values(const Saved& saved) const {
   return heads(saved.qkv_TE, num_heads_ + num_key_value_heads_, num_key_value_heads_);
 }
 
-torch::Tensor Block::forward(const BlockContext& context, const torch::Tensor& x_TD, Saved* saved, Keep keep) {
+torch::Tensor Block::forward(const BlockContext& context, const torch::Tensor& x_UD, Saved* saved, Keep keep) {
   Saved local;
   Saved& work = saved ? *saved : local;
-  work.x_TD = x_TD;
+  work.x_UD = x_UD;
   compute_attention(context, work);
   if (!saved) work.qkv_TE = work.rotated_TE = work.normed1_TD = torch::Tensor();
   compute_mlp(context, work);
   if (!saved) work.attention = {}, work.gate_TF = work.up_TF = work.normed2_TD = torch::Tensor();
-  torch::Tensor out_TD = finish(context, work);
+  torch::Tensor out_UD = finish(context, work);
   if (saved) drop(work, keep);
-  return out_TD;
+  return out_UD;
 }
 
 torch::Tensor Block::extend(const BlockContext& context, const torch::Tensor& x_TD, KeyValueCache& cache) const {
   Saved work;
-  work.x_TD = x_TD;
+  work.x_UD = x_TD;
   compute_qkv(context, work);
   const int64_t tokens = x_TD.size(0), before = cache.length;
   MILLRACE_CHECK((before == 0 || tokens == 1) && before + tokens <= cache.keys_SGK.size(0));
@@ -134,10 +137,10 @@ torch::Tensor Block::attend_to_cache(const torch::Tensor& query_1HK, const KeyVa
       .reshape({1, num_heads_, head_dim_});
 }
 
-// The layer's output from activated_TF and middle_TD.
+// The layer's output from activated_TF and middle_UD.
 torch::Tensor Block::finish(const BlockContext& context, Saved& saved) const {
-  torch::Tensor out_TD = joining_product(*mlp_->down_proj, saved.activated_TF, saved.down_pass, context.tp);
-  return out_TD.add_(saved.middle_TD);
+  torch::Tensor out_UD = joining_product(*mlp_->down_proj, saved.activated_TF, saved.down_pass, context.share);
+  return out_UD.add_(saved.middle_UD);
 }
 
 // Norms' statistics stay with the outputs: they are small, and the norms' backward passes read them.
@@ -146,19 +149,21 @@ void Block::drop(Saved& saved, Keep keep) {
   saved.normed1_TD = saved.normed2_TD = saved.activated_TF = saved.rotated_TE = torch::Tensor();
   if (keep == Keep::kOutputs) return;
   Saved input;
-  input.x_TD = saved.x_TD;
+  input.x_UD = saved.x_UD;
   saved = input;
 }
 
-// From x_TD to the q, k and v that attention takes.
+// From x_UD to the q, k and v that attention takes.
 void Block::compute_qkv(const BlockContext& context, Saved& saved) const {
-  const torch::Tensor& x = saved.x_TD;
-  const int64_t tokens = x.size(0), heads_in_all = num_heads_ + num_key_value_heads_;
+  const torch::Tensor& x = saved.x_UD;
+  const int64_t heads_in_all = num_heads_ + num_key_value_heads_;
   if (!saved.normed1_TD.defined()) {
-    saved.normed1_TD = torch::empty_like(x);
-    saved.rstd1_T = statistics(x, tokens);
-    rms_norm_forward(x, input_layernorm_->weight, eps_, saved.normed1_TD, saved.rstd1_T);
+    const torch::Tensor normed_UD = torch::empty_like(x);
+    saved.rstd1_U = statistics(x, x.size(0));
+    rms_norm_forward(x, input_layernorm_->weight, eps_, normed_UD, saved.rstd1_U);
+    saved.normed1_TD = context.share.gather(normed_UD);
   }
+  const int64_t tokens = saved.normed1_TD.size(0);
   if (!saved.qkv_TE.defined()) {
     const int64_t query_width = num_heads_ * head_dim_, key_width = num_key_value_heads_ * head_dim_;
     saved.qkv_TE = torch::empty({tokens, query_width + 2 * key_width}, x.options());
@@ -180,7 +185,7 @@ void Block::compute_qkv(const BlockContext& context, Saved& saved) const {
   }
 }
 
-// From x_TD to attention.out_THD.
+// From x_UD to attention.out_THD.
 void Block::compute_attention(const BlockContext& context, Saved& saved) const {
   compute_qkv(context, saved);
   if (!saved.attention.out_THD.defined()) {
@@ -191,17 +196,18 @@ void Block::compute_attention(const BlockContext& context, Saved& saved) const {
 
 // From attention.out_THD to activated_TF.
 void Block::compute_mlp(const BlockContext& context, Saved& saved) const {
-  if (!saved.middle_TD.defined() || !saved.normed2_TD.defined()) {
-    saved.normed2_TD = torch::empty_like(saved.x_TD);
-    saved.rstd2_T = statistics(saved.x_TD, saved.x_TD.size(0));
+  if (!saved.middle_UD.defined() || !saved.normed2_TD.defined()) {
+    const torch::Tensor normed_UD = torch::empty_like(saved.x_UD);
+    saved.rstd2_U = statistics(saved.x_UD, saved.x_UD.size(0));
     const torch::Tensor& weight = post_attention_layernorm_->weight;
-    if (saved.middle_TD.defined()) {
-      rms_norm_forward(saved.middle_TD, weight, eps_, saved.normed2_TD, saved.rstd2_T);
+    if (saved.middle_UD.defined()) {
+      rms_norm_forward(saved.middle_UD, weight, eps_, normed_UD, saved.rstd2_U);
     } else {
-      saved.middle_TD =
-          joining_product(*self_attn_->o_proj, saved.attention.out_THD.flatten(1, 2), saved.o_pass, context.tp);
-      add_rms_norm_forward(saved.x_TD, saved.middle_TD, weight, eps_, saved.middle_TD, saved.normed2_TD, saved.rstd2_T);
+      saved.middle_UD =
+          joining_product(*self_attn_->o_proj, saved.attention.out_THD.flatten(1, 2), saved.o_pass, context.share);
+      add_rms_norm_forward(saved.x_UD, saved.middle_UD, weight, eps_, saved.middle_UD, normed_UD, saved.rstd2_U);
     }
+    saved.normed2_TD = context.share.gather(normed_UD);
   }
   if (!saved.gate_TF.defined()) {
     saved.gate_TF = product(*mlp_->gate_proj, saved.normed2_TD, saved.gate_pass);
@@ -213,16 +219,22 @@ void Block::compute_mlp(const BlockContext& context, Saved& saved) const {
   }
 }
 
-torch::Tensor Block::backward(const BlockContext& context, Saved& saved, torch::Tensor dout_TD, bool wants_dx) {
+torch::Tensor Block::backward(const BlockContext& context, Saved& saved, torch::Tensor dout_UD, bool wants_dx) {
   // Whatever was dropped, again.
   compute_attention(context, saved);
   compute_mlp(context, saved);
-  backward_mlp(context, saved, dout_TD);
-  return backward_attention(context, saved, dout_TD, wants_dx);
+  // Every rank has the same norms, and perhaps other tokens.
+  SharedGradients norms(context.share.divided(),
+                        {input_layernorm_->weight.grad(), post_attention_layernorm_->weight.grad()});
+  backward_mlp(context, saved, norms, dout_UD);
+  torch::Tensor dx_UD = backward_attention(context, saved, norms, dout_UD, wants_dx);
+  norms.finish();
+  return dx_UD;
 }
 
-// d_TD: the gradient of the block's output, then that of middle_TD.
-void Block::backward_mlp(const BlockContext& context, Saved& saved, torch::Tensor& d_TD) {
+// d_UD: the gradient of the block's output, then that of middle_UD.
+void Block::backward_mlp(const BlockContext& context, Saved& saved, SharedGradients& norms, torch::Tensor& d_UD) {
+  const torch::Tensor d_TD = context.share.gather(d_UD);
   // Down projection and activation; gate_TF and up_TF become their own gradients.
   torch::Tensor dactivated_TF = torch::empty_like(saved.activated_TF);
   mlp_->down_proj->backward_input(dactivated_TF, d_TD, /*accumulate=*/false, &saved.down_pass);
@@ -234,18 +246,18 @@ void Block::backward_mlp(const BlockContext& context, Saved& saved, torch::Tenso
   torch::Tensor dnormed_TD = torch::empty_like(d_TD);
   mlp_->gate_proj->backward_input(dnormed_TD, saved.gate_TF, /*accumulate=*/false, &saved.gate_pass);
   mlp_->up_proj->backward_input(dnormed_TD, saved.up_TF, /*accumulate=*/true, &saved.up_pass);
-  Work sum = sum_over_tp(context.tp, dnormed_TD);
+  TokenShare::PendingRows dnormed = context.share.start_sum(dnormed_TD);
   add_gradients(*mlp_->gate_proj, saved.gate_TF, saved.normed2_TD, saved.gate_pass);
   add_gradients(*mlp_->up_proj, saved.up_TF, saved.normed2_TD, saved.up_pass);
-  sum.wait();
   saved.gate_TF = saved.up_TF = saved.normed2_TD = torch::Tensor();
-  const torch::Tensor& weight = post_attention_layernorm_->weight;
-  rms_norm_backward(dnormed_TD, saved.middle_TD, weight, saved.rstd2_T, d_TD, /*accumulate_dx=*/true, weight.grad(),
-                    /*accumulate_dweight=*/true);
+  rms_norm_backward(dnormed.wait(), saved.middle_UD, post_attention_layernorm_->weight, saved.rstd2_U, d_UD,
+                    /*accumulate_dx=*/true, norms.target(1), /*accumulate_dweight=*/true);
 }
 
-// d_TD: the gradient of middle_TD, then that of x_TD.
-torch::Tensor Block::backward_attention(const BlockContext& context, Saved& saved, torch::Tensor& d_TD, bool wants_dx) {
+// d_UD: the gradient of middle_UD, then that of x_UD.
+torch::Tensor Block::backward_attention(const BlockContext& context, Saved& saved, SharedGradients& norms,
+                                        torch::Tensor& d_UD, bool wants_dx) {
+  const torch::Tensor d_TD = context.share.gather(d_UD);
   // Output projection and attention.
   const torch::Tensor merged_TW = saved.attention.out_THD.flatten(1, 2);
   torch::Tensor dmerged_TW = torch::empty_like(merged_TW);
@@ -261,38 +273,36 @@ torch::Tensor Block::backward_attention(const BlockContext& context, Saved& save
   rotate_in_place(grads.dk_TKD, context.cos_TP, context.sin_TP, /*inverse=*/true);
   if (self_attn_->q_norm) {
     // Every rank has other heads but the same norms.
-    SharedGradients norms(context.tp, {self_attn_->q_norm->weight.grad(), self_attn_->k_norm->weight.grad()});
+    SharedGradients of_heads(context.share.ranks(),
+                             {self_attn_->q_norm->weight.grad(), self_attn_->k_norm->weight.grad()});
     const auto norm_backward = [&](const torch::Tensor& d, int64_t first, const torch::Tensor& weight,
                                    const torch::Tensor& rstd, const torch::Tensor& dweight) {
       rms_norm_backward(d, heads(saved.qkv_TE, first, d.size(1)), weight, rstd, d, /*accumulate_dx=*/false, dweight,
                         /*accumulate_dweight=*/true);
     };
-    norm_backward(grads.dq_THD, 0, self_attn_->q_norm->weight, saved.rstd_q, norms.target(0));
-    norm_backward(grads.dk_TKD, num_heads_, self_attn_->k_norm->weight, saved.rstd_k, norms.target(1));
-    norms.finish();
+    norm_backward(grads.dq_THD, 0, self_attn_->q_norm->weight, saved.rstd_q, of_heads.target(0));
+    norm_backward(grads.dk_TKD, num_heads_, self_attn_->k_norm->weight, saved.rstd_k, of_heads.target(1));
+    of_heads.finish();
   }
 
   // The three projections read normed1_TD.
   const torch::Tensor dq_TN = grads.dq_THD.flatten(1, 2), dk_TN = grads.dk_TKD.flatten(1, 2),
                       dv_TN = grads.dv_TKD.flatten(1, 2);
-  torch::Tensor dnormed_TD;
-  Work sum;
+  std::optional<TokenShare::PendingRows> dnormed;
   if (wants_dx || input_layernorm_->weight.grad().defined()) {
-    dnormed_TD = torch::empty_like(d_TD);
+    torch::Tensor dnormed_TD = torch::empty_like(d_TD);
     self_attn_->q_proj->backward_input(dnormed_TD, dq_TN, /*accumulate=*/false, &saved.q_pass);
     self_attn_->k_proj->backward_input(dnormed_TD, dk_TN, /*accumulate=*/true, &saved.k_pass);
     self_attn_->v_proj->backward_input(dnormed_TD, dv_TN, /*accumulate=*/true, &saved.v_pass);
-    sum = sum_over_tp(context.tp, dnormed_TD);
+    dnormed = context.share.start_sum(dnormed_TD);
   }
   add_gradients(*self_attn_->q_proj, dq_TN, saved.normed1_TD, saved.q_pass);
   add_gradients(*self_attn_->k_proj, dk_TN, saved.normed1_TD, saved.k_pass);
   add_gradients(*self_attn_->v_proj, dv_TN, saved.normed1_TD, saved.v_pass);
-  if (!dnormed_TD.defined()) return {};
-  sum.wait();
-  const torch::Tensor& weight = input_layernorm_->weight;
-  rms_norm_backward(dnormed_TD, saved.x_TD, weight, saved.rstd1_T, d_TD, /*accumulate_dx=*/true, weight.grad(),
-                    /*accumulate_dweight=*/true);
-  return wants_dx ? d_TD : torch::Tensor();
+  if (!dnormed) return {};
+  rms_norm_backward(dnormed->wait(), saved.x_UD, input_layernorm_->weight, saved.rstd1_U, d_UD, /*accumulate_dx=*/true,
+                    norms.target(0), /*accumulate_dweight=*/true);
+  return wants_dx ? d_UD : torch::Tensor();
 }
 
 }  // namespace millrace::llama

@@ -4,10 +4,11 @@
 
 #include <torch/types.h>
 
-#include "comm/group.h"
 #include "models/llama/layers.h"
 #include "nn/packed_attention.h"
 #include "nn/recompute.h"
+#include "parallel/tensor_parallel.h"
+#include "parallel/token_share.h"
 
 namespace millrace::llama {
 
@@ -15,7 +16,7 @@ namespace millrace::llama {
 struct BlockContext {
   const Documents* documents = nullptr;
   torch::Tensor cos_TP, sin_TP;
-  Group* tp = nullptr;  // the ranks that share each layer's heads and channels; null: this rank has all of them
+  TokenShare share;  // among the ranks that share each layer's heads and channels
 };
 
 // Keys and values of one sequence's tokens so far, for generating: room for S tokens, G heads, K channels.
@@ -31,25 +32,25 @@ class Block : public torch::nn::Module {
 
   // Tensors of a forward pass, in the order in which they are computed, as far as they are kept.
   struct Saved {
-    torch::Tensor x_TD;  // the layer's input
-    torch::Tensor rstd1_T, normed1_TD;
+    torch::Tensor x_UD;  // the layer's input
+    torch::Tensor rstd1_U, normed1_TD;
     torch::Tensor qkv_TE;                      // products with biases; without q and k norms rotated in place
     torch::Tensor rstd_q, rstd_k, rotated_TE;  // with those norms: q and k normed and rotated
     PackedAttention attention;
-    torch::Tensor middle_TD;  // after the attention's residual
-    torch::Tensor rstd2_T, normed2_TD;
+    torch::Tensor middle_UD;  // after the attention's residual
+    torch::Tensor rstd2_U, normed2_TD;
     torch::Tensor gate_TF, up_TF, activated_TF;
     LinearPass q_pass, k_pass, v_pass, o_pass, gate_pass, up_pass, down_pass;  // what adapters keep
   };
 
   // The layer's output, a new tensor. saved may be null (inference).
-  torch::Tensor forward(const BlockContext& context, const torch::Tensor& x_TD, Saved* saved, Keep keep);
+  torch::Tensor forward(const BlockContext& context, const torch::Tensor& x_UD, Saved* saved, Keep keep);
   // The layer's output for the tokens that follow those in the cache, which it takes in: any number of first tokens
-  // (context's one document), later one at a time.
+  // (context's one document), later one at a time. Every rank has all of them.
   torch::Tensor extend(const BlockContext& context, const torch::Tensor& x_TD, KeyValueCache& cache) const;
   // Adds the gradients of what is trained and returns the gradient of x, in dout's memory, or nothing unless wants_dx.
   // Afterwards saved holds whatever was computed again; the caller drops it.
-  torch::Tensor backward(const BlockContext& context, Saved& saved, torch::Tensor dout_TD, bool wants_dx);
+  torch::Tensor backward(const BlockContext& context, Saved& saved, torch::Tensor dout_UD, bool wants_dx);
 
  private:
   // Fill what is undefined in saved from what is defined.
@@ -60,8 +61,9 @@ class Block : public torch::nn::Module {
   static void drop(Saved& saved, Keep keep);
   torch::Tensor attend_to_cache(const torch::Tensor& query_1HK, const KeyValueCache& cache) const;
 
-  void backward_mlp(const BlockContext& context, Saved& saved, torch::Tensor& d_TD);
-  torch::Tensor backward_attention(const BlockContext& context, Saved& saved, torch::Tensor& d_TD, bool wants_dx);
+  void backward_mlp(const BlockContext& context, Saved& saved, SharedGradients& norms, torch::Tensor& d_UD);
+  torch::Tensor backward_attention(const BlockContext& context, Saved& saved, SharedGradients& norms,
+                                   torch::Tensor& d_UD, bool wants_dx);
 
   // Heads [first, first + count) of [T, E] or [T, (H + G) K], as [T, count, K].
   torch::Tensor heads(const torch::Tensor& x_TE, int64_t first, int64_t count) const;

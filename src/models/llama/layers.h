@@ -1,6 +1,7 @@
 // The layers of a Llama-style decoder, named as in Hugging Face's files.
 //
-// Letters, here and in block.* and model.*: T tokens of all documents, D hidden_size, H query heads, G key and value
+// Letters, here and in block.* and model.*: T tokens of all documents, U those of which this rank computes norms and
+// residuals (all, unless ranks share the layers: parallel/token_share.h), D hidden_size, H query heads, G key and value
 // heads, K head_dim, E = (H + 2 G) K columns of q, k and v beside each other, F intermediate_size, P = K / 2 rotary
 // pairs, V vocab_size.
 //

@@ -102,9 +102,10 @@ Results results_of(Llama& model, const torch::Tensor& ids_BL, Keep keep) {
 }
 
 TEST(TensorParallelLlama, RanksThatShareLayersAgreeWithOne) {
-  const torch::Tensor ids_BL = (torch::arange(20) * 7 % 23).view({4, 5});
   for (const char* model_type : {"llama", "mistral", "qwen2", "qwen3"}) {
     for (const bool tied : {false, true}) {
+      // Of 15 tokens the second rank has 7 and one of padding.
+      const torch::Tensor ids_BL = (torch::arange(tied ? 15 : 20) * 7 % 23).view({-1, 5});
       const LlamaConfig config = config_of(model_type, tied);
       Llama whole(config, {.training = true});
       fill(whole);
@@ -148,8 +149,9 @@ TEST(TensorParallelLlama, EveryRankStartsWithItsPartOfTheSameWeights) {
   }
 }
 
-// Two sums of activations per layer and direction, the embedding's and the output layer's; for each token two numbers
-// of its loss.
+// Two sums of activations per layer and direction, each of which leaves a rank its tokens, and as many gathers before
+// the next products; the embedding's and the output layer's; for each token two numbers of its loss; the norms'
+// gradients.
 TEST(TensorParallelLlama, SendsTwoSumsOfActivationsPerLayerAndPass) {
   constexpr int64_t kTokens = 20;
   const LlamaConfig config = config_of("mistral", false);
@@ -158,10 +160,13 @@ TEST(TensorParallelLlama, SendsTwoSumsOfActivationsPerLayerAndPass) {
     Llama model(config, {.training = true, .mesh = &ranks->mesh()});
     train(model, torch::arange(kTokens).view({4, 5}), keep);
     const int64_t activation = kTokens * config.hidden_size * 4, layers = config.num_hidden_layers;
-    const int64_t again = keep == Keep::kInputs ? layers : 0;  // of attention; the layer's output is not computed again
+    // Of attention, and both norms; the layer's output is not computed again.
+    const int64_t sums_again = keep == Keep::kInputs ? layers : 0, norms_again = keep == Keep::kAll ? 0 : 2 * layers;
     const Traffic& traffic = ranks->mesh().tp().traffic();
-    EXPECT_EQ(traffic[Collective::kAllReduce].payload_bytes, (4 * layers + again + 2) * activation);
-    EXPECT_EQ(traffic[Collective::kAllGather].payload_bytes, kTokens * 2 * 2 * 8);
+    EXPECT_EQ(traffic[Collective::kReduceScatter].payload_bytes, (4 * layers + sums_again + 1) * activation);
+    EXPECT_EQ(traffic[Collective::kAllGather].payload_bytes,
+              (4 * layers + norms_again + 2) * activation + kTokens * 2 * 2 * 8);
+    EXPECT_EQ(traffic[Collective::kAllReduce].payload_bytes, activation + (2 * layers + 1) * config.hidden_size * 4);
   }
 }
 

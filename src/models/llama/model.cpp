@@ -89,20 +89,15 @@ VocabularyShare Llama::vocabulary() const {
   return {tp_, share_of(tokens, config_.vocab_size).begin, config_.vocab_size};
 }
 
-// A rank looks up the tokens whose rows it has; the others add nothing to the sum over the ranks.
-torch::Tensor Llama::embed(const torch::Tensor& ids_T) const {
+// A rank looks up the tokens whose rows it has; the others add nothing to the sum over the ranks. [U, D].
+torch::Tensor Llama::embed(const torch::Tensor& ids_T, const TokenShare& share) const {
   const torch::Tensor& weight_VD = embed_tokens_->weight().dense();
-  if (!tp_ || ids_T.is_meta()) {
-    const torch::Tensor x_TD = select_rows(weight_VD, ids_T);
-    sum_over_tp(tp_, x_TD).wait();
-    return x_TD;
-  }
+  if (!tp_ || ids_T.is_meta()) return share.sum(select_rows(weight_VD, ids_T));
   const torch::Tensor row_T = ids_T - vocabulary().begin;
   const torch::Tensor is_other_T = row_T.lt(0).logical_or_(row_T.ge(weight_VD.size(0)));
   torch::Tensor x_TD = select_rows(weight_VD, row_T.masked_fill(is_other_T, 0));
   x_TD.masked_fill_(is_other_T.unsqueeze(1), 0);
-  sum_over_tp(tp_, x_TD).wait();
-  return x_TD;
+  return share.sum(x_TD);
 }
 
 void Llama::add_embedding_gradients(const torch::Tensor& ids_T, const torch::Tensor& d_TD) const {
@@ -128,22 +123,24 @@ torch::Tensor Llama::forward_hidden(const PackedTokens& tokens, Saved* saved, Ke
   work.ids_T = tokens.ids_T;
   work.documents = std::make_shared<Documents>(tokens.documents);
   const RotaryTables tables = rotary_tables(tokens.positions_T, frequencies_P_);
-  work.context = {work.documents.get(), tables.cos_TP, tables.sin_TP, tp_};
+  const TokenShare share(tp_, tokens.ids_T.size(0), /*divides=*/true);
+  work.context = {work.documents.get(), tables.cos_TP, tables.sin_TP, share};
 
-  torch::Tensor x_TD;
+  torch::Tensor x_UD;
   {
     const UnitUse use = flat_->forward_unit(0, trains);
-    x_TD = embed(tokens.ids_T);
+    x_UD = embed(tokens.ids_T, share);
   }
   work.blocks.resize(saved ? blocks_.size() : 0);
   for (size_t i = 0; i < blocks_.size(); ++i) {
     const UnitUse use = flat_->forward_unit(i + 1, trains);
-    x_TD = blocks_[i]->forward(work.context, x_TD, saved ? &work.blocks[i] : nullptr, keep);
+    x_UD = blocks_[i]->forward(work.context, x_UD, saved ? &work.blocks[i] : nullptr, keep);
     if (i + 1 < blocks_.size()) continue;
-    work.last_TD = x_TD;
-    work.rstd_T = torch::empty({x_TD.size(0)}, x_TD.options().dtype(torch::kFloat32));
-    work.hidden_TD = torch::empty_like(x_TD);
-    rms_norm_forward(x_TD, norm_->weight, config_.rms_norm_eps, work.hidden_TD, work.rstd_T);
+    work.last_UD = x_UD;
+    work.rstd_U = torch::empty({x_UD.size(0)}, x_UD.options().dtype(torch::kFloat32));
+    const torch::Tensor hidden_UD = torch::empty_like(x_UD);
+    rms_norm_forward(x_UD, norm_->weight, config_.rms_norm_eps, hidden_UD, work.rstd_U);
+    work.hidden_TD = share.gather(hidden_UD);
   }
   return work.hidden_TD;
 }
@@ -174,11 +171,12 @@ torch::Tensor Llama::next_logits(const torch::Tensor& ids_T, std::vector<KeyValu
   const int64_t tokens = ids_T.size(0), before = cache.at(0).length;
   const Documents document({tokens}, ids_T.device());
   const RotaryTables tables = rotary_tables(torch::arange(before, before + tokens, ids_T.options()), frequencies_P_);
-  const BlockContext context = {&document, tables.cos_TP, tables.sin_TP, tp_};
+  const TokenShare share(tp_, tokens, /*divides=*/false);  // of one token there is nothing to divide
+  const BlockContext context = {&document, tables.cos_TP, tables.sin_TP, share};
   torch::Tensor x_TD;
   {
     const UnitUse use = flat_->forward_unit(0, /*keep=*/false);
-    x_TD = embed(ids_T);
+    x_TD = embed(ids_T, share);
   }
   torch::Tensor hidden_1D;
   for (size_t i = 0; i < blocks_.size(); ++i) {
@@ -221,19 +219,22 @@ torch::Tensor Llama::backward_logits(const Saved& saved, const torch::Tensor& dl
 void Llama::backward_hidden(Saved& saved, const torch::Tensor& dhidden_TD) {
   const torch::NoGradGuard no_grad;
   const bool embedding_trains = flat_->grad().defined();
-  torch::Tensor d_TD = torch::empty_like(saved.last_TD);
+  const TokenShare& share = saved.context.share;
+  torch::Tensor d_UD = torch::empty_like(saved.last_UD);
   for (size_t i = blocks_.size(); i-- > 0;) {
     const UnitUse use = flat_->backward_unit(i + 1);
     if (i + 1 == blocks_.size()) {
-      rms_norm_backward(dhidden_TD, saved.last_TD, norm_->weight, saved.rstd_T, d_TD, /*accumulate_dx=*/false,
-                        norm_->weight.grad(), /*accumulate_dweight=*/true);
-      saved.last_TD = saved.hidden_TD = torch::Tensor();
+      SharedGradients norm_gradient(share.divided(), {norm_->weight.grad()});
+      rms_norm_backward(share.own_rows(dhidden_TD), saved.last_UD, norm_->weight, saved.rstd_U, d_UD,
+                        /*accumulate_dx=*/false, norm_gradient.target(0), /*accumulate_dweight=*/true);
+      norm_gradient.finish();
+      saved.last_UD = saved.hidden_TD = torch::Tensor();
     }
-    d_TD = blocks_[i]->backward(saved.context, saved.blocks[i], d_TD, /*wants_dx=*/i > 0 || embedding_trains);
+    d_UD = blocks_[i]->backward(saved.context, saved.blocks[i], d_UD, /*wants_dx=*/i > 0 || embedding_trains);
     saved.blocks[i] = {};
   }
   const UnitUse use = flat_->backward_unit(0);  // by every rank, whether there is anything to compute or not
-  if (embedding_trains) add_embedding_gradients(saved.ids_T, d_TD);
+  if (embedding_trains) add_embedding_gradients(saved.ids_T, share.gather(d_UD));
   saved = {};
 }
 

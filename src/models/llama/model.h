@@ -46,7 +46,7 @@ class Llama : public FlatModel {
     std::shared_ptr<const Documents> documents;
     BlockContext context;
     std::vector<Block::Saved> blocks;
-    torch::Tensor last_TD, rstd_T, hidden_TD;  // before and after the final norm
+    torch::Tensor last_UD, rstd_U, hidden_TD;  // before and after the final norm
   };
 
   // The hidden states after the final norm [T, D]. With saved, keeps what backward_hidden() needs.
@@ -74,7 +74,7 @@ class Llama : public FlatModel {
  private:
   // This rank's rows of embedding and output layer.
   VocabularyShare vocabulary() const;
-  torch::Tensor embed(const torch::Tensor& ids_T) const;
+  torch::Tensor embed(const torch::Tensor& ids_T, const TokenShare& share) const;
   void add_embedding_gradients(const torch::Tensor& ids_T, const torch::Tensor& d_TD) const;
   size_t head_unit() const { return config_.tie_word_embeddings ? 0 : flat_->units().size() - 1; }
 

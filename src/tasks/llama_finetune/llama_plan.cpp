@@ -109,7 +109,7 @@ class LlamaWork {
       work.attention_flops = square * (backward ? 2.5 + (recomputes_ ? 1 : 0) : 1) / tp_;
       const auto hidden = static_cast<double>(sizes_.hidden_size);
       const double split = 4 * width / hidden + 3 * static_cast<double>(sizes_.intermediate_size) / hidden;
-      const double passes = 10 + split / tp_;
+      const double passes = (10 + split) / tp_;
       work.memory_bytes = passes * hidden * tokens_ * element_size_ * (backward ? 2 : 1);
       work.launches = backward ? 30 : 14;
       return work;
@@ -120,7 +120,7 @@ class LlamaWork {
       work.gemm_flops = 2 * head * tokens_ * (frozen_ ? 2 : 3) / tp_;
       work.memory_bytes = 4 * static_cast<double>(sizes_.vocab_size) * tokens_ * element_size_ / tp_;
     } else {
-      work.memory_bytes = 2 * static_cast<double>(sizes_.hidden_size) * tokens_ * element_size_;
+      work.memory_bytes = 2 * static_cast<double>(sizes_.hidden_size) * tokens_ * element_size_ / tp_;
     }
     work.launches = 4;
     return work;
