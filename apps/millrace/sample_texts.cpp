@@ -88,13 +88,21 @@ std::vector<std::string> read_prompts(const TextArguments& arguments) {
   return prompts;
 }
 
-void print(const TextArguments& arguments, const std::string& prompt, const std::string& text) {
-  if (arguments.json) {
-    std::printf("%s\n", nlohmann::ordered_json{{"prompt", prompt}, {"text", text}}.dump().c_str());
-  } else {
-    std::printf("%s\n", text.c_str());
+// Prints the answer while it is written, or as one object.
+std::string answer(const TextArguments& arguments, TextSampler& sampler, const std::vector<std::string>& turns,
+                   int64_t number) {
+  const auto print = [](const std::string& piece) {
+    std::fwrite(piece.data(), 1, piece.size(), stdout);
+    std::fflush(stdout);
+  };
+  if (!arguments.json) {
+    std::string text = sampler.answer(turns, arguments.sampling, number, print);
+    print("\n");
+    return text;
   }
-  std::fflush(stdout);
+  std::string text = sampler.answer(turns, arguments.sampling, number);
+  print(nlohmann::ordered_json{{"prompt", turns.back()}, {"text", text}}.dump() + "\n");
+  return text;
 }
 
 void converse(const TextArguments& arguments, TextSampler& sampler) {
@@ -107,8 +115,7 @@ void converse(const TextArguments& arguments, TextSampler& sampler) {
     const std::string problem = text_problem(line);
     if (!problem.empty()) throw DataError(str("[standard input:", number + 1, "] ", problem));
     turns.push_back(line);
-    turns.push_back(sampler.answer(turns, arguments.sampling, number));
-    print(arguments, line, turns.back());
+    turns.push_back(answer(arguments, sampler, turns, number));
   }
 }
 
@@ -136,7 +143,7 @@ int sample_texts(const std::vector<std::string>& args) {
   const std::string& device = arguments.device.empty() ? config->training.device : arguments.device;
   const auto sampler = text_sampler_of_task(*config)(*config, run ? &*run : nullptr, device_of_rank(device, world));
   for (size_t i = 0; i < prompts.size(); ++i) {
-    print(arguments, prompts[i], sampler->answer({prompts[i]}, arguments.sampling, static_cast<int64_t>(i)));
+    answer(arguments, *sampler, {prompts[i]}, static_cast<int64_t>(i));
   }
   if (arguments.chat) converse(arguments, *sampler);
   return static_cast<int>(ExitCode::kDone);

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "language/model_tokenizer.h"
 #include "language/row_tokens.h"
+#include "tokenizers/unicode.h"
 
 namespace millrace {
 namespace {
@@ -39,6 +40,12 @@ RowEncoder::RowEncoder(const std::filesystem::path& tokenizer, const RowEncoderO
   chat.torchtune.truncation = options.truncation;
   chat_encoder_.emplace(*tokenizer_, tokenizer, chat);
   template_ = load_chat_template(tokenizer, *tokenizer_);
+}
+
+std::string RowEncoder::spelling(std::span<const int32_t> ids) const {
+  std::string bytes;
+  for (const int32_t id : ids) bytes += tokenizer_->bytes_of(id);
+  return unicode::replace_invalid_utf8(bytes);
 }
 
 TokenSample RowEncoder::encode(const json& row, const std::string& place) const {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -11,6 +12,7 @@
 
 #include "language/chat_encoder.h"
 #include "language/row_format.h"
+#include "language/text_stream.h"
 #include "language/token_sample.h"
 
 namespace millrace {
@@ -41,6 +43,12 @@ class RowEncoder {
   // The ids that end an answer.
   std::vector<int32_t> stop_tokens() const;
   std::string decode(std::span<const int32_t> ids) const { return tokenizer_->decode(ids); }
+  // All of them, special tokens as they are spelled.
+  std::string spelling(std::span<const int32_t> ids) const;
+  // Must not outlive the encoder.
+  TextStream stream(std::function<void(const std::string& piece)> on_piece) const {
+    return {*tokenizer_, std::move(on_piece)};
+  }
 
   int64_t vocabulary_size() const { return tokenizer_->vocabulary_size(); }
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -26,8 +27,10 @@ class TextSampler {
  public:
   virtual ~TextSampler() = default;
   // turns: what the user says and what the assistant has answered, by turns, beginning and ending with the user; one
-  // turn for models of plain text. number: which of several texts it is, for what is drawn.
-  virtual std::string answer(const std::vector<std::string>& turns, const TextSampling& sampling, int64_t number) = 0;
+  // turn for models of plain text. number: which of several texts it is, for what is drawn. on_piece: gets the text in
+  // pieces, as it is written.
+  virtual std::string answer(const std::vector<std::string>& turns, const TextSampling& sampling, int64_t number,
+                             const std::function<void(const std::string& piece)>& on_piece = {}) = 0;
   virtual bool has_conversations() const = 0;  // else the model continues texts
 
   // The rows to validate on, as questions: the turns up to the last answer, which is the right one. Throws ConfigError

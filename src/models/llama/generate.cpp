@@ -13,21 +13,38 @@ int64_t draw_token(const torch::Tensor& logits_V, double temperature, double top
   const torch::Tensor values_V = logits_V.to(torch::kCPU, torch::kFloat64).contiguous();
   const auto size = static_cast<size_t>(values_V.size(0));
   const double* logits = values_V.const_data_ptr<double>();
-  std::vector<size_t> order(size);
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return logits[a] > logits[b]; });
-  std::vector<double> weights(size);
-  for (size_t i = 0; i < size; ++i) weights[i] = std::exp((logits[order[i]] - logits[order[0]]) / temperature);
-  const double total = std::accumulate(weights.begin(), weights.end(), 0.0);
-  size_t kept = 0;
-  double mass = 0;
-  while (kept < size && mass < top_p * total) mass += weights[kept++];
-  double left = u * mass;
-  for (size_t i = 0; i + 1 < kept; ++i) {
-    if (left < weights[i]) return static_cast<int64_t>(order[i]);
-    left -= weights[i];
+  const double largest = *std::max_element(logits, logits + size);
+  const auto weight = [&](size_t token) { return std::exp((logits[token] - largest) / temperature); };
+  double total = 0;
+  for (size_t token = 0; token < size; ++token) total += weight(token);
+
+  // A heap gives the likeliest tokens one by one, and few are needed: sorting a whole vocabulary takes as long as a
+  // small model's pass.
+  std::vector<size_t> heap(size);
+  std::iota(heap.begin(), heap.end(), size_t{0});
+  const auto comes_later = [&](size_t a, size_t b) { return logits[a] != logits[b] ? logits[a] < logits[b] : a > b; };
+  std::make_heap(heap.begin(), heap.end(), comes_later);
+  std::vector<size_t> likeliest;
+  const auto take = [&] {
+    std::pop_heap(heap.begin(), heap.end(), comes_later);
+    likeliest.push_back(heap.back());
+    heap.pop_back();
+    return weight(likeliest.back());
+  };
+  double mass = total;
+  if (top_p < 1) {
+    mass = 0;
+    while (!heap.empty() && mass < top_p * total) mass += take();
   }
-  return static_cast<int64_t>(order[std::max<size_t>(kept, 1) - 1]);
+  double end = 0;  // of the place of the token at hand
+  for (size_t i = 0;; ++i) {
+    if (i == likeliest.size()) {
+      if (heap.empty() || (top_p < 1 && i > 0)) return static_cast<int64_t>(likeliest.back());
+      take();
+    }
+    end += weight(likeliest[i]);
+    if (u * mass < end) return static_cast<int64_t>(likeliest[i]);
+  }
 }
 
 std::vector<int64_t> generate(Llama& model, const std::vector<int64_t>& prompt, const GenerateOptions& options) {
@@ -43,6 +60,7 @@ std::vector<int64_t> generate(Llama& model, const std::vector<int64_t>& prompt, 
                                                                 random_uniform(stream, generated.size()));
     if (std::find(options.stop_tokens.begin(), options.stop_tokens.end(), token) != options.stop_tokens.end()) break;
     generated.push_back(token);
+    if (options.on_token) options.on_token(token);
     next = {token};
   }
   return generated;

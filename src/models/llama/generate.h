@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "models/llama/model.h"
@@ -14,6 +15,7 @@ struct GenerateOptions {
   double temperature = 0;                 // what logits are divided by; 0: the likeliest token each time
   double top_p = 1;                       // draw among the likeliest tokens that together have this probability
   uint64_t seed = 0, id = 0;              // of the drawing; id: which of several texts it is
+  std::function<void(int64_t token)> on_token = {};  // called with each token as soon as it is known
 };
 
 // What follows the prompt. Of tokens that are equally likely, the first. On several ranks that share the model, all

@@ -69,6 +69,29 @@ TEST(Generate, TopPKeepsTheFewestTokensOfThatProbability) {
   EXPECT_EQ(draw_token(logits_V, 1, 0.7, 0.999), 2);
 }
 
+TEST(Generate, ManyTokensAreDrawnInOrderOfProbability) {
+  torch::manual_seed(4);
+  const torch::Tensor logits_V = (torch::randn({500}) * 3).round();  // many alike
+  const auto [sorted, order] = logits_V.sort(/*stable=*/true, 0, /*descending=*/true);
+  const torch::Tensor ends = torch::softmax(sorted.to(torch::kFloat64) / 1.5, 0).cumsum(0);
+  for (const double top_p : {1.0, 0.8}) {
+    const int64_t kept = top_p < 1 ? ends.lt(top_p).sum().item<int64_t>() + 1 : 500;
+    const double mass = ends[kept - 1].item<double>();
+    for (double u = 0.0005; u < 1; u += 0.001) {
+      const int64_t place = ends.le(u * mass).sum().item<int64_t>();
+      EXPECT_EQ(draw_token(logits_V, 1.5, top_p, u), order[place].item<int64_t>()) << u << " of " << top_p;
+    }
+  }
+}
+
+TEST(Generate, GivesEachTokenAsSoonAsItIsKnown) {
+  Llama model = random_model("llama");
+  std::vector<int64_t> seen;
+  GenerateOptions options{.max_new_tokens = 5, .on_token = [&](int64_t token) { seen.push_back(token); }};
+  EXPECT_EQ(generate(model, {7, 11, 2}, options), seen);
+  EXPECT_EQ(seen.size(), 5u);
+}
+
 TEST(Generate, TheSeedAndTheNumberOfTheTextDecideWhatIsDrawn) {
   Llama model = random_model("llama");
   GenerateOptions options{.max_new_tokens = 12, .temperature = 3};

@@ -44,14 +44,15 @@ class LlamaSampler : public TextSampler {
     if (run != nullptr) load_run(*run, trainee_->parameters());
   }
 
-  std::string answer(const std::vector<std::string>& turns, const TextSampling& sampling, int64_t number) override {
+  std::string answer(const std::vector<std::string>& turns, const TextSampling& sampling, int64_t number,
+                     const std::function<void(const std::string& piece)>& on_piece) override {
     llama::GenerateOptions options = text_options(sample_);
     if (sampling.max_new_tokens) options.max_new_tokens = *sampling.max_new_tokens;
     if (sampling.temperature) options.temperature = *sampling.temperature;
     if (sampling.top_p) options.top_p = *sampling.top_p;
     if (sampling.seed) options.seed = static_cast<uint64_t>(*sampling.seed);
     options.id = static_cast<uint64_t>(number);
-    return millrace::answer(*trainee_, encoder_, turns, options);
+    return millrace::answer(*trainee_, encoder_, turns, options, on_piece);
   }
   bool has_conversations() const override { return encoder_.has_conversations(); }
 

@@ -24,10 +24,13 @@ llama::GenerateOptions text_options(const TextSampleConfig& sample) {
 }
 
 std::string answer(LlamaTrainee& trainee, const RowEncoder& encoder, const std::vector<std::string>& turns,
-                   llama::GenerateOptions options) {
+                   llama::GenerateOptions options, const std::function<void(const std::string& piece)>& on_piece) {
+  TextStream stream = encoder.stream(on_piece);
+  if (on_piece) options.on_token = [&](int64_t token) { stream.add(static_cast<int32_t>(token)); };
   const std::vector<int32_t> prompt = encoder.prompt(turns);
   for (const int32_t id : encoder.stop_tokens()) options.stop_tokens.push_back(id);
   const std::vector<int64_t> ids = trainee.generate({prompt.begin(), prompt.end()}, options);
+  if (on_piece) stream.finish();
   return encoder.decode(std::vector<int32_t>(ids.begin(), ids.end()));
 }
 

@@ -1,0 +1,20 @@
+#include "language/text_stream.h"
+
+#include "base/text.h"
+
+namespace millrace {
+
+void TextStream::add(int32_t token) {
+  constexpr const char* kIncomplete = "\xEF\xBF\xBD";  // U+FFFD, which stands for bytes that are no character
+  waiting_.push_back(token);
+  if (!ends_with(tokenizer_.decode(waiting_), kIncomplete)) finish();
+}
+
+void TextStream::finish() {
+  if (waiting_.empty()) return;
+  const std::string text = tokenizer_.decode(waiting_);
+  waiting_.clear();
+  if (!text.empty()) on_piece_(text);
+}
+
+}  // namespace millrace
