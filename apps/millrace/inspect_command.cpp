@@ -12,6 +12,7 @@
 #include "formats/inspect/inspect.h"
 #include "inspect_checkpoint.h"
 #include "inspect_picture_sets.h"
+#include "inspect_texts.h"
 
 namespace millrace {
 namespace {
@@ -44,13 +45,17 @@ Report inspect(const std::string& path, const InspectOptions& options) {
 }  // namespace
 
 int run_inspect(const std::vector<std::string>& args) {
+  for (const std::string& word : args) {
+    if (is_run_configuration(word)) return inspect_texts(args);
+  }
   ArgumentParser app{
       "Shows the contents of a file: a safetensors or GGUF file, the index of several or a folder of them; a "
       "checkpoint, "
       "whose checksums are verified; a tar shard or a folder of shards; an Arrow file or a folder saved by "
       "`datasets`; a profiler trace; TensorBoard events; an .npy array; a data set file of pictures in folders "
       "(TOML or JSON, as for sd-scripts), whose buckets, batches and captions are listed and whose pictures are "
-      "checked; a file of prompts. Options of data sets, such as --train_batch_size 4 or --train_data_dir "
+      "checked; a file of prompts; the configuration of a language model's run, whose rows are tokenised. Options of "
+      "data sets, such as --train_batch_size 4 or --train_data_dir "
       "FOLDER, are sd-scripts'.",
       "millrace inspect"};
   std::string path;

@@ -21,6 +21,7 @@
 #include "tasks/flux_lora/flux_lora_task.h"
 #include "tasks/flux_pretrain/flux_pretrain_task.h"
 #include "tasks/llama_finetune/llama_data.h"
+#include "tasks/llama_finetune/llama_data_summary.h"
 #include "tasks/llama_finetune/llama_export.h"
 #include "tasks/llama_finetune/llama_plan.h"
 #include "tasks/llama_finetune/llama_sampler.h"
@@ -39,6 +40,7 @@ struct TaskResult {
   std::filesystem::path (*tokenizer)(const RunConfig& config);
   std::optional<ExportOptions> (*final_export)(const RunConfig& config);  // what a run writes at its end
   MakeTextSampler texts;                                                  // null: pictures
+  TextDataSummary (*data)(const RunConfig& config, bool is_validation);   // null: pictures
 };
 
 // Everything that differs between tasks. config was made by the row's make_config().
@@ -76,8 +78,8 @@ std::optional<ExportOptions> no_final_export(const RunConfig&) {
   return std::nullopt;
 }
 
-constexpr TaskResult kLlamaResult = {llama_adapter_writer, llama_companions, llama_tokenizer, llama_final_export,
-                                     make_llama_sampler};
+constexpr TaskResult kLlamaResult = {llama_adapter_writer, llama_companions,   llama_tokenizer,
+                                     llama_final_export,   make_llama_sampler, summarise_llama_data};
 
 constexpr std::array kTasks = std::to_array<TaskEntry>({
     {{"flux_pretrain", "flux", "trains FLUX from captioned pictures, or from their encodings", /*is_lora=*/false,
@@ -88,7 +90,7 @@ constexpr std::array kTasks = std::to_array<TaskEntry>({
      plan_flux,
      no_lora,
      settle_nothing,
-     {nullptr, no_companions, no_tokenizer, no_final_export, nullptr}},
+     {nullptr, no_companions, no_tokenizer, no_final_export, nullptr, nullptr}},
     {{"flux_lora", "flux", "trains LoRA adapters on a frozen FLUX", /*is_lora=*/true, make_flux_lora_config},
      make_flux_task,
      describe_flux_model,
@@ -96,7 +98,7 @@ constexpr std::array kTasks = std::to_array<TaskEntry>({
      plan_flux,
      flux_lora_options,
      settle_nothing,
-     {flux_adapter_writer, no_companions, no_tokenizer, no_final_export, nullptr}},
+     {flux_adapter_writer, no_companions, no_tokenizer, no_final_export, nullptr, nullptr}},
     {{"llama_finetune", "llama", "trains all weights of a Llama-style language model on your text",
       /*is_lora=*/false, make_llama_finetune_config},
      make_llama_task,
@@ -287,6 +289,15 @@ std::vector<Companion> companions_of_task(const RunConfig& config) {
 
 std::filesystem::path tokenizer_of_task(const RunConfig& config) {
   return find_task(config).result.tokenizer(config);
+}
+
+TextDataSummary summarise_text_data(const RunConfig& config, bool is_validation) {
+  const auto summarise = find_task(config).result.data;
+  if (summarise == nullptr) {
+    throw ConfigError("[job.task] expected a task of a language model, got " + config.job.task +
+                      " (millrace inspect shows the file of its pictures: training.dataset_path)");
+  }
+  return summarise(config, is_validation);
 }
 
 MakeTextSampler text_sampler_of_task(const RunConfig& config) {

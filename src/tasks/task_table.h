@@ -11,6 +11,7 @@
 #include "comm/world.h"
 #include "config/run_config.h"
 #include "config/task_kind.h"
+#include "language/text_data_summary.h"
 #include "metrics/run_plan.h"
 #include "models/model_table.h"
 #include "nn/tensor_io.h"
@@ -49,6 +50,8 @@ std::vector<Companion> companions_of_task(const RunConfig& config);
 std::filesystem::path tokenizer_of_task(const RunConfig& config);
 // Null: what the task trains makes pictures, not texts.
 MakeTextSampler text_sampler_of_task(const RunConfig& config);
+// The data set of a task that reads texts, as a run would see it. Throws ConfigError for other tasks.
+TextDataSummary summarise_text_data(const RunConfig& config, bool is_validation);
 // Its row in the table of models.
 const ModelEntry& model_of_task(const RunConfig& config);
 

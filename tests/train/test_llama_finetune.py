@@ -3,12 +3,15 @@
 import json
 import math
 import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 from helpers import load
 from llama_runs import BASE, COMMON, LORA, RECIPES, SHORT, arguments, empty_config, logged, steps, train
 from train_ranks import Ranks
 
+ROOT = Path(__file__).resolve().parents[2]
 PACKED = {"finetune.packing": "best_fit", "training.local_batch_size": 2, "training.global_batch_size": 6}
 
 
@@ -92,6 +95,36 @@ def test_bad_rows_are_skipped_and_named(millrace, tmp_path):
     assert "rows.jsonl:25" in done.stderr and "training.max_bad_samples" in done.stderr
 
 
+def test_inspect_shows_what_a_run_would_see(millrace, tmp_path):
+    data = write_rows(tmp_path / "rows.jsonl", [{"messages": "none"}, *rows()])
+    config = tmp_path / "run.toml"
+    config.write_text('[model]\nname = "llama"\n')
+    options = {"finetune.data": data, "finetune.max_seq_len": 60, "finetune.torchtune_version": "main"}
+    inspect = ["inspect", config, *arguments(COMMON | options)]
+    found = json.loads(millrace(*inspect, "--json").stdout)
+    lines = "".join(json.dumps({"messages": row["messages"]}) + "\n" for row in rows())
+
+    def tokenized(*more):
+        said = millrace("tokenize", "--tokenizer", BASE, "--chat", "torchtune", *more, input=lines).stdout
+        return [json.loads(line) for line in said.splitlines()]
+
+    whole, cut = tokenized(), tokenized("--max-length", 60)
+    lengths = sorted(len(row["ids"]) for row in whole)
+    assert (found["rows"], found["bad_rows"]) == (len(rows()) + 1, 1) and "rows.jsonl:1]" in found["problems"][0]
+    assert found["tokens"] == sum(len(row["ids"]) for row in cut)
+    assert found["trained_tokens"] == sum(sum(row["trained"][1:]) for row in cut)
+    assert found["truncated_rows"] == sum(length > 60 for length in lengths) > 0
+    assert (found["shortest"], found["median"], found["longest"]) == (lengths[0], lengths[len(lengths) // 2], lengths[-1])
+    assert found["example_place"].endswith("rows.jsonl:2")
+    trained = "".join(piece["text"] for piece in found["example"] if piece["trained"])
+    answer = [message["content"] for message in rows()[0]["messages"] if message["role"] == "assistant"][0]
+    assert answer in trained and found["example"][0]["text"].startswith("<|begin_of_text|><|start_header_id|>")
+    text = millrace(*inspect).stdout
+    assert "unusable    1" in text and "【" + trained[:20] in text
+    assert millrace(*inspect, "--validation", "--finetune.validation_split=train[:4]").stdout.startswith("rows        4")
+    assert "expected a task of a language model" in millrace("inspect", ROOT / "configs" / "tiny.toml", status=2).stderr
+
+
 def test_rows_that_train_nothing_weigh_nothing(millrace, tmp_path):
     """Cut before the answer, a row has no trained token; a step of such rows changes nothing and is no NaN."""
     long = {"messages": [{"role": "user", "content": "stone river " * 100}, {"role": "assistant", "content": "Yes."}]}
@@ -141,6 +174,17 @@ def test_writes_texts(millrace, tmp_path):
     assert drawn[0] == drawn[1] != drawn[2] and json.loads(drawn[0])["prompt"] == "Hi"
     answers = millrace("sample", tmp_path / "run", "--chat", input="What is a bucket?\nAnd a stone?\n").stdout.splitlines()
     assert answers[0] == printed.rstrip("\n").splitlines()[0]
+
+
+def test_texts_are_shown_while_they_are_written(millrace, program, tmp_path):
+    train(millrace, tmp_path / "run", SHORT | {"training.steps": 1})
+    # So long an answer takes many minutes: what is read was shown before its end.
+    command = [program, "sample", tmp_path / "run", "-p", "Hi", "--temperature=1", "--max-new-tokens=100000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        shown = process.stdout.read(64)
+        is_running = process.poll() is None
+        process.kill()
+    assert len(shown) == 64 and is_running
 
 
 def test_texts_are_one_ranks_work(millrace, tmp_path):

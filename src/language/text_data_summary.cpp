@@ -1,0 +1,146 @@
+#include "language/text_data_summary.h"
+
+#include <algorithm>
+#include <future>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/text.h"
+
+namespace millrace {
+namespace {
+
+constexpr int64_t kRowsAtOnce = 64;
+constexpr size_t kMaxProblems = 5;
+
+// A token has a loss where the label before it is not masked: labels are shifted (RowEncoder::encode()).
+bool is_trained(const TokenSample& sample, size_t token) {
+  return token > 0 && sample.labels[token - 1] != kMaskedLabel;
+}
+
+struct RowCounts {
+  int64_t row = 0, tokens = 0, trained = 0, uncut = 0;
+  std::string problem;  // empty: usable
+};
+
+RowCounts count(const RowSet& rows, int64_t row, const RowEncoder& encoder, const RowEncoder& uncut) {
+  RowCounts counts{.row = row, .problem = ""};
+  try {
+    const nlohmann::ordered_json json = rows.row(row);
+    const TokenSample sample = encoder.encode(json, rows.place(row));
+    counts.tokens = counts.uncut = static_cast<int64_t>(sample.tokens.size());
+    for (size_t token = 0; token < sample.tokens.size(); ++token) counts.trained += is_trained(sample, token) ? 1 : 0;
+    if (&uncut != &encoder) {
+      counts.uncut = static_cast<int64_t>(uncut.encode(json, rows.place(row)).tokens.size());
+    }
+  } catch (const DataError& error) {
+    counts.problem = error.what();
+  }
+  return counts;
+}
+
+void add_example(const RowSet& rows, int64_t row, const RowEncoder& encoder, TextDataSummary& summary) {
+  summary.example_place = rows.place(row);
+  const TokenSample sample = encoder.encode(rows.row(row), summary.example_place);
+  size_t begin = 0;
+  while (begin < sample.tokens.size()) {
+    size_t end = begin + 1;
+    while (end < sample.tokens.size() && is_trained(sample, end) == is_trained(sample, begin)) ++end;
+    summary.example.push_back(
+        {encoder.spelling(std::span(sample.tokens).subspan(begin, end - begin)), is_trained(sample, begin)});
+    begin = end;
+  }
+}
+
+}  // namespace
+
+TextDataSummary summarise_rows(const RowSet& rows, const RowEncoder& encoder, const RowEncoder& uncut,
+                               ThreadPool& pool) {
+  TextDataSummary summary;
+  summary.rows = rows.size();
+  std::vector<std::future<std::vector<RowCounts>>> parts;
+  for (int64_t begin = 0; begin < rows.size(); begin += kRowsAtOnce) {
+    parts.push_back(pool.submit([&, begin] {
+      std::vector<RowCounts> counts;
+      for (int64_t row = begin; row < std::min(begin + kRowsAtOnce, rows.size()); ++row) {
+        counts.push_back(count(rows, row, encoder, uncut));
+      }
+      return counts;
+    }));
+  }
+  std::vector<int64_t> lengths;
+  for (std::future<std::vector<RowCounts>>& part : parts) {
+    for (const RowCounts& counts : part.get()) {
+      if (!counts.problem.empty()) {
+        ++summary.bad_rows;
+        if (summary.problems.size() < kMaxProblems) summary.problems.push_back(counts.problem);
+        continue;
+      }
+      if (lengths.empty()) add_example(rows, counts.row, encoder, summary);
+      lengths.push_back(counts.uncut);
+      summary.tokens += counts.tokens;
+      summary.trained_tokens += counts.trained;
+      summary.untrained_rows += counts.trained == 0 ? 1 : 0;
+      summary.truncated_rows += counts.tokens < counts.uncut ? 1 : 0;
+      if (counts.uncut > summary.longest) {
+        summary.longest = counts.uncut;
+        summary.longest_place = rows.place(counts.row);
+      }
+    }
+  }
+  if (lengths.empty()) return summary;
+  std::sort(lengths.begin(), lengths.end());
+  summary.shortest = lengths.front();
+  summary.median = lengths[lengths.size() / 2];
+  return summary;
+}
+
+std::string summary_text(const TextDataSummary& summary, bool colours) {
+  const auto line = [](const char* name, const std::string& value) {
+    return std::string(name) + std::string(12 - std::string(name).size(), ' ') + value + "\n";
+  };
+  const double share =
+      100.0 * static_cast<double>(summary.trained_tokens) / static_cast<double>(std::max<int64_t>(1, summary.tokens));
+  std::string text = line("rows", with_thousands(summary.rows));
+  if (summary.bad_rows > 0) text += line("unusable", with_thousands(summary.bad_rows));
+  for (const std::string& problem : summary.problems) text += "  " + problem + "\n";
+  text += line("tokens", with_thousands(summary.tokens));
+  text += line("of a row", str(summary.shortest, " to ", summary.longest, ", ", summary.median, " in the median"));
+  if (summary.longest > 0) text += line("longest", summary.longest_place);
+  text += line("truncated", str(with_thousands(summary.truncated_rows), " rows"));
+  text += line("trained", str(format_double("%.1f", share), " % of the tokens"));
+  if (summary.untrained_rows > 0) text += line("untrained", str(with_thousands(summary.untrained_rows), " rows"));
+  if (summary.example.empty()) return text;
+  text += str("\n", summary.example_place, colours ? ", what is trained in green:\n" : ", what is trained in 【】:\n");
+  for (const TextDataSummary::Piece& piece : summary.example) {
+    if (!piece.is_trained) {
+      text += piece.text;
+    } else {
+      text += colours ? "\x1b[32m" + piece.text + "\x1b[0m" : "【" + piece.text + "】";
+    }
+  }
+  return text + "\n";
+}
+
+std::string summary_json(const TextDataSummary& summary) {
+  nlohmann::ordered_json json = {{"rows", summary.rows},
+                                 {"bad_rows", summary.bad_rows},
+                                 {"problems", summary.problems},
+                                 {"tokens", summary.tokens},
+                                 {"trained_tokens", summary.trained_tokens},
+                                 {"untrained_rows", summary.untrained_rows},
+                                 {"truncated_rows", summary.truncated_rows},
+                                 {"shortest", summary.shortest},
+                                 {"median", summary.median},
+                                 {"longest", summary.longest},
+                                 {"longest_place", summary.longest_place},
+                                 {"example_place", summary.example_place},
+                                 {"example", nlohmann::ordered_json::array()}};
+  for (const TextDataSummary::Piece& piece : summary.example) {
+    json["example"].push_back({{"text", piece.text}, {"trained", piece.is_trained}});
+  }
+  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+}  // namespace millrace
