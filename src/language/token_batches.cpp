@@ -89,6 +89,7 @@ void TokenBatches::plan_ahead() {
     const PlannedPasses passes = plan_.next();
     Pending microbatch;
     microbatch.passes = passes.size();
+    if (!passes.empty() && !passes.front().empty()) microbatch.epoch = passes.front().front().epoch;
     for (size_t pass = 0; pass < passes.size(); ++pass) {
       for (size_t i = static_cast<size_t>(options_.rank); i < passes[pass].size();
            i += static_cast<size_t>(options_.ranks)) {
@@ -119,6 +120,7 @@ TokenMicrobatch TokenBatches::next() {
     ids.push_back(sample.id);
   }
   microbatch.digest = sample_digest(epochs, ids);
+  microbatch.epoch = pending_.front().epoch;
   microbatch.position = position_ = pending_.front().position;
   pending_.pop_front();
   return microbatch;

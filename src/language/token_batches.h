@@ -30,6 +30,7 @@ struct TokenPass {
 
 struct TokenMicrobatch {
   std::vector<TokenPass> passes;  // one but for what torchtune carries over
+  int64_t epoch = 0;              // of its first sample, over all ranks
   uint64_t digest = 0;            // of the samples on this rank (data/sample_digest.h)
   std::string position;           // behind it
 };
@@ -73,6 +74,7 @@ class TokenBatches {
   };
   struct Pending {
     size_t passes = 0;
+    int64_t epoch = 0;
     std::vector<PendingSample> samples;
     std::string position;
   };

@@ -48,17 +48,26 @@ std::string validation_line(int64_t step, double loss, const MemoryUse& memory, 
 }
 
 std::string progress_bar(const BarState& state, int columns) {
-  constexpr int kWidth = 24;
   const double total = static_cast<double>(std::max<int64_t>(state.total_steps, 1));
   const double fraction = std::clamp(static_cast<double>(state.step) / total, 0.0, 1.0);
-  const int full = static_cast<int>(fraction * kWidth);
-  std::string line =
-      "[" + std::string(static_cast<size_t>(full), '#') + std::string(static_cast<size_t>(kWidth - full), '-');
-  line += str("] step ", with_thousands(state.step), "/", with_thousands(state.total_steps), "  loss ",
-              format_double("%.4f", state.loss), "  ", format_double("%.1f", state.samples_per_second), " samples/s");
-  if (state.steps_per_second > 0) {
-    const double left = static_cast<double>(std::max<int64_t>(0, state.total_steps - state.step));
-    line += "  ETA " + human_duration(left / state.steps_per_second);
+  const auto bar = [&](int width) {
+    const auto full = static_cast<size_t>(fraction * width);
+    return std::string(full, '#') + std::string(static_cast<size_t>(width) - full, '-');
+  };
+  const double left = static_cast<double>(std::max<int64_t>(0, state.total_steps - state.step));
+  const std::string time_left = human_duration(left * state.seconds_per_step),
+                    step_time = format_double("%.2f", state.seconds_per_step) + " s/it",
+                    memory = format_double("%.1f", static_cast<double>(state.memory_bytes) / kGiB) + " GiB";
+  std::string line;
+  if (state.reads_text) {
+    line = str(state.epoch, "|", state.step, "|Loss: ", format_double("%.4f", state.loss), ": ",
+               format_double("%3.0f", 100 * fraction), "%|", bar(10), "| ", state.step, "/", state.total_steps, " [",
+               human_duration(state.seconds), "<", time_left, ", ", step_time, ", ",
+               with_thousands(std::llround(state.tokens_per_second)), " tok/s, ", memory, "]");
+  } else {
+    line = str("[", bar(24), "] step ", with_thousands(state.step), "/", with_thousands(state.total_steps), "  loss ",
+               format_double("%.4f", state.loss), "  ", step_time, "  ",
+               format_double("%.1f", state.samples_per_second), " img/s  ETA ", time_left, "  ", memory);
   }
   // A line that wraps cannot be erased.
   if (columns > 1 && line.size() >= static_cast<size_t>(columns)) line.resize(static_cast<size_t>(columns) - 1);

@@ -27,14 +27,20 @@ std::string step_line(int64_t step, double loss, const MemoryUse& memory, const 
 // one rank.
 std::string validation_line(int64_t step, double loss, const MemoryUse& memory, double tokens_per_second);
 
-// "[######------] step 700/1,000  loss 0.7052  12.3 samples/s  ETA 4:31", cut to columns.
 struct BarState {
   int64_t step = 0;
   int64_t total_steps = 0;
+  int64_t epoch = 0;  // from 1; 0: unknown
   double loss = 0;
-  double samples_per_second = 0;
-  double steps_per_second = 0;
+  double seconds = 0;  // so far
+  double seconds_per_step = 0;
+  double samples_per_second = 0, tokens_per_second = 0;  // of all ranks
+  uint64_t memory_bytes = 0;
+  bool reads_text = false;  // a language model
 };
+// "[######------] step 700/1,000  loss 0.7052  0.65 s/it  12.3 img/s  ETA 4:31  76.8 GiB", cut to columns. Of language
+// models as torchtune has it, with epoch and step in front:
+// "2|700|Loss: 0.7052:  70%|#######---| 700/1000 [10:32<04:31, 0.90 s/it, 4,032 tok/s, 76.8 GiB]".
 std::string progress_bar(const BarState& state, int columns);
 
 // The width of the terminal behind stderr; 0 when stderr is not a terminal.

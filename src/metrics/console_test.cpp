@@ -33,11 +33,21 @@ TEST(ValidationLine, IsTorchtitans) {
 }
 
 TEST(ProgressBar, ShowsWhereTheRunStands) {
-  const BarState state{
-      .step = 500, .total_steps = 2000, .loss = 0.25, .samples_per_second = 12.34, .steps_per_second = 5};
+  BarState state{.step = 500,
+                 .total_steps = 2000,
+                 .epoch = 2,
+                 .loss = 0.25,
+                 .seconds = 100,
+                 .seconds_per_step = 0.2,
+                 .samples_per_second = 12.34,
+                 .tokens_per_second = 4032.4,
+                 .memory_bytes = uint64_t{3} << 29};
   EXPECT_EQ(progress_bar(state, 200),
-            "[######------------------] step 500/2,000  loss 0.2500  12.3 samples/s  ETA 5:00");
+            "[######------------------] step 500/2,000  loss 0.2500  0.20 s/it  12.3 img/s  ETA 5:00  1.5 GiB");
   EXPECT_EQ(progress_bar(state, 41).size(), 40u);
+  state.reads_text = true;
+  EXPECT_EQ(progress_bar(state, 200),
+            "2|500|Loss: 0.2500:  25%|##--------| 500/2000 [1:40<5:00, 0.20 s/it, 4,032 tok/s, 1.5 GiB]");
 }
 
 }  // namespace

@@ -43,6 +43,8 @@ struct MetricLogger::State {
   Tally window, process;
   double bar_drawn = 0;
   double last_loss = 0;
+  MemoryUse last_memory;           // of the last window
+  std::vector<TaggedNumber> more;  // of the last step
 
   explicit State(const MetricLoggerOptions& given)
       : options(given), has_bar(given.writes_files && given.config.log_to_console && terminal_columns() > 0) {
@@ -70,7 +72,7 @@ struct MetricLogger::State {
                       .samples_per_second = static_cast<double>(window.samples) / seconds,
                       .peak_flops = options.peak_flops};
     speed.flops = speed.samples_per_second * options.flops_per_sample / ranks();
-    const MemoryUse memory = this->memory();
+    const MemoryUse memory = last_memory = this->memory();
     const std::string line = step_line(metrics.step, metrics.loss, memory, speed);
     if (options.config.log_to_console && !has_bar) {
       log_info(line);
@@ -133,6 +135,7 @@ struct MetricLogger::State {
     scalar("time_metrics/end_to_end(s)", speed.seconds / steps, step);
     scalar("time_metrics/data_loading(s)", window.data_seconds / steps, step);
     scalar("time_metrics/data_loading(%)", 100 * window.data_seconds / speed.seconds, step);
+    for (const TaggedNumber& number : more) scalar(number.tag, number.value, step);
     scalar("memory/max_reserved(GiB)", peak / kGiB, step);
     if (total > 0) scalar("memory/max_reserved(%)", 100 * peak / total, step);
   }
@@ -145,9 +148,14 @@ struct MetricLogger::State {
     const double seconds = process.seconds();
     set_terminal_footer(progress_bar({.step = metrics.step,
                                       .total_steps = options.total_steps,
+                                      .epoch = metrics.epoch,
                                       .loss = metrics.loss,
+                                      .seconds = seconds,
+                                      .seconds_per_step = seconds / static_cast<double>(process.steps),
                                       .samples_per_second = static_cast<double>(process.samples) / seconds,
-                                      .steps_per_second = static_cast<double>(process.steps) / seconds},
+                                      .tokens_per_second = static_cast<double>(process.tokens) / seconds,
+                                      .memory_bytes = last_memory.peak_bytes,
+                                      .reads_text = !options.weight_name.empty()},
                                      terminal_columns()));
   }
 };
@@ -163,6 +171,7 @@ void MetricLogger::log_step(const StepMetrics& metrics) {
   state.window.add(metrics);
   state.process.add(metrics);
   state.last_loss = metrics.loss;
+  if (state.options.more) state.more = state.options.more(metrics);
   const bool last = metrics.step == state.options.total_steps;
   const bool regular = metrics.step == 1 || metrics.step % state.options.config.log_freq == 0 || last;
   if (regular || metrics.step == state.options.first_step) state.write_window(metrics, /*record=*/regular);

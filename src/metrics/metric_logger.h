@@ -18,6 +18,7 @@ namespace millrace {
 // One optimizer step, of all ranks together.
 struct StepMetrics {
   int64_t step = 0;
+  int64_t epoch = 0;  // from 1; 0: unknown
   double loss = 0;
   double grad_norm = 0;
   double lr = 0;
@@ -27,6 +28,12 @@ struct StepMetrics {
   double weight = 0;           // terms of the loss: Task::weight_name() says what they are
   double data_seconds = 0;     // of the step, waiting for data
   uint64_t sample_digest = 0;  // of the samples that the step trained on; the same for any split over ranks and batches
+};
+
+// A number of a step, by its tag in TensorBoard.
+struct TaggedNumber {
+  std::string tag;
+  double value = 0;
 };
 
 // One validation, of all ranks together.
@@ -57,6 +64,8 @@ struct MetricLoggerOptions {
   // The step size that a rule such as Prodigy made of the step's learning rate; unset: the learning rate itself. Logged
   // where it differs. Called for recorded steps alone, as it may wait for the device.
   std::function<double(double lr)> effective_lr;
+  // What TensorBoard gets besides what every run has. Called for every step; unset: nothing.
+  std::function<std::vector<TaggedNumber>(const StepMetrics&)> more;
 };
 
 class MetricLogger {

@@ -26,6 +26,7 @@ MetricLoggerOptions metric_options(Task& task, const RunConfig& config, Communic
   options.total_steps = config.training.steps;
   options.first_step = first_step;
   options.weight_name = task.weight_name();
+  options.more = [&task](const StepMetrics& step) { return task.numbers_of(step); };
   options.flops_per_sample = task.flops_per_sample();
   options.peak_flops = peak_flops(device_name(device)).value_or(0);
   options.ranks = ranks.world().size;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "metrics/loss_breakdown.h"
+#include "metrics/metric_logger.h"
 #include "optim/rate_group.h"
 #include "parallel/flat_parameters.h"
 
@@ -62,6 +63,10 @@ class Task {
   virtual void weights_changed() {}
   // What a weight counts, as metrics.jsonl calls it beside a step's tokens; "": nothing worth a record.
   virtual const char* weight_name() const { return ""; }
+  // In which epoch of the data the last microbatch began, from 1; 0: nobody counts them.
+  virtual int64_t epoch() const { return 0; }
+  // What TensorBoard gets of a step besides what every run has. Called after every step, on every rank.
+  virtual std::vector<TaggedNumber> numbers_of(const StepMetrics& /*step*/) { return {}; }
   // Waits for this rank's part of the next microbatch.
   virtual void next_microbatch() = 0;
   // Runs forward and backward on it and adds scale x the gradients of the sum of its losses. With weight 0 it adds

@@ -149,6 +149,7 @@ class Trainer {
     progress_.step = number;
     progress_.samples += metrics.samples;
     metrics.total_samples = progress_.samples;
+    metrics.epoch = task_.epoch();
     progress_.data_position = task_.data_position();
     if (totals.weight == 0) ++progress_.empty_steps;
     if (metrics.samples > 0) {

@@ -71,7 +71,9 @@ class LlamaTask : public Task {
     const double start = now_seconds();
     microbatch_ = batches_->next();
     data_seconds_ = now_seconds() - start;
+    epoch_ = microbatch_->epoch + 1;
   }
+  int64_t epoch() const override { return epoch_; }
 
   MicrobatchResult train_microbatch(double scale) override {
     MILLRACE_CHECK(microbatch_.has_value());
@@ -190,6 +192,7 @@ class LlamaTask : public Task {
   std::unique_ptr<LlamaTrainee> trainee_;
   int64_t num_rows_ = 0;
   double data_seconds_ = 0, tokens_per_sample_ = 1;
+  int64_t epoch_ = 0;
 };
 
 }  // namespace
