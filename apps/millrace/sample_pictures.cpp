@@ -112,18 +112,17 @@ bool read_arguments(SampleArguments& arguments, const std::vector<std::string>& 
 }
 
 // Before anything is loaded: weights may take minutes.
-std::vector<std::string> read_prompts(const SampleArguments& arguments, const FluxRunConfig& config) {
-  std::vector<std::string> prompts = arguments.prompts;
+std::vector<PromptToDraw> read_prompts(const SampleArguments& arguments, const FluxRunConfig& config) {
+  std::vector<PromptToDraw> prompts = plain_prompts(arguments.prompts);
   for (size_t i = 0; i < prompts.size(); ++i) {
-    const std::string problem = text_problem(prompts[i]);
+    const std::string problem = text_problem(prompts[i].text);
     if (!problem.empty()) throw ConfigError(str("[--prompt, number ", i + 1, "] ", problem));
   }
   if (!arguments.prompts_file.empty()) {
-    const std::vector<std::string> of_file = read_prompts_file(arguments.prompts_file);
+    const std::vector<PromptToDraw> of_file = read_prompts_file(arguments.prompts_file);
     prompts.insert(prompts.end(), of_file.begin(), of_file.end());
   } else if (prompts.empty()) {
-    prompts =
-        config.sample.prompts_file.empty() ? config.sample.prompts : read_prompts_file(config.sample.prompts_file);
+    prompts = configured_prompts(config.sample);
   }
   if (prompts.empty()) throw ConfigError("[sample] expected a prompt, got none (try --prompt \"red apple\")");
   return prompts;
@@ -184,7 +183,7 @@ int64_t columns_of_strengths(int64_t prompts, int64_t strengths) {
 struct Source {
   std::unique_ptr<RunConfig> loaded;  // of a task of FLUX
   const FluxRunConfig& config() const { return as_flux(*loaded); }
-  std::vector<std::string> prompts;
+  std::vector<PromptToDraw> prompts;
   std::optional<OpenRunWeights> run;
   std::optional<ModelWeights> weights;
   std::string description;
@@ -258,7 +257,7 @@ void draw(const SampleArguments& arguments, const Source& source, torch::Device 
                       "=...)");
   }
   const std::vector<double> strengths = lora_strengths(arguments, config);
-  const std::vector<std::string>& prompts = source.prompts;
+  const std::vector<PromptToDraw>& prompts = source.prompts;
   const auto total = static_cast<int64_t>(prompts.size());
   const torch::Dtype dtype = compute_dtype(config, device);
   const std::unique_ptr<PictureCodec> codec = make_picture_codec(config, dtype, device);
@@ -273,32 +272,37 @@ void draw(const SampleArguments& arguments, const Source& source, torch::Device 
   const PictureOrigin origin = origin_of(arguments, source, sizes);
   const bool is_first = ranks.world().rank == 0;
   if (is_first) {
-    log_info("drawing ", total, total == 1 ? " picture of " : " pictures of ", options.width, " x ", options.height,
-             " in ", options.denoising_steps, " steps from ", source.description,
+    const bool is_usual = std::all_of(prompts.begin(), prompts.end(), [&](const PromptToDraw& prompt) {
+      const DrawOptions own = options_of(prompt, options);
+      return own.width == options.width && own.height == options.height &&
+             own.denoising_steps == options.denoising_steps;
+    });
+    log_info("drawing ", total, total == 1 ? " picture" : " pictures",
+             is_usual ? str(" of ", options.width, " x ", options.height, " in ", options.denoising_steps, " steps")
+                      : std::string(" with the options of each prompt"),
+             " from ", source.description,
              ranks.world().size > 1 ? str(", on ", ranks.world().size, " ranks") : std::string());
   }
   const double start = now_seconds();
   const bool has_bar = is_first && ::isatty(STDERR_FILENO) != 0;
   create_folders(arguments.output);
   const auto name = [&](int64_t number, size_t which) {
-    return picture_name(arguments, number, prompts[static_cast<size_t>(number)], strengths, which);
+    return picture_name(arguments, number, prompts[static_cast<size_t>(number)].text, strengths, which);
   };
   std::vector<std::vector<Image>> pictures;  // of each strength; on the first rank
   for (size_t which = 0; which < strengths.size(); ++which) {
     trainee->set_strength(strengths[which]);
-    std::vector<Image> own;
-    draw_pictures(
-        *trainee, encoders, *codec, prompts, options, ranks.mesh().data(),
-        [&](int64_t number, Image picture) {
-          const std::string& prompt = prompts[static_cast<size_t>(number)];
-          write_file_atomically(name(number, which).file, encode_picture(picture, prompt, origin));
-          if (!arguments.no_grid) own.push_back(std::move(picture));
-        },
-        [&](double fraction) {
-          const double part = (static_cast<double>(which) + fraction) / static_cast<double>(strengths.size());
-          if (has_bar) set_terminal_footer(str("drawing: ", static_cast<int>(100 * part), " %"));
-        });
-    if (!arguments.no_grid) pictures.push_back(gather_pictures(own, total, options, ranks.mesh().data(), device));
+    DrawCallbacks callbacks;
+    callbacks.on_picture = [&](int64_t number, const Image& picture) {
+      const std::string& prompt = prompts[static_cast<size_t>(number)].text;
+      write_file_atomically(name(number, which).file, encode_picture(picture, prompt, origin));
+    };
+    callbacks.progress = [&](double fraction) {
+      const double part = (static_cast<double>(which) + fraction) / static_cast<double>(strengths.size());
+      if (has_bar) set_terminal_footer(str("drawing: ", static_cast<int>(100 * part), " %"));
+    };
+    pictures.push_back(draw_prompts(*trainee, encoders, *codec, prompts, options, ranks.mesh().data(),
+                                    /*wants_pictures=*/!arguments.no_grid, callbacks));
   }
   if (has_bar) set_terminal_footer("");
 
@@ -322,8 +326,8 @@ void draw(const SampleArguments& arguments, const Source& source, torch::Device 
   const fs::path file = fs::path(arguments.output) / "grid.png";
   const int64_t columns = strengths.size() > 1 ? columns_of_strengths(total, static_cast<int64_t>(strengths.size()))
                                                : config.sample.grid_columns;
-  const Image grid = picture_grid(cells, titles, columns);
-  write_file_atomically(file, encode_picture(grid, join(prompts, "\n"), origin));
+  const Image grid = picture_grid(of_one_size(std::move(cells)), titles, columns);
+  write_file_atomically(file, encode_picture(grid, join(texts_of(prompts), "\n"), origin));
   std::printf("%s\n", file.c_str());
 }
 

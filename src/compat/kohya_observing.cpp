@@ -1,6 +1,5 @@
 // Sample pictures, the validation loss, and logs.
 #include <algorithm>
-#include <set>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -12,59 +11,32 @@
 namespace millrace {
 namespace {
 
-// One value that all prompts have; where they differ that of the first, and a warning.
-template <typename Value, typename Get>
-Value common(const KohyaTranslator& kohya, const std::vector<SampleRequest>& requests, const char* what,
-             const Get& get) {
-  std::set<Value> values;
-  for (const SampleRequest& request : requests) values.insert(get(request));
-  if (values.size() > 1) {
-    kohya.out.note(kohya.from("sample_prompts"), Fate::kBecame,
-                   std::string("all pictures have the first prompt's ") + what);
-  }
-  return get(requests.front());
-}
-
 void prompts(const KohyaTranslator& kohya, const std::string& path) {
   const TheirSetting from = kohya.from("sample_prompts");
-  std::vector<SampleRequest> requests;
   std::vector<std::string> texts;
+  bool has_own_options = false;
   try {
     for (const SamplePrompt& prompt : read_sample_prompts(path)) {
-      requests.push_back(sample_request(prompt, path));
-      texts.push_back(requests.back().prompt);
+      texts.push_back(sample_request(prompt, path).prompt);
+      has_own_options = has_own_options || prompt.values.size() > 2;  // but for the text and its number
     }
   } catch (const ConfigError& error) {
     kohya.out.problems().add_line(error.what());
     return;
   }
-  if (requests.empty()) {
+  if (texts.empty()) {
     kohya.out.refuse(from, "expected a prompt in " + path + ", got none");
     return;
   }
-  kohya.out.set("sample.prompts", texts, from);
-  kohya.out.set(
-      "sample.img_size",
-      common<int64_t>(kohya, requests, "size", [](const SampleRequest& r) { return std::max(r.width, r.height); }),
-      from);
-  if (std::any_of(requests.begin(), requests.end(), [](const SampleRequest& r) { return r.width != r.height; })) {
-    kohya.out.note(from, Fate::kBecame, "pictures are square, with the longer side of the first prompt");
+  if (has_own_options) {
+    kohya.out.set("sample.prompts_file", path, from);
+  } else {
+    kohya.out.set("sample.prompts", texts, from);
   }
-  constexpr double kDistilledGuidance = 3.5;  // of every picture that is drawn
-  if (std::any_of(requests.begin(), requests.end(),
-                  [&](const SampleRequest& r) { return r.guidance_scale != kDistilledGuidance; })) {
-    kohya.out.note(from, Fate::kNoEffect, "--g in prompts: pictures are drawn with a distilled guidance of 3.5");
-  }
-  if (std::any_of(requests.begin(), requests.end(),
-                  [](const SampleRequest& r) { return r.scale != 1 && !r.negative_prompt.empty(); })) {
-    kohya.out.note(from, Fate::kNoEffect, "--n in prompts: pictures are guided away from the empty prompt");
-  }
-  kohya.out.set("sample.denoising_steps",
-                common<int64_t>(kohya, requests, "--s", [](const SampleRequest& r) { return r.steps; }), from);
-  kohya.out.set("sample.guidance_scale",
-                common<double>(kohya, requests, "--l", [](const SampleRequest& r) { return r.scale; }), from);
-  const auto seed = common<uint64_t>(kohya, requests, "--d", [](const SampleRequest& r) { return r.seed.value_or(0); });
-  kohya.out.set("sample.seed", static_cast<int64_t>(seed), from);
+  const SampleRequest usual;
+  kohya.out.set("sample.img_size", usual.width, from);
+  kohya.out.set("sample.denoising_steps", usual.steps, from);
+  kohya.out.set("sample.guidance_scale", usual.scale, from);
 }
 
 void samples(const KohyaTranslator& kohya) {

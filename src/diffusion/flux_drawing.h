@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <functional>
 #include <string>
 #include <vector>
@@ -11,6 +10,7 @@
 #include "diffusion/flux_run_config.h"
 #include "diffusion/flux_setup.h"
 #include "diffusion/flux_trainee.h"
+#include "diffusion/sample_prompt.h"
 #include "images/image.h"
 
 namespace millrace {
@@ -24,27 +24,31 @@ struct DrawOptions {
   bool shift_times = false;         // for the number of image tokens, see diffusion/sampler.h
   uint64_t seed = 0;
   int64_t batch_size = 16;  // prompts at a time, on one rank; with guidance the model runs twice as many
+  std::string negative_prompt = {};
+  bool operator==(const DrawOptions&) const = default;
 };
 // From the options of [sample].
 DrawOptions draw_options(const FluxRunConfig& config, const flux::FluxConfig& sizes);
-
-// One prompt a line (see base/text_lines.h); blank lines are skipped. Throws ConfigError for a line that is not UTF-8.
-std::vector<std::string> read_prompts_file(const std::filesystem::path& path);
 
 // The option that is missing to encode prompts and decode pictures, as "encoder.t5_encoder"; "" when none is. Training
 // from preprocessed data needs no encoders.
 std::string missing_for_drawing(const FluxRunConfig& config);
 
-// Draws this rank's part of the prompts. All ranks of the group draw equally many pictures, so that they may share one
-// model: pictures beyond the last prompt only keep collectives matched and are discarded. A picture depends on the seed
-// and on its prompt's index in the whole list, not on the ranks. on_picture gets that index (from 0), ascending.
-void draw_pictures(FluxTrainee& trainee, CaptionEncoders& encoders, PictureCodec& codec,
-                   const std::vector<std::string>& prompts, const DrawOptions& options, const Group& group,
-                   const std::function<void(int64_t number, Image picture)>& on_picture,
-                   const std::function<void(double fraction)>& progress = {});
+// What a prompt is drawn with, where `usual` is what all are.
+DrawOptions options_of(const PromptToDraw& prompt, const DrawOptions& usual);
 
-// All pictures in order, on rank 0 of the group; nothing on the others. own: this rank's pictures from draw_pictures().
-std::vector<Image> gather_pictures(const std::vector<Image>& own, int64_t total, const DrawOptions& options,
-                                   Group& group, torch::Device device);
+struct DrawCallbacks {
+  // Gets the prompt's number, from 0, and its picture: on the rank that drew it.
+  std::function<void(int64_t number, const Image& picture)> on_picture = {};
+  std::function<void(double fraction)> progress = {};
+};
+// One picture for each prompt, in their order: on rank 0 of the group, and only if wanted there; nothing on the others.
+// Prompts with the same options are drawn together, and shared among the ranks. All ranks of the group draw equally
+// many pictures, so that they may share one model: pictures beyond the last prompt only keep collectives matched and
+// are discarded. A picture depends on the seed and on its prompt's number, not on the ranks; with a seed of its own, on
+// that alone. Throws ConfigError for sizes that the model cannot draw.
+std::vector<Image> draw_prompts(FluxTrainee& trainee, CaptionEncoders& encoders, PictureCodec& codec,
+                                const std::vector<PromptToDraw>& prompts, const DrawOptions& usual, Group& group,
+                                bool wants_pictures, const DrawCallbacks& callbacks = {});
 
 }  // namespace millrace

@@ -70,6 +70,21 @@ Image to_image(const torch::Tensor& image_CHW) {
   return image;
 }
 
+std::vector<Image> of_one_size(std::vector<Image> pictures) {
+  int width = 0, height = 0;
+  for (const Image& picture : pictures)
+    width = std::max(width, picture.width), height = std::max(height, picture.height);
+  for (Image& picture : pictures) {
+    if (picture.width == width && picture.height == height) continue;
+    Image whole;
+    whole.reshape(width, height, 3);
+    std::fill(whole.pixels.begin(), whole.pixels.end(), uint8_t{255});
+    paste(picture, whole, (width - picture.width) / 2, (height - picture.height) / 2, /*factor=*/1);
+    picture = std::move(whole);
+  }
+  return pictures;
+}
+
 Image picture_grid(const std::vector<Image>& pictures, const std::vector<std::string>& captions, int64_t columns) {
   const GridSizes sizes = grid_sizes(pictures, columns);
   MILLRACE_CHECK(captions.size() == pictures.size());

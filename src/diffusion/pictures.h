@@ -15,6 +15,9 @@ namespace millrace {
 // [3, H, W] in -1..1 (clamped) to 8 bits, as the reference does: truncation of 127.5 * (x + 1).
 Image to_image(const torch::Tensor& image_CHW);
 
+// The same pictures, each in the middle of a white one as wide as the widest and as high as the highest.
+std::vector<Image> of_one_size(std::vector<Image> pictures);
+
 // Pictures of one size side by side, `columns` to a row (0: as square as possible), on white. Small ones are enlarged
 // by a whole factor without smoothing, and each has its caption below.
 Image picture_grid(const std::vector<Image>& pictures, const std::vector<std::string>& captions, int64_t columns);

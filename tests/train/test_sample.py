@@ -1,5 +1,6 @@
 """Pictures from a run: `millrace sample` on one rank and on many, and the previews of training."""
 
+import json
 import os
 import subprocess
 import tarfile
@@ -57,6 +58,51 @@ def test_any_number_of_ranks_gives_the_same_files(program, millrace, run_folder,
         assert sorted(os.listdir(tmp_path / str(ranks))) == sorted(names)
         for name in names:
             assert abs(pixels(tmp_path / str(ranks) / name) - pixels(tmp_path / "1" / name)).max() <= 1, (ranks, name)
+
+
+FLAGS = """# pictures of the fruit
+banana --w 96 --h 64 --s 2 --d 7
+red heart
+banana --l 3 --d 5 --n red heart
+banana --l 3 --d 5
+"""
+TABLE = """[prompt]
+sample_steps = 3
+[[prompt.subset]]
+prompt = "frog"
+seed = 7
+[[prompt.subset]]
+prompt = "banana"
+width = 96
+height = 64
+seed = 7
+"""
+
+
+def test_prompts_have_options_of_their_own(program, millrace, run_folder, tmp_path):
+    (tmp_path / "flags.txt").write_text(FLAGS)
+    draw = ["sample", run_folder, "--steps", "3", "--prompts-file"]
+    millrace(*draw, tmp_path / "flags.txt", "--output", tmp_path / "flags", env=QUIET)
+    names = ["0-banana.png", "1-red-heart.png", "2-banana.png", "3-banana.png", "grid.png"]
+    assert sorted(os.listdir(tmp_path / "flags")) == names
+    wide, heart, negative, guided = (pixels(tmp_path / "flags" / name) for name in names[:-1])
+    assert wide.shape[:2] == (64, 96) and heart.shape == negative.shape == (16, 16, 3)
+    assert (negative != guided).any()
+    millrace("sample", run_folder, "--steps", "3", "-p", "x", "-p", "red heart", "--output", tmp_path / "plain", env=QUIET)
+    assert (pixels(tmp_path / "plain" / "1-red-heart.png") == heart).all()
+    command = [program, "launch", "-n", "2", program, *draw, tmp_path / "flags.txt", "--output", tmp_path / "2", "--shard"]
+    subprocess.run(list(map(str, command)), check=True, timeout=300, env=os.environ | QUIET, capture_output=True)
+    for name in names:
+        assert abs(pixels(tmp_path / "2" / name) - pixels(tmp_path / "flags" / name)).max() <= 1, name
+
+    # A picture with a seed of its own is the same wherever it stands, in any kind of file.
+    (tmp_path / "table.json").write_text(json.dumps([{"prompt": "banana", "width": 96, "height": 64, "sample_steps": 3, "seed": 7}]))
+    (tmp_path / "table.toml").write_text(TABLE)
+    for name in ("json", "toml"):
+        millrace(*draw, tmp_path / f"table.{name}", "--output", tmp_path / name, env=QUIET)
+    assert (pixels(tmp_path / "json" / "0-banana.png") == pixels(tmp_path / "toml" / "1-banana.png")).all()
+    (tmp_path / "bad.toml").write_text(TABLE.replace("96", '"wide"'))
+    assert "bad.toml" in millrace(*draw, tmp_path / "bad.toml", "--output", tmp_path / "bad", status=2, env=QUIET).stderr
 
 
 def test_more_ranks_than_prompts(program, millrace, run_folder, tmp_path):

@@ -29,10 +29,12 @@ struct SampleConfig {
                         .meaning = "steps between two grids of sample pictures in job.dump_folder/samples; 0: none",
                         .at_least = 0});
     visit(prompts, {.name = "prompts", .meaning = "what to draw, one picture per prompt"});
-    visit(prompts_file, {.name = "prompts_file",
-                         .meaning = "file with one prompt per line, instead of prompts",
-                         .none_is_empty = true,
-                         .aliases = {"inference.prompts_path"}});
+    visit(prompts_file,
+          {.name = "prompts_file",
+           .meaning = "file with one prompt per line, instead of prompts; with flags (--w 768 --d 42), or "
+                      ".toml or .json, as sd-scripts reads it",
+           .none_is_empty = true,
+           .aliases = {"inference.prompts_path"}});
     visit(denoising_steps, {.name = "denoising_steps",
                             .unit = "steps",
                             .meaning = "Euler steps from noise to picture",

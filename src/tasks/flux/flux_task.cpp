@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <deque>
+#include <numeric>
 #include <set>
 #include <utility>
 
@@ -32,10 +34,10 @@
 namespace millrace {
 namespace {
 
-std::vector<std::string> sample_prompts(const SampleConfig& sample, TaskPurpose purpose) {
+std::vector<PromptToDraw> sample_prompts(const SampleConfig& sample, TaskPurpose purpose) {
   // What only `millrace sample` draws need not be there.
   if (sample.every_steps == 0 || purpose != TaskPurpose::kTrain) return {};
-  return sample.prompts_file.empty() ? sample.prompts : read_prompts_file(sample.prompts_file);
+  return configured_prompts(sample);
 }
 
 std::string grid_name(int64_t step) {
@@ -67,6 +69,7 @@ class FluxTask : public Task {
     sizes_ = flux_config(config_, front_end_.codec ? front_end_.codec->channels() : data_.shapes()->latent_channels);
     data_.check(front_end_, sizes_);
     training_ = data_.training_batches(front_end_);
+    steps_per_epoch_ = data_.steps_per_epoch();
     if (networks) front_end_.encoders = make_caption_encoders(config_, sizes_, dtype_, device_, &mesh_);
     if (data_.trains_on_encodings() && config_.training_pictures.classifier_free_guidance_prob > 0) {
       load_empty_prompt(front_end_, config_, sizes_, device_);
@@ -108,6 +111,25 @@ class FluxTask : public Task {
     return result;
   }
 
+  // Of adapters, sd-scripts' tags. Its average is that of the last epoch's steps, each counted when it was trained
+  // last.
+  std::vector<TaggedNumber> numbers_of(const StepMetrics& step) override {
+    if (!trainee_->is_adapter()) return {};
+    recent_losses_.push_back(step.loss);
+    if (steps_per_epoch_ > 0 && static_cast<int64_t>(recent_losses_.size()) > steps_per_epoch_) {
+      recent_losses_.pop_front();
+    }
+    const double sum = std::accumulate(recent_losses_.begin(), recent_losses_.end(), 0.0);
+    std::vector<TaggedNumber> numbers = {{"loss/current", step.loss},
+                                         {"loss/average", sum / static_cast<double>(recent_losses_.size())},
+                                         {"lr/unet", step.lr}};
+    int number = 0;
+    for (const TrainedEncoder& trained : trained_encoders(config_, &front_end_.encoders)) {
+      numbers.push_back({str("lr/textencoder ", ++number, " "), step.lr * trained.lr_factor});
+    }
+    return numbers;
+  }
+
   std::optional<ValidationResult> validate() override {
     const std::unique_ptr<FluxBatchSource> batches = data_.validation_batches(front_end_);
     if (!batches) return std::nullopt;
@@ -121,7 +143,7 @@ class FluxTask : public Task {
   }
   // Grids of pictures, named after the step.
   void preview(const PreviewMoment& moment, const std::filesystem::path& run_folder) override {
-    if (prompts_due(moment)) draw_prompts(moment, run_folder / "samples");
+    if (prompts_due(moment)) draw_samples(moment, run_folder / "samples");
     if (validation_captions_due(moment)) {
       draw_validation_captions(moment.step, run_folder / config_.validation_pictures.save_img_folder);
     }
@@ -248,7 +270,7 @@ class FluxTask : public Task {
   }
 
   // At the end of a run of LoRA also without the adapters, and with half of what they add.
-  void draw_prompts(const PreviewMoment& moment, const std::filesystem::path& folder) {
+  void draw_samples(const PreviewMoment& moment, const std::filesystem::path& folder) {
     if (!can_draw()) return;
     draw_grid(prompts_, grid_name(moment.step), folder, ForReport::kYes);
     if (!moment.last || !trainee_->is_adapter()) return;
@@ -270,7 +292,7 @@ class FluxTask : public Task {
     if (validation_captions_.empty()) {
       validation_captions_ = data_.validation_captions(config_.validation_pictures.save_img_count);
     }
-    draw_grid(validation_captions_, grid_name(step), folder, ForReport::kNo);
+    draw_grid(plain_prompts(validation_captions_), grid_name(step), folder, ForReport::kNo);
   }
 
   bool can_draw() {
@@ -284,25 +306,23 @@ class FluxTask : public Task {
 
   // The grid, and for the report where each picture lies.
   enum class ForReport { kNo, kYes };
-  void draw_grid(const std::vector<std::string>& prompts, const std::string& name, const std::filesystem::path& folder,
+  void draw_grid(const std::vector<PromptToDraw>& prompts, const std::string& name, const std::filesystem::path& folder,
                  ForReport for_report) {
     if (prompts.empty()) return;
     MILLRACE_CHECK(front_end_.can_draw());
-    const DrawOptions options = draw_options(config_, sizes_);
-    std::vector<Image> own;
-    draw_pictures(*trainee_, front_end_.encoders, *front_end_.codec, prompts, options, mesh_.data(),
-                  [&](int64_t, Image picture) { own.push_back(std::move(picture)); });
     const std::vector<Image> pictures =
-        gather_pictures(own, static_cast<int64_t>(prompts.size()), options, mesh_.data(), device_);
+        of_one_size(draw_prompts(*trainee_, front_end_.encoders, *front_end_.codec, prompts,
+                                 draw_options(config_, sizes_), mesh_.data(), /*wants_pictures=*/true));
     if (mesh_.world().rank() != 0) return;
-    const Image grid = picture_grid(pictures, prompts, config_.sample.grid_columns);
+    const std::vector<std::string> texts = texts_of(prompts);
+    const Image grid = picture_grid(pictures, texts, config_.sample.grid_columns);
     create_folders(folder);
     if (for_report == ForReport::kYes) {
       write_file_atomically(folder / (name + ".json"),
-                            to_json(grid_places(pictures, prompts, config_.sample.grid_columns)));
+                            to_json(grid_places(pictures, texts, config_.sample.grid_columns)));
     }
     write_file_atomically(folder / (name + ".png"),
-                          encode_picture(grid, join(prompts, "\n"), {config_.model.flavor, ""}));
+                          encode_picture(grid, join(texts, "\n"), {config_.model.flavor, ""}));
   }
 
   std::unique_ptr<RunConfig> owned_config_;
@@ -312,7 +332,7 @@ class FluxTask : public Task {
   torch::Device device_;
   torch::Dtype dtype_;
   Keep keep_;
-  std::vector<std::string> prompts_;
+  std::vector<PromptToDraw> prompts_;
   FluxTaskData data_;
   FluxFrontEnd front_end_;
   flux::FluxConfig sizes_;
@@ -321,7 +341,9 @@ class FluxTask : public Task {
   bool warned_missing_ = false, warned_no_captions_ = false;
   std::vector<std::string> validation_captions_;  // of its pictures; empty: not read yet
   std::unique_ptr<FluxTrainee> trainee_;
-  int64_t epoch_ = 0;  // of the samples trained on last
+  int64_t epoch_ = 0;            // of the samples trained on last
+  int64_t steps_per_epoch_ = 0;  // 0: unknown
+  std::deque<double> recent_losses_;
   double started_at_ = unix_seconds();
 };
 

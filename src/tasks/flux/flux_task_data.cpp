@@ -204,6 +204,7 @@ std::shared_ptr<KohyaPictureCaches> FluxTaskData::kohya_caches() const {
   if (encoder.kohya_caches == KohyaCaches::kNone) return nullptr;
   KohyaPictureCachesOptions options;
   options.writes = encoder.kohya_caches == KohyaCaches::kWrite;
+  options.masks_padding = encoder.apply_t5_attn_mask;
   if (options.writes) {
     const std::shared_ptr<Tokenizer> tokenizer =
         load_tokenizer(encoder.t5_tokenizer.empty() ? encoder.t5_encoder : encoder.t5_tokenizer, TokenizerKind::kT5);
@@ -249,6 +250,14 @@ FluxValidationOptions FluxTaskData::validation_options() const {
   options.needs_timesteps = validation_->kind->needs_timesteps;
   options.data_name = validation_->name;
   return options;
+}
+
+int64_t FluxTaskData::steps_per_epoch() const {
+  if (!training_ || !training_->pictures) return 0;
+  int64_t batches = 0;
+  for (const PictureSet& set : training_->pictures->sets) batches += set.train.num_batches(set.options.batch_size);
+  const int64_t per_step = microbatches_per_step(config_.training, mesh_.data_size());
+  return (batches + per_step - 1) / per_step;
 }
 
 TrainingFacts FluxTaskData::facts() const {

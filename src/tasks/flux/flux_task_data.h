@@ -51,6 +51,7 @@ class FluxTaskData {
 
   // About the data, for the metadata of a LoRA file.
   TrainingFacts facts() const;
+  int64_t steps_per_epoch() const;  // of pictures in folders; 0: unknown
 
   int64_t downscale(const FluxFrontEnd& front_end) const;  // pixels per latent, along one side
 
