@@ -16,6 +16,7 @@ inline constexpr std::array kLoraMetadataKeys = {"title",
                                                  "trigger_phrase",
                                                  "preprocessor",
                                                  "is_negative_embedding",
+                                                 "resolution",
                                                  "output_name"};
 
 }  // namespace millrace

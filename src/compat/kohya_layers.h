@@ -17,6 +17,7 @@ struct KohyaNetworkArguments {
   double learning_rate = 0;  // of layers without one of their own; 0: nothing but ranks is wanted
   // The same of CLIP's and T5's layers; none: they are not trained.
   std::optional<double> clip_lr = {}, t5_lr = {};
+  bool trains_transformer = true;
   std::map<std::string, std::string> network_args;
 };
 

@@ -89,11 +89,7 @@ void KohyaTranslator::models() {
   const int64_t usual_tokens = model.has_guidance ? 512 : 256;
   out.set("encoder.max_t5_encoding_len", args.integer("t5xxl_max_token_length").value_or(usual_tokens),
           from("t5xxl_max_token_length"));
-  if (args.has("apply_t5_attn_mask")) {
-    out.refuse(from("apply_t5_attn_mask"),
-               "expected training without it, got it: padding of T5's encodings is part of FLUX's input here, as in "
-               "the models' own code");
-  }
+  if (args.has("apply_t5_attn_mask")) out.set("encoder.apply_t5_attn_mask", true, from("apply_t5_attn_mask"));
   if (args.has("no_half_vae")) {
     out.note(from("no_half_vae"), Fate::kNoEffect,
              "the autoencoder computes in float32 on CPUs, and in the precision of the run on GPUs");

@@ -44,11 +44,10 @@ struct TextRates {
 TextRates text_rates(const KohyaTranslator& kohya) {
   const KohyaArguments& args = kohya.args;
   const TheirSetting unet_only = kohya.from("network_train_unet_only"), from = kohya.from("text_encoder_lr");
-  if (args.has("network_train_text_encoder_only")) {
-    kohya.out.refuse(kohya.from("network_train_text_encoder_only"),
-                     "expected adapters of the transformer, got those of text encoders alone (lora.rank_patterns of "
-                     "`millrace train` leaves out layers of the transformer)");
-    return {};
+  if (args.has("network_train_unet_only") && args.has("network_train_text_encoder_only")) {
+    kohya.out.refuse(
+        kohya.from("network_train_text_encoder_only"),
+        "expected at most one of --network_train_unet_only and --network_train_text_encoder_only, got both");
   }
   std::vector<double> rates;
   for (const std::string& text : args.texts("text_encoder_lr")) {
@@ -98,6 +97,7 @@ void set_layers(const KohyaTranslator& kohya, KohyaNetworkArguments arguments, T
   if (trains_t5 == arguments.network_args.end() || trains_t5->second != "True") rates.t5 = {};
   arguments.clip_lr = rates.clip;
   arguments.t5_lr = rates.t5;
+  arguments.trains_transformer = !kohya.args.has("network_train_text_encoder_only");
   KohyaLayers layers;
   try {
     layers = kohya.around.layers(arguments);

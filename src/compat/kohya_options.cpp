@@ -208,7 +208,7 @@ constexpr KohyaOption kOptions[] = {
     {"ae", T::kText, "", U::kTaken, "encoder.autoencoder_path"},
     {"controlnet_model_name_or_path", T::kText, "", U::kUnsupported, "a ControlNet"},
     {"t5xxl_max_token_length", T::kInteger, "", U::kTaken, "encoder.max_t5_encoding_len"},
-    {"apply_t5_attn_mask", T::kFlag, "", U::kTaken, "T5's padding is masked"},
+    {"apply_t5_attn_mask", T::kFlag, "", U::kTaken, "encoder.apply_t5_attn_mask"},
     {"guidance_scale", T::kNumber, "3.5", U::kTaken, "objective.guidance_scale"},
     {"timestep_sampling", T::kText, "sigma", U::kTaken, "objective.timestep_sampling"},
     {"sigmoid_scale", T::kNumber, "1.0", U::kTaken, "objective.sigmoid_scale"},

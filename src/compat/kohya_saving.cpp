@@ -12,13 +12,22 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// "512x768" of "512,768", and "512x512" of "512".
+std::string model_resolution(std::string argument) {
+  std::erase(argument, ' ');
+  const size_t comma = argument.find(',');
+  if (comma == std::string::npos) return argument + "x" + argument;
+  return argument.substr(0, comma) + "x" + argument.substr(comma + 1);
+}
+
 void metadata(const KohyaTranslator& kohya) {
   std::vector<std::string> facts;
   TheirSetting from;
   for (const std::string name : kLoraMetadataKeys) {
-    const std::string option = name == "output_name" ? name : "metadata_" + name;
+    const std::string option = name == "output_name" || name == "resolution" ? name : "metadata_" + name;
     if (!kohya.args.has(option)) continue;
-    facts.push_back(name + "=" + *kohya.args.text(option));
+    const std::string value = *kohya.args.text(option);
+    facts.push_back(name + "=" + (name == "resolution" ? model_resolution(value) : value));
     from = kohya.from(option);
     kohya.out.set("lora.metadata", facts, from);
   }

@@ -41,6 +41,9 @@ class CachedCaptionEncoder : public CaptionEncoder {
     for (const std::string& caption : captions) batch.push_back(rows[caption].to(device_));
     return torch::stack(batch);
   }
+  std::vector<int64_t> lengths(const std::vector<std::string>& captions) override {
+    return encoder_->lengths(captions);
+  }
   bool is_sharded() const override { return encoder_->is_sharded(); }
   bool any_rank(bool mine) override { return encoder_->any_rank(mine); }
   std::string identity() const override { return encoder_->identity(); }

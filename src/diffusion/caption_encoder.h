@@ -24,6 +24,9 @@ class CaptionEncoder {
   virtual ~CaptionEncoder() = default;
   // [B, T, X] or [B, V]; the same caption gives the same numbers in every batch.
   virtual torch::Tensor encode(const std::vector<std::string>& captions) = 0;
+  // How many of its T tokens each caption has; no token attends to the padding after them. Empty: padding is attended
+  // to.
+  virtual std::vector<int64_t> lengths(const std::vector<std::string>& /*captions*/) { return {}; }
   // If the weights are sharded, all ranks of the mesh's shard axis must call encode() equally often, each with at least
   // one caption (any caption will do for a rank that has none left).
   virtual bool is_sharded() const { return false; }
@@ -39,7 +42,9 @@ class CaptionEncoder {
 
 // Every word (lower-cased, split at blanks and ASCII punctuation) is a fixed vector of N(0, 1) numbers that depends on
 // its spelling alone. Needs no files; enough to tell a few hundred captions apart.
-std::unique_ptr<CaptionEncoder> random_word_encoder(int64_t num_tokens, int64_t width, torch::Device device);
+// masks_padding: nothing attends to what follows a caption's words.
+std::unique_ptr<CaptionEncoder> random_word_encoder(int64_t num_tokens, int64_t width, torch::Device device,
+                                                    bool masks_padding = false);
 // The sum of a caption's word vectors over the root of their number: [B, width].
 std::unique_ptr<CaptionEncoder> random_pooled_encoder(int64_t width, torch::Device device);
 
@@ -56,10 +61,12 @@ struct EncoderPlacement {
 bool shards_t5(EncoderSharding shard, bool on_gpu, int64_t bytes);
 
 // T5's last hidden state, captions cut or padded to num_tokens. folder: weights, config.json; tokenizer: empty for the
-// one in the folder. expected_width: required by FLUX, ModelError otherwise; 0: any.
+// one in the folder. expected_width: required by FLUX, ModelError otherwise; 0: any. masks_padding: nothing attends to
+// padding, neither in T5 nor in FLUX.
 std::unique_ptr<CaptionEncoder> t5_caption_encoder(const std::filesystem::path& folder,
                                                    const std::filesystem::path& tokenizer, int64_t num_tokens,
-                                                   int64_t expected_width, const EncoderPlacement& placement);
+                                                   int64_t expected_width, const EncoderPlacement& placement,
+                                                   bool masks_padding = false);
 // CLIP's pooled output.
 std::unique_ptr<CaptionEncoder> clip_caption_encoder(const std::filesystem::path& folder,
                                                      const std::filesystem::path& tokenizer, int64_t expected_width,

@@ -123,22 +123,48 @@ bool FluxAdapters::trains(const TrainedEncoder& encoder, const flux::FluxInputs&
   return !(encoder.is_pooled ? inputs.y_BV : inputs.txt_BTX).defined();
 }
 
+bool FluxAdapters::encode(const TrainedEncoder& trained, flux::FluxInputs& inputs) {
+  if (!trains(trained, inputs)) return false;
+  MILLRACE_CHECK(captions_ != nullptr);
+  const torch::Tensor encoding = trained.encoder->forward(*captions_);
+  if (trained.is_pooled) {
+    inputs.y_BV = encoding;
+  } else {
+    inputs.txt_BTX = encoding;
+    inputs.txt_ids_BTA = text_ids(encoding.size(1), encoding.device());
+  }
+  return true;
+}
+
 torch::Tensor FluxAdapters::forward(const flux::FluxInputs& given, flux::Flux::Saved* saved, Keep keep) {
   const UnitUse use = adapters_.forward_use(/*keep=*/saved != nullptr);
   flux::FluxInputs inputs = given;
   for (const TrainedEncoder& trained : encoders_) {
-    if (!trains(trained, given)) continue;
-    MILLRACE_CHECK(captions_ != nullptr && saved != nullptr);
-    const torch::Tensor encoding = trained.encoder->forward(*captions_);
-    if (trained.is_pooled) {
-      inputs.y_BV = encoding;
-    } else {
-      inputs.txt_BTX = encoding;
-      inputs.txt_ids_BTA = text_ids(encoding.size(1), encoding.device());
-    }
+    if (!encode(trained, inputs)) continue;
+    MILLRACE_CHECK(saved != nullptr);
     in_pass_.push_back(&trained);
   }
   return model_.forward(inputs, saved, keep);
+}
+
+torch::Tensor FluxAdapters::frozen_forward(const flux::FluxInputs& given, const std::vector<int64_t>& rows) {
+  const UnitUse use = adapters_.forward_use(/*keep=*/false);
+  flux::FluxInputs inputs = given;
+  for (const TrainedEncoder& trained : encoders_) encode(trained, inputs);
+  const torch::Tensor index = torch::tensor(rows, torch::kInt64).to(inputs.img_BIC.device());
+  for (torch::Tensor* part :
+       {&inputs.img_BIC, &inputs.txt_BTX, &inputs.timesteps_B, &inputs.y_BV, &inputs.guidance_B}) {
+    if (part->defined()) *part = part->index_select(0, index);
+  }
+  std::vector<int64_t> lengths;
+  for (const int64_t row : rows) {
+    if (!inputs.text_lengths.empty()) lengths.push_back(inputs.text_lengths[static_cast<size_t>(row)]);
+  }
+  inputs.text_lengths = std::move(lengths);
+  adapters_.set_strength(0);
+  torch::Tensor output = model_.forward(inputs);
+  adapters_.set_strength(1);
+  return output;
 }
 
 void FluxAdapters::backward(flux::Flux::Saved& saved, const torch::Tensor& doutput_BIC) {

@@ -29,7 +29,9 @@ class FluxAdapters : public FluxTrainee {
   torch::Tensor forward(const flux::FluxInputs& inputs, flux::Flux::Saved* saved = nullptr,
                         Keep keep = Keep::kOutputs) override;
   void backward(flux::Flux::Saved& saved, const torch::Tensor& doutput_BIC) override;
+  torch::Tensor frozen_forward(const flux::FluxInputs& inputs, const std::vector<int64_t>& rows) override;
   std::vector<RateGroup> rate_groups() const override { return adapters_.rate_groups(); }
+  bool draws_by_place() const override { return config_.dropout > 0; }
   void weights_changed() override { adapters_.weights_changed(); }
   void start_training_pass(uint64_t seed, const FluxBatch& batch) override;
   void end_training_pass() override;
@@ -41,6 +43,8 @@ class FluxAdapters : public FluxTrainee {
 
  private:
   bool trains(const TrainedEncoder& encoder, const flux::FluxInputs& inputs) const;
+  // Whether it made its encoding, which the inputs lack.
+  bool encode(const TrainedEncoder& trained, flux::FluxInputs& inputs);
 
   LoraConfig config_;
   FluxAdapterOptions options_;

@@ -20,6 +20,7 @@ struct FluxBatch {
   // T5's and CLIP's encodings, of the model's dtype or bfloat16. Undefined in training: those of an encoder that is
   // trained, which the training pass makes from the captions.
   torch::Tensor txt_BTX, y_BV;
+  std::vector<int64_t> text_lengths;  // tokens of each text, whose padding is masked; empty: no mask
   std::vector<std::string> captions;  // as they were or are to be encoded; empty: encoded beforehand
   std::vector<uint64_t> sample_ids;
   std::vector<uint32_t> epochs;
@@ -27,11 +28,15 @@ struct FluxBatch {
   std::vector<int64_t> rows;       // row in the batch over all ranks
   torch::Tensor weight_B;          // fp32 factors of the samples' losses; undefined: 1
   torch::Tensor mask_B1hw;         // fp32 factors of the loss at each place, 0 to 1; undefined: 1
-  int64_t num_samples = 0;         // how many of the B are counted
-  int64_t global_rows = 0;         // over all ranks
-  uint64_t digest = 0;             // of the samples, see data/sample_digest.h
-  double data_seconds = 0;         // spent waiting for the loader
-  bool end_of_data = false;        // nothing else is set
+  // Differential output preservation: rows whose target is the frozen model's own prediction. preserves_any: some row
+  // of some rank is one, so that all ranks run that model once more.
+  std::vector<int64_t> preserved_rows;
+  bool preserves_any = false;
+  int64_t num_samples = 0;   // how many of the B are counted
+  int64_t global_rows = 0;   // over all ranks
+  uint64_t digest = 0;       // of the samples, see data/sample_digest.h
+  double data_seconds = 0;   // spent waiting for the loader
+  bool end_of_data = false;  // nothing else is set
 };
 
 // A size of pictures, and the part of the samples that have it.

@@ -7,6 +7,7 @@
 #include "diffusion/encoder_identity.h"
 #include "diffusion/flux_setup.h"
 #include "diffusion/rank_files.h"
+#include "picture_sets/trained_options.h"
 
 namespace millrace {
 namespace {
@@ -44,6 +45,14 @@ FluxDataset open_pictures(const FluxRunConfig& config, const std::string& path, 
   if (settings.masked_loss && !dataset.pictures->has_masks()) {
     throw ConfigError("[training.masked_loss] expected conditioning_data_dir or alpha_mask in " + printable(path) +
                       ", got neither");
+  }
+  for (const PictureSet& set : dataset.pictures->sets) {
+    for (const SubsetOptions& subset : set.options.subsets) {
+      if (config.lora() != nullptr || !preserves_output(subset)) continue;
+      throw ConfigError("[" + printable(path) +
+                        ": custom_attributes] expected diff_output_preservation with a section [lora] alone, since a "
+                        "model that is trained whole has no frozen one beside it, got it without");
+    }
   }
   return dataset;
 }
@@ -84,6 +93,12 @@ FluxDataset validation_dataset(const FluxRunConfig& config, const FluxDataset* t
 void check_encodings(const FluxDataset& dataset, const FluxRunConfig& config, const flux::FluxConfig& sizes,
                      int64_t downscale) {
   check_encoded_with(dataset.shards.front().path, config.encoder);
+  if (config.encoder.apply_t5_attn_mask) {
+    throw ConfigError(
+        str("[encoder.apply_t5_attn_mask] expected false with encoded data, which does not say how long "
+            "its texts are, got true with ",
+            dataset.name));
+  }
   const EncodingShapes& shapes = *dataset.shapes;
   const auto fail = [&](const std::string& expected, const std::string& option) {
     throw ModelError(str("[", dataset.name, "] expected ", expected, ", got ", describe(shapes), " (see ", option,

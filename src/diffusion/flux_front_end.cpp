@@ -47,6 +47,7 @@ torch::Tensor read_encoding(const fs::path& path, const std::vector<int64_t>& sh
 void encode_captions(const CaptionEncoders& encoders, std::vector<std::string> captions, bool for_training,
                      FluxBatch& batch) {
   batch.captions = std::move(captions);
+  batch.text_lengths = encoders.tokens->lengths(batch.captions);
   if (!for_training || !encoders.tokens->is_trained()) batch.txt_BTX = encoders.tokens->encode(batch.captions);
   if (!for_training || !encoders.pooled->is_trained()) batch.y_BV = encoders.pooled->encode(batch.captions);
 }

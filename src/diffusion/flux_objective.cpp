@@ -1,5 +1,7 @@
 #include "diffusion/flux_objective.h"
 
+#include <algorithm>
+
 #include "base/files.h"
 #include "diffusion/flow_loss.h"
 #include "diffusion/flow_matching.h"
@@ -63,18 +65,35 @@ FluxPrediction predict_velocity(FluxTrainee& trainee, const FluxBatch& batch, co
   inputs.img_BIC = pack_patches(interpolate(x0, input_noise, draws.t_B), patch);
   inputs.img_ids_BIA = image_ids(x0.size(2) / patch, x0.size(3) / patch, x0.device());
   inputs.txt_BTX = batch.txt_BTX;
-  if (batch.txt_BTX.defined()) inputs.txt_ids_BTA = text_ids(batch.txt_BTX.size(1), x0.device());
+  if (batch.txt_BTX.defined()) {
+    // Tokens that are masked padding in every sample need not be computed.
+    if (!batch.text_lengths.empty() && !trainee.draws_by_place()) {
+      const int64_t longest = *std::max_element(batch.text_lengths.begin(), batch.text_lengths.end());
+      inputs.txt_BTX = batch.txt_BTX.narrow(1, 0, std::max<int64_t>(1, longest));
+    }
+    inputs.txt_ids_BTA = text_ids(inputs.txt_BTX.size(1), x0.device());
+  }
   inputs.timesteps_B = draws.t_B;
+  inputs.text_lengths = batch.text_lengths;
   inputs.y_BV = batch.y_BV;
   // FLUX.1-dev's distilled guidance is an ordinary input; 1 corresponds to an undistilled model.
   if (trainee.model().config().guidance_embed) {
     inputs.guidance_B = torch::full_like(draws.t_B, objective.flow.guidance_scale);
   }
   FluxPrediction prediction;
+  prediction.target_BIC = pack_patches(noise - x0, patch);
+  if (batch.preserves_any) {
+    // A rank without such a row runs one all the same.
+    const std::vector<int64_t> rows = batch.preserved_rows.empty() ? std::vector<int64_t>{0} : batch.preserved_rows;
+    const torch::Tensor index = torch::tensor(rows, torch::kInt64).to(x0.device());
+    const torch::Tensor frozen =
+        prediction_of(objective.flow.model_prediction_type, trainee.frozen_forward(inputs, rows),
+                      inputs.img_BIC.index_select(0, index), draws.t_B.index_select(0, index));
+    if (!batch.preserved_rows.empty()) prediction.target_BIC.index_copy_(0, index, frozen.to(torch::kFloat32));
+  }
   prediction.output_BIC = trainee.forward(inputs, saved, keep);
   prediction.velocity_BIC =
       prediction_of(objective.flow.model_prediction_type, prediction.output_BIC, inputs.img_BIC, draws.t_B);
-  prediction.target_BIC = pack_patches(noise - x0, patch);
   return prediction;
 }
 

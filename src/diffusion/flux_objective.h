@@ -16,7 +16,7 @@ namespace millrace {
 struct FluxPrediction {
   torch::Tensor output_BIC;    // the model's
   torch::Tensor velocity_BIC;  // predicted: the output, or what objective.model_prediction_type makes of it
-  torch::Tensor target_BIC;    // noise - latent
+  torch::Tensor target_BIC;    // noise - latent; of preserved rows the frozen model's velocity
 };
 
 // What the samples of a batch are to be learnt from, apart from the samples.

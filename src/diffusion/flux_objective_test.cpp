@@ -61,6 +61,23 @@ class FluxObjectiveGolden : public testing::Test {
     EXPECT_NEAR(grad.norm().item<double>(), golden.at("grad_norm"), 2e-4 * golden.at("grad_norm").get<double>());
   }
 
+  // The loss, and every recorded gradient.
+  void expect_file(const std::string& variant) {
+    expect(golden_.at("variants").at(variant), {});
+    FlatParameters& flat = adapters_->parameters();
+    const TensorMap recorded = load_tensors(kFluxGolden + "forward/" + variant + ".safetensors");
+    for (const auto& [name, gradient] : flat.named_views(flat.grad())) {
+      std::string layer = layer_of(name);
+      std::replace(layer.begin(), layer.end(), '.', '_');
+      const torch::Tensor& golden = recorded.at("grad.lora_unet_" + layer + ".lora_" + role_of(name) + ".weight");
+      if (golden.count_nonzero().item<int64_t>() == 0) {
+        EXPECT_EQ(gradient.count_nonzero().item<int64_t>(), 0) << name;
+      } else {
+        EXPECT_LT(largest_error(gradient, golden), 2e-4) << name;
+      }
+    }
+  }
+
   const nlohmann::json golden_ = parse_json<DataError>(read_file(kFluxGolden + "forward/losses.json"), "losses.json");
   std::unique_ptr<FluxAdapters> adapters_;
   FluxBatch batch_;
@@ -139,6 +156,25 @@ TEST_F(FluxObjectiveGolden, SplitLayersHaveItsLossGradientsAndFile) {
   }
   adapters_ = golden_adapters({}, options);
   EXPECT_THROW(adapters_->start_from(recorded_lora("plain")), ModelError);  // one pair for q, k and v
+}
+
+TEST_F(FluxObjectiveGolden, MaskedTextsHaveItsLossAndGradients) {
+  batch_.text_lengths = {5, 3};
+  expect_file("t5_mask");
+}
+
+TEST_F(FluxObjectiveGolden, PreservedSamplesHaveTheFrozenModelsOutputAsTheirTarget) {
+  batch_.preserved_rows = {1};
+  batch_.preserves_any = true;
+  expect_file("diff_output_preservation");
+  const FluxPrediction prediction = predict_velocity(*adapters_, batch_, draws_, {0, 2, {}}, Keep::kInputs, nullptr);
+  const torch::Tensor frozen =
+      load_tensors(kFluxGolden + "forward/diff_output_preservation.safetensors").at("pred_prior");
+  EXPECT_LT(largest_error(prediction.target_BIC.slice(0, 1), frozen.view({1, 12, 64})), 2e-5);
+
+  // Without such a row of its own, a rank runs the frozen model all the same, and its targets stay.
+  batch_.preserved_rows.clear();
+  expect(golden_.at("loss_variants_with_plain_lora").at("min_snr_gamma_noop"), {});
 }
 
 TEST_F(FluxObjectiveGolden, GuidanceIsAnInput) {

@@ -87,10 +87,11 @@ CaptionEncoders make_caption_encoders(const FluxRunConfig& config, const flux::F
   const EncoderPlacement placement{dtype, on_host ? torch::Device(torch::kCPU) : device, on_host ? nullptr : mesh,
                                    encoder.shard};
   CaptionEncoders encoders;
-  encoders.tokens = encoder.t5_encoder == kRandomNetwork
-                        ? random_word_encoder(encoder.max_t5_encoding_len, sizes.context_in_dim, device)
-                        : t5_caption_encoder(encoder.t5_encoder, encoder.t5_tokenizer, encoder.max_t5_encoding_len,
-                                             sizes.context_in_dim, placement);
+  encoders.tokens =
+      encoder.t5_encoder == kRandomNetwork
+          ? random_word_encoder(encoder.max_t5_encoding_len, sizes.context_in_dim, device, encoder.apply_t5_attn_mask)
+          : t5_caption_encoder(encoder.t5_encoder, encoder.t5_tokenizer, encoder.max_t5_encoding_len,
+                               sizes.context_in_dim, placement, encoder.apply_t5_attn_mask);
   encoders.pooled =
       encoder.clip_encoder == kRandomNetwork
           ? random_pooled_encoder(sizes.vec_in_dim, device)

@@ -59,6 +59,11 @@ void load_initial_weights(flux::Flux& model, const std::string& path, const Flat
 
 }  // namespace
 
+torch::Tensor FluxTrainee::frozen_forward(const flux::FluxInputs& /*inputs*/, const std::vector<int64_t>& /*rows*/) {
+  MILLRACE_CHECK(is_adapter());
+  return {};
+}
+
 std::vector<TrainedEncoder> trained_encoders(const FluxRunConfig& config, TrainableEncoder* clip,
                                              TrainableEncoder* t5) {
   const FluxAdapterOptions* options = config.flux_adapters();

@@ -34,9 +34,14 @@ class FluxTrainee {
   virtual torch::Tensor forward(const flux::FluxInputs& inputs, flux::Flux::Saved* saved = nullptr,
                                 Keep keep = Keep::kOutputs) = 0;
   virtual void backward(flux::Flux::Saved& saved, const torch::Tensor& doutput_BIC) = 0;
+  // Of adapters: the frozen model's own output for these rows of the inputs, whose texts the encoders encode as they
+  // are trained. In a training pass, before its forward(). A whole model has none.
+  virtual torch::Tensor frozen_forward(const flux::FluxInputs& inputs, const std::vector<int64_t>& rows);
 
   // Parameters with learning rates of their own, in the order of their layout; empty: all have the optimizer's.
   virtual std::vector<RateGroup> rate_groups() const { return {}; }
+  // Whether random numbers belong to places in the sequence, which therefore have to stay where they are.
+  virtual bool draws_by_place() const { return false; }
   // After each update; collective.
   virtual void weights_changed() {}
   // From here to end_training_pass() what is trained has the dropout of these samples, in forward and backward passes,

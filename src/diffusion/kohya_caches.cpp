@@ -131,8 +131,9 @@ std::optional<KohyaText> read_kohya_text(const fs::path& file) {
   if (pooled == nullptr || tokens == nullptr || mask == nullptr || is_masked == nullptr) return std::nullopt;
   const bool has_shapes = pooled->shape.size() == 1 && tokens->shape.size() == 2 && mask->dtype == DType::kI64 &&
                           is_floating(pooled->dtype) && is_floating(tokens->dtype);
-  if (!has_shapes || (!is_masked->bytes.empty() && is_masked->bytes[0] != std::byte{0})) return std::nullopt;
-  KohyaText text{floats_of(*pooled), floats_of(*tokens), 0};
+  if (!has_shapes) return std::nullopt;
+  KohyaText text{.pooled_V = floats_of(*pooled), .tokens_TX = floats_of(*tokens)};
+  text.is_masked = !is_masked->bytes.empty() && is_masked->bytes[0] != std::byte{0};
   text.num_tokens = copy_of(*mask).sum().item<int64_t>();
   return text;
 }
@@ -143,12 +144,12 @@ void write_kohya_text(const fs::path& file, const KohyaText& text) {
   const int64_t length = tokens.size(0);
   const torch::Tensor ids = torch::zeros({length, 3});
   const torch::Tensor mask = (torch::arange(length) < text.num_tokens).to(torch::kInt64);
-  const std::array<std::byte, 1> no = {std::byte{0}};
+  const std::array<std::byte, 1> is_masked = {std::byte{text.is_masked}};
   write_npz(file, {array_of("l_pooled", pooled),
                    array_of("t5_out", tokens),
                    array_of("txt_ids", ids),
                    array_of("t5_attn_mask", mask),
-                   {"apply_t5_attn_mask", DType::kBool, {}, no}});
+                   {"apply_t5_attn_mask", DType::kBool, {}, is_masked}});
 }
 
 }  // namespace millrace

@@ -49,8 +49,9 @@ void write_kohya_latents(const std::filesystem::path& file, const KohyaLatents& 
 struct KohyaText {
   torch::Tensor pooled_V, tokens_TX;  // fp32
   int64_t num_tokens = 0;             // of the T: those of the caption, with the end
+  bool is_masked = false;             // T5 was run with a mask of the others
 };
-// None where an array is missing, or T5 was run with a mask, which this program does not do.
+// None where an array is missing.
 std::optional<KohyaText> read_kohya_text(const std::filesystem::path& file);
 void write_kohya_text(const std::filesystem::path& file, const KohyaText& text);
 

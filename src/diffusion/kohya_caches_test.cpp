@@ -70,6 +70,11 @@ TEST_F(KohyaCachesTest, TextIsWrittenAsSdScriptsWritesIt) {
   const fs::path file = folder_ / "0_flux_te.npz";
   write_kohya_text(file, *text);
   EXPECT_TRUE(read_file(file) == read_file(golden("0_flux_te.npz")));
+
+  KohyaText masked = *text;
+  masked.is_masked = true;
+  write_kohya_text(file, masked);
+  EXPECT_TRUE(read_kohya_text(file)->is_masked);
 }
 
 TEST_F(KohyaCachesTest, TextWithAnArrayMissingIsNone) {

@@ -45,6 +45,7 @@ std::optional<KohyaText> KohyaPictureCaches::read_text(const Picture& picture, c
   std::optional<KohyaText> text;
   try {
     if (is_current(file, picture)) text = read_kohya_text(file);
+    if (text && text->is_masked != options_.masks_padding) text.reset();
   } catch (const DataError& error) {
     log_warning("encoding a caption again: ", error.what());
   }
@@ -65,7 +66,7 @@ void KohyaPictureCaches::write_text(const Picture& picture, const std::string& c
   if (!options_.writes || caption != picture.file.caption) return;
   const std::filesystem::path file = kohya_text_file(picture.file.path);
   if (!written_.insert(file.string()).second) return;
-  write_kohya_text(file, {pooled_V, tokens_TX, options_.count_tokens(caption)});
+  write_kohya_text(file, {pooled_V, tokens_TX, options_.count_tokens(caption), options_.masks_padding});
 }
 
 bool KohyaPictureCaches::is_current(const std::filesystem::path& file, const Picture& picture) {

@@ -19,7 +19,8 @@
 namespace millrace {
 
 struct KohyaPictureCachesOptions {
-  bool writes = false;  // false: reads
+  bool writes = false;         // false: reads
+  bool masks_padding = false;  // T5 is run with a mask: encodings without it are not read
   // How many of T5's tokens a caption has, with its end, at most as many as are encoded. For writing.
   std::function<int64_t(const std::string& caption)> count_tokens;
 };

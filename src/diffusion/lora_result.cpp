@@ -217,9 +217,10 @@ TrainingFacts lora_facts(const FluxRunConfig& config, const flux::FluxConfig& si
   facts["caption_dropout_rate"] = config.training_pictures.classifier_free_guidance_prob;
   // Sections of sd-scripts that this program trains without.
   for (const char* name : {"full_fp16", "cache_latents", "lowram", "zero_terminal_snr", "debiased_estimation",
-                           "noise_offset_random_strength", "apply_t5_attn_mask"}) {
+                           "noise_offset_random_strength"}) {
     facts[name] = false;
   }
+  facts["apply_t5_attn_mask"] = config.encoder.apply_t5_attn_mask;
   for (const char* name : {"num_train_images", "num_validation_images", "num_reg_images", "num_batches_per_epoch",
                            "num_epochs", "caption_dropout_every_n_epochs"}) {
     facts[name] = int64_t{0};

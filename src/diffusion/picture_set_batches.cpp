@@ -71,6 +71,10 @@ bool PictureSetBatches::plan_next() {
   planned.global_rows = static_cast<int64_t>(batch.samples.size());
   const PicturePart& part = part_of(options_.data->sets[batch.set], options_.is_validation);
   planned.size = part.buckets[batch.bucket].resolution;
+  const std::vector<SubsetOptions>& subsets = options_.data->sets[batch.set].options.subsets;
+  planned.preserves_any = std::any_of(batch.samples.begin(), batch.samples.end(), [&](const PlannedPicture& sample) {
+    return preserves_output(subsets[part.pictures[sample.picture].subset]);
+  });
   const PictureRows own = rows_of_rank(batch.samples.size(), options_.rank, options_.num_ranks);
   for (size_t number = own.begin; number < own.end; ++number) {
     planned.rows.push_back(plan_row(batch, number, planned.after));
@@ -161,7 +165,11 @@ FluxBatch PictureSetBatches::next() {
   // Rows are now those that could be loaded.
   std::vector<std::string> captions;
   std::vector<float> weights;
+  batch.preserves_any = planned.preserves_any;
   for (const Row& row : planned.rows) {
+    if (preserves_output(row.set->options.subsets[row.picture->subset])) {
+      batch.preserved_rows.push_back(static_cast<int64_t>(captions.size()));
+    }
     captions.push_back(row.caption);
     weights.push_back(row.picture->is_reg ? static_cast<float>(row.set->options.prior_loss_weight) : 1.0F);
   }
@@ -187,6 +195,7 @@ void PictureSetBatches::encode(const Planned& planned, std::vector<std::string> 
   const bool is_kept = options_.kohya_caches && !encoders.tokens->is_trained() && !encoders.pooled->is_trained();
   if (is_kept && read_captions(planned, captions, batch)) {
     batch.captions = std::move(captions);
+    batch.text_lengths = encoders.tokens->lengths(batch.captions);
     return;
   }
   encode_captions(encoders, std::move(captions), !options_.is_validation, batch);

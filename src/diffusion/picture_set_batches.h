@@ -77,7 +77,8 @@ class PictureSetBatches : public FluxBatchSource {
     uint32_t epoch = 0;
     PictureSize size;
     int64_t global_rows = 0;
-    std::vector<Row> rows;  // of this rank
+    bool preserves_any = false;  // over all ranks
+    std::vector<Row> rows;       // of this rank
   };
 
   bool plan_next();

@@ -11,6 +11,7 @@
 #include "base/files.h"
 #include "comm/mesh.h"
 #include "images/encode.h"
+#include "picture_sets/trained_options.h"
 
 namespace millrace {
 namespace {
@@ -44,7 +45,7 @@ class PictureSetBatchesTest : public testing::Test {
     write_file_atomically(stem.string() + ".txt", name + ", tag, number " + std::to_string(number));
   }
 
-  std::shared_ptr<const PictureData> open(const std::string& options = "") const {
+  std::shared_ptr<const PictureData> open(const std::string& options = "", const std::string& of_reg = "") const {
     write_file_atomically(folder_ / "set.toml", R"(
 [[datasets]]
 resolution = 32
@@ -65,7 +66,7 @@ random_crop = true
 image_dir = "reg"
 caption_extension = ".txt"
 is_reg = true
-)");
+)" + of_reg);
     Group alone("alone", 0, {0}, nullptr);
     return std::make_shared<const PictureData>(open_picture_data(
         (folder_ / "set.toml").string(), {.prior_loss_weight = 0.5, .max_bad_fraction = 1}, alone, torch::kCPU));
@@ -107,6 +108,28 @@ void add_rows(const FluxBatch& batch, Rows& rows) {
                             batch.txt_BTX[i].flatten()[1].item<double>(),
                             batch.y_BV[i].sum(torch::kFloat64).item<double>()};
   }
+}
+
+TEST_F(PictureSetBatchesTest, PreservedPicturesAreKnownToEveryRank) {
+  const auto data = open("", "custom_attributes = { diff_output_preservation = true }");
+  const SubsetOptions& reg = data->sets[0].options.subsets[1];
+  EXPECT_TRUE(reg.is_reg && preserves_output(reg));
+  int64_t mixed = 0;
+  PictureSetBatches alone = batches(data), first = batches(data, 0, 3), second = batches(data, 1, 3);
+  for (int step = 0; step < 20; ++step) {
+    const FluxBatch batch = alone.next(), part = first.next(), other = second.next();
+    // Regularisation pictures have another weight, which tells which rows they are.
+    std::vector<int64_t> expected;
+    for (int64_t row = 0; row < batch.num_samples; ++row) {
+      if (batch.weight_B.defined() && batch.weight_B[row].item<double>() == 0.5) expected.push_back(row);
+    }
+    EXPECT_EQ(batch.preserved_rows, expected);
+    EXPECT_EQ(batch.preserves_any, !expected.empty());
+    EXPECT_EQ(part.preserves_any, batch.preserves_any);
+    EXPECT_EQ(other.preserves_any, batch.preserves_any);
+    mixed += !expected.empty() && static_cast<int64_t>(expected.size()) < batch.num_samples;
+  }
+  EXPECT_GT(mixed, 0);
 }
 
 TEST_F(PictureSetBatchesTest, AnyNumberOfRanksTakesTheSameSteps) {

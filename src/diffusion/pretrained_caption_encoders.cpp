@@ -80,7 +80,8 @@ class PretrainedCaptionEncoder : public CaptionEncoder, public TrainableEncoder 
                            TokenizerKind kind, torch::Device device)
       : folder_(folder), tokenizer_(load_tokenizer(tokenizer.empty() ? folder : tokenizer, kind)), device_(device) {}
 
-  virtual torch::Tensor run(const torch::Tensor& ids_BL) = 0;
+  // lengths: of T5's rows, if padding is masked.
+  virtual torch::Tensor run(const torch::Tensor& ids_BL, const std::vector<int64_t>& lengths) = 0;
   torch::Tensor ids_of(const std::vector<std::string>& captions) const {
     return token_ids(*tokenizer_, captions, num_tokens_, device_);
   }
@@ -88,13 +89,17 @@ class PretrainedCaptionEncoder : public CaptionEncoder, public TrainableEncoder 
   torch::Tensor encode_now(const std::vector<std::string>& captions) {
     const torch::NoGradGuard no_grad;
     const torch::Tensor ids_BL = ids_of(captions);
+    const std::vector<int64_t> all_lengths = lengths(captions);
     // More rows do not help a CPU and need memory. A sharded model's batch is not split: each part would gather all
     // weights.
     const int64_t rows = ids_BL.size(0), at_once = std::max<int64_t>(1, kCpuTokensAtOnce / num_tokens_);
-    if (!device_.is_cpu() || mesh_ || rows <= at_once) return run(ids_BL);
+    if (!device_.is_cpu() || mesh_ || rows <= at_once) return run(ids_BL, all_lengths);
     std::vector<torch::Tensor> parts;
     for (int64_t begin = 0; begin < rows; begin += at_once) {
-      parts.push_back(run(ids_BL.narrow(0, begin, std::min(at_once, rows - begin))));
+      const int64_t count = std::min(at_once, rows - begin);
+      std::vector<int64_t> lengths;
+      if (!all_lengths.empty()) lengths.assign(all_lengths.begin() + begin, all_lengths.begin() + begin + count);
+      parts.push_back(run(ids_BL.narrow(0, begin, count), lengths));
     }
     return at::cat(parts, 0);
   }
@@ -110,8 +115,9 @@ class PretrainedCaptionEncoder : public CaptionEncoder, public TrainableEncoder 
 class T5CaptionEncoder : public PretrainedCaptionEncoder {
  public:
   T5CaptionEncoder(const std::filesystem::path& folder, const std::filesystem::path& tokenizer, int64_t num_tokens,
-                   int64_t expected_width, const EncoderPlacement& placement)
-      : PretrainedCaptionEncoder(folder, tokenizer, TokenizerKind::kT5, placement.device) {
+                   int64_t expected_width, const EncoderPlacement& placement, bool masks_padding)
+      : PretrainedCaptionEncoder(folder, tokenizer, TokenizerKind::kT5, placement.device),
+        masks_padding_(masks_padding) {
     num_tokens_ = num_tokens;
     const ModelWeights weights(find_model("t5"), folder);
     mesh_ = sharding_mesh(
@@ -120,16 +126,29 @@ class T5CaptionEncoder : public PretrainedCaptionEncoder {
     check_fit(folder, *tokenizer_, model_->config().vocab_size, model_->config().d_model, expected_width);
   }
 
-  std::string identity() const override { return str("t5:", folder_.string(), ":", num_tokens_); }
+  std::vector<int64_t> lengths(const std::vector<std::string>& captions) override {
+    std::vector<int64_t> lengths;
+    if (!masks_padding_) return lengths;
+    for (const std::string& caption : captions) {
+      lengths.push_back(static_cast<int64_t>(tokenizer_->encode_truncated(caption, num_tokens_).size()));
+    }
+    return lengths;
+  }
+  std::string identity() const override {
+    return str("t5:", folder_.string(), ":", num_tokens_, masks_padding_ ? ":masked" : "");
+  }
   FlatModel& model() override { return *model_; }
   torch::Tensor forward(const std::vector<std::string>& captions) override {
-    return model_->forward(ids_of(captions), &saved_);
+    return model_->forward(ids_of(captions), &saved_, lengths(captions));
   }
   void backward(const torch::Tensor& dencoding_BTX) override { model_->backward(saved_, dencoding_BTX); }
 
  private:
-  torch::Tensor run(const torch::Tensor& ids_BL) override { return model_->forward(ids_BL); }
+  torch::Tensor run(const torch::Tensor& ids_BL, const std::vector<int64_t>& lengths) override {
+    return model_->forward(ids_BL, nullptr, lengths);
+  }
 
+  bool masks_padding_;
   std::shared_ptr<t5::T5Encoder> model_;
   t5::T5Encoder::Saved saved_;
 };
@@ -153,7 +172,9 @@ class ClipCaptionEncoder : public PretrainedCaptionEncoder {
   void backward(const torch::Tensor& dencoding_BV) override { model_->backward(saved_, dencoding_BV); }
 
  private:
-  torch::Tensor run(const torch::Tensor& ids_BL) override { return model_->forward(ids_BL).pooled_BD; }
+  torch::Tensor run(const torch::Tensor& ids_BL, const std::vector<int64_t>& /*lengths*/) override {
+    return model_->forward(ids_BL).pooled_BD;
+  }
 
   std::shared_ptr<clip::Clip> model_;
   clip::Clip::Saved saved_;
@@ -167,8 +188,9 @@ bool shards_t5(EncoderSharding shard, bool on_gpu, int64_t bytes) {
 
 std::unique_ptr<CaptionEncoder> t5_caption_encoder(const std::filesystem::path& folder,
                                                    const std::filesystem::path& tokenizer, int64_t num_tokens,
-                                                   int64_t expected_width, const EncoderPlacement& placement) {
-  return std::make_unique<T5CaptionEncoder>(folder, tokenizer, num_tokens, expected_width, placement);
+                                                   int64_t expected_width, const EncoderPlacement& placement,
+                                                   bool masks_padding) {
+  return std::make_unique<T5CaptionEncoder>(folder, tokenizer, num_tokens, expected_width, placement, masks_padding);
 }
 
 std::unique_ptr<CaptionEncoder> clip_caption_encoder(const std::filesystem::path& folder,

@@ -50,8 +50,12 @@ class WordVectors {
 
 class RandomWordEncoder : public CaptionEncoder {
  public:
-  RandomWordEncoder(int64_t num_tokens, int64_t width, torch::Device device)
-      : num_tokens_(num_tokens), width_(width), device_(device), vectors_(width, "token") {}
+  RandomWordEncoder(int64_t num_tokens, int64_t width, torch::Device device, bool masks_padding)
+      : num_tokens_(num_tokens),
+        width_(width),
+        device_(device),
+        masks_padding_(masks_padding),
+        vectors_(width, "token") {}
 
   torch::Tensor encode(const std::vector<std::string>& captions) override {
     torch::Tensor out_BTX = torch::zeros({static_cast<int64_t>(captions.size()), num_tokens_, width_});
@@ -63,11 +67,20 @@ class RandomWordEncoder : public CaptionEncoder {
     }
     return out_BTX.to(device_);
   }
+  std::vector<int64_t> lengths(const std::vector<std::string>& captions) override {
+    std::vector<int64_t> lengths;
+    if (!masks_padding_) return lengths;
+    for (const std::string& caption : captions) {
+      lengths.push_back(std::min(num_tokens_, static_cast<int64_t>(words_of(caption).size())));
+    }
+    return lengths;
+  }
   std::string identity() const override { return str("random-words-", num_tokens_, "x", width_); }
 
  private:
   int64_t num_tokens_, width_;
   torch::Device device_;
+  bool masks_padding_;
   WordVectors vectors_;
 };
 
@@ -96,8 +109,9 @@ class RandomPooledEncoder : public CaptionEncoder {
 
 }  // namespace
 
-std::unique_ptr<CaptionEncoder> random_word_encoder(int64_t num_tokens, int64_t width, torch::Device device) {
-  return std::make_unique<RandomWordEncoder>(num_tokens, width, device);
+std::unique_ptr<CaptionEncoder> random_word_encoder(int64_t num_tokens, int64_t width, torch::Device device,
+                                                    bool masks_padding) {
+  return std::make_unique<RandomWordEncoder>(num_tokens, width, device, masks_padding);
 }
 
 std::unique_ptr<CaptionEncoder> random_pooled_encoder(int64_t width, torch::Device device) {

@@ -1,5 +1,8 @@
 #include "nn/attention.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "base/error.h"
 #include "kernels/attention_bf16/attention_bf16.h"
 #include "nn/deterministic_scope.h"
@@ -27,10 +30,72 @@ Backend choose_backend(const torch::Tensor& q_BHLD) {
                                                                              : Backend::kCudaEfficient;
 }
 
+// Sample b alone, as a batch of one.
+torch::Tensor sample_of(const torch::Tensor& x_BHLD, int64_t b) {
+  return x_BHLD.narrow(0, b, 1);
+}
+
+// The keys or values of one sample that are attended to: the used part of its prefix, then all that follows.
+torch::Tensor attended(const torch::Tensor& sample_1HLD, const PaddedPrefix& padding, int64_t used) {
+  if (used == padding.size) return sample_1HLD;
+  return at::cat(
+      {sample_1HLD.narrow(2, 0, used), sample_1HLD.narrow(2, padding.size, sample_1HLD.size(2) - padding.size)}, 2);
+}
+
+void check_padding(const torch::Tensor& q_BHLD, const PaddedPrefix& padding) {
+  MILLRACE_CHECK(static_cast<int64_t>(padding.used.size()) == q_BHLD.size(0) && padding.size <= q_BHLD.size(2));
+  for (const int64_t used : padding.used) MILLRACE_CHECK(used >= 0 && used <= padding.size);
+}
+
+bool leaves_out(const PaddedPrefix& padding) {
+  return std::any_of(padding.used.begin(), padding.used.end(), [&](int64_t used) { return used < padding.size; });
+}
+
+Attention attention_by_sample(const torch::Tensor& q_BHLD, const torch::Tensor& k_BHLD, const torch::Tensor& v_BHLD,
+                              const PaddedPrefix& padding) {
+  check_padding(q_BHLD, padding);
+  Attention result;
+  result.out_BHLD = empty_heads(q_BHLD);
+  for (int64_t b = 0; b < q_BHLD.size(0); ++b) {
+    const int64_t used = padding.used[static_cast<size_t>(b)];
+    Attention sample =
+        attention_forward(sample_of(q_BHLD, b), attended(sample_of(k_BHLD, b), padding, used).contiguous(),
+                          attended(sample_of(v_BHLD, b), padding, used).contiguous());
+    sample_of(result.out_BHLD, b).copy_(sample.out_BHLD);
+    sample.out_BHLD = sample_of(result.out_BHLD, b);
+    result.samples.push_back(std::move(sample));
+  }
+  return result;
+}
+
+AttentionGradients gradients_by_sample(const torch::Tensor& dout_BHLD, const torch::Tensor& q_BHLD,
+                                       const torch::Tensor& k_BHLD, const torch::Tensor& v_BHLD,
+                                       const Attention& forward, const PaddedPrefix& padding) {
+  check_padding(q_BHLD, padding);
+  AttentionGradients grads = {empty_heads(q_BHLD), empty_heads(k_BHLD), empty_heads(v_BHLD)};
+  for (int64_t b = 0; b < q_BHLD.size(0); ++b) {
+    const int64_t used = padding.used[static_cast<size_t>(b)], rest = k_BHLD.size(2) - padding.size;
+    const AttentionGradients sample = attention_backward(
+        sample_of(dout_BHLD, b), sample_of(q_BHLD, b), attended(sample_of(k_BHLD, b), padding, used).contiguous(),
+        attended(sample_of(v_BHLD, b), padding, used).contiguous(), forward.samples[static_cast<size_t>(b)]);
+    sample_of(grads.dq_BHLD, b).copy_(sample.dq_BHLD);
+    for (const auto& [whole, part] :
+         {std::pair{grads.dk_BHLD, sample.dk_BHLD}, std::pair{grads.dv_BHLD, sample.dv_BHLD}}) {
+      const torch::Tensor own = sample_of(whole, b);
+      own.narrow(2, 0, used).copy_(part.narrow(2, 0, used));
+      own.narrow(2, used, padding.size - used).zero_();
+      own.narrow(2, padding.size, rest).copy_(part.narrow(2, used, rest));
+    }
+  }
+  return grads;
+}
+
 }  // namespace
 
-Attention attention_forward(const torch::Tensor& q_BHLD, const torch::Tensor& k_BHLD, const torch::Tensor& v_BHLD) {
+Attention attention_forward(const torch::Tensor& q_BHLD, const torch::Tensor& k_BHLD, const torch::Tensor& v_BHLD,
+                            const PaddedPrefix& padding) {
   const torch::NoGradGuard no_grad;
+  if (leaves_out(padding)) return attention_by_sample(q_BHLD, k_BHLD, v_BHLD, padding);
   Attention result;
   switch (choose_backend(q_BHLD)) {
     case Backend::kShapesOnly: {
@@ -69,8 +134,9 @@ Attention attention_forward(const torch::Tensor& q_BHLD, const torch::Tensor& k_
 
 AttentionGradients attention_backward(const torch::Tensor& dout_BHLD, const torch::Tensor& q_BHLD,
                                       const torch::Tensor& k_BHLD, const torch::Tensor& v_BHLD,
-                                      const Attention& forward) {
+                                      const Attention& forward, const PaddedPrefix& padding) {
   const torch::NoGradGuard no_grad;
+  if (leaves_out(padding)) return gradients_by_sample(dout_BHLD, q_BHLD, k_BHLD, v_BHLD, forward, padding);
   const DeterministicScope deterministic;
   AttentionGradients grads;
   switch (choose_backend(q_BHLD)) {
@@ -101,7 +167,20 @@ AttentionGradients attention_backward(const torch::Tensor& dout_BHLD, const torc
 }
 
 torch::Tensor biased_attention(const torch::Tensor& q_BHLD, const torch::Tensor& k_BHLD, const torch::Tensor& v_BHLD,
-                               const torch::Tensor& bias_1HLL, double scale) {
+                               const torch::Tensor& bias_1HLL, double scale, const std::vector<int64_t>& lengths) {
+  const int64_t tokens = q_BHLD.size(2);
+  if (std::any_of(lengths.begin(), lengths.end(), [&](int64_t length) { return length < tokens; })) {
+    MILLRACE_CHECK(static_cast<int64_t>(lengths.size()) == q_BHLD.size(0));
+    std::vector<torch::Tensor> samples_1LE;
+    for (int64_t b = 0; b < q_BHLD.size(0); ++b) {
+      const int64_t length = lengths[static_cast<size_t>(b)];
+      const auto own = [&](const torch::Tensor& x_BHLD) { return sample_of(x_BHLD, b).narrow(2, 0, length); };
+      const torch::Tensor bias = bias_1HLL.narrow(2, 0, length).narrow(3, 0, length).contiguous();
+      const torch::Tensor out_1LE = biased_attention(own(q_BHLD), own(k_BHLD), own(v_BHLD), bias, scale);
+      samples_1LE.push_back(at::constant_pad_nd(out_1LE, {0, 0, 0, tokens - length}));
+    }
+    return at::cat(samples_1LE, 0);
+  }
   torch::Tensor out_BHLD;
   if (const torch::Tensor bias_HLL = bias_1HLL.squeeze(0);
       !at::GradMode::is_enabled() && suits_attention_bf16(q_BHLD, k_BHLD, v_BHLD, bias_HLL)) {

@@ -36,6 +36,28 @@ TEST(Attention, BackwardMatchesAutograd) {
   }
 }
 
+TEST(Attention, NothingAttendsToThePaddingOfAPrefix) {
+  torch::manual_seed(5);
+  const int64_t tokens = 11;
+  const PaddedPrefix padding = {.size = 5, .used = {2, 5, 0}};
+  torch::Tensor q = torch::randn({3, 2, tokens, 8}).requires_grad_(), k = torch::randn_like(q).requires_grad_(),
+                v = torch::randn_like(q).requires_grad_();
+  const torch::Tensor dout = torch::randn_like(q), scores = torch::matmul(q, k.transpose(2, 3)) / std::sqrt(8.0);
+  torch::Tensor mask = torch::zeros({3, 1, 1, tokens});
+  for (int64_t b = 0; b < 3; ++b) {
+    mask[b].slice(2, padding.used[static_cast<size_t>(b)], 5).fill_(-std::numeric_limits<float>::infinity());
+  }
+  const torch::Tensor expected = torch::matmul(torch::softmax(scores + mask, 3), v);
+  expected.backward(dout);
+  const Attention attention = attention_forward(q.detach(), k.detach(), v.detach(), padding);
+  EXPECT_LT(relative_error(attention.out_BHLD, expected.detach()), 1e-5);
+  const AttentionGradients grads = attention_backward(dout, q.detach(), k.detach(), v.detach(), attention, padding);
+  EXPECT_LT(relative_error(grads.dq_BHLD, q.grad()), 1e-5);
+  EXPECT_LT(relative_error(grads.dk_BHLD, k.grad()), 1e-5);
+  EXPECT_LT(relative_error(grads.dv_BHLD, v.grad()), 1e-5);
+  EXPECT_EQ(grads.dk_BHLD[2].slice(1, 0, 5).count_nonzero().item<int64_t>(), 0);
+}
+
 TEST(Attention, ABiasIsAddedToTheScores) {
   torch::manual_seed(2);
   const torch::NoGradGuard no_grad;

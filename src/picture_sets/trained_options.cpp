@@ -4,11 +4,14 @@
 #include <string>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "config/problems.h"
 
 namespace millrace {
 namespace {
+
+constexpr const char* kPreservation = "diff_output_preservation";
 
 // nullopt: a filter that there is not.
 std::optional<Filter> filter_named(const std::string& name) {
@@ -31,6 +34,10 @@ Filter trained_filter(const DatasetOptions& dataset, const SubsetOptions& subset
   return *filter;
 }
 
+bool preserves_output(const SubsetOptions& subset) {
+  return subset.custom_attributes.is_object() && subset.custom_attributes.value(kPreservation, false);
+}
+
 void check_options_are_trained(const std::vector<DatasetOptions>& datasets) {
   Problems problems;
   for (const DatasetOptions& dataset : datasets) {
@@ -48,8 +55,11 @@ void check_options_are_trained(const std::vector<DatasetOptions>& datasets) {
       refuse(subset.face_crop_aug_range.has_value(), where,
              "no face_crop_aug_range, since pictures are cropped without looking for faces",
              "one (try random_crop = true)");
-      refuse(!subset.custom_attributes.empty(), where, "no custom_attributes, since none has an effect here",
-             subset.custom_attributes.dump());
+      for (const auto& [key, value] : subset.custom_attributes.items()) {
+        refuse(key != kPreservation || !value.is_boolean(), where,
+               str("no custom_attributes but ", kPreservation, ", true or false, since no other has an effect here"),
+               str(key, " = ", value.dump()));
+      }
       const std::optional<std::string>& filter = interpolation_of(dataset, subset);
       refuse(filter && !filter_named(*filter), where, "resize_interpolation of bicubic, cubic, bilinear or linear",
              "\"" + filter.value_or("") + "\"");

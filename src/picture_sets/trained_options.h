@@ -9,11 +9,15 @@
 namespace millrace {
 
 // Throws ConfigError that lists every option, with its place, whose effect training does not have: color_aug,
-// face_crop_aug_range, custom_attributes, network_multiplier, debug_dataset, and filters of resize_interpolation that
-// load_for_bucket() lacks.
+// face_crop_aug_range, other custom_attributes than diff_output_preservation, network_multiplier, debug_dataset, and
+// filters of resize_interpolation that load_for_bucket() lacks.
 void check_options_are_trained(const std::vector<DatasetOptions>& datasets);
 
 // The filter of resize_interpolation, the subset's or else its data set's; bicubic where there is none.
 Filter trained_filter(const DatasetOptions& dataset, const SubsetOptions& subset);
+
+// custom_attributes.diff_output_preservation: adapters learn to leave the subset's pictures as the frozen model has
+// them (differential output preservation).
+bool preserves_output(const SubsetOptions& subset);
 
 }  // namespace millrace

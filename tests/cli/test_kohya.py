@@ -127,6 +127,7 @@ def test_options_of_the_data_set_on_the_command_line_come_to_its_file(millrace, 
     words = arguments[:place] + ["--train_data_dir", "folders", "--resolution", "64"] + arguments[place + 2 :]
     config, _ = show(millrace, *words, "--train_batch_size", "3", "--max_train_epochs", "2")
     assert config["training"]["steps"] == 2 and config["training"]["local_batch_size"] == 3
+    assert "resolution=64x64" in config["lora"]["metadata"]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +136,6 @@ def test_options_of_the_data_set_on_the_command_line_come_to_its_file(millrace, 
         (["--netwrok_dim", "4"], "[--netwrok_dim] expected an option of flux_train_network, got netwrok_dim (try --network_dim)"),
         (["--optimizer_type", "Prodigyy"], "(try prodigy)"),
         (["--network_args", "train_blocks=some"], "[--network_args]"),
-        (["--apply_t5_attn_mask"], "[--apply_t5_attn_mask]"),
         (["--network_dim", "0"], "[--network_args] [network_dim] expected a rank of 1 or more"),
         (["--deepspeed"], "[--deepspeed] expected no deepspeed"),
         (["--sample_every_n_steps", "5"], "expected --sample_prompts"),
@@ -161,6 +161,10 @@ def test_text_encoders_and_split_layers_are_trained_as_told(millrace, arguments)
     config, _ = show(millrace, *with_clip, "--learning_rate", "1e-4", "--unet_lr", "2e-4")
     assert config["lora"]["train_clip_l"] is True and config["lora"]["train_t5xxl"] is False
     assert config["optimizer"]["lr"] == 2e-4 and config["lora"]["text_encoder_lr"] == 1e-4
+    config, _ = show(millrace, *with_clip, "--network_train_text_encoder_only")
+    assert config["lora"]["rank_patterns"] == ["double_blocks.*=0", "single_blocks.*=0"] and config["lora"]["train_clip_l"]
+    refused = millrace(*arguments, "--network_train_text_encoder_only", "--show-config", status=2).stderr
+    assert "expected at most one of --network_train_unet_only and" in refused
     config, said = show(
         millrace, *with_clip, "--text_encoder_lr", "5e-5", "1e-5", "--learning_rate", "1e-4", "--network_args", "train_t5xxl=True",
         "split_qkv=True", "loraplus_text_encoder_lr_ratio=4", "network_reg_lrs=te1_.*mlp_fc1=1e-5", "network_reg_dims=te3_.*_wo=2",
@@ -178,7 +182,7 @@ def test_a_run_leaves_the_file_that_sd_scripts_would(millrace, arguments, tmp_pa
     make_clip(tmp_path / "clip")
     make_t5(tmp_path / "t5")
     make_autoencoder(tmp_path / "ae", channels=(32, 32, 32, 32), latent_channels=CHANNELS)
-    (tmp_path / "prompts.txt").write_text("a red cat --w 64 --h 64 --s 2 --d 3\n")
+    (tmp_path / "prompts.txt").write_text("# cats\na red cat --w 64 --h 64 --s 2 --d 3\na blue one --w 96 --h 64 --s 1 --l 2 --n red\n")
     words = [
         *arguments, "--max_train_steps", "4", "--learning_rate", "1e-2", "--network_dim", "2", "--network_alpha", "2", "--seed", "1",
         "--timestep_sampling", "shift", "--model_prediction_type", "raw", "--guidance_scale", "1", "--save_every_n_steps", "2",
@@ -188,6 +192,8 @@ def test_a_run_leaves_the_file_that_sd_scripts_would(millrace, arguments, tmp_pa
     ]  # fmt: skip
     said = millrace(*words).stderr
     assert "model.hidden_size = 32" in said and "the LoRA file cat.safetensors" in said
+    places = json.loads((tmp_path / "out" / "samples" / "step-00000004.json").read_text())
+    assert places["prompts"] == ["a red cat", "a blue one"] and places["width"] * 2 == places["height"] * 3
     tensors = load(tmp_path / "out" / "cat.safetensors")
     down = tensors["lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight"]
     assert down.shape == (2, HIDDEN) and down.dtype == torch.bfloat16

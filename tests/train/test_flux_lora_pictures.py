@@ -147,6 +147,38 @@ def test_the_file_decides_the_batch_size_before_the_configuration(train, folder,
     assert digests["file"] == digests["other run"] == digests["run"]
 
 
+def test_an_adapter_without_effect_has_no_loss_on_preserved_pictures(train, folder, tmp_path):
+    preserved = "custom_attributes = { diff_output_preservation = true }"
+    subject, other = folder("subject", 4, sizes=[(32, 32)]), folder("class", 4, sizes=[(32, 32)])
+
+    def losses(name, *subsets):
+        return curve(train(dataset(tmp_path / f"{name}.toml", *subsets), *SHORT, run=name))
+
+    assert losses("preserved", subset_of(other, preserved)) == [0, 0, 0, 0]
+    with_class = losses("both", subset_of(subject), subset_of(other, preserved))
+    assert 0 < sum(with_class) < sum(losses("plain", subset_of(subject), subset_of(other)))
+
+
+def test_preserving_needs_a_frozen_model(millrace, folder, tmp_path):
+    data = dataset(tmp_path / "set.toml", subset_of(folder("cat", 4), "custom_attributes = { diff_output_preservation = true }"))
+    result = millrace("train", TINY, f"--job.dump_folder={tmp_path / 'run'}", "--training.dataset=pictures",
+                      f"--training.dataset_path={data}", status=2)  # fmt: skip
+    assert "expected diff_output_preservation with a section [lora] alone" in result.stderr
+
+
+def test_masked_padding_of_captions_does_not_matter(train, millrace, folder, tmp_path):
+    data = dataset(tmp_path / "set.toml", subset_of(folder("cat", 6, caption="picture {} here", sizes=[(32, 32)])))
+    draw = ["--sample.every_steps=4", '--sample.prompts=["picture 1", "two of them here"]', "--sample.guidance_scale=3"]
+
+    def run(tokens, *options):
+        folder = train(data, *SHORT, f"--encoder.max_t5_encoding_len={tokens}", *draw, *options, run=f"run{tokens}{len(options)}")
+        return numpy.array(curve(folder)), numpy.asarray(Image.open(sorted((folder / "samples").glob("*.png"))[-1]), dtype=float)
+
+    (short, short_picture), (long, long_picture) = (run(tokens, "--encoder.apply_t5_attn_mask") for tokens in (5, 9))
+    assert numpy.abs(short - long).max() < 1e-5
+    assert numpy.abs(short_picture - long_picture).max() <= 1
+
+
 def test_captions_are_trained_as_their_options_say(train, folder, tmp_path):
     plain, empty = folder("plain", 6, sizes=[(32, 32)]), folder("empty", 6, caption="\n", sizes=[(32, 32)])
     with_prefix = folder("prefix", 6, caption="a picture {}", sizes=[(32, 32)])

@@ -2,10 +2,12 @@
 
 import json
 
+import numpy
 import pytest
 import torch
 from flux_lora_runs import BLOCK_LAYERS, adapters, base, checkpoint, curve, emoji, start_ranks, train  # noqa: F401  (fixtures)
 from helpers import load, random_tensors, save
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_encoders import make_clip, make_t5
 
 QUICK = ["--sample.every_steps=0", "--report.no_enable", "--encoder.cache_encodings=auto"]
@@ -36,6 +38,14 @@ def test_clip_is_trained_by_default_and_t5_when_asked(train, encoders):  # noqa:
     assert written[f"{name}.lora_down.weight"].equal(trained["clip_l.text_model.encoder.layers.1.self_attn.q_proj.down"])
     assert written[f"{name}.alpha"] == 4
 
+    events = EventAccumulator(str(folder / "tb"))
+    events.Reload()
+    numbers = {tag: [event.value for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+    assert numbers["loss/current"] == pytest.approx(curve(folder), rel=1e-6)
+    means = [sum(curve(folder)[: i + 1]) / (i + 1) for i in range(len(curve(folder)))]
+    assert numbers["loss/average"] == pytest.approx(means, rel=1e-6)
+    assert numbers["lr/unet"] == numbers["lr"] == pytest.approx(numbers["lr/textencoder 1 "], rel=1e-6)  # both 1e-2
+
     both = train(encoders["clip"], encoders["t5"], "--lora.train_t5xxl", *QUICK, run="both")
     assert len(adapters(both)) == 2 * (BLOCK_LAYERS + CLIP_LAYERS + T5_LAYERS)
     ups = [t for n, t in of("lora_te3_encoder_block_", load(both / "lora.safetensors")).items() if n.endswith("lora_up.weight")]
@@ -45,6 +55,17 @@ def test_clip_is_trained_by_default_and_t5_when_asked(train, encoders):  # noqa:
     for other in (folder, both):  # adapters start without effect
         assert curve(other)[0] == pytest.approx(curve(alone)[0], rel=1e-5)
     assert curve(alone)[-1] != curve(folder)[-1]
+
+
+def test_t5_attends_to_no_padding_with_its_mask(train, encoders):  # noqa: F811
+    """With T5 as it is, and with adapters on it: numbers do not depend on how much padding there is."""
+    for name, trained in {"frozen": "--lora.train_clip_l=false", "trained": "--lora.train_t5xxl"}.items():
+        options = [encoders["clip"], encoders["t5"], trained, "--training.steps=4", *QUICK]
+        short, long, plain = (
+            numpy.array(curve(train(*options, f"--encoder.max_t5_encoding_len={tokens}", *mask, run=f"{name}{tokens}{len(mask)}")))
+            for tokens, mask in ((72, ["--encoder.apply_t5_attn_mask"]), (80, ["--encoder.apply_t5_attn_mask"]), (80, []))
+        )
+        assert abs(short - long).max() < 1e-5 < 1e-4 < abs(plain - long).max(), name
 
 
 @pytest.mark.slow

@@ -48,6 +48,7 @@ struct EncoderConfig {
   std::optional<double> autoencoder_shift;
   std::optional<double> autoencoder_scale;
   int64_t max_t5_encoding_len = 256;
+  bool apply_t5_attn_mask = false;
   std::string empty_encodings_path;
   EncodingCache cache_encodings = EncodingCache::kAuto;
   EncodingCache cache_latents = EncodingCache::kAuto;
@@ -89,6 +90,10 @@ struct EncoderConfig {
                                 .meaning = "T5 tokens per prompt: longer ones are cut, shorter ones padded",
                                 .at_least = 1,
                                 .at_most = 65536});
+    visit(apply_t5_attn_mask,
+          {.name = "apply_t5_attn_mask",
+           .meaning = "no token attends to the padding of a prompt, neither in T5 nor in FLUX; published FLUX models "
+                      "were trained without this mask"});
     visit(empty_encodings_path, {.name = "empty_encodings_path",
                                  .meaning = "folder with t5_empty.npy and clip_empty.npy, the encodings of the empty "
                                             "prompt; empty: computed by the encoders",

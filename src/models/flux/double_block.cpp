@@ -114,7 +114,7 @@ void DoubleBlock::compute_attention(const BlockContext& context, Saved& saved) {
     place(img_, saved.img, context.num_text_tokens);
   }
   if (!saved.attention.out_BHLD.defined()) {
-    saved.attention = attention_forward(saved.q_BHLK, saved.k_BHLK, saved.v_BHLK);
+    saved.attention = attention_forward(saved.q_BHLK, saved.k_BHLK, saved.v_BHLK, context.padding);
   }
 }
 
@@ -207,8 +207,8 @@ DoubleBlock::Streams DoubleBlock::backward(const BlockContext& context, Saved& s
   backward_mlp(context, img_, saved.img, dout.img_BID, dattention_BLHK, context.num_text_tokens);
 
   // Attention, for both streams at once: dq, dk and dv [B, H, T + I, K].
-  const AttentionGradients grads =
-      attention_backward(dattention_BLHK.transpose(1, 2), saved.q_BHLK, saved.k_BHLK, saved.v_BHLK, saved.attention);
+  const AttentionGradients grads = attention_backward(dattention_BLHK.transpose(1, 2), saved.q_BHLK, saved.k_BHLK,
+                                                      saved.v_BHLK, saved.attention, context.padding);
   if (context.dangle_BLP.defined()) {
     add_angle_gradient(context.dangle_BLP, saved.q_BHLK, grads.dq_BHLD);
     add_angle_gradient(context.dangle_BLP, saved.k_BHLK, grads.dk_BHLD);

@@ -18,6 +18,7 @@
 
 #include "comm/group.h"
 #include "models/flux/config.h"
+#include "nn/attention.h"
 #include "nn/linear.h"
 #include "nn/recompute.h"
 #include "nn/rope.h"
@@ -74,6 +75,7 @@ struct BlockContext {
   Group* tp = nullptr;    // the ranks that share each block's heads and MLP; null: this rank has all of them
   double qk_norm_eps = 0;
   int64_t num_text_tokens = 0;   // T
+  PaddedPrefix padding;          // the text's, if it is left out of attention
   RopeTable rope;                // over the T + I tokens
   torch::Tensor modulation_BM;   // shift, scale, gate triples of every block, in block order
   torch::Tensor dmodulation_BM;  // their gradients, written by the blocks' backward passes

@@ -114,6 +114,7 @@ torch::Tensor Flux::forward(const FluxInputs& inputs, Saved* saved, Keep keep) {
   context.tp = tp_;
   context.qk_norm_eps = config_.qk_norm_eps;
   context.num_text_tokens = text_tokens;
+  context.padding = {text_tokens, inputs.text_lengths};
   context.rope =
       rope_table(join_ids(inputs.txt_ids_BTA, inputs.img_ids_BIA).to(like.device()), config_.axes_dim, config_.theta);
   context.modulation_BM = modulate(work.activated_vec_BD, trains);

@@ -35,6 +35,9 @@ struct FluxInputs {
   torch::Tensor timesteps_B;  // 0 is data, 1 is noise
   torch::Tensor y_BV;
   torch::Tensor guidance_B;  // FLUX.1-dev only
+  // How many of its T tokens each sample's text has; no token attends to the padding after them. Empty: padding is
+  // attended to, as FLUX was trained.
+  std::vector<int64_t> text_lengths;
 };
 
 // Gradients of the inputs, each like its input, fp32 for positions, timesteps and guidance.

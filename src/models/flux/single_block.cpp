@@ -88,7 +88,7 @@ void SingleBlock::compute(const BlockContext& context, Saved& saved) {
                           /*offset=*/0, saved.q_BHLK, saved.k_BHLK, saved.v_BHLK});
   }
   if (!saved.attention.out_BHLD.defined()) {
-    saved.attention = attention_forward(saved.q_BHLK, saved.k_BHLK, saved.v_BHLK);
+    saved.attention = attention_forward(saved.q_BHLK, saved.k_BHLK, saved.v_BHLK, context.padding);
   }
   // Both halves are written directly to where linear2 reads them.
   if (!saved.joined_RJ.defined()) {
@@ -126,10 +126,11 @@ torch::Tensor SingleBlock::backward(const BlockContext& context, Saved& saved, t
   linear2_->backward_input(djoined_RJ, branch_RD, /*accumulate=*/false, &saved.linear2_pass);
 
   // Attention, from the first W columns: dq, dk and dv [B, H, L, K].
-  const AttentionGradients grads = attention_backward(djoined_RJ.narrow(1, 0, attention_size_)
-                                                          .view({batch, tokens, context.num_heads, context.head_dim})
-                                                          .transpose(1, 2),
-                                                      saved.q_BHLK, saved.k_BHLK, saved.v_BHLK, saved.attention);
+  const AttentionGradients grads =
+      attention_backward(djoined_RJ.narrow(1, 0, attention_size_)
+                             .view({batch, tokens, context.num_heads, context.head_dim})
+                             .transpose(1, 2),
+                         saved.q_BHLK, saved.k_BHLK, saved.v_BHLK, saved.attention, context.padding);
   if (context.dangle_BLP.defined()) {
     add_angle_gradient(context.dangle_BLP, saved.q_BHLK, grads.dq_BHLD);
     add_angle_gradient(context.dangle_BLP, saved.k_BHLK, grads.dk_BHLD);

@@ -54,7 +54,7 @@ T5Attention::T5Attention(const T5Config& config, bool with_position_bias)
   }
 }
 
-torch::Tensor T5Attention::forward(const torch::Tensor& x_BLD, const torch::Tensor& bias_1HLL,
+torch::Tensor T5Attention::forward(const torch::Tensor& x_BLD, const T5Distances& distances,
                                    const torch::Tensor& residual_BLD) const {
   const auto heads = [&](const torch::Tensor& projected_BLN) {  // [B, H, L, K]
     return projected_BLN.unflatten(-1, {num_heads_, -1}).transpose(1, 2);
@@ -62,7 +62,7 @@ torch::Tensor T5Attention::forward(const torch::Tensor& x_BLD, const torch::Tens
   const std::vector<torch::Tensor> parts = qkv_.apply_each(x_BLD);
   const torch::Tensor q = heads(parts[0]), k = heads(parts[1]), v = heads(parts[2]);
   // T5 does not divide by the square root of K: its initialisation includes the factor.
-  return o_->apply(biased_attention(q, k, v, bias_1HLL, /*scale=*/1.0), residual_BLD);
+  return o_->apply(biased_attention(q, k, v, distances.bias_1HLL, /*scale=*/1.0, distances.lengths), residual_BLD);
 }
 
 T5FeedForward::T5FeedForward(const T5Config& config) {
@@ -121,8 +121,8 @@ T5Block::T5Block(const T5Config& config, bool with_position_bias) {
   feed_forward_norm_ = second->register_module("layer_norm", norm());
 }
 
-torch::Tensor T5Block::forward(torch::Tensor x_BLD, const torch::Tensor& bias_1HLL) const {
-  x_BLD = attention->forward(attention_norm_->forward(x_BLD), bias_1HLL, x_BLD);
+torch::Tensor T5Block::forward(torch::Tensor x_BLD, const T5Distances& distances) const {
+  x_BLD = attention->forward(attention_norm_->forward(x_BLD), distances, x_BLD);
   return feed_forward_->forward(feed_forward_norm_->forward(x_BLD), x_BLD);
 }
 
@@ -144,27 +144,28 @@ T5Encoder::T5Encoder(const T5Config& config, const FlatParametersOptions& placem
 }
 
 // The final norm belongs to the last block's unit.
-torch::Tensor T5Encoder::run_block(size_t block, const torch::Tensor& x_BLD, const torch::Tensor& bias_1HLL) const {
-  const torch::Tensor y_BLD = blocks_[block]->forward(x_BLD, bias_1HLL);
+torch::Tensor T5Encoder::run_block(size_t block, const torch::Tensor& x_BLD, const T5Distances& distances) const {
+  const torch::Tensor y_BLD = blocks_[block]->forward(x_BLD, distances);
   return block + 1 == blocks_.size() ? final_layer_norm_->forward(y_BLD) : y_BLD;
 }
 
-torch::Tensor T5Encoder::forward(const torch::Tensor& input_ids_BL, Saved* saved) {
+torch::Tensor T5Encoder::forward(const torch::Tensor& input_ids_BL, Saved* saved, const std::vector<int64_t>& lengths) {
   const torch::AutoGradMode with_graph(at::GradMode::is_enabled() && !saved);  // the backward pass makes its own
   if (saved) *saved = {};
   check_token_ids("T5", input_ids_BL, config_.vocab_size);
-  torch::Tensor x_BLD, bias_1HLL;
+  torch::Tensor x_BLD;
+  T5Distances distances = {{}, lengths};
   {
     const UnitUse use = flat_->forward_unit(0, saved != nullptr);
     x_BLD = shared_->forward(input_ids_BL);
   }
   for (size_t i = 0; i < blocks_.size(); ++i) {
     const UnitUse use = flat_->forward_unit(i + 1, saved != nullptr);
-    if (i == 0) bias_1HLL = blocks_[0]->attention->position_bias->forward(input_ids_BL.size(1));
+    if (i == 0) distances.bias_1HLL = blocks_[0]->attention->position_bias->forward(input_ids_BL.size(1));
     if (saved) saved->inputs_BLD.push_back(x_BLD);
-    x_BLD = run_block(i, x_BLD, bias_1HLL);
+    x_BLD = run_block(i, x_BLD, distances);
   }
-  if (saved) saved->bias_1HLL = bias_1HLL;
+  if (saved) saved->distances = std::move(distances);
   return x_BLD;
 }
 
@@ -172,7 +173,7 @@ void T5Encoder::backward(Saved& saved, const torch::Tensor& doutput_BLD) {
   torch::Tensor dx_BLD = doutput_BLD;
   for (size_t i = blocks_.size(); i-- > 0;) {
     const UnitUse use = flat_->backward_unit(i + 1);
-    dx_BLD = recomputed_gradient([&](const torch::Tensor& x) { return run_block(i, x, saved.bias_1HLL); },
+    dx_BLD = recomputed_gradient([&](const torch::Tensor& x) { return run_block(i, x, saved.distances); },
                                  saved.inputs_BLD[i], dx_BLD);
     saved.inputs_BLD[i] = torch::Tensor();
   }

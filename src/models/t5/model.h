@@ -28,10 +28,16 @@ struct T5PositionBias : torch::nn::Module {
   torch::Tensor weight_;  // [buckets, H]
 };
 
+// What all blocks' attentions share.
+struct T5Distances {
+  torch::Tensor bias_1HLL;
+  std::vector<int64_t> lengths;  // see T5Encoder::forward()
+};
+
 struct T5Attention : torch::nn::Module {
   T5Attention(const T5Config& config, bool with_position_bias);
   // Returns residual_BLD plus the attention's result; the feed-forward layer likewise adds its own.
-  torch::Tensor forward(const torch::Tensor& x_BLD, const torch::Tensor& bias_1HLL,
+  torch::Tensor forward(const torch::Tensor& x_BLD, const T5Distances& distances,
                         const torch::Tensor& residual_BLD) const;
   std::shared_ptr<T5PositionBias> position_bias;  // in the first block only
 
@@ -55,7 +61,7 @@ struct T5FeedForward : torch::nn::Module {
 
 struct T5Block : torch::nn::Module {
   T5Block(const T5Config& config, bool with_position_bias);
-  torch::Tensor forward(torch::Tensor x_BLD, const torch::Tensor& bias_1HLL) const;
+  torch::Tensor forward(torch::Tensor x_BLD, const T5Distances& distances) const;
   std::shared_ptr<T5Attention> attention;
 
  private:
@@ -73,18 +79,21 @@ class T5Encoder : public FlatModel {
   // What the backward pass needs from a forward pass: each block's input, from which the block is computed again.
   struct Saved {
     std::vector<torch::Tensor> inputs_BLD;
-    torch::Tensor bias_1HLL;
+    T5Distances distances;
   };
 
-  // input_ids_BL int64 in [0, vocab_size), of any length. Every token attends to every token: FLUX masks no padding.
-  // Returns the last hidden state [B, L, D] after the final norm. saved: for a backward pass; null: none follows.
-  torch::Tensor forward(const torch::Tensor& input_ids_BL, Saved* saved = nullptr);
+  // input_ids_BL int64 in [0, vocab_size), of any length. lengths: how many tokens each row has; none attends to the
+  // padding after them, whose own hidden states are of no use. Empty: every token attends to every token, since FLUX
+  // was trained without a mask. Returns the last hidden state [B, L, D] after the final norm. saved: for a backward
+  // pass; null: none follows.
+  torch::Tensor forward(const torch::Tensor& input_ids_BL, Saved* saved = nullptr,
+                        const std::vector<int64_t>& lengths = {});
   // Adds to the gradients of the blocks' adapters; those of the model's own weights are left out. Consumes saved.
   void backward(Saved& saved, const torch::Tensor& doutput_BLD);
   const T5Config& config() const { return config_; }
 
  private:
-  torch::Tensor run_block(size_t block, const torch::Tensor& x_BLD, const torch::Tensor& bias_1HLL) const;
+  torch::Tensor run_block(size_t block, const torch::Tensor& x_BLD, const T5Distances& distances) const;
 
   T5Config config_;
   std::shared_ptr<PlainEmbedding> shared_;

@@ -52,6 +52,18 @@ TEST(T5, TextsOfABatchDoNotMix) {
   EXPECT_LT((together - alone).norm().item<double>(), 1e-5 * alone.norm().item<double>());
 }
 
+TEST(T5, MaskedPaddingIsAsIfItWereNotThere) {
+  T5Encoder model(small(), torch::kFloat32);
+  init_normal(model, 0.2, 1);
+  const torch::NoGradGuard no_grad;
+  const torch::Tensor ids_BL = torch::tensor({{1, 2, 3, 0, 0}, {4, 5, 6, 7, 8}});
+  const torch::Tensor together = model.forward(ids_BL, nullptr, {3, 5});
+  const torch::Tensor first = model.forward(ids_BL.slice(0, 0, 1).slice(1, 0, 3))[0],
+                      second = model.forward(ids_BL.slice(0, 1))[0];
+  EXPECT_LT((together[0].slice(0, 0, 3) - first).norm().item<double>(), 1e-5 * first.norm().item<double>());
+  EXPECT_LT((together[1] - second).norm().item<double>(), 1e-5 * second.norm().item<double>());
+}
+
 TEST(T5, IdsOutsideTheVocabularyAreRefused) {
   T5Encoder model(small(), torch::kFloat32);
   EXPECT_THROW(model.forward(torch::tensor({{1, 11}})), ModelError);

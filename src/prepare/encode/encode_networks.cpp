@@ -34,6 +34,11 @@ void load_autoencoder(EncodeNetworks& networks, const FluxRunConfig& config) {
 }
 
 void load_caption_encoders(EncodeNetworks& networks, const FluxRunConfig& config, Mesh* mesh) {
+  if (config.encoder.apply_t5_attn_mask) {
+    throw ConfigError(
+        "[encoder.apply_t5_attn_mask] expected false, since encoded data does not say how long its texts are, got "
+        "true");
+  }
   networks.encoders = make_caption_encoders(config, networks.sizes, networks.dtype, networks.device, mesh);
   const EncodingCache cache = config.encoder.cache_encodings;
   if (cache == EncodingCache::kMemory || cache == EncodingCache::kDisk) return;

@@ -98,8 +98,9 @@ KohyaLayersOf kohya_layers_of_flux(int64_t double_blocks, int64_t single_blocks,
         flux::parse_lora_network(arguments.dim, arguments.alpha, arguments.network_args, sizes);
     const clip::ClipConfig clip;
     const t5::T5Config t5;
-    const flux::LoraTargets targets = {
-        .transformer = &sizes, .clip = arguments.clip_lr ? &clip : nullptr, .t5 = arguments.t5_lr ? &t5 : nullptr};
+    const flux::LoraTargets targets = {.transformer = arguments.trains_transformer ? &sizes : nullptr,
+                                       .clip = arguments.clip_lr ? &clip : nullptr,
+                                       .t5 = arguments.t5_lr ? &t5 : nullptr};
     const std::vector<flux::LoraModule> modules = flux::lora_modules(targets, network);
 
     KohyaLayers layers;
