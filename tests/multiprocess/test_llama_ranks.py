@@ -165,10 +165,16 @@ def test_a_plan_splits_layers_and_sums_activations(millrace, tmp_path):
     assert two["memory"]["parts"]["optimizer"] < 0.6 * one["memory"]["parts"]["optimizer"]
     assert two["memory"]["parts"]["activations"] < one["memory"]["parts"]["activations"]
     sent = {line["collective"]: line["sent_bytes"] for line in two["traffic"] if line["axis"] == "tp"}
-    # 8 samples of 112 tokens in fp32, 32 wide: two sums per layer and direction, the embedding's and the output layer's;
-    # and two numbers of each token's loss.
+    # 8 samples of 112 tokens in fp32, 32 wide, of which a rank sends half: two sums per layer and direction, and the
+    # embedding's; as many gathers, the norms' once more in the backward pass, the last hidden states and the embedding's
+    # gradient, and two numbers of each token's loss; the output layer's sum, and the norms' gradients.
     tokens = 8 * 112
-    assert sent == {"all_reduce": (4 * 2 + 2) * tokens * 32 * 4, "all_gather": 2 * tokens * 8}
+    half = tokens * 32 * 4 // 2
+    assert sent == {
+        "reduce_scatter": (4 * 2 + 1) * half,
+        "all_gather": (4 * 2 + 2 * 2 + 2) * half + 2 * tokens * 8,
+        "all_reduce": 2 * half + (2 * 2 + 1) * 32 * 4,
+    }
 
 
 def test_stored_weights_are_refused(program, tmp_path):
