@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <atomic>
 
+#include <ATen/Parallel.h>
+
 #include "kernels/cpu_level.h"
 #include "kernels/linear_bf16/linear_bf16.h"
 
@@ -41,6 +43,24 @@ bool is_bf16_on_cpu(const torch::Tensor& x) {
   return x.is_cpu() && x.scalar_type() == torch::kBFloat16;
 }
 
+// MKL multiplies a row by a matrix on one core, which cannot use the whole bandwidth of the memory. Writing text
+// consists of such products.
+bool is_row_by_matrix(const torch::Tensor& out_MN, const torch::Tensor& a_MK, const torch::Tensor& b_KN) {
+  return a_MK.is_cpu() && a_MK.scalar_type() == torch::kFloat32 && a_MK.size(0) == 1 && a_MK.stride(1) == 1 &&
+         b_KN.stride(0) == 1 && out_MN.stride(1) == 1 && b_KN.numel() >= kMinWork / 16 && at::get_num_threads() > 1 &&
+         !at::in_parallel_region();
+}
+
+void row_by_matrix(const torch::Tensor& out_1N, const torch::Tensor& a_1K, const torch::Tensor& b_KN) {
+  constexpr int64_t kMinRows = 64;
+  const torch::Tensor weight_NK = b_KN.t(), a_K = a_1K.select(0, 0), out_N = out_1N.select(0, 0);
+  at::parallel_for(0, weight_NK.size(0), kMinRows, [&](int64_t begin, int64_t end) {
+    const torch::NoGradGuard no_grad;  // of this thread
+    torch::Tensor part = out_N.narrow(0, begin, end - begin);
+    at::mv_out(part, weight_NK.narrow(0, begin, end - begin), a_K);
+  });
+}
+
 std::atomic<int64_t> largest_operand = kLargestOperand;
 
 MatrixSpan span_of(const torch::Tensor& matrix) {
@@ -61,6 +81,8 @@ void gemm_once(torch::Tensor& out_MN, const torch::Tensor& a_MK, const torch::Te
   } else if (!accumulate && is_bf16_on_cpu(a_MK) && is_bf16_on_cpu(out_MN) && out_MN.stride(1) == 1 &&
              suits_linear_bf16(a_MK, {.weight_NK = b_KN.t()})) {
     linear_bf16(out_MN, a_MK, {.weight_NK = b_KN.t()});
+  } else if (!accumulate && is_row_by_matrix(out_MN, a_MK, b_KN)) {
+    row_by_matrix(out_MN, a_MK, b_KN);
   } else if (accumulate) {
     out_MN.addmm_(a_MK, b_KN);
   } else {

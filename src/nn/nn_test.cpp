@@ -73,6 +73,24 @@ TEST(Attention, ABiasIsAddedToTheScores) {
   }
 }
 
+// On several cores, each with some of the outputs.
+TEST(Gemm, MultipliesARowByALargeMatrix) {
+  torch::manual_seed(6);
+  for (const int64_t outputs : {1999, 2048}) {
+    const torch::Tensor row_1K = torch::randn({1, 517}), weight_NK = torch::randn({outputs, 517});
+    const torch::Tensor expected = torch::matmul(row_1K.to(torch::kFloat64), weight_NK.to(torch::kFloat64).t());
+    torch::Tensor out_1N = torch::empty({1, outputs});
+    gemm(out_1N, row_1K, weight_NK.t());
+    EXPECT_LT(relative_error(out_1N, expected), 1e-6);
+    torch::Tensor wider = torch::full({1, outputs + 3}, 7.0F), part = wider.narrow(1, 2, outputs);
+    gemm(part, row_1K, weight_NK.t());
+    EXPECT_TRUE(part.equal(out_1N));
+    EXPECT_EQ(wider[0][1].item<float>() + wider[0][outputs + 2].item<float>(), 14);
+    gemm(out_1N, row_1K, weight_NK.t(), /*accumulate=*/true);
+    EXPECT_LT(relative_error(out_1N, 2 * expected), 1e-6);
+  }
+}
+
 // A layer's rows, with or without a graph, below and above the size from which products in bf16 have a kernel.
 TEST(LinearRows, AddTheResidualAndGateAlike) {
   torch::manual_seed(4);
