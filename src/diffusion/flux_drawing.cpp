@@ -27,15 +27,15 @@ Share share_of(int64_t total, const Group& group) {
 // [B, ...], or [2B, ...]: the negative prompt's encoding B times, then the prompts'.
 torch::Tensor encode(CaptionEncoder& encoder, const std::vector<std::string>& prompts, const DrawOptions& options) {
   const torch::Tensor encodings = encoder.encode(prompts);
-  if (options.guidance_scale == 1) return encodings;
+  if (!options.is_guided()) return encodings;
   return at::cat({encoder.encode({options.negative_prompt}).expand_as(encodings), encodings}, 0);
 }
 
-// Of the same rows.
+// How many tokens the texts of those rows have.
 std::vector<int64_t> text_lengths(CaptionEncoder& encoder, const std::vector<std::string>& prompts,
                                   const DrawOptions& options) {
   std::vector<std::string> rows = prompts;
-  if (options.guidance_scale != 1) rows.insert(rows.begin(), prompts.size(), options.negative_prompt);
+  if (options.is_guided()) rows.insert(rows.begin(), prompts.size(), options.negative_prompt);
   return encoder.lengths(rows);
 }
 
@@ -194,7 +194,7 @@ DrawOptions options_of(const PromptToDraw& prompt, const DrawOptions& usual) {
   options.guidance_scale = prompt.guidance_scale.value_or(usual.guidance_scale);
   options.distilled_guidance = prompt.distilled_guidance.value_or(usual.distilled_guidance);
   options.seed = prompt.seed.value_or(usual.seed);
-  if (options.guidance_scale != 1) options.negative_prompt = prompt.negative;
+  if (options.is_guided()) options.negative_prompt = prompt.negative;
   return options;
 }
 

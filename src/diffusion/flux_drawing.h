@@ -25,6 +25,7 @@ struct DrawOptions {
   uint64_t seed = 0;
   int64_t batch_size = 16;  // prompts at a time, on one rank; with guidance the model runs twice as many
   std::string negative_prompt = {};
+  bool is_guided() const { return guidance_scale != 1; }
   bool operator==(const DrawOptions&) const = default;
 };
 // From the options of [sample].

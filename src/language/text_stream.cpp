@@ -5,7 +5,7 @@
 namespace millrace {
 
 void TextStream::add(int32_t token) {
-  constexpr const char* kIncomplete = "\xEF\xBF\xBD";  // U+FFFD, which stands for bytes that are no character
+  constexpr const char* kIncomplete = "\xEF\xBF\xBD";  // U+FFFD: bytes that do not form a character
   waiting_.push_back(token);
   if (!ends_with(tokenizer_.decode(waiting_), kIncomplete)) finish();
 }

@@ -37,7 +37,7 @@ torch::Tensor sample_of(const torch::Tensor& x_BHLD, int64_t b) {
 
 // The keys or values of one sample that are attended to: the used part of its prefix, then all that follows.
 torch::Tensor attended(const torch::Tensor& sample_1HLD, const PaddedPrefix& padding, int64_t used) {
-  if (used == padding.size) return sample_1HLD;
+  if (used == padding.size) return sample_1HLD.contiguous();
   return at::cat(
       {sample_1HLD.narrow(2, 0, used), sample_1HLD.narrow(2, padding.size, sample_1HLD.size(2) - padding.size)}, 2);
 }
@@ -58,9 +58,8 @@ Attention attention_by_sample(const torch::Tensor& q_BHLD, const torch::Tensor& 
   result.out_BHLD = empty_heads(q_BHLD);
   for (int64_t b = 0; b < q_BHLD.size(0); ++b) {
     const int64_t used = padding.used[static_cast<size_t>(b)];
-    Attention sample =
-        attention_forward(sample_of(q_BHLD, b), attended(sample_of(k_BHLD, b), padding, used).contiguous(),
-                          attended(sample_of(v_BHLD, b), padding, used).contiguous());
+    Attention sample = attention_forward(sample_of(q_BHLD, b), attended(sample_of(k_BHLD, b), padding, used),
+                                         attended(sample_of(v_BHLD, b), padding, used));
     sample_of(result.out_BHLD, b).copy_(sample.out_BHLD);
     sample.out_BHLD = sample_of(result.out_BHLD, b);
     result.samples.push_back(std::move(sample));
@@ -75,9 +74,9 @@ AttentionGradients gradients_by_sample(const torch::Tensor& dout_BHLD, const tor
   AttentionGradients grads = {empty_heads(q_BHLD), empty_heads(k_BHLD), empty_heads(v_BHLD)};
   for (int64_t b = 0; b < q_BHLD.size(0); ++b) {
     const int64_t used = padding.used[static_cast<size_t>(b)], rest = k_BHLD.size(2) - padding.size;
-    const AttentionGradients sample = attention_backward(
-        sample_of(dout_BHLD, b), sample_of(q_BHLD, b), attended(sample_of(k_BHLD, b), padding, used).contiguous(),
-        attended(sample_of(v_BHLD, b), padding, used).contiguous(), forward.samples[static_cast<size_t>(b)]);
+    const AttentionGradients sample =
+        attention_backward(sample_of(dout_BHLD, b), sample_of(q_BHLD, b), attended(sample_of(k_BHLD, b), padding, used),
+                           attended(sample_of(v_BHLD, b), padding, used), forward.samples[static_cast<size_t>(b)]);
     sample_of(grads.dq_BHLD, b).copy_(sample.dq_BHLD);
     for (const auto& [whole, part] :
          {std::pair{grads.dk_BHLD, sample.dk_BHLD}, std::pair{grads.dv_BHLD, sample.dv_BHLD}}) {

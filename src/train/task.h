@@ -63,7 +63,7 @@ class Task {
   virtual void weights_changed() {}
   // What a weight counts, as metrics.jsonl calls it beside a step's tokens; "": nothing worth a record.
   virtual const char* weight_name() const { return ""; }
-  // In which epoch of the data the last microbatch began, from 1; 0: nobody counts them.
+  // The epoch of the data in which the last microbatch began, from 1; 0: the task does not count epochs.
   virtual int64_t epoch() const { return 0; }
   // What TensorBoard gets of a step besides what every run has. Called after every step, on every rank.
   virtual std::vector<TaggedNumber> numbers_of(const StepMetrics& /*step*/) { return {}; }

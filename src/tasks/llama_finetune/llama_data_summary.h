@@ -6,8 +6,8 @@
 
 namespace millrace {
 
-// Of the training rows, or of those to validate on. As training_source() and validation_rows() for files that are not
-// there.
+// Summarises the rows to train on, or those to validate on. Throws what training_source() and validation_source()
+// throw, for example where a file is missing.
 TextDataSummary summarise_llama_data(const RunConfig& config, bool is_validation);
 
 }  // namespace millrace
