@@ -4,23 +4,10 @@
 #include "base/log.h"
 #include "comm/mesh.h"
 #include "nn/quantised_weight.h"
+#include "parallel/byte_run.h"
 #include "parallel/flat_parameters.h"
 
 namespace millrace {
-namespace {
-
-constexpr int64_t kTensorAlignment = 256;  // of each tensor in a unit's bytes
-
-int64_t aligned_bytes(const torch::Tensor& x) {
-  return (static_cast<int64_t>(x.nbytes()) + kTensorAlignment - 1) / kTensorAlignment * kTensorAlignment;
-}
-
-// A tensor of a size alone.
-torch::Tensor without_memory(int64_t size, torch::Dtype dtype) {
-  return torch::empty({1}, torch::TensorOptions().dtype(dtype).device(torch::kMeta)).expand({size});
-}
-
-}  // namespace
 
 void check_offload(const FlatParametersOptions& options, int64_t blocks) {
   if (options.offload_blocks == 0) return;
@@ -53,10 +40,10 @@ OffloadedUnits::OffloadedUnits(const std::vector<UnitSpec>& units, const FlatLay
     const torch::Tensor values = device_.is_meta() ? without_memory(size, dtype) : torch::zeros({size}, dtype);
     units_[number] = {values, units[number].quantised};
     for (QuantisedWeight* weight : units[number].quantised) weight->keep_on_host();
-    sizes[number] = without_memory(aligned_bytes(values), torch::kUInt8);
+    sizes[number] = without_memory(bytes_in_run(values), torch::kUInt8);
   }
   // For plans; the bytes of quantised matrices are counted there.
-  if (device_.is_meta()) fetcher_ = std::make_unique<UnitFetcher>(std::move(sizes), device_);
+  if (device_.is_meta()) fetcher_ = std::make_unique<UnitFetcher>(std::move(sizes), CopyStream(device_));
 }
 
 int64_t OffloadedUnits::elements_before(size_t unit) const {
@@ -66,11 +53,9 @@ int64_t OffloadedUnits::elements_before(size_t unit) const {
 }
 
 torch::Tensor OffloadedUnits::place(const Unit& unit, const torch::Tensor& bytes, bool copy) {
-  int64_t begin = 0;
+  ByteRun run(bytes);
   const auto placed = [&](const torch::Tensor& x) {
-    const torch::Tensor view =
-        bytes.narrow(0, begin, static_cast<int64_t>(x.nbytes())).view(x.scalar_type()).view(x.sizes());
-    begin += aligned_bytes(x);
+    const torch::Tensor view = run.next(x.sizes(), x.scalar_type());
     if (copy) view.copy_(x);
     return view;
   };
@@ -80,20 +65,20 @@ torch::Tensor OffloadedUnits::place(const Unit& unit, const torch::Tensor& bytes
 }
 
 void OffloadedUnits::pack() {
+  const CopyStream copies(device_);
   std::map<size_t, torch::Tensor> host;
   for (auto& [number, unit] : units_) {
-    int64_t size = aligned_bytes(unit.values);
+    int64_t size = bytes_in_run(unit.values);
     for (QuantisedWeight* weight : unit.quantised) {
       weight->replace_tensors([&](const torch::Tensor& x) {
-        size += aligned_bytes(x);
+        size += bytes_in_run(x);
         return x;
       });
     }
-    const auto options = torch::TensorOptions().dtype(torch::kUInt8).pinned_memory(device_.is_cuda());
-    host[number] = torch::empty({size}, options);
+    host[number] = copies.host_memory(size);
     unit.values = place(unit, host[number], /*copy=*/true);
   }
-  fetcher_ = std::make_unique<UnitFetcher>(std::move(host), device_);
+  fetcher_ = std::make_unique<UnitFetcher>(std::move(host), copies);
 }
 
 torch::Tensor OffloadedUnits::enter(size_t unit) {

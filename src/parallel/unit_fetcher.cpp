@@ -1,43 +1,26 @@
 #include "parallel/unit_fetcher.h"
 
-#include <c10/core/StreamGuard.h>
-#include <c10/core/impl/VirtualGuardImpl.h>
-
 #include <algorithm>
 
-#include "base/error.h"
 #include "nn/meta_memory.h"
 
 namespace millrace {
-namespace {
 
-// The stream that the pass computes on.
-c10::Stream current_stream(torch::Device device) {
-  return c10::impl::VirtualGuardImpl(device.type()).getStream(device);
-}
-
-}  // namespace
-
-UnitFetcher::UnitFetcher(std::map<size_t, torch::Tensor> host, torch::Device device)
-    : host_(std::move(host)), device_(device) {
+UnitFetcher::UnitFetcher(std::map<size_t, torch::Tensor> host, CopyStream copies)
+    : host_(std::move(host)), copies_(std::move(copies)) {
   int64_t largest = 0;
   for (const auto& [unit, bytes] : host_) largest = std::max(largest, bytes.numel());
-  if (device.is_cuda()) copies_ = c10::impl::VirtualGuardImpl(device.type()).getStreamFromGlobalPool(device);
   const MetaMemoryLabel label("offload buffers");
   for (Buffer& buffer : buffers_) {
-    buffer.bytes = torch::empty({largest}, torch::TensorOptions().dtype(torch::kUInt8).device(device));
-    if (!copies_) continue;
-    buffer.arrived = std::make_unique<c10::Event>(device.type());
-    buffer.left = std::make_unique<c10::Event>(device.type());
-    // The allocator may have taken the memory from a tensor that this stream still reads.
-    buffer.left->record(current_stream(device));
+    buffer.bytes = torch::empty({largest}, torch::TensorOptions().dtype(torch::kUInt8).device(copies_.device()));
+    // The allocator may have taken the memory from a tensor that the computation still reads.
+    copies_.mark_computed(buffer.left);
   }
 }
 
 // A copy that nothing has waited for must not write into memory that the allocator has given to another tensor.
 UnitFetcher::~UnitFetcher() {
-  if (!copies_) return;
-  for (Buffer& buffer : buffers_) buffer.arrived->block(current_stream(device_));
+  for (const Buffer& buffer : buffers_) copies_.let_computation_wait(buffer.arrived);
 }
 
 UnitFetcher::Buffer* UnitFetcher::find(size_t unit) {
@@ -52,19 +35,11 @@ UnitFetcher::Buffer& UnitFetcher::start(size_t unit) {
   auto& [first, second] = buffers_;
   Buffer& target = first.last_entry <= second.last_entry ? first : second;
   const torch::Tensor& host = host_.at(unit);
-  const torch::Tensor bytes = target.bytes.narrow(0, 0, host.numel());
   target.unit = unit;
   ++num_copies_;
-  if (!copies_) {
-    bytes.copy_(host);
-    return target;
-  }
-  target.left->block(*copies_);
-  {
-    const c10::StreamGuard on_stream(*copies_);
-    bytes.copy_(host, /*non_blocking=*/true);
-  }
-  target.arrived->record(*copies_);
+  copies_.let_copies_wait(target.left);
+  copies_.copy(target.bytes.narrow(0, 0, host.numel()), host);
+  copies_.mark_copied(target.arrived);
   return target;
 }
 
@@ -72,7 +47,7 @@ torch::Tensor UnitFetcher::enter(size_t unit) {
   leave();  // where an exception has ended a pass
   Buffer* buffer = find(unit);
   if (buffer == nullptr) buffer = &start(unit);
-  if (copies_) buffer->arrived->block(current_stream(device_));
+  copies_.let_computation_wait(buffer->arrived);
   buffer->last_entry = ++entries_;
   in_use_ = buffer;
   return buffer->bytes.narrow(0, 0, host_.at(unit).numel());
@@ -80,7 +55,7 @@ torch::Tensor UnitFetcher::enter(size_t unit) {
 
 void UnitFetcher::leave() {
   if (in_use_ == nullptr) return;
-  if (copies_) in_use_->left->record(current_stream(device_));
+  copies_.mark_computed(in_use_->left);
   in_use_ = nullptr;
 }
 

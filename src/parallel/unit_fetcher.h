@@ -5,25 +5,23 @@
 // pass begins with the two units that the forward pass ended with. On a CPU, copies are done when they are started.
 #pragma once
 
-#include <c10/core/Event.h>
-#include <c10/core/Stream.h>
 #include <torch/types.h>
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <map>
-#include <memory>
-#include <optional>
 #include <vector>
+
+#include "parallel/copy_stream.h"
 
 namespace millrace {
 
 class UnitFetcher {
  public:
-  // host: the bytes of every unit (uint8, 1-D), ascending in the order of a forward pass; pinned if the device is a
-  // GPU. Allocates both buffers, as large as the largest unit.
-  UnitFetcher(std::map<size_t, torch::Tensor> host, torch::Device device);
+  // host: the bytes of every unit, ascending in the order of a forward pass, in memory of copies.host_memory().
+  // Allocates both buffers, as large as the largest unit.
+  UnitFetcher(std::map<size_t, torch::Tensor> host, CopyStream copies);
   ~UnitFetcher();
   UnitFetcher(const UnitFetcher&) = delete;
   UnitFetcher& operator=(const UnitFetcher&) = delete;
@@ -48,16 +46,15 @@ class UnitFetcher {
   struct Buffer {
     torch::Tensor bytes;
     size_t unit = kNone;
-    int64_t last_entry = 0;               // counted over all entries
-    std::unique_ptr<c10::Event> arrived;  // the copy to it is done
-    std::unique_ptr<c10::Event> left;     // what was computed with it is done
+    int64_t last_entry = 0;      // counted over all entries
+    CopyStream::Moment arrived;  // the copy to it is done
+    CopyStream::Moment left;     // what was computed with it is done
   };
   Buffer* find(size_t unit);
   Buffer& start(size_t unit);
 
   std::map<size_t, torch::Tensor> host_;
-  torch::Device device_;
-  std::optional<c10::Stream> copies_;  // none: copies are synchronous
+  CopyStream copies_;
   std::array<Buffer, 2> buffers_;
   Buffer* in_use_ = nullptr;
   int64_t entries_ = 0, num_copies_ = 0;

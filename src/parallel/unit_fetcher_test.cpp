@@ -49,13 +49,13 @@ std::vector<size_t> pass(UnitFetcher& fetcher, Direction direction) {
 }
 
 TEST(UnitFetcher, HasTwoBuffersOfTheLargestUnit) {
-  const UnitFetcher fetcher(host_units(), torch::kCPU);
+  const UnitFetcher fetcher(host_units(), CopyStream(torch::kCPU));
   EXPECT_EQ(fetcher.buffer_bytes(), 2 * 60);
   EXPECT_TRUE(fetcher.held().empty());
 }
 
 TEST(UnitFetcher, FetchesInTheOrderOfThePassAndKeepsWhatItEndsWith) {
-  UnitFetcher fetcher(host_units(), torch::kCPU);
+  UnitFetcher fetcher(host_units(), CopyStream(torch::kCPU));
   EXPECT_THAT(pass(fetcher, Direction::kForward), ElementsAre(1, 2, 4, 5, 6));
   EXPECT_THAT(fetcher.held(), ElementsAre(5, 6));
   EXPECT_THAT(pass(fetcher, Direction::kBackward), ElementsAre(4, 2, 1));
@@ -65,13 +65,13 @@ TEST(UnitFetcher, FetchesInTheOrderOfThePassAndKeepsWhatItEndsWith) {
 }
 
 TEST(UnitFetcher, ForwardPassesFollowEachOther) {
-  UnitFetcher fetcher(host_units(), torch::kCPU);
+  UnitFetcher fetcher(host_units(), CopyStream(torch::kCPU));
   pass(fetcher, Direction::kForward);
   EXPECT_THAT(pass(fetcher, Direction::kForward), ElementsAre(1, 2, 4, 5, 6));
 }
 
 TEST(UnitFetcher, IsAheadByOneUnit) {
-  UnitFetcher fetcher(host_units(), torch::kCPU);
+  UnitFetcher fetcher(host_units(), CopyStream(torch::kCPU));
   fetcher.fetch_after(0, Direction::kForward);
   EXPECT_THAT(fetcher.held(), ElementsAre(1)) << "before it is used";
   fetcher.enter(1);
@@ -88,7 +88,7 @@ TEST(UnitFetcher, IsAheadByOneUnit) {
 
 // An exception skips leave().
 TEST(UnitFetcher, ServesAPassAfterAnAbortedOne) {
-  UnitFetcher fetcher(host_units(), torch::kCPU);
+  UnitFetcher fetcher(host_units(), CopyStream(torch::kCPU));
   fetcher.enter(2);
   fetcher.fetch_after(2, Direction::kForward);
   EXPECT_THAT(pass(fetcher, Direction::kForward), ElementsAre(1, 4, 5, 6)) << "2 was still there";
@@ -99,7 +99,7 @@ TEST(UnitFetcher, OnTheMetaDeviceThereAreSizesAlone) {
   for (const size_t unit : {1, 2}) {
     host[unit] = torch::empty({1}, torch::dtype(torch::kUInt8).device(torch::kMeta)).expand({int64_t{1} << 40});
   }
-  UnitFetcher fetcher(std::move(host), torch::kMeta);
+  UnitFetcher fetcher(std::move(host), CopyStream(torch::kMeta));
   EXPECT_EQ(fetcher.enter(1).numel(), int64_t{1} << 40);
 }
 
