@@ -119,13 +119,15 @@ def lora_step(the):
     the.run(train_command(the, "lora", *options, "--training.steps=6", f"--checkpoint.initial_load_path={base}",
                           config="flux_dev_lora_laptop.toml"), "lora")  # fmt: skip
     add_step_rows(the, "lora", "LoRA step, 2 + 4 blocks")
-    offload = ["--lora.offload_blocks=1" if the.rehearse else "--lora.offload_blocks=3"]
-    the.run(train_command(the, "lora_offload", *options, *offload, "--training.steps=6", f"--checkpoint.initial_load_path={base}",
-                          config="flux_dev_lora_laptop.toml"), "lora")  # fmt: skip
-    add_step_rows(the, "lora_offload", "LoRA step, half of the blocks in host memory")
-    ours, theirs = ([row["loss"] for row in metrics(the, name)] for name in ["lora_offload", "lora"])
-    error = max(abs(a - b) / abs(b) for a, b in zip(ours, theirs))
-    the.add({"name": "losses with blocks in host memory", "error": error, "allowed": 2**-7, "passed": error <= 2**-7})
+    blocks = "--lora.offload_blocks=1" if the.rehearse else "--lora.offload_blocks=3"
+    for name, what, option in [("lora_offload", "half of the blocks", blocks),
+                               ("lora_inputs", "inputs of blocks", "--activation_checkpoint.offload=true")]:  # fmt: skip
+        the.run(train_command(the, name, *options, option, "--training.steps=6", f"--checkpoint.initial_load_path={base}",
+                              config="flux_dev_lora_laptop.toml"), "lora")  # fmt: skip
+        add_step_rows(the, name, f"LoRA step, {what} in host memory")
+        ours, theirs = ([row["loss"] for row in metrics(the, run)] for run in [name, "lora"])
+        error = max(abs(a - b) / abs(b) for a, b in zip(ours, theirs))
+        the.add({"name": f"losses with {what} in host memory", "error": error, "allowed": 2**-7, "passed": error <= 2**-7})
 
 
 # --- Llama ---
@@ -219,7 +221,7 @@ PARTS = [
     Part("flux step", 90, flux_step),
     Part("kill and resume", 60, kill_and_resume),
     Part("accumulation", 40, accumulation),
-    Part("lora step", 60, lora_step),
+    Part("lora step", 70, lora_step),
     Part("llama step", 45, llama_step),
     Part("llama lora step", 60, llama_lora_step),
     Part("torch blocks", 50, torch_blocks),

@@ -22,6 +22,14 @@ void check_training(const RunConfig& config, Problems& problems) {
   }
 }
 
+void check_activation_checkpoint(const ActivationCheckpointConfig& recompute, Problems& problems) {
+  if (!recompute.offload || recompute.mode == "full") return;
+  problems.add("activation_checkpoint.offload",
+               "expected activation_checkpoint.mode = \"full\" with it, which keeps nothing but the inputs of blocks, "
+               "got \"" +
+                   recompute.mode + "\"");
+}
+
 void check_profiling(const ProfilingConfig& profiling, Problems& problems) {
   if (!profiling.enable_profiling || profiling.wait_steps) return;
   const int64_t used = profiling.warmup_steps + profiling.active_steps;
@@ -52,6 +60,7 @@ void RunConfig::check(Problems& problems) const {
   check_training(*this, problems);
   check_optimizer(optimizer, problems);
   check_lr_schedule(lr_scheduler, problems);
+  check_activation_checkpoint(activation_checkpoint, problems);
   check_profiling(profiling, problems);
   if (validation.steps == 0) problems.add("validation.steps", "expected -1 or at least 1, got 0");
   if (validation.patience > 0 && !validation.enable) {

@@ -2,6 +2,13 @@
 
 namespace millrace {
 
+OffloadedInputs* FlatModel::start_offloading(Keep keep) {
+  if (keep != Keep::kInputsOnHost) return nullptr;
+  if (!offloaded_inputs_) offloaded_inputs_ = std::make_unique<OffloadedInputs>(flat_->compute().device());
+  offloaded_inputs_->start_forward();
+  return offloaded_inputs_.get();
+}
+
 FlatParametersOptions on_one_device(const torch::TensorOptions& options) {
   FlatParametersOptions placement;
   placement.compute_dtype = c10::typeMetaToScalarType(options.dtype());

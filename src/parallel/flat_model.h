@@ -6,7 +6,9 @@
 #include <memory>
 #include <string>
 
+#include "nn/recompute.h"
 #include "parallel/flat_parameters.h"
+#include "parallel/offloaded_inputs.h"
 
 namespace millrace {
 
@@ -15,9 +17,17 @@ class FlatModel : public torch::nn::Module {
   using Module::Module;
   FlatParameters& flat_parameters() { return *flat_; }
   const FlatParameters& flat_parameters() const { return *flat_; }
+  // Null before the first pass with Keep::kInputsOnHost.
+  const OffloadedInputs* offloaded_inputs() const { return offloaded_inputs_.get(); }
 
  protected:
+  // For a forward pass with that keep; null if it leaves nothing in host memory.
+  OffloadedInputs* start_offloading(Keep keep);
+
   std::unique_ptr<FlatParameters> flat_;  // made at the end of the model's constructor
+
+ private:
+  std::unique_ptr<OffloadedInputs> offloaded_inputs_;
 };
 
 // Frozen weights in that dtype, on one device.

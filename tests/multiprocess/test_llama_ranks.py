@@ -24,7 +24,7 @@ TP = "parallelism.tensor_parallel_degree"
 MESHES = {
     "tp 2": (2, {TP: 2}),
     "shard 2 x tp 2": (4, {TP: 2, "training.local_batch_size": 2}),
-    "tp 4": (4, {TP: 4, "activation_checkpoint.mode": "full"}),
+    "tp 4": (4, {TP: 4, "activation_checkpoint.mode": "full", "activation_checkpoint.offload": "true"}),
 }
 
 

@@ -1,4 +1,4 @@
-"""Frozen blocks in host memory: the same numbers, and what is refused."""
+"""Frozen blocks, and inputs of blocks, in host memory: the same numbers, and what is refused."""
 
 import json
 
@@ -21,6 +21,18 @@ def test_losses_and_adapters_are_those_without(train, options):  # noqa: F811
         assert curve(offloaded) == curve(resident)
         expected, got = adapters(resident, 4), adapters(offloaded, 4)
         assert all(got[name].equal(expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("options", [
+    [], ["--lora.offload_blocks=2"], ["--training.local_batch_size=1", "--training.global_batch_size=4"],
+])  # fmt: skip
+def test_inputs_of_blocks_in_host_memory_change_nothing(train, options):  # noqa: F811
+    options = [*QUICK, *options, "--activation_checkpoint.mode=full"]
+    resident = train(*options, run="resident")
+    offloaded = train(*options, "--activation_checkpoint.offload=true", run="offloaded")
+    assert curve(offloaded) == curve(resident)
+    expected, got = adapters(resident, 4), adapters(offloaded, 4)
+    assert all(got[name].equal(expected[name]) for name in expected)
 
 
 def test_a_run_resumes_and_draws_with_another_number_of_blocks(train, millrace):  # noqa: F811

@@ -66,6 +66,14 @@ def test_recomputing_changes_nothing(millrace, tmp_path, mode):
     assert losses(tmp_path / "run") == pytest.approx(losses(tmp_path / "plain"), abs=1e-6)
 
 
+@pytest.mark.parametrize("options", [{}, LORA, PACKED], ids=["full", "lora", "packed"])
+def test_inputs_in_host_memory_change_nothing(millrace, tmp_path, options):
+    options = SHORT | options | {"activation_checkpoint.mode": "full"}
+    train(millrace, tmp_path / "resident", options)
+    train(millrace, tmp_path / "offloaded", options | {"activation_checkpoint.offload": "true"})
+    assert losses(tmp_path / "offloaded") == losses(tmp_path / "resident")
+
+
 def test_batches_do_not_change_the_loss(millrace, tmp_path):
     """The loss is the mean over the step's trained tokens, however they are split into microbatches."""
     train(millrace, tmp_path / "a", SHORT | {"training.local_batch_size": 12})

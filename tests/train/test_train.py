@@ -74,9 +74,18 @@ def test_a_run_leaves_everything_behind(train, millrace):
 
 def test_recompute_modes_give_the_same_weights(train):
     kept = weights(train("--activation_checkpoint.mode=none", run="none"))
-    for mode in ("selective", "full"):
-        other = weights(train(f"--activation_checkpoint.mode={mode}", run=mode))
-        assert all(kept[name].equal(other[name]) for name in kept), mode
+    for mode, *more in (["selective"], ["full"], ["full", "--activation_checkpoint.offload=true"]):
+        other = weights(train(f"--activation_checkpoint.mode={mode}", *more, run=mode + "-".join(more)))
+        assert all(kept[name].equal(other[name]) for name in kept), (mode, more)
+
+
+def test_inputs_in_host_memory_change_no_loss(train):
+    options = ["--activation_checkpoint.mode=full", "--training.local_batch_size=2", "--training.global_batch_size=4"]
+    resident, offloaded = train(*options, run="resident"), train(*options, "--activation_checkpoint.offload=true", run="offloaded")
+    assert losses(offloaded) == losses(resident)
+    for mode in ("none", "selective"):
+        result = train(f"--activation_checkpoint.mode={mode}", "--activation_checkpoint.offload=true", status=2)
+        assert '[activation_checkpoint.offload] expected activation_checkpoint.mode = "full" with it' in result.stderr
 
 
 def test_gradient_accumulation_is_the_same_step(train):

@@ -51,6 +51,7 @@ struct CheckpointConfig {
 
 struct ActivationCheckpointConfig {
   std::string mode = "selective";
+  bool offload = false;
 
   template <typename Visitor>
   void describe(Visitor& visit) {
@@ -58,6 +59,9 @@ struct ActivationCheckpointConfig {
                  .meaning = "what the backward pass recomputes: none: nothing; selective: everything except the "
                             "outputs of matrix products and attention; full: each block from its input",
                  .choices = {"none", "selective", "full"}});
+    visit(offload, {.name = "offload",
+                    .meaning = "keep the inputs of the transformer's blocks in host memory between the forward and the "
+                               "backward pass, which fetches them one block ahead; needs mode full"});
   }
   bool operator==(const ActivationCheckpointConfig&) const = default;
 };

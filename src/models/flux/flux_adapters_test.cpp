@@ -108,6 +108,7 @@ TEST_F(AdaptedFlux, RecomputeModesGiveTheSameGradientsBitForBit) {
   const torch::Tensor all = backward(Keep::kAll);
   EXPECT_TRUE(at::equal(backward(Keep::kOutputs), all));
   EXPECT_TRUE(at::equal(backward(Keep::kInputs), all));
+  EXPECT_TRUE(at::equal(backward(Keep::kInputsOnHost), all));
 }
 
 // Without a reason to, the backward pass does not reach the embedders; with one, the adapters' gradients are the same.

@@ -77,7 +77,7 @@ struct OffloadedFlux {
 
 TEST(FluxOffload, ChangesNoBit) {
   for (const BaseStorage storage : {BaseStorage::kDense, BaseStorage::kNf4}) {
-    for (const Keep keep : {Keep::kAll, Keep::kOutputs, Keep::kInputs}) {
+    for (const Keep keep : {Keep::kAll, Keep::kOutputs, Keep::kInputs, Keep::kInputsOnHost}) {
       const std::vector<torch::Tensor> expected = OffloadedFlux(storage, 0).steps(keep);
       for (const int64_t blocks : {2, 5}) {
         const std::vector<torch::Tensor> got = OffloadedFlux(storage, blocks).steps(keep);

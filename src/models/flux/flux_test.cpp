@@ -54,7 +54,7 @@ TEST(Flux, RecomputeModesGiveTheSameGradientsBitForBit) {
   const FluxInputs inputs = random_inputs(config, 2);
   const torch::Tensor doutput = torch::randn({2, 6, config.out_channels});
   std::vector<torch::Tensor> grads;
-  for (const Keep keep : {Keep::kAll, Keep::kOutputs, Keep::kInputs}) {
+  for (const Keep keep : {Keep::kAll, Keep::kOutputs, Keep::kInputs, Keep::kInputsOnHost}) {
     model.flat_parameters().grad().zero_();
     Flux::Saved saved;
     model.forward(inputs, &saved, keep);
@@ -64,6 +64,8 @@ TEST(Flux, RecomputeModesGiveTheSameGradientsBitForBit) {
   EXPECT_GT(grads[0].norm().item<double>(), 0);
   EXPECT_TRUE(at::equal(grads[0], grads[1]));
   EXPECT_TRUE(at::equal(grads[0], grads[2]));
+  EXPECT_TRUE(at::equal(grads[0], grads[3]));
+  EXPECT_GT(model.offloaded_inputs()->host_bytes(model.flat_parameters().units().size() - 2), 0) << "the last block";
 }
 
 TEST(Flux, GradientsMatchFiniteDifferencesAlongEachUnit) {

@@ -120,17 +120,23 @@ torch::Tensor Flux::forward(const FluxInputs& inputs, Saved* saved, Keep keep) {
   context.modulation_BM = modulate(work.activated_vec_BD, trains);
 
   size_t unit = first_block_unit_;
+  work.offloaded = saved ? start_offloading(keep) : nullptr;
+  const Keep keep_in_blocks = work.offloaded ? Keep::kInputs : keep;
   work.double_blocks.resize(saved ? double_blocks_.size() : 0);
-  for (size_t i = 0; i < double_blocks_.size(); ++i) {
-    const UnitUse use = flat_->forward_unit(unit++, trains);
-    streams = double_blocks_[i]->forward(context, streams, saved ? &work.double_blocks[i] : nullptr, keep);
+  for (size_t i = 0; i < double_blocks_.size(); ++i, ++unit) {
+    const UnitUse use = flat_->forward_unit(unit, trains);
+    streams = double_blocks_[i]->forward(context, streams, saved ? &work.double_blocks[i] : nullptr, keep_in_blocks);
+    if (work.offloaded) {
+      work.offloaded->take(unit, {&work.double_blocks[i].img.x_BLD, &work.double_blocks[i].txt.x_BLD});
+    }
   }
   torch::Tensor x_BLD = at::cat({streams.txt_BTD, streams.img_BID}, 1);
   streams = {};
   work.single_blocks.resize(saved ? single_blocks_.size() : 0);
-  for (size_t i = 0; i < single_blocks_.size(); ++i) {
-    const UnitUse use = flat_->forward_unit(unit++, trains);
-    x_BLD = single_blocks_[i]->forward(context, x_BLD, saved ? &work.single_blocks[i] : nullptr, keep);
+  for (size_t i = 0; i < single_blocks_.size(); ++i, ++unit) {
+    const UnitUse use = flat_->forward_unit(unit, trains);
+    x_BLD = single_blocks_[i]->forward(context, x_BLD, saved ? &work.single_blocks[i] : nullptr, keep_in_blocks);
+    if (work.offloaded) work.offloaded->take(unit, {&work.single_blocks[i].x_BLD});
   }
 
   work.final_in_BID = x_BLD.narrow(1, text_tokens, image_tokens).contiguous();
@@ -156,6 +162,8 @@ void Flux::backward(Saved& saved, const torch::Tensor& doutput_BIC, FluxInputGra
                                       context.modulation_BM.options().dtype(torch::kFloat32));
   }
 
+  if (saved.offloaded) saved.offloaded->start_backward();
+
   // Final layer. The gradient of the text tokens starts at zero: the final layer does not read them.
   size_t unit = flat_->units().size() - 1;
   torch::Tensor dfinal_BID;
@@ -173,19 +181,25 @@ void Flux::backward(Saved& saved, const torch::Tensor& doutput_BIC, FluxInputGra
                          context.dmodulation_BM.narrow(1, final_begin + h, h));
   saved.final_in_BID = saved.final_normed_BID = torch::Tensor();
 
-  for (size_t i = single_blocks_.size(); i-- > 0;) {
-    const UnitUse use = flat_->backward_unit(unit--);
+  for (size_t i = single_blocks_.size(); i-- > 0; --unit) {
+    const UnitUse use = flat_->backward_unit(unit);
+    if (saved.offloaded) saved.offloaded->enter(unit, {&saved.single_blocks[i].x_BLD});
     dx_BLD = single_blocks_[i]->backward(context, saved.single_blocks[i], dx_BLD);
     saved.single_blocks[i] = {};
+    if (saved.offloaded) saved.offloaded->leave();
   }
   DoubleBlock::Streams dstreams = {dx_BLD.narrow(1, text_tokens, image_tokens).contiguous(),
                                    dx_BLD.narrow(1, 0, text_tokens).contiguous()};
   dx_BLD = torch::Tensor();
-  for (size_t i = double_blocks_.size(); i-- > 0;) {
-    const UnitUse use = flat_->backward_unit(unit--);
-    dstreams = double_blocks_[i]->backward(context, saved.double_blocks[i], std::move(dstreams));
-    saved.double_blocks[i] = {};
+  for (size_t i = double_blocks_.size(); i-- > 0; --unit) {
+    const UnitUse use = flat_->backward_unit(unit);
+    DoubleBlock::Saved& block = saved.double_blocks[i];
+    if (saved.offloaded) saved.offloaded->enter(unit, {&block.img.x_BLD, &block.txt.x_BLD});
+    dstreams = double_blocks_[i]->backward(context, block, std::move(dstreams));
+    block = {};
+    if (saved.offloaded) saved.offloaded->leave();
   }
+  if (saved.offloaded) saved.offloaded->finish_backward();
 
   const bool wants_embedders = input_gradients != nullptr || embedders_train();
   const torch::Tensor dvec_BD = backward_modulation(saved, wants_embedders);

@@ -109,6 +109,7 @@ struct Flux::Saved {
   torch::Tensor vec_BD, activated_vec_BD;
   std::vector<DoubleBlock::Saved> double_blocks;
   std::vector<SingleBlock::Saved> single_blocks;
+  OffloadedInputs* offloaded = nullptr;  // has the blocks' inputs; null: they are in both vectors
   torch::Tensor final_in_BID, final_mean_BI, final_rstd_BI, final_normed_BID;
 };
 

@@ -82,6 +82,9 @@ TEST_P(LlamaPass, RecomputeModesGiveTheSameGradientsBitForBit) {
   const torch::Tensor all = backward(Keep::kAll).clone();
   EXPECT_TRUE(at::equal(backward(Keep::kOutputs), all));
   EXPECT_TRUE(at::equal(backward(Keep::kInputs), all));
+  EXPECT_EQ(model.offloaded_inputs(), nullptr);
+  EXPECT_TRUE(at::equal(backward(Keep::kInputsOnHost), all));
+  EXPECT_GT(model.offloaded_inputs()->host_bytes(1), 0);
 }
 
 TEST_P(LlamaPass, TheLossWithoutLogitsHasTheGradientsOfTheLossWithThem) {
@@ -135,6 +138,7 @@ TEST_P(LlamaPass, AdaptersOfAFrozenModelLearnInEveryRecomputeMode) {
   const torch::Tensor all = gradients(Keep::kAll);
   EXPECT_TRUE(at::equal(gradients(Keep::kOutputs), all));
   EXPECT_TRUE(at::equal(gradients(Keep::kInputs), all));
+  EXPECT_TRUE(at::equal(gradients(Keep::kInputsOnHost), all));
   EXPECT_FALSE(frozen.flat_parameters().grad().defined());
   for (const ParameterSlice& slice : adapters.slices()) {
     EXPECT_GT(all.narrow(0, slice.begin, slice.size).abs().max().item<float>(), 0) << slice.name;

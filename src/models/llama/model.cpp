@@ -132,9 +132,12 @@ torch::Tensor Llama::forward_hidden(const PackedTokens& tokens, Saved* saved, Ke
     x_UD = embed(tokens.ids_T, share);
   }
   work.blocks.resize(saved ? blocks_.size() : 0);
+  work.offloaded = saved ? start_offloading(keep) : nullptr;
   for (size_t i = 0; i < blocks_.size(); ++i) {
     const UnitUse use = flat_->forward_unit(i + 1, trains);
-    x_UD = blocks_[i]->forward(work.context, x_UD, saved ? &work.blocks[i] : nullptr, keep);
+    x_UD = blocks_[i]->forward(work.context, x_UD, saved ? &work.blocks[i] : nullptr,
+                               work.offloaded ? Keep::kInputs : keep);
+    if (work.offloaded) work.offloaded->take(i + 1, {&work.blocks[i].x_UD});
     if (i + 1 < blocks_.size()) continue;
     work.last_UD = x_UD;
     work.rstd_U = torch::empty({x_UD.size(0)}, x_UD.options().dtype(torch::kFloat32));
@@ -220,6 +223,7 @@ void Llama::backward_hidden(Saved& saved, const torch::Tensor& dhidden_TD) {
   const torch::NoGradGuard no_grad;
   const bool embedding_trains = flat_->grad().defined();
   const TokenShare& share = saved.context.share;
+  if (saved.offloaded) saved.offloaded->start_backward();
   torch::Tensor d_UD = torch::empty_like(saved.last_UD);
   for (size_t i = blocks_.size(); i-- > 0;) {
     const UnitUse use = flat_->backward_unit(i + 1);
@@ -230,9 +234,12 @@ void Llama::backward_hidden(Saved& saved, const torch::Tensor& dhidden_TD) {
       norm_gradient.finish();
       saved.last_UD = saved.hidden_TD = torch::Tensor();
     }
+    if (saved.offloaded) saved.offloaded->enter(i + 1, {&saved.blocks[i].x_UD});
     d_UD = blocks_[i]->backward(saved.context, saved.blocks[i], d_UD, /*wants_dx=*/i > 0 || embedding_trains);
     saved.blocks[i] = {};
+    if (saved.offloaded) saved.offloaded->leave();
   }
+  if (saved.offloaded) saved.offloaded->finish_backward();
   const UnitUse use = flat_->backward_unit(0);  // by every rank, whether there is anything to compute or not
   if (embedding_trains) add_embedding_gradients(saved.ids_T, share.gather(d_UD));
   saved = {};

@@ -46,6 +46,7 @@ class Llama : public FlatModel {
     std::shared_ptr<const Documents> documents;
     BlockContext context;
     std::vector<Block::Saved> blocks;
+    OffloadedInputs* offloaded = nullptr;      // has the blocks' inputs; null: they are in blocks
     torch::Tensor last_UD, rstd_U, hidden_TD;  // before and after the final norm
   };
 

@@ -59,7 +59,7 @@ class FluxTask : public Task {
         objective_{static_cast<uint64_t>(config.training.seed.value_or(0)), patch_size(config), config.objective()},
         device_(device),
         dtype_(compute_dtype(config, device_)),
-        keep_(keep_of(config.activation_checkpoint.mode)),
+        keep_(keep_of(config.activation_checkpoint.mode, config.activation_checkpoint.offload)),
         prompts_(sample_prompts(config.sample, purpose)),
         data_(as_flux(*owned_config_), mesh, device, purpose) {
     if (purpose == TaskPurpose::kTrain) forget_start_if_resumed();

@@ -34,7 +34,7 @@ class LlamaTask : public Task {
         config_(as_llama(*owned_config_)),
         mesh_(mesh),
         device_(device),
-        keep_(keep_of(config.activation_checkpoint.mode)),
+        keep_(keep_of(config.activation_checkpoint.mode, config.activation_checkpoint.offload)),
         sizes_(llama_sizes(config)),
         encoder_(std::make_shared<RowEncoder>(config.tokenizer_path(), row_encoder_options(config))),
         pool_(tokenising_threads(config)) {
