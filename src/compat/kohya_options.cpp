@@ -178,7 +178,7 @@ constexpr KohyaOption kOptions[] = {
     {"v_pred_like_loss", T::kNumber, "", U::kNoEffect, "FLUX's loss is not weighted by it"},
     {"debiased_estimation_loss", T::kFlag, "", U::kNoEffect, "FLUX's loss is not weighted by it"},
     {"weighted_captions", T::kFlag, "", U::kUnsupported, "weights inside of captions"},
-    {"cpu_offload_checkpointing", T::kFlag, "", U::kNoMatter, ""},
+    {"cpu_offload_checkpointing", T::kFlag, "", U::kTaken, "activation_checkpoint.offload"},
     {"no_metadata", T::kFlag, "", U::kTaken, "the LoRA file without most of its metadata"},
     {"save_model_as", T::kText, "safetensors", U::kTaken, "safetensors alone"},
     {"unet_lr", T::kNumber, "", U::kTaken, "the transformer's learning rate"},

@@ -31,6 +31,14 @@ void KohyaTranslator::steps() {
   }
   out.set("activation_checkpoint.mode", args.has("gradient_checkpointing") ? "full" : "none",
           from("gradient_checkpointing"));
+  if (args.has("cpu_offload_checkpointing")) {
+    if (args.has("gradient_checkpointing")) {
+      out.set("activation_checkpoint.offload", true, from("cpu_offload_checkpointing"));
+    } else {
+      out.note(from("cpu_offload_checkpointing"), Fate::kNoEffect,
+               "there as here, it does nothing without --gradient_checkpointing");
+    }
+  }
 
   const std::string precision = *args.text("mixed_precision");
   if (precision == "no") {

@@ -244,6 +244,17 @@ TEST(KohyaTranslate, OffloadsAsManyBlocksOfEachKindAsSdScripts) {
   EXPECT_EQ(setting(ranks, "parallelism.data_parallel_shard_degree"), "1");
 }
 
+TEST(KohyaTranslate, OffloadsTheInputsOfBlocksThatAreRecomputed) {
+  const Translation both = translated({"--gradient_checkpointing", "--cpu_offload_checkpointing"});
+  EXPECT_EQ(setting(both, "activation_checkpoint.offload"), "true");
+  EXPECT_EQ(setting(both, "activation_checkpoint.mode"), "\"full\"");
+  EXPECT_THAT(both.warnings(), testing::IsEmpty());
+  const Translation alone = translated({"--cpu_offload_checkpointing"});
+  EXPECT_EQ(setting(alone, "activation_checkpoint.offload"), "");
+  EXPECT_THAT(alone.warnings(), testing::ElementsAre(HasSubstr("[--cpu_offload_checkpointing] has no effect")));
+  EXPECT_EQ(setting(translated({"--gradient_checkpointing"}), "activation_checkpoint.offload"), "");
+}
+
 TEST(KohyaTranslate, SaysWhatBecameOfEachArgument) {
   const Translation got = translated(
       {"--network_args", "train_blocks=single", "--noise_offset=0.1", "--sdpa", "--seed=3", "--network_dim=8"});

@@ -86,12 +86,18 @@ void recomputation(TuneTranslator& tune) {
     tune.out.set("activation_checkpoint.mode", full || mode == "full" ? "full" : "none",
                  root.from("enable_activation_checkpointing", "false"));
   }
-  for (const char* key : {"enable_activation_offloading", "fsdp_cpu_offload"}) {
-    if (root.flag(key).value_or(false)) {
-      root.note(key, Fate::kNoEffect, "everything stays on its device; the result is the same");
-    } else {
-      root.note(key, Fate::kSameResult, "");
-    }
+  const char* const offloading = "enable_activation_offloading";
+  if (!root.flag(offloading).value_or(false)) {
+    root.note(offloading, Fate::kSameResult, "");
+  } else if (full) {
+    tune.out.set("activation_checkpoint.offload", true, root.from(offloading));
+  } else {
+    root.refuse(offloading, "expected enable_activation_checkpointing: true with it, as torchtune does, got false");
+  }
+  if (root.flag("fsdp_cpu_offload").value_or(false)) {
+    root.note("fsdp_cpu_offload", Fate::kNoEffect, "weights stay on their device; the result is the same");
+  } else {
+    root.note("fsdp_cpu_offload", Fate::kSameResult, "");
   }
   root.note("activation_offloading_use_streams", Fate::kSameResult, "");
 }

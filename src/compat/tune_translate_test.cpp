@@ -205,6 +205,17 @@ TEST(TuneTranslate, SaysWhatThereIsInstead) {
   EXPECT_TRUE(find_tune_recipe("recipes/lora_finetune_single_device.py").is_lora);
 }
 
+TEST(TuneTranslate, OffloadsTheInputsOfLayersThatAreRecomputed) {
+  const std::string offloading = "enable_activation_offloading=true";
+  const Translation both = lora({"enable_activation_checkpointing=true", offloading});
+  EXPECT_EQ(setting(both, "activation_checkpoint.mode"), "\"full\"");
+  EXPECT_EQ(setting(both, "activation_checkpoint.offload"), "true");
+  EXPECT_EQ(setting(lora({"enable_activation_checkpointing=true"}), "activation_checkpoint.offload"), "");
+  const auto refused = HasSubstr("[enable_activation_offloading] expected enable_activation_checkpointing: true");
+  EXPECT_THAT(lora_problem({"enable_activation_checkpointing=false", offloading}), refused);
+  EXPECT_THAT(full_problem({"enable_activation_checkpointing=false", "ac_mode=selective", offloading}), refused);
+}
+
 TEST(TuneTranslate, TellsWhatBecameOfEachKey) {
   const std::string table = lora({"epochs=2"}).table("torchtune");
   EXPECT_THAT(table, HasSubstr("settings of torchtune, and what they became:\n"));
