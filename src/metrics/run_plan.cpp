@@ -61,18 +61,28 @@ void add_traffic(const RunPlan& plan, std::ostringstream& out) {
   }
 }
 
-void add_offload(const RunPlan& plan, std::ostringstream& out) {
-  if (!plan.offload) return;
-  const OffloadPlan& offload = *plan.offload;
-  out << "\nin host memory per rank\n  " << padded(str(offload.blocks, " of ", offload.of_blocks, " frozen blocks"), 28)
-      << right(amount(offload.host_bytes), 12) << "\n  " << padded("fetched per step", 28)
-      << right(amount(offload.fetched_bytes), 12);
-  if (offload.bandwidth > 0) {
-    out << format_double("   at %.0f GB/s", offload.bandwidth / 1e9)
-        << format_double(": %.1f s", static_cast<double>(offload.fetched_bytes) / offload.bandwidth)
-        << " beside the computation";
+void add_host_memory(const RunPlan& plan, std::ostringstream& out) {
+  const auto add = [&](const std::string& what, int64_t bytes, const char* copied, int64_t copied_bytes,
+                       double bandwidth) {
+    out << "  " << padded(what, 28) << right(amount(bytes), 12) << "\n  " << padded(copied, 28)
+        << right(amount(copied_bytes), 12);
+    if (bandwidth > 0) {
+      out << format_double("   at %.0f GB/s", bandwidth / 1e9)
+          << format_double(": %.1f s", static_cast<double>(copied_bytes) / bandwidth) << " beside the computation";
+    }
+    out << "\n";
+  };
+  if (plan.offload || plan.offloaded_inputs) out << "\nin host memory per rank\n";
+  if (plan.offload) {
+    const OffloadPlan& offload = *plan.offload;
+    add(str(offload.blocks, " of ", offload.of_blocks, " frozen blocks"), offload.host_bytes, "fetched per step",
+        offload.fetched_bytes, offload.bandwidth);
   }
-  out << "\n";
+  if (plan.offloaded_inputs) {
+    const OffloadedInputsPlan& inputs = *plan.offloaded_inputs;
+    add(str("inputs of ", inputs.blocks, " blocks"), inputs.host_bytes, "copied out and in per step",
+        inputs.copied_bytes, inputs.bandwidth);
+  }
 }
 
 void add_time(const RunPlan& plan, std::ostringstream& out) {
@@ -91,7 +101,10 @@ void add_time(const RunPlan& plan, std::ostringstream& out) {
   out << "\nexpected time of a step\n";
   row("computing", time.compute_seconds);
   if (time.tensor_parallel_seconds > 0) row("sums of tensor parallelism", time.tensor_parallel_seconds);
-  row(plan.offload ? "waiting for blocks" : "waiting for gathers and reductions", time.waiting_seconds);
+  row(plan.offload            ? "waiting for blocks"
+      : plan.offloaded_inputs ? "waiting for copies"
+                              : "waiting for gathers and reductions",
+      time.waiting_seconds);
   row("optimizer", time.optimizer_seconds);
   row("encoders", time.encoder_seconds);
   row("step", time.step_seconds);
@@ -148,6 +161,14 @@ ordered_json plan_json(const RunPlan& plan) {
   } else {
     json["offload"] = nullptr;
   }
+  if (plan.offloaded_inputs) {
+    json["offloaded_inputs"] = {{"blocks", plan.offloaded_inputs->blocks},
+                                {"host_bytes", plan.offloaded_inputs->host_bytes},
+                                {"copied_bytes", plan.offloaded_inputs->copied_bytes},
+                                {"bandwidth", plan.offloaded_inputs->bandwidth}};
+  } else {
+    json["offloaded_inputs"] = nullptr;
+  }
   if (plan.time) {
     const TimePlan& time = *plan.time;
     json["time"] = {{"step_seconds", time.step_seconds},
@@ -180,7 +201,7 @@ std::string to_text(const RunPlan& plan) {
   out << ", " << plan.tokens_per_sample << " tokens per sample\n\n";
   add_memory(plan, out);
   add_traffic(plan, out);
-  add_offload(plan, out);
+  add_host_memory(plan, out);
   add_time(plan, out);
   out << "\n";
   if (plan.obstacle.empty()) {

@@ -36,6 +36,14 @@ struct OffloadPlan {
   double bandwidth = 0;       // bytes per second that are expected to arrive
 };
 
+// Inputs of blocks in host memory (activation_checkpoint.offload).
+struct OffloadedInputsPlan {
+  int64_t blocks = 0;
+  int64_t host_bytes = 0;    // of one rank
+  int64_t copied_bytes = 0;  // per step and rank, there and back
+  double bandwidth = 0;      // bytes per second that are expected to arrive
+};
+
 struct TimePlan {
   double step_seconds = 0;
   // Parts that add up to step_seconds.
@@ -62,10 +70,11 @@ struct RunPlan {
   std::vector<MemoryPlan> modes;
   size_t mode = 0;  // the configured one of modes
   std::vector<AxisTraffic> traffic;
-  std::optional<OffloadPlan> offload;  // unset: all of the model is on the GPU
-  std::optional<TimePlan> time;        // unset if the hardware's speed is unknown
-  std::string obstacle;                // the first thing that does not fit; empty: everything fits
-  std::vector<std::string> remedies;   // overrides that make it fit, the cheapest first
+  std::optional<OffloadPlan> offload;                   // unset: all of the model is on the GPU
+  std::optional<OffloadedInputsPlan> offloaded_inputs;  // unset: they stay on the GPU
+  std::optional<TimePlan> time;                         // unset if the hardware's speed is unknown
+  std::string obstacle;                                 // the first thing that does not fit; empty: everything fits
+  std::vector<std::string> remedies;                    // overrides that make it fit, the cheapest first
   std::vector<std::string> notes;
 
   const MemoryPlan& memory() const { return modes.at(mode); }

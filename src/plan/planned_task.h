@@ -16,6 +16,7 @@
 
 namespace millrace {
 
+class OffloadedInputs;
 class QuantisedWeight;
 
 // The sizes of one training step that the planner varies.
@@ -23,6 +24,7 @@ struct PlannedStep {
   MeshShape mesh;
   FlatParametersOptions placement;             // on the meta device, without a mesh
   std::string recompute = "selective";         // activation_checkpoint.mode
+  bool offload_inputs = false;                 // activation_checkpoint.offload, where recompute is full
   int64_t batch = 1;                           // of one rank
   int64_t microbatches = 1;                    // more than two take as much memory as two
   size_t (*rounding)(size_t bytes) = nullptr;  // of the allocator of the real device
@@ -42,6 +44,8 @@ class StepModel {
   // Frozen matrices beside those, which are stored quantised: bytes of each rank.
   virtual int64_t quantised_bytes() { return 0; }
   virtual int64_t quantised_bytes(const QuantisedWeight& /*one*/) { return 0; }
+  // The model's, after a microbatch that kept its blocks' inputs in host memory.
+  virtual const OffloadedInputs* offloaded_inputs() = 0;
   // Forward and backward of one available microbatch, with the code that the task trains with.
   virtual void train_microbatch() = 0;
 };

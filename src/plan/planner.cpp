@@ -46,6 +46,7 @@ class Planner {
     given_batch_ = task_->batch_of_data(step_.data_size());
     if (given_batch_ > 0) step_.batch = given_batch_;
     step_.recompute = config.activation_checkpoint.mode;
+    step_.offload_inputs = config.activation_checkpoint.offload;
     step_.rounding = options.on_cpu ? counted_cpu_bytes : gpu_rounding;
     step_.microbatches = microbatches_per_step(config.training, step_.data_size());
   }
@@ -65,6 +66,7 @@ class Planner {
     plan.model = task_->describe(plan.parameters);
     add_traffic(plan, measured);
     add_offload(plan, measured);
+    add_offloaded_inputs(plan, measured);
     add_work(plan, measured);
     if (!plan.fits()) {
       plan.obstacle = obstacle(plan);
@@ -117,8 +119,10 @@ class Planner {
     return total_peak(measure_step(*config_, *task_, step), task_->frozen_networks(step));
   }
 
-  static int64_t total_peak(const StepMemory& memory, const FrozenNetworks& frozen) {
-    return frozen.weight_bytes + memory.kept() + std::max(memory.peak - memory.kept(), frozen.activation_bytes);
+  // Of a CPU the host's memory is its own.
+  int64_t total_peak(const StepMemory& memory, const FrozenNetworks& frozen) const {
+    const int64_t activations = memory.peak - memory.kept() + (options_.on_cpu ? memory.inputs_on_host() : 0);
+    return frozen.weight_bytes + memory.kept() + std::max(activations, frozen.activation_bytes);
   }
 
   MemoryPlan memory_plan(bool search = true) {
@@ -226,15 +230,35 @@ class Planner {
       offload.host_bytes += bytes;
       offload.fetched_bytes += bytes * (forward[unit] + backward[unit]) * step_.microbatches;
     }
-    offload.bandwidth = options_.gpu.host_bandwidth * attainable_.network;
+    offload.bandwidth = host_bandwidth();
     plan.offload = offload;
   }
 
-  // The copy of each unit from host memory, before its stage.
-  void add_fetches(std::vector<StageWork>& stages, const StepMemory& measured) const {
-    const double bandwidth = options_.gpu.host_bandwidth * attainable_.network;
-    if (measured.host_bytes.empty() || bandwidth <= 0) return;
+  void add_offloaded_inputs(RunPlan& plan, const StepMemory& measured) const {
+    if (measured.input_bytes.empty()) return;
+    OffloadedInputsPlan inputs;
+    inputs.blocks = std::count_if(measured.input_bytes.begin(), measured.input_bytes.end(),
+                                  [](int64_t bytes) { return bytes > 0; });
+    inputs.host_bytes = measured.inputs_on_host();
+    inputs.copied_bytes = 2 * inputs.host_bytes * step_.microbatches;
+    inputs.bandwidth = host_bandwidth();
+    plan.offloaded_inputs = inputs;
+  }
+
+  // Bytes per second between host memory and the GPU.
+  double host_bandwidth() const { return options_.gpu.host_bandwidth * attainable_.network; }
+
+  // The copies of each unit and of its inputs from host memory, before its stage, and of its inputs there, after it.
+  void add_copies(std::vector<StageWork>& stages, const StepMemory& measured) const {
+    const double bandwidth = host_bandwidth();
+    if (bandwidth <= 0) return;
     const size_t units = measured.units.size();
+    for (size_t unit = 0; unit < measured.input_bytes.size(); ++unit) {
+      const double seconds = static_cast<double>(measured.input_bytes[unit]) / bandwidth;
+      stages[unit].reduce_seconds += seconds;
+      stages[2 * units - 1 - unit].gather_seconds += seconds;
+    }
+    if (measured.host_bytes.empty()) return;
     const std::vector<bool> forward = fetches(measured, false), backward = fetches(measured, true);
     for (size_t unit = 0; unit < units; ++unit) {
       const double seconds = static_cast<double>(measured.host_bytes[unit]) / bandwidth;
@@ -255,10 +279,10 @@ class Planner {
     if (options_.gpu.bf16_flops <= 0) return;
 
     add_collectives(plan, stages, measured);
-    add_fetches(stages, measured);
+    add_copies(stages, measured);
     const Timeline last = run_stages(stages, options_.gpu, attainable_);
     if (!step_.placement.reduce_every_microbatch) {
-      for (StageWork& stage : stages) stage.reduce_seconds = 0;
+      for (size_t i = measured.units.size(); i < stages.size(); ++i) stages[i].reduce_seconds = 0;
     }
     const Timeline before = run_stages(stages, options_.gpu, attainable_);  // microbatches before the last
 
@@ -363,6 +387,11 @@ class Planner {
     const std::string offload = offload_setting(*config_);
     if (!options_.on_cpu && task_->frozen_blocks() > 0 && offload != str(task_->frozen_blocks())) {
       list.push_back({"--lora.offload_blocks=auto", [](RunConfig& c) { set_offload(c, "auto"); }});
+    }
+    // Helps with mode full alone, which is above.
+    if (!options_.on_cpu && !config_->activation_checkpoint.offload) {
+      list.push_back(
+          {"--activation_checkpoint.offload=true", [](RunConfig& c) { c.activation_checkpoint.offload = true; }});
     }
     for (int64_t batch = step_.batch / 2; batch >= 1 && given_batch_ == 0; batch /= 2) {
       const int64_t global = step_.batch * step_.microbatches * step_.data_size();

@@ -10,6 +10,7 @@
 #include "optim/clip.h"
 #include "optim/ema.h"
 #include "optim/optimizer_table.h"
+#include "parallel/offloaded_inputs.h"
 #include "train/parameter_group.h"
 
 namespace millrace {
@@ -100,6 +101,9 @@ StepMemory measure_step(const RunConfig& config, const PlannedTask& task, const 
   if (result.offload_buffers > 0) result.peak += result.offload_buffers - frozen->offloaded()->buffer_bytes();
   result.num_parameters = flat.num_parameters();
   result.units = frozen != nullptr ? frozen->units() : flat.units();
+  if (const OffloadedInputs* inputs = model->offloaded_inputs()) {
+    for (size_t unit = 0; unit < result.units.size(); ++unit) result.input_bytes.push_back(inputs->host_bytes(unit));
+  }
   if (frozen != nullptr) result.adapter_size = flat.layout().size();
   result.traffic = traffic_of(ranks->mesh());
   return result;

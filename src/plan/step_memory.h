@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <numeric>
 #include <vector>
 
 #include "comm/mesh.h"
@@ -25,11 +26,13 @@ struct StepMemory {
   int64_t num_parameters = 0;                            // that are trained, on all ranks
   std::vector<ParameterUnit> units;                      // of the model
   std::vector<int64_t> host_bytes;                       // of each unit in host memory, 0 of others; empty: of none
+  std::vector<int64_t> input_bytes;                      // in host memory, of each unit; empty: they stay on the device
   int64_t adapter_size = 0;                              // elements of adapters on all ranks; 0: the model is trained
   std::vector<GroupTraffic> traffic;                     // of one step of rank 0
 
   int64_t kept() const { return parameters + gradients + optimizer + frozen + offload_buffers; }
   int64_t activations() const { return peak - kept() - collective_buffers; }
+  int64_t inputs_on_host() const { return std::accumulate(input_bytes.begin(), input_bytes.end(), int64_t{0}); }
 };
 
 // Runs the task's own forward, backward and update code as rank 0 of a mesh whose other ranks do not exist.

@@ -83,10 +83,26 @@ def test_a_trained_base_stays_on_the_device(millrace, tmp_path, task):
 
 @pytest.fixture
 def plan(millrace):
-    def run(*options):
-        return json.loads(millrace("plan", LORA, "--gpu=rtx-4060-8gb", "--json", *options).stdout)
+    def run(*options, gpu="rtx-4060-8gb"):
+        return json.loads(millrace("plan", LORA, f"--gpu={gpu}", "--json", *options).stdout)
 
     return run
+
+
+def test_the_plan_counts_inputs_in_host_memory(plan):
+    options = ["--lora.base_dtype=nf4", "--training.local_batch_size=4", "--training.global_batch_size=8"]
+    resident, offloaded = (
+        plan(*options, "--activation_checkpoint.mode=full", f"--activation_checkpoint.offload={is_on}", gpu="rtx-4090-24gb")
+        for is_on in ("false", "true")
+    )
+    assert resident["offloaded_inputs"] is None
+    inputs = offloaded["offloaded_inputs"]
+    of_block = 4 * resident["tokens_per_sample"] * 3072 * 2
+    assert inputs["blocks"] == 57 and inputs["host_bytes"] == 57 * of_block
+    assert inputs["copied_bytes"] == 2 * inputs["host_bytes"] * resident["microbatches"]
+    saved = resident["memory"]["peak_bytes"] - offloaded["memory"]["peak_bytes"]
+    assert saved == pytest.approx(55 * of_block, rel=0.01), "two buffers stay"
+    assert offloaded["memory"]["largest_local_batch"] > 2 * resident["memory"]["largest_local_batch"]
 
 
 EIGHT_BITS = ("--encoder.device=cpu", "--lora.base_dtype=fp8")

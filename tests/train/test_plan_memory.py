@@ -69,6 +69,11 @@ def test_one_rank(millrace, program, emoji, tmp_path, size):
         check(modes[mode], measured(program, options(emoji, tmp_path / mode, size, mode), tmp_path))
 
 
+def test_inputs_in_host_memory_count_on_a_cpu(millrace, program, emoji, tmp_path):
+    arguments = options(emoji, tmp_path / "run", "narrow", "full", "--activation_checkpoint.offload=true")
+    check(planned(millrace, arguments)[0], measured(program, arguments, tmp_path))
+
+
 def test_accumulation_takes_no_more_than_planned(millrace, program, emoji, tmp_path):
     arguments = options(emoji, tmp_path / "run", "narrow", "selective", "--training.local_batch_size=4",
                         "--training.global_batch_size=12")

@@ -33,6 +33,7 @@ class FluxStepModel : public StepModel {
   FlatParameters* frozen() override { return trainee_->is_adapter() ? &trainee_->model().flat_parameters() : nullptr; }
   int64_t quantised_bytes() override { return stored_bytes(storage_, trainee_->model()); }
   int64_t quantised_bytes(const QuantisedWeight& one) override { return stored_bytes(storage_, one); }
+  const OffloadedInputs* offloaded_inputs() override { return trainee_->model().offloaded_inputs(); }
   void train_microbatch() override { train_on_batch(*trainee_, batch_, objective_, keep_, /*weight=*/1); }
 
  private:
@@ -91,7 +92,7 @@ class FluxPlannedTask : public PlannedTask {
     batch.epochs.assign(static_cast<size_t>(step.batch), 0);
     return std::make_unique<FluxStepModel>(config_, sizes_, placement, std::move(batch),
                                            FluxObjective{0, patch_size(config_), config_.objective()},
-                                           keep_of(step.recompute), storage());
+                                           keep_of(step.recompute, step.offload_inputs), storage());
   }
 
   std::vector<StageWork> forward_stages(const PlannedStep& step,

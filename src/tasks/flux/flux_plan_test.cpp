@@ -92,6 +92,25 @@ TEST(FluxPlan, RecomputingTakesLessMemory) {
   EXPECT_GT(activations["selective"], activations["full"]);
 }
 
+TEST(FluxPlan, InputsInHostMemoryTakeTwoBuffers) {
+  PlannedStep step = small_step();
+  step.batch = 64;
+  step.recompute = "full";
+  const StepMemory resident = measure(step);
+  EXPECT_TRUE(resident.input_bytes.empty());
+  step.offload_inputs = true;
+  const StepMemory memory = measure(step);
+  // Two double and three single blocks, of text and image.
+  const int64_t input = step.batch * (kImageTokens + kTextTokens) * 128 * 2;
+  EXPECT_EQ(memory.inputs_on_host(), 5 * input);
+  EXPECT_EQ(std::count(memory.input_bytes.begin(), memory.input_bytes.end(), input), 5);
+  EXPECT_NEAR(resident.peak - memory.peak, 3 * input, 0.5 * input);
+  EXPECT_EQ(memory.kept(), resident.kept());
+  // Nothing else has inputs alone.
+  step.recompute = "selective";
+  EXPECT_TRUE(measure(step).input_bytes.empty());
+}
+
 // The small model with LoRA of rank 4 on its blocks.
 StepMemory measure_lora(const PlannedStep& step, const std::string& offload_blocks = "0") {
   FluxLoraConfig config;

@@ -43,6 +43,7 @@ class LlamaStepModel : public StepModel {
     return static_cast<int64_t>(static_cast<double>(block_bytes_) * static_cast<double>(elements(one)) /
                                 static_cast<double>(all));
   }
+  const OffloadedInputs* offloaded_inputs() override { return trainee_->model().offloaded_inputs(); }
   void train_microbatch() override {
     const torch::Tensor ids_T = torch::empty({samples_ * length_}, torch::dtype(torch::kInt64).device(torch::kMeta));
     const std::vector<int64_t> lengths(static_cast<size_t>(samples_), length_);
@@ -158,7 +159,8 @@ class LlamaPlannedTask : public PlannedTask {
 
   std::unique_ptr<StepModel> build(const PlannedStep& step, const FlatParametersOptions& placement) const override {
     return std::make_unique<LlamaStepModel>(make_empty_llama_trainee(config_, sizes_, placement), step.batch,
-                                            tokens_per_sample(), keep_of(step.recompute), storage(), block_bytes_);
+                                            tokens_per_sample(), keep_of(step.recompute, step.offload_inputs),
+                                            storage(), block_bytes_);
   }
   std::vector<StageWork> forward_stages(const PlannedStep& step,
                                         const std::vector<ParameterUnit>& units) const override {
