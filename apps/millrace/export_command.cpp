@@ -18,6 +18,7 @@
 #include "models/model_table.h"
 #include "step_option.h"
 #include "tasks/export_run.h"
+#include "tasks/language_files.h"
 #include "tasks/task_table.h"
 
 namespace millrace {
@@ -94,8 +95,12 @@ void convert_weights(const ConvertArguments& arguments, std::optional<Naming> pr
   const bool keeps_files = !arguments.merge.empty() && naming == weights.naming() && !options.gguf &&
                            arguments.max_shard_gb == ConvertArguments().max_shard_gb;
   if (keeps_files) options.layout = shard_layout_of(arguments.source);
-  const std::string line = export_tensors(
-      arguments.output, naming, {weights.model(), shapes, merged_source(weights, merger), arguments.source}, options);
+  ExportedModel exported{.model = weights.model(),
+                         .shapes = shapes,
+                         .read = merged_source(weights, merger),
+                         .tokenizer = arguments.source};
+  if (is_language_model(entry)) add_language_files(exported, {.weights = arguments.source, .config = arguments.config});
+  const std::string line = export_tensors(arguments.output, naming, exported, options);
   std::printf("%s\n", line.c_str());
 }
 

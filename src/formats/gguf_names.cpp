@@ -82,6 +82,23 @@ nlohmann::json rope_scaling(const TensorView& factors, int64_t head_dim, double 
           {"original_max_position_embeddings", static_cast<int64_t>(scaling.positions)}};
 }
 
+// Which tokens begin and end a text, and which end a turn: config.json lists all that end an answer, its own end first.
+void add_special_ids(const GgufMetadata& metadata, int64_t vocab_size, nlohmann::ordered_json& config) {
+  const auto id_of = [&](const char* key) {
+    const std::optional<int64_t> id = metadata.integer(str("tokenizer.ggml.", key, "_token_id"));
+    return id && *id >= 0 && *id < vocab_size ? id : std::nullopt;
+  };
+  if (const auto bos = id_of("bos")) config["bos_token_id"] = *bos;
+  std::vector<int64_t> ends;
+  for (const char* key : {"eos", "eot", "eom"}) {
+    const auto id = id_of(key);
+    if (id && std::find(ends.begin(), ends.end(), *id) == ends.end()) ends.push_back(*id);
+  }
+  if (ends.size() == 1) config["eos_token_id"] = ends.front();
+  if (ends.size() > 1) config["eos_token_id"] = ends;
+  if (const auto pad = id_of("padding")) config["pad_token_id"] = *pad;
+}
+
 }  // namespace
 
 void rename_gguf_tensors(GgufContent& content, const std::string& place) {
@@ -140,6 +157,7 @@ std::optional<std::string> gguf_config_json(const GgufContent& content, const st
       {"rope_theta", theta},
       {"tie_word_embeddings", find(content, "output.weight") == nullptr},
   };
+  add_special_ids(metadata, embedding->shape[0], config);
   if (const TensorView* factors = find(content, kRopeFactors)) {
     config["rope_scaling"] = rope_scaling(*factors, head_dim, theta, place);
   } else if (const auto type = metadata.string("llama.rope.scaling.type"); type && *type != "none") {

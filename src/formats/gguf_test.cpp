@@ -166,6 +166,26 @@ TEST_F(GgufStore, FrequencyFactorsBecomeLlama31sScaling) {
   EXPECT_THAT(message_of<ModelError>([&] { WeightStore other(path("m.gguf")); }), HasSubstr("at 40"));
 }
 
+TEST_F(GgufStore, TheIdsThatEndAnAnswerAreInTheConfiguration) {
+  const auto config_of = [&](const GgufText& keys) {
+    GgufText text = keys;
+    write("m.gguf", text.tensor("token_embd.weight", {256, 8}, kF32, 0).file(8192));
+    return nlohmann::json::parse(WeightStore(path("m.gguf")).config_json().value());
+  };
+  const auto config = config_of(llama()
+                                    .number("tokenizer.ggml.bos_token_id", GgufType::kUint32, uint32_t{1})
+                                    .number("tokenizer.ggml.eos_token_id", GgufType::kUint32, uint32_t{5})
+                                    .number("tokenizer.ggml.eot_token_id", GgufType::kUint32, uint32_t{3})
+                                    .number("tokenizer.ggml.eom_token_id", GgufType::kUint32, uint32_t{5})
+                                    .number("tokenizer.ggml.padding_token_id", GgufType::kUint32, uint32_t{8}));
+  EXPECT_EQ(config["bos_token_id"], 1);
+  EXPECT_EQ(config["eos_token_id"], nlohmann::json({5, 3}));
+  EXPECT_FALSE(config.contains("pad_token_id"));  // beyond the vocabulary
+  EXPECT_EQ(config_of(llama().number("tokenizer.ggml.eos_token_id", GgufType::kUint32, uint32_t{5}))["eos_token_id"],
+            5);
+  EXPECT_FALSE(config_of(llama()).contains("eos_token_id"));
+}
+
 TEST_F(GgufStore, RefusesWhatItWouldMisread) {
   write("odd.gguf",
         llama().tensor("token_embd.weight", {32, 1}, kF32, 0).tensor("blk.0.ssm_a", {1}, kF32, 128).file(160));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <nlohmann/json.hpp>
 
 #include "adapters/configured_adapter.h"
 #include "adapters/lora_options.h"
@@ -9,6 +10,7 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "formats/json.h"
 #include "tasks/gguf_model.h"
 #include "tasks/task_table.h"
 
@@ -19,6 +21,32 @@ namespace fs = std::filesystem;
 
 torch::Tensor convert(const torch::Tensor& tensor, const ExportOptions& options) {
   return options.dtype ? tensor.to(*options.dtype) : tensor;
+}
+
+// The type of most values.
+torch::ScalarType main_dtype(const TensorMap& tensors) {
+  std::map<torch::ScalarType, int64_t> values;
+  for (const auto& [name, tensor] : tensors) values[tensor.scalar_type()] += tensor.numel();
+  const auto most =
+      std::max_element(values.begin(), values.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  return most == values.end() ? torch::kFloat32 : most->first;
+}
+
+// Hugging Face's config.json says the dtype of the weights beside it, under a name that depends on its age.
+std::string with_dtype(const std::string& config_json, const TensorMap& theirs) {
+  const torch::ScalarType dtype = main_dtype(theirs);
+  auto json = parse_ordered_json<ModelError>(config_json, "the model's config.json");
+  const char* key = json.contains("dtype") ? "dtype" : "torch_dtype";
+  json[key] = dtype == torch::kBFloat16 ? "bfloat16" : dtype == torch::kFloat16 ? "float16" : "float32";
+  return json.dump(2) + "\n";
+}
+
+void write_companions(const std::vector<Companion>& files, const fs::path& output) {
+  for (const Companion& file : files) {
+    const fs::path path = output / file.name;
+    create_folders(path.parent_path());
+    write_file_atomically(path, file.source.empty() ? file.text : read_file(file.source));
+  }
 }
 
 }  // namespace
@@ -42,7 +70,8 @@ TensorSource merged_source(const ModelWeights& weights, const AdapterMerger& mer
 std::string export_tensors(const fs::path& output, Naming naming, const ExportedModel& exported,
                            const ExportOptions& options) {
   const WeightRules rules = exported.model.weight_rules(naming, {});
-  const std::optional<std::string> config_json = exported.model.config_json(naming);
+  std::optional<std::string> config_json =
+      exported.config_json ? exported.config_json : exported.model.config_json(naming);
   std::map<std::string, const WeightRule*> rule_of;
   for (const WeightRule& rule : rules) rule_of[rule.theirs] = &rule;
   TensorMap theirs = export_weights(exported.shapes, rules);
@@ -67,7 +96,9 @@ std::string export_tensors(const fs::path& output, Naming naming, const Exported
     save_weights(output, theirs, save);
   }
   const bool is_folder = !ends_with(output.string(), ".safetensors");
+  if (config_json && naming == Naming::kHuggingFace) config_json = with_dtype(*config_json, theirs);
   if (is_folder && config_json) write_file_atomically(output / "config.json", *config_json);
+  if (is_folder) write_companions(exported.companions, output);
   return str(output.string(), ": ", theirs.size(), " tensors in ", naming_name(naming), " naming");
 }
 
@@ -105,18 +136,13 @@ std::string export_merged(const RunConfig& config, const OpenRunWeights& run, co
   const std::unique_ptr<ModelDescription> model = describe_run_model(config, shapes);
   ExportOptions own = options;
   if (naming == weights.naming() && !options.gguf) own.layout = shard_layout_of(base);
-  return export_tensors(output, naming, {*model, shapes, merged_source(weights, merger), tokenizer_of_task(config)},
+  return export_tensors(output, naming,
+                        {.model = *model,
+                         .shapes = shapes,
+                         .read = merged_source(weights, merger),
+                         .tokenizer = tokenizer_of_task(config),
+                         .companions = companions_of_task(config)},
                         own);
-}
-
-void copy_companions(const RunConfig& config, const fs::path& output) {
-  for (const Companion& file : companions_of_task(config)) {
-    if (file.source.empty()) {
-      write_file_atomically(output / file.name, file.text);
-    } else {
-      fs::copy_file(file.source, output / file.name, fs::copy_options::overwrite_existing);
-    }
-  }
 }
 
 }  // namespace
@@ -128,7 +154,6 @@ std::string export_run(const fs::path& run_folder, const RunConfig& config, cons
     log_info(run_folder.string(), ": step ", run.step, run.averaged ? ", averaged weights" : "");
     return run;
   };
-  const bool is_folder = !ends_with(output.string(), ".safetensors") && !options.gguf;
   if (options.merged && lora_of_task(config) == nullptr) {
     throw ConfigError("[export --merged] expected a run that trains adapters, got one that trains the whole model");
   }
@@ -136,11 +161,7 @@ std::string export_run(const fs::path& run_folder, const RunConfig& config, cons
     throw ConfigError(
         "[export] expected --merged with it: a GGUF file holds a whole model, and the run trains adapters");
   }
-  if (options.merged) {
-    const std::string line = export_merged(config, open(), output, options);
-    if (is_folder) copy_companions(config, output);
-    return line;
-  }
+  if (options.merged) return export_merged(config, open(), output, options);
   if (lora_of_task(config) != nullptr) {
     const WriteAdapters adapters = adapter_writer_of_task(config);
     adapters.check(output, options.naming);
@@ -151,10 +172,13 @@ std::string export_run(const fs::path& run_folder, const RunConfig& config, cons
   const OpenRunWeights run = open();
   const std::unique_ptr<ModelDescription> model = describe_run_model(config, run.shapes);
   const auto read = [&](const std::string& name) { return run.read(name); };
-  const std::string line =
-      export_tensors(output, naming, {*model, run.shapes, read, tokenizer_of_task(config)}, options);
-  if (is_folder) copy_companions(config, output);
-  return line;
+  return export_tensors(output, naming,
+                        {.model = *model,
+                         .shapes = run.shapes,
+                         .read = read,
+                         .tokenizer = tokenizer_of_task(config),
+                         .companions = companions_of_task(config)},
+                        options);
 }
 
 }  // namespace millrace

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <torch/types.h>
 
@@ -13,6 +14,7 @@
 #include "formats/gguf_writer.h"
 #include "models/model_table.h"
 #include "models/shard_layout.h"
+#include "tasks/adapter_export.h"
 
 namespace millrace {
 
@@ -40,12 +42,15 @@ std::string export_run(const std::filesystem::path& run_folder, const RunConfig&
                        const std::filesystem::path& output, const ExportOptions& options);
 
 // Writes weights that read() gives, by our name; shapes: ours, as meta tensors; tokenizer: for a GGUF file, which holds
-// one. Returns one line about them.
+// one; config_json: instead of what the model says of itself; companions: beside the weights in a folder. Returns one
+// line about them.
 struct ExportedModel {
   const ModelDescription& model;
   const TensorMap& shapes;
   TensorSource read;
   std::filesystem::path tokenizer = {};
+  std::optional<std::string> config_json = {};
+  std::vector<Companion> companions = {};
 };
 std::string export_tensors(const std::filesystem::path& output, Naming naming, const ExportedModel& exported,
                            const ExportOptions& options);

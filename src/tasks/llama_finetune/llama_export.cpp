@@ -1,16 +1,12 @@
 #include "tasks/llama_finetune/llama_export.h"
 
-#include <array>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "formats/json.h"
 #include "formats/weight_store.h"
-#include "language/model_tokenizer.h"
-#include "models/config_reader.h"
+#include "tasks/language_files.h"
 #include "tasks/llama_finetune/llama_texts.h"
 #include "tasks/llama_finetune/llama_trainee.h"
 
@@ -18,8 +14,6 @@ namespace millrace {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr uint64_t kMaxConfigBytes = uint64_t{16} << 20;
 
 class RunDescription : public ModelDescription {
  public:
@@ -40,15 +34,10 @@ class RunDescription : public ModelDescription {
   std::string config_json_;
 };
 
-// As it was written, in its order; the dtype is what the weights beside it have.
-std::string config_text(const LlamaRunConfig& config, const llama::LlamaConfig& sizes) {
-  const fs::path& path = config.model.config;
-  nlohmann::ordered_json json = path.extension() == ".json" && fs::is_regular_file(path)
-                                    ? parse_ordered_json<ModelError>(read_file(path, kMaxConfigBytes), path.string())
-                                    : llama::to_hugging_face_json(sizes);
-  json.erase("torch_dtype");
-  json.erase("dtype");
-  return json.dump(2) + "\n";
+LanguageOrigin origin_of(const LlamaRunConfig& config) {
+  return {.weights = config.checkpoint.initial_load_path,
+          .config = config.model.config,
+          .tokenizer = config.tokenizer_path()};
 }
 
 void check_peft_output(const fs::path& output, const std::string& naming) {
@@ -76,7 +65,8 @@ std::string write_peft_adapters(const RunConfig& run_config, const OpenRunWeight
 std::unique_ptr<ModelDescription> describe_llama_model(const RunConfig& run_config, const TensorMap&) {
   const LlamaRunConfig& config = as_llama(run_config);
   const llama::LlamaConfig sizes = llama_sizes(config);
-  return std::make_unique<RunDescription>(llama::to_hugging_face_json(sizes), config_text(config, sizes));
+  const nlohmann::json json = llama::to_hugging_face_json(sizes);
+  return std::make_unique<RunDescription>(json, language_config_json(origin_of(config), json.dump()));
 }
 
 fs::path llama_tokenizer(const RunConfig& run_config) {
@@ -84,26 +74,7 @@ fs::path llama_tokenizer(const RunConfig& run_config) {
 }
 
 std::vector<Companion> llama_companions(const RunConfig& run_config) {
-  const fs::path tokenizer = llama_tokenizer(run_config);
-  if (const std::optional<GgufTokenizer> carried = carried_tokenizer(tokenizer)) {
-    return {{"tokenizer.json", "", carried->tokenizer.dump()},
-            {"tokenizer_config.json", "", carried->config.dump(2) + "\n"}};
-  }
-  const fs::path folder = fs::is_directory(tokenizer) ? tokenizer : tokenizer.parent_path();
-  constexpr std::array kNames = {"tokenizer.json",
-                                 "tokenizer.model",
-                                 "tokenizer_config.json",
-                                 "vocab.json",
-                                 "merges.txt",
-                                 "added_tokens.json",
-                                 "chat_template.jinja",
-                                 "special_tokens_map.json",
-                                 "generation_config.json"};
-  std::vector<Companion> files;
-  for (const char* name : kNames) {
-    if (fs::is_regular_file(folder / name)) files.push_back({name, folder / name, ""});
-  }
-  return files;
+  return language_companions(origin_of(as_llama(run_config)));
 }
 
 std::optional<ExportOptions> llama_final_export(const RunConfig& run_config) {

@@ -12,10 +12,10 @@
 
 namespace millrace {
 
-// The model of a run, with the config.json that its sizes came from, but for the dtype.
+// The model of a run, with the config.json that its sizes came from.
 std::unique_ptr<ModelDescription> describe_llama_model(const RunConfig& config, const TensorMap& shapes);
 
-// Files that belong beside the weights: the tokenizer's, and how to generate.
+// Files that belong beside the weights (language_files.h).
 std::vector<Companion> llama_companions(const RunConfig& config);
 std::filesystem::path llama_tokenizer(const RunConfig& config);
 
