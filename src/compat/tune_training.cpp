@@ -125,11 +125,34 @@ void schedule(TuneTranslator& tune) {
   table.refuse_unknown();
 }
 
+// Keys that 0.6.1 does not read.
+bool has_keys_of_main(TuneTranslator& tune) {
+  struct Keys {
+    const char* table;
+    std::vector<const char*> names;
+  };
+  const Keys keys[] = {{"tokenizer", {"truncation_type"}},
+                       {"dataset", {"masking_strategy"}},
+                       {"checkpointer", {"keep_last_n_checkpoints", "enable_dcp"}}};
+  for (const char* name : {"dataset_val", "run_val_every_n_steps", "batch_size_val", "data_parallel_shard_dim",
+                           "data_parallel_replicate_dim", "context_parallel_dim", "context_parallel_rotate_method",
+                           "save_every_n_steps", "enable_fp8_training", "fp8_recipe_name", "resize_token_embeddings"}) {
+    if (tune.root.has(name)) return true;
+  }
+  const auto has_one = [&](const Keys& of) {
+    const PlacedValue* table = tune.root.value(of.table);
+    if (table == nullptr || !table->is(PlacedValue::Kind::kTable)) return false;
+    return std::ranges::any_of(of.names, [&](const char* name) { return table->find(name) != nullptr; });
+  };
+  return std::ranges::any_of(keys, has_one);
+}
+
 void loss(TuneTranslator& tune) {
   TuneTable table = tune.root.table("loss");
   const TuneComponent* component = tune.component(table, TuneRole::kLoss);
   if (component == nullptr) return;
-  tune.out.set("finetune.torchtune_version", component->here, table.from("_component_"));
+  tune.out.set("finetune.torchtune_version", has_keys_of_main(tune) ? "main" : component->here,
+               table.from("_component_"));
   tune.out.note(table.from("_component_"), Fate::kBecame, "the mean over trained tokens, of logits in parts");
   for (const char* key : {"num_output_chunks", "mask_ignored_tokens", "tp_enabled", "reduction"}) {
     table.note(key, Fate::kSameResult, "");

@@ -77,6 +77,17 @@ TEST(TuneTranslate, TakesTheRecordedRuns) {
   }
 }
 
+TEST(TuneTranslate, AFileIsOfTheReleaseUnlessItHasKeysOfMain) {
+  const auto version = [](const std::vector<std::string>& more) {
+    return setting(lora(more), "finetune.torchtune_version");
+  };
+  EXPECT_EQ(version({}), "\"0.6.1\"");
+  EXPECT_EQ(version({"loss=torchtune.modules.loss.LinearCrossEntropyLoss"}), "\"main\"");
+  EXPECT_EQ(version({"tokenizer.truncation_type=left"}), "\"main\"");
+  EXPECT_EQ(version({"save_every_n_steps=10"}), "\"main\"");
+  EXPECT_EQ(version({"checkpointer.keep_last_n_checkpoints=2"}), "\"main\"");
+}
+
 TEST(TuneTranslate, TurnsTorchtunesLayersIntoHuggingFaces) {
   const Translation got = lora({"model.apply_lora_to_output=true", "model.lora_dropout=0.1"});
   EXPECT_EQ(setting(got, "lora.targets"),

@@ -57,6 +57,7 @@ TokenSample RowEncoder::encode(const json& row, const std::string& place) const 
   options.max_length = options_.max_length;
   options.truncation = options_.truncation;
   options.add_eos = options_.add_eos;
+  options.shift = options_.shift;
   return tokens_of_row(row, options, *llama3_, place);
 }
 

@@ -22,7 +22,8 @@ struct RowEncoderOptions {
   ChatLayout layout = ChatLayout::kTorchtune;  // or kTemplate
   std::optional<int64_t> max_length;
   Truncation truncation = Truncation::kRight;
-  bool add_eos = true;  // RowStyle::kText: the text ends with the end-of-text token
+  bool add_eos = true;                    // RowStyle::kText: the text ends with the end-of-text token
+  LabelShift shift = LabelShift::kByOne;  // of torchtune's layout; those of templates always are
 };
 
 // Safe to use from many threads at once.
@@ -32,13 +33,15 @@ class RowEncoder {
   // tokens of the layout.
   RowEncoder(const std::filesystem::path& tokenizer, const RowEncoderOptions& options);
 
-  // Labels are shifted: that of a token is the one behind it. Throws DataError naming place.
+  // Throws DataError naming place.
   TokenSample encode(const nlohmann::ordered_json& row, const std::string& place) const;
 
   // A conversation with the assistant's header open behind it. turns: what the user says and what the assistant
   // answers, by turns, beginning and ending with the user. For texts, of which there is one turn, the beginning of a
   // text.
   std::vector<int32_t> prompt(const std::vector<std::string>& turns) const;
+  // Where the labels of encode() stand.
+  LabelShift label_shift() const { return llama3_ ? options_.shift : LabelShift::kByOne; }
   bool has_conversations() const { return options_.format.style != RowStyle::kText; }
   // The ids that end an answer.
   std::vector<int32_t> stop_tokens() const;

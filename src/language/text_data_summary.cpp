@@ -14,7 +14,7 @@ namespace {
 constexpr int64_t kRowsAtOnce = 64;
 constexpr size_t kMaxProblems = 5;
 
-// A token has a loss where the label before it is not masked: labels are shifted (RowEncoder::encode()).
+// A token has a loss where the label before it is not masked: labels are shifted.
 bool is_trained(const TokenSample& sample, size_t token) {
   return token > 0 && sample.labels[token - 1] != kMaskedLabel;
 }

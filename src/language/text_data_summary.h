@@ -30,7 +30,7 @@ struct TextDataSummary {
   std::vector<Piece> example;
 };
 
-// encoder: as rows are trained; uncut: the same without a longest length. Tokenises every row once or, where they
+// encoder: as rows are trained, its labels shifted; uncut: the same without a longest length. Tokenises every row once or, where they
 // differ, twice, by all threads of the pool.
 TextDataSummary summarise_rows(const RowSet& rows, const RowEncoder& encoder, const RowEncoder& uncut,
                                ThreadPool& pool);

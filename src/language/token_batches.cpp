@@ -20,6 +20,14 @@ uint64_t id_of(const TextPieces& pieces) {
   return static_cast<uint64_t>(pieces.front().row) + (static_cast<uint64_t>(pieces.front().begin) << 40);
 }
 
+void shift_labels(std::vector<TokenDocument>& documents) {
+  for (size_t i = 0; i < documents.size(); ++i) {
+    std::vector<int32_t>& labels = documents[i].tokens.labels;
+    labels.erase(labels.begin());
+    labels.push_back(i + 1 < documents.size() ? documents[i + 1].tokens.labels.front() : kMaskedLabel);
+  }
+}
+
 }  // namespace
 
 std::vector<int64_t> TokenSource::lengths(ThreadPool& pool) const {
@@ -63,6 +71,11 @@ std::vector<TokenDocument> TokenSource::documents(const TextPieces& pieces) cons
         {{part(sample.tokens, piece.begin, piece.length), part(sample.labels, piece.begin, piece.length)},
          max_length > 0 ? piece.begin % max_length : piece.begin});
   }
+  for (TokenDocument& document : documents) {
+    document.counted =
+        std::ranges::count_if(document.tokens.labels, [](int32_t label) { return label != kMaskedLabel; });
+  }
+  if (encoder->label_shift() == LabelShift::kNone) shift_labels(documents);
   return documents;
 }
 

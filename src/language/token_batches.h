@@ -16,10 +16,13 @@
 
 namespace millrace {
 
-// A piece of a row: attention stays inside it.
+// A piece of a row: attention stays inside it. Its labels are shifted.
 struct TokenDocument {
   TokenSample tokens;
   int64_t first_position = 0;
+  // Its part in the mean over a step: of its tokens, those that are trained. torchtune 0.6.1 counts labels before it
+  // shifts them, and so also a first token, which nothing predicts.
+  int64_t counted = 0;
 };
 
 // What is computed at a time.
@@ -44,7 +47,9 @@ struct TokenSource {
 
   // The number of tokens of every row, 0 of bad ones; by all threads of the pool.
   std::vector<int64_t> lengths(ThreadPool& pool) const;
-  // One sample of a plan. Nothing for bad rows.
+  // One sample of a plan. Nothing for bad rows. Where the encoder leaves labels under their own tokens, they are shifted
+  // over the whole sample, as torchtune 0.6.1 shifts rows of a batch: in a pack, the last token of a document predicts
+  // the first one of the next, and the last of the pack predicts nothing.
   std::vector<TokenDocument> documents(const TextPieces& pieces) const;
 };
 

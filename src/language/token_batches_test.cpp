@@ -113,6 +113,38 @@ TEST_F(TokenBatchesTest, APieceOfARowKeepsItsPositions) {
   EXPECT_EQ(rows.documents({{0, 2, 2}}).at(0).first_position, 0);
 }
 
+TEST_F(TokenBatchesTest, LabelsOfTorchtunesReleaseAreShiftedOverThePack) {
+  TokenSource rows = source(texts(2));
+  RowEncoderOptions options;
+  options.format.style = RowStyle::kText;
+  options.shift = LabelShift::kNone;
+  TokenSource release = rows;
+  release.encoder = std::make_shared<RowEncoder>(golden_path("recipes/base/tokenizer.model"), options);
+  const TextPieces pack = {{0, 1, 3}, {1, 0, 4}};
+  const std::vector<TokenDocument> ours = rows.documents(pack), theirs = release.documents(pack);
+  ASSERT_EQ(theirs.size(), 2U);
+  std::vector<int32_t> tokens, labels;
+  for (const TokenDocument& document : theirs) {
+    tokens.insert(tokens.end(), document.tokens.tokens.begin(), document.tokens.tokens.end());
+    labels.insert(labels.end(), document.tokens.labels.begin(), document.tokens.labels.end());
+    EXPECT_EQ(document.counted, static_cast<int64_t>(document.tokens.tokens.size()));
+  }
+  tokens.erase(tokens.begin());
+  tokens.push_back(kMaskedLabel);
+  EXPECT_EQ(labels, tokens);
+  EXPECT_NE(ours.at(0).tokens.labels, theirs.at(0).tokens.labels);  // the row goes on in the next pack
+  EXPECT_EQ(rows.documents({{0, 0, -1}}).at(0).counted + 1, release.documents({{0, 0, -1}}).at(0).counted);
+}
+
+TEST_F(TokenBatchesTest, AVocabularyThatIsNotLlamasHintsAtTheOptionOfRuns) {
+  auto json = golden_json("recipes/base/tokenizer.json");
+  json["added_tokens"].erase(json["added_tokens"].size() - 3);  // <|eot_id|>
+  write_file_atomically(folder_ / "tokenizer.json", json.dump());
+  EXPECT_NE(message_of<ModelError>([&] { RowEncoder(folder_ / "tokenizer.json", {}); })
+                .find("<|eot_id|>, got a vocabulary without it (try finetune.chat_layout = \"template\""),
+            std::string::npos);
+}
+
 TEST_F(TokenBatchesTest, ASetOfFilesIsReadInTheirOrderAndByParts) {
   write_file_atomically(folder_ / "a.jsonl", texts(3));
   write_file_atomically(folder_ / "b.csv", "text\nfirst\nsecond\n");

@@ -38,6 +38,33 @@ def test_recipe(millrace, tmp_path, name):
         assert ours["lr"] == pytest.approx(before["lr"], abs=1e-12)
 
 
+@pytest.mark.parametrize("name", ["text", "text_packed", "text_packed_whole"])
+def test_texts(millrace, tmp_path, name):
+    """text_completion_dataset of 0.6.1, whose labels are shifted in the batch."""
+    recorded = json.loads((RECIPES / "texts" / "runs.json").read_text())[name]
+    settings = recorded["settings"]
+    batch = settings["batch_size"]
+    options = {
+        "finetune.data": RECIPES / "texts" / "texts.json", "finetune.rows": "text", "finetune.max_seq_len": settings["tokenizer.max_seq_len"],
+        "finetune.epochs": settings["epochs"], "training.local_batch_size": batch,
+        "training.global_batch_size": batch * settings["gradient_accumulation_steps"],
+    }  # fmt: skip
+    if settings["dataset.packed"]:
+        options["finetune.packing"] = "greedy"
+        if settings.get("dataset.split_across_pack", True):
+            options["finetune.split_across_packs"] = None
+    if not settings.get("dataset.add_eos", True):
+        options["finetune.no_add_eos"] = None
+    train(millrace, tmp_path / "run", options)
+    got = steps(tmp_path / "run")
+    assert [step["trained_tokens"] for step in got] == [step["counted"] for step in recorded["log"]]
+    for ours, theirs in zip(got, recorded["log"], strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-5)
+        assert ours["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=1e-5)
+    train(millrace, tmp_path / "main", options | {"finetune.torchtune_version": "main"})
+    assert steps(tmp_path / "main")[-1]["loss"] != pytest.approx(got[-1]["loss"], abs=1e-4)
+
+
 @pytest.mark.parametrize("name", ["full", "full_packed", "lora", "lora_packed"])
 def test_weights_at_the_end(millrace, tmp_path, name):
     folder = tmp_path / "run"

@@ -121,8 +121,9 @@ struct FinetuneConfig {
                         .meaning = "how a conversation becomes tokens: torchtune (Llama 3's layout, <|end_of_text|> "
                                    "behind it) or template (the model's own chat template)"});
     visit(torchtune_version, {.name = "torchtune_version",
-                              .meaning = "with chat_layout torchtune and train_on all: main never trains system "
-                                         "messages, 0.6.1 does"});
+                              .meaning = "with chat_layout torchtune, which of its releases a run counts as: 0.6.1 "
+                                         "trains system messages with train_on all, where main never does, and in "
+                                         "packs of texts also the first token of each text"});
     visit(max_seq_len, {.name = "max_seq_len",
                         .unit = "tokens",
                         .meaning = "longest sample, and length of a pack; 0: no limit, which packing does not allow",

@@ -41,6 +41,8 @@ RowEncoderOptions row_encoder_options(const LlamaRunConfig& config) {
   if (finetune.max_seq_len > 0) options.max_length = finetune.max_seq_len;
   options.truncation = finetune.truncation;
   options.add_eos = finetune.add_eos;
+  const bool shifts_batches = finetune.torchtune_version == TorchtuneVersion::kRelease;
+  options.shift = shifts_batches ? LabelShift::kNone : LabelShift::kByOne;
   return options;
 }
 

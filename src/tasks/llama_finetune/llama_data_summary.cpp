@@ -7,6 +7,7 @@ namespace millrace {
 TextDataSummary summarise_llama_data(const RunConfig& config, bool is_validation) {
   const LlamaRunConfig& ours = as_llama(config);
   RowEncoderOptions options = row_encoder_options(ours);
+  options.shift = LabelShift::kByOne;
   const auto encoder = std::make_shared<const RowEncoder>(ours.tokenizer_path(), options);
   std::shared_ptr<const RowEncoder> uncut = encoder;
   if (options.max_length) {

@@ -27,6 +27,22 @@
 namespace millrace {
 namespace {
 
+// The mean over a step is of the mean losses of its passes, each as often as it counts tokens: but for torchtune 0.6.1
+// (TokenDocument) those that are trained, so that every one of them weighs the same.
+struct PassShare {
+  int64_t counted = 0;
+  double scale = 1;  // of the sum over trained tokens
+};
+PassShare share_of(const std::vector<TokenDocument>& documents) {
+  int64_t counted = 0, trained = 0;
+  for (const TokenDocument& document : documents) {
+    counted += document.counted;
+    trained += std::ranges::count_if(document.tokens.labels, [](int32_t label) { return label != kMaskedLabel; });
+  }
+  if (trained == 0) return {};
+  return {counted, static_cast<double>(counted) / static_cast<double>(trained)};
+}
+
 class LlamaTask : public Task {
  public:
   LlamaTask(const LlamaRunConfig& config, Mesh& mesh, torch::Device device, TaskPurpose purpose)
@@ -89,9 +105,10 @@ class LlamaTask : public Task {
     for (const TokenPass& pass : microbatch.passes) {
       trainee_->set_pass(pass_number++);
       const LabelledTokens batch = labelled_tokens(pass.documents, device_);
-      const TokenLoss loss = trainee_->train(batch.tokens, batch.labels_T, keep_, scale);
-      sum += loss.sum;
-      result.weight += static_cast<double>(loss.count);
+      const PassShare share = share_of(pass.documents);
+      const TokenLoss loss = trainee_->train(batch.tokens, batch.labels_T, keep_, scale * share.scale);
+      sum += loss.sum * share.scale;
+      result.weight += static_cast<double>(share.counted);
       result.num_samples += pass.num_samples;
       if (!pass.documents.empty()) result.num_tokens += batch.tokens.documents.num_tokens();
     }
