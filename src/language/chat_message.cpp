@@ -62,7 +62,7 @@ void check_role(std::string_view role, std::string_view place) {
                       near.empty() ? "" : str(" (try ", near, ")")));
 }
 
-ChatMessage chat_message_of(const nlohmann::ordered_json& json, std::string_view place) {
+ChatMessage chat_message_of(const nlohmann::ordered_json& json, std::string_view place, const char* template_option) {
   if (!json.is_object()) fail(place, "messages {\"role\": \"...\", \"content\": \"...\"}", shortened(json));
   const auto role = json.find("role"), content = json.find("content");
   if (role == json.end() || !role->is_string()) fail(place, "a message with \"role\"", shortened(json));
@@ -71,7 +71,8 @@ ChatMessage chat_message_of(const nlohmann::ordered_json& json, std::string_view
   check_role(message.role, place);
   const auto calls = json.find("tool_calls");
   if (calls != json.end() && !calls->is_null() && !calls->empty()) {
-    fail(place, "a message of text alone", "one with tool_calls (try --chat template, whose templates write them out)");
+    fail(place, "a message of text alone",
+         str("one with tool_calls (try ", template_option, ": templates write them out)"));
   }
   if (content == json.end()) fail(place, "a message with \"content\"", shortened(json));
   if (content->is_string()) {

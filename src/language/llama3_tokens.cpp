@@ -9,23 +9,23 @@ namespace {
 constexpr const char* kNames[] = {"<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>",
                                   "<|eom_id|>",        "<|eot_id|>",      "<|python_tag|>"};
 
-int32_t id_of(const ByteLevelTokenizer& tokenizer, const char* name) {
+int32_t id_of(const ByteLevelTokenizer& tokenizer, const char* name, const char* template_option) {
   if (const auto id = tokenizer.added_token(name)) return *id;
-  throw ModelError(str("[tokenizer] expected Llama 3's special token ", name,
-                       ", got a vocabulary without it (try --chat template, for the layout of its own model)"));
+  throw ModelError(str("[tokenizer] expected Llama 3's special token ", name, ", got a vocabulary without it (try ",
+                       template_option, ", for the layout of its own model)"));
 }
 
 }  // namespace
 
-Llama3Tokens::Llama3Tokens(const ByteLevelTokenizer& of)
+Llama3Tokens::Llama3Tokens(const ByteLevelTokenizer& of, const char* template_option)
     : tokenizer(&of),
-      begin_of_text(id_of(of, kNames[0])),
-      end_of_text(id_of(of, kNames[1])),
-      start_header(id_of(of, kNames[2])),
-      end_header(id_of(of, kNames[3])),
-      end_of_message(id_of(of, kNames[4])),
-      end_of_turn(id_of(of, kNames[5])),
-      python_tag(id_of(of, kNames[6])) {}
+      begin_of_text(id_of(of, kNames[0], template_option)),
+      end_of_text(id_of(of, kNames[1], template_option)),
+      start_header(id_of(of, kNames[2], template_option)),
+      end_header(id_of(of, kNames[3], template_option)),
+      end_of_message(id_of(of, kNames[4], template_option)),
+      end_of_turn(id_of(of, kNames[5], template_option)),
+      python_tag(id_of(of, kNames[6], template_option)) {}
 
 bool Llama3Tokens::in(const ByteLevelTokenizer& tokenizer) {
   for (const char* name : kNames) {

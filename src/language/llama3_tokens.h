@@ -5,13 +5,14 @@
 #include <string_view>
 #include <vector>
 
+#include "language/chat_message.h"
 #include "tokenizers/byte_level_tokenizer.h"
 
 namespace millrace {
 
 struct Llama3Tokens {
-  // Throws ModelError naming the token that the vocabulary lacks.
-  explicit Llama3Tokens(const ByteLevelTokenizer& tokenizer);
+  // Throws ModelError naming the token that the vocabulary lacks, with the hint at a template (chat_message.h).
+  explicit Llama3Tokens(const ByteLevelTokenizer& tokenizer, const char* template_option = kTokenizeTemplate);
   // Whether it has them all.
   static bool in(const ByteLevelTokenizer& tokenizer);
 

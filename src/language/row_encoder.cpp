@@ -28,7 +28,7 @@ json as_json(const std::vector<ChatMessage>& messages) {
 RowEncoder::RowEncoder(const std::filesystem::path& tokenizer, const RowEncoderOptions& options)
     : tokenizer_(load_model_tokenizer(tokenizer)), options_(options) {
   if (options.layout == ChatLayout::kTorchtune) {
-    llama3_.emplace(*tokenizer_);
+    llama3_.emplace(*tokenizer_, kRunTemplate);
     return;
   }
   MILLRACE_CHECK(options.layout == ChatLayout::kTemplate);

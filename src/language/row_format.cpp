@@ -87,7 +87,7 @@ void read_share_gpt(const json& list, const std::string& place, std::vector<Chat
 
 void read_open_ai(const json& list, const std::string& place, std::vector<ChatMessage>& messages) {
   for (const json& turn : list)
-    messages.push_back(chat_message_of(turn, str(place, ", message ", messages.size() + 1)));
+    messages.push_back(chat_message_of(turn, str(place, ", message ", messages.size() + 1), kRunTemplate));
   // An answer of a tool does not end the turn, nor does the message before it.
   for (size_t i = 0; i < messages.size(); ++i) {
     const auto is_tool = [&](size_t k) { return messages[k].role == "tool" || messages[k].role == "ipython"; };
@@ -140,7 +140,7 @@ std::vector<ChatMessage> messages_of_row(const json& row, const RowFormat& forma
   const auto trained = [](const ChatMessage& one) { return !one.masked; };
   if (std::none_of(messages.begin(), messages.end(), trained)) {
     fail(place, "a message to train",
-         "a conversation that masks everything (try an assistant's answer, or train_on_input)");
+         "a conversation that masks everything (try an assistant's answer, or finetune.train_on = \"all\")");
   }
   return messages;
 }
