@@ -18,9 +18,10 @@ struct TuneRecipe {
 // A path that ends with .py counts as the recipe of its name.
 const TuneRecipe& find_tune_recipe(const std::string& name);
 
-// The YAML of a configuration: "llama3_3/70B_lora"; nullopt: there is none of this name.
+// The YAML of a configuration: "llama3_3/70B_lora", with the keys and values of torchtune 0.6.1; nullopt: there is none
+// of this name.
 std::optional<std::string> tune_config_text(const std::string& name);
-std::vector<std::string> tune_config_names();
+std::vector<std::string> tune_config_names(const std::string& recipe = "");  // "": of all recipes
 
 // Two columns: recipe, and the configurations made for it.
 std::string tune_list();

@@ -100,6 +100,8 @@ void recomputation(TuneTranslator& tune) {
     root.note("fsdp_cpu_offload", Fate::kSameResult, "");
   }
   root.note("activation_offloading_use_streams", Fate::kSameResult, "");
+  root.note("low_cpu_ram", Fate::kSameResult, "weights are read one tensor at a time");
+  root.note("fsdp", Fate::kSameResult, "no recipe reads this key");
 }
 
 }  // namespace
