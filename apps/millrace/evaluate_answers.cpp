@@ -60,7 +60,7 @@ std::vector<std::string> answers_of(TextSampler& sampler, const Questions& quest
   std::vector<std::string> answers;
   ProgressBar bar(what);
   for (const TextSampler::Question& question : questions) {
-    answers.push_back(sampler.answer(question.turns, {}, static_cast<int64_t>(answers.size())));
+    answers.push_back(sampler.answer(question.turns, {.from_rows = true}, static_cast<int64_t>(answers.size())));
     bar.update(static_cast<int64_t>(answers.size()), static_cast<int64_t>(questions.size()));
   }
   bar.finish();

@@ -113,7 +113,7 @@ json RowEncoder::with_system_prompt(json messages) const {
   return result;
 }
 
-std::vector<int32_t> RowEncoder::prompt(const std::vector<std::string>& turns) const {
+std::vector<int32_t> RowEncoder::prompt(const std::vector<std::string>& turns, bool from_rows) const {
   MILLRACE_CHECK(turns.size() % 2 == 1 && (has_conversations() || turns.size() == 1));
   if (!has_conversations()) {
     const SpecialTokens& special = tokenizer_->special_tokens();
@@ -125,7 +125,7 @@ std::vector<int32_t> RowEncoder::prompt(const std::vector<std::string>& turns) c
   }
   json messages = json::array();
   if (options_.format.new_system_prompt) messages.push_back(message_of("system", *options_.format.new_system_prompt));
-  const bool is_alpaca = options_.format.style == RowStyle::kAlpaca;
+  const bool is_alpaca = options_.format.style == RowStyle::kAlpaca && !from_rows;
   for (size_t i = 0; i < turns.size(); ++i) {
     const bool is_user = i % 2 == 0;
     messages.push_back(

@@ -37,9 +37,9 @@ class RowEncoder {
   TokenSample encode(const nlohmann::ordered_json& row, const std::string& place) const;
 
   // A conversation with the assistant's header open behind it. turns: what the user says and what the assistant
-  // answers, by turns, beginning and ending with the user. For texts, of which there is one turn, the beginning of a
-  // text.
-  std::vector<int32_t> prompt(const std::vector<std::string>& turns) const;
+  // answers, by turns, beginning and ending with the user; from_rows: as messages_of_row() gives it, with the words of
+  // Alpaca around it. For texts, of which there is one turn, the beginning of a text.
+  std::vector<int32_t> prompt(const std::vector<std::string>& turns, bool from_rows = false) const;
   // Where the labels of encode() stand.
   LabelShift label_shift() const { return llama3_ ? options_.shift : LabelShift::kByOne; }
   bool has_conversations() const { return options_.format.style != RowStyle::kText; }

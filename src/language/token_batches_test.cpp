@@ -171,6 +171,19 @@ TEST(RowEncoder, APromptEndsWithAnOpenHeader) {
   EXPECT_NE(std::find(stops.begin(), stops.end(), id("<|eot_id|>")), stops.end());
 }
 
+TEST(RowEncoder, ARowsOwnTurnsAreAskedAsTheyAreTrained) {
+  RowEncoderOptions options;
+  options.format.style = RowStyle::kAlpaca;
+  const RowEncoder encoder(golden_path("recipes/base/tokenizer.model"), options);
+  const nlohmann::ordered_json row = {{"instruction", "Name a stone."}, {"input", "grey"}, {"output", "marble"}};
+  const std::vector<ChatMessage> messages = messages_of_row(row, options.format, "row");
+  const std::vector<int32_t> prompt = encoder.prompt({messages[0].text()}, /*from_rows=*/true);
+  const std::vector<int32_t> trained = encoder.encode(row, "row").tokens;
+  ASSERT_LT(prompt.size(), trained.size());
+  EXPECT_TRUE(std::equal(prompt.begin(), prompt.end(), trained.begin()));
+  EXPECT_EQ(encoder.prompt({"Name a stone."}), encoder.prompt({alpaca_prompt("Name a stone.", "")}, true));
+}
+
 TEST(RowEncoder, TheLastAnswerAloneCanBeTrained) {
   const auto row = nlohmann::ordered_json::parse(
       R"({"messages": [{"role": "user", "content": "stone"}, {"role": "assistant", "content": "river"},

@@ -16,11 +16,12 @@
 
 namespace millrace {
 
-// What replaces the options of [sample].
+// What replaces the options of [sample], and what the turns are.
 struct TextSampling {
   std::optional<int64_t> max_new_tokens;
   std::optional<double> temperature, top_p;
   std::optional<int64_t> seed;
+  bool from_rows = false;  // turns of questions(), which have the words that their rows' form puts around them
 };
 
 class TextSampler {

@@ -52,7 +52,7 @@ class LlamaSampler : public TextSampler {
     if (sampling.top_p) options.top_p = *sampling.top_p;
     if (sampling.seed) options.seed = static_cast<uint64_t>(*sampling.seed);
     options.id = static_cast<uint64_t>(number);
-    return millrace::answer(*trainee_, encoder_, turns, options, on_piece);
+    return millrace::answer(*trainee_, encoder_, encoder_.prompt(turns, sampling.from_rows), options, on_piece);
   }
   bool has_conversations() const override { return encoder_.has_conversations(); }
 

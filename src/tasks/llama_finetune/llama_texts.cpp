@@ -23,11 +23,10 @@ llama::GenerateOptions text_options(const TextSampleConfig& sample) {
   return options;
 }
 
-std::string answer(LlamaTrainee& trainee, const RowEncoder& encoder, const std::vector<std::string>& turns,
+std::string answer(LlamaTrainee& trainee, const RowEncoder& encoder, const std::vector<int32_t>& prompt,
                    llama::GenerateOptions options, const std::function<void(const std::string& piece)>& on_piece) {
   TextStream stream = encoder.stream(on_piece);
   if (on_piece) options.on_token = [&](int64_t token) { stream.add(static_cast<int32_t>(token)); };
-  const std::vector<int32_t> prompt = encoder.prompt(turns);
   for (const int32_t id : encoder.stop_tokens()) options.stop_tokens.push_back(id);
   const std::vector<int64_t> ids = trainee.generate({prompt.begin(), prompt.end()}, options);
   if (on_piece) stream.finish();
@@ -39,7 +38,7 @@ std::string write_texts(LlamaTrainee& trainee, const RowEncoder& encoder, const 
   std::string text;
   llama::GenerateOptions own = options;
   for (const std::string& prompt : prompts) {
-    text += str("> ", prompt, "\n", answer(trainee, encoder, {prompt}, own), "\n\n");
+    text += str("> ", prompt, "\n", answer(trainee, encoder, encoder.prompt({prompt}), own), "\n\n");
     ++own.id;
   }
   return text;

@@ -17,9 +17,9 @@ std::vector<std::string> text_prompts(const TextSampleConfig& sample);
 // As [sample] says, without stop tokens.
 llama::GenerateOptions text_options(const TextSampleConfig& sample);
 
-// The answer to one conversation (RowEncoder::prompt()). options: stop tokens are the encoder's. on_piece: gets the
-// text as it is written.
-std::string answer(LlamaTrainee& trainee, const RowEncoder& encoder, const std::vector<std::string>& turns,
+// The answer to a prompt (RowEncoder::prompt()). options: stop tokens are the encoder's. on_piece: gets the text as it
+// is written.
+std::string answer(LlamaTrainee& trainee, const RowEncoder& encoder, const std::vector<int32_t>& prompt,
                    llama::GenerateOptions options, const std::function<void(const std::string& piece)>& on_piece = {});
 
 // All prompts with their answers, for people. All ranks of a sharded model call it.
