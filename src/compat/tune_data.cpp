@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <system_error>
 
 #include "base/text.h"
@@ -21,7 +22,7 @@ constexpr std::array kHubDatasets = std::to_array<HubDataset>({
     {"yahma/alpaca-cleaned", "alpaca_data_cleaned.json"},
 });
 
-// What one builder says about its rows. Every data set of a list must say the same.
+// What one builder says about its rows.
 struct Rows {
   std::vector<std::string> files;
   std::string split, rows, column, train_on, new_system_prompt, field;
@@ -29,11 +30,14 @@ struct Rows {
   bool packed = false, split_across_pack = false, add_eos = true;
   std::optional<int64_t> max_packs;
 
-  bool is_like(const Rows& other) const {
-    return split == other.split && rows == other.rows && column == other.column && train_on == other.train_on &&
-           new_system_prompt == other.new_system_prompt && field == other.field && columns == other.columns &&
-           packed == other.packed && split_across_pack == other.split_across_pack && add_eos == other.add_eos &&
-           max_packs == other.max_packs;
+  // Whether both together are one data set, with more files: each is split and packed by itself.
+  bool joins(const Rows& other) const {
+    const bool is_whole = split.find('[') == std::string::npos && !packed;
+    return is_whole && has_form_of(other) && split == other.split && field == other.field && !other.packed;
+  }
+  bool has_form_of(const Rows& other) const {
+    return rows == other.rows && column == other.column && columns == other.columns && train_on == other.train_on &&
+           new_system_prompt == other.new_system_prompt && add_eos == other.add_eos;
   }
 };
 
@@ -145,24 +149,59 @@ std::optional<Rows> read_rows(const TuneTranslator& tune, TuneTable table) {
   return rows;
 }
 
-// A data set, or a list of them, one after the other.
-std::optional<Rows> read_all(TuneTranslator& tune, const std::string& key) {
+// A data set, or a list of them, one after the other; nothing after a refusal.
+std::vector<Rows> read_all(TuneTranslator& tune, const std::string& key) {
   const PlacedValue* value = tune.root.value(key);
-  if (value == nullptr) return std::nullopt;
-  if (!value->is(PlacedValue::Kind::kList)) return read_rows(tune, tune.root.table(key));
-  std::optional<Rows> all;
+  if (value == nullptr) return {};
+  if (!value->is(PlacedValue::Kind::kList)) {
+    const std::optional<Rows> rows = read_rows(tune, tune.root.table(key));
+    return rows ? std::vector{*rows} : std::vector<Rows>();
+  }
+  std::vector<Rows> all;
   for (size_t i = 0; i < value->items.size(); ++i) {
     const std::string path = key + "." + std::to_string(i);
     const std::optional<Rows> rows = read_rows(tune, TuneTable(&value->items[i], path, tune.file, tune.out));
-    if (!rows) return std::nullopt;
-    if (all && !all->is_like(*rows)) {
-      tune.root.refuse(key, "expected data sets that differ in their files alone, got " + path + ", which differs");
-      return std::nullopt;
+    if (!rows) return {};
+    if (!all.empty() && all.front().packed != rows->packed) {
+      tune.root.refuse(key, "expected data sets that are all packed, or none of them, got " + path + ", which differs");
+      return {};
     }
-    if (all) all->files.insert(all->files.end(), rows->files.begin(), rows->files.end());
-    if (!all) all = rows;
+    if (!all.empty() && all.back().joins(*rows)) {
+      all.back().files.insert(all.back().files.end(), rows->files.begin(), rows->files.end());
+    } else {
+      all.push_back(*rows);
+    }
   }
   return all;
+}
+
+// Every member of finetune.data_sets says all of its form.
+std::string data_set_json(const Rows& rows, bool packs) {
+  nlohmann::ordered_json set = {{"data", rows.files}, {"split", rows.split}, {"rows", rows.rows}};
+  if (!rows.column.empty()) set["column"] = rows.column;
+  if (!rows.columns.empty()) set["columns"] = rows.columns;
+  if (!rows.field.empty()) set["data_field"] = rows.field;
+  if (!rows.train_on.empty()) set["train_on"] = rows.train_on;
+  if (!rows.new_system_prompt.empty()) set["new_system_prompt"] = rows.new_system_prompt;
+  if (!rows.add_eos) set["add_eos"] = false;
+  if (packs && rows.packed && rows.split_across_pack) set["split_across_packs"] = true;
+  if (packs && rows.packed && rows.max_packs) set["max_packs"] = *rows.max_packs;
+  return set.dump();
+}
+
+std::vector<std::string> data_set_list(const std::vector<Rows>& all, bool packs) {
+  std::vector<std::string> list;
+  for (const Rows& rows : all) list.push_back(data_set_json(rows, packs));
+  return list;
+}
+
+// Of the section: how prompts are laid out, and that rows are packed.
+void set_several(const TuneTranslator& tune, const std::vector<Rows>& all) {
+  const TheirSetting from{.name = "dataset", .value = "", .place = tune.root.from("dataset").place};
+  const auto chat = std::find_if(all.begin(), all.end(), [](const Rows& rows) { return rows.rows != "text"; });
+  tune.out.set("finetune.data_sets", data_set_list(all, /*packs=*/true), from);
+  tune.out.set("finetune.rows", chat == all.end() ? "text" : chat->rows, from);
+  tune.out.set("finetune.packing", all.front().packed ? "greedy" : "none", from);
 }
 
 void set_rows(const TuneTranslator& tune, const Rows& rows) {
@@ -185,9 +224,11 @@ void set_rows(const TuneTranslator& tune, const Rows& rows) {
 }  // namespace
 
 void TuneTranslator::data() {
-  const std::optional<Rows> rows = read_all(*this, "dataset");
-  if (rows) {
-    set_rows(*this, *rows);
+  const std::vector<Rows> rows = read_all(*this, "dataset");
+  if (rows.size() == 1) {
+    set_rows(*this, rows.front());
+  } else if (!rows.empty()) {
+    set_several(*this, rows);
   } else if (root.value("dataset") == nullptr) {
     root.refuse("dataset", "expected a data set, got none");
   }
@@ -209,8 +250,8 @@ void TuneTranslator::data() {
     }
     return;
   }
-  const std::optional<Rows> held_back = read_all(*this, "dataset_val");
-  if (!held_back) {
+  const std::vector<Rows> held_back = read_all(*this, "dataset_val");
+  if (held_back.empty()) {
     if (root.value("dataset_val") == nullptr) {
       root.refuse("run_val_every_n_steps", "expected dataset_val with it, got none");
     }
@@ -219,11 +260,13 @@ void TuneTranslator::data() {
   const TheirSetting from{.name = "dataset_val", .value = "", .place = root.from("dataset_val").place};
   out.set("validation.enable", true, root.from("run_val_every_n_steps"));
   out.set("validation.freq", *every, root.from("run_val_every_n_steps"));
-  out.set("finetune.validation_data", held_back->files, from);
-  out.set("finetune.validation_split", held_back->split, from);
-  if (rows && (held_back->rows != rows->rows || held_back->column != rows->column ||
-               held_back->train_on != rows->train_on || held_back->columns != rows->columns)) {
-    root.refuse("dataset_val", "expected rows like those of dataset, got others");
+  const bool is_alike = rows.size() == 1 && held_back.size() == 1 && held_back.front().has_form_of(rows.front()) &&
+                        held_back.front().field == rows.front().field;
+  if (is_alike) {
+    out.set("finetune.validation_data", held_back.front().files, from);
+    out.set("finetune.validation_split", held_back.front().split, from);
+  } else {
+    out.set("finetune.validation_sets", data_set_list(held_back, /*packs=*/false), from);
   }
   const auto size = root.integer("batch_size_val");
   out.set("validation.local_batch_size", size.value_or(root.integer("batch_size").value_or(1)),

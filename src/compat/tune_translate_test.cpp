@@ -167,6 +167,32 @@ TEST(TuneTranslate, ReadsDataSetsOfEveryBuilder) {
   EXPECT_EQ(setting(text, "finetune.add_eos"), "false");
 }
 
+TEST(TuneTranslate, AListMayHoldUnlikeDataSets) {
+  const std::string chat =
+      "{_component_: torchtune.datasets.chat_dataset, source: json, data_files: a.json, conversation_style: openai, "
+      "conversation_column: messages, new_system_prompt: Be brief.";
+  const std::string alpaca =
+      "{_component_: torchtune.datasets.alpaca_dataset, source: json, data_files: [b.json, c.json]";
+  const auto list = [&](const std::string& first, const std::string& second) {
+    return lora({"dataset=[" + first + "}, " + second + "}]"});
+  };
+  const Translation unlike = list(alpaca + ", split: 'train[:95%]'", chat);
+  EXPECT_EQ(setting(unlike, "finetune.data"), "");
+  EXPECT_THAT(setting(unlike, "finetune.data_sets"),
+              AllOf(HasSubstr(R"(\"data\":[\"b.json\",\"c.json\"],\"split\":\"train[:95%]\",\"rows\":\"alpaca\")"),
+                    HasSubstr(R"(\"train_on\":\"all\")"), HasSubstr(R"(\"new_system_prompt\":\"Be brief.\")")));
+  EXPECT_EQ(setting(unlike, "finetune.rows"), "\"alpaca\"");
+  // Alike, and whole: one data set.
+  EXPECT_EQ(setting(list(chat, chat), "finetune.data"), "[\"a.json\", \"a.json\"]");
+  // Each is split, and packed, by itself.
+  EXPECT_NE(setting(list(chat + ", split: 'train[:1]'", chat + ", split: 'train[:1]'"), "finetune.data_sets"), "");
+  EXPECT_NE(setting(list(chat + ", packed: true", alpaca + ", packed: true"), "finetune.data_sets"), "");
+  EXPECT_THAT(config_problem([&] { list(chat + ", packed: true", alpaca); }), HasSubstr("all packed, or none"));
+  const Translation validated =
+      lora({"dataset=" + alpaca + "}", "dataset_val=" + chat + "}", "run_val_every_n_steps=5"});
+  EXPECT_THAT(setting(validated, "finetune.validation_sets"), HasSubstr(R"(\"rows\":\"openai\")"));
+}
+
 TEST(TuneTranslate, ValidatesWhereItIsAsked) {
   const std::vector<std::string> held_back = {
       "dataset_val={_component_: torchtune.datasets.alpaca_cleaned_dataset, split: 'train[95%:]'}",

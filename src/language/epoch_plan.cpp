@@ -29,12 +29,25 @@ EpochPlanner::EpochPlanner(const EpochPlanOptions& options, std::vector<int64_t>
     : options_(options), lengths_(std::move(lengths)) {
   MILLRACE_CHECK(options.packing == Packing::kNone || static_cast<int64_t>(lengths_.size()) == options.num_rows);
   const bool fixed = options.packing != Packing::kNone && (options.order == EpochOrder::kTorchtune || !options.shuffle);
-  if (fixed) fixed_packs_ = std::make_shared<std::vector<TextPieces>>(pack(counted(options.num_rows)));
+  if (fixed) fixed_packs_ = std::make_shared<std::vector<TextPieces>>(pack_in_order());
 }
 
-std::vector<TextPieces> EpochPlanner::pack(const std::vector<int64_t>& rows) const {
-  return options_.packing == Packing::kGreedy ? plan_greedy_packs(rows, lengths_, options_.packs)
-                                              : plan_best_fit_packs(rows, lengths_, options_.packs);
+std::vector<TextPieces> EpochPlanner::pack(const std::vector<int64_t>& rows, const PackingOptions& packs) const {
+  return options_.packing == Packing::kGreedy ? plan_greedy_packs(rows, lengths_, packs)
+                                              : plan_best_fit_packs(rows, lengths_, packs);
+}
+
+std::vector<TextPieces> EpochPlanner::pack_in_order() const {
+  const std::vector<int64_t> rows = counted(options_.num_rows);
+  if (options_.order != EpochOrder::kTorchtune || options_.parts.empty()) return pack(rows, options_.packs);
+  std::vector<TextPieces> all;
+  auto begin = rows.begin();
+  for (const PackedPart& part : options_.parts) {
+    const auto end = rows.begin() + part.end;
+    for (TextPieces& one : pack({begin, end}, part.packs)) all.push_back(std::move(one));
+    begin = end;
+  }
+  return all;
 }
 
 EpochPlan EpochPlanner::epoch(int64_t number) const {
@@ -54,7 +67,7 @@ EpochPlan EpochPlanner::epoch(int64_t number) const {
   shuffle(plan.order_, kOfRows);
   if (options_.packing == Packing::kNone) return plan;
   // Rows are shuffled, then packed; best-fit packs, which come sorted by length, are shuffled as well.
-  plan.packs_ = std::make_shared<std::vector<TextPieces>>(pack(plan.order_));
+  plan.packs_ = std::make_shared<std::vector<TextPieces>>(pack(plan.order_, options_.packs));
   plan.order_ = counted(static_cast<int64_t>(plan.packs_->size()));
   if (options_.packing == Packing::kBestFit) shuffle(plan.order_, kOfPacks);
   return plan;

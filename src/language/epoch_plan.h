@@ -16,10 +16,17 @@ enum class Packing { kNone, kGreedy, kBestFit };
 // (sample_order.h), whatever the seed; packs are made once, of the rows as they lie in the data.
 enum class EpochOrder { kMillrace, kTorchtune };
 
+// Rows that torchtune packs by themselves: those of one data set in a list.
+struct PackedPart {
+  int64_t end = 0;  // the row behind its last
+  PackingOptions packs;
+};
+
 struct EpochPlanOptions {
   int64_t num_rows = 0;
   Packing packing = Packing::kNone;
   PackingOptions packs;
+  std::vector<PackedPart> parts;  // with kTorchtune; empty: all rows are one
   EpochOrder order = EpochOrder::kMillrace;
   bool shuffle = true;
   uint64_t seed = 0;
@@ -46,7 +53,8 @@ class EpochPlanner {
   const EpochPlanOptions& options() const { return options_; }
 
  private:
-  std::vector<TextPieces> pack(const std::vector<int64_t>& rows) const;
+  std::vector<TextPieces> pack(const std::vector<int64_t>& rows, const PackingOptions& packs) const;
+  std::vector<TextPieces> pack_in_order() const;
 
   EpochPlanOptions options_;
   std::vector<int64_t> lengths_;

@@ -54,6 +54,20 @@ TEST(EpochPlan, EveryEpochHasEveryRowInAnOrderOfItsOwn) {
   EXPECT_EQ(second, counted(50));
 }
 
+TEST(EpochPlan, TorchtunePacksEachDataSetOfAListByItself) {
+  EpochPlanOptions options = rows_of(4);
+  options.packing = Packing::kGreedy;
+  options.order = EpochOrder::kTorchtune;
+  options.shuffle = false;
+  options.packs = {4, false, std::nullopt};
+  options.parts = {{1, {4, false, std::nullopt}}, {4, {4, true, std::nullopt}}};
+  const EpochPlan plan = EpochPlanner(options, {3, 3, 3, 2}).epoch(0);
+  ASSERT_EQ(plan.size(), 3);
+  EXPECT_EQ(plan.sample(0), (TextPieces{{0, 0, 3}}));
+  EXPECT_EQ(plan.sample(1), (TextPieces{{1, 0, 3}, {2, 0, 1}}));
+  EXPECT_EQ(plan.sample(2), (TextPieces{{2, 1, 2}, {3, 0, 2}}));
+}
+
 TEST(EpochPlan, TheSeedChangesTheOrderButNotTorchtunes) {
   EpochPlanOptions options = rows_of(50), other = rows_of(50);
   other.seed = 1;

@@ -32,6 +32,7 @@ struct RowFormat {
       new_system_prompt;  // in front, instead of the row's own system messages; not for Alpaca and text
   MaskingStrategy masking = MaskingStrategy::kAssistant;
   TorchtuneVersion version = TorchtuneVersion::kMain;
+  bool operator==(const RowFormat&) const = default;
 };
 
 // The messages of a row with their masks, valid by validate_messages(). Not for kText.

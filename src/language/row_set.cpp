@@ -25,6 +25,10 @@ RowSet::RowSet(const std::vector<std::string>& sources, const std::string& field
   if (!weights.empty()) apply(weights, ends);
 }
 
+RowSet::RowSet(std::vector<RowSet> parts) : parts_(std::move(parts)) {
+  for (const RowSet& part : parts_) size_ += part.size();
+}
+
 // Row k of a source with the weight w occurs as often as whole numbers lie in (k w, (k + 1) w].
 void RowSet::apply(const std::vector<double>& weights, const std::vector<int64_t>& ends) {
   MILLRACE_CHECK(weights.size() == ends.size());
@@ -47,6 +51,10 @@ void RowSet::keep_first(int64_t count) {
 
 RowSet::Position RowSet::position(int64_t index) const {
   MILLRACE_CHECK(index >= 0 && index < size_);
+  for (const RowSet& part : parts_) {
+    if (index < part.size()) return part.position(index);
+    index -= part.size();
+  }
   if (!weighted_.empty()) index = weighted_[static_cast<size_t>(index)];
   for (const RowRange& range : ranges_) {
     const int64_t length = range.end - range.begin;
@@ -71,6 +79,19 @@ nlohmann::ordered_json RowSet::row(int64_t index) const {
 std::string RowSet::place(int64_t index) const {
   const Position at = position(index);
   return at.file->place(at.row);
+}
+
+size_t RowSet::part(int64_t index) const {
+  const std::vector<int64_t> ends = part_ends();
+  return static_cast<size_t>(std::upper_bound(ends.begin(), ends.end(), index) - ends.begin());
+}
+
+std::vector<int64_t> RowSet::part_ends() const {
+  if (parts_.empty()) return {size_};
+  std::vector<int64_t> ends;
+  int64_t end = 0;
+  for (const RowSet& part : parts_) ends.push_back(std::min(end += part.size(), size_));
+  return ends;
 }
 
 }  // namespace millrace

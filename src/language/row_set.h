@@ -20,12 +20,17 @@ class RowSet {
   // RowFile.
   RowSet(const std::vector<std::string>& sources, const std::string& field, const std::string& split,
          const std::vector<double>& weights = {});
+  // Several sets as one: the rows of the first, then those of the second.
+  explicit RowSet(std::vector<RowSet> parts);
 
   int64_t size() const { return size_; }
   void keep_first(int64_t count);  // and forget the others
   // index in [0, size()). Throws DataError naming file and line.
   nlohmann::ordered_json row(int64_t index) const;
   std::string place(int64_t index) const;  // file:line
+  // Which of the parts the row is of, and the index behind the last row of each; one part where it was made of files.
+  size_t part(int64_t index) const;
+  std::vector<int64_t> part_ends() const;
 
  private:
   struct Position {
@@ -35,6 +40,8 @@ class RowSet {
   Position position(int64_t index) const;
   void apply(const std::vector<double>& weights, const std::vector<int64_t>& ends);
 
+  // One of the two.
+  std::vector<RowSet> parts_;
   std::vector<std::unique_ptr<RowFile>> files_;
   std::vector<RowRange> ranges_;   // of the rows of all files
   std::vector<int64_t> weighted_;  // with weights: the rows of the ranges, as often as they occur

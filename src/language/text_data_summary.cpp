@@ -14,9 +14,9 @@ namespace {
 constexpr int64_t kRowsAtOnce = 64;
 constexpr size_t kMaxProblems = 5;
 
-// A token has a loss where the label before it is not masked: labels are shifted.
-bool is_trained(const TokenSample& sample, size_t token) {
-  return token > 0 && sample.labels[token - 1] != kMaskedLabel;
+// Whether there is a loss for the token, which needs one before it.
+bool is_trained(const TokenSample& sample, size_t token, LabelShift shift) {
+  return token > 0 && sample.labels[shift == LabelShift::kByOne ? token - 1 : token] != kMaskedLabel;
 }
 
 struct RowCounts {
@@ -24,39 +24,40 @@ struct RowCounts {
   std::string problem;  // empty: usable
 };
 
-RowCounts count(const RowSet& rows, int64_t row, const RowEncoder& encoder, const RowEncoder& uncut) {
+RowCounts count(const TokenSource& source, const TokenSource& uncut, int64_t row) {
   RowCounts counts{.row = row, .problem = ""};
   try {
-    const nlohmann::ordered_json json = rows.row(row);
-    const TokenSample sample = encoder.encode(json, rows.place(row));
+    const TokenSample sample = source.sample(row);
+    const LabelShift shift = source.encoder->label_shift();
     counts.tokens = counts.uncut = static_cast<int64_t>(sample.tokens.size());
-    for (size_t token = 0; token < sample.tokens.size(); ++token) counts.trained += is_trained(sample, token) ? 1 : 0;
-    if (&uncut != &encoder) {
-      counts.uncut = static_cast<int64_t>(uncut.encode(json, rows.place(row)).tokens.size());
+    for (size_t token = 0; token < sample.tokens.size(); ++token) {
+      counts.trained += is_trained(sample, token, shift) ? 1 : 0;
     }
+    if (&uncut != &source) counts.uncut = static_cast<int64_t>(uncut.sample(row).tokens.size());
   } catch (const DataError& error) {
     counts.problem = error.what();
   }
   return counts;
 }
 
-void add_example(const RowSet& rows, int64_t row, const RowEncoder& encoder, TextDataSummary& summary) {
-  summary.example_place = rows.place(row);
-  const TokenSample sample = encoder.encode(rows.row(row), summary.example_place);
+void add_example(const TokenSource& source, int64_t row, TextDataSummary& summary) {
+  summary.example_place = source.rows->place(row);
+  const TokenSample sample = source.sample(row);
+  const auto trained = [&](size_t token) { return is_trained(sample, token, source.encoder->label_shift()); };
   size_t begin = 0;
   while (begin < sample.tokens.size()) {
     size_t end = begin + 1;
-    while (end < sample.tokens.size() && is_trained(sample, end) == is_trained(sample, begin)) ++end;
+    while (end < sample.tokens.size() && trained(end) == trained(begin)) ++end;
     summary.example.push_back(
-        {encoder.spelling(std::span(sample.tokens).subspan(begin, end - begin)), is_trained(sample, begin)});
+        {source.encoder->spelling(std::span(sample.tokens).subspan(begin, end - begin)), trained(begin)});
     begin = end;
   }
 }
 
 }  // namespace
 
-TextDataSummary summarise_rows(const RowSet& rows, const RowEncoder& encoder, const RowEncoder& uncut,
-                               ThreadPool& pool) {
+TextDataSummary summarise_rows(const TokenSource& source, const TokenSource& uncut, ThreadPool& pool) {
+  const RowSet& rows = *source.rows;
   TextDataSummary summary;
   summary.rows = rows.size();
   std::vector<std::future<std::vector<RowCounts>>> parts;
@@ -64,7 +65,7 @@ TextDataSummary summarise_rows(const RowSet& rows, const RowEncoder& encoder, co
     parts.push_back(pool.submit([&, begin] {
       std::vector<RowCounts> counts;
       for (int64_t row = begin; row < std::min(begin + kRowsAtOnce, rows.size()); ++row) {
-        counts.push_back(count(rows, row, encoder, uncut));
+        counts.push_back(count(source, uncut, row));
       }
       return counts;
     }));
@@ -77,7 +78,7 @@ TextDataSummary summarise_rows(const RowSet& rows, const RowEncoder& encoder, co
         if (summary.problems.size() < kMaxProblems) summary.problems.push_back(counts.problem);
         continue;
       }
-      if (lengths.empty()) add_example(rows, counts.row, encoder, summary);
+      if (lengths.empty()) add_example(source, counts.row, summary);
       lengths.push_back(counts.uncut);
       summary.tokens += counts.tokens;
       summary.trained_tokens += counts.trained;

@@ -6,8 +6,7 @@
 #include <vector>
 
 #include "base/thread_pool.h"
-#include "language/row_encoder.h"
-#include "language/row_set.h"
+#include "language/token_batches.h"
 
 namespace millrace {
 
@@ -30,10 +29,9 @@ struct TextDataSummary {
   std::vector<Piece> example;
 };
 
-// encoder: as rows are trained, its labels shifted; uncut: the same without a longest length. Tokenises every row once or, where they
+// source: as rows are trained; uncut: the same without a longest length. Tokenises every row once or, where they
 // differ, twice, by all threads of the pool.
-TextDataSummary summarise_rows(const RowSet& rows, const RowEncoder& encoder, const RowEncoder& uncut,
-                               ThreadPool& pool);
+TextDataSummary summarise_rows(const TokenSource& source, const TokenSource& uncut, ThreadPool& pool);
 
 // For people; colours: of a terminal, in which trained tokens are green.
 std::string summary_text(const TextDataSummary& summary, bool colours);

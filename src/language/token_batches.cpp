@@ -30,6 +30,11 @@ void shift_labels(std::vector<TokenDocument>& documents) {
 
 }  // namespace
 
+TokenSample TokenSource::sample(int64_t row) const {
+  const RowEncoder& own = encoders.empty() ? *encoder : *encoders[rows->part(row)];
+  return own.encode(rows->row(row), rows->place(row));
+}
+
 std::vector<int64_t> TokenSource::lengths(ThreadPool& pool) const {
   std::vector<int64_t> lengths(static_cast<size_t>(rows->size()));
   std::vector<std::future<void>> parts;
@@ -38,8 +43,7 @@ std::vector<int64_t> TokenSource::lengths(ThreadPool& pool) const {
     parts.push_back(pool.submit([this, &lengths, begin, end = std::min(begin + size, rows->size())] {
       for (int64_t row = begin; row < end; ++row) {
         try {
-          const TokenSample sample = encoder->encode(rows->row(row), rows->place(row));
-          lengths[static_cast<size_t>(row)] = static_cast<int64_t>(sample.tokens.size());
+          lengths[static_cast<size_t>(row)] = static_cast<int64_t>(sample(row).tokens.size());
         } catch (const DataError& error) {
           bad_rows->add(row, error.what());
         }
@@ -54,22 +58,21 @@ std::vector<int64_t> TokenSource::lengths(ThreadPool& pool) const {
 std::vector<TokenDocument> TokenSource::documents(const TextPieces& pieces) const {
   std::vector<TokenDocument> documents;
   for (const TextPiece& piece : pieces) {
-    TokenSample sample;
+    TokenSample row;
     try {
-      sample = encoder->encode(rows->row(piece.row), rows->place(piece.row));
+      row = sample(piece.row);
     } catch (const DataError& error) {
       bad_rows->add(piece.row, error.what());
       continue;
     }
-    if (sample.tokens.empty()) continue;
+    if (row.tokens.empty()) continue;
     if (piece.length < 0) {
-      documents.push_back({std::move(sample), 0});
+      documents.push_back({std::move(row), 0});
       continue;
     }
-    MILLRACE_CHECK(piece.begin + piece.length <= static_cast<int64_t>(sample.tokens.size()));
-    documents.push_back(
-        {{part(sample.tokens, piece.begin, piece.length), part(sample.labels, piece.begin, piece.length)},
-         max_length > 0 ? piece.begin % max_length : piece.begin});
+    MILLRACE_CHECK(piece.begin + piece.length <= static_cast<int64_t>(row.tokens.size()));
+    documents.push_back({{part(row.tokens, piece.begin, piece.length), part(row.labels, piece.begin, piece.length)},
+                         max_length > 0 ? piece.begin % max_length : piece.begin});
   }
   for (TokenDocument& document : documents) {
     document.counted =

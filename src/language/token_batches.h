@@ -42,14 +42,18 @@ struct TokenMicrobatch {
 struct TokenSource {
   std::shared_ptr<const RowSet> rows;
   std::shared_ptr<const RowEncoder> encoder;
+  // Of each part of the rows, where they differ; else empty.
+  std::vector<std::shared_ptr<const RowEncoder>> encoders;
   std::shared_ptr<BadRows> bad_rows;
   int64_t max_length = 0;  // positions of longer rows, which continue in the next pack, start anew; 0: never
 
+  // One row. Throws DataError.
+  TokenSample sample(int64_t row) const;
   // The number of tokens of every row, 0 of bad ones; by all threads of the pool.
   std::vector<int64_t> lengths(ThreadPool& pool) const;
-  // One sample of a plan. Nothing for bad rows. Where the encoder leaves labels under their own tokens, they are shifted
-  // over the whole sample, as torchtune 0.6.1 shifts rows of a batch: in a pack, the last token of a document predicts
-  // the first one of the next, and the last of the pack predicts nothing.
+  // One sample of a plan. Nothing for bad rows. Where the encoder leaves labels under their own tokens, they are
+  // shifted over the whole sample, as torchtune 0.6.1 shifts rows of a batch: in a pack, the last token of a document
+  // predicts the first one of the next, and the last of the pack predicts nothing.
   std::vector<TokenDocument> documents(const TextPieces& pieces) const;
 };
 

@@ -140,8 +140,9 @@ TEST_F(TokenBatchesTest, AVocabularyThatIsNotLlamasHintsAtTheOptionOfRuns) {
   auto json = golden_json("recipes/base/tokenizer.json");
   json["added_tokens"].erase(json["added_tokens"].size() - 3);  // <|eot_id|>
   write_file_atomically(folder_ / "tokenizer.json", json.dump());
-  EXPECT_NE(message_of<ModelError>([&] { RowEncoder(folder_ / "tokenizer.json", {}); })
-                .find("<|eot_id|>, got a vocabulary without it (try finetune.chat_layout = \"template\""),
+  EXPECT_NE(message_of<ModelError>([&] {
+              RowEncoder(folder_ / "tokenizer.json", {});
+            }).find("<|eot_id|>, got a vocabulary without it (try finetune.chat_layout = \"template\""),
             std::string::npos);
 }
 
@@ -156,6 +157,36 @@ TEST_F(TokenBatchesTest, ASetOfFilesIsReadInTheirOrderAndByParts) {
   EXPECT_NE(part.place(1).find("b.csv"), std::string::npos);
   part.keep_first(1);
   EXPECT_EQ(part.size(), 1);
+}
+
+TEST_F(TokenBatchesTest, PartsOfTheRowsHaveTheirOwnForm) {
+  write_file_atomically(folder_ / "a.jsonl", texts(3));
+  write_file_atomically(folder_ / "b.jsonl", "{\"input\": \"stone\", \"output\": \"river\"}\n");
+  std::vector<RowSet> parts;
+  for (const char* name : {"a.jsonl", "b.jsonl"}) {
+    parts.emplace_back(std::vector<std::string>{(folder_ / name).string()}, "", "");
+  }
+  auto rows = std::make_shared<RowSet>(std::move(parts));
+  EXPECT_EQ(rows->part_ends(), (std::vector<int64_t>{3, 4}));
+  EXPECT_EQ(rows->part(2), 0U);
+  EXPECT_EQ(rows->part(3), 1U);
+  EXPECT_NE(rows->place(3).find("b.jsonl:1"), std::string::npos);
+
+  TokenSource source;
+  for (const RowStyle style : {RowStyle::kText, RowStyle::kInstruct}) {
+    RowEncoderOptions options;
+    options.format.style = style;
+    source.encoders.push_back(std::make_shared<RowEncoder>(golden_path("recipes/base/tokenizer.model"), options));
+  }
+  source.encoder = source.encoders.front();
+  source.bad_rows = std::make_shared<BadRows>(rows->size(), 0);
+  source.rows = rows;
+  EXPECT_EQ(source.lengths(pool_).size(), 4U);
+  EXPECT_NE(source.encoder->spelling(source.sample(3).tokens).find("<|eot_id|>"), std::string::npos);
+  EXPECT_EQ(source.encoder->spelling(source.sample(2).tokens).find("<|eot_id|>"), std::string::npos);
+
+  rows->keep_first(2);
+  EXPECT_EQ(rows->part_ends(), (std::vector<int64_t>{2, 2}));
 }
 
 TEST(RowEncoder, APromptEndsWithAnOpenHeader) {

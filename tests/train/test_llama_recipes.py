@@ -65,6 +65,29 @@ def test_texts(millrace, tmp_path, name):
     assert steps(tmp_path / "main")[-1]["loss"] != pytest.approx(got[-1]["loss"], abs=1e-4)
 
 
+@pytest.mark.parametrize("name", ["plain", "packed"])
+def test_lists_of_unlike_data_sets(millrace, tmp_path, name):
+    """torchtune's ConcatDataset: each has its own rows, part and packs."""
+    recorded = json.loads((RECIPES / "lists" / "runs.json").read_text())[name]
+    settings = json.loads((RECIPES.parent / "configs" / "recipes" / "full_packed.json").read_text())
+    config = {"output_dir": "out", "dataset": recorded["dataset"]}
+    for path, value in (settings | recorded["settings"]).items():
+        *tables, key = path.split(".")
+        at = config
+        for table in tables:
+            at = at.setdefault(table, {}) if table != "dataset" else {}
+        at[key] = str(RECIPES / value) if isinstance(value, str) and value.startswith("base") else value
+    for one in config["dataset"]:
+        one["data_files"] = str(RECIPES / ("texts/texts.json" if one["data_files"] == "texts.json" else one["data_files"]))
+    (tmp_path / "run.yaml").write_text(json.dumps(config))
+    millrace("tune", "run", "full_finetune_single_device", "--config", "run.yaml")
+    got = steps(tmp_path / "out")
+    assert [step["trained_tokens"] for step in got] == [step["counted"] for step in recorded["log"]]
+    for ours, theirs in zip(got, recorded["log"], strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-5)
+        assert ours["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=1e-5)
+
+
 @pytest.mark.parametrize("name", ["full", "full_packed", "lora", "lora_packed"])
 def test_weights_at_the_end(millrace, tmp_path, name):
     folder = tmp_path / "run"

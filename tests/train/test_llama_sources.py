@@ -66,6 +66,48 @@ def test_weights_say_how_often_rows_occur(millrace, tmp_path):
         assert "finetune.data_weights" in refusal
 
 
+def sets(*members):
+    return json.dumps([json.dumps(member) for member in members])
+
+
+def test_data_sets_of_unlike_rows(millrace, tmp_path):
+    tasks = [{"instruction": f"Name a stone {i}.", "output": "marble"} for i in range(10)]
+    chat = {"data": str(write(tmp_path / "chat.jsonl", ROWS))}
+    alpaca = {"data": [str(write(tmp_path / "tasks.jsonl", tasks))], "rows": "alpaca", "split": "train[:40%]", "weight": 2}
+    held_back = sets(chat | {"split": "train[:2]"}, alpaca | {"split": "train[8:]", "weight": 1})
+    options = {"finetune.data": "", "finetune.data_sets": sets(chat, alpaca), "finetune.validation_sets": held_back}
+    more = {"training.global_batch_size": 12, "validation.enable": None, "validation.freq": 1, "finetune.max_seq_len": 200}
+    done = train(millrace, tmp_path / "run", ONE_STEP | options | more)
+    assert "20 rows (of 2 data sets)" in done.stdout + done.stderr  # and four of ten, twice
+    assert logged(tmp_path / "run", "validation_loss")[0]["validation_samples"] == 4
+    seen = json.loads(millrace("inspect", tmp_path / "run" / "config.toml", "--json").stdout)
+    assert seen["rows"] == 20 and seen["bad_rows"] == 0
+    seen = json.loads(millrace("inspect", tmp_path / "run" / "config.toml", "--json", "--validation").stdout)
+    assert seen["rows"] == 4
+    record = millrace("evaluate", tmp_path / "run", "--answers", "--json", "--sample.max_new_tokens=1").stdout
+    asked = [answer["question"] for answer in json.loads(record)["answers"]]
+    assert len(asked) == 4 and asked[0] == ROWS[0]["messages"][0]["content"] and "### Instruction:\nName a stone 8." in asked[2]
+
+
+@pytest.mark.parametrize(
+    "member, expected",
+    [
+        ({"rows": "alpaca"}, "data set 2, data] expected files of rows"),
+        ({"data": "a", "rows": "alpacca"}, 'rows] expected one of openai, sharegpt, instruct, alpaca, text, got "alpacca"'),
+        ({"data": "a", "colum": "x"}, "(try column)"),
+        ({"data": "a", "weight": 0}, "weight] expected a number above 0"),
+        ({"data": "a", "add_eos": "no"}, "add_eos] expected true or false"),
+        ({"data": "a", "columns": ["x"]}, "expected pairs"),
+        ({"data": "a", "rows": "text", "new_system_prompt": "Hi"}, "new_system_prompt] expected none"),
+        ({"data": "a", "max_packs": 3}, 'finetune.order = "torchtune" and finetune.packing = "greedy"'),
+        (["a"], "expected an object"),
+    ],
+)
+def test_data_sets_are_refused_by_name(millrace, tmp_path, member, expected):
+    options = {"finetune.data": "", "finetune.order": "millrace", "finetune.data_sets": sets({"data": "b"}, member)}
+    assert expected in train(millrace, tmp_path / "run", ONE_STEP | options, status=2).stderr
+
+
 @pytest.mark.parametrize("damage", [b"PAR1 and nothing else", b"nothing"])
 def test_damaged_tables_are_named(millrace, tmp_path, damage):
     path = tmp_path / "rows.parquet"

@@ -47,10 +47,12 @@ constexpr std::array<Choice<EpochOrder>, 2> choices_of(EpochOrder) {
 struct FinetuneConfig {
   std::vector<std::string> data;
   std::vector<std::string> data_weights;  // numbers
+  std::vector<std::string> data_sets;     // objects of JSON
   std::string data_field;
   std::string split;
   std::vector<std::string> validation_data;
   std::string validation_split;
+  std::vector<std::string> validation_sets;  // as data_sets
   RowStyle rows = RowStyle::kOpenAi;
   std::string column;
   std::vector<std::string> columns;
@@ -81,6 +83,13 @@ struct FinetuneConfig {
     visit(data_weights, {.name = "data_weights",
                          .meaning = "how often an epoch has the rows of each source of data, as \"2.5\"; with "
                                     "\"0.5\", every second row; empty: once each"});
+    visit(data_sets,
+          {.name = "data_sets",
+           .meaning =
+               "instead of data, data sets whose rows differ in form, each as JSON, {\"data\": \"a.jsonl\", "
+               "\"rows\": \"alpaca\"}: data and, where they are others than in this section, data_field, split (of "
+               "its own rows), rows, column, columns, new_system_prompt, train_on, add_eos and weight; with order "
+               "torchtune, which packs each by itself, also split_across_packs and max_packs"});
     visit(data_field, {.name = "data_field",
                        .meaning = "of a .json file that is one object, the member that holds the list of rows; empty: "
                                   "the file is the list",
@@ -96,6 +105,8 @@ struct FinetuneConfig {
     visit(validation_split, {.name = "validation_split",
                              .meaning = "part of the rows to validate on, such as \"train[95%:]\"; empty: all",
                              .none_is_empty = true});
+    visit(validation_sets,
+          {.name = "validation_sets", .meaning = "instead of validation_data, data sets as those of data_sets"});
     visit(rows, {.name = "rows",
                  .meaning = "what a row is: openai (messages of role and content), sharegpt (conversations of from and "
                             "value), instruct (input, output), alpaca (instruction, input, output) or text"});

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "formats/weight_store.h"
+#include "tasks/llama_finetune/llama_data_sets.h"
 #include "train/run_steps.h"
 
 namespace millrace {
@@ -13,9 +14,32 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// The part of the encoder's options that a data set says.
+void set_format(RowEncoderOptions& options, const LlamaDataSet& set) {
+  options.format = set.format;
+  options.add_eos = set.add_eos;
+}
+
+bool is_like(const RowEncoderOptions& options, const LlamaDataSet& set) {
+  return options.format == set.format && options.add_eos == set.add_eos;
+}
+
 TokenSource make_source(const LlamaRunConfig& config, std::shared_ptr<const RowEncoder> encoder,
-                        std::shared_ptr<const RowSet> rows) {
+                        const std::vector<LlamaDataSet>& sets, std::optional<int64_t> most_rows) {
   TokenSource source;
+  const RowEncoderOptions common = row_encoder_options(config);
+  std::vector<RowSet> parts;
+  for (const LlamaDataSet& set : sets) parts.push_back(set.rows());
+  auto rows = std::make_shared<RowSet>(parts.size() == 1 ? std::move(parts.front()) : RowSet(std::move(parts)));
+  if (most_rows) rows->keep_first(*most_rows);
+  const auto differs = [&](const LlamaDataSet& set) { return !is_like(common, set); };
+  if (std::ranges::any_of(sets, differs)) {
+    for (const LlamaDataSet& set : sets) {
+      RowEncoderOptions own = common;
+      set_format(own, set);
+      source.encoders.push_back(differs(set) ? std::make_shared<RowEncoder>(config.tokenizer_path(), own) : encoder);
+    }
+  }
   source.bad_rows = std::make_shared<BadRows>(rows->size(), config.training.max_bad_samples);
   source.rows = std::move(rows);
   source.encoder = std::move(encoder);
@@ -28,45 +52,21 @@ TokenSource make_source(const LlamaRunConfig& config, std::shared_ptr<const RowE
 RowEncoderOptions row_encoder_options(const LlamaRunConfig& config) {
   const FinetuneConfig& finetune = config.finetune;
   RowEncoderOptions options;
-  options.format.style = finetune.rows;
-  options.format.column = finetune.column;
-  for (const std::string& pair : finetune.columns) {
-    const size_t equals = pair.find('=');
-    options.format.columns[pair.substr(0, equals)] = pair.substr(equals + 1);
-  }
-  if (!finetune.new_system_prompt.empty()) options.format.new_system_prompt = finetune.new_system_prompt;
-  options.format.masking = finetune.train_on;
-  options.format.version = finetune.torchtune_version;
+  set_format(options, common_set(config));
   options.layout = finetune.chat_layout;
   if (finetune.max_seq_len > 0) options.max_length = finetune.max_seq_len;
   options.truncation = finetune.truncation;
-  options.add_eos = finetune.add_eos;
   const bool shifts_batches = finetune.torchtune_version == TorchtuneVersion::kRelease;
   options.shift = shifts_batches ? LabelShift::kNone : LabelShift::kByOne;
   return options;
 }
 
 TokenSource training_source(const LlamaRunConfig& config, std::shared_ptr<const RowEncoder> encoder) {
-  if (config.finetune.data.empty()) throw ConfigError("[finetune.data] expected files of rows, got nothing");
-  auto rows = std::make_shared<RowSet>(config.finetune.data, config.finetune.data_field, config.finetune.split,
-                                       config.data_weights());
-  if (config.training.subset_size) rows->keep_first(*config.training.subset_size);
-  return make_source(config, std::move(encoder), std::move(rows));
+  return make_source(config, std::move(encoder), training_sets(config), config.training.subset_size);
 }
 
 TokenSource validation_source(const LlamaRunConfig& config, std::shared_ptr<const RowEncoder> encoder) {
-  return make_source(config, std::move(encoder), std::make_shared<RowSet>(validation_rows(config)));
-}
-
-RowSet validation_rows(const LlamaRunConfig& config) {
-  const FinetuneConfig& finetune = config.finetune;
-  if (finetune.validation_data.empty() && finetune.validation_split.empty()) {
-    throw ConfigError(
-        "[finetune.validation_data] expected rows to validate on, got nothing (or set finetune.validation_split to a "
-        "part of the data)");
-  }
-  const auto& files = finetune.validation_data.empty() ? finetune.data : finetune.validation_data;
-  return {files, config.finetune.data_field, finetune.validation_split};
+  return make_source(config, std::move(encoder), validation_sets(config), std::nullopt);
 }
 
 int tokenising_threads(const LlamaRunConfig& config) {
@@ -81,6 +81,10 @@ MicrobatchPlan training_plan(const LlamaRunConfig& config, const TokenSource& so
   epochs.num_rows = source.rows->size();
   epochs.packing = finetune.packing;
   epochs.packs = {finetune.max_seq_len, finetune.split_across_packs, finetune.max_packs};
+  if (const std::vector<int64_t> ends = source.rows->part_ends(); ends.size() > 1) {
+    const std::vector<LlamaDataSet> sets = training_sets(config);
+    for (size_t i = 0; i < ends.size(); ++i) epochs.parts.push_back({ends[i], sets[i].packs});
+  }
   epochs.order = finetune.order;
   epochs.shuffle = finetune.shuffle;
   epochs.seed = static_cast<uint64_t>(config.training.seed.value_or(0));

@@ -10,13 +10,12 @@
 
 namespace millrace {
 
-// How the configuration's rows become tokens.
+// How the configuration's rows become tokens, but for data sets that say otherwise.
 RowEncoderOptions row_encoder_options(const LlamaRunConfig& config);
 
-// Rows to train on, and to validate on. Throw ConfigError, DataError and StorageError for files that are not there or
-// not rows; nothing is tokenised yet.
+// Rows to train on, and to validate on (llama_data_sets.h). encoder: of row_encoder_options(). Throw ConfigError,
+// DataError and StorageError for files that are not there or not rows; nothing is tokenised yet.
 TokenSource training_source(const LlamaRunConfig& config, std::shared_ptr<const RowEncoder> encoder);
-RowSet validation_rows(const LlamaRunConfig& config);
 TokenSource validation_source(const LlamaRunConfig& config, std::shared_ptr<const RowEncoder> encoder);
 
 // Threads that tokenise: training.num_workers.

@@ -3,20 +3,23 @@
 #include "tasks/llama_finetune/llama_data.h"
 
 namespace millrace {
+namespace {
+
+TokenSource source_of(const LlamaRunConfig& config, bool is_validation) {
+  auto encoder = std::make_shared<const RowEncoder>(config.tokenizer_path(), row_encoder_options(config));
+  return is_validation ? validation_source(config, std::move(encoder)) : training_source(config, std::move(encoder));
+}
+
+}  // namespace
 
 TextDataSummary summarise_llama_data(const RunConfig& config, bool is_validation) {
   const LlamaRunConfig& ours = as_llama(config);
-  RowEncoderOptions options = row_encoder_options(ours);
-  options.shift = LabelShift::kByOne;
-  const auto encoder = std::make_shared<const RowEncoder>(ours.tokenizer_path(), options);
-  std::shared_ptr<const RowEncoder> uncut = encoder;
-  if (options.max_length) {
-    options.max_length.reset();
-    uncut = std::make_shared<const RowEncoder>(ours.tokenizer_path(), options);
-  }
-  const TokenSource source = is_validation ? validation_source(ours, encoder) : training_source(ours, encoder);
+  const TokenSource source = source_of(ours, is_validation);
   ThreadPool pool(tokenising_threads(ours));
-  return summarise_rows(*source.rows, *encoder, *uncut, pool);
+  if (ours.finetune.max_seq_len == 0) return summarise_rows(source, source, pool);
+  LlamaRunConfig unlimited = ours;
+  unlimited.finetune.max_seq_len = 0;
+  return summarise_rows(source, source_of(unlimited, is_validation), pool);
 }
 
 }  // namespace millrace

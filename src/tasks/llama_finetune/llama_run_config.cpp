@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "tasks/llama_finetune/llama_data_sets.h"
 
 namespace millrace {
 namespace {
@@ -56,6 +57,12 @@ void check_rows(const FinetuneConfig& finetune, Problems& problems) {
       problems.add("finetune.data_weights", "expected numbers above 0 and at most 1000, got \"" + text + "\"");
     }
   }
+  if (!finetune.data.empty() && !finetune.data_sets.empty()) {
+    problems.add("finetune.data_sets", "expected data or data_sets, got both");
+  }
+  if (!finetune.validation_data.empty() && !finetune.validation_sets.empty()) {
+    problems.add("finetune.validation_sets", "expected validation_data or validation_sets, got both");
+  }
   const bool has_no_system = finetune.rows == RowStyle::kAlpaca || finetune.rows == RowStyle::kText;
   if (has_no_system && !finetune.new_system_prompt.empty()) {
     problems.add("finetune.new_system_prompt", str("expected none for rows = \"", choice_text(finetune.rows), "\""));
@@ -63,6 +70,15 @@ void check_rows(const FinetuneConfig& finetune, Problems& problems) {
   if (finetune.max_steps_per_epoch && finetune.order != EpochOrder::kTorchtune) {
     problems.add("finetune.max_steps_per_epoch",
                  "expected finetune.order = \"torchtune\" with it, got \"millrace\" (try training.steps)");
+  }
+}
+
+void check_sets(const LlamaRunConfig& config, Problems& problems) {
+  try {
+    if (!config.finetune.data_sets.empty()) training_sets(config);
+    if (!config.finetune.validation_sets.empty()) validation_sets(config);
+  } catch (const ConfigError& error) {
+    problems.add_line(error.what());
   }
 }
 
@@ -86,6 +102,7 @@ void LlamaRunConfig::check(Problems& problems) const {
   check_unused(training, problems);
   check_packing(finetune, problems);
   check_rows(finetune, problems);
+  check_sets(*this, problems);
   if (!sample.prompts.empty() && !sample.prompts_file.empty()) {
     problems.add("sample.prompts_file", "expected prompts or prompts_file, got both");
   }
@@ -97,7 +114,9 @@ void LlamaRunConfig::check(Problems& problems) const {
 void LlamaRunConfig::check_trainable(Problems& problems) const {
   RunConfig::check_trainable(problems);
   const std::string& weights = checkpoint.initial_load_path;
-  if (finetune.data.empty()) problems.add("finetune.data", "expected files of rows, got nothing");
+  if (finetune.data.empty() && finetune.data_sets.empty()) {
+    problems.add("finetune.data", "expected files of rows, got nothing");
+  }
   if (finetune.tokenizer.empty() && weights.empty()) {
     problems.add("finetune.tokenizer", "expected a tokenizer, or weights that have one beside them, got nothing");
   }
@@ -107,7 +126,8 @@ void LlamaRunConfig::check_trainable(Problems& problems) const {
                                    : "expected weights to start from, got nothing (or set model.config to train from "
                                      "random weights)");
   }
-  if (validation.enable && finetune.validation_data.empty() && finetune.validation_split.empty()) {
+  const bool has_rows = !finetune.validation_data.empty() || !finetune.validation_sets.empty();
+  if (validation.enable && !has_rows && finetune.validation_split.empty()) {
     problems.add("finetune.validation_data",
                  "expected rows to validate on, got nothing (or set finetune.validation_split to a part of the data)");
   }

@@ -5,6 +5,7 @@
 #include "models/model_table.h"
 #include "parallel/configured_placement.h"
 #include "tasks/llama_finetune/llama_data.h"
+#include "tasks/llama_finetune/llama_data_sets.h"
 #include "tasks/llama_finetune/llama_texts.h"
 #include "tasks/llama_finetune/llama_trainee.h"
 #include "tasks/load_run.h"
@@ -57,11 +58,16 @@ class LlamaSampler : public TextSampler {
   bool has_conversations() const override { return encoder_.has_conversations(); }
 
   std::vector<Question> questions() const override {
-    if (!has_conversations()) throw ConfigError("[finetune.rows] expected conversations to answer, got texts");
-    const RowSet rows = validation_rows(config_);
-    const RowFormat format = row_encoder_options(config_).format;
     std::vector<Question> questions;
-    for (int64_t i = 0; i < rows.size(); ++i) questions.push_back(question_of(rows.row(i), format, rows.place(i)));
+    for (const LlamaDataSet& set : validation_sets(config_)) {
+      if (set.format.style == RowStyle::kText || !has_conversations()) {
+        throw ConfigError("[finetune.rows] expected conversations to answer, got texts");
+      }
+      const RowSet rows = set.rows();
+      for (int64_t i = 0; i < rows.size(); ++i) {
+        questions.push_back(question_of(rows.row(i), set.format, rows.place(i)));
+      }
+    }
     return questions;
   }
 

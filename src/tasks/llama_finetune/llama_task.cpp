@@ -173,13 +173,17 @@ class LlamaTask : public Task {
       lines.push_back(str("LoRA: ", with_thousands(trainee_->parameters().num_parameters()), " parameters on ",
                           dynamic_cast<LlamaAdapters&>(*trainee_).num_layers(), " layers, rank ", lora->rank));
     }
-    lines.push_back(str("data: ", with_thousands(num_rows_), " rows (", choice_text(config_.finetune.rows),
-                        "), packing ", choice_text(config_.finetune.packing), ", about ",
-                        std::llround(tokens_per_sample_), " tokens per sample"));
+    lines.push_back(str("data: ", with_thousands(num_rows_), " rows (", kind_of_rows(), "), packing ",
+                        choice_text(config_.finetune.packing), ", about ", std::llround(tokens_per_sample_),
+                        " tokens per sample"));
     return lines;
   }
 
  private:
+  std::string kind_of_rows() const {
+    const size_t sets = config_.finetune.data_sets.size();
+    return sets == 0 ? choice_text(config_.finetune.rows) : str("of ", sets, " data sets");
+  }
   // Of the first samples; only speeds and scales depend on it.
   double mean_length(const TokenSource& source) const {
     if (config_.finetune.packing != Packing::kNone) return static_cast<double>(config_.finetune.max_seq_len);
