@@ -43,9 +43,10 @@ def latent(name, batch, height, width):
     return random_tensors({"latent": (batch, SIZES[name]["latent_channels"], height, width)}, seed=3)
 
 
-# The smallest in fp32 alone: bf16's errors are to be averaged over more numbers than they have.
-ENCODED = [("flux", 2, 40, 24, "fp32"), ("flux", 1, 8, 72, "bf16"), ("small", 3, 14, 22, "fp32"), ("one level", 1, 7, 5, "fp32")]
-DECODED = [("flux", 2, 3, 5, "fp32"), ("flux", 1, 1, 7, "bf16"), ("small", 3, 7, 11, "fp32"), ("one level", 1, 7, 5, "fp32")]
+# The smallest in fp32 alone: bf16's errors are to be averaged over more numbers than they have. Attention sees a 64th of the
+# pixels; of 7 positions, one seed in ten gave the queries' bias a gradient with 2.4 times the peer's error (the average is 1.0).
+ENCODED = [("flux", 2, 40, 24, "fp32"), ("flux", 1, 24, 72, "bf16"), ("small", 3, 14, 22, "fp32"), ("one level", 1, 7, 5, "fp32")]
+DECODED = [("flux", 2, 3, 5, "fp32"), ("flux", 1, 3, 7, "bf16"), ("small", 3, 7, 11, "fp32"), ("one level", 1, 7, 5, "fp32")]
 
 
 @pytest.mark.parametrize("name, batch, height, width, dtype", ENCODED)
