@@ -92,6 +92,8 @@ function(millrace_library folder)
     millrace_unity(tests ${target}_test ${tests})
     add_executable(${target}_test ${tests})
     target_link_libraries(${target}_test PRIVATE ${target} millrace_flags ${ARG_TEST_LINK} GTest::gmock GTest::gtest_main)
+    # What tests wait for is in the library: they themselves are compiled in three quarters of the time.
+    target_compile_options(${target}_test PRIVATE $<$<CONFIG:Release>:-O1>)
     if(ARG_TORCH)
       millrace_use_torch_pch(${target}_test)
     endif()
