@@ -20,7 +20,7 @@ stage_python() {                                              # tests/: what cro
 }
 stage_fast() { at_once "fast_tests --part 1/2" "fast_tests --part 2/2" fast_unit_tests; } # those of unit and python that --fast runs
 stage_slow() {                                                # many ranks, kills, time-outs; jobs on a Slurm cluster
-  at_once "slow_tests --part 1/2" "slow_tests --part 2/2" cluster_tests # each of them waits now and then
+  at_once slow_tests cluster_tests
 }
 stage_docs() { .venv/bin/python tools/check_docs.py; }        # the commands and the paths in the docs
 stage_gpu() {                                                 # what only a GPU can show; where there is none, that is an error
@@ -48,8 +48,10 @@ quick_tests() {
 }
 fast_unit_tests() { ctest --preset release -j "$(nproc)" -E '^(fuzz|gpu_emulation)$'; }
 fast_tests() { grep -rlZ '^pytestmark = pytest.mark.fast$' tests --include='test_*.py' | xargs -0 .venv/bin/python -m pytest -m "fast and not slow" "$@"; }
+# Each of two processes takes the next file when it is done with one: some files take a minute, some a second. They wait now
+# and then, so that with the cluster's tests they are one more than two cores.
 slow_tests() {
-  grep -rlZ 'pytest.mark.slow' tests --include='test_*.py' --exclude-dir=slurm | xargs -0 .venv/bin/python -m pytest -m slow "$@"
+  grep -rlZ 'pytest.mark.slow' tests --include='test_*.py' --exclude-dir=slurm | xargs -0 .venv/bin/python -m pytest -m slow -n 2 --dist loadfile "$@"
 }
 cluster_tests() { .venv/bin/python -m pytest -m slow tests/slurm; }
 
