@@ -47,10 +47,10 @@ def prompt_of(tokens):
     return " cat" * tokens
 
 
-def millrace_seconds(folder, options, prompt_tokens, new_tokens):
+def millrace_seconds(folder, options, dtype, prompt_tokens, new_tokens):
     environment = os.environ | {"OMP_NUM_THREADS": str(options.threads), "MKL_NUM_THREADS": str(options.threads)}
     command = [PROGRAM, "sample", "--weights", folder / "model", "--config", folder / "config.toml", "--temperature=0", "--json",
-               f"--max-new-tokens={new_tokens}", "-p", prompt_of(prompt_tokens)]  # fmt: skip
+               f"--max-new-tokens={new_tokens}", f"--training.mixed_precision_param={dtype}", "-p", prompt_of(prompt_tokens)]  # fmt: skip
     started = time.monotonic()
     done = subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True, env=environment)
     seconds = time.monotonic() - started
@@ -59,10 +59,10 @@ def millrace_seconds(folder, options, prompt_tokens, new_tokens):
     return seconds
 
 
-def millrace(folder, options):
-    few = millrace_seconds(folder, options, SHORT, FEW)
-    many = millrace_seconds(folder, options, SHORT, FEW + options.tokens)
-    long = millrace_seconds(folder, options, SHORT + options.prompt, FEW)
+def millrace(folder, options, dtype):
+    few = millrace_seconds(folder, options, dtype, SHORT, FEW)
+    many = millrace_seconds(folder, options, dtype, SHORT, FEW + options.tokens)
+    long = millrace_seconds(folder, options, dtype, SHORT + options.prompt, FEW)
     return (many - few) / options.tokens, (long - few) / options.prompt
 
 
@@ -101,6 +101,7 @@ def main():
     parser.add_argument("--tokens", type=int, default=128, help="to write")
     parser.add_argument("--prompt", type=int, default=512, help="tokens of a long prompt")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--dtypes", default="float32", help="of this program: some of float32,bfloat16")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -111,8 +112,7 @@ def main():
         programs = {
             "llama.cpp, F32": lambda: llama_cpp(folder / "fp32.gguf", options),
             "llama.cpp, F16": lambda: llama_cpp(folder / "fp16.gguf", options),
-            "millrace, fp32": lambda: millrace(folder, options),
-        }
+        } | {f"millrace, {dtype}": lambda dtype=dtype: millrace(folder, options, dtype) for dtype in options.dtypes.split(",")}
         runs = {program: [] for program in programs}
         for _ in range(options.rounds):
             for program, run in programs.items():
