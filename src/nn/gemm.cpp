@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <atomic>
 
-#include <ATen/Parallel.h>
-
 #include "kernels/cpu_level.h"
+#include "kernels/gemm_fp32/gemm_fp32.h"
+#include "kernels/gemv_fp32/gemv_fp32.h"
 #include "kernels/linear_bf16/linear_bf16.h"
 
 // Exported by libtorch_cpu, but in no header that the wheel ships (aten/src/ATen/native/mkldnn/Matmul.h):
@@ -43,22 +43,10 @@ bool is_bf16_on_cpu(const torch::Tensor& x) {
   return x.is_cpu() && x.scalar_type() == torch::kBFloat16;
 }
 
-// MKL multiplies a row by a matrix on one core, which cannot use the whole bandwidth of the memory. Writing text
-// consists of such products.
+// Below this size of the matrix a call costs more than it saves.
 bool is_row_by_matrix(const torch::Tensor& out_MN, const torch::Tensor& a_MK, const torch::Tensor& b_KN) {
-  return a_MK.is_cpu() && a_MK.scalar_type() == torch::kFloat32 && a_MK.size(0) == 1 && a_MK.stride(1) == 1 &&
-         b_KN.stride(0) == 1 && out_MN.stride(1) == 1 && b_KN.numel() >= kMinWork / 16 && at::get_num_threads() > 1 &&
-         !at::in_parallel_region();
-}
-
-void row_by_matrix(const torch::Tensor& out_1N, const torch::Tensor& a_1K, const torch::Tensor& b_KN) {
-  constexpr int64_t kMinRows = 64;
-  const torch::Tensor weight_NK = b_KN.t(), a_K = a_1K.select(0, 0), out_N = out_1N.select(0, 0);
-  at::parallel_for(0, weight_NK.size(0), kMinRows, [&](int64_t begin, int64_t end) {
-    const torch::NoGradGuard no_grad;  // of this thread
-    torch::Tensor part = out_N.narrow(0, begin, end - begin);
-    at::mv_out(part, weight_NK.narrow(0, begin, end - begin), a_K);
-  });
+  return a_MK.size(0) == 1 && b_KN.numel() >= kMinWork / 16 &&
+         suits_gemv_fp32(out_MN.select(0, 0), b_KN.t(), a_MK.select(0, 0));
 }
 
 std::atomic<int64_t> largest_operand = kLargestOperand;
@@ -78,11 +66,13 @@ bool is_too_large(const torch::Tensor& out_MN, const torch::Tensor& a_MK, const 
 void gemm_once(torch::Tensor& out_MN, const torch::Tensor& a_MK, const torch::Tensor& b_KN, bool accumulate) {
   if (out_MN.is_contiguous() && goes_to_onednn(a_MK, b_KN)) {
     at::native::mkldnn_matmul(a_MK, b_KN, out_MN, accumulate ? 1.0f : 0.0f, 1.0f);
+  } else if (out_MN.stride(1) == 1 && suits_gemm_fp32(a_MK, b_KN)) {
+    gemm_fp32(out_MN, a_MK, b_KN, accumulate);
   } else if (!accumulate && is_bf16_on_cpu(a_MK) && is_bf16_on_cpu(out_MN) && out_MN.stride(1) == 1 &&
              suits_linear_bf16(a_MK, {.weight_NK = b_KN.t()})) {
     linear_bf16(out_MN, a_MK, {.weight_NK = b_KN.t()});
   } else if (!accumulate && is_row_by_matrix(out_MN, a_MK, b_KN)) {
-    row_by_matrix(out_MN, a_MK, b_KN);
+    gemv_fp32(out_MN.select(0, 0), b_KN.t(), a_MK.select(0, 0));
   } else if (accumulate) {
     out_MN.addmm_(a_MK, b_KN);
   } else {
@@ -146,7 +136,8 @@ torch::Tensor matrix_product(const torch::Tensor& a_MK, const torch::Tensor& b_K
       return out_MN;
     }
   }
-  if (!goes_to_onednn(a_MK, b_KN)) return bias_N.defined() ? at::addmm(bias_N, a_MK, b_KN) : at::mm(a_MK, b_KN);
+  if (!goes_to_onednn(a_MK, b_KN) && !suits_gemm_fp32(a_MK, b_KN))
+    return bias_N.defined() ? at::addmm(bias_N, a_MK, b_KN) : at::mm(a_MK, b_KN);
   torch::Tensor out_MN = torch::empty({a_MK.size(0), b_KN.size(1)}, a_MK.options());
   if (bias_N.defined()) out_MN.copy_(bias_N.expand_as(out_MN));
   gemm(out_MN, a_MK, b_KN, /*accumulate=*/bias_N.defined());

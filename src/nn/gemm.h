@@ -1,13 +1,11 @@
 // Matrix products into existing buffers.
 //
-// ATen sends fp32 products on a CPU to MKL, which takes its generic path on AMD processors; oneDNN, which libtorch
-// also includes, uses AVX-512 there: 5 to 15 % faster on a transformer's shapes, three times on a product of two rows
-// (benchmarks/results/flux_step_cpu.md). Without AVX-512 libtorch's entry to oneDNN refuses to work; the only other
-// one, mkldnn::_linear_pointwise, can neither write into a buffer nor add to one, and with the copy that this costs it
-// ran at 0.9 to 1.2 times MKL's speed on a Zen 3 EPYC (forward products gained, weight gradients lost), so MKL keeps
-// those. The choice depends on make and instruction set, never on a clock, so that a resumed run makes the same one.
-// In bf16 a product with a transposed matrix, as weights are, goes to kernels/linear_bf16 if the processor
-// supports it.
+// ATen sends fp32 products on a CPU to MKL, which takes its generic paths on AMD processors. With AVX-512, oneDNN,
+// which libtorch also includes, is 5 to 15 % faster there on a transformer's shapes, three times on a product of two
+// rows (benchmarks/results/flux_step_cpu.md); without, libtorch's entry to oneDNN refuses to work, and large products
+// go to kernels/gemm_fp32. A row by a matrix, which MKL multiplies on one core, goes to kernels/gemv_fp32 everywhere.
+// The choice depends on make and instruction set, never on a clock, so that a resumed run makes the same one. In bf16 a
+// product with a transposed matrix, as weights are, goes to kernels/linear_bf16 if the processor supports it.
 //
 // No call of a library has an operand of 2^31 elements or more: larger products are cut (product_tiles.h). Where sums
 // are cut, their parts are added in fp32 before they are rounded.
