@@ -6,8 +6,9 @@
 namespace millrace {
 namespace {
 
-bool is_cached_there(const Picture& picture, const CropAndFlip& crop, const LoadRequest& request) {
-  return crop.offset == picture.choice.crop_offset() && !request.alpha_mask && picture.file.mask_path.empty();
+bool is_cached_there(const Picture& picture, const Augmentation& drawn, const LoadRequest& request) {
+  const bool is_plain = drawn.offset == picture.choice.crop_offset() && drawn.colours == ColourChange();
+  return is_plain && !request.alpha_mask && picture.file.mask_path.empty();
 }
 
 std::filesystem::path latents_file(const Picture& picture) {
@@ -16,19 +17,19 @@ std::filesystem::path latents_file(const Picture& picture) {
 
 }  // namespace
 
-std::filesystem::path KohyaPictureCaches::latents_to_read(const Picture& picture, const CropAndFlip& crop,
+std::filesystem::path KohyaPictureCaches::latents_to_read(const Picture& picture, const Augmentation& drawn,
                                                           const LoadRequest& request) {
-  if (options_.writes || !is_cached_there(picture, crop, request)) return {};
+  if (options_.writes || !is_cached_there(picture, drawn, request)) return {};
   const std::filesystem::path file = latents_file(picture);
   return is_current(file, picture) ? file : std::filesystem::path();
 }
 
 std::optional<CachedLatents> KohyaPictureCaches::read_latents(const std::filesystem::path& file, const Picture& picture,
-                                                              const CropAndFlip& crop, PictureCodec& codec) {
+                                                              const Augmentation& drawn, PictureCodec& codec) {
   const int64_t rows = picture.choice.bucket.height / codec.downscale(),
                 columns = picture.choice.bucket.width / codec.downscale();
   try {
-    const torch::Tensor latents = read_kohya_latents(file, rows, columns, crop.is_mirrored);
+    const torch::Tensor latents = read_kohya_latents(file, rows, columns, drawn.is_mirrored);
     if (!latents.defined() || latents.size(0) != codec.channels()) return std::nullopt;
     return CachedLatents{codec.moments_of(latents.unsqueeze(0)), {}};
   } catch (const DataError& error) {
@@ -53,12 +54,12 @@ std::optional<KohyaText> KohyaPictureCaches::read_text(const Picture& picture, c
   return text;
 }
 
-void KohyaPictureCaches::write_latents(const Picture& picture, const CropAndFlip& crop, const LoadRequest& request,
+void KohyaPictureCaches::write_latents(const Picture& picture, const Augmentation& drawn, const LoadRequest& request,
                                        const std::function<torch::Tensor()>& draw) {
-  if (!options_.writes || !is_cached_there(picture, crop, request)) return;
+  if (!options_.writes || !is_cached_there(picture, drawn, request)) return;
   const std::filesystem::path file = latents_file(picture);
-  if (!written_.insert(str(file.string(), crop.is_mirrored ? " mirrored" : "")).second) return;
-  write_kohya_latents(file, {draw(), crop.is_mirrored, picture.size, picture.choice.bucket});
+  if (!written_.insert(str(file.string(), drawn.is_mirrored ? " mirrored" : "")).second) return;
+  write_kohya_latents(file, {draw(), drawn.is_mirrored, picture.size, picture.choice.bucket});
 }
 
 void KohyaPictureCaches::write_text(const Picture& picture, const std::string& caption, const torch::Tensor& tokens_TX,

@@ -35,16 +35,16 @@ class KohyaPictureCaches {
   explicit KohyaPictureCaches(KohyaPictureCachesOptions options) : options_(std::move(options)) {}
 
   // The file to read the picture's latents from; empty: none, or it is older than the picture.
-  std::filesystem::path latents_to_read(const Picture& picture, const CropAndFlip& crop, const LoadRequest& request);
+  std::filesystem::path latents_to_read(const Picture& picture, const Augmentation& drawn, const LoadRequest& request);
   // As a distribution that has these latents alone. None where the file lacks this size or is damaged, which is warned
   // of.
   std::optional<CachedLatents> read_latents(const std::filesystem::path& file, const Picture& picture,
-                                            const CropAndFlip& crop, PictureCodec& codec);
+                                            const Augmentation& drawn, PictureCodec& codec);
   // None where the caption is trained otherwise than it stands there, or no file gives encodings of it.
   std::optional<KohyaText> read_text(const Picture& picture, const std::string& caption);
 
   // Once for each picture, mirrored or not. draw: gives the latents [Z, h, w], scaled, where they are to be written.
-  void write_latents(const Picture& picture, const CropAndFlip& crop, const LoadRequest& request,
+  void write_latents(const Picture& picture, const Augmentation& drawn, const LoadRequest& request,
                      const std::function<torch::Tensor()>& draw);
   void write_text(const Picture& picture, const std::string& caption, const torch::Tensor& tokens_TX,
                   const torch::Tensor& pooled_V);

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/printable.h"
 #include "base/text.h"
+#include "picture_sets/augmentation.h"
 #include "picture_sets/trained_caption.h"
 
 namespace millrace {
@@ -45,7 +46,7 @@ int64_t PictureData::num_validation_pictures() const {
 }
 
 bool PictureData::changes_pictures() const {
-  return any_subset(sets, [](const SubsetOptions& subset) { return subset.random_crop; });
+  return any_subset(sets, draws_new_pictures);
 }
 
 bool PictureData::has_many_captions() const {

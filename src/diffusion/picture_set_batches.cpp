@@ -29,12 +29,18 @@ const PicturePart& part_of(const PictureSet& set, bool is_validation) {
   return is_validation ? set.validation : set.train;
 }
 
+std::string colours_text(const ColourChange& colours) {
+  if (colours == ColourChange()) return "";
+  return format_double(colours.kind == ColourChange::Kind::kHue ? " hue %+.17g" : " gamma %.17g", colours.amount);
+}
+
 // All that the latents of a picture depend on, but for the autoencoder.
-std::string cache_key(const Picture& picture, const CropAndFlip& crop, const LoadRequest& request) {
+std::string cache_key(const Picture& picture, const Augmentation& drawn, const LoadRequest& request) {
   const BucketChoice& choice = picture.choice;
   return str("content ", checksum_text(request.content), " scaled to ", size_text(choice.resized), " by ",
-             static_cast<int>(request.filter), " cut to ", size_text(choice.bucket), " at ", crop.offset.width, ", ",
-             crop.offset.height, crop.is_mirrored ? " mirrored" : "", request.alpha_mask ? " with alpha" : "",
+             static_cast<int>(request.filter), " cut to ", size_text(choice.bucket), " at ", drawn.offset.width, ", ",
+             drawn.offset.height, drawn.is_mirrored ? " mirrored" : "", colours_text(drawn.colours),
+             request.alpha_mask ? " with alpha" : "",
              picture.file.mask_path.empty() ? "" : " with mask " + checksum_text(request.mask_content));
 }
 
@@ -102,17 +108,17 @@ PictureSetBatches::Row PictureSetBatches::plan_row(const PlannedPictures& batch,
                  .mask_content = part.masks.empty() ? 0 : part.masks[sample.picture]};
   const std::string& caption = row.picture->file.caption;
   if (options_.is_validation) {
-    row.crop = {.offset = row.picture->choice.crop_offset(), .is_mirrored = false};
+    row.drawn = fixed_augmentation(*row.picture);
     row.caption = fixed_caption(caption, subset);
   } else {
-    row.crop = draw_crop(row.picture->choice, subset, crop_stream(options_.seed, at.epoch, row.id));
+    row.drawn = draw_augmentation(*row.picture, subset, augmentation_stream(options_.seed, at.epoch, row.id));
     const auto step = static_cast<int64_t>(at.batches - 1) / options_.batches_per_step;
     PhiloxSource random(caption_stream(options_.seed, at.epoch, row.id));
     row.caption = trained_caption(caption, subset, {int64_t{at.epoch} + 1, step, options_.max_steps}, random);
   }
-  row.key = cache_key(*row.picture, row.crop, row.request);
+  row.key = cache_key(*row.picture, row.drawn, row.request);
   if (!options_.kohya_caches) return row;
-  row.latents = options_.kohya_caches->latents_to_read(*row.picture, row.crop, row.request);
+  row.latents = options_.kohya_caches->latents_to_read(*row.picture, row.drawn, row.request);
   if (!row.latents.empty()) row.key += " from " + row.latents.string();
   return row;
 }
@@ -120,14 +126,14 @@ PictureSetBatches::Row PictureSetBatches::plan_row(const PlannedPictures& batch,
 void PictureSetBatches::start_loading(Row& row) {
   if (!row.latents.empty() || (options_.cache && options_.cache->holds(row.key))) return;
   row.loading = pool_.submit(
-      [picture = row.picture, crop = row.crop, request = row.request] { return load(*picture, crop, request); });
+      [picture = row.picture, drawn = row.drawn, request = row.request] { return load(*picture, drawn, request); });
 }
 
-PictureSetBatches::LoadedPicture PictureSetBatches::load(const Picture& picture, const CropAndFlip& crop,
+PictureSetBatches::LoadedPicture PictureSetBatches::load(const Picture& picture, const Augmentation& drawn,
                                                          const LoadRequest& request) {
   LoadedPicture loaded;
   try {
-    const TrainedPixels pixels = load_trained_pixels(picture, crop, request);
+    const TrainedPixels pixels = load_trained_pixels(picture, drawn, request);
     loaded.is_truncated = pixels.is_truncated;
     const int64_t height = pixels.picture.height, width = pixels.picture.width;
     loaded.image_1CHW = torch::empty({1, 3, height, width}, torch::kFloat32);
@@ -278,12 +284,12 @@ std::vector<CachedLatents> PictureSetBatches::encode_once(Planned& planned, Flux
   for (Row& row : planned.rows) {
     std::optional<CachedLatents> latents = options_.cache->find(row.key);
     if (!latents && !row.latents.empty()) {
-      latents = options_.kohya_caches->read_latents(row.latents, *row.picture, row.crop, *front_end_.codec);
+      latents = options_.kohya_caches->read_latents(row.latents, *row.picture, row.drawn, *front_end_.codec);
       if (latents) options_.cache->keep(row.key, *latents);
     }
     if (!latents) {
       const double begin = now_seconds();
-      const LoadedPicture loaded = row.loading.valid() ? row.loading.get() : load(*row.picture, row.crop, row.request);
+      const LoadedPicture loaded = row.loading.valid() ? row.loading.get() : load(*row.picture, row.drawn, row.request);
       batch.data_seconds += now_seconds() - begin;
       if (!loaded.problem.empty()) {
         note_bad(row, loaded.problem);
@@ -296,7 +302,7 @@ std::vector<CachedLatents> PictureSetBatches::encode_once(Planned& planned, Flux
       options_.cache->keep(row.key, *latents);
     }
     if (options_.kohya_caches) {
-      options_.kohya_caches->write_latents(*row.picture, row.crop, row.request, [&] {
+      options_.kohya_caches->write_latents(*row.picture, row.drawn, row.request, [&] {
         const auto streams = sample_streams(options_.seed, RandomPurpose::kPosterior, {0}, {row.id});
         return front_end_.codec->draw(latents->moments, streams)[0];
       });

@@ -66,7 +66,7 @@ class PictureSetBatches : public FluxBatchSource {
     uint64_t id = 0;
     int64_t row = 0;  // in the batch over all ranks
     std::string caption;
-    CropAndFlip crop;
+    Augmentation drawn;
     LoadRequest request;
     std::string key;                     // of the cache
     std::filesystem::path latents;       // of sd-scripts; empty: none
@@ -84,7 +84,7 @@ class PictureSetBatches : public FluxBatchSource {
   bool plan_next();
   Row plan_row(const PlannedPictures& batch, size_t number, const PicturePosition& at) const;
   void start_loading(Row& row);
-  static LoadedPicture load(const Picture& picture, const CropAndFlip& crop, const LoadRequest& request);
+  static LoadedPicture load(const Picture& picture, const Augmentation& drawn, const LoadRequest& request);
 
   void encode_pictures(Planned& planned, FluxBatch& batch);
   void encode(const Planned& planned, std::vector<std::string> captions, FluxBatch& batch);

@@ -11,14 +11,14 @@
 namespace millrace {
 namespace {
 
-Image fit_to_bucket(const Image& upright, const Picture& picture, const CropAndFlip& crop, Filter filter) {
+Image fit_to_bucket(const Image& upright, const Picture& picture, const Augmentation& drawn, Filter filter) {
   const BucketChoice& choice = picture.choice;
-  const Box box = {static_cast<int>(crop.offset.width), static_cast<int>(crop.offset.height),
+  const Box box = {static_cast<int>(drawn.offset.width), static_cast<int>(drawn.offset.height),
                    static_cast<int>(choice.bucket.width), static_cast<int>(choice.bucket.height)};
   Image scratch, out;
   resize_and_crop(upright, static_cast<int>(choice.resized.width), static_cast<int>(choice.resized.height), filter, box,
                   scratch, out);
-  return crop.is_mirrored ? mirrored(out) : out;
+  return drawn.is_mirrored ? mirrored(out) : out;
 }
 
 MappedFile open_unchanged(const std::string& path, uint64_t content) {
@@ -45,41 +45,27 @@ Image without_alpha(const Image& rgba) {
 
 }  // namespace
 
-CropAndFlip draw_crop(const BucketChoice& choice, const SubsetOptions& subset, const RandomStream& augmentation) {
-  CropAndFlip drawn{.offset = choice.crop_offset(), .is_mirrored = false};
-  if (subset.random_crop) {
-    const auto within = [&](uint64_t index, int64_t slack) {
-      return static_cast<int64_t>(random_below(augmentation, index, static_cast<uint64_t>(slack) + 1));
-    };
-    drawn.offset = {within(0, choice.resized.width - choice.bucket.width),
-                    within(1, choice.resized.height - choice.bucket.height)};
-  }
-  drawn.is_mirrored = subset.flip_aug && random_below(augmentation, 2, 2) == 1;
-  return drawn;
+Image load_for_bucket(const Picture& picture, const Augmentation& drawn) {
+  Image image = fit_to_bucket(load_upright(picture.file.path), picture, drawn, Filter::kBicubic);
+  change_colours(image, drawn.colours);
+  return image;
 }
 
-RandomStream crop_stream(uint64_t seed, uint32_t epoch, uint64_t sample_id) {
-  return random_stream(seed, RandomPurpose::kAugmentation, epoch, sample_id);
-}
-
-Image load_for_bucket(const Picture& picture, const CropAndFlip& crop) {
-  return fit_to_bucket(load_upright(picture.file.path), picture, crop, Filter::kBicubic);
-}
-
-TrainedPixels load_trained_pixels(const Picture& picture, const CropAndFlip& crop, const LoadRequest& request) {
+TrainedPixels load_trained_pixels(const Picture& picture, const Augmentation& drawn, const LoadRequest& request) {
   TrainedPixels pixels;
   const MappedFile file = open_unchanged(picture.file.path, request.content);
   Image image = fit_to_bucket(decode_upright(file.bytes(), picture.file.path, request.alpha_mask, &pixels.is_truncated),
-                              picture, crop, request.filter);
+                              picture, drawn, request.filter);
   if (image.channels == 4) {
     pixels.mask = channel_of(image, 3);
     image = without_alpha(image);
   }
   pixels.picture = std::move(image);
+  change_colours(pixels.picture, drawn.colours);
   if (picture.file.mask_path.empty()) return pixels;
   const std::string& path = picture.file.mask_path;
   const MappedFile mask = open_unchanged(path, request.mask_content);
-  pixels.mask = channel_of(fit_to_bucket(decode_upright(mask.bytes(), path, false), picture, crop, request.filter), 0);
+  pixels.mask = channel_of(fit_to_bucket(decode_upright(mask.bytes(), path, false), picture, drawn, request.filter), 0);
   return pixels;
 }
 

@@ -3,8 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <set>
-
 #include "base/error.h"
 #include "images/encode.h"
 #include "picture_sets/batch_order.h"
@@ -304,27 +302,14 @@ TEST_F(Folder, LoadsAPictureAsLargeAsItsBucket) {
   SubsetOptions subset;
   for (const Picture& picture : set.train.pictures) {
     subset.random_crop = false;
-    EXPECT_EQ(draw_crop(picture.choice, subset, crop_stream(1, 0, 0)).offset, picture.choice.crop_offset());
+    EXPECT_EQ(draw_augmentation(picture, subset, augmentation_stream(1, 0, 0)).offset, picture.choice.crop_offset());
     subset.random_crop = subset.flip_aug = true;
-    const CropAndFlip crop = draw_crop(picture.choice, subset, crop_stream(1, 0, 0));
-    EXPECT_EQ(draw_crop(picture.choice, subset, crop_stream(1, 0, 0)).offset, crop.offset);
-    const Image image = load_for_bucket(picture, crop);
+    const Augmentation drawn = draw_augmentation(picture, subset, augmentation_stream(1, 0, 0));
+    EXPECT_EQ(draw_augmentation(picture, subset, augmentation_stream(1, 0, 0)).offset, drawn.offset);
+    const Image image = load_for_bucket(picture, drawn);
     EXPECT_EQ(image.width, picture.choice.bucket.width);
     EXPECT_EQ(image.height, picture.choice.bucket.height);
   }
-}
-
-TEST(DrawCrop, ReachesBothEndsAndBothSides) {
-  const BucketChoice choice{.bucket = {64, 64}, .resized = {66, 64}};
-  SubsetOptions subset;
-  subset.random_crop = subset.flip_aug = true;
-  std::set<std::pair<int64_t, bool>> seen;
-  for (uint64_t i = 0; i < 200; ++i) {
-    const CropAndFlip crop = draw_crop(choice, subset, crop_stream(1, 0, i));
-    EXPECT_EQ(crop.offset.height, 0);
-    seen.insert({crop.offset.width, crop.is_mirrored});
-  }
-  EXPECT_EQ(seen.size(), 6u);
 }
 
 TEST(BalancedRepeats, GoThroughTheListAgainAndAgain) {

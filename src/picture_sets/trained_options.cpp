@@ -51,7 +51,6 @@ void check_options_are_trained(const std::vector<DatasetOptions>& datasets) {
     for (size_t i = 0; i < dataset.subsets.size(); ++i) {
       const SubsetOptions& subset = dataset.subsets[i];
       const std::string where = ".subsets[" + std::to_string(i) + "]";
-      refuse(subset.color_aug, where, "color_aug = false, since colours are trained as they are", "true");
       refuse(subset.face_crop_aug_range.has_value(), where,
              "no face_crop_aug_range, since pictures are cropped without looking for faces",
              "one (try random_crop = true)");

@@ -201,6 +201,23 @@ def test_flips_change_some_pictures(train, folder, tmp_path):
     assert 0 < sum(same) < 8
 
 
+def test_colours_change_some_pictures_and_leave_masks(train, folder, tmp_path):
+    path = folder("cat", 4, sizes=[(32, 32)])
+    clear = folder("clear", 4, sizes=[(32, 32)])
+    for file in clear.glob("*.png"):
+        with Image.open(file) as image:
+            image.putalpha(0)
+            image.save(file)
+
+    def losses(name, path, *options):
+        data = dataset(tmp_path / f"{name}.toml", subset_of(path, *options), batch_size=1)
+        return curve(train(data, *STILL, "--training.steps=16", run=name))
+
+    same = [a == b for a, b in zip(losses("plain", path), losses("changed", path, "color_aug = true"), strict=True)]
+    assert 4 < sum(same) < 16
+    assert losses("masked", clear, "color_aug = true", "alpha_mask = true") == [0] * 16
+
+
 def test_regularisation_pictures_weigh_what_the_options_say(train, folder, tmp_path):
     own, regularisation = folder("own", 4, sizes=[(32, 32)]), folder("reg", 4, sizes=[(32, 32)])
 
@@ -316,7 +333,7 @@ def test_an_edited_data_set_is_not_resumed_on(train, folder, tmp_path):
 
 def test_options_without_effect_are_refused(train, folder, tmp_path):
     path = folder("cat", 4)
-    for option, name in (("color_aug = true", "color_aug"), ("face_crop_aug_range = [1.0, 3.0]", "face_crop_aug_range"),
+    for option, name in (("face_crop_aug_range = [1.0, 3.0]", "face_crop_aug_range"),
                          ('resize_interpolation = "lanczos"', "resize_interpolation"),
                          ("custom_attributes = { a = 1 }", "custom_attributes")):  # fmt: skip
         data = dataset(tmp_path / "set.toml", subset_of(path, option))
@@ -325,6 +342,8 @@ def test_options_without_effect_are_refused(train, folder, tmp_path):
     for option in ("training.classifier_free_guidance_prob=0.1", "training.subset_size=8", "training.shuffle_buffer_size=8",
                    "encoder.cache_latents=memory"):  # fmt: skip
         assert f"[{option.split('=')[0]}] expected" in train(data, f"--{option}", status=2).stderr
+    data = dataset(tmp_path / "set.toml", subset_of(path, "color_aug = true"))
+    assert "expected none with random_crop or color_aug" in train(data, "--encoder.cache_latents=memory", status=2).stderr
     shards = train(data, "--training.dataset=webdataset", status=2).stderr
     assert '(try training.dataset = "pictures")' in shards
 
