@@ -7,7 +7,9 @@ namespace millrace {
 namespace {
 
 bool is_cached_there(const Picture& picture, const Augmentation& drawn, const LoadRequest& request) {
-  const bool is_plain = drawn.offset == picture.choice.crop_offset() && drawn.colours == ColourChange();
+  const BucketChoice& choice = picture.choice;
+  const bool is_plain =
+      drawn.resized == choice.resized && drawn.offset == choice.crop_offset() && drawn.colours == ColourChange();
   return is_plain && !request.alpha_mask && picture.file.mask_path.empty();
 }
 

@@ -22,7 +22,7 @@ struct PictureData {
   nlohmann::json identity;
 
   int64_t num_validation_pictures() const;
-  bool changes_pictures() const;   // with random_crop or color_aug, which leave nothing to cache
+  bool changes_pictures() const;   // random_crop and others, which leave nothing to cache
   bool has_many_captions() const;  // with shuffled or dropped tags, likewise
   bool has_masks() const;
 };

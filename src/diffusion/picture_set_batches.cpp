@@ -36,10 +36,9 @@ std::string colours_text(const ColourChange& colours) {
 
 // All that the latents of a picture depend on, but for the autoencoder.
 std::string cache_key(const Picture& picture, const Augmentation& drawn, const LoadRequest& request) {
-  const BucketChoice& choice = picture.choice;
-  return str("content ", checksum_text(request.content), " scaled to ", size_text(choice.resized), " by ",
-             static_cast<int>(request.filter), " cut to ", size_text(choice.bucket), " at ", drawn.offset.width, ", ",
-             drawn.offset.height, drawn.is_mirrored ? " mirrored" : "", colours_text(drawn.colours),
+  return str("content ", checksum_text(request.content), " scaled to ", size_text(drawn.resized), " by ",
+             static_cast<int>(request.filter), " cut to ", size_text(picture.choice.bucket), " at ", drawn.offset.width,
+             ", ", drawn.offset.height, drawn.is_mirrored ? " mirrored" : "", colours_text(drawn.colours),
              request.alpha_mask ? " with alpha" : "",
              picture.file.mask_path.empty() ? "" : " with mask " + checksum_text(request.mask_content));
 }
@@ -108,7 +107,7 @@ PictureSetBatches::Row PictureSetBatches::plan_row(const PlannedPictures& batch,
                  .mask_content = part.masks.empty() ? 0 : part.masks[sample.picture]};
   const std::string& caption = row.picture->file.caption;
   if (options_.is_validation) {
-    row.drawn = fixed_augmentation(*row.picture);
+    row.drawn = fixed_augmentation(*row.picture, subset);
     row.caption = fixed_caption(caption, subset);
   } else {
     row.drawn = draw_augmentation(*row.picture, subset, augmentation_stream(options_.seed, at.epoch, row.id));

@@ -27,6 +27,34 @@ TEST(DrawAugmentation, ReachesBothEndsAndBothSides) {
   EXPECT_EQ(seen.size(), 6u);
 }
 
+TEST(DrawAugmentation, GoesAroundAFace) {
+  Picture picture = kPicture;
+  picture.size = {400, 300};
+  picture.choice.bucket = {64, 64};
+  picture.face = {.x = 200, .y = 150, .width = 60, .height = 50};
+  SubsetOptions subset;
+  subset.face_crop_aug_range = {1, 2};
+  std::set<PictureSize> sizes, offsets;
+  for (uint64_t i = 0; i < 100; ++i) {
+    const Augmentation drawn = draw_augmentation(picture, subset, augmentation_stream(1, 0, i));
+    sizes.insert(drawn.resized);
+    offsets.insert(drawn.offset);
+    const auto face_x = static_cast<double>(drawn.resized.width) / 2 - static_cast<double>(drawn.offset.width);
+    EXPECT_NEAR(face_x, 32, 4.5);  // up to three pixels away, and rounding
+  }
+  EXPECT_GT(sizes.size(), 50u);
+  EXPECT_GE(sizes.begin()->width, 400 * 32 / 60);
+  EXPECT_LE(sizes.rbegin()->width, 400);
+  EXPECT_TRUE(draws_crop(picture, subset));
+  EXPECT_TRUE(draws_new_pictures(subset));
+  subset.face_crop_aug_range = {2, 2};
+  const Augmentation fixed = fixed_augmentation(picture, subset);
+  EXPECT_EQ(draw_augmentation(picture, subset, augmentation_stream(1, 0, 7)).offset, fixed.offset);
+  EXPECT_EQ(fixed.resized, (PictureSize{213, 160}));
+  EXPECT_FALSE(draws_crop(picture, subset));
+  EXPECT_FALSE(draws_new_pictures(subset));
+}
+
 // A share of n draws: within four standard deviations.
 void expect_share(int count, int n, double share) {
   EXPECT_NEAR(count, n * share, 4 * std::sqrt(n * share * (1 - share)));

@@ -16,7 +16,7 @@ Image fit_to_bucket(const Image& upright, const Picture& picture, const Augmenta
   const Box box = {static_cast<int>(drawn.offset.width), static_cast<int>(drawn.offset.height),
                    static_cast<int>(choice.bucket.width), static_cast<int>(choice.bucket.height)};
   Image scratch, out;
-  resize_and_crop(upright, static_cast<int>(choice.resized.width), static_cast<int>(choice.resized.height), filter, box,
+  resize_and_crop(upright, static_cast<int>(drawn.resized.width), static_cast<int>(drawn.resized.height), filter, box,
                   scratch, out);
   return drawn.is_mirrored ? mirrored(out) : out;
 }

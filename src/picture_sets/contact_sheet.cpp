@@ -7,6 +7,7 @@
 #include "base/thread_pool.h"
 #include "images/bitmap_font.h"
 #include "images/resample.h"
+#include "picture_sets/augmentation.h"
 #include "picture_sets/pixel_checks.h"
 
 namespace millrace {
@@ -53,7 +54,7 @@ void draw_box(Image& image, const Box& box) {
   }
 }
 
-Image thumbnail(const Picture& picture) {
+Image thumbnail(const Picture& picture, const SubsetOptions& subset) {
   const double scale =
       static_cast<double>(kSide) / static_cast<double>(std::max(picture.size.width, picture.size.height));
   const auto scaled = [&](int64_t pixels) {
@@ -68,26 +69,33 @@ Image thumbnail(const Picture& picture) {
     draw_text(small, 4, height / 2, "cannot be decoded");
     return small;
   }
-  const BucketChoice& choice = picture.choice;
-  const double x_scale = static_cast<double>(width) / static_cast<double>(choice.resized.width);
-  const double y_scale = static_cast<double>(height) / static_cast<double>(choice.resized.height);
-  const PictureSize offset = choice.crop_offset();
-  draw_box(small, {static_cast<int>(static_cast<double>(offset.width) * x_scale + 0.5),
-                   static_cast<int>(static_cast<double>(offset.height) * y_scale + 0.5),
-                   static_cast<int>(static_cast<double>(choice.bucket.width) * x_scale + 0.5),
-                   static_cast<int>(static_cast<double>(choice.bucket.height) * y_scale + 0.5)});
+  const Augmentation fixed = fixed_augmentation(picture, subset);
+  const PictureSize& bucket = picture.choice.bucket;
+  const double x_scale = static_cast<double>(width) / static_cast<double>(fixed.resized.width);
+  const double y_scale = static_cast<double>(height) / static_cast<double>(fixed.resized.height);
+  draw_box(small, {static_cast<int>(static_cast<double>(fixed.offset.width) * x_scale + 0.5),
+                   static_cast<int>(static_cast<double>(fixed.offset.height) * y_scale + 0.5),
+                   static_cast<int>(static_cast<double>(bucket.width) * x_scale + 0.5),
+                   static_cast<int>(static_cast<double>(bucket.height) * y_scale + 0.5)});
   return small;
 }
 
 }  // namespace
 
 Image contact_sheet(const std::vector<PictureSet>& sets, int num_threads, size_t max_pictures) {
-  std::vector<const Picture*> pictures;
+  struct Shown {
+    const Picture* picture = nullptr;
+    const SubsetOptions* subset = nullptr;
+  };
+  std::vector<Shown> pictures;
   for (const PictureSet& set : sets) {
     const size_t begin = pictures.size();
-    for (const Picture& picture : set.train.pictures) pictures.push_back(&picture);
-    std::stable_sort(pictures.begin() + static_cast<ptrdiff_t>(begin), pictures.end(),
-                     [](const Picture* a, const Picture* b) { return a->choice.bucket < b->choice.bucket; });
+    for (const Picture& picture : set.train.pictures) {
+      pictures.push_back({&picture, &set.options.subsets[picture.subset]});
+    }
+    std::stable_sort(
+        pictures.begin() + static_cast<ptrdiff_t>(begin), pictures.end(),
+        [](const Shown& a, const Shown& b) { return a.picture->choice.bucket < b.picture->choice.bucket; });
   }
   pictures.resize(std::min(pictures.size(), max_pictures));
   const int count = static_cast<int>(pictures.size());
@@ -95,10 +103,12 @@ Image contact_sheet(const std::vector<PictureSet>& sets, int num_threads, size_t
   Image sheet = filled(std::clamp(count, 1, kColumns) * kCellWidth + kGap, rows * kCellHeight + kGap, 255);
   ThreadPool pool(std::max(1, num_threads));
   std::vector<std::future<Image>> waiting;
-  for (const Picture* picture : pictures) waiting.push_back(pool.submit([picture] { return thumbnail(*picture); }));
+  for (const Shown& shown : pictures) {
+    waiting.push_back(pool.submit([shown] { return thumbnail(*shown.picture, *shown.subset); }));
+  }
   for (int i = 0; i < count; ++i) {
     const Image small = waiting[static_cast<size_t>(i)].get();
-    const Picture& picture = *pictures[static_cast<size_t>(i)];
+    const Picture& picture = *pictures[static_cast<size_t>(i)].picture;
     const int left = kGap + i % kColumns * kCellWidth, top = kGap + i / kColumns * kCellHeight;
     paste(sheet, small, left, top);
     draw_text(sheet, left, top + kSide + 2, "bucket " + size_text(picture.choice.bucket));

@@ -112,6 +112,20 @@ bool is_much_enlarged(const Picture& picture) {
   return picture.choice.resized.area() > 16 * picture.size.area();
 }
 
+// The place of the face in the picture's name, where the options ask for it.
+std::optional<Face> face_of(const DatasetOptions& options, const SubsetOptions& subset, const PictureFile& file,
+                            Notices& notices) {
+  if (!subset.face_crop_aug_range || options.enable_bucket) return std::nullopt;
+  const std::optional<Face> face = face_in_name(file.path);
+  if (!face) {
+    notices.add("no_face",
+                "expected a name that ends with the place of a face in pixels, _x_y_width_height, with "
+                "face_crop_aug_range, got another: cropped as if there were no face",
+                file.key);
+  }
+  return face;
+}
+
 // Chooses the bucket of every picture; those that fit none are noted and left out.
 void fill_buckets(const DatasetOptions& options, PicturePart& part, Notices& notices) {
   BucketRules rules = options.bucket_rules();
@@ -242,8 +256,12 @@ PictureSet read_picture_set(const DatasetOptions& options, const ReadSettings& s
                                                                   options.validation_seed.value_or(settings.seed))
                                            : ValidationSplit{};
     const auto picture_of = [&](size_t i, int64_t repeats) {
-      return Picture{
-          .file = files[i], .subset = number, .is_reg = subset.is_reg, .num_repeats = repeats, .size = *files[i].size};
+      return Picture{.file = files[i],
+                     .subset = number,
+                     .is_reg = subset.is_reg,
+                     .num_repeats = repeats,
+                     .size = *files[i].size,
+                     .face = face_of(options, subset, files[i], set.notices)};
     };
     for (size_t i = 0; i < (is_split ? parts.train.size() : files.size()); ++i) {
       Picture picture = picture_of(is_split ? parts.train[i] : i, subset.num_repeats);

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "images/aspect_buckets.h"
+#include "picture_sets/face_crop.h"
 #include "picture_sets/notices.h"
 #include "picture_sets/options.h"
 #include "picture_sets/subset_files.h"
@@ -26,6 +27,7 @@ struct Picture {
   int64_t num_repeats = 1;  // an epoch
   PictureSize size;         // upright
   BucketChoice choice;
+  std::optional<Face> face;  // that it is cropped around, with face_crop_aug_range and without buckets
 };
 
 struct Bucket {

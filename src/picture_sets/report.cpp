@@ -1,6 +1,7 @@
 #include "picture_sets/report.h"
 
 #include "formats/quote.h"
+#include "picture_sets/augmentation.h"
 #include "picture_sets/picture_order.h"
 #include "picture_sets/trained_caption.h"
 
@@ -26,6 +27,7 @@ Json buckets_json(const PicturePart& part, int64_t batch_size) {
 
 Json image_json(const PictureSet& set, const Picture& picture, uint64_t number, const PictureReportOptions& options) {
   const SubsetOptions& subset = set.options.subsets[picture.subset];
+  const Augmentation fixed = fixed_augmentation(picture, subset);
   const bool has_whole_paths = set.options.style == CaptionStyle::kMetadata;
   Json image = {{"path", as_utf8(has_whole_paths ? picture.file.path : picture.file.key)},
                 {"subset", picture.subset},
@@ -33,9 +35,14 @@ Json image_json(const PictureSet& set, const Picture& picture, uint64_t number, 
                 {"is_reg", picture.is_reg},
                 {"size", pair(picture.size)},
                 {"bucket", pair(picture.choice.bucket)},
-                {"resized", pair(picture.choice.resized)},
-                {"crop", pair(picture.choice.crop_offset())},
+                {"resized", pair(fixed.resized)},
+                {"crop", pair(fixed.offset)},
+                {"crop_is_drawn", draws_crop(picture, subset)},
                 {"caption", picture.file.caption}};
+  if (picture.face) {
+    const Face& face = *picture.face;
+    image["face"] = {face.x, face.y, face.width, face.height};
+  }
   if (set.options.style == CaptionStyle::kMasks) image["mask"] = as_utf8(picture.file.mask_path);
   if (options.num_captions > 0) {
     const int64_t batches = set.train.num_batches(set.options.batch_size);

@@ -75,11 +75,18 @@ std::string buckets_text(const Json& buckets) {
   return table.text();
 }
 
+// "at 120, 40", or that it is another each time.
+std::string crop_text(const Json& image) {
+  if (image["crop_is_drawn"].get<bool>()) return "drawn";
+  return "at " + image["crop"][0].dump() + ", " + image["crop"][1].dump();
+}
+
 std::string images_text(const Json& images) {
-  TextTable table({"picture", ">size", ">resized", ">bucket", ">repeats", "caption"});
+  TextTable table({"picture", ">size", ">resized", ">bucket", "crop", ">repeats", "caption"});
   for (const Json& image : images) {
-    table.add({image["path"], size(image["size"]), size(image["resized"]), size(image["bucket"]),
-               count(image["num_repeats"]), image["caption"]});
+    const bool is_scaled_anew = image.contains("face") && image["crop_is_drawn"].get<bool>();
+    table.add({image["path"], size(image["size"]), is_scaled_anew ? "drawn" : size(image["resized"]),
+               size(image["bucket"]), crop_text(image), count(image["num_repeats"]), image["caption"]});
   }
   return table.text();
 }

@@ -63,6 +63,9 @@ uint64_t picture_sum(const Picture& picture, const PartContents& contents, size_
         static_cast<uint64_t>(choice.resized.width), static_cast<uint64_t>(choice.resized.height)}) {
     sum = mix64(sum ^ part);
   }
+  if (!picture.face) return sum;
+  const Face& face = *picture.face;
+  for (const int64_t part : {face.x, face.y, face.width, face.height}) sum = mix64(sum ^ static_cast<uint64_t>(part));
   return sum;
 }
 

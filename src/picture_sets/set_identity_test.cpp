@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <functional>
 
@@ -104,9 +105,32 @@ TEST_F(SetIdentity, AnotherPlaceIsTheSameDataSet) {
   EXPECT_EQ(error_after(move), "");
 }
 
+TEST_F(SetIdentity, TheFaceInANameCounts) {
+  const auto rename = [&](const std::string& from, const std::string& to) {
+    for (const char* ending : {".png", ".txt"}) {
+      fs::rename(folder_ / "pictures" / (from + ending), folder_ / "pictures" / (to + ending));
+    }
+  };
+  write_document("face_crop_aug_range = [1.0, 2.0]");
+  rename("0", "0_9_9_4_4");
+  EXPECT_THAT(error_after([&] { rename("0_9_9_4_4", "0_9_8_4_4"); }),
+              HasSubstr("got others from pictures/0_9_8_4_4.png on"));
+  const Opened opened = open();
+  EXPECT_EQ(opened.sets[0].train.pictures[0].face->y, 8);
+  EXPECT_FALSE(opened.sets[0].train.pictures[1].face.has_value());
+  const auto& notices = opened.sets[0].notices.all();
+  const auto of_faces =
+      std::find_if(notices.begin(), notices.end(), [](const Notice& n) { return n.kind == "no_face"; });
+  ASSERT_NE(of_faces, notices.end());
+  EXPECT_EQ(of_faces->places.size(), 3);
+}
+
 TEST_F(SetIdentity, OptionsThatTrainingDoesNotHaveAreRefused) {
   for (const auto& [option, expected] :
-       {std::pair{"face_crop_aug_range = [1.0, 2.0]", "no face_crop_aug_range"},
+       {std::pair{"face_crop_aug_range = [0.0, 2.0]", "face_crop_aug_range above 0, got 0"},
+        {"face_crop_aug_range = [1.0, 2.0]\n[general]\nenable_bucket = true\nmin_bucket_reso = 16\nbucket_reso_steps = "
+         "16",
+         "enable_bucket = false with face_crop_aug_range"},
         {"custom_attributes = { a = 1 }", "no custom_attributes but diff_output_preservation"},
         {"custom_attributes = { diff_output_preservation = 1 }", "true or false"},
         {"resize_interpolation = \"lanczos\"", "resize_interpolation of bicubic, cubic, bilinear or linear"}}) {

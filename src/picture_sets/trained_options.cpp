@@ -51,9 +51,11 @@ void check_options_are_trained(const std::vector<DatasetOptions>& datasets) {
     for (size_t i = 0; i < dataset.subsets.size(); ++i) {
       const SubsetOptions& subset = dataset.subsets[i];
       const std::string where = ".subsets[" + std::to_string(i) + "]";
-      refuse(subset.face_crop_aug_range.has_value(), where,
-             "no face_crop_aug_range, since pictures are cropped without looking for faces",
-             "one (try random_crop = true)");
+      const auto& faces = subset.face_crop_aug_range;
+      refuse(faces && dataset.enable_bucket, where,
+             "enable_bucket = false with face_crop_aug_range, which sd-scripts leaves out with buckets", "true");
+      refuse(faces && (*faces)[0] <= 0, where, "face_crop_aug_range above 0",
+             format_double("%g", faces ? (*faces)[0] : 0));
       for (const auto& [key, value] : subset.custom_attributes.items()) {
         refuse(key != kPreservation || !value.is_boolean(), where,
                str("no custom_attributes but ", kPreservation, ", true or false, since no other has an effect here"),

@@ -81,11 +81,30 @@ def test_every_picture_has_size_bucket_crop_and_caption(millrace, tmp_path):
     images = {Path(image["path"]).name: image for image in dataset["images"]}
     assert images["a.png"] == {
         "path": "imgs/a.png", "subset": 0, "num_repeats": 3, "is_reg": False, "size": [100, 60], "bucket": [80, 48],
-        "resized": [80, 48], "crop": [0, 0], "caption": "caption 0, tag",
+        "resized": [80, 48], "crop": [0, 0], "crop_is_drawn": False, "caption": "caption 0, tag",
     }  # fmt: skip
     assert images["c.webp"]["bucket"] == [32, 112] and images["c.webp"]["resized"] == [34, 112]
     assert images["c.webp"]["crop"] == [1, 0]
     assert images["d.bmp"]["size"] == [80, 80]
+
+
+def test_a_crop_around_a_face_is_shown_where_it_is_always_the_same(millrace, tmp_path):
+    text = DATASET.replace("enable_bucket = true", "face_crop_aug_range = [2.0, 2.0]")
+    path = write_set(tmp_path, text, {"a_60_50_40_30.png": (120, 100), "b.png": (120, 100)})
+    dataset = report(millrace, path, "--per-image")["datasets"][0]
+    face, other = dataset["images"]
+    assert (face["face"], face["resized"], face["crop"], face["crop_is_drawn"]) == ([60, 50, 40, 30], [96, 80], [16, 8], False)
+    assert (other["resized"], other["crop"], other["crop_is_drawn"]) == ([77, 64], [6, 0], False) and "face" not in other
+    assert kinds(dataset)["no_face"] == 1
+    line = next(line for line in millrace("inspect", path, "--per-image").stdout.splitlines() if "a_60_50" in line)
+    assert "96 x 80" in line and "at 16, 8" in line
+    for old, new in (("[2.0, 2.0]", "[2.0, 4.0]"), ("num_repeats", "random_crop = true\n  num_repeats")):
+        path.write_text(text.replace(old, new))
+        assert report(millrace, path, "--per-image")["datasets"][0]["images"][0]["crop_is_drawn"]
+        line = next(line for line in millrace("inspect", path, "--per-image").stdout.splitlines() if "a_60_50" in line)
+        assert "drawn" in line and "at " not in line
+    path.write_text(DATASET.replace("num_repeats", "face_crop_aug_range = [2.0, 2.0]\n  num_repeats"))
+    assert "face" not in report(millrace, path, "--per-image")["datasets"][0]["images"][0]  # with buckets, as in sd-scripts
 
 
 def test_a_picture_is_as_wide_as_it_is_seen(millrace, tmp_path):

@@ -201,6 +201,30 @@ def test_flips_change_some_pictures(train, folder, tmp_path):
     assert 0 < sum(same) < 8
 
 
+def test_pictures_are_cropped_around_faces(train, tmp_path):
+    """A face in the corner of a large picture, of the size of the crop, is trained on as if it were the picture."""
+    for name in ("large", "small"):
+        (tmp_path / name).mkdir()
+    for i in range(4):
+        picture(tmp_path / "small" / f"{i}.png", (32, 32), i)
+        with Image.open(tmp_path / "small" / f"{i}.png") as face:
+            large = Image.new("RGB", (96, 64), (255, 0, 255))
+            large.paste(face, (64, 0))
+            large.save(tmp_path / "large" / f"{i}_80_16_32_32.png")
+        for path in (tmp_path / "small" / f"{i}.txt", tmp_path / "large" / f"{i}_80_16_32_32.txt"):
+            path.write_text(f"picture {i}")
+
+    def losses(folder, *options, run):
+        data = dataset(tmp_path / f"{run}.toml", subset_of(tmp_path / folder, *options))
+        data.write_text(data.read_text().replace("enable_bucket = true", "enable_bucket = false"))
+        return curve(train(data, *STILL, "--training.steps=8", run=run))
+
+    around = losses("large", "face_crop_aug_range = [1.0, 1.0]", run="around")
+    assert around == losses("small", run="small")
+    drawn = losses("large", "face_crop_aug_range = [1.0, 2.0]", "random_crop = true", run="drawn")
+    assert len(set(drawn)) == 8 and not set(drawn) & set(around)
+
+
 def test_colours_change_some_pictures_and_leave_masks(train, folder, tmp_path):
     path = folder("cat", 4, sizes=[(32, 32)])
     clear = folder("clear", 4, sizes=[(32, 32)])
@@ -333,7 +357,7 @@ def test_an_edited_data_set_is_not_resumed_on(train, folder, tmp_path):
 
 def test_options_without_effect_are_refused(train, folder, tmp_path):
     path = folder("cat", 4)
-    for option, name in (("face_crop_aug_range = [1.0, 3.0]", "face_crop_aug_range"),
+    for option, name in (("face_crop_aug_range = [1.0, 3.0]", "enable_bucket = false with face_crop_aug_range"),
                          ('resize_interpolation = "lanczos"', "resize_interpolation"),
                          ("custom_attributes = { a = 1 }", "custom_attributes")):  # fmt: skip
         data = dataset(tmp_path / "set.toml", subset_of(path, option))
@@ -343,7 +367,7 @@ def test_options_without_effect_are_refused(train, folder, tmp_path):
                    "encoder.cache_latents=memory"):  # fmt: skip
         assert f"[{option.split('=')[0]}] expected" in train(data, f"--{option}", status=2).stderr
     data = dataset(tmp_path / "set.toml", subset_of(path, "color_aug = true"))
-    assert "expected none with random_crop or color_aug" in train(data, "--encoder.cache_latents=memory", status=2).stderr
+    assert "expected none with random_crop, color_aug" in train(data, "--encoder.cache_latents=memory", status=2).stderr
     shards = train(data, "--training.dataset=webdataset", status=2).stderr
     assert '(try training.dataset = "pictures")' in shards
 

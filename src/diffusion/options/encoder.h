@@ -105,7 +105,7 @@ struct EncoderConfig {
     visit(cache_latents,
           {.name = "cache_latents",
            .meaning = "keep what the autoencoder makes of each picture, mirrored ones apart; auto: memory for data "
-                      "sets of pictures without random_crop or color_aug, else none"});
+                      "sets of pictures without random_crop, color_aug and a face_crop_aug_range, else none"});
     visit(cache_folder,
           {.name = "cache_folder",
            .meaning = "where caches on disk lie, which runs may share; empty: encodings and latents in job.dump_folder",

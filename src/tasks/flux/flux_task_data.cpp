@@ -60,8 +60,8 @@ void FluxTaskData::choose_caches(FluxRunConfig& config) const {
   const char* const kept = choice_text(config.encoder.cache_latents);
   if (changes) {
     throw ConfigError(
-        str("[encoder.cache_latents] expected none with random_crop or color_aug, which make another picture each "
-            "time, got ",
+        str("[encoder.cache_latents] expected none with random_crop, color_aug or a face_crop_aug_range, which make "
+            "another picture each time, got ",
             kept));
   }
   if (!has_codec) throw ConfigError(str("[encoder.cache_latents] expected none without an autoencoder, got ", kept));
