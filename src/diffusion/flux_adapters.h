@@ -33,6 +33,7 @@ class FluxAdapters : public FluxTrainee {
   std::vector<RateGroup> rate_groups() const override { return adapters_.rate_groups(); }
   bool draws_by_place() const override { return config_.dropout > 0; }
   void weights_changed() override { adapters_.weights_changed(); }
+  std::optional<MaxNormResult> limited_norms() const override { return adapters_.limited_norms(); }
   void start_training_pass(uint64_t seed, const FluxBatch& batch) override;
   void end_training_pass() override;
   void initialize(uint64_t seed) override;

@@ -10,6 +10,7 @@
 #include <optional>
 #include <vector>
 
+#include "adapters/max_norm.h"
 #include "diffusion/flux_batch.h"
 #include "diffusion/flux_run_config.h"
 #include "diffusion/trainable_encoder.h"
@@ -44,6 +45,8 @@ class FluxTrainee {
   virtual bool draws_by_place() const { return false; }
   // After each update; collective.
   virtual void weights_changed() {}
+  // Of adapters: as AdapterSet::limited_norms().
+  virtual std::optional<MaxNormResult> limited_norms() const { return std::nullopt; }
   // From here to end_training_pass() what is trained has the dropout of these samples, in forward and backward passes,
   // and text encoders that are trained have their captions. batch must live as long.
   virtual void start_training_pass(uint64_t /*seed*/, const FluxBatch& /*batch*/) {}

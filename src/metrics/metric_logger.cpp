@@ -80,21 +80,12 @@ struct MetricLogger::State {
       log_to_file_only(line);
     }
     if (!record) return;
-    const std::optional<double> effective_lr = this->effective_lr(metrics.lr);
-    if (jsonl) write_jsonl(metrics, effective_lr, speed, memory);
-    write_tensorboard(metrics, effective_lr, speed, memory);
+    if (jsonl) write_jsonl(metrics, speed, memory);
+    write_tensorboard(metrics, speed, memory);
     window = Tally();
   }
 
-  // Unset if it is the learning rate, which is logged anyway.
-  std::optional<double> effective_lr(double lr) const {
-    if (!options.effective_lr) return std::nullopt;
-    const double effective = options.effective_lr(lr);
-    return effective == lr ? std::nullopt : std::optional(effective);
-  }
-
-  void write_jsonl(const StepMetrics& metrics, std::optional<double> effective_lr, const WindowSpeed& speed,
-                   const MemoryUse& memory) {
+  void write_jsonl(const StepMetrics& metrics, const WindowSpeed& speed, const MemoryUse& memory) {
     const auto steps = static_cast<double>(window.steps);
     nlohmann::ordered_json object{{"step", metrics.step},
                                   {"loss", metrics.loss},
@@ -108,7 +99,7 @@ struct MetricLogger::State {
                                   {"data_seconds_per_step", window.data_seconds / steps},
                                   {"memory_gib", static_cast<double>(memory.peak_bytes) / kGiB},
                                   {"sample_digest", metrics.sample_digest}};
-    if (effective_lr) object["effective_lr"] = *effective_lr;
+    if (metrics.effective_lr) object["effective_lr"] = *metrics.effective_lr;
     if (!options.weight_name.empty()) {
       object["tokens"] = metrics.tokens;
       object[options.weight_name] = static_cast<int64_t>(metrics.weight);
@@ -119,15 +110,14 @@ struct MetricLogger::State {
   }
 
   // torchtitan's names.
-  void write_tensorboard(const StepMetrics& metrics, std::optional<double> effective_lr, const WindowSpeed& speed,
-                         const MemoryUse& memory) {
+  void write_tensorboard(const StepMetrics& metrics, const WindowSpeed& speed, const MemoryUse& memory) {
     const auto steps = static_cast<double>(window.steps);
     const auto peak = static_cast<double>(memory.peak_bytes), total = static_cast<double>(memory.total_bytes);
     const int64_t step = metrics.step;
     scalar("loss_metrics/global_avg_loss", metrics.loss, step);
     scalar("grad_norm", metrics.grad_norm, step);
     scalar("lr", metrics.lr, step);
-    if (effective_lr) scalar("effective_lr", *effective_lr, step);
+    if (metrics.effective_lr) scalar("effective_lr", *metrics.effective_lr, step);
     scalar("n_tokens_seen", static_cast<double>(metrics.tokens * step), step);
     scalar("throughput(tps)", speed.tokens_per_second, step);
     scalar("tflops", speed.flops / 1e12, step);

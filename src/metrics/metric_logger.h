@@ -22,6 +22,7 @@ struct StepMetrics {
   double loss = 0;
   double grad_norm = 0;
   double lr = 0;
+  std::optional<double> effective_lr = {};  // the step size that a rule such as Prodigy made of lr; unset: lr itself
   int64_t samples = 0;
   int64_t total_samples = 0;  // of all steps so far
   int64_t tokens = 0;
@@ -61,9 +62,6 @@ struct MetricLoggerOptions {
   // Memory of the training device; unset: of this process. Called at the same steps on all ranks, so that it may return
   // the maximum over ranks.
   std::function<MemoryUse()> memory;
-  // The step size that a rule such as Prodigy made of the step's learning rate; unset: the learning rate itself. Logged
-  // where it differs. Called for recorded steps alone, as it may wait for the device.
-  std::function<double(double lr)> effective_lr;
   // What TensorBoard gets besides what every run has. Called for every step; unset: nothing.
   std::function<std::vector<TaggedNumber>(const StepMetrics&)> more;
 };

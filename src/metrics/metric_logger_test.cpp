@@ -42,6 +42,7 @@ class MetricLoggerTest : public testing::Test {
                        .loss = 1.0 / static_cast<double>(step),
                        .grad_norm = 0.5,
                        .lr = 1e-3,
+                       .effective_lr = effective_lr_,
                        .samples = 4,
                        .total_samples = 4 * step,
                        .tokens = 64,
@@ -70,6 +71,7 @@ class MetricLoggerTest : public testing::Test {
 
   fs::path folder_;
   MetricLoggerOptions options_;
+  std::optional<double> effective_lr_;
 };
 
 TEST_F(MetricLoggerTest, WritesTheFirstEveryNthAndTheLastStep) {
@@ -95,10 +97,10 @@ TEST_F(MetricLoggerTest, WritesTheFirstEveryNthAndTheLastStep) {
 }
 
 TEST_F(MetricLoggerTest, AnEffectiveLearningRateIsLoggedWhereItDiffers) {
-  options_.effective_lr = [](double lr) { return lr / 2; };
+  effective_lr_ = 5e-4;
   run(1, 1);
   EXPECT_EQ(lines()[0]["effective_lr"], 5e-4);
-  options_.effective_lr = [](double lr) { return lr; };
+  effective_lr_.reset();
   run(1, 1);
   EXPECT_FALSE(lines()[0].contains("effective_lr"));
 }

@@ -7,7 +7,6 @@
 #include "adapters/input_dropout.h"
 #include "adapters/layer_patterns.h"
 #include "adapters/lora_initialize.h"
-#include "adapters/max_norm.h"
 #include "adapters/read_adapters.h"
 #include "adapters/row_adapters.h"
 #include "base/error.h"
@@ -199,7 +198,8 @@ void AdapterSet::weights_changed() {
       norms = squares.sqrt().cpu();
     }
   }
-  const MaxNormResult result = max_norm_factors(norms, *config_.scale_weight_norms);
+  limited_norms_ = max_norm_factors(norms, *config_.scale_weight_norms);
+  const MaxNormResult& result = *limited_norms_;
   if (result.scaled == 0) return;
   std::map<std::string, double> factors;
   for (size_t i = 0; i < layers.size(); ++i) factors[layers[i].name] = result.factors[i];

@@ -24,6 +24,7 @@
 #include "adapters/adapter_dropout.h"
 #include "adapters/configured_adapter.h"
 #include "adapters/lora_options.h"
+#include "adapters/max_norm.h"
 #include "nn/tensor_io.h"
 #include "optim/rate_group.h"
 #include "parallel/flat_parameters.h"
@@ -79,6 +80,8 @@ class AdapterSet {
   void end_input_dropout();
   // After a step: limits the norms of what the adapters add, where lora.scale_weight_norms says so.
   void weights_changed();
+  // What the last weights_changed() found and limited; none without lora.scale_weight_norms. The same on every rank.
+  const std::optional<MaxNormResult>& limited_norms() const { return limited_norms_; }
 
   // Values that belong to the seed and the parameter's name. bases: the frozen models, whose rows DoRA's magnitudes are
   // the norms of.
@@ -113,6 +116,7 @@ class AdapterSet {
   std::vector<torch::Tensor> partial_;  // parameters to whose gradients each rank adds a share
   std::vector<RateGroup> rate_groups_;
   std::unique_ptr<FlatParameters> parameters_;
+  std::optional<MaxNormResult> limited_norms_;
 };
 
 // The frozen model's placement beside adapters': not trained, and stored as lora.base_dtype says. Throws ConfigError

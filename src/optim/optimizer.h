@@ -48,7 +48,8 @@ class Optimizer {
   // Empty if they do not differ.
   virtual std::vector<torch::Tensor> averaged_weights() const { return {}; }
 
-  // For logs: the effective step size of the last step, for rules that adapt it themselves.
+  // For logs: the effective step size of the last step, for rules that adapt it themselves. Asked after every step: it
+  // must not wait for a device.
   virtual double effective_lr(double lr) const { return lr; }
 
   // An average that every step updates, if possible in the same pass over memory; null: none. Must outlive

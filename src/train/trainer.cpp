@@ -70,7 +70,6 @@ class Trainer {
   void train() {
     if (config_.checkpoint.interval < cadence_.steps - progress_.step) checkpoints_.reserve();
     MetricLoggerOptions metrics = metric_options(task_, config_, ranks_, progress_.step + 1);
-    metrics.effective_lr = [this](double lr) { return step_.optimizer().effective_lr(lr); };
     MetricLogger logger(metrics);
     StepProfiler profiler(config_.profiling, folder_, ranks_.world().rank);
     const StopSignals stop;

@@ -27,6 +27,31 @@ def of(prefix, tensors):
     return {name: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
+def tagged(folder):
+    """What TensorBoard has of a run, by tag."""
+    events = EventAccumulator(str(folder / "tb"))
+    events.Reload()
+    return {tag: [event.value for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def test_tensorboard_has_the_step_sizes_of_prodigy_and_limited_norms(train, encoders):  # noqa: F811
+    both = [encoders["clip"], encoders["t5"], *QUICK]
+    prodigy = tagged(folder := train(*both, "--optimizer.name=Prodigy", "--optimizer.lr=1", "--optimizer.d0=1e-4", run="prodigy"))
+    sizes = curve(folder, "effective_lr")
+    assert sizes[-1] > 1e-4 and len(sizes) == len(curve(folder))
+    assert prodigy["lr/d*lr/unet"] == prodigy["lr/d*lr/textencoder 1 "] == pytest.approx(sizes, rel=1e-6)
+    assert "max_norm/keys_scaled" not in prodigy
+
+    limited = train(*both, "--optimizer.lr=0.1", "--lora.alpha=8", "--lora.scale_weight_norms=0.25", run="limited")
+    norms, written = tagged(limited), load(limited / "lora.safetensors")
+    stems = [name.removesuffix(".alpha") for name in written if name.endswith(".alpha")]
+    products = [(2 * written[f"{stem}.lora_up.weight"] @ written[f"{stem}.lora_down.weight"]).norm().item() for stem in stems]
+    assert norms["max_norm/max_key_norm"][-1] == pytest.approx(max(products), rel=1e-3) == pytest.approx(0.25, rel=1e-3)
+    assert norms["norm/avg_key_norm"][-1] == pytest.approx(sum(products) / len(products), rel=1e-3)
+    assert norms["max_norm/keys_scaled"][0] == 0 < norms["max_norm/keys_scaled"][-1] <= len(products)
+    assert not any("d*lr" in tag for tag in norms)
+
+
 def test_clip_is_trained_by_default_and_t5_when_asked(train, encoders):  # noqa: F811
     folder = train(encoders["clip"], encoders["t5"], "--lora.text_encoder_lr=1e-2", *QUICK)
     trained = adapters(folder)
@@ -38,9 +63,7 @@ def test_clip_is_trained_by_default_and_t5_when_asked(train, encoders):  # noqa:
     assert written[f"{name}.lora_down.weight"].equal(trained["clip_l.text_model.encoder.layers.1.self_attn.q_proj.down"])
     assert written[f"{name}.alpha"] == 4
 
-    events = EventAccumulator(str(folder / "tb"))
-    events.Reload()
-    numbers = {tag: [event.value for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+    numbers = tagged(folder)
     assert numbers["loss/current"] == pytest.approx(curve(folder), rel=1e-6)
     means = [sum(curve(folder)[: i + 1]) / (i + 1) for i in range(len(curve(folder)))]
     assert numbers["loss/average"] == pytest.approx(means, rel=1e-6)

@@ -123,9 +123,20 @@ class FluxTask : public Task {
     std::vector<TaggedNumber> numbers = {{"loss/current", step.loss},
                                          {"loss/average", sum / static_cast<double>(recent_losses_.size())},
                                          {"lr/unet", step.lr}};
+    const bool has_d = config_.optimizer.name == "Prodigy";
+    const double d_lr = step.effective_lr.value_or(step.lr);
+    if (has_d) numbers.push_back({"lr/d*lr/unet", d_lr});
+    if (config_.optimizer.name == "ProdigyPlusScheduleFree") numbers.push_back({"lr/d*lr", d_lr});
     int number = 0;
     for (const TrainedEncoder& trained : trained_encoders(config_, &front_end_.encoders)) {
-      numbers.push_back({str("lr/textencoder ", ++number, " "), step.lr * trained.lr_factor});
+      const std::string name = str("textencoder ", ++number, " ");
+      numbers.push_back({"lr/" + name, step.lr * trained.lr_factor});
+      if (has_d) numbers.push_back({"lr/d*lr/" + name, d_lr * trained.lr_factor});
+    }
+    if (const std::optional<MaxNormResult> norms = trainee_->limited_norms()) {
+      numbers.push_back({"max_norm/keys_scaled", static_cast<double>(norms->scaled)});
+      numbers.push_back({"max_norm/max_key_norm", norms->max_norm});
+      numbers.push_back({"norm/avg_key_norm", norms->mean_norm});
     }
     return numbers;
   }

@@ -100,6 +100,11 @@ TEST(GoldenRun, ItsOrderAndNoiseGiveItsLossesAndItsLora) {
     EXPECT_NEAR(norm.norm_1.item<double>(), expected_norm, 5 * tolerance * expected_norm) << "step " << i;
     optimizer->step(1e-2 * cosine_after_warmup(static_cast<int64_t>(i)), norm.coefficient_1);
     flux->weights_changed();
+    const std::optional<MaxNormResult> norms = flux->limited_norms();
+    ASSERT_TRUE(norms.has_value());
+    EXPECT_EQ(static_cast<double>(norms->scaled), step.at("keys_scaled").get<double>());
+    EXPECT_NEAR(norms->max_norm, step.at("max_key_norm"), 1e-3) << "step " << i;
+    EXPECT_NEAR(norms->mean_norm, step.at("avg_key_norm"), 1e-3) << "step " << i;
   }
 
   // One step of bf16, relative to the largest number of a matrix.
