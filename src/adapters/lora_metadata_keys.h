@@ -1,4 +1,5 @@
-// The keys of lora.metadata: modelspec's that a user may fill in, and the name that the file goes by.
+// The keys of lora.metadata: modelspec's that a user may fill in, the name that the file goes by, and what it says of
+// the optimizer (ss_optimizer).
 #pragma once
 
 #include <array>
@@ -17,6 +18,7 @@ inline constexpr std::array kLoraMetadataKeys = {"title",
                                                  "preprocessor",
                                                  "is_negative_embedding",
                                                  "resolution",
-                                                 "output_name"};
+                                                 "output_name",
+                                                 "optimizer"};
 
 }  // namespace millrace

@@ -14,28 +14,33 @@ namespace {
 // A name of theirs in small letters, without the package before it.
 struct OptimizerRow {
   const char* theirs;
-  const char* ours;  // nullptr: not here
-  const char* note;  // of the name; where there is none of ours, what to take instead
+  const char* ours;       // nullptr: not here
+  const char* note;       // of the name; where there is none of ours, what to take instead
+  const char* type = "";  // their class with its module
 };
 constexpr std::array kOptimizers = std::to_array<OptimizerRow>({
-    {"adamw", "AdamW", ""},
-    {"pagedadamw", "AdamW", "paging keeps the state elsewhere and computes the same"},
-    {"pagedadamw32bit", "AdamW", "paging keeps the state elsewhere and computes the same"},
-    {"adamw8bit", "AdamW8bit", ""},
-    {"pagedadamw8bit", "AdamW8bit", "paging keeps the state elsewhere and computes the same"},
-    {"adam", "Adam", ""},
-    {"lion", "Lion", ""},
+    {"adamw", "AdamW", "", "torch.optim.adamw.AdamW"},
+    {"pagedadamw", "AdamW", "paging keeps the state elsewhere and computes the same",
+     "bitsandbytes.optim.adamw.PagedAdamW"},
+    {"pagedadamw32bit", "AdamW", "paging keeps the state elsewhere and computes the same",
+     "bitsandbytes.optim.adamw.PagedAdamW32bit"},
+    {"adamw8bit", "AdamW8bit", "", "bitsandbytes.optim.adamw.AdamW8bit"},
+    {"pagedadamw8bit", "AdamW8bit", "paging keeps the state elsewhere and computes the same",
+     "bitsandbytes.optim.adamw.PagedAdamW8bit"},
+    {"adam", "Adam", "", "torch.optim.adam.Adam"},
+    {"lion", "Lion", "", "lion_pytorch.lion_pytorch.Lion"},
     {"lion8bit", nullptr, "Lion"},
     {"pagedlion8bit", nullptr, "Lion"},
-    {"sgdnesterov", "SGD", ""},
+    {"sgdnesterov", "SGD", "", "torch.optim.sgd.SGD"},
     {"sgdnesterov8bit", nullptr, "SGDNesterov"},
-    {"sgd", "SGD", ""},
-    {"prodigy", "Prodigy", ""},
-    {"adafactor", "Adafactor", ""},
-    {"adamwschedulefree", "AdamWScheduleFree", ""},
+    {"sgd", "SGD", "", "torch.optim.sgd.SGD"},
+    {"prodigy", "Prodigy", "", "prodigyopt.prodigy.Prodigy"},
+    {"adafactor", "Adafactor", "", "transformers.optimization.Adafactor"},
+    {"adamwschedulefree", "AdamWScheduleFree", "", "schedulefree.adamw_schedulefree.AdamWScheduleFree"},
     {"radamschedulefree", nullptr, "AdamWScheduleFree"},
     {"sgdschedulefree", nullptr, "AdamWScheduleFree"},
-    {"prodigyplusschedulefree", "ProdigyPlusScheduleFree", ""},
+    {"prodigyplusschedulefree", "ProdigyPlusScheduleFree", "",
+     "prodigyplus.prodigy_plus_schedulefree.ProdigyPlusScheduleFree"},
     {"dadaptation", nullptr, "Prodigy"},
     {"dadaptadampreprint", nullptr, "Prodigy"},
     {"dadaptadagrad", nullptr, "Prodigy"},
@@ -55,6 +60,11 @@ const OptimizerRow* find_optimizer(const std::string& name) {
   const auto found =
       std::find_if(kOptimizers.begin(), kOptimizers.end(), [&](const OptimizerRow& row) { return name == row.theirs; });
   return found == kOptimizers.end() ? nullptr : &*found;
+}
+
+// In small letters, without "torch.optim.".
+std::string plain_name(const std::string& name) {
+  return to_lower(name.substr(name.rfind('.') + 1));
 }
 
 std::string shown_names() {
@@ -150,25 +160,70 @@ class OptimizerArguments {
   std::string rule_;
 };
 
-std::string chosen_name(const KohyaTranslator& kohya, TheirSetting& from) {
+struct ChosenOptimizer {
+  std::string name;
+  TheirSetting from;
+};
+constexpr std::array kShortFlags = {std::pair{"use_8bit_adam", "AdamW8bit"}, std::pair{"use_lion_optimizer", "Lion"}};
+
+ChosenOptimizer chosen_optimizer(const KohyaTranslator& kohya) {
   const KohyaArguments& args = kohya.args;
-  from = kohya.from("optimizer_type");
-  std::string name = args.text("optimizer_type").value_or("");
-  for (const auto& [flag, type] : {std::pair{"use_8bit_adam", "AdamW8bit"}, {"use_lion_optimizer", "Lion"}}) {
-    if (!args.has(flag)) continue;
+  ChosenOptimizer chosen = {args.text("optimizer_type").value_or(""), kohya.from("optimizer_type")};
+  for (const auto& [flag, type] : kShortFlags) {
+    if (args.has(flag)) chosen = {type, kohya.from(flag)};
+  }
+  if (chosen.name.empty()) chosen.from.value = chosen.name = "AdamW";
+  return chosen;
+}
+
+void refuse_second_name(const KohyaTranslator& kohya) {
+  std::string name = kohya.args.text("optimizer_type").value_or("");
+  for (const auto& [flag, type] : kShortFlags) {
+    if (!kohya.args.has(flag)) continue;
     if (!name.empty()) kohya.out.refuse(kohya.from(flag), "expected one optimizer, got " + json_escape(name) + " too");
     name = type;
-    from = kohya.from(flag);
   }
-  if (name.empty()) from.value = name = "AdamW";
-  return name;
 }
 
 }  // namespace
 
+std::string KohyaTranslator::optimizer_text() const {
+  const OptimizerRow* row = find_optimizer(plain_name(chosen_optimizer(*this).name));
+  if (row == nullptr || row->ours == nullptr) return "";
+  std::vector<std::pair<std::string, std::string>> arguments;  // as in a dictionary of Python
+  const auto find = [&](const std::string& name) {
+    return std::find_if(arguments.begin(), arguments.end(), [&](const auto& each) { return each.first == name; });
+  };
+  for (const std::string& word : args.texts("optimizer_args")) {
+    const size_t equals = word.find('=');
+    const auto value = equals == std::string::npos ? std::nullopt : parse_python_literal(word.substr(equals + 1));
+    if (!value) return "";  // refused
+    const std::string name = word.substr(0, equals), text = python_text(*value);
+    if (const auto known = find(name); known != arguments.end()) {
+      known->second = text;
+    } else {
+      arguments.emplace_back(name, text);
+    }
+  }
+  // What sd-scripts adds.
+  const auto value_of = [&](const std::string& name) {
+    const auto known = find(name);
+    return known == arguments.end() ? "" : known->second;
+  };
+  if (std::string_view(row->theirs) == "sgdnesterov" && find("momentum") == arguments.end()) {
+    arguments.emplace_back("momentum", "0.9");
+  }
+  if (std::string_view(row->ours) == "Adafactor") {
+    if (find("relative_step") == arguments.end()) arguments.emplace_back("relative_step", "True");
+    if (value_of("warmup_init") == "True") find("relative_step")->second = "True";
+  }
+  std::vector<std::string> texts;
+  for (const auto& [name, value] : arguments) texts.push_back(name + "=" + value);
+  return texts.empty() ? row->type : std::string(row->type) + "(" + join(texts, ",") + ")";
+}
+
 bool KohyaTranslator::has_own_rate() const {
-  const std::string name = args.text("optimizer_type").value_or("");
-  const OptimizerRow* row = find_optimizer(to_lower(name.substr(name.rfind('.') + 1)));
+  const OptimizerRow* row = find_optimizer(plain_name(args.text("optimizer_type").value_or("")));
   if (row == nullptr || row->ours == nullptr || std::string_view(row->ours) != "Adafactor") return true;
   bool is_relative = true;
   for (const std::string& word : args.texts("optimizer_args")) {
@@ -178,9 +233,9 @@ bool KohyaTranslator::has_own_rate() const {
 }
 
 void KohyaTranslator::optimizer() {
-  TheirSetting origin;
-  const std::string name = chosen_name(*this, origin);
-  const std::string plain = to_lower(name.substr(name.rfind('.') + 1));  // without "torch.optim."
+  refuse_second_name(*this);
+  const auto [name, origin] = chosen_optimizer(*this);
+  const std::string plain = plain_name(name);
   const OptimizerRow* row = find_optimizer(plain);
   if (row == nullptr || row->ours == nullptr) {
     std::vector<std::string> known;

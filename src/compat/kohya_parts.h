@@ -15,6 +15,8 @@ struct KohyaTranslator {
   Translation& out;
 
   TheirSetting from(const std::string& name) const;  // of --name, as given or by default
+  // What sd-scripts writes of the optimizer into LoRA files; empty for one that is refused.
+  std::string optimizer_text() const;
   // The learning rate is an argument's, not the optimizer's own.
   bool has_own_rate() const;
   // Optimizer steps of an epoch.

@@ -24,6 +24,7 @@ void metadata(const KohyaTranslator& kohya) {
   std::vector<std::string> facts;
   TheirSetting from;
   for (const std::string name : kLoraMetadataKeys) {
+    if (name == "optimizer") continue;
     const std::string option = name == "output_name" || name == "resolution" ? name : "metadata_" + name;
     if (!kohya.args.has(option)) continue;
     const std::string value = *kohya.args.text(option);
@@ -31,6 +32,12 @@ void metadata(const KohyaTranslator& kohya) {
     from = kohya.from(option);
     kohya.out.set("lora.metadata", facts, from);
   }
+  // A class without arguments is what the run writes by itself.
+  const std::string optimizer = kohya.optimizer_text();
+  if (optimizer.find('(') == std::string::npos && optimizer.find("Paged") == std::string::npos) return;
+  facts.push_back("optimizer=" + optimizer);
+  kohya.out.set("lora.metadata", facts,
+                kohya.from(kohya.args.has("optimizer_args") ? "optimizer_args" : "optimizer_type"));
 }
 
 // Steps between two checkpoints, and the option that says so; 0: only one at the end.

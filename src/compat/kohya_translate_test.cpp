@@ -65,6 +65,22 @@ std::string effective(const Translation& got, const std::string& name) {
   return "";
 }
 
+// What LoRA files will say of the optimizer: a text of lora.metadata, or what a run of that class writes by itself.
+std::string optimizer_text(const Translation& got) {
+  const std::map<std::string, std::string> by_itself = {
+      {"AdamW", "torch.optim.adamw.AdamW"},
+      {"AdamW8bit", "bitsandbytes.optim.adamw.AdamW8bit"},
+      {"Lion", "lion_pytorch.lion_pytorch.Lion"},
+      {"Prodigy", "prodigyopt.prodigy.Prodigy"},
+      {"AdamWScheduleFree", "schedulefree.adamw_schedulefree.AdamWScheduleFree"},
+      {"ProdigyPlusScheduleFree", "prodigyplus.prodigy_plus_schedulefree.ProdigyPlusScheduleFree"}};
+  const TomlValue* metadata = got.find("lora.metadata");
+  if (metadata == nullptr) return by_itself.at(got.find("optimizer.name")->text);
+  const std::string text = metadata->items.back().text;
+  EXPECT_THAT(text, testing::StartsWith("optimizer="));
+  return text.substr(text.find('=') + 1);
+}
+
 TEST(KohyaTranslate, GivesOptimizersTheSettingsOfTheirPackages) {
   const Json golden = compat_golden("flux_lora/commands.json");
   int taken = 0;
@@ -82,6 +98,7 @@ TEST(KohyaTranslate, GivesOptimizersTheSettingsOfTheirPackages) {
     }
     ++taken;
     const Translation got = translated(words);
+    EXPECT_EQ(optimizer_text(got), item["ss_optimizer"].get<std::string>()) << item["name"];
     for (const auto& [name, value] : item["defaults"].items()) {
       if (name == "betas" || (name == "eps" && value.is_string())) {
         const std::string text = value.get<std::string>();
@@ -95,6 +112,19 @@ TEST(KohyaTranslate, GivesOptimizersTheSettingsOfTheirPackages) {
     }
   }
   EXPECT_EQ(taken, 27);  // others have no counterpart here
+}
+
+TEST(KohyaTranslate, WritesOptimizerArgumentsAsPythonDoes) {
+  const auto text = [](const Words& words) { return optimizer_text(translated(words)); };
+  EXPECT_EQ(text({"--optimizer_type=PagedAdamW8bit"}), "bitsandbytes.optim.adamw.PagedAdamW8bit");
+  EXPECT_EQ(text({"--use_8bit_adam", "--optimizer_args", "betas=0.9,0.99", "eps=1e-6", "betas=(.8, 1e-5)"}),
+            "bitsandbytes.optim.adamw.AdamW8bit(betas=(0.8, 1e-05),eps=1e-06)");
+  EXPECT_EQ(text({"--optimizer_type=Prodigy", "--optimizer_args", "d_coef=2", "beta3=None", "decouple=True"}),
+            "prodigyopt.prodigy.Prodigy(d_coef=2,beta3=None,decouple=True)");
+  EXPECT_EQ(text({"--optimizer_type=SGDNesterov", "--optimizer_args", "momentum=0.8"}),
+            "torch.optim.sgd.SGD(momentum=0.8)");
+  const Translation more = translated({"--optimizer_args", "weight_decay=0", "--metadata_title=a = b"});
+  EXPECT_EQ(setting(more, "lora.metadata"), "[\"title=a = b\", \"optimizer=torch.optim.adamw.AdamW(weight_decay=0)\"]");
 }
 
 TEST(KohyaTranslate, TakesTheSchedulesThatSdScriptsTakes) {

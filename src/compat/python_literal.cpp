@@ -1,5 +1,6 @@
 #include "compat/python_literal.h"
 
+#include "base/python_float.h"
 #include "base/text.h"
 #include "config/number_text.h"
 
@@ -55,15 +56,18 @@ std::optional<PythonLiteral> parse(std::string_view text, int depth) {
     const std::string_view inner = text.substr(1, text.size() - 2);
     const std::vector<std::string> inner_parts = parts_of(inner);
     if (first == '(' && inner_parts.size() == 1 && !trim(inner).empty()) return parse(inner, depth + 1);
-    return parse_tuple(inner_parts, depth);
+    std::optional<PythonLiteral> items = parse_tuple(inner_parts, depth);
+    if (items) items->is_list = first == '[';
+    return items;
   }
   if (text.size() >= 2 && (first == '\'' || first == '"') && last == first) {
     return PythonLiteral{.kind = LiteralKind::kText, .text = std::string(text.substr(1, text.size() - 2))};
   }
   if (text == "None") return PythonLiteral{};
   if (text == "True" || text == "False") return PythonLiteral{.kind = LiteralKind::kBool, .boolean = text == "True"};
-  if (const auto number = parse_floating_point(text))
-    return PythonLiteral{.kind = LiteralKind::kNumber, .number = *number};
+  if (const auto number = parse_floating_point(text)) {
+    return PythonLiteral{.kind = LiteralKind::kNumber, .number = *number, .whole = parse_integer(text)};
+  }
   return std::nullopt;
 }
 
@@ -71,6 +75,27 @@ std::optional<PythonLiteral> parse(std::string_view text, int depth) {
 
 std::optional<PythonLiteral> parse_python_literal(const std::string& text) {
   return parse(text, 0);
+}
+
+std::string python_text(const PythonLiteral& value) {
+  switch (value.kind) {
+    case LiteralKind::kNone:
+      return "None";
+    case LiteralKind::kBool:
+      return value.boolean ? "True" : "False";
+    case LiteralKind::kNumber:
+      return value.whole ? std::to_string(*value.whole) : python_float(value.number);
+    case LiteralKind::kText:
+      return value.text;
+    case LiteralKind::kTuple:
+      break;
+  }
+  std::vector<std::string> items;
+  for (const PythonLiteral& item : value.items) {
+    items.push_back(item.kind == LiteralKind::kText ? "'" + item.text + "'" : python_text(item));
+  }
+  if (value.is_list) return "[" + join(items, ", ") + "]";
+  return "(" + join(items, ", ") + (items.size() == 1 ? ",)" : ")");
 }
 
 }  // namespace millrace

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "adapters/kohya_hashes.h"
+#include "adapters/kohya_optimizer.h"
 #include "adapters/merge_adapter.h"
 #include "adapters/read_adapters.h"
 #include "base/error.h"
@@ -124,27 +125,10 @@ void add_objective(TrainingFacts& facts, const FlowObjectiveConfig& objective) {
   facts["ip_noise_gamma_random_strength"] = objective.ip_noise_gamma_random_strength;
 }
 
-// As sd-scripts names them: a class and its module.
-std::string class_of(const std::string& optimizer) {
-  static const std::map<std::string, std::string> kClasses = {
-      {"Adam", "torch.optim.adam.Adam"},
-      {"AdamW", "torch.optim.adamw.AdamW"},
-      {"AdamW8bit", "bitsandbytes.optim.adamw.AdamW8bit"},
-      {"Adafactor", "transformers.optimization.Adafactor"},
-      {"AdamWScheduleFree", "schedulefree.adamw_schedulefree.AdamWScheduleFree"},
-      {"Lion", "lion_pytorch.lion_pytorch.Lion"},
-      {"Prodigy", "prodigyopt.prodigy.Prodigy"},
-      {"ProdigyPlusScheduleFree", "prodigyplus.prodigy_plus_schedulefree.ProdigyPlusScheduleFree"},
-      {"SGD", "torch.optim.sgd.SGD"},
-  };
-  const auto found = kClasses.find(optimizer);
-  return found == kClasses.end() ? optimizer : found->second;
-}
-
 void add_steps(TrainingFacts& facts, const FluxRunConfig& config) {
   constexpr double kUnlimited = 1e30;  // sd-scripts' 0
   facts["learning_rate"] = config.optimizer.lr.value_or(1);
-  facts["optimizer"] = class_of(config.optimizer.name);
+  facts["optimizer"] = kohya_optimizer_text(config.optimizer);
   facts["max_grad_norm"] = config.training.max_norm < kUnlimited ? config.training.max_norm : 0;
   facts["lr_scheduler"] = config.lr_scheduler.name;
   constexpr int64_t kTorchtitanWarmup = 200;
@@ -182,7 +166,7 @@ SafetensorsMetadata metadata_of(const FluxRunConfig& config, const flux::FluxCon
     const std::string key = text.substr(0, equals), value = text.substr(equals + 1);
     if (key == "title") {
       title = value;
-    } else if (key == "output_name") {
+    } else if (key == "output_name" || key == "optimizer") {
       facts[key] = value;
     } else {
       spec.more[key] = value;

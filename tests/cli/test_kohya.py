@@ -189,6 +189,7 @@ def test_a_run_leaves_the_file_that_sd_scripts_would(millrace, arguments, tmp_pa
         "--save_precision", "bf16", "--sample_prompts", "prompts.txt", "--sample_every_n_steps", "2", "--training_comment", "it's a cat",
         "--t5xxl_max_token_length", "16", "--cache_latents", "--cache_text_encoder_outputs", "--max_grad_norm", "0",
         "--network_args", "module_dropout=0.1", "--lr_scheduler", "linear", "--lr_warmup_steps", "0.25",
+        "--optimizer_args", "weight_decay=0", "betas=0.9,0.99",
     ]  # fmt: skip
     said = millrace(*words).stderr
     assert "model.hidden_size = 32" in said and "the LoRA file cat.safetensors" in said
@@ -203,7 +204,8 @@ def test_a_run_leaves_the_file_that_sd_scripts_would(millrace, arguments, tmp_pa
         facts = file.metadata()
     assert json.loads(facts["ss_network_args"]) == {"module_dropout": "0.1", "dropout": None}
     expected = {
-        "ss_output_name": "cat", "modelspec.title": "cat", "ss_optimizer": "torch.optim.adamw.AdamW", "ss_max_grad_norm": "0.0",
+        "ss_output_name": "cat", "modelspec.title": "cat", "ss_max_grad_norm": "0.0",
+        "ss_optimizer": "torch.optim.adamw.AdamW(weight_decay=0,betas=(0.9, 0.99))",
         "ss_lr_scheduler": "linear", "ss_lr_warmup_steps": "0.25", "ss_max_token_length": "None",
         "ss_multires_noise_discount": "0.3", "modelspec.resolution": "1024x1024",
     }  # fmt: skip
