@@ -62,6 +62,8 @@ void check_pictures(const FluxRunConfig& config, Problems& problems) {
     refuse(latents == EncodingCache::kMemory || latents == EncodingCache::kDisk, "encoder.cache_latents",
            str("auto or none with shards, got ", choice_text(latents),
                " (`millrace prepare encode` encodes them beforehand)"));
+    refuse(config.encoder.cache_variants != 0, "encoder.cache_variants",
+           str("training.dataset = \"pictures\" with it, got \"", pictures.dataset, "\""));
     refuse(pictures.prior_loss_weight != 1, "training.prior_loss_weight",
            "training.dataset = \"pictures\" with it, got \"" + pictures.dataset + "\"");
     return refuse(pictures.masked_loss, "training.masked_loss",

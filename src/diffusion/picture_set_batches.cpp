@@ -110,9 +110,11 @@ PictureSetBatches::Row PictureSetBatches::plan_row(const PlannedPictures& batch,
     row.drawn = fixed_augmentation(*row.picture, subset);
     row.caption = fixed_caption(caption, subset);
   } else {
-    row.drawn = draw_augmentation(*row.picture, subset, augmentation_stream(options_.seed, at.epoch, row.id));
+    const uint32_t variant =
+        options_.variants == 0 ? at.epoch : static_cast<uint32_t>(at.epoch % static_cast<uint64_t>(options_.variants));
+    row.drawn = draw_augmentation(*row.picture, subset, augmentation_stream(options_.seed, variant, row.id));
     const auto step = static_cast<int64_t>(at.batches - 1) / options_.batches_per_step;
-    PhiloxSource random(caption_stream(options_.seed, at.epoch, row.id));
+    PhiloxSource random(caption_stream(options_.seed, variant, row.id));
     row.caption = trained_caption(caption, subset, {int64_t{at.epoch} + 1, step, options_.max_steps}, random);
   }
   row.key = cache_key(*row.picture, row.drawn, row.request);

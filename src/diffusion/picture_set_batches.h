@@ -36,6 +36,7 @@ struct PictureSetBatchesOptions {
   double max_bad_fraction = 0;   // of the pictures, on this rank
   int64_t batches_per_step = 1;  // for captions that change with the step
   int64_t max_steps = 0;
+  int64_t variants = 0;  // what is drawn for a sample comes again after so many epochs; 0: never
   torch::Device device = torch::kCPU;
   std::shared_ptr<LatentCache> cache;                // null: every picture is encoded at each step
   std::shared_ptr<KohyaPictureCaches> kohya_caches;  // with a cache; null: none

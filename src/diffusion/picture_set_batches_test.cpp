@@ -199,6 +199,38 @@ TEST_F(PictureSetBatchesTest, APositionInOtherDataIsRefused) {
               ThrowsMessage<DataError>(HasSubstr("[training.seed] expected that of the saved run, 5, got 6")));
 }
 
+// What each sample of four epochs is, by epoch and id: pixels, and the encoding of its caption.
+std::map<std::pair<uint32_t, uint64_t>, std::vector<double>> samples_of(PictureSetBatches batches) {
+  std::map<std::pair<uint32_t, uint64_t>, std::vector<double>> samples;
+  for (FluxBatch batch = batches.next(); batch.epochs[0] < 4; batch = batches.next()) {
+    for (int64_t i = 0; i < batch.num_samples; ++i) {
+      const auto at = static_cast<size_t>(i);
+      samples[{batch.epochs[at], batch.sample_ids[at]}] = {
+          batch.latent_BZhw[i].sum(torch::kFloat64).item<double>(), batch.latent_BZhw[i].flatten()[7].item<double>(),
+          batch.txt_BTX[i].flatten()[1].item<double>(), batch.y_BV[i].sum(torch::kFloat64).item<double>()};
+    }
+  }
+  return samples;
+}
+
+TEST_F(PictureSetBatchesTest, AFewVariantsComeAgainInTurn) {
+  PictureSetBatchesOptions options = options_for(open("color_aug = true"));
+  const auto anew = samples_of({options, front_end_});
+  options.variants = 2;
+  const auto two = samples_of({options, front_end_});
+  ASSERT_EQ(two.size(), anew.size());
+  int64_t other_variants = 0, new_later = 0;
+  for (const auto& [key, sample] : two) {
+    const auto [epoch, id] = key;
+    const auto variant = epoch % 2;
+    EXPECT_EQ(sample, anew.at({variant, id})) << epoch << " " << id;
+    if (epoch == 1) other_variants += sample == two.at({0, id}) ? 0 : 1;
+    if (epoch == 3) new_later += sample == anew.at(key) ? 0 : 1;
+  }
+  EXPECT_GT(other_variants, 10);  // of 14 that change, and 14 of regularisation
+  EXPECT_GT(new_later, 10);
+}
+
 TEST_F(PictureSetBatchesTest, ValidationHasEveryHeldBackPictureOnceAndAlwaysTheSame) {
   PictureSetBatchesOptions options = options_for(open("validation_split = 0.4"));
   options.is_validation = true;

@@ -407,6 +407,19 @@ def test_caches_change_no_number(train, folder, tmp_path, coded):
     assert len(list((tmp_path / "cache").glob("*.safetensors"))) > len(files)
 
 
+def test_variants_of_pictures_that_change_are_kept(train, folder, tmp_path, coded):
+    """Four epochs of two variants: each picture is encoded twice."""
+    path = folder("cat", 2, sizes=[(80, 64)])
+    data = dataset(tmp_path / "set.toml", subset_of(path, "random_crop = true", "color_aug = true"), batch_size=2)
+    data.write_text(data.read_text().replace("reso_steps = 16", "reso_steps = 32").replace("min_bucket_reso = 16", "min_bucket_reso = 32"))
+    on_disk = [*STILL, *CODED, "--encoder.cache_latents=disk", f"--encoder.cache_folder={tmp_path / 'cache'}"]
+    train(data, *on_disk, "--encoder.cache_variants=2", weights=coded)
+    assert sum("mean" in load(file) for file in (tmp_path / "cache").rglob("*.safetensors")) == 4
+    assert "(try encoder.cache_variants = 4)" in train(data, *on_disk, status=2, weights=coded).stderr
+    shards = train(data, "--training.dataset=webdataset", "--encoder.cache_variants=2", status=2).stderr
+    assert '[encoder.cache_variants] expected training.dataset = "pictures" with it' in shards
+
+
 # Many ranks, and runs that are interrupted
 
 

@@ -52,6 +52,7 @@ struct EncoderConfig {
   std::string empty_encodings_path;
   EncodingCache cache_encodings = EncodingCache::kAuto;
   EncodingCache cache_latents = EncodingCache::kAuto;
+  int64_t cache_variants = 0;
   std::string cache_folder;
   KohyaCaches kohya_caches = KohyaCaches::kNone;
   EncoderSharding shard = EncoderSharding::kAuto;
@@ -101,11 +102,19 @@ struct EncoderConfig {
     visit(cache_encodings,
           {.name = "cache_encodings",
            .meaning = "keep text encodings of captions seen before; auto: memory for data sets of pictures (dataset = "
-                      "\"pictures\") whose tags are neither shuffled nor dropped, else none"});
+                      "\"pictures\") whose tags are neither shuffled nor dropped, or with cache_variants, else none"});
     visit(cache_latents,
           {.name = "cache_latents",
            .meaning = "keep what the autoencoder makes of each picture, mirrored ones apart; auto: memory for data "
-                      "sets of pictures without random_crop, color_aug and a face_crop_aug_range, else none"});
+                      "sets of pictures without random_crop, color_aug and a face_crop_aug_range, or with "
+                      "cache_variants, else none"});
+    visit(
+        cache_variants,
+        {.name = "cache_variants",
+         .unit = "epochs",
+         .meaning = "crops, flips, colours, and shuffled or dropped captions of data sets of pictures come again after "
+                    "so many epochs, so that caches can keep them; 0: anew in every epoch",
+         .at_least = 0});
     visit(cache_folder,
           {.name = "cache_folder",
            .meaning = "where caches on disk lie, which runs may share; empty: encodings and latents in job.dump_folder",

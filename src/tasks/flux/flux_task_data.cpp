@@ -44,8 +44,9 @@ void FluxTaskData::choose_caches(FluxRunConfig& config) const {
     if (cache == EncodingCache::kAuto) cache = suits ? EncodingCache::kMemory : EncodingCache::kNone;
   };
   const bool has_codec = config.encoder.autoencoder_path != "none";
-  const bool changes = pictures != nullptr && pictures->changes_pictures();
-  choose(config.encoder.cache_encodings, pictures != nullptr && !pictures->has_many_captions());
+  const bool comes_again = config.encoder.cache_variants > 0;
+  const bool changes = pictures != nullptr && pictures->changes_pictures() && !comes_again;
+  choose(config.encoder.cache_encodings, pictures != nullptr && (!pictures->has_many_captions() || comes_again));
   choose(config.encoder.cache_latents, pictures != nullptr && has_codec && !changes);
   const bool uses_kohyas = config.encoder.kohya_caches != KohyaCaches::kNone;
   if (uses_kohyas && (pictures == nullptr || config.encoder.cache_latents == EncodingCache::kNone)) {
@@ -62,7 +63,7 @@ void FluxTaskData::choose_caches(FluxRunConfig& config) const {
     throw ConfigError(
         str("[encoder.cache_latents] expected none with random_crop, color_aug or a face_crop_aug_range, which make "
             "another picture each time, got ",
-            kept));
+            kept, " (try encoder.cache_variants = 4)"));
   }
   if (!has_codec) throw ConfigError(str("[encoder.cache_latents] expected none without an autoencoder, got ", kept));
 }
@@ -182,6 +183,7 @@ PictureSetBatchesOptions FluxTaskData::picture_options(const FluxDataset& data) 
   options.num_workers = config_.training.num_workers;
   options.max_bad_fraction = config_.training.max_bad_samples;
   options.device = device_;
+  options.variants = config_.encoder.cache_variants;
   options.cache = latent_cache();
   options.kohya_caches = kohya_caches();
   return options;
