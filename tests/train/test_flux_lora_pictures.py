@@ -1,127 +1,31 @@
-"""LoRA on FLUX from pictures in folders: sizes, captions, weights and masks, what is held back, cached, skipped and refused."""
+"""LoRA on FLUX from pictures in folders: sizes, captions, crops, weights and masks, what is held back, and many ranks."""
 
 import json
-import os
-import shutil
-import struct
-import subprocess
-from pathlib import Path
 
 import numpy
 import pytest
 from helpers import load
+from picture_runs import (  # noqa: F401  (fixtures)
+    LAPTOP,
+    SHORT,
+    STILL,
+    base,
+    curve,
+    dataset,
+    folder,
+    log,
+    make_base,
+    metadata,
+    picture,
+    said,
+    subset_of,
+    train,
+)
 from PIL import Image
 from train_ranks import NUM_KILLS, Ranks, kill_at_random_moments
 
-ROOT = Path(__file__).resolve().parents[2]
-TINY, LAPTOP = ROOT / "configs" / "tiny.toml", ROOT / "configs" / "flux_dev_lora_laptop.toml"
-SIZES = [(40, 24), (24, 40), (32, 32), (33, 30), (64, 16)]
 
-
-@pytest.fixture(scope="session")
-def make_base(program, emoji_set, tmp_path_factory):
-    """make_base("--encoder.autoencoder_path=random"): weights of a tiny FLUX for these options, made once."""
-    made = {}
-
-    def make(*options, size=16):
-        if options not in made:
-            folder = tmp_path_factory.mktemp("base")
-            for command in (
-                ["train", TINY, f"--job.dump_folder={folder / 'run'}", f"--training.dataset_path={emoji_set(8, size)}",
-                 "--model.guidance_embed", "--training.steps=4", "--sample.every_steps=0", *options],
-                ["export", folder / "run", folder / "base.safetensors"],
-            ):  # fmt: skip
-                subprocess.run([program, *map(str, command)], check=True, capture_output=True, timeout=300)
-            made[options] = folder / "base.safetensors"
-        return made[options]
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def base(make_base):
-    return make_base()
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """folder("cat", 5): a folder of so many pictures of different sizes, with captions."""
-
-    def make(name, count, caption="picture {}", mode="RGB", sizes=SIZES):
-        path = tmp_path / name
-        path.mkdir(parents=True)
-        for i in range(count):
-            picture(path / f"{i:03d}.png", sizes[i % len(sizes)], i, mode)
-            if caption is not None:
-                (path / f"{i:03d}.txt").write_text(caption.format(i))
-        return path
-
-    return make
-
-
-def picture(path, size, number, mode="RGB"):
-    """Blobs whose colours the number decides."""
-    image = Image.new("RGB", (4, 3))
-    image.putdata([((17 * number + 41 * i) % 256, (89 * number + 13 * i) % 256, (7 * number + 101 * i) % 256) for i in range(12)])
-    image.resize(size, Image.Resampling.BICUBIC).convert(mode).save(path)
-
-
-def dataset(path, *subsets, general="", resolution=32, batch_size=4):
-    """A data set file of one data set."""
-    text = f'[general]\ncaption_extension = ".txt"\n{general}\n[[datasets]]\nresolution = {resolution}\n'
-    if batch_size:
-        text += f"batch_size = {batch_size}\n"
-    text += "enable_bucket = true\nbucket_reso_steps = 16\nmin_bucket_reso = 16\nmax_bucket_reso = 64\n"
-    for subset in subsets:
-        text += "[[datasets.subsets]]\n" + subset + "\n"
-    path.write_text(text)
-    return path
-
-
-def subset_of(folder, *options):
-    return "\n".join([f'image_dir = "{folder}"', *options])
-
-
-@pytest.fixture
-def train(millrace, base, tmp_path):
-    """train(data, "--section.key=value", ..., run="name"): a run on the data set; returns its folder."""
-
-    def run(data, *overrides, run="run", status=0, weights=base):
-        output = tmp_path / run
-        result = millrace("train", LAPTOP, f"--job.dump_folder={output}", "--training.dataset=pictures",
-                          f"--training.dataset_path={data}", f"--checkpoint.initial_load_path={weights}", "--report.no_enable",
-                          *overrides, status=status)  # fmt: skip
-        output.with_suffix(".stderr").write_text(result.stderr)
-        return output if status == 0 else result
-
-    return run
-
-
-def curve(folder, key="loss"):
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [line[key] for line in lines if key in line]
-
-
-def metadata(path):
-    with open(path, "rb") as file:
-        (size,) = struct.unpack("<Q", file.read(8))
-        return json.loads(file.read(size))["__metadata__"]
-
-
-def log(folder):
-    return (folder / "log.txt").read_text()
-
-
-def said(folder):
-    """What a run of train() said, also before it had a log."""
-    return folder.with_suffix(".stderr").read_text()
-
-
-SHORT = ["--training.steps=4", "--checkpoint.no_enable"]
-STILL = [*SHORT, "--optimizer.lr=0"]  # the loss of each step is the base's
-
-
-def test_pictures_of_different_sizes_are_trained_on(train, folder, tmp_path):
+def test_pictures_of_different_sizes_are_trained_on(train, folder, tmp_path):  # noqa: F811
     data = dataset(tmp_path / "set.toml", subset_of(folder("cat", 10)))
     output = train(data, "--training.steps=12")
     assert "10 pictures of 3 sizes from 16 x 48 to 64 x 16, 10 samples in 4 batches an epoch" in log(output)
@@ -131,14 +35,14 @@ def test_pictures_of_different_sizes_are_trained_on(train, folder, tmp_path):
     assert any(tensor.abs().max() > 0 for name, tensor in load(output / "lora.safetensors").items() if "lora_up" in name)
 
 
-def test_a_folder_of_folders_needs_no_file(train, folder, tmp_path):
+def test_a_folder_of_folders_needs_no_file(train, folder, tmp_path):  # noqa: F811
     folder("sets/3_cat", 2)
     folder("sets/1_dog", 2)
     output = train(tmp_path / "sets", "--training.img_size=32", "--training.local_batch_size=2", *SHORT)
     assert "4 pictures" in log(output) and "8 samples" in log(output)
 
 
-def test_the_file_decides_the_batch_size_before_the_configuration(train, folder, tmp_path):
+def test_the_file_decides_the_batch_size_before_the_configuration(train, folder, tmp_path):  # noqa: F811
     one_size = folder("cat", 8, sizes=[(32, 32)])
     digests = {}
     for name, of_file, of_run in (("file", 4, 2), ("other run", 4, 1), ("run", None, 4)):
@@ -147,7 +51,7 @@ def test_the_file_decides_the_batch_size_before_the_configuration(train, folder,
     assert digests["file"] == digests["other run"] == digests["run"]
 
 
-def test_an_adapter_without_effect_has_no_loss_on_preserved_pictures(train, folder, tmp_path):
+def test_an_adapter_without_effect_has_no_loss_on_preserved_pictures(train, folder, tmp_path):  # noqa: F811
     preserved = "custom_attributes = { diff_output_preservation = true }"
     subject, other = folder("subject", 4, sizes=[(32, 32)]), folder("class", 4, sizes=[(32, 32)])
 
@@ -159,14 +63,7 @@ def test_an_adapter_without_effect_has_no_loss_on_preserved_pictures(train, fold
     assert 0 < sum(with_class) < sum(losses("plain", subset_of(subject), subset_of(other)))
 
 
-def test_preserving_needs_a_frozen_model(millrace, folder, tmp_path):
-    data = dataset(tmp_path / "set.toml", subset_of(folder("cat", 4), "custom_attributes = { diff_output_preservation = true }"))
-    result = millrace("train", TINY, f"--job.dump_folder={tmp_path / 'run'}", "--training.dataset=pictures",
-                      f"--training.dataset_path={data}", status=2)  # fmt: skip
-    assert "expected diff_output_preservation with a section [lora] alone" in result.stderr
-
-
-def test_masked_padding_of_captions_does_not_matter(train, millrace, folder, tmp_path):
+def test_masked_padding_of_captions_does_not_matter(train, millrace, folder, tmp_path):  # noqa: F811
     data = dataset(tmp_path / "set.toml", subset_of(folder("cat", 6, caption="picture {} here", sizes=[(32, 32)])))
     draw = ["--sample.every_steps=4", '--sample.prompts=["picture 1", "two of them here"]', "--sample.guidance_scale=3"]
 
@@ -179,7 +76,7 @@ def test_masked_padding_of_captions_does_not_matter(train, millrace, folder, tmp
     assert numpy.abs(short_picture - long_picture).max() <= 1
 
 
-def test_captions_are_trained_as_their_options_say(train, folder, tmp_path):
+def test_captions_are_trained_as_their_options_say(train, folder, tmp_path):  # noqa: F811
     plain, empty = folder("plain", 6, sizes=[(32, 32)]), folder("empty", 6, caption="\n", sizes=[(32, 32)])
     with_prefix = folder("prefix", 6, caption="a picture {}", sizes=[(32, 32)])
 
@@ -191,7 +88,7 @@ def test_captions_are_trained_as_their_options_say(train, folder, tmp_path):
     assert losses(plain) != losses(empty)
 
 
-def test_flips_change_some_pictures(train, folder, tmp_path):
+def test_flips_change_some_pictures(train, folder, tmp_path):  # noqa: F811
     path = folder("cat", 4, sizes=[(32, 32)])
     plain, flipped = (
         curve(train(dataset(tmp_path / f"{name}.toml", subset_of(path, option), batch_size=1), *STILL, "--training.steps=8", run=name))
@@ -201,7 +98,7 @@ def test_flips_change_some_pictures(train, folder, tmp_path):
     assert 0 < sum(same) < 8
 
 
-def test_pictures_are_cropped_around_faces(train, tmp_path):
+def test_pictures_are_cropped_around_faces(train, tmp_path):  # noqa: F811
     """A face in the corner of a large picture, of the size of the crop, is trained on as if it were the picture."""
     for name in ("large", "small"):
         (tmp_path / name).mkdir()
@@ -225,7 +122,7 @@ def test_pictures_are_cropped_around_faces(train, tmp_path):
     assert len(set(drawn)) == 8 and not set(drawn) & set(around)
 
 
-def test_colours_change_some_pictures_and_leave_masks(train, folder, tmp_path):
+def test_colours_change_some_pictures_and_leave_masks(train, folder, tmp_path):  # noqa: F811
     path = folder("cat", 4, sizes=[(32, 32)])
     clear = folder("clear", 4, sizes=[(32, 32)])
     for file in clear.glob("*.png"):
@@ -242,7 +139,7 @@ def test_colours_change_some_pictures_and_leave_masks(train, folder, tmp_path):
     assert losses("masked", clear, "color_aug = true", "alpha_mask = true") == [0] * 16
 
 
-def test_regularisation_pictures_weigh_what_the_options_say(train, folder, tmp_path):
+def test_regularisation_pictures_weigh_what_the_options_say(train, folder, tmp_path):  # noqa: F811
     own, regularisation = folder("own", 4, sizes=[(32, 32)]), folder("reg", 4, sizes=[(32, 32)])
 
     def losses(weight):
@@ -256,7 +153,7 @@ def test_regularisation_pictures_weigh_what_the_options_say(train, folder, tmp_p
     assert half == pytest.approx((without + whole) / 2, rel=1e-5)
 
 
-def test_masks_choose_where_the_loss_counts(train, folder, tmp_path):
+def test_masks_choose_where_the_loss_counts(train, folder, tmp_path):  # noqa: F811
     pictures = folder("cat", 4, sizes=[(32, 32)])
     for name, left in (("black", 0), ("half", 255), ("white", 255)):
         masks = tmp_path / name
@@ -284,7 +181,7 @@ def test_masks_choose_where_the_loss_counts(train, folder, tmp_path):
         dataset(tmp_path / "set.toml", subset_of(pictures)), "--training.masked_loss", status=2).stderr  # fmt: skip
 
 
-def test_a_part_is_held_back_for_validation(train, folder, tmp_path):
+def test_a_part_is_held_back_for_validation(train, folder, tmp_path):  # noqa: F811
     data = dataset(tmp_path / "set.toml", subset_of(folder("cat", 10)), general="validation_split = 0.3")
     options = ["--validation.enable", "--validation.freq=2", "--validation.local_batch_size=2"]
     output = train(data, *options, *SHORT)
@@ -297,134 +194,8 @@ def test_a_part_is_held_back_for_validation(train, folder, tmp_path):
     assert "holds back 3 pictures that nothing is validated on" in said(train(data, *SHORT, run="without"))
 
 
-def test_what_validates_on_nothing_is_refused(train, folder, tmp_path):
-    data = dataset(tmp_path / "set.toml", subset_of(folder("cat", 4)))
-    assert "expected pictures that validation_split holds back, got none" in train(data, "--validation.enable", status=2).stderr
-
-
-def test_a_run_without_pictures_or_captions_says_so(train, folder, tmp_path):
-    (tmp_path / "empty").mkdir()
-    data = dataset(tmp_path / "empty.toml", subset_of(tmp_path / "empty"))
-    assert "expected pictures to train on, got none" in train(data, status=3).stderr
-    assert "expected" in train(tmp_path / "empty", status=3).stderr
-    data = dataset(tmp_path / "bare.toml", subset_of(folder("bare", 4, caption=None)))
-    assert "beside every picture, got none: the caption is empty" in said(train(data, *SHORT))
-
-
-def test_an_unreadable_picture_among_many_is_skipped_and_named(train, folder, tmp_path):
-    path = folder("cat", 12, sizes=[(32, 32)])
-    damage(path / "003.png")
-    (path / "005.png").unlink()
-    Image.effect_noise((64, 64), 90).convert("RGB").save(path / "005.jpg")
-    (path / "005.jpg").write_bytes((path / "005.jpg").read_bytes()[:-600])
-    (path / "004.png").write_bytes(b"no picture")
-    data = dataset(tmp_path / "set.toml", subset_of(path))
-    output = train(data, *SHORT, "--training.max_bad_samples=0.2")
-    assert "004.png" in said(output) and "skipped a picture that cannot be read" in said(output)
-    assert said(output).count("003.png]") == 1  # once, however often it comes up
-    assert "005.jpg] expected a whole picture, got one cut short" in said(output)
-    refused = train(data, *SHORT, status=3, run="refused").stderr
-    assert "004.png" in refused and "(try training.max_bad_samples)" in refused
-    (path / "004.png").unlink()
-    assert "003.png" in train(data, *SHORT, status=3, run="again").stderr
-
-
-def damage(path):
-    """A header that can be read before pixels that cannot."""
-    content = bytearray(path.read_bytes())
-    begin = content.index(b"IDAT") + 4
-    content[begin : begin + 40] = bytes(40)
-    path.write_bytes(content)
-
-
-def test_an_edited_data_set_is_not_resumed_on(train, folder, tmp_path):
-    path = folder("cat", 6, sizes=[(32, 32)])
-    data = dataset(tmp_path / "set.toml", subset_of(path))
-    train(data, "--training.steps=4")
-    more = "--training.steps=8"
-    (path / "002.txt").write_text("another caption")
-    assert "expected the data set that the run was started with" in (error := train(data, more, status=3).stderr)
-    assert "002.png" in error
-    (path / "002.txt").write_text("picture 2")
-    picture(path / "004.png", (32, 32), 99)
-    assert "004.png" in train(data, more, status=3).stderr
-    picture(path / "004.png", (32, 32), 4)
-    dataset(data, subset_of(path, "num_repeats = 2"))
-    assert "num_repeats 1, got 2" in train(data, more, status=3).stderr
-    dataset(data, subset_of(path))
-    assert len(curve(train(data, more))) == 8
-
-
-def test_options_without_effect_are_refused(train, folder, tmp_path):
-    path = folder("cat", 4)
-    for option, name in (("face_crop_aug_range = [1.0, 3.0]", "enable_bucket = false with face_crop_aug_range"),
-                         ('resize_interpolation = "lanczos"', "resize_interpolation"),
-                         ("custom_attributes = { a = 1 }", "custom_attributes")):  # fmt: skip
-        data = dataset(tmp_path / "set.toml", subset_of(path, option))
-        assert name in train(data, status=2).stderr
-    data = dataset(tmp_path / "set.toml", subset_of(path, "random_crop = true"))
-    for option in ("training.classifier_free_guidance_prob=0.1", "training.subset_size=8", "training.shuffle_buffer_size=8",
-                   "encoder.cache_latents=memory"):  # fmt: skip
-        assert f"[{option.split('=')[0]}] expected" in train(data, f"--{option}", status=2).stderr
-    data = dataset(tmp_path / "set.toml", subset_of(path, "color_aug = true"))
-    assert "expected none with random_crop, color_aug" in train(data, "--encoder.cache_latents=memory", status=2).stderr
-    shards = train(data, "--training.dataset=webdataset", status=2).stderr
-    assert '(try training.dataset = "pictures")' in shards
-
-
-# Caches
-
-CODED = ["--encoder.autoencoder_path=random", "--training.img_size=32"]
-
-
-@pytest.fixture(scope="session")
-def coded(make_base):
-    """Weights of a FLUX on the latents of an autoencoder."""
-    return make_base(*CODED, size=32)
-
-
-def test_caches_change_no_number(train, folder, tmp_path, coded):
-    path = folder("cat", 4, sizes=[(64, 32), (32, 32)])
-    data = dataset(tmp_path / "set.toml", subset_of(path, "flip_aug = true"), resolution=64, batch_size=1)
-    data.write_text(data.read_text().replace("reso_steps = 16", "reso_steps = 32").replace("min_bucket_reso = 16", "min_bucket_reso = 32"))
-    run = ["--training.steps=8", "--checkpoint.no_enable", *CODED]
-    expected = curve(train(data, *run, "--encoder.cache_latents=none", "--encoder.cache_encodings=none", run="none", weights=coded))
-    assert curve(train(data, *run, run="auto", weights=coded)) == expected
-    on_disk = ["--encoder.cache_latents=disk", "--encoder.cache_encodings=disk", f"--encoder.cache_folder={tmp_path / 'cache'}"]
-    assert curve(train(data, *run, *on_disk, run="disk", weights=coded)) == expected
-    files = {file.name: file.read_bytes() for file in (tmp_path / "cache").glob("*.safetensors")}
-    assert 4 < len(files) <= 8  # some pictures are there mirrored, too
-    assert curve(train(data, *run, *on_disk, run="again", weights=coded)) == expected
-    assert {file.name: file.read_bytes() for file in (tmp_path / "cache").glob("*.safetensors")} == files
-
-    # A damaged file is made anew, and an edited picture is encoded again.
-    name = next(iter(files))
-    (tmp_path / "cache" / name).write_bytes(b"damaged")
-    assert curve(train(data, *run, *on_disk, run="damaged", weights=coded)) == expected
-    assert (tmp_path / "cache" / name).read_bytes() == files[name]
-    picture(path / "001.png", (32, 32), 77)
-    assert curve(train(data, *run, *on_disk, run="edited", weights=coded)) != expected
-    assert len(list((tmp_path / "cache").glob("*.safetensors"))) > len(files)
-
-
-def test_variants_of_pictures_that_change_are_kept(train, folder, tmp_path, coded):
-    """Four epochs of two variants: each picture is encoded twice."""
-    path = folder("cat", 2, sizes=[(80, 64)])
-    data = dataset(tmp_path / "set.toml", subset_of(path, "random_crop = true", "color_aug = true"), batch_size=2)
-    data.write_text(data.read_text().replace("reso_steps = 16", "reso_steps = 32").replace("min_bucket_reso = 16", "min_bucket_reso = 32"))
-    on_disk = [*STILL, *CODED, "--encoder.cache_latents=disk", f"--encoder.cache_folder={tmp_path / 'cache'}"]
-    train(data, *on_disk, "--encoder.cache_variants=2", weights=coded)
-    assert sum("mean" in load(file) for file in (tmp_path / "cache").rglob("*.safetensors")) == 4
-    assert "(try encoder.cache_variants = 4)" in train(data, *on_disk, status=2, weights=coded).stderr
-    shards = train(data, "--training.dataset=webdataset", "--encoder.cache_variants=2", status=2).stderr
-    assert '[encoder.cache_variants] expected training.dataset = "pictures" with it' in shards
-
-
-# Many ranks, and runs that are interrupted
-
-
 @pytest.fixture
-def start(program, base, tmp_path):
+def start(program, base, tmp_path):  # noqa: F811
     def run(size, data, name, *overrides):
         return Ranks(program, size, tmp_path / name, "--training.dataset=pictures", f"--training.dataset_path={data}",
                      f"--checkpoint.initial_load_path={base}", "--report.no_enable", *overrides, config=LAPTOP)  # fmt: skip
@@ -433,7 +204,7 @@ def start(program, base, tmp_path):
 
 
 @pytest.fixture
-def mixed(folder, tmp_path):
+def mixed(folder, tmp_path):  # noqa: F811
     """Two data sets in one file, with all that varies from sample to sample."""
     tags = "one, two, three, number {}"
     path = dataset(tmp_path / "mixed.toml",
@@ -504,7 +275,7 @@ def test_kills_at_random_moments_change_nothing(start, mixed, tmp_path):
     assert ours.keys() == theirs.keys() and all(ours[name].equal(tensor) for name, tensor in theirs.items())
 
 
-def test_the_file_says_what_was_trained_on(train, folder, tmp_path):
+def test_the_file_says_what_was_trained_on(train, folder, tmp_path):  # noqa: F811
     """As sd-scripts counts: repeats, batches of each bucket, epochs begun."""
     own, regularisation = folder("own", 6, "a cat, red", sizes=[(32, 32)]), folder("reg", 2, "a cat", sizes=[(64, 16)])
     data = dataset(tmp_path / "set.toml", subset_of(own, "num_repeats = 2"), subset_of(regularisation, "is_reg = true"),
@@ -522,48 +293,3 @@ def test_the_file_says_what_was_trained_on(train, folder, tmp_path):
     assert described["batch_size_per_device"] == 5 and described["subsets"][0]["image_dir"] == "own"
     # Samples are counted, whatever training.local_batch_size says: the last batch of a bucket has two.
     assert curve(output, "samples")[-1] < 50 and curve(output, "samples")[0] in (2, 5)
-
-
-def test_copies_of_a_data_set_elsewhere_resume(train, folder, tmp_path):
-    path = folder("here/cat", 4, sizes=[(32, 32)])
-    data = dataset(path.parent / "set.toml", subset_of("cat"))
-    train(data, "--training.steps=4")
-    shutil.copytree(path.parent, tmp_path / "there")
-    assert len(curve(train(tmp_path / "there" / "set.toml", "--training.steps=8"))) == 8
-
-
-def test_caches_of_sd_scripts_are_trained_on(train, folder, tmp_path, coded):
-    """Latents from the files beside the pictures, while they are newer than these; whole epochs without the autoencoder."""
-    path = folder("cat", 4, sizes=[(64, 32)])
-    data = dataset(tmp_path / "set.toml", subset_of(path), resolution=64, batch_size=2)
-    data.write_text(data.read_text().replace("reso_steps = 16", "reso_steps = 32").replace("min_bucket_reso = 16", "min_bucket_reso = 32"))
-    run = [*STILL, *CODED, "--encoder.kohya_caches=read"]
-    own = curve(train(data, *run, run="none", weights=coded))
-    random_latents = numpy.random.default_rng(1)
-    for i in range(4):
-        numpy.savez(path / f"{i:03d}_0064x0032_flux.npz",
-                    latents_4x8=random_latents.standard_normal((16, 4, 8)).astype(numpy.float32),
-                    original_size_4x8=numpy.array([64, 32]), crop_ltrb_4x8=numpy.array([0.0, 0.0, 64.0, 32.0]))  # fmt: skip
-    files = {file.name: file.read_bytes() for file in path.glob("*.npz")}
-    read = train(data, *run, run="read", weights=coded)
-    assert curve(read) != own and "encoding again" not in said(read)
-    assert curve(train(data, *run, run="again", weights=coded)) == curve(read)
-    assert {file.name: file.read_bytes() for file in path.glob("*.npz")} == files  # nothing is written
-    later = (path / "000_0064x0032_flux.npz").stat().st_mtime + 10
-    for i in range(4):
-        os.utime(path / f"{i:03d}.png", (later, later))
-    stale = train(data, *run, run="stale", weights=coded)
-    assert curve(stale) == own and "expected a cache newer than 000.png, got an older one: encoding again" in said(stale)
-    for i in range(4):
-        os.utime(path / f"{i:03d}.png", (1, 1))
-        (path / f"{i:03d}_0064x0032_flux.npz").write_bytes(b"damaged")
-    damaged = train(data, *run, run="damaged", weights=coded)
-    assert curve(damaged) == own and "expected the directory of a .npz file" in said(damaged)
-
-
-def test_caches_of_sd_scripts_need_pictures(train, folder, tmp_path):
-    data = dataset(tmp_path / "set.toml", subset_of(folder("cat", 4)))
-    assert "[encoder.kohya_caches] expected none without encoder.cache_latents" in train(
-        data, "--encoder.kohya_caches=read", status=2).stderr  # fmt: skip
-    assert "[encoder.kohya_caches] expected none or read with random encoders, got write" in train(
-        data, "--encoder.kohya_caches=write", *CODED, status=2).stderr  # fmt: skip
