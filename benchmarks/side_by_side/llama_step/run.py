@@ -60,7 +60,7 @@ def millrace(folder, options, recompute):
         "finetune.shuffle": "false", "training.local_batch_size": options.batch, "training.steps": options.steps,
         "training.max_norm": 1, "training.dtype": options.dtype, "training.mixed_precision_param": options.dtype,
         "optimizer.name": "AdamW", "optimizer.lr": 1e-4, "optimizer.beta2": 0.95, "optimizer.weight_decay": 0.1,
-        "lr_scheduler.warmup_steps": 0, "activation_checkpoint.mode": recompute, "finetune.save_model": "false",
+        "lr_scheduler.name": "constant", "activation_checkpoint.mode": recompute, "finetune.save_model": "false",
     }  # fmt: skip
     if options.lora:
         arguments |= {"lora.rank": options.lora, "lora.alpha": 2 * options.lora,

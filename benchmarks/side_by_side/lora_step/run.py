@@ -23,6 +23,7 @@ from samples import write_samples  # noqa: E402
 from turns import millrace_run, peer_run, print_table, take_turns  # noqa: E402
 
 PATCH = 4  # pixels along the edge of a token: 48 channels
+FIRST_LAYER = "double_blocks.0.img_attn.qkv"
 
 
 def prepare(folder, options):
@@ -50,7 +51,7 @@ def prepare(folder, options):
     write_samples(folder / "pictures", side=options.side * PATCH, count=options.batch * 4)
 
 
-def millrace(folder, options, recompute, base):
+def millrace(folder, options, recompute, base, targets="all"):
     arguments = {
         "job.task": "flux_lora", "model.flavor": "flux-dev", "model.hidden_size": options.hidden, "model.num_heads": options.hidden // 128,
         "model.depth": options.depth, "model.depth_single_blocks": options.depth_single, "model.context_in_dim": options.context,
@@ -59,8 +60,8 @@ def millrace(folder, options, recompute, base):
         "checkpoint.initial_load_path": folder / "bfl.safetensors", "training.dataset": "webdataset",
         "training.dataset_path": folder / "pictures", "training.img_size": options.side * PATCH,
         "training.local_batch_size": options.batch, "training.steps": options.steps, "training.max_norm": 1,
-        "training.mixed_precision_param": options.dtype, "lora.rank": options.lora, "lora.alpha": options.lora, "lora.targets": "all",
-        "lora.base_dtype": base, "optimizer.name": "AdamW", "optimizer.lr": 1e-4, "lr_scheduler.warmup_steps": 0,
+        "training.mixed_precision_param": options.dtype, "lora.rank": options.lora, "lora.alpha": options.lora, "lora.targets": targets,
+        "lora.base_dtype": base, "optimizer.name": "AdamW", "optimizer.lr": 1e-4, "lr_scheduler.name": "constant",
         "activation_checkpoint.mode": recompute, "sample.every_steps": 0,
     }  # fmt: skip
     return millrace_run(ROOT / "build" / "millrace", arguments, folder)
@@ -81,6 +82,7 @@ def main():
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--recompute", default="none", help="some of none,selective,full")
     parser.add_argument("--bases", default="auto", help="storages of the base, as lora.base_dtype has them: some of auto,int8,nf4,...")
+    parser.add_argument("--one-layer", action="store_true", help="an adapter on the first layer alone, too: what do the others cost?")
     parser.add_argument("--compile", action="store_true", help="the peer under torch.compile, too")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -101,6 +103,8 @@ def main():
             for mode in modes:
                 name = f"millrace, recompute {mode}" + ("" if base == "auto" else f", base in {base}")
                 programs[name] = lambda mode=mode, base=base: millrace(folder, options, mode, base)
+        if options.one_layer:  # the frozen model's forward pass and its input gradients, nearly alone
+            programs["millrace, adapter on the first layer"] = lambda: millrace(folder, options, modes[0], "auto", FIRST_LAYER)
         print_table(take_turns(programs, options.rounds))
 
 
