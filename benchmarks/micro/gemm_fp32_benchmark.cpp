@@ -1,6 +1,6 @@
 // Links: kernels
 // Products of fp32 matrices at the shapes of a FLUX block, of a small Llama's and of its vocabulary: kernels/gemm_fp32
-// and gemv_fp32 at each CPU level, and ATen's (MKL's).
+// and gemv at each CPU level, and ATen's (MKL's).
 //
 //   build/benchmarks/micro/gemm_fp32_benchmark
 #include <benchmark/benchmark.h>
@@ -11,7 +11,7 @@
 
 #include "kernels/cpu_level.h"
 #include "kernels/gemm_fp32/gemm_fp32.h"
-#include "kernels/gemv_fp32/gemv_fp32.h"
+#include "kernels/gemv/gemv.h"
 
 namespace millrace {
 namespace {
@@ -59,7 +59,7 @@ void add_row(int64_t in, int64_t out) {
   const torch::Tensor x = torch::randn({in}), weight = torch::randn({out, in});
   torch::Tensor y = torch::empty({out});
   for (const CpuLevel level : supported_cpu_levels()) {
-    add(shape + "/gemv_fp32_" + cpu_level_name(level), flops, at_level(level, [=] { gemv_fp32(y, weight, x); }));
+    add(shape + "/gemv_" + cpu_level_name(level), flops, at_level(level, [=] { gemv(y, weight, x); }));
   }
   add(shape + "/aten", flops, [=]() mutable { at::mv_out(y, weight, x); });
 }

@@ -5,7 +5,7 @@
 
 #include "kernels/cpu_level.h"
 #include "kernels/gemm_fp32/gemm_fp32.h"
-#include "kernels/gemv_fp32/gemv_fp32.h"
+#include "kernels/gemv/gemv.h"
 #include "kernels/linear_bf16/linear_bf16.h"
 
 // Exported by libtorch_cpu, but in no header that the wheel ships (aten/src/ATen/native/mkldnn/Matmul.h):
@@ -46,7 +46,7 @@ bool is_bf16_on_cpu(const torch::Tensor& x) {
 // Below this size of the matrix a call costs more than it saves.
 bool is_row_by_matrix(const torch::Tensor& out_MN, const torch::Tensor& a_MK, const torch::Tensor& b_KN) {
   return a_MK.size(0) == 1 && b_KN.numel() >= kMinWork / 16 &&
-         suits_gemv_fp32(out_MN.select(0, 0), b_KN.t(), a_MK.select(0, 0));
+         suits_gemv(out_MN.select(0, 0), b_KN.t(), a_MK.select(0, 0));
 }
 
 std::atomic<int64_t> largest_operand = kLargestOperand;
@@ -72,7 +72,7 @@ void gemm_once(torch::Tensor& out_MN, const torch::Tensor& a_MK, const torch::Te
              suits_linear_bf16(a_MK, {.weight_NK = b_KN.t()})) {
     linear_bf16(out_MN, a_MK, {.weight_NK = b_KN.t()});
   } else if (!accumulate && is_row_by_matrix(out_MN, a_MK, b_KN)) {
-    gemv_fp32(out_MN.select(0, 0), b_KN.t(), a_MK.select(0, 0));
+    gemv(out_MN.select(0, 0), b_KN.t(), a_MK.select(0, 0));
   } else if (accumulate) {
     out_MN.addmm_(a_MK, b_KN);
   } else {
