@@ -5,18 +5,22 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <system_error>
 
 #include "base/clock.h"
+#include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "formats/tensorboard.h"
 #include "metrics/console.h"
 #include "metrics/metrics_jsonl.h"
+#include "metrics/step_files.h"
 
 namespace millrace {
 namespace {
 
 constexpr double kBarSeconds = 0.2;  // between two drawings of the bar
+constexpr uint64_t kMaxTextBytes = uint64_t{4} << 20;
 
 // Totals since some moment.
 struct Tally {
@@ -196,6 +200,17 @@ void MetricLogger::log_validation(const ValidationMetrics& metrics) {
   state.scalar("val_throughput(tps)", tokens_per_second, step);
   state.scalar("val_time_metrics/end_to_end(s)", metrics.seconds, step);
   state.scalar("val_memory/max_reserved(GiB)", static_cast<double>(memory.peak_bytes) / kGiB, step);
+}
+
+void MetricLogger::log_preview(int64_t step) {
+  if (!state_->tensorboard) return;
+  const std::filesystem::path path = state_->options.dump_folder / "samples" / (step_file_name(step) + ".txt");
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(path, ignored)) return;
+  // Indented, Markdown shows a text as it is.
+  std::string markdown;
+  for (const std::string& line : split(read_file(path, kMaxTextBytes), '\n')) markdown += "    " + line + "\n";
+  state_->tensorboard->add_text("samples", markdown, step);
 }
 
 void MetricLogger::finish() {

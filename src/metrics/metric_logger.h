@@ -77,6 +77,9 @@ class MetricLogger {
   void log_step(const StepMetrics& metrics);
   // On all ranks, like log_step().
   void log_validation(const ValidationMetrics& metrics);
+  // Gives TensorBoard the texts that a preview has left in samples/step-<step>.txt of the run's folder; nothing where
+  // there are none.
+  void log_preview(int64_t step);
   // Removes the progress bar and prints a summary of the run. Call before anything else is printed at the end.
   void finish();
 

@@ -1,10 +1,16 @@
 #include "metrics/step_files.h"
 
-#include <string>
+#include <cstdio>
 
 #include "base/text.h"
 
 namespace millrace {
+
+std::string step_file_name(int64_t step) {
+  char name[32];
+  std::snprintf(name, sizeof name, "step-%08lld", static_cast<long long>(step));
+  return name;
+}
 
 std::optional<int64_t> parse_step_name(std::string_view name) {
   constexpr std::string_view kStep = "step-";

@@ -4,11 +4,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
 namespace millrace {
 
+std::string step_file_name(int64_t step);  // "step-00000200"
 // 200 of "step-00000200"; nullopt for other names.
 std::optional<int64_t> parse_step_name(std::string_view name);
 

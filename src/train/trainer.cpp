@@ -73,7 +73,7 @@ class Trainer {
     MetricLogger logger(metrics);
     StepProfiler profiler(config_.profiling, folder_, ranks_.world().rank);
     const StopSignals stop;
-    if (progress_.step == 0) preview({.step = 0});
+    if (progress_.step == 0) preview({.step = 0}, logger);
 
     while (progress_.step < cadence_.steps) {
       int stop_signal = step(logger, stop);
@@ -104,7 +104,7 @@ class Trainer {
         if (!ends) save(/*wait=*/true);
         checkpoints_.keep_as_best(progress_);
       }
-      const bool previewed = preview({.step = progress_.step, .validated = validates, .last = ends});
+      const bool previewed = preview({.step = progress_.step, .validated = validates, .last = ends}, logger);
       if (ends) break;
 
       // These may take minutes: a request that arrived meanwhile should not wait for another step.
@@ -185,10 +185,11 @@ class Trainer {
   }
 
   // Returns whether previews were due at this moment.
-  bool preview(const PreviewMoment& moment) {
+  bool preview(const PreviewMoment& moment, MetricLogger& logger) {
     if (!task_.previews_due(moment)) return false;
     const auto lent = step_.evaluation_weights();
     task_.preview(moment, folder_);
+    logger.log_preview(moment.step);
     return true;
   }
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from helpers import load
 from llama_runs import BASE, COMMON, LORA, RECIPES, SHORT, arguments, empty_config, logged, steps, train
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from train_ranks import Ranks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -171,8 +172,12 @@ def test_patience_ends_a_run(millrace, tmp_path):
 
 def test_writes_texts(millrace, tmp_path):
     options = SHORT | {"sample.prompts": "What is a bucket?", "sample.every_steps": 2, "sample.max_new_tokens": 8}
-    train(millrace, tmp_path / "run", options | {"training.steps": 2})
+    train(millrace, tmp_path / "run", options | {"training.steps": 2, "metrics.enable_tensorboard": None})
     sampled = (tmp_path / "run" / "samples" / "step-00000002.txt").read_text()
+    events = EventAccumulator(str(tmp_path / "run" / "tb"))
+    events.Reload()
+    shown = {text.step: text.tensor_proto.string_val[0].decode() for text in events.Tensors("samples")}
+    assert sorted(shown) == [0, 2] and shown[2].startswith("    > What is a bucket?\n    ")
     printed = millrace("sample", tmp_path / "run", "--prompt", "What is a bucket?").stdout
     assert sampled == f"> What is a bucket?\n{printed}\n"
     drawn = [

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstdio>
 #include <utility>
 
 #include "adapters/peft_writer.h"
@@ -14,6 +13,7 @@
 #include "base/philox.h"
 #include "base/text.h"
 #include "formats/weight_fingerprint.h"
+#include "metrics/step_files.h"
 #include "models/llama/flops.h"
 #include "nn/recompute.h"
 #include "parallel/configured_placement.h"
@@ -130,9 +130,7 @@ class LlamaTask : public Task {
     const std::string text = write_texts(*trainee_, *encoder_, prompts_, text_options(config_.sample));
     if (mesh_.world().rank() != 0) return;
     create_folders(run_folder / "samples");
-    char name[64];
-    std::snprintf(name, sizeof name, "step-%08lld.txt", static_cast<long long>(moment.step));
-    write_file_atomically(run_folder / "samples" / name, text);
+    write_file_atomically(run_folder / "samples" / (step_file_name(moment.step) + ".txt"), text);
   }
 
   bool writes_result() const override { return trainee_->is_adapter(); }
