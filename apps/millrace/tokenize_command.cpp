@@ -15,6 +15,7 @@
 #include "language/chat_encoder.h"
 #include "language/model_tokenizer.h"
 #include "tokenizers/tokenizer.h"
+#include "tokenizers/unicode.h"
 
 namespace millrace {
 namespace {
@@ -86,7 +87,9 @@ ChatEncoderOptions chat_options(const ChatFlags& flags, int64_t max_length) {
   return options;
 }
 
-void print_chat(const ChatTokens& chat, std::string& out) {
+void print_chat(const ChatTokens& chat, const ByteLevelTokenizer& tokenizer, std::string& out) {
+  std::string text;
+  for (const int32_t id : chat.ids) text += tokenizer.bytes_of(id);
   out = "{\"ids\": [";
   for (size_t i = 0; i < chat.ids.size(); ++i) {
     if (i > 0) out += ", ";
@@ -97,7 +100,7 @@ void print_chat(const ChatTokens& chat, std::string& out) {
     if (i > 0) out += ", ";
     out += chat.masked[i] ? '0' : '1';
   }
-  out += "]}\n";
+  out += "], \"text\": " + nlohmann::json(unicode::replace_invalid_utf8(text)).dump() + "}\n";
   std::cout.write(out.data(), static_cast<std::streamsize>(out.size()));
 }
 
@@ -110,7 +113,7 @@ void tokenize_chats(const Tokenizer& tokenizer, const std::string& path, const C
   std::string line, out;
   for (int64_t number = 1; read_line(std::cin, number, line); ++number) {
     const std::string place = str("standard input:", number);
-    print_chat(encoder.encode(parse_ordered_json<DataError>(line, place), place), out);
+    print_chat(encoder.encode(parse_ordered_json<DataError>(line, place), place), *byte_level, out);
   }
 }
 
@@ -159,7 +162,7 @@ int run_tokenize(const std::vector<std::string>& args) {
   app.add_option(
          "--chat", chat.layout,
          "Lines are conversations, {\"messages\": [{\"role\", \"content\"}, ...]}, laid out as torchtune does, by the "
-         "model's own template, or as Meta prompts: ids and which of them are trained")
+         "model's own template, or as Meta prompts: ids, which of them are trained, and their text")
       ->check(CLI::IsMember({"torchtune", "template", "meta"}));
   app.add_flag("--train-on-input", chat.train_on_input, "With --chat: train what the user says, too");
   app.add_option("--torchtune", chat.torchtune,

@@ -49,7 +49,7 @@ def chats(millrace, tokenizer, conversations, *options):
     result = millrace("tokenize", "--tokenizer", tokenizer, *options, input=text)
     lines = [json.loads(line) for line in result.stdout.split("\n") if line]
     assert len(lines) == len(conversations)
-    assert all(len(line["ids"]) == len(line["trained"]) for line in lines)
+    assert all(len(line["ids"]) == len(line["trained"]) and isinstance(line["text"], str) for line in lines)
     return [(line["ids"], "".join(map(str, line["trained"]))) for line in lines]
 
 

@@ -124,7 +124,7 @@ def test_inspect_shows_what_a_run_would_see(millrace, tmp_path):
     assert found["trained_tokens"] == sum(sum(row["trained"][1:]) for row in cut)
     assert found["truncated_rows"] == sum(length > 60 for length in lengths) > 0
     assert (found["shortest"], found["median"], found["longest"]) == (lengths[0], lengths[len(lengths) // 2], lengths[-1])
-    assert found["example_place"].endswith("rows.jsonl:2")
+    assert found["example_place"].endswith("rows.jsonl:2") and "".join(piece["text"] for piece in found["example"]) == cut[0]["text"]
     trained = "".join(piece["text"] for piece in found["example"] if piece["trained"])
     answer = [message["content"] for message in rows()[0]["messages"] if message["role"] == "assistant"][0]
     assert answer in trained and found["example"][0]["text"].startswith("<|begin_of_text|><|start_header_id|>")
