@@ -1,9 +1,8 @@
 // millrace tune: torchtune's commands.
-#include <algorithm>
-#include <array>
 #include <filesystem>
 #include <iostream>
 #include <system_error>
+#include <vector>
 
 #include "base/error.h"
 #include "base/files.h"
@@ -23,8 +22,9 @@ constexpr const char* kHelp =
     "...]\n"
     "                         [--show-config]\n"
     "       millrace tune ls\n"
-    "       millrace tune cat CONFIG\n"
+    "       millrace tune cat CONFIG [--sort]\n"
     "       millrace tune cp CONFIG FILE [-n] [--make-parents]\n"
+    "       millrace tune validate NAME|FILE.yaml\n"
     "       millrace tune download OWNER/NAME [--output-dir DIR] [--ignore-patterns PATTERN]\n\n"
     "sub-commands:\n"
     "  run       train by a recipe and a YAML file, or resume. Prints what each key became; a key that is unknown or\n"
@@ -33,6 +33,7 @@ constexpr const char* kHelp =
     "  ls        the recipes and the configurations that `run` knows by name\n"
     "  cat       print one of these configurations\n"
     "  cp        copy one of them to a file\n"
+    "  validate  check a YAML file as `run` would, with the recipe that its model needs, and stop\n"
     "  download  fetch a model from Hugging Face into /tmp/NAME, or --output-dir; the token comes from HF_TOKEN\n\n"
     "options of run:\n"
     "  --nproc_per_node N  start N ranks on this machine; where srun or torchrun starts every rank it is not needed\n"
@@ -44,6 +45,16 @@ std::string config_named(const std::string& name) {
   const std::string near = nearest(name, tune_config_names());
   throw ConfigError("[" + name + "] expected a configuration that `millrace tune ls` lists, got another name" +
                     (near.empty() ? "" : " (try " + near + ")"));
+}
+
+int show_config(std::vector<std::string> names) {
+  const bool sorts = std::erase(names, "--sort") > 0;
+  if (names.size() != 1) {
+    throw ConfigError("[tune cat] expected one configuration, got " + std::to_string(names.size()));
+  }
+  const std::string text = config_named(names[0]);
+  std::cout << (sorts ? sorted_tune_config(text) : text);
+  return 0;
 }
 
 int copy_config(const std::vector<std::string>& args) {
@@ -88,9 +99,10 @@ int copy_config(const std::vector<std::string>& args) {
 }  // namespace
 
 int run_tune(const std::vector<std::string>& args) {
-  constexpr std::array kNames = {"run", "ls", "cat", "cp", "download"};
-  if (args.empty())
-    throw ConfigError("[tune] expected one of run, ls, cat, cp, download, got nothing (try millrace tune --help)");
+  const std::vector<std::string> names = {"run", "ls", "cat", "cp", "validate", "download"};
+  if (args.empty()) {
+    throw ConfigError("[tune] expected one of " + join(names, ", ") + ", got nothing (try millrace tune --help)");
+  }
   const std::string& name = args[0];
   const std::vector<std::string> rest(args.begin() + 1, args.end());
   if (name == "--help" || name == "-h" || (!rest.empty() && (rest[0] == "--help" || rest[0] == "-h"))) {
@@ -98,22 +110,17 @@ int run_tune(const std::vector<std::string>& args) {
     return 0;
   }
   if (name == "run") return run_tune_run(rest);
+  if (name == "validate") return run_tune_validate(rest);
   if (name == "download") return run_tune_download(rest);
   if (name == "cp") return copy_config(rest);
   if (name == "ls" && rest.empty()) {
     std::cout << tune_list();
     return 0;
   }
-  if (name == "cat" && rest.size() == 1) {
-    std::cout << config_named(rest[0]);
-    return 0;
-  }
-  if (name == "ls" || name == "cat") {
-    throw ConfigError("[tune " + name + "] expected " + (name == "ls" ? "no words" : "one configuration") + ", got " +
-                      std::to_string(rest.size()));
-  }
-  const std::string near = nearest(name, {kNames.begin(), kNames.end()});
-  throw ConfigError("[tune] expected one of run, ls, cat, cp, download, got " + name +
+  if (name == "cat") return show_config(rest);
+  if (name == "ls") throw ConfigError("[tune ls] expected no words, got " + std::to_string(rest.size()));
+  const std::string near = nearest(name, names);
+  throw ConfigError("[tune] expected one of " + join(names, ", ") + ", got " + name +
                     (near.empty() ? "" : " (try millrace tune " + near + ")"));
 }
 

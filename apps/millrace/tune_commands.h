@@ -7,6 +7,7 @@
 namespace millrace {
 
 int run_tune_run(const std::vector<std::string>& args);
+int run_tune_validate(const std::vector<std::string>& args);
 int run_tune_download(const std::vector<std::string>& args);
 
 }  // namespace millrace

@@ -1,6 +1,9 @@
 // millrace tune run: a recipe of torchtune, translated, explained and run; and what it fetches models with.
+#include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <filesystem>
+#include <iostream>
 #include <optional>
 
 #include <nlohmann/json.hpp>
@@ -29,6 +32,7 @@ struct TuneRunArguments {
   int64_t nodes = 1, ranks = 1;
   std::optional<int64_t> node_rank;
   std::string rendezvous;  // host:port
+  std::string master_host, master_port;
   std::string recipe, config;
   std::vector<std::string> overrides;
   std::vector<std::string> own_options;  // --section.key=value of `millrace train`
@@ -50,6 +54,14 @@ int64_t count_of(const std::string& name, const std::string& value) {
   const auto count = parse_integer(value);
   if (count && *count >= 1 && *count <= 1024) return *count;
   throw ConfigError("[" + name + "] expected a number of ranks from 1 to 1024, got " + json_escape(value));
+}
+
+// How torchrun watches its processes, which has no counterpart here.
+bool is_of_torchrun(const std::string& name) {
+  constexpr std::array kNames = {
+      "--rdzv_id",   "--rdzv_backend", "--rdzv_conf", "--max_restarts", "--monitor_interval", "--log_dir",
+      "--redirects", "--tee",          "--role",      "--local_addr",   "--start_method"};
+  return std::ranges::find(kNames, name) != kNames.end();
 }
 
 // torchrun's options before the recipe, then its own behind it.
@@ -82,7 +94,11 @@ TuneRunArguments parse_run(const std::vector<std::string>& words) {
         arguments.node_rank = parse_integer(value).value_or(-1);
       } else if (name == "--rdzv_endpoint") {
         arguments.rendezvous = value;
-      } else if (name != "--rdzv_id" && name != "--rdzv_backend" && name != "--max_restarts") {
+      } else if (name == "--master_addr") {
+        arguments.master_host = value;
+      } else if (name == "--master_port") {
+        arguments.master_port = value;
+      } else if (!is_of_torchrun(name)) {
         throw ConfigError("[" + name +
                           "] expected an option of torchrun before the recipe, got another (try "
                           "--nproc_per_node)");
@@ -92,6 +108,11 @@ TuneRunArguments parse_run(const std::vector<std::string>& words) {
     } else {
       arguments.overrides.push_back(word);
     }
+  }
+  if (!arguments.master_host.empty() && arguments.rendezvous.empty()) {
+    constexpr const char* kPort = "29500";  // torchrun's
+    arguments.rendezvous =
+        arguments.master_host + ":" + (arguments.master_port.empty() ? kPort : arguments.master_port);
   }
   if (arguments.recipe.empty()) throw ConfigError("[tune run] expected a recipe, got none (try millrace tune ls)");
   if (arguments.config.empty()) {
@@ -173,6 +194,24 @@ int run_tune_run(const std::vector<std::string>& words) {
   const Translation translation = translate_tune(recipe, file, {.world_size = world.size});
   const std::unique_ptr<RunConfig> config = load_translated(translation, "torchtune", world, arguments.own_options);
   return start_run(*config, world, {.show_config = arguments.show_config});
+}
+
+// As `tune run` would see it; which recipe it is for, its model says.
+int run_tune_validate(const std::vector<std::string>& words) {
+  if (words.size() != 1 || starts_with(words[0], "-")) {
+    throw ConfigError(
+        "[tune validate] expected a YAML file, or a name that `millrace tune ls` lists, and nothing else");
+  }
+  const TuneFile file = parse_tune_file(read_config(words[0]), words[0], {}, environment);
+  const PlacedValue* model = file.root.find("model");
+  const PlacedValue* component = model == nullptr ? nullptr : model->find("_component_");
+  const std::string function = component == nullptr ? "" : component->text.substr(component->text.rfind('.') + 1);
+  const bool is_lora = starts_with(function, "lora_") || starts_with(function, "qlora_");
+  const TuneRecipe& recipe = find_tune_recipe(is_lora ? "lora_finetune_distributed" : "full_finetune_distributed");
+  const World world = detect_world();
+  load_translated(translate_tune(recipe, file, {.world_size = world.size}), "torchtune", world, {});
+  std::cout << "Config is well-formed!\n";
+  return 0;
 }
 
 int run_tune_download(const std::vector<std::string>& words) {

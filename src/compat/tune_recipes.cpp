@@ -1,5 +1,6 @@
 #include "compat/tune_recipes.h"
 
+#include <algorithm>
 #include <array>
 
 #include "base/error.h"
@@ -32,6 +33,26 @@ constexpr std::array kRecipes = std::to_array<TuneRecipe>({
     {"quantize", false, false, "`millrace export` writes weights, also in 8 and 4 bits"},
 });
 
+// Lines of a table or a list whose own lines have the indent; those below an entry stay with it.
+std::vector<std::string> sorted_lines(const std::vector<std::string>& lines, size_t indent) {
+  std::vector<std::vector<std::string>> entries;
+  for (const std::string& line : lines) {
+    if (entries.empty() || line.find_first_not_of(' ') == indent) entries.emplace_back();
+    entries.back().push_back(line);
+  }
+  const bool is_list = !entries.empty() && starts_with(entries.front().front().substr(indent), "- ");
+  if (!is_list) std::ranges::sort(entries);
+  std::vector<std::string> sorted;
+  for (const std::vector<std::string>& entry : entries) {
+    sorted.push_back(entry.front());
+    if (entry.size() == 1) continue;
+    const std::vector<std::string> below =
+        sorted_lines({entry.begin() + 1, entry.end()}, entry[1].find_first_not_of(' '));
+    sorted.insert(sorted.end(), below.begin(), below.end());
+  }
+  return sorted;
+}
+
 }  // namespace
 
 const TuneRecipe& find_tune_recipe(const std::string& name) {
@@ -47,6 +68,15 @@ const TuneRecipe& find_tune_recipe(const std::string& name) {
   const std::string near = nearest(plain, known);
   throw ConfigError("[" + name + "] expected one of " + join(known, ", ") + ", got another recipe" +
                     (near.empty() ? " (try millrace tune ls)" : " (try " + near + ")"));
+}
+
+std::string sorted_tune_config(const std::string& text) {
+  std::vector<std::string> lines;
+  for (std::string& line : split(text, '\n')) {
+    const size_t first = line.find_first_not_of(' ');
+    if (first != std::string::npos && line[first] != '#') lines.push_back(std::move(line));
+  }
+  return join(sorted_lines(lines, 0), "\n") + "\n";
 }
 
 std::string tune_list() {

@@ -21,6 +21,8 @@ const TuneRecipe& find_tune_recipe(const std::string& name);
 // The YAML of a configuration: "llama3_3/70B_lora", with the keys and values of torchtune 0.6.1; nullopt: there is none
 // of this name.
 std::optional<std::string> tune_config_text(const std::string& name);
+// The same without comments, the keys of every table in alphabetical order.
+std::string sorted_tune_config(const std::string& text);
 std::vector<std::string> tune_config_names(const std::string& recipe = "");  // "": of all recipes
 
 // Two columns: recipe, and the configurations made for it.

@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 from forward_parity import randomize
 from helpers import load
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -34,6 +35,10 @@ def nested(flat):
     return root
 
 
+def is_sorted(value):
+    return not isinstance(value, dict) or list(value) == sorted(value) and all(map(is_sorted, value.values()))
+
+
 def test_ls_and_cat_and_cp(millrace, tmp_path):
     lines = millrace("tune", "ls").stdout.splitlines()
     assert lines[0].split() == ["RECIPE", "CONFIG"] and lines[0].index("CONFIG") == 40
@@ -45,10 +50,20 @@ def test_ls_and_cat_and_cp(millrace, tmp_path):
     (tmp_path / "mine.yaml").write_text("kept: true\n")
     millrace("tune", "cp", "llama3_1/8B_lora", "mine.yaml", "-n")
     assert (tmp_path / "mine.yaml").read_text() == "kept: true\n"
+    in_order = millrace("tune", "cat", "llama3_1/8B_lora", "--sort").stdout
+    assert yaml.safe_load(in_order) == yaml.safe_load(text) and is_sorted(yaml.safe_load(in_order))
     assert "(try --make-parents)" in millrace("tune", "cp", "llama3_1/8B_lora", "a/b.yaml", status=2).stderr
     millrace("tune", "cp", "llama3_1/8B_lora", "a/b.yaml", "--make-parents")
     assert (tmp_path / "a" / "b.yaml").exists()
     assert "(try llama3_1/8B_lora)" in millrace("tune", "cp", "llama3_1/8B_lorra", "x", status=2).stderr
+
+
+def test_validate(millrace, tmp_path):
+    for name in ("llama3_3/70B_full_multinode", "llama3_1/8B_qlora_single_device"):
+        assert millrace("tune", "validate", name).stdout == "Config is well-formed!\n"
+    (tmp_path / "mine.yaml").write_text(millrace("tune", "cat", "llama3_1/8B_lora").stdout.replace("lora_rank:", "lora_rnak:"))
+    refused = millrace("tune", "validate", "mine.yaml", status=2)
+    assert refused.stdout == "" and "got model.lora_rnak" in refused.stderr
 
 
 @pytest.mark.parametrize("name", ["llama3_3/70B_lora", "llama3_3/70B_full_multinode", "llama3_1/8B_lora_single_device"])
@@ -105,6 +120,8 @@ def test_our_own_options_beat_what_the_file_became(millrace):
         ([FULL, "--config", "x.yaml"], "expected a model without adapters"),
         (["--nnodes", "2", "--nproc_per_node", "8", LORA, "--config", "x.yaml"], "[--nnodes] expected --rdzv_endpoint HOST:PORT"),
         (["--nnodes", "2", "--node_rank", "2", LORA, "--config", "x.yaml"], "[--node_rank] expected 0 to 1, got 2"),
+        (["--nnodes", "2", "--master_addr", "a", "--master_port", "x", LORA, "--config", "x.yaml"], "expected HOST:PORT, got a:x"),
+        (["--rdzv_conf", "timeout=9", "--tee=3", "--rols", "x", LORA, "--config", "x.yaml"], "[--rols] expected an option of torchrun"),
     ],
 )
 def test_refusals_name_the_key(millrace, words, expected):
