@@ -228,7 +228,9 @@ ChosenTuneModel find_tune_model(const std::string& name, const std::string& plac
                       "Hugging Face folders have them)");
   }
   if (is_in(kMissingPackages, package)) {
-    throw ConfigError("[" + place + "] expected a model of Llama 3, got " + name + ", which is not trained here");
+    throw ConfigError("[" + place + "] expected a model of Llama 3, got " + name +
+                      (package == "llama4" ? ", a mixture of experts, which this program does not have"
+                                           : ", which is not trained here"));
   }
   std::string near = nearest_component(plain, known);
   if (!near.empty() && chosen.adapter != TuneAdapter::kNone) {

@@ -130,6 +130,9 @@ TEST_F(WeightStoreTest, RefusesPicklesByNameAndByContent) {
     EXPECT_THAT(failure("w.safetensors"), HasSubstr("got a pickle by its first bytes"));
     EXPECT_THAT(failure("w.safetensors"), HasSubstr("weights_only=True"));
   }
+  for (const char* name : {"meta/consolidated.00.pth", "meta/consolidated.01.pth"}) write(name, zip);
+  EXPECT_THAT(failure("meta"), HasSubstr("convert_llama_weights_to_hf --input_dir '" + path("meta").string() +
+                                         "' --output_dir converted --llama_version 3.1 --num_shards 2)"));
   write("p/pytorch_model.bin", zip);
   EXPECT_THAT(failure("p"), HasSubstr("got a pickle"));
 }

@@ -29,9 +29,13 @@ const std::map<std::string, Family>& families() {
 [[noreturn]] void fail_model_type(const ConfigReader& reader, const std::string& model_type) {
   std::vector<std::string> known;
   for (const auto& [name, family] : families()) known.push_back(name);
-  const bool is_mixture = model_type.find("moe") != std::string::npos || model_type == "mixtral";
+  const bool is_mixture = model_type.find("moe") != std::string::npos || model_type == "mixtral" ||
+                          starts_with(model_type, "llama4") || starts_with(model_type, "deepseek_v") ||
+                          model_type == "gpt_oss" || model_type == "qwen3_next";
   throw ModelError("[" + reader.place() + ": model_type] expected one of " + join(known, ", ") + ", got " + model_type +
-                   (is_mixture ? ", a mixture of experts, which this program does not have" : ""));
+                   (is_mixture ? ", a mixture of experts, which this program does not have (try a dense model, such as "
+                                 "Llama 3.3, Mistral, Qwen2.5 or Qwen3-8B)"
+                               : ""));
 }
 
 // Keys whose other values ask for a network that this one is not.

@@ -188,6 +188,20 @@ TEST(LlamaConfig, WhatTheNetworkDoesNotHaveIsRefused) {
   }
 }
 
+TEST(LlamaConfig, MixturesOfExpertsAreRefusedByName) {
+  for (const char* name : {"llama4", "qwen3_moe", "mixtral"}) {
+    json sizes = small_sizes("llama");
+    sizes["model_type"] = name;
+    try {
+      config_from_json(sizes, "the test");
+      ADD_FAILURE() << name;
+    } catch (const ModelError& error) {
+      EXPECT_NE(std::string(error.what()).find(std::string("got ") + name + ", a mixture of experts"),
+                std::string::npos);
+    }
+  }
+}
+
 // The published values of Llama 3.1: 29 pairs stay, 6 blend, 29 are divided by 8.
 TEST(RopeFrequencies, Llama3StretchesLongWavelengths) {
   RopeConfig rope{.theta = 500000, .kind = RopeKind::kLlama3, .factor = 8};
