@@ -1,5 +1,6 @@
 // millrace download: models and data sets, from MLCommons and Hugging Face.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
@@ -36,9 +37,10 @@ struct Arguments {
 };
 
 void add_options(ArgumentParser& app, Arguments& arguments) {
-  app.add_option("what", arguments.what,
-                 "A name from --list, hf:OWNER/NAME, hf:datasets/OWNER/NAME (either with @REVISION), or the URL of an "
-                 "MLCommons .uri file");
+  app.add_option(
+      "what", arguments.what,
+      "A name from --list, hf:OWNER/NAME, hf:datasets/OWNER/NAME (either with @REVISION), dataset OWNER/NAME, or "
+      "the URL of an MLCommons .uri file");
   app.add_option("-o,--output", arguments.output, "Folder for the files; by default named like the source");
   app.add_option("-j,--jobs", arguments.jobs, "Files at once")->check(CLI::Range(1, 64))->capture_default_str();
   app.add_texts(
@@ -108,7 +110,9 @@ Wanted parse_wanted(const std::string& what) {
     const std::string suggestion = nearest(what, catalogue_names());
     throw ConfigError("[millrace download " + what + "] expected one of " + join(catalogue_names(), ", ") +
                       ", hf:OWNER/NAME or the URL of a .uri file" +
-                      (suggestion.empty() ? " (try --list)" : " (try " + suggestion + ")"));
+                      (std::count(what.begin(), what.end(), '/') == 1
+                           ? " (try hf:" + what + ", or dataset " + what + ")"
+                           : " (try " + (suggestion.empty() ? "--list" : suggestion) + ")"));
   }
   return wanted;
 }
@@ -251,6 +255,17 @@ int run(const Arguments& arguments) {
   return static_cast<int>(ExitCode::kDone);
 }
 
+// `dataset OWNER/NAME` is hf:datasets/OWNER/NAME.
+std::vector<std::string> in_one_word(std::vector<std::string> args) {
+  if (args.size() < 2 || args[0] != "dataset" || starts_with(args[1], "-")) return args;
+  args.erase(args.begin());
+  if (args[0].find('/') == std::string::npos) {
+    throw ConfigError("[millrace download dataset] expected OWNER/NAME, got " + args[0]);
+  }
+  args[0] = "hf:datasets/" + args[0];
+  return args;
+}
+
 }  // namespace
 
 int run_download(const std::vector<std::string>& args) {
@@ -261,7 +276,7 @@ int run_download(const std::vector<std::string>& args) {
       "millrace download"};
   Arguments arguments;
   add_options(app, arguments);
-  if (!parse_command_line(app, args)) return static_cast<int>(ExitCode::kDone);
+  if (!parse_command_line(app, in_one_word(args))) return static_cast<int>(ExitCode::kDone);
   if (arguments.list) {
     std::cout << catalogue_text();
     return static_cast<int>(ExitCode::kDone);

@@ -74,12 +74,12 @@ std::vector<std::string> find_files(const TuneTranslator& tune, TuneTable& table
                                   [&](const HubDataset& dataset) { return source == dataset.source; });
   const TheirSetting from = table.from(table.has("source") ? "source" : "_component_");
   if (known != kHubDatasets.end()) {
-    tune.out.note(from, Fate::kBecame, "fetched by `millrace download hf:datasets/" + source + "`");
+    tune.out.note(from, Fate::kBecame, "fetched by `millrace download dataset " + source + "`");
     return {(fs::path(folder) / known->file).string()};
   }
   tune.out.note(
       from, Fate::kBecame,
-      "a data set of Hugging Face is not fetched by a run: `millrace download hf:datasets/" + source + "` fetches it");
+      "a data set of Hugging Face is not fetched by a run: `millrace download dataset " + source + "` fetches it");
   return {source};
 }
 

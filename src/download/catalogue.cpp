@@ -13,7 +13,22 @@ using Where = CatalogueEntry::Where;
 
 constexpr const char* kConceptual = "Conceptual 12M: free use, credit to Google appreciated";
 constexpr const char* kCoco = "COCO: captions CC BY 4.0, pictures by their photographers' terms on Flickr";
+constexpr const char* kLlama31 = "Llama 3.1 Community License; terms to be accepted on its page";
+constexpr const char* kLlama32 = "Llama 3.2 Community License; terms to be accepted on its page";
 constexpr const char* kSchnell = "Apache-2.0; terms to be accepted on its page";
+
+// A language model as its publisher has it on Hugging Face.
+CatalogueEntry language_model(const char* name, const char* repository, const char* size, const char* licence,
+                              const char* meaning) {
+  return {.name = name,
+          .where = Where::kHuggingFace,
+          .address = repository,
+          .rules = {},
+          .folder = "",
+          .size = size,
+          .licence = licence,
+          .meaning = meaning};
+}
 
 // Sizes: MLCommons' own manifest (mlcommons/r2-infra) and the sizes of the files in the repositories, in decimal units.
 const std::vector<CatalogueEntry>& entries() {
@@ -99,6 +114,20 @@ const std::vector<CatalogueEntry>& entries() {
        .size = "23.8 GB",
        .licence = "FLUX.1 [dev] Non-Commercial; terms to be accepted on its page",
        .meaning = "the FLUX.1-dev transformer"},
+      language_model("llama-3.1-8b", "meta-llama/Llama-3.1-8B", "16.1 GB", kLlama31, "Llama 3.1 8B"),
+      language_model("llama-3.1-8b-instruct", "meta-llama/Llama-3.1-8B-Instruct", "16.1 GB", kLlama31,
+                     "Llama 3.1 8B, trained to follow instructions"),
+      language_model("llama-3.1-70b-instruct", "meta-llama/Llama-3.1-70B-Instruct", "141 GB", kLlama31,
+                     "Llama 3.1 70B, trained to follow instructions"),
+      language_model("llama-3.1-405b-instruct", "meta-llama/Llama-3.1-405B-Instruct", "812 GB", kLlama31,
+                     "Llama 3.1 405B, trained to follow instructions"),
+      language_model("llama-3.2-1b-instruct", "meta-llama/Llama-3.2-1B-Instruct", "2.5 GB", kLlama32,
+                     "Llama 3.2 1B, trained to follow instructions"),
+      language_model("llama-3.2-3b-instruct", "meta-llama/Llama-3.2-3B-Instruct", "6.4 GB", kLlama32,
+                     "Llama 3.2 3B, trained to follow instructions"),
+      language_model("llama-3.3-70b-instruct", "meta-llama/Llama-3.3-70B-Instruct", "141 GB",
+                     "Llama 3.3 Community License; terms to be accepted on its page",
+                     "Llama 3.3 70B, trained to follow instructions"),
   };
   return kEntries;
 }
@@ -129,10 +158,10 @@ std::vector<std::string> catalogue_names() {
 std::string catalogue_text() {
   std::string text;
   for (const CatalogueEntry& entry : entries()) {
-    text += padded(entry.name, 20) + padded(entry.size, 12) + entry.meaning + "\n";
-    text += std::string(32, ' ') + "licence: " + entry.licence + "\n";
+    text += padded(entry.name, 24) + padded(entry.size, 12) + entry.meaning + "\n";
+    text += std::string(36, ' ') + "licence: " + entry.licence + "\n";
     const bool is_hub = entry.where == Where::kHuggingFace;
-    text += std::string(32, ' ') + "from:    " + (is_hub ? "hf:" : "MLCommons, ") + entry.address +
+    text += std::string(36, ' ') + "from:    " + (is_hub ? "hf:" : "MLCommons, ") + entry.address +
             (is_hub ? "" : ".uri") + "\n";
   }
   return text;

@@ -115,7 +115,7 @@ std::vector<fs::path> find_row_files(const std::string& source, std::string_view
     if (folder.empty()) {
       throw DataError(
           str("[", source, "] expected a file, a folder, or a data set of Hugging Face's hub in the folder ", name,
-              " or in ", hub_cache().string(), ", got none (try `millrace download hf:datasets/", source, "`)"));
+              " or in ", hub_cache().string(), ", got none (try `millrace download dataset ", source, "`)"));
     }
   }
   if (!fs::is_directory(folder)) return {folder};  // which the reader will not find

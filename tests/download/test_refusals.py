@@ -371,6 +371,8 @@ def test_several_files_come_at_once(download, server):
 def test_list_names_everything(download):
     text = download("--list").stdout
     names = "cc12m cc12m-disk cc12m-preprocessed coco coco-preprocessed empty-encodings val2014-captions encoders flux-schnell flux-dev"
+    names += " llama-3.1-8b llama-3.1-8b-instruct llama-3.1-70b-instruct llama-3.1-405b-instruct llama-3.2-1b-instruct"
+    names += " llama-3.2-3b-instruct llama-3.3-70b-instruct"
     for name in names.split():
         assert re.search(rf"^{name} +(about )?[\d.]+ [MGT]B", text, re.MULTILINE)
     assert text.count("licence: ") == len(names.split())
@@ -381,6 +383,9 @@ def test_list_names_everything(download):
     [
         ([], "expected a name"),
         (["cc12m-preprocesed"], "(try cc12m-preprocessed)"),
+        (["llama-3.3-70b-instuct"], "(try llama-3.3-70b-instruct)"),
+        (["yahma/alpaca-cleaned"], "(try hf:yahma/alpaca-cleaned, or dataset yahma/alpaca-cleaned)"),
+        (["dataset", "alpaca-cleaned"], "[millrace download dataset] expected OWNER/NAME, got alpaca-cleaned"),
         (["hf:name"], "expected hf:OWNER/NAME"),
         (["hf:../../x"], "expected hf:OWNER/NAME"),
         (["hf:owner/name@../x"], "expected hf:OWNER/NAME"),

@@ -42,7 +42,7 @@ def test_takes_the_url_of_a_uri_file(download, server, tmp_path):
 def test_fetches_a_repository_in_pages_from_another_host(download, server, cdn, tmp_path):
     files = {f"shard-{i:03d}.tar": noise(5000 + i, i) for i in range(23)} | {"README.md": b"# read me\n", "a/b/c.json": b"{}"}
     server.add_repository("datasets/owner/name", files, page_size=10, cdn=cdn)
-    download("hf:datasets/owner/name", "--jobs", 3)
+    download("dataset", "owner/name", "--jobs", 3)
     assert tree(tmp_path / "name") == files
     assert len([r for r in server.requests if "/tree/" in r.path]) == 3
     assert len([r for r in cdn.requests if r.path.startswith("/blobs/")]) == 23

@@ -42,7 +42,7 @@ def test_every_kind_of_file_holds_the_same_rows(millrace, tmp_path):
 def test_a_data_set_of_the_hub_is_found_where_it_was_fetched(millrace, tmp_path):
     name = {"finetune.data": "someone/talk", "finetune.split": "train[:6]"}
     missing = train(millrace, tmp_path / "none", ONE_STEP | name, status=3, env={"HF_HOME": tmp_path / "hf"}).stderr
-    assert "millrace download hf:datasets/someone/talk" in missing
+    assert "millrace download dataset someone/talk" in missing
     cached = tmp_path / "hf" / "hub" / "datasets--someone--talk"
     write(cached / "snapshots" / "0123abcd" / "data" / "train-00000-of-00001.parquet", ROWS)
     write(cached / "snapshots" / "0123abcd" / "data" / "test-00000-of-00001.parquet", ROWS[:1])
