@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "language/model_tokenizer.h"
 #include "language/row_tokens.h"
 #include "tokenizers/unicode.h"
@@ -19,8 +20,18 @@ json message_of(const std::string& role, const std::string& content) {
 
 json as_json(const std::vector<ChatMessage>& messages) {
   json list = json::array();
-  for (const ChatMessage& one : messages) list.push_back(message_of(one.role, one.text()));
+  // Templates know a tool's answer as that of a tool.
+  for (const ChatMessage& one : messages) {
+    list.push_back(message_of(one.role == "ipython" ? "tool" : one.role, one.text()));
+  }
   return list;
+}
+
+// Tables of data have no lists of unlike objects: tools come as JSON in a text.
+json read_if_json(const json& value) {
+  if (!value.is_string() || !starts_with(value.get_ref<const std::string&>(), "[")) return value;
+  json read = json::parse(value.get<std::string>(), nullptr, /*allow_exceptions=*/false);
+  return read.is_discarded() ? value : read;
 }
 
 }  // namespace
@@ -84,8 +95,10 @@ TokenSample RowEncoder::encode_template(const json& row, const std::string& plac
   const RowFormat& format = options_.format;
   json conversation;
   if (format.style == RowStyle::kOpenAi) {
-    // The row's own messages, whose tool calls a template may know, and what else it passes to the template.
-    conversation = row;
+    // The row's own messages, whose tool calls a template may know, and what else templates take.
+    for (const char* key : {"tools", "documents", "date_string", "tools_in_user_message", "enable_thinking"}) {
+      if (row.is_object() && row.contains(key) && !row[key].is_null()) conversation[key] = read_if_json(row[key]);
+    }
     const auto mapped = format.columns.find("messages");
     const std::string name = !format.column.empty()           ? format.column
                              : mapped != format.columns.end() ? mapped->second
@@ -100,6 +113,12 @@ TokenSample RowEncoder::encode_template(const json& row, const std::string& plac
     conversation["messages"] = as_json(messages_of_row(row, format, place));
   }
   ChatTokens chat = chat_encoder_->encode(conversation, place);
+  const bool is_cut = options_.max_length && static_cast<int64_t>(chat.ids.size()) >= *options_.max_length;
+  if (!is_cut && std::ranges::find(chat.masked, false) == chat.masked.end()) {
+    throw DataError(str("[", place,
+                        "] expected a message to train, got a conversation that masks everything (try an "
+                        "assistant's answer, or finetune.train_on = \"all\")"));
+  }
   return labelled(std::move(chat.ids), chat.masked, LabelShift::kByOne);
 }
 

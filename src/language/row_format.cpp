@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "language/tool_turns.h"
 
 namespace millrace {
 namespace {
@@ -79,21 +80,23 @@ void read_share_gpt(const json& list, const std::string& place, std::vector<Chat
            turn.dump(-1, ' ', true, json::error_handler_t::replace).substr(0, 80));
     }
     const auto& name = from->get_ref<const std::string&>();
-    const char* role = name == "system" ? "system" : name == "human" ? "user" : name == "gpt" ? "assistant" : nullptr;
-    if (role == nullptr) fail(here, "\"from\" to be system, human or gpt", "\"" + name + "\"");
-    messages.push_back(message(role, checked_text(*value, "\"value\"", here)));
+    std::optional<ChatMessage> read = share_gpt_message(name);
+    if (!read) {
+      fail(here, "\"from\" to be system, human, gpt, function_call or observation", "\"" + name.substr(0, 80) + "\"");
+    }
+    read->parts = {checked_text(*value, "\"value\"", here)};
+    messages.push_back(std::move(*read));
   }
+  mark_tool_turns(messages);
 }
 
 void read_open_ai(const json& list, const std::string& place, std::vector<ChatMessage>& messages) {
-  for (const json& turn : list)
-    messages.push_back(chat_message_of(turn, str(place, ", message ", messages.size() + 1), kRunTemplate));
-  // An answer of a tool does not end the turn, nor does the message before it.
-  for (size_t i = 0; i < messages.size(); ++i) {
-    const auto is_tool = [&](size_t k) { return messages[k].role == "tool" || messages[k].role == "ipython"; };
-    const bool calls_tool = messages[i].role == "assistant" && i + 1 < messages.size() && is_tool(i + 1);
-    if (is_tool(i) || calls_tool) messages[i].eot = false;
+  for (const json& turn : list) {
+    const std::string here = str(place, ", message ", messages.size() + 1);
+    std::optional<ChatMessage> call = tool_call_of(turn, here);
+    messages.push_back(call ? std::move(*call) : chat_message_of(turn, here, kRunTemplate));
   }
+  mark_tool_turns(messages);
 }
 
 std::string alpaca_input(const json& row, const RowFormat& format, std::string_view place) {
@@ -178,8 +181,8 @@ void validate_messages(std::span<const ChatMessage> messages, std::string_view p
     if (role == "assistant" && (before == nullptr || !(before->role == "user" || is_tool(*before)))) {
       fail(here, "an assistant's message behind a user's or a tool's answer", got);
     }
-    if (is_tool(messages[i]) && (before == nullptr || !before->ipython)) {
-      fail(here, "a tool's answer behind a message that calls a tool (\"ipython\": true)", got);
+    if (is_tool(messages[i]) && (before == nullptr || !(before->ipython || is_tool(*before)))) {
+      fail(here, "a tool's answer behind a message that calls a tool, or another answer", got);
     }
   }
 }

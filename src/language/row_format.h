@@ -17,8 +17,8 @@
 namespace millrace {
 
 enum class RowStyle {
-  kShareGpt,  // a list of {"from": system, human or gpt, "value"}
-  kOpenAi,    // a list of {"role", "content"}
+  kShareGpt,  // a list of {"from": system, human, gpt, function_call or observation, "value"}
+  kOpenAi,    // a list of {"role", "content"}, or of an assistant {"tool_calls"} (tool_turns.h)
   kInstruct,  // "input" and "output"
   kAlpaca,    // "instruction", "input" (may be empty) and "output"
   kText,      // one text, all of it trained
@@ -46,7 +46,7 @@ std::string text_of_row(const nlohmann::ordered_json& row, const RowFormat& form
 std::string alpaca_prompt(const std::string& instruction, const std::string& input);
 
 // At least two messages; a system message only in front; a user's never right behind another; an assistant's behind a
-// user's or a tool's answer; a tool's answer behind a message that calls a tool (ipython).
+// user's or a tool's answer; a tool's answer behind a message that calls a tool (ipython), or another answer.
 void validate_messages(std::span<const ChatMessage> messages, std::string_view place);
 
 }  // namespace millrace

@@ -148,6 +148,32 @@ TEST(Rows, ToolAnswersFollowCalls) {
   EXPECT_NO_THROW(validate_messages(good, "row"));
 }
 
+std::string shape(const char* row, RowStyle style) {
+  std::string text;
+  for (const ChatMessage& one : messages_of_row(json::parse(row), {.style = style}, "row")) {
+    text += one.role + (one.ipython ? "!" : "") + (one.eot ? "" : "~") + (one.masked ? " " : "* ") + one.text() + "|";
+  }
+  return text;
+}
+
+TEST(Rows, ToolsCallAndAnswerInEveryForm) {
+  EXPECT_EQ(shape(R"({"conversations": [{"from": "human", "value": "A?"}, {"from": "function_call", "value": "call"},
+      {"from": "observation", "value": "1"}, {"from": "gpt", "value": "A."}]})",
+                  RowStyle::kShareGpt),
+            "user A?|assistant!~* call|ipython~ 1|assistant* A.|");
+  // A text in front of an answer is a call, too, and several answers may follow.
+  EXPECT_EQ(shape(R"({"messages": [{"role": "user", "content": "A?"}, {"role": "assistant", "content": "call"},
+      {"role": "tool", "content": "1"}, {"role": "tool", "content": "2"}, {"role": "assistant", "content": "A."}]})",
+                  RowStyle::kOpenAi),
+            "user A?|assistant!~* call|tool~ 1|tool~ 2|assistant* A.|");
+  EXPECT_EQ(shape(R"({"messages": [{"role": "user", "content": "A?"}, {"role": "assistant", "content": null,
+      "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": "{\"x\": [1, 2]}"}},
+                     {"function": {"name": "g", "arguments": {}}}]}]})",
+                  RowStyle::kOpenAi),
+            "user A?|assistant!~* {\"name\": \"f\", \"parameters\": {\"x\": [1, 2]}}; "
+            "{\"name\": \"g\", \"parameters\": {}}|");
+}
+
 std::string fault(const char* row, const RowFormat& format) {
   return message_of<DataError>([&] { messages_of_row(json::parse(row), format, "rows.jsonl:7"); });
 }
@@ -155,8 +181,15 @@ std::string fault(const char* row, const RowFormat& format) {
 TEST(Rows, FaultsNameRowAndMessage) {
   EXPECT_EQ(fault(R"({"conversations": [], "id": 1})", {.style = RowStyle::kShareGpt, .column = "conversation"}),
             "[rows.jsonl:7] expected a column \"conversation\", got conversations, id (try conversations)");
-  EXPECT_EQ(fault(R"({"conversations": [{"from": "observation", "value": ""}]})", {.style = RowStyle::kShareGpt}),
-            "[rows.jsonl:7, message 1] expected \"from\" to be system, human or gpt, got \"observation\"");
+  EXPECT_EQ(fault(R"({"conversations": [{"from": "narrator", "value": ""}]})", {.style = RowStyle::kShareGpt}),
+            "[rows.jsonl:7, message 1] expected \"from\" to be system, human, gpt, function_call or observation, got "
+            "\"narrator\"");
+  EXPECT_THAT(fault(R"({"messages": [{"role": "user", "content": "a"}, {"role": "tool", "content": "b"}]})", {}),
+              HasSubstr("message 2] expected a tool's answer behind a message that calls a tool"));
+  EXPECT_THAT(
+      fault(R"({"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "x"}}]}]})",
+            {}),
+      HasSubstr("expected arguments of a tool call as a JSON object"));
   EXPECT_EQ(fault(R"({"messages": [{"role": "asistant", "content": ""}]})", {}),
             "[rows.jsonl:7, message 1] expected a role of system, user, assistant, ipython, tool, got \"asistant\" "
             "(try assistant)");
