@@ -14,11 +14,6 @@ namespace {
 constexpr int64_t kRowsAtOnce = 64;
 constexpr size_t kMaxProblems = 5;
 
-// Whether there is a loss for the token, which needs one before it.
-bool is_trained(const TokenSample& sample, size_t token, LabelShift shift) {
-  return token > 0 && sample.labels[shift == LabelShift::kByOne ? token - 1 : token] != kMaskedLabel;
-}
-
 struct RowCounts {
   int64_t row = 0, tokens = 0, trained = 0, uncut = 0;
   std::string problem;  // empty: usable
@@ -42,16 +37,7 @@ RowCounts count(const TokenSource& source, const TokenSource& uncut, int64_t row
 
 void add_example(const TokenSource& source, int64_t row, TextDataSummary& summary) {
   summary.example_place = source.rows->place(row);
-  const TokenSample sample = source.sample(row);
-  const auto trained = [&](size_t token) { return is_trained(sample, token, source.encoder->label_shift()); };
-  size_t begin = 0;
-  while (begin < sample.tokens.size()) {
-    size_t end = begin + 1;
-    while (end < sample.tokens.size() && trained(end) == trained(begin)) ++end;
-    summary.example.push_back(
-        {source.encoder->spelling(std::span(sample.tokens).subspan(begin, end - begin)), trained(begin)});
-    begin = end;
-  }
+  summary.example = shown_pieces(source.sample(row), *source.encoder);
 }
 
 }  // namespace
@@ -114,14 +100,7 @@ std::string summary_text(const TextDataSummary& summary, bool colours) {
   if (summary.untrained_rows > 0) text += line("untrained", str(with_thousands(summary.untrained_rows), " rows"));
   if (summary.example.empty()) return text;
   text += str("\n", summary.example_place, colours ? ", what is trained in green:\n" : ", what is trained in 【】:\n");
-  for (const TextDataSummary::Piece& piece : summary.example) {
-    if (!piece.is_trained) {
-      text += piece.text;
-    } else {
-      text += colours ? "\x1b[32m" + piece.text + "\x1b[0m" : "【" + piece.text + "】";
-    }
-  }
-  return text + "\n";
+  return text + shown_text(summary.example, colours) + "\n";
 }
 
 std::string summary_json(const TextDataSummary& summary) {
@@ -138,7 +117,7 @@ std::string summary_json(const TextDataSummary& summary) {
                                  {"longest_place", summary.longest_place},
                                  {"example_place", summary.example_place},
                                  {"example", nlohmann::ordered_json::array()}};
-  for (const TextDataSummary::Piece& piece : summary.example) {
+  for (const ShownPiece& piece : summary.example) {
     json["example"].push_back({{"text", piece.text}, {"trained", piece.is_trained}});
   }
   return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace);

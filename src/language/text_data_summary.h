@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/thread_pool.h"
+#include "language/shown_sample.h"
 #include "language/token_batches.h"
 
 namespace millrace {
@@ -20,13 +21,9 @@ struct TextDataSummary {
   int64_t shortest = 0, median = 0, longest = 0;  // tokens of a row, before it is cut
   std::string longest_place;
 
-  // The first row that can be used, in pieces that are trained or not, with special tokens as they are spelled.
-  struct Piece {
-    std::string text;
-    bool is_trained = false;
-  };
+  // The first row that can be used.
   std::string example_place;
-  std::vector<Piece> example;
+  std::vector<ShownPiece> example;
 };
 
 // source: as rows are trained; uncut: the same without a longest length. Tokenises every row once or, where they

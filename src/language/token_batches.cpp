@@ -30,9 +30,12 @@ void shift_labels(std::vector<TokenDocument>& documents) {
 
 }  // namespace
 
+const RowEncoder& TokenSource::encoder_of(int64_t row) const {
+  return encoders.empty() ? *encoder : *encoders[rows->part(row)];
+}
+
 TokenSample TokenSource::sample(int64_t row) const {
-  const RowEncoder& own = encoders.empty() ? *encoder : *encoders[rows->part(row)];
-  return own.encode(rows->row(row), rows->place(row));
+  return encoder_of(row).encode(rows->row(row), rows->place(row));
 }
 
 std::vector<int64_t> TokenSource::lengths(ThreadPool& pool) const {

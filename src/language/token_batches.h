@@ -47,6 +47,7 @@ struct TokenSource {
   std::shared_ptr<BadRows> bad_rows;
   int64_t max_length = 0;  // positions of longer rows, which continue in the next pack, start anew; 0: never
 
+  const RowEncoder& encoder_of(int64_t row) const;
   // One row. Throws DataError.
   TokenSample sample(int64_t row) const;
   // The number of tokens of every row, 0 of bad ones; by all threads of the pool.

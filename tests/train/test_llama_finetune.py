@@ -134,6 +134,20 @@ def test_inspect_shows_what_a_run_would_see(millrace, tmp_path):
     assert "expected a task of a language model" in millrace("inspect", ROOT / "configs" / "tiny.toml", status=2).stderr
 
 
+def test_answers_that_are_trained_without_their_end_are_named(millrace, tmp_path):
+    folder = shutil.copytree(BASE, tmp_path / "tokenizer", ignore=shutil.ignore_patterns("model*"))
+    template = "{% for m in messages %}<|start_header_id|>{{ m.role }}<|end_header_id|>{% if m.role == 'assistant' %}{% generation %}"
+    template += "{{ m.content }}{% endgeneration %}<|eot_id|>{% else %}{{ m.content }}<|eot_id|>{% endif %}{% endfor %}"
+    options = SHORT | {"training.steps": 1, "finetune.chat_layout": "template", "finetune.tokenizer": folder}
+    ends = {False: template, True: template.replace("{% endgeneration %}<|eot_id|>", "<|eot_id|>{% endgeneration %}")}
+    for is_trained, text in ends.items():
+        (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": text}))
+        said = train(millrace, tmp_path / str(is_trained), options).stderr
+        answer = next(message["content"] for message in rows()[0]["messages"] if message["role"] == "assistant")
+        assert ("expected the end token of an answer to be trained" in said) == (not is_trained)
+        assert (f"【{answer}】<|eot_id|>" in said) == (not is_trained)
+
+
 def test_rows_that_train_nothing_weigh_nothing(millrace, tmp_path):
     """Cut before the answer, a row has no trained token; a step of such rows changes nothing and is no NaN."""
     long = {"messages": [{"role": "user", "content": "stone river " * 100}, {"role": "assistant", "content": "Yes."}]}

@@ -13,6 +13,7 @@
 #include "base/philox.h"
 #include "base/text.h"
 #include "formats/weight_fingerprint.h"
+#include "language/open_answers.h"
 #include "metrics/step_files.h"
 #include "models/llama/flops.h"
 #include "nn/recompute.h"
@@ -43,6 +44,8 @@ PassShare share_of(const std::vector<TokenDocument>& documents) {
   return {counted, static_cast<double>(counted) / static_cast<double>(trained)};
 }
 
+constexpr int64_t kLookedAt = 32;  // rows, before the first step
+
 class LlamaTask : public Task {
  public:
   LlamaTask(const LlamaRunConfig& config, Mesh& mesh, torch::Device device, TaskPurpose purpose)
@@ -59,6 +62,7 @@ class LlamaTask : public Task {
       num_rows_ = source.rows->size();
       MicrobatchPlan plan = training_plan(config_, source, mesh.data_size(), pool_);
       tokens_per_sample_ = mean_length(source);
+      if (mesh.world().rank() == 0) warn_of_open_answers(source);
       TokenBatchesOptions options;
       options.rank = mesh.data_rank();
       options.ranks = mesh.data_size();
@@ -182,10 +186,18 @@ class LlamaTask : public Task {
     const size_t sets = config_.finetune.data_sets.size();
     return sets == 0 ? choice_text(config_.finetune.rows) : str("of ", sets, " data sets");
   }
+  static void warn_of_open_answers(const TokenSource& source) {
+    const std::optional<OpenAnswer> open = find_open_answer(source, kLookedAt);
+    if (!open) return;
+    log_warning("[", open->place,
+                "] expected the end token of an answer to be trained, got an answer that is trained without one, after "
+                "which the model would not learn to stop (try another finetune.chat_layout). What is trained stands in "
+                "【】:\n",
+                open->sample);
+  }
   // Of the first samples; only speeds and scales depend on it.
   double mean_length(const TokenSource& source) const {
     if (config_.finetune.packing != Packing::kNone) return static_cast<double>(config_.finetune.max_seq_len);
-    constexpr int64_t kLookedAt = 32;
     int64_t tokens = 0, samples = 0;
     for (int64_t row = 0; row < std::min(kLookedAt, source.rows->size()); ++row) {
       for (const TokenDocument& document : source.documents({{row, 0, -1}})) {

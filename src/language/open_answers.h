@@ -1,0 +1,20 @@
+// Finds answers that are trained without the token that ends them: a model would learn to answer, but not to stop.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "language/token_batches.h"
+
+namespace millrace {
+
+struct OpenAnswer {
+  std::string place;   // of the row
+  std::string sample;  // as it is trained (shown_sample.h), its beginning if it is long
+};
+
+// In the first rows of conversations. Answers that the longest length cuts off, and bad rows, do not count.
+std::optional<OpenAnswer> find_open_answer(const TokenSource& source, int64_t rows);
+
+}  // namespace millrace
