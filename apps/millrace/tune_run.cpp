@@ -191,7 +191,10 @@ int run_tune_run(const std::vector<std::string>& words) {
   }
   const TuneFile file =
       parse_tune_file(read_config(arguments.config), arguments.config, arguments.overrides, environment);
-  const Translation translation = translate_tune(recipe, file, {.world_size = world.size});
+  // The ranks that it asks for count where they are not started.
+  const int64_t world_size =
+      arguments.show_config ? std::max<int64_t>(world.size, arguments.nodes * arguments.ranks) : world.size;
+  const Translation translation = translate_tune(recipe, file, {.world_size = world_size});
   const std::unique_ptr<RunConfig> config = load_translated(translation, "torchtune", world, arguments.own_options);
   return start_run(*config, world, {.show_config = arguments.show_config});
 }

@@ -14,9 +14,6 @@ using R = TuneRole;
 
 constexpr const char* kPreference = "preferences are not trained; chat_dataset and instruct_dataset are";
 constexpr const char* kPictures = "language models are trained on text alone; chat_dataset is";
-constexpr const char* kByHand = "it has columns of its own; instruct_dataset with a column_map reads them";
-constexpr const char* kConversations =
-    "it is a chat_dataset of its own rows; chat_dataset with source: json reads them";
 constexpr const char* kOtherTokenizer =
     "torchtune lays out this model's conversations in a way of its own; `millrace train` with finetune.chat_layout = "
     "\"template\" takes the model's own chat template";
@@ -45,12 +42,11 @@ constexpr std::array kComponents = std::to_array<TuneComponent>({
     {"torchtune.datasets.alpaca_dataset", R::kDataset, "alpaca", nullptr},
     {"torchtune.datasets.alpaca_cleaned_dataset", R::kDataset, "alpaca_cleaned", nullptr},
     {"torchtune.datasets.text_completion_dataset", R::kDataset, "text", nullptr},
-    {"torchtune.datasets.samsum_dataset", R::kDataset, "", kByHand},
-    {"torchtune.datasets.grammar_dataset", R::kDataset, "", kByHand},
-    {"torchtune.datasets.slimorca_dataset", R::kDataset, "", kConversations},
-    {"torchtune.datasets.cnn_dailymail_articles_dataset", R::kDataset, "",
-     "its rows are texts; text_completion_dataset with column: article reads them"},
-    {"torchtune.datasets.wikitext_dataset", R::kDataset, "", "its rows are texts; text_completion_dataset reads them"},
+    {"torchtune.datasets.samsum_dataset", R::kDataset, "samsum", nullptr},
+    {"torchtune.datasets.grammar_dataset", R::kDataset, "grammar", nullptr},
+    {"torchtune.datasets.slimorca_dataset", R::kDataset, "slimorca", nullptr},
+    {"torchtune.datasets.cnn_dailymail_articles_dataset", R::kDataset, "cnn_dailymail", nullptr},
+    {"torchtune.datasets.wikitext_dataset", R::kDataset, "wikitext", nullptr},
     {"torchtune.datasets.hh_rlhf_helpful_dataset", R::kDataset, "", kPreference},
     {"torchtune.datasets.stack_exchange_paired_dataset", R::kDataset, "", kPreference},
     {"torchtune.datasets.preference_dataset", R::kDataset, "", kPreference},

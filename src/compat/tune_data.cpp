@@ -13,14 +13,31 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Data sets of Hugging Face that builders take by default: where `millrace download` puts them, and their file of rows.
-struct HubDataset {
-  const char* source;
-  const char* file;
+// A builder is a style of rows, with the data set of Hugging Face and the columns that it takes by default.
+struct Builder {
+  const char* name;    // TuneComponent::here
+  const char* style;   // of finetune.rows; "": as conversation_style says
+  const char* source;  // "": there is none
+  const char* input;   // columns of instruct; of the conversation or the text in a row
+  const char* output;
+  const char* subset;  // `name` of the data set
 };
-constexpr std::array kHubDatasets = std::to_array<HubDataset>({
-    {"yahma/alpaca-cleaned", "alpaca_data_cleaned.json"},
+constexpr std::array kBuilders = std::to_array<Builder>({
+    {"chat", "", "", "", "", ""},
+    {"instruct", "instruct", "", "", "", ""},
+    {"alpaca", "alpaca", "tatsu-lab/alpaca", "", "", ""},
+    {"alpaca_cleaned", "alpaca", "yahma/alpaca-cleaned", "", "", ""},
+    {"text", "text", "", "text", "", ""},
+    {"samsum", "instruct", "Samsung/samsum", "dialogue", "summary", ""},
+    {"grammar", "instruct", "liweili/c4_200m", "", "", ""},
+    {"slimorca", "sharegpt", "Open-Orca/SlimOrca-Dedup", "", "", ""},
+    {"cnn_dailymail", "text", "ccdv/cnn_dailymail", "article", "", "3.0.0"},
+    {"wikitext", "text", "EleutherAI/wikitext_document_level", "page", "", "wikitext-103-v1"},
 });
+const Builder& builder_of(const TuneComponent& component) {
+  return *std::ranges::find_if(kBuilders,
+                               [&](const Builder& builder) { return component.here == std::string(builder.name); });
+}
 
 // What one builder says about its rows.
 struct Rows {
@@ -53,30 +70,62 @@ std::vector<std::string> data_files(TuneTable& table, const std::string& split) 
   return files;
 }
 
-std::vector<std::string> find_files(const TuneTranslator& tune, TuneTable& table, const std::string& source,
-                                    const std::string& split) {
-  std::vector<std::string> files = data_files(table, split);
-  if (!files.empty()) {
-    constexpr std::array kKinds = {"json", "csv", "text", "parquet", "arrow"};
-    if (std::find(kKinds.begin(), kKinds.end(), source) != kKinds.end()) return files;
-    std::error_code ignored;
-    if (!fs::is_directory(source, ignored)) {
-      table.refuse("source", "expected json, csv, parquet or arrow with data_files, got " + json_escape(source));
-      return {};
+// Where the files of a data set are, as its `data_dir` and its `name` (a folder where there is one of it) say; "": the
+// source as it is.
+std::string folder_in(const TuneTranslator& tune, TuneTable& table, const std::string& source,
+                      const std::string& subset) {
+  std::error_code ignored;
+  const std::string fetched = source.substr(source.rfind('/') + 1);  // where `millrace download` puts it
+  fs::path folder = fs::is_directory(source, ignored) ? source : fetched;
+  const auto data_dir = table.text("data_dir");
+  if (data_dir) {
+    folder /= *data_dir;
+    if (!fs::is_directory(folder, ignored)) {
+      table.refuse("data_dir", "expected a folder in " + source + ", got " + json_escape(*data_dir) +
+                                   " (try source with the folder of the rows)");
+    } else {
+      tune.out.note(table.from("data_dir"), Fate::kBecame, "the folder of finetune.data");
     }
-    for (std::string& file : files) file = (fs::path(source) / file).string();
+  }
+  const std::string name = table.text("name").value_or(subset);
+  if (!name.empty() && fs::is_directory(folder / name, ignored)) {
+    if (table.has("name")) tune.out.note(table.from("name"), Fate::kBecame, "the folder of finetune.data");
+    return (folder / name).string();
+  }
+  table.note("name", Fate::kNoEffect, "the data set has no folder of this name; all its files of the split are read");
+  return data_dir ? folder.string() : "";
+}
+
+std::vector<std::string> find_files(const TuneTranslator& tune, TuneTable& table, const std::string& source,
+                                    const std::string& split, const std::string& subset) {
+  std::vector<std::string> files = data_files(table, split);
+  constexpr std::array kKinds = {"json", "csv", "text", "parquet", "arrow"};
+  const bool is_kind = std::find(kKinds.begin(), kKinds.end(), source) != kKinds.end();
+  if (is_kind) {
+    const auto data_dir = table.text("data_dir");
+    if (files.empty() && !data_dir) {
+      table.refuse("data_files", "expected files for source: " + source + ", got none");
+    }
+    if (files.empty() && data_dir) return {*data_dir};
+    if (data_dir) table.refuse("data_dir", "expected data_files or data_dir, got both");
+    table.note("name", Fate::kNoEffect, "files have no parts of their own names");
     return files;
   }
+  const std::string folder = folder_in(tune, table, source, subset);
   std::error_code ignored;
-  if (fs::exists(source, ignored)) return {source};  // a file, or a folder of which a run takes the split's files
-  const std::string folder = source.substr(source.rfind('/') + 1);
-  const auto known = std::find_if(kHubDatasets.begin(), kHubDatasets.end(),
-                                  [&](const HubDataset& dataset) { return source == dataset.source; });
-  const TheirSetting from = table.from(table.has("source") ? "source" : "_component_");
-  if (known != kHubDatasets.end()) {
-    tune.out.note(from, Fate::kBecame, "fetched by `millrace download dataset " + source + "`");
-    return {(fs::path(folder) / known->file).string()};
+  if (!files.empty()) {
+    const fs::path parent = folder.empty() ? source : folder;
+    if (!fs::is_directory(parent, ignored)) {
+      table.refuse("source",
+                   "expected json, csv, text, parquet, arrow or a folder with data_files, got " + json_escape(source));
+      return {};
+    }
+    for (std::string& file : files) file = (parent / file).string();
+    return files;
   }
+  if (!folder.empty()) return {folder};
+  if (fs::exists(source, ignored)) return {source};  // a file, or a folder of which a run takes the split's files
+  const TheirSetting from = table.from(table.has("source") ? "source" : "_component_");
   tune.out.note(
       from, Fate::kBecame,
       "a data set of Hugging Face is not fetched by a run: `millrace download dataset " + source + "` fetches it");
@@ -96,8 +145,19 @@ std::string train_on(TuneTable& table, bool all_by_default) {
   return "assistant";
 }
 
-void read_style(TuneTable& table, const std::string& kind, Rows& rows) {
-  rows.rows = kind == "alpaca_cleaned" ? "alpaca" : kind;
+void read_columns(TuneTable& table, const Builder& builder, Rows& rows) {
+  const PlacedValue* map = table.value("column_map");
+  for (size_t i = 0; map != nullptr && i < map->items.size(); ++i) {
+    rows.columns.push_back(map->items[i].key + "=" + map->items[i].text);
+  }
+  if (map == nullptr && *builder.input != '\0') {
+    rows.columns = {std::string("input=") + builder.input, std::string("output=") + builder.output};
+  }
+}
+
+void read_style(TuneTable& table, const Builder& builder, Rows& rows) {
+  const std::string kind = builder.name;
+  rows.rows = builder.style;
   if (kind == "chat") {
     rows.rows = table.text("conversation_style").value_or("");
     if (rows.rows != "openai" && rows.rows != "sharegpt") {
@@ -106,44 +166,44 @@ void read_style(TuneTable& table, const std::string& kind, Rows& rows) {
     }
     rows.column = table.text("conversation_column").value_or("");
   }
-  if (kind == "text") {
-    rows.column = table.text("column").value_or("text");
+  if (rows.rows == "text") {
+    rows.column = kind == "text" ? table.text("column").value_or(builder.input) : builder.input;
     rows.add_eos = table.flag("add_eos").value_or(true);
   } else {
     rows.train_on = train_on(table, rows.rows == "alpaca");
-  }
-  if (kind == "chat" || kind == "instruct") rows.new_system_prompt = table.text("new_system_prompt").value_or("");
-  const PlacedValue* map = rows.rows == "instruct" || rows.rows == "alpaca" ? table.value("column_map") : nullptr;
-  for (size_t i = 0; map != nullptr && i < map->items.size(); ++i) {
-    rows.columns.push_back(map->items[i].key + "=" + map->items[i].text);
+    if (rows.rows != "alpaca") rows.new_system_prompt = table.text("new_system_prompt").value_or("");
+    if (kind != "chat") read_columns(table, builder, rows);
   }
 }
 
 std::optional<Rows> read_rows(const TuneTranslator& tune, TuneTable table) {
   const TuneComponent* component = tune.component(table, TuneRole::kDataset);
   if (component == nullptr) return std::nullopt;
-  const std::string kind = component->here;
+  const Builder& builder = builder_of(*component);
   Rows rows;
   rows.split = table.text("split").value_or("train");
-  const std::string fallback = kind == "alpaca_cleaned" ? "yahma/alpaca-cleaned"
-                               : kind == "alpaca"       ? "tatsu-lab/alpaca"
-                                                        : "";
-  const std::string source = table.text("source").value_or(fallback);
+  const std::string source = table.text("source").value_or(builder.source);
+  const bool names_subset = builder.name == std::string("wikitext");
+  const std::string subset = (names_subset ? table.text("subset") : std::nullopt).value_or(builder.subset);
   if (source.empty()) {
     table.refuse("source", "expected json, csv, a file or a folder, got none");
   } else {
-    rows.files = find_files(tune, table, source, rows.split);
+    rows.files = find_files(tune, table, source, rows.split, subset);
   }
   rows.field = table.text("field").value_or("");
   rows.packed = table.flag("packed").value_or(false);
-  rows.split_across_pack = rows.packed && table.flag("split_across_pack").value_or(kind == "text");
+  rows.split_across_pack =
+      rows.packed && table.flag("split_across_pack").value_or(builder.style == std::string("text"));
   rows.max_packs = table.integer("max_packs");
-  read_style(table, kind, rows);
+  read_style(table, builder, rows);
   if (table.value("filter_fn") != nullptr) {
     table.refuse("filter_fn", "expected null, got a function of Python (leave the rows out of the file)");
   }
-  for (const char* key : {"name", "data_dir", "revision", "trust_remote_code"}) {
+  for (const char* key : {"revision", "trust_remote_code"}) {
     table.note(key, Fate::kNoEffect, "it chooses among files of Hugging Face; rows are read from files that are there");
+  }
+  for (const char* key : {"num_proc", "keep_in_memory", "cache_dir", "download_mode", "verification_mode"}) {
+    table.note(key, Fate::kSameResult, "rows are read from files that are there");
   }
   table.refuse_unknown();
   return rows;

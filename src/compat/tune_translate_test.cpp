@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "compat/golden_test_support.h"
 #include "compat/tune_components.h"
 
@@ -165,6 +167,52 @@ TEST(TuneTranslate, ReadsDataSetsOfEveryBuilder) {
   EXPECT_EQ(setting(text, "finetune.rows"), "\"text\"");
   EXPECT_EQ(setting(text, "finetune.split_across_packs"), "true");
   EXPECT_EQ(setting(text, "finetune.add_eos"), "false");
+}
+
+TEST(TuneTranslate, ReadsTheDataSetsThatHaveBuildersOfTheirOwn) {
+  const auto of = [](const std::string& builder, const std::vector<std::string>& more = {}) {
+    std::vector<std::string> overrides = {"dataset=torchtune.datasets." + builder};
+    overrides.insert(overrides.end(), more.begin(), more.end());
+    return lora(overrides);
+  };
+  const Translation samsum = of("samsum_dataset");
+  EXPECT_EQ(setting(samsum, "finetune.data"), "[\"Samsung/samsum\"]");
+  EXPECT_EQ(setting(samsum, "finetune.rows"), "\"instruct\"");
+  EXPECT_EQ(setting(samsum, "finetune.columns"), "[\"input=dialogue\", \"output=summary\"]");
+  EXPECT_EQ(setting(samsum, "finetune.train_on"), "\"assistant\"");
+  EXPECT_EQ(setting(of("grammar_dataset"), "finetune.data"), "[\"liweili/c4_200m\"]");
+  const Translation orca = of("slimorca_dataset", {"dataset.column_map={conversations: talk}"});
+  EXPECT_EQ(setting(orca, "finetune.rows"), "\"sharegpt\"");
+  EXPECT_EQ(setting(orca, "finetune.columns"), "[\"conversations=talk\"]");
+  const Translation news = of("cnn_dailymail_articles_dataset");
+  EXPECT_EQ(setting(news, "finetune.rows"), "\"text\"");
+  EXPECT_EQ(setting(news, "finetune.column"), "\"article\"");
+  const Translation wiki = of("wikitext_dataset", {"dataset.subset=wikitext-2-v1", "dataset.packed=true"});
+  EXPECT_EQ(setting(wiki, "finetune.column"), "\"page\"");
+  EXPECT_EQ(setting(wiki, "finetune.split_across_packs"), "true");
+  EXPECT_EQ(setting(of("alpaca_cleaned_dataset"), "finetune.data"), "[\"yahma/alpaca-cleaned\"]");
+}
+
+TEST(TuneTranslate, FindsFilesByFolder) {
+  const auto with = [](const std::vector<std::string>& more) {
+    std::vector<std::string> overrides = {"dataset=torchtune.datasets.text_completion_dataset"};
+    overrides.insert(overrides.end(), more.begin(), more.end());
+    return lora(overrides);
+  };
+  EXPECT_EQ(setting(with({"dataset.source=text", "dataset.data_files=[a.txt]"}), "finetune.data"), "[\"a.txt\"]");
+  EXPECT_EQ(setting(with({"dataset.source=parquet", "dataset.data_dir=rows"}), "finetune.data"), "[\"rows\"]");
+  const std::filesystem::path folder = std::filesystem::path(testing::TempDir()) / "tune_rows";
+  std::filesystem::create_directories(folder / "second" / "part");
+  const std::string source = "dataset.source=" + folder.string();
+  EXPECT_EQ(setting(with({source, "dataset.name=second"}), "finetune.data"),
+            "[\"" + (folder / "second").string() + "\"]");
+  EXPECT_EQ(setting(with({source, "dataset.data_dir=second", "dataset.name=part"}), "finetune.data"),
+            "[\"" + (folder / "second" / "part").string() + "\"]");
+  EXPECT_THAT(with({source, "dataset.name=third"}).warnings(),
+              testing::ElementsAre(HasSubstr("no folder of this name")));
+  EXPECT_THAT(config_problem([&] { with({source, "dataset.data_dir=third"}); }), HasSubstr("expected a folder in"));
+  EXPECT_THAT(config_problem([&] { with({"dataset.source=json"}); }), HasSubstr("expected files for source: json"));
+  std::filesystem::remove_all(folder);
 }
 
 TEST(TuneTranslate, AListMayHoldUnlikeDataSets) {
