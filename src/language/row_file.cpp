@@ -61,7 +61,8 @@ std::optional<RowFileKind> find_row_file_kind(const std::filesystem::path& path)
 RowFileKind row_file_kind(const std::filesystem::path& path) {
   if (const auto kind = find_row_file_kind(path)) return *kind;
   const std::string extension = to_lower(path.extension().string());
-  throw ConfigError(str("[", path.string(), "] expected .json, .jsonl, .csv, .parquet or .arrow, got ",
+  if (extension == ".txt") return RowFileKind::kText;
+  throw ConfigError(str("[", path.string(), "] expected .json, .jsonl, .csv, .parquet, .arrow or .txt, got ",
                         extension.empty() ? "none" : extension));
 }
 
@@ -75,12 +76,14 @@ RowFile::RowFile(const std::filesystem::path& path, RowFileKind kind, const std:
   const size_t first = text.find_first_not_of(" \t\r\n");
   if (kind == RowFileKind::kCsv) {
     cut_csv(text);
+  } else if (kind == RowFileKind::kText) {
+    cut_lines(text, /*keeps_blank=*/true);
   } else if (!field.empty()) {
     cut_array(text, find_list(text, field));
   } else if (first != std::string_view::npos && text[first] == '[') {
     cut_array(text, first);
   } else {
-    cut_lines(text);
+    cut_lines(text, /*keeps_blank=*/false);
   }
 }
 
@@ -95,12 +98,13 @@ size_t RowFile::find_list(std::string_view text, const std::string& field) const
   return open;
 }
 
-void RowFile::cut_lines(std::string_view text) {
+void RowFile::cut_lines(std::string_view text, bool keeps_blank) {
   int64_t line = 0;
   for (size_t at = 0; at < text.size();) {
     const size_t end = std::min(text.find('\n', at), text.size());
     ++line;
-    if (!std::all_of(text.begin() + static_cast<ptrdiff_t>(at), text.begin() + static_cast<ptrdiff_t>(end), is_blank)) {
+    if (keeps_blank ||
+        !std::all_of(text.begin() + static_cast<ptrdiff_t>(at), text.begin() + static_cast<ptrdiff_t>(end), is_blank)) {
       rows_.push_back({at, end, line});
     }
     at = end + 1;
@@ -173,6 +177,11 @@ nlohmann::ordered_json RowFile::row(int64_t index) const {
   const std::string_view text = text_of(file_).substr(span.begin, span.end - span.begin);
   if (!is_valid_utf8(text)) throw DataError(str("[", place(index), "] expected UTF-8, got other bytes (try iconv)"));
   if (kind_ == RowFileKind::kCsv) return csv_row(span);
+  if (kind_ == RowFileKind::kText) {
+    nlohmann::ordered_json line;
+    line["text"] = std::string(ends_with(text, "\r") ? text.substr(0, text.size() - 1) : text);
+    return line;
+  }
   return parse_ordered_json<DataError>(text, place(index));
 }
 

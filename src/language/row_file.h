@@ -1,5 +1,6 @@
-// Rows of a data set in one file: JSON lines, a JSON array of objects, CSV with a header, Parquet or Arrow. Rows are
-// parsed when they are asked for; of text files, only where they lie is kept in memory.
+// Rows of a data set in one file: JSON lines, a JSON array of objects, CSV with a header, Parquet or Arrow, or plain
+// text, of which every line is a row {"text": line}. Rows are parsed when they are asked for; of files but Parquet and
+// Arrow, only where they lie is kept in memory.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +18,7 @@
 
 namespace millrace {
 
-enum class RowFileKind { kJson, kCsv, kTable };
+enum class RowFileKind { kJson, kCsv, kTable, kText };
 
 // Safe to read from several threads.
 class RowFile {
@@ -38,7 +39,7 @@ class RowFile {
     int64_t line;
   };
   size_t find_list(std::string_view text, const std::string& field) const;
-  void cut_lines(std::string_view text);
+  void cut_lines(std::string_view text, bool keeps_blank);
   void cut_array(std::string_view text, size_t at);
   void cut_csv(std::string_view text);
   nlohmann::ordered_json csv_row(const Span& span) const;
@@ -50,9 +51,10 @@ class RowFile {
   std::optional<RowTable> table_;    // of Parquet and Arrow
 };
 
-// By the name: .json, .jsonl and .ndjson, .csv, .parquet and .arrow; nullopt for others.
+// By the name, of files that a folder is searched for: .json, .jsonl and .ndjson, .csv, .parquet and .arrow; nullopt
+// for others.
 std::optional<RowFileKind> find_row_file_kind(const std::filesystem::path& path);
-// Throws ConfigError for others.
+// The same for a file that is named itself, which may be .txt, too. Throws ConfigError for others.
 RowFileKind row_file_kind(const std::filesystem::path& path);
 
 }  // namespace millrace

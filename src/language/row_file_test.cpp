@@ -55,6 +55,15 @@ TEST_F(RowFiles, CommaSeparatedValues) {
   EXPECT_THAT(rows.place(1), EndsWith("a.csv:4"));
 }
 
+TEST_F(RowFiles, LinesOfText) {
+  const RowFile rows = open("a.txt", "One.\r\n\n{\"two\": 2}\n");
+  ASSERT_EQ(rows.size(), 3);
+  EXPECT_EQ(rows.row(0)["text"], "One.");
+  EXPECT_EQ(rows.row(1)["text"], "");
+  EXPECT_EQ(rows.row(2)["text"], "{\"two\": 2}");
+  EXPECT_EQ(find_row_file_kind("LICENSE.txt"), std::nullopt);
+}
+
 TEST_F(RowFiles, FaultsNameTheLine) {
   const auto fault = [&](const char* name, const char* content) {
     return message_of<DataError>([&] {

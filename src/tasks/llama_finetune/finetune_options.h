@@ -75,11 +75,11 @@ struct FinetuneConfig {
 
   template <typename Visitor>
   void describe(Visitor& visit) {
-    visit(data,
-          {.name = "data",
-           .meaning = "rows, read one source after the other: files (.json, a list or lines, .jsonl, .csv, "
-                      ".parquet, .arrow), folders of them, or data sets of Hugging Face's hub as OWNER/NAME, which "
-                      "`millrace download dataset OWNER/NAME` has fetched"});
+    visit(data, {.name = "data",
+                 .meaning = "rows, read one source after the other: files (.json, a list or lines, .jsonl, .csv, "
+                            ".parquet, .arrow, or .txt, whose lines are texts), folders of them, or data sets of "
+                            "Hugging Face's hub as OWNER/NAME, which "
+                            "`millrace download dataset OWNER/NAME` has fetched"});
     visit(data_weights, {.name = "data_weights",
                          .meaning = "how often an epoch has the rows of each source of data, as \"2.5\"; with "
                                     "\"0.5\", every second row; empty: once each"});
