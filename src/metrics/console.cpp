@@ -36,6 +36,7 @@ std::string step_line(int64_t step, double loss, const MemoryUse& memory, const 
   std::string line = str(line_start(step, loss, memory, speed.tokens_per_second),
                          "  tflops: ", with_thousands_and_cents(speed.flops / 1e12),
                          "  mfu: ", speed.peak_flops > 0 ? format_double("%.2f", mfu) + "%" : "N/A");
+  if (speed.trained_per_second > 0) line += "  trained tps: " + with_thousands(std::llround(speed.trained_per_second));
   if (speed.ranks > 1) {
     const double total = speed.tokens_per_second * static_cast<double>(speed.ranks);
     line += str("  total tps: ", with_thousands(std::llround(total)), " (", speed.ranks, " ranks)");

@@ -13,6 +13,7 @@ struct WindowSpeed {
   double seconds = 0;
   int64_t ranks = 1;
   double tokens_per_second = 0;   // of one rank
+  double trained_per_second = 0;  // those of them that are trained; 0: unknown
   double samples_per_second = 0;  // of all ranks
   double flops = 0;               // model FLOP/s of one rank's device
   double peak_flops = 0;          // of the device; 0: unknown
@@ -20,7 +21,8 @@ struct WindowSpeed {
 
 // torchtitan's line, with accurate numbers (tps counts tokens):
 // "step: 700  loss:  0.7052  memory: 76.79GiB(96.97%)  tps: 4,032  tflops: 161.10  mfu: 16.29%".
-// "mfu: N/A" when the peak is unknown. With several ranks, "  total tps: 16,128 (4 ranks)" follows.
+// "mfu: N/A" when the peak is unknown. Of language models, "  trained tps: 1,210" follows, and with several ranks, "
+// total tps: 16,128 (4 ranks)".
 std::string step_line(int64_t step, double loss, const MemoryUse& memory, const WindowSpeed& speed);
 
 // "validate step: 700  loss:  0.6021  memory: 76.79GiB(96.97%)  tps: 12,288", for a validation; tokens_per_second of

@@ -27,6 +27,12 @@ TEST(StepLine, OfManyRanksEndsWithTheirTotal) {
   EXPECT_EQ(line.substr(line.find("tps:")), "tps: 4,032  tflops: 161.10  mfu: N/A  total tps: 16,130 (4 ranks)");
 }
 
+TEST(StepLine, OfLanguageModelsCountsTrainedTokens) {
+  const WindowSpeed speed{.ranks = 2, .tokens_per_second = 4032.4, .trained_per_second = 1210.2, .flops = 161.104e12};
+  const std::string line = step_line(700, 0.70519, memory_of(76.79, 79.19), speed);
+  EXPECT_EQ(line.substr(line.find("mfu:")), "mfu: N/A  trained tps: 1,210  total tps: 8,065 (2 ranks)");
+}
+
 TEST(ValidationLine, IsTorchtitans) {
   EXPECT_EQ(validation_line(7, 0.60211, memory_of(76.79, 79.19), 12288),
             "validate step:  7  loss:  0.6021  memory: 76.79GiB(96.97%)  tps: 12,288");

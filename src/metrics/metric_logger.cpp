@@ -26,13 +26,14 @@ constexpr uint64_t kMaxTextBytes = uint64_t{4} << 20;
 struct Tally {
   double start = now_seconds();
   int64_t steps = 0, samples = 0, tokens = 0;
-  double data_seconds = 0;
+  double data_seconds = 0, weight = 0;
 
   void add(const StepMetrics& metrics) {
     ++steps;
     samples += metrics.samples;
     tokens += metrics.tokens;
     data_seconds += metrics.data_seconds;
+    weight += metrics.weight;
   }
   double seconds() const { return std::max(now_seconds() - start, 1e-9); }
 };
@@ -73,6 +74,7 @@ struct MetricLogger::State {
     WindowSpeed speed{.seconds = seconds,
                       .ranks = options.ranks,
                       .tokens_per_second = static_cast<double>(window.tokens) / seconds / ranks(),
+                      .trained_per_second = options.weight_name.empty() ? 0 : window.weight / seconds / ranks(),
                       .samples_per_second = static_cast<double>(window.samples) / seconds,
                       .peak_flops = options.peak_flops};
     speed.flops = speed.samples_per_second * options.flops_per_sample / ranks();
@@ -107,6 +109,7 @@ struct MetricLogger::State {
     if (!options.weight_name.empty()) {
       object["tokens"] = metrics.tokens;
       object[options.weight_name] = static_cast<int64_t>(metrics.weight);
+      object[options.weight_name + "_per_second"] = speed.trained_per_second * ranks();
     }
     if (options.ranks > 1) object["ranks"] = options.ranks;
     if (speed.peak_flops > 0) object["mfu"] = 100 * speed.flops / speed.peak_flops;
@@ -124,6 +127,7 @@ struct MetricLogger::State {
     if (metrics.effective_lr) scalar("effective_lr", *metrics.effective_lr, step);
     scalar("n_tokens_seen", static_cast<double>(metrics.tokens * step), step);
     scalar("throughput(tps)", speed.tokens_per_second, step);
+    if (!options.weight_name.empty()) scalar("throughput(trained tps)", speed.trained_per_second, step);
     scalar("tflops", speed.flops / 1e12, step);
     if (speed.peak_flops > 0) scalar("mfu(%)", 100 * speed.flops / speed.peak_flops, step);
     scalar("time_metrics/end_to_end(s)", speed.seconds / steps, step);

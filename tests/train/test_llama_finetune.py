@@ -82,6 +82,14 @@ def test_batches_do_not_change_the_loss(millrace, tmp_path):
     assert losses(tmp_path / "a") == pytest.approx(losses(tmp_path / "b"), abs=1e-5)
 
 
+def test_speeds_count_all_tokens_and_those_that_are_trained(millrace, tmp_path):
+    done = train(millrace, tmp_path / "run", SHORT | {"training.steps": 2})
+    for step in steps(tmp_path / "run"):
+        share = step["trained_tokens"] / step["tokens"]
+        assert step["trained_tokens_per_second"] == pytest.approx(share * step["tokens_per_second"], rel=1e-6)
+    assert "trained tps: " in done.stdout + done.stderr
+
+
 def test_epochs_see_every_row_once(millrace, tmp_path):
     """24 rows in steps of 10: the last step of two epochs has the 8 rows that are left."""
     options = SHORT | {"finetune.epochs": 2, "training.local_batch_size": 5, "training.global_batch_size": 10}
