@@ -102,7 +102,7 @@ def test_the_exported_folder_is_that_of_one_rank(program, tmp_path):
     run(program, 1, tmp_path / "alone", options)
     run(program, 2, tmp_path / "tp", options | {TP: 2})
     names = sorted(path.name for path in (tmp_path / "alone/model").iterdir())
-    assert "model.safetensors" in names and names == sorted(path.name for path in (tmp_path / "tp/model").iterdir())
+    assert "model.safetensors.index.json" in names and names == sorted(path.name for path in (tmp_path / "tp/model").iterdir())
     for name in names:
         assert (tmp_path / "tp/model" / name).read_bytes() == (tmp_path / "alone/model" / name).read_bytes(), name
 

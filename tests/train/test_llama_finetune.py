@@ -189,7 +189,7 @@ def test_patience_ends_a_run(millrace, tmp_path):
                        "validation.patience": 1, "optimizer.lr": 0, "training.steps": 50}  # fmt: skip
     train(millrace, tmp_path / "run", options)
     assert len(steps(tmp_path / "run")) == 2
-    assert (tmp_path / "run" / "model" / "model.safetensors").exists()
+    assert (tmp_path / "run" / "model" / "model.safetensors.index.json").exists()
 
 
 def test_writes_texts(millrace, tmp_path):

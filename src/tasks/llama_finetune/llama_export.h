@@ -19,8 +19,8 @@ std::unique_ptr<ModelDescription> describe_llama_model(const RunConfig& config, 
 std::vector<Companion> llama_companions(const RunConfig& config);
 std::filesystem::path llama_tokenizer(const RunConfig& config);
 
-// What a run writes at its end into the folder "model": the whole model, in the dtype of the initial weights. Nothing
-// for adapters, with finetune.no_save_model, and for runs without checkpoints.
+// What a run writes at its end into the folder "model": the whole model, in the dtype and the files of the initial
+// weights. Nothing for adapters, with finetune.no_save_model, and for runs without checkpoints.
 std::optional<ExportOptions> llama_final_export(const RunConfig& config);
 
 // PEFT's naming, a folder.
