@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <system_error>
 
+#include "base/log.h"
 #include "base/text.h"
 #include "compat/tune_parts.h"
 
@@ -169,8 +170,15 @@ void TuneTranslator::weights() {
   }
   root.note("resume_from_checkpoint", Fate::kSameResult,
             "a run resumes by itself from the newest checkpoint in its folder");
-  root.note("save_adapter_weights_only", Fate::kSameResult,
-            "checkpoints hold the adapters alone; `millrace export --merge` writes the merged model");
+  if (!recipe.is_lora) {
+    root.note("save_adapter_weights_only", Fate::kSameResult, "there are no adapters");
+  } else if (root.flag("save_adapter_weights_only").value_or(false)) {
+    root.note("save_adapter_weights_only", Fate::kSameResult, "the adapters are in the folder adapter of output_dir");
+  } else {
+    out.set("finetune.save_merged", true, root.from("save_adapter_weights_only", "false"));
+  }
+  const int64_t epochs = root.integer("epochs").value_or(1);
+  out.set("finetune.result_name", str("epoch_", std::max<int64_t>(epochs, 1) - 1), root.from("output_dir"));
   if (root.has("checkpoint_dir") && !file.variables.contains("checkpoint_dir")) {
     root.note("checkpoint_dir", Fate::kNoEffect, "no recipe reads this key; checkpointer.checkpoint_dir is the one");
   } else {

@@ -120,7 +120,10 @@ void TuneTranslator::memory() {
     out.set("training.dtype", ours, root.from("dtype"));
     out.set("training.mixed_precision_param", ours, root.from("dtype"));
     if (dtype == "bf16") {
-      out.note(root.from("dtype"), Fate::kBecame, "weights are updated in 16 bits, as there");
+      out.note(
+          root.from("dtype"), Fate::kBecame,
+          "weights are kept in 16 bits, as there; unlike there, small updates are rounded up or down at random, so "
+          "that they are not lost (--optimizer.stochastic_rounding=false)");
     }
   } else {
     root.refuse("dtype", "expected bf16 or fp32, got " + (dtype.empty() ? "none" : json_escape(dtype)));

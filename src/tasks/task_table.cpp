@@ -1,9 +1,11 @@
 #include "tasks/task_table.h"
 
 #include <array>
+#include <filesystem>
 #include <functional>
 #include <new>
 #include <stdexcept>
+#include <system_error>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -39,6 +41,7 @@ struct TaskResult {
   std::vector<Companion> (*companions)(const RunConfig& config);
   std::filesystem::path (*tokenizer)(const RunConfig& config);
   std::optional<ExportOptions> (*final_export)(const RunConfig& config);  // what a run writes at its end
+  std::string (*result_name)(const RunConfig& config);                    // a second name for it; "": none
   MakeTextSampler texts;                                                  // null: pictures
   TextDataSummary (*data)(const RunConfig& config, bool is_validation);   // null: pictures
 };
@@ -78,8 +81,12 @@ std::optional<ExportOptions> no_final_export(const RunConfig&) {
   return std::nullopt;
 }
 
-constexpr TaskResult kLlamaResult = {llama_adapter_writer, llama_companions,   llama_tokenizer,
-                                     llama_final_export,   make_llama_sampler, summarise_llama_data};
+std::string no_result_name(const RunConfig&) {
+  return "";
+}
+
+constexpr TaskResult kLlamaResult = {llama_adapter_writer, llama_companions,   llama_tokenizer,     llama_final_export,
+                                     llama_result_name,    make_llama_sampler, summarise_llama_data};
 
 constexpr std::array kTasks = std::to_array<TaskEntry>({
     {{"flux_pretrain", "flux", "trains FLUX from captioned pictures, or from their encodings", /*is_lora=*/false,
@@ -90,7 +97,7 @@ constexpr std::array kTasks = std::to_array<TaskEntry>({
      plan_flux,
      no_lora,
      settle_nothing,
-     {nullptr, no_companions, no_tokenizer, no_final_export, nullptr, nullptr}},
+     {nullptr, no_companions, no_tokenizer, no_final_export, no_result_name, nullptr, nullptr}},
     {{"flux_lora", "flux", "trains LoRA adapters on a frozen FLUX", /*is_lora=*/true, make_flux_lora_config},
      make_flux_task,
      describe_flux_model,
@@ -98,7 +105,7 @@ constexpr std::array kTasks = std::to_array<TaskEntry>({
      plan_flux,
      flux_lora_options,
      settle_nothing,
-     {flux_adapter_writer, no_companions, no_tokenizer, no_final_export, nullptr, nullptr}},
+     {flux_adapter_writer, no_companions, no_tokenizer, no_final_export, no_result_name, nullptr, nullptr}},
     {{"llama_finetune", "llama", "trains all weights of a Llama-style language model on your text",
       /*is_lora=*/false, make_llama_finetune_config},
      make_llama_task,
@@ -150,6 +157,21 @@ void export_at_end(const RunConfig& config, const TaskEntry& entry, bool trained
   std::filesystem::remove_all(folder);  // of fewer steps
   std::filesystem::rename(partial, folder);
   log_info("the trained model: ", folder.string());
+}
+
+void name_result(const RunConfig& config, const TaskEntry& entry) {
+  const std::string name = entry.result.result_name(config);
+  if (name.empty()) return;
+  const std::filesystem::path run = config.job.dump_folder, link = run / name;
+  const auto* const target = std::filesystem::exists(run / "model")     ? "model"
+                             : std::filesystem::exists(run / "adapter") ? "adapter"
+                                                                        : nullptr;
+  if (target == nullptr) return;
+  std::error_code failed;
+  if (std::filesystem::is_symlink(link)) std::filesystem::remove(link, failed);
+  std::filesystem::create_directory_symlink(target, link, failed);
+  if (failed)
+    log_warning("[", link.string(), "] expected a free name for a link to ", target, ", got: ", failed.message());
 }
 
 // What the run is on, for its plan.
@@ -255,6 +277,7 @@ void run_task(const RunConfig& given, const World& world, const std::string& ver
     trained = true;
   });
   if (world.rank == 0) export_at_end(config, entry, trained);
+  if (world.rank == 0) name_result(config, entry);
 }
 
 Evaluation evaluate_task(const RunConfig& config, const World& world, const std::string& version,

@@ -19,10 +19,11 @@ constexpr std::array<std::string_view, 8> kSections = {"model",     "encoder",  
                                                        "objective", "lr_scheduler", "lora",     "finetune"};
 
 // In these sections: how the same numbers are computed, and how far.
-constexpr std::array<std::string_view, 12> kWithoutInfluence = {
+constexpr std::array<std::string_view, 14> kWithoutInfluence = {
     "encoder.cache_encodings", "encoder.cache_latents",     "encoder.cache_folder",     "encoder.shard",
     "training.steps",          "training.local_batch_size", "training.max_bad_samples", "training.num_workers",
-    "training.device",         "finetune.epochs",           "finetune.save_model",      "lora.offload_blocks"};
+    "training.device",         "finetune.epochs",           "finetune.save_model",      "finetune.save_merged",
+    "finetune.result_name",    "lora.offload_blocks"};
 
 // In other sections: the data of a validation loss, where the run ends, and its initial weights.
 constexpr std::array<std::string_view, 6> kOthers = {"validation.dataset",     "validation.dataset_path",

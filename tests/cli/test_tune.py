@@ -168,7 +168,11 @@ def test_a_recorded_run_is_trained(millrace, tmp_path, name):
     assert 'finetune.data = ["chat.json"]' in said
     losses = curve(tmp_path / "out")
     assert len(losses) == 10 and losses[-1] < losses[0]
+    assert (tmp_path / "out" / "epoch_1" / "model.safetensors").exists()  # as in the folder of the initial weights
     if name == "lora":
+        adapters = ["tune", "run", LORA, "--config", "run.yaml", "save_adapter_weights_only=true", "epochs=1"]
+        millrace(*adapters, "output_dir=alone", "checkpointer.output_dir=alone")
+        assert (tmp_path / "alone" / "epoch_0" / "adapter_model.safetensors").exists()
         files = list((tmp_path / "out").rglob("adapter_model.safetensors"))
         assert files and any(key.endswith("q_proj.lora_A.weight") for key in load(files[0]))
 

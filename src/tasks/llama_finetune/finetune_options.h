@@ -72,6 +72,8 @@ struct FinetuneConfig {
   int64_t epochs = 0;
   std::optional<int64_t> max_steps_per_epoch;
   bool save_model = true;
+  bool save_merged = false;
+  std::string result_name;
 
   template <typename Visitor>
   void describe(Visitor& visit) {
@@ -171,6 +173,14 @@ struct FinetuneConfig {
                        .meaning = "at the end, write the whole trained model into job.dump_folder/model, a folder as "
                                   "Hugging Face's libraries read it, from the last checkpoint; adapters are written at "
                                   "every checkpoint into job.dump_folder/adapter"});
+    visit(save_merged, {.name = "save_merged",
+                        .meaning = "of a run that trains adapters: at the end, write the whole model with them merged "
+                                   "in, too, into job.dump_folder/model"});
+    visit(result_name,
+          {.name = "result_name",
+           .meaning = "at the end, a second name in job.dump_folder, as a link, for the folder of the whole "
+                      "model or, where none is written, of the adapters; empty: none",
+           .none_is_empty = true});
   }
   bool operator==(const FinetuneConfig&) const = default;
 };

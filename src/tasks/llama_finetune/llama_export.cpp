@@ -80,8 +80,12 @@ std::vector<Companion> llama_companions(const RunConfig& run_config) {
 
 std::optional<ExportOptions> llama_final_export(const RunConfig& run_config) {
   const LlamaRunConfig& config = as_llama(run_config);
-  if (config.lora() != nullptr || !config.finetune.save_model || !config.checkpoint.enable) return std::nullopt;
+  const bool is_merged = config.lora() != nullptr && config.finetune.save_merged;
+  const bool is_whole = config.lora() == nullptr && config.finetune.save_model;
+  if ((!is_merged && !is_whole) || !config.checkpoint.enable) return std::nullopt;
   ExportOptions options;
+  options.merged = is_merged;
+  if (is_merged) return options;  // dtype and files of the initial weights
   const std::string& weights = config.checkpoint.initial_load_path;
   if (weights.empty()) return options;
   const WeightStore store(weights);
@@ -89,6 +93,10 @@ std::optional<ExportOptions> llama_final_export(const RunConfig& run_config) {
   if (!store.tensors().empty() && store.tensors().front().dtype == DType::kF16) options.dtype = torch::kFloat16;
   options.layout = shard_layout_of(weights);
   return options;
+}
+
+std::string llama_result_name(const RunConfig& config) {
+  return as_llama(config).finetune.result_name;
 }
 
 WriteAdapters llama_adapter_writer() {

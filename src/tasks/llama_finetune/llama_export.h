@@ -20,8 +20,11 @@ std::vector<Companion> llama_companions(const RunConfig& config);
 std::filesystem::path llama_tokenizer(const RunConfig& config);
 
 // What a run writes at its end into the folder "model": the whole model, in the dtype and the files of the initial
-// weights. Nothing for adapters, with finetune.no_save_model, and for runs without checkpoints.
+// weights; of adapters the model with them merged in, with finetune.save_merged. Nothing with finetune.no_save_model,
+// and for runs without checkpoints.
 std::optional<ExportOptions> llama_final_export(const RunConfig& config);
+// The second name of the folder; "": none.
+std::string llama_result_name(const RunConfig& config);
 
 // PEFT's naming, a folder.
 WriteAdapters llama_adapter_writer();

@@ -1,6 +1,7 @@
 #include "tasks/llama_finetune/llama_run_config.h"
 
 #include <charconv>
+#include <filesystem>
 #include <optional>
 
 #include "base/error.h"
@@ -103,6 +104,12 @@ void LlamaRunConfig::check(Problems& problems) const {
   check_packing(finetune, problems);
   check_rows(finetune, problems);
   check_sets(*this, problems);
+  if (finetune.save_merged && lora() == nullptr) {
+    problems.add("finetune.save_merged", "expected a run that trains adapters with it, got one of the whole model");
+  }
+  if (const std::filesystem::path name = finetune.result_name; name.filename() != name) {
+    problems.add("finetune.result_name", "expected a name without folders, got \"" + finetune.result_name + "\"");
+  }
   if (!sample.prompts.empty() && !sample.prompts_file.empty()) {
     problems.add("sample.prompts_file", "expected prompts or prompts_file, got both");
   }
