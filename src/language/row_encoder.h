@@ -54,6 +54,8 @@ class RowEncoder {
   }
 
   int64_t vocabulary_size() const { return tokenizer_->vocabulary_size(); }
+  // Whether the id is of an added token, which no text has by itself.
+  bool is_special(int32_t id) const { return tokenizer_->added_token(tokenizer_->bytes_of(id)) == id; }
 
  private:
   TokenSample encode_text(const nlohmann::ordered_json& row, const std::string& place) const;

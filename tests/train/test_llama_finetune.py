@@ -1,5 +1,6 @@
 """Fine-tuning a tiny Llama: ranks, resuming, data that is bad or untrained, validation, and what a run leaves behind."""
 
+import importlib.util
 import json
 import math
 import shutil
@@ -253,6 +254,24 @@ def test_refuses_by_name(millrace, tmp_path):
     assert "finetune.columns" in complaint({"finetune.columns": "input"})
     assert "checkpoint.initial_load_path" in complaint({"checkpoint.initial_load_path": ""})
     assert "training.steps" in complaint({"finetune.epochs": 2, "training.steps": 3, "training.global_batch_size": 8})
+
+
+def test_another_models_tokenizer_is_refused(millrace, tmp_path):
+    def folder_with(name, change):
+        folder = shutil.copytree(BASE, tmp_path / name)
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | change))
+        return folder
+
+    package = importlib.util.find_spec("llama_models").submodule_search_locations[0]
+    llama3 = Path(package) / "llama3" / "tokenizer.model"
+    said = train(millrace, tmp_path / "large", SHORT | {"finetune.tokenizer": llama3}, status=4).stderr
+    assert f"[{llama3}] expected the tokenizer of the model, whose vocabulary has 492 tokens, got one of 128,257" in said
+    start = {"checkpoint.initial_load_path": folder_with("base", {"eos_token_id": [481, 5000]})}
+    said = train(millrace, tmp_path / "ends", SHORT | start, status=4).stderr
+    assert "in which token 5000 ends a text, got one of 492 tokens" in said
+    start = {"checkpoint.initial_load_path": folder_with("words", {"bos_token_id": 5}), "training.steps": 1}
+    assert "expected a special token as token 5, which begins a text" in train(millrace, tmp_path / "begins", SHORT | start).stderr
 
 
 def test_plans(millrace, tmp_path):

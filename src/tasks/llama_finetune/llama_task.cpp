@@ -24,6 +24,7 @@
 #include "tasks/llama_finetune/llama_texts.h"
 #include "tasks/llama_finetune/llama_trainee.h"
 #include "tasks/llama_finetune/llama_validation.h"
+#include "tasks/llama_finetune/tokenizer_fit.h"
 
 namespace millrace {
 namespace {
@@ -57,6 +58,7 @@ class LlamaTask : public Task {
         sizes_(llama_sizes(config)),
         encoder_(std::make_shared<RowEncoder>(config.tokenizer_path(), row_encoder_options(config))),
         pool_(tokenising_threads(config)) {
+    check_tokenizer_fits(config_, *encoder_, sizes_.vocab_size, /*warns=*/mesh.world().rank() == 0);
     if (purpose == TaskPurpose::kTrain) {
       const TokenSource source = training_source(config_, encoder_);
       num_rows_ = source.rows->size();
