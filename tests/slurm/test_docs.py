@@ -14,8 +14,8 @@ BLOCK = re.compile(r"<!-- not run: tests/slurm runs it[^\n]*-->\n```sh\n(.*?)```
 
 def test_the_commands_of_the_page(nodes, program, tmp_path):
     blocks = BLOCK.findall((ROOT / "docs" / "slurm.md").read_text())
-    assert len(blocks) == 2
-    for part in ("configs", "scripts"):
+    assert len(blocks) == 3
+    for part in ("configs", "scripts", "tests/golden/llama/recipes"):
         shutil.copytree(ROOT / part, tmp_path / part)
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "millrace").symlink_to(program)
