@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "command_line.h"
 #include "commands.h"
 #include "data/hf_dataset.h"
@@ -46,7 +47,8 @@ Report inspect(const std::string& path, const InspectOptions& options) {
 
 int run_inspect(const std::vector<std::string>& args) {
   for (const std::string& word : args) {
-    if (is_run_configuration(word)) return inspect_texts(args);
+    const bool is_of_text = is_run_configuration(word) || is_rows_of_text(word) || starts_with(word, "--finetune.");
+    if (is_of_text) return inspect_texts(args);
   }
   ArgumentParser app{
       "Shows the contents of a file: a safetensors or GGUF file, the index of several or a folder of them; a "
@@ -54,7 +56,8 @@ int run_inspect(const std::vector<std::string>& args) {
       "whose checksums are verified; a tar shard or a folder of shards; an Arrow file or a folder saved by "
       "`datasets`; a profiler trace; TensorBoard events; an .npy array; a data set file of pictures in folders "
       "(TOML or JSON, as for sd-scripts), whose buckets, batches and captions are listed and whose pictures are "
-      "checked; a file of prompts; the configuration of a language model's run, whose rows are tokenised. Options of "
+      "checked; a file of prompts; the configuration of a language model's run, or a file of its rows, which are "
+      "tokenised. Options of "
       "data sets, such as --train_batch_size 4 or --train_data_dir "
       "FOLDER, are sd-scripts'.",
       "millrace inspect"};

@@ -137,6 +137,8 @@ def test_inspect_shows_what_a_run_would_see(millrace, tmp_path):
     trained = "".join(piece["text"] for piece in found["example"] if piece["trained"])
     answer = [message["content"] for message in rows()[0]["messages"] if message["role"] == "assistant"][0]
     assert answer in trained and found["example"][0]["text"].startswith("<|begin_of_text|><|start_header_id|>")
+    assert found == json.loads(millrace("inspect", data, f"--finetune.tokenizer={BASE}", "--finetune.max_seq_len=60", "--json").stdout)
+    assert "expected a tokenizer" in millrace("inspect", data, status=2).stderr
     text = millrace(*inspect).stdout
     assert "unusable    1" in text and "【" + trained[:20] in text
     assert millrace(*inspect, "--validation", "--finetune.validation_split=train[:4]").stdout.startswith("rows        4")
