@@ -45,7 +45,8 @@ int inspect_texts(const std::vector<std::string>& args) {
   app.add_flag("--validation", is_validation, "The rows to validate on, not those to train on");
   if (!parse_with_overrides(app, args, overrides)) return static_cast<int>(ExitCode::kDone);
   const bool has_sections = is_run_configuration(path);
-  if (!has_sections) overrides.insert(overrides.begin(), {"--model.name=llama", "--finetune.data=" + path});
+  if (!has_sections && !path.empty()) overrides.insert(overrides.begin(), "--finetune.data=" + path);
+  if (!has_sections) overrides.insert(overrides.begin(), "--model.name=llama");
   const std::unique_ptr<RunConfig> config = load_task_config(has_sections ? path : "", overrides);
   const TextDataSummary summary = summarise_text_data(*config, is_validation);
   const std::string text = as_json ? summary_json(summary) + "\n" : summary_text(summary, ::isatty(STDOUT_FILENO) != 0);

@@ -1,9 +1,12 @@
 #include "language/row_sources.h"
 
+#include <fnmatch.h>
+
 #include <algorithm>
 #include <array>
 #include <cctype>
 #include <cstdlib>
+#include <system_error>
 
 #include "base/error.h"
 #include "base/files.h"
@@ -103,12 +106,27 @@ fs::path cached_snapshot(const std::string& owner, const std::string& name) {
   return fs::is_directory(snapshot) ? snapshot : fs::path();
 }
 
+// Files whose last name fits a pattern of the shell.
+std::vector<fs::path> files_like(const fs::path& pattern) {
+  const fs::path folder = pattern.has_parent_path() ? pattern.parent_path() : ".";
+  std::vector<fs::path> files;
+  std::error_code ignored;
+  for (fs::directory_iterator entry(folder, ignored), end; !ignored && entry != end; entry.increment(ignored)) {
+    const bool fits = ::fnmatch(pattern.filename().c_str(), entry->path().filename().c_str(), FNM_PERIOD) == 0;
+    if (fits && entry->is_regular_file()) files.push_back(folder / entry->path().filename());
+  }
+  if (files.empty()) throw DataError(str("[", pattern.string(), "] expected files of such names, got none"));
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
 }  // namespace
 
 std::vector<fs::path> find_row_files(const std::string& source, std::string_view split) {
   if (split.empty()) split = "train";
   fs::path folder = source;
   if (fs::exists(folder) && !fs::is_directory(folder)) return {folder};
+  if (!fs::exists(folder) && source.find_first_of("*?[") != std::string::npos) return files_like(folder);
   if (!fs::exists(folder) && is_hub_name(source)) {
     const std::string owner = source.substr(0, source.find('/')), name = source.substr(source.find('/') + 1);
     folder = fs::is_directory(name) ? fs::path(name) : cached_snapshot(owner, name);

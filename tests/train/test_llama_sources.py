@@ -5,7 +5,7 @@ import json
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from llama_runs import COMMON, RECIPES, SHORT, logged, train
+from llama_runs import BASE, COMMON, RECIPES, SHORT, logged, train
 
 ROWS = [row for row in json.loads((RECIPES / "chat.json").read_text()) if len(row["messages"]) == 2][:12]
 ONE_STEP = SHORT | {"training.local_batch_size": 12, "training.global_batch_size": 12, "training.steps": 1}
@@ -37,6 +37,19 @@ def test_every_kind_of_file_holds_the_same_rows(millrace, tmp_path):
         for ending in ("jsonl", "parquet", "arrow")
     }
     assert len(set(outcomes.values())) == 1, outcomes
+
+
+def test_patterns_and_lines_of_text(millrace, tmp_path):
+    for i in range(3):
+        write(tmp_path / "rows" / f"part{i}.jsonl", ROWS[4 * i : 4 * i + 4])
+    (tmp_path / "rows" / "notes.txt").write_text("One.\n\nTwo.\n")
+    tokenizer = f"--finetune.tokenizer={BASE}"
+    seen = json.loads(millrace("inspect", f"--finetune.data={tmp_path}/rows/part*.jsonl", tokenizer, "--json").stdout)
+    assert seen["rows"] == 12 and seen["bad_rows"] == 0
+    texts = ["inspect", f"--finetune.data={tmp_path}/rows/notes.txt", "--finetune.rows=text", tokenizer, "--json"]
+    seen = json.loads(millrace(*texts).stdout)
+    assert seen["rows"] == 3 and seen["longest_place"].endswith("notes.txt:3")
+    assert "expected files of such names" in millrace("inspect", f"--finetune.data={tmp_path}/*.csv", tokenizer, status=3).stderr
 
 
 def test_a_data_set_of_the_hub_is_found_where_it_was_fetched(millrace, tmp_path):
