@@ -53,21 +53,25 @@ void samples(const KohyaTranslator& kohya) {
                      "there as here, --sample_every_n_epochs takes its place");
     }
   }
+  const bool at_first = args.has("sample_at_first");
   if (!path) {
     if (every > 0) kohya.out.refuse(from, "expected --sample_prompts with it, got none");
     return;
   }
+  if (every <= 0 && at_first) {  // before the first step; here also after the last
+    const TomlValue* all = kohya.out.find("training.steps");
+    every = all != nullptr ? all->integer : 0;
+    from = kohya.from("sample_at_first");
+  }
   if (every > 0) {
     kohya.out.set("sample.every_steps", every, from);
     prompts(kohya, *path);
+    const std::string name = at_first ? "sample_at_first" : "sample_prompts";
+    kohya.out.note(kohya.from(name), Fate::kBecame, "the first pictures are drawn before step 1");
   } else {
     kohya.out.note(kohya.from("sample_prompts"), Fate::kNoEffect,
-                   "there as here, it counts only with --sample_every_n_steps or --sample_every_n_epochs");
-  }
-  if (args.has("sample_at_first")) {
-    kohya.out.note(kohya.from("sample_at_first"), Fate::kNoEffect,
-                   "the first pictures come after sample.every_steps steps (millrace sample draws the model without "
-                   "adapters: --lora-strength 0)");
+                   "there as here, it counts only with --sample_every_n_steps, --sample_every_n_epochs or "
+                   "--sample_at_first");
   }
 }
 

@@ -142,7 +142,7 @@ constexpr KohyaOption kOptions[] = {
     {"lowram", T::kFlag, "", U::kNoMatter, ""},
     {"highvram", T::kFlag, "", U::kNoMatter, ""},
     {"sample_every_n_steps", T::kInteger, "", U::kTaken, "sample.every_steps"},
-    {"sample_at_first", T::kFlag, "", U::kTaken, "a sample before the first step"},
+    {"sample_at_first", T::kFlag, "", U::kTaken, "pictures before the first step"},
     {"sample_every_n_epochs", T::kInteger, "", U::kTaken, "sample.every_steps"},
     {"sample_prompts", T::kText, "", U::kTaken, "sample.prompts"},
     {"sample_sampler", T::kText, "ddim", U::kNoEffect, "FLUX is sampled by Euler steps"},

@@ -117,6 +117,18 @@ def test_a_file_of_arguments_is_overridden_by_the_command_line(millrace, argumen
     assert config["lora"]["rank"] == 8 and config["training"]["seed"] == 6 and config["lr_scheduler"]["name"] == "cosine"
 
 
+def test_pictures_before_the_first_step_need_no_interval(millrace, arguments, tmp_path):
+    (tmp_path / "prompts.txt").write_text("a red cat\n")
+    words = [*arguments, "--max_train_steps", "7", "--sample_prompts", "prompts.txt", "--sample_at_first"]
+    config, said = show(millrace, *words)
+    assert config["sample"]["every_steps"] == 7 and "the first pictures are drawn before step 1" in said
+    assert "[--sample_at_first] has no effect" not in said and "[--sample_prompts] has no effect" not in said
+    config, _ = show(millrace, *words, "--sample_every_n_steps", "3")
+    assert config["sample"]["every_steps"] == 3
+    config, said = show(millrace, *words[:-1])
+    assert config["sample"]["every_steps"] == 0 and "[--sample_prompts] has no effect" in said
+
+
 def test_options_of_the_data_set_on_the_command_line_come_to_its_file(millrace, arguments, tmp_path):
     config, _ = show(millrace, *arguments, "--flip_aug")
     assert config["training"]["dataset_path"] == "out/dataset.json"
@@ -194,6 +206,7 @@ def test_a_run_leaves_the_file_that_sd_scripts_would(millrace, arguments, tmp_pa
     said = millrace(*words).stderr
     assert "model.hidden_size = 32" in said and "the LoRA file cat.safetensors" in said
     places = json.loads((tmp_path / "out" / "samples" / "step-00000004.json").read_text())
+    assert (tmp_path / "out" / "samples" / "step-00000000.png").exists()
     assert places["prompts"] == ["a red cat", "a blue one"] and places["width"] * 2 == places["height"] * 3
     tensors = load(tmp_path / "out" / "cat.safetensors")
     down = tensors["lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight"]
