@@ -64,6 +64,10 @@ class Trainer {
       listeners_.run_prepares(facts(is_new));
       listeners_.restore_states(progress_.listeners);
     }
+    // Where the process before ended between a save and this.
+    if (!is_new && config_.checkpoint.keep_best && progress_.best_loss && progress_.best_step == progress_.step) {
+      write_best_result();
+    }
     train();
   }
 
@@ -103,6 +107,7 @@ class Trainer {
       if (keeps) {
         if (!ends) save(/*wait=*/true);
         checkpoints_.keep_as_best(progress_);
+        write_best_result();
       }
       const bool previewed = preview({.step = progress_.step, .validated = validates, .last = ends}, logger);
       if (ends) break;
@@ -206,9 +211,21 @@ class Trainer {
   void save(bool wait) {
     listeners_.put_states(progress_.listeners);
     checkpoints_.save(progress_, wait);
+    write_result(folder_);
+  }
+
+  void write_result(const fs::path& folder) {
     if (!task_.writes_result()) return;
     const auto lent = step_.evaluation_weights();
-    task_.write_result(progress_.step, folder_);
+    task_.write_result(progress_.step, folder);
+  }
+
+  // What the task leaves for other programs, of the best checkpoint, beside that of the newest.
+  void write_best_result() {
+    if (!checkpoints_.are_enabled() || !task_.writes_result()) return;
+    const fs::path folder = folder_ / "best";
+    if (ranks_.world().rank == 0) create_folders(folder);
+    write_result(folder);
   }
 
   void write_report(bool finished) {

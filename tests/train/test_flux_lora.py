@@ -139,6 +139,21 @@ def load_exported(millrace, folder, path, *options):
     return load(path)
 
 
+def test_the_best_file_has_a_name_that_stays(train, millrace, emoji, tmp_path):
+    # A rate this high soon makes the adapters worse: the best ones are not the last.
+    options = ["--validation.enable", "--validation.freq=2", f"--validation.dataset_path={emoji}", "--validation.steps=1", "--optimizer.lr=1",
+               "--checkpoint.keep_best", "--lora.save_dtype=fp32", "--training.steps=8", "--sample.every_steps=0", "--training.max_norm=1e9"]  # fmt: skip
+    folder = train(*options)
+    best = load(folder / "best" / "lora.safetensors")
+    millrace("export", folder, tmp_path / "best.safetensors", "--step", "best", "--dtype", "fp32")
+    exported = load(tmp_path / "best.safetensors")
+    assert best.keys() == exported.keys() and all(torch.equal(best[name], exported[name]) for name in best)
+    losses = curve(folder, "validation_loss")
+    assert min(losses) < losses[-1], "the last step is the best"
+    last = load(folder / "lora.safetensors")
+    assert not all(torch.equal(best[name], last[name]) for name in best)
+
+
 def test_strength_0_draws_the_base_and_a_grid_shows_all(train, millrace, base, tmp_path):
     folder = train("--training.steps=40", "--checkpoint.interval=40", "--optimizer.lr=3e-2")
     prompts = ["--prompt", "red heart", "--prompt", "banana", "--steps", 3]
