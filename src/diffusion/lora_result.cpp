@@ -10,7 +10,9 @@
 #include "adapters/read_adapters.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "diffusion/lora_readers.h"
 #include "models/flux/lora_convert.h"
+#include "models/flux/lora_export.h"
 #include "models/flux/lora_split.h"
 #include "models/lora_text_names.h"
 
@@ -253,12 +255,22 @@ void write_lora_result(const std::filesystem::path& path, const std::vector<Adap
   const flux::LoraParts parts = kohya_parts(adapters, config, sizes);
   flux::write_lora(parts, sizes, {path, flux::LoraNaming::kKohya, saved, metadata_of(config, sizes, progress, more)});
   check_lora_file(path, parts, sizes, saved);
+  if (!needs_diffusers_file(parts)) return;
+  const flux::LoraParts theirs = parts_for_diffusers(parts);
+  const std::filesystem::path theirs_path = path.parent_path() / diffusers_file_name(path);
+  flux::write_lora(theirs, sizes, {theirs_path, flux::LoraNaming::kDiffusers, saved, {}});
+  check_lora_file(theirs_path, theirs, sizes, saved);
+}
+
+std::string diffusers_file_name(const std::filesystem::path& path) {
+  return path.stem().string() + "_diffusers.safetensors";
 }
 
 void check_lora_file(const std::filesystem::path& path, const flux::LoraParts& parts, const flux::FluxConfig& sizes,
                      torch::ScalarType dtype) {
   flux::LoraParts in_file = flux::sort_adapters(read_adapters(WeightStore(path)), sizes, path.string());
   std::map<std::string, const AdapterTensors*> found;
+  in_file.transformer = flux::whole_adapters(in_file.transformer, sizes);  // diffusers has parts of fused layers apart
   for (const AdapterTensors& adapter : in_file.transformer) found[adapter.module] = &adapter;
   for (const AdapterTensors& adapter : in_file.text_encoders) found[text_layer_name(adapter)] = &adapter;
   const auto check = [&](const AdapterTensors& adapter, const std::string& name) {

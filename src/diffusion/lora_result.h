@@ -39,6 +39,8 @@ flux::LoraParts kohya_parts(const std::vector<AdapterTensors>& adapters, const F
 void write_lora_result(const std::filesystem::path& path, const std::vector<AdapterTensors>& adapters,
                        const FluxRunConfig& config, const flux::FluxConfig& sizes, torch::ScalarType dtype,
                        const LoraProgress& progress, const TrainingFacts& more = {});
+// The file beside it, in diffusers' naming, that write_lora_result() writes too where needs_diffusers_file().
+std::string diffusers_file_name(const std::filesystem::path& path);
 
 // Throws StorageError unless the file's adapters have the effects of these, one for each layer, as far as numbers of
 // dtype hold them.

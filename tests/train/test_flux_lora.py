@@ -81,7 +81,7 @@ def test_recompute_modes_and_accumulation_give_the_same_adapters(train):
     assert_agree(parts, full, 1e-3)
 
 
-def test_targets_choose_layers(train):
+def test_targets_choose_layers(train, tmp_path):
     def layers(*targets, run):
         folder = train(f"--lora.targets={json.dumps(targets)}", "--training.steps=1", run=run)
         return {name.rsplit(".", 1)[0] for name in adapters(folder, 1)}
@@ -89,6 +89,10 @@ def test_targets_choose_layers(train):
     attention = {f"double_blocks.0.{s}_attn.{layer}" for s in ("img", "txt") for layer in ("qkv", "proj")}
     assert layers("attention", run="attention") == attention | {"single_blocks.0.linear1", "single_blocks.0.linear2"}
     assert layers("*.img_mlp.*", "img_in", run="patterns") == {"double_blocks.0.img_mlp.0", "double_blocks.0.img_mlp.2", "img_in"}
+    # diffusers misses the embedders of kohya's naming: it has a file of its own.
+    folder = tmp_path / "patterns"
+    assert "transformer.x_embedder.lora_A.weight" in load(folder / "lora_diffusers.safetensors")
+    assert "for diffusers there is lora_diffusers.safetensors, with the names that it needs" in (folder / "log.txt").read_text()
     assert "[lora.targets] expected" in train('--lora.targets=["double_blocks.7.*"]', status=2, run="none").stderr
 
 

@@ -1,6 +1,8 @@
 """LoRA of FLUX whose text encoders are trained too: what is trained, saved, resumed and drawn, and on many ranks."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy
 import pytest
@@ -12,6 +14,7 @@ from tiny_encoders import make_clip, make_t5
 
 QUICK = ["--sample.every_steps=0", "--report.no_enable", "--encoder.cache_encodings=auto"]
 CLIP_LAYERS, T5_LAYERS = 2 * 6, 2 * 7
+COMFYUI = Path(__file__).resolve().parents[1] / "golden" / "flux_lora" / "consumers" / "comfyui.json"
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +56,27 @@ def test_tensorboard_has_the_step_sizes_of_prodigy_and_limited_norms(train, enco
     assert not any("d*lr" in tag for tag in norms)
 
 
-def test_clip_is_trained_by_default_and_t5_when_asked(train, encoders):  # noqa: F811
+def check_other_programs(millrace, with_clip, with_t5, tmp_path):
+    """ComfyUI's map has every key of a run's file, and diffusers, which takes none of T5, gets a file of its own."""
+    stems = json.loads(COMFYUI.read_text())["stems"]
+    for name in load(with_t5 / "lora.safetensors"):
+        stem, _, ending = name.partition(".")
+        before, number, after = re.fullmatch(r"(.*?_(?:blocks|block|layers)_)(\d+)(_.*)", stem).groups()
+        assert ending in ("lora_down.weight", "lora_up.weight", "alpha") and int(number) < stems[before + "{}" + after], name
+
+    line = f"{BLOCK_LAYERS} of the transformer, {CLIP_LAYERS} of CLIP and {T5_LAYERS} of T5: ComfyUI and Forge read all of them"
+    assert line in (with_t5 / "log.txt").read_text()
+    assert "for diffusers there is lora_diffusers.safetensors, without those of T5" in (with_t5 / "log.txt").read_text()
+    theirs = load(with_t5 / "lora_diffusers.safetensors")
+    assert not of("text_encoder_2.", theirs) and {name.split(".")[0] for name in theirs} == {"transformer", "text_encoder"}
+    millrace("export", with_t5 / "lora.safetensors", tmp_path / "exported.safetensors", "--naming", "diffusers")
+    exported = load(tmp_path / "exported.safetensors")
+    assert theirs.keys() == exported.keys() and all(torch.equal(theirs[name], exported[name]) for name in theirs)
+    assert not (with_clip / "lora_diffusers.safetensors").exists()
+    assert "and so does diffusers" in (with_clip / "log.txt").read_text()
+
+
+def test_clip_is_trained_by_default_and_t5_when_asked(train, millrace, encoders, tmp_path):  # noqa: F811
     folder = train(encoders["clip"], encoders["t5"], "--lora.text_encoder_lr=1e-2", *QUICK)
     trained = adapters(folder)
     assert len(trained) == 2 * (BLOCK_LAYERS + CLIP_LAYERS) and not of("t5xxl.", trained)
@@ -74,6 +97,7 @@ def test_clip_is_trained_by_default_and_t5_when_asked(train, encoders):  # noqa:
     assert len(adapters(both)) == 2 * (BLOCK_LAYERS + CLIP_LAYERS + T5_LAYERS)
     ups = [t for n, t in of("lora_te3_encoder_block_", load(both / "lora.safetensors")).items() if n.endswith("lora_up.weight")]
     assert len(ups) == T5_LAYERS and all(up.abs().max() > 0 for up in ups)
+    check_other_programs(millrace, folder, both, tmp_path)
     alone = train(encoders["clip"], encoders["t5"], "--lora.train_clip_l=false", *QUICK, run="alone")
     assert len(adapters(alone)) == 2 * BLOCK_LAYERS
     for other in (folder, both):  # adapters start without effect

@@ -20,6 +20,7 @@
 #include "diffusion/flux_objective.h"
 #include "diffusion/flux_setup.h"
 #include "diffusion/flux_trainee.h"
+#include "diffusion/lora_readers.h"
 #include "diffusion/lora_result.h"
 #include "diffusion/pictures.h"
 #include "formats/weight_fingerprint.h"
@@ -272,6 +273,10 @@ class FluxTask : public Task {
                        .started_at = started_at_,
                        .now = unix_seconds()},
                       data_.facts());
+    if (!std::exchange(said_readers_, true)) {
+      log_info(lora_readers(kohya_parts(adapters, config_, sizes_), path.filename().string(),
+                            diffusers_file_name(path)));
+    }
     const bool is_zero = std::all_of(adapters.begin(), adapters.end(),
                                      [](const AdapterTensors& adapter) { return is_without_effect(adapter); });
     if (is_zero) {
@@ -349,7 +354,7 @@ class FluxTask : public Task {
   flux::FluxConfig sizes_;
   std::unique_ptr<FluxBatchSource> training_;
   std::optional<FluxBatch> batch_;  // the microbatch at hand
-  bool warned_missing_ = false, warned_no_captions_ = false;
+  bool warned_missing_ = false, warned_no_captions_ = false, said_readers_ = false;
   std::vector<std::string> validation_captions_;  // of its pictures; empty: not read yet
   std::unique_ptr<FluxTrainee> trainee_;
   int64_t epoch_ = 0;            // of the samples trained on last
