@@ -6,6 +6,9 @@
 #   MODEL_PATH                   /workspace/flux: flux_dev.safetensors, clip_l.safetensors, t5xxl_fp16.safetensors,
 #                                ae.safetensors, and the tokenizers (millrace download encoders)
 #   OUTPUT_PATH                  /workspace/output: LoRA files, samples, logs
+#   OUTPUT_NAME                  of the LoRA file, without its ending. By default a hash of the data set file and the time of
+#                                the first start, as in `runpodctl send /workspace/output/7318cd4a8c75-1740076123.safetensors`:
+#                                files of several runs do not meet under one name. A restarted run keeps it
 #   DATASET_CONFIG               data set file of sd-scripts
 #   SAMPLE_PROMPTS               file of prompts; empty: no sample pictures
 #   PARAMS_OPTIMIZER_TYPE        prodigy
@@ -39,6 +42,18 @@ MODEL_PATH=${MODEL_PATH:-/workspace/flux}
 OUTPUT_PATH=${OUTPUT_PATH:-/workspace/output}
 optimizer=${PARAMS_OPTIMIZER_TYPE:-prodigy}
 
+# A pod that is started again resumes its run, and so must keep the name.
+name_file=$OUTPUT_PATH/output_name.txt
+if [[ -z ${OUTPUT_NAME:-} && -s $name_file ]]; then OUTPUT_NAME=$(< "$name_file"); fi
+if [[ -z ${OUTPUT_NAME:-} ]]; then
+  hash=$(cat -- "${DATASET_CONFIG:-/dev/null}" 2> /dev/null | sha256sum | cut -c 1-12 || true)  # which may not be there
+  OUTPUT_NAME=$hash-$(date +%s)
+  if [[ -z ${DRY_RUN:-} ]]; then
+    mkdir -p -- "$OUTPUT_PATH"
+    echo "$OUTPUT_NAME" > "$name_file"
+  fi
+fi
+
 optimizer_args=("weight_decay=${PARAMS_WEIGHT_DECAY:-0.01}")
 if [[ ${optimizer,,} == prodigy ]]; then optimizer_args+=("d_coef=${PARAMS_D_COEF:-1}"); fi
 if [[ -n ${PARAMS_OPTIMIZER_ARGS:-} ]]; then
@@ -53,6 +68,7 @@ arguments=(
   --ae "$MODEL_PATH/ae.safetensors"
   --dataset_config "${DATASET_CONFIG:-}"
   --output_dir "$OUTPUT_PATH"
+  --output_name "$OUTPUT_NAME"
   --logging_dir "$OUTPUT_PATH/logs"
   --network_module networks.lora_flux
   --network_dim "${PARAMS_NETWORK_DIM:-8}"
@@ -90,4 +106,5 @@ if [[ -n ${DRY_RUN:-} ]]; then
   echo
   exit
 fi
+echo "train-flux: the LoRA file will be $OUTPUT_PATH/$OUTPUT_NAME.safetensors" >&2
 exec "${command[@]}"

@@ -1,6 +1,8 @@
 """scripts/train-main.sh and train-flux.sh: sd-scripts' arguments from the environment variables of a container."""
 
+import hashlib
 import os
+import re
 import shlex
 import subprocess
 from pathlib import Path
@@ -35,6 +37,19 @@ def test_defaults(tmp_path):
     assert values(words, "--optimizer_args") == ["weight_decay=0.01", "d_coef=1"]
     assert values(words, "--pretrained_model_name_or_path") == ["/workspace/flux/flux_dev.safetensors"]
     assert "--fp8_base" in words and "--sample_prompts" not in words and "--noise_offset" not in words
+
+
+def test_each_run_has_a_name_which_a_restart_keeps(tmp_path):
+    output = tmp_path / "output of mine"
+    hashed = hashlib.sha256(b"{}").hexdigest()[:12]
+    assert re.fullmatch(hashed + r"-\d{10}", values(run(tmp_path), "--output_name")[0]) and not output.exists()
+    # A program that prints its arguments in the place of millrace.
+    (tmp_path / "millrace").write_text("#!/bin/bash\nprintf '%q ' \"$@\"\n")
+    (tmp_path / "millrace").chmod(0o755)
+    started = dict(DRY_RUN="", MILLRACE=str(tmp_path / "millrace"), OUTPUT_PATH=str(output))
+    names = [name for _ in range(2) for name in values(run(tmp_path, **started), "--output_name")]
+    assert re.fullmatch(hashed + r"-\d{10}", names[0]) and names[0] == names[1] == (output / "output_name.txt").read_text().strip()
+    assert values(run(tmp_path, OUTPUT_NAME="cats", **started), "--output_name") == ["cats"]
 
 
 def test_every_variable_becomes_its_argument(tmp_path):
