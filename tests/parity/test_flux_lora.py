@@ -163,6 +163,24 @@ def test_what_no_layer_takes_is_refused_by_name(run):
     assert "expected an adapter of 320 inputs and 64 outputs for single_blocks.0.linear2, got 320 and 63" in wrong
 
 
+def test_a_layer_has_one_adapter_in_any_naming(run):
+    lora = part(golden("plain"), "lora.")
+    projections = {name: random_tensors({f"{name}.lora_A.weight": (4, inputs), f"{name}.lora_B.weight": (outputs, 4)}) for name, inputs, outputs in (
+        ("transformer.single_transformer_blocks.0.proj_out", 320, 64), ("diffusion_model.single_blocks.0.linear2", 320, 64),
+        ("transformer.transformer_blocks.1.attn.to_k", 64, 64), ("transformer.transformer_blocks.1.attn.to_v", 64, 64))}  # fmt: skip
+    for name, layer in zip(projections, ("single_blocks.0.linear2", "single_blocks.0.linear2", "double_blocks.1.img_attn.qkv"), strict=False):
+        refused = run(lora | projections[name], status=4)
+        assert "expected one adapter for each layer, got " in refused and f" for {layer} as well" in refused, name
+        assert name in refused and f"lora_unet_{layer.replace('.', '_')}" in refused, name
+    # Rows apart are no clash.
+    fused = "lora_unet_double_blocks_1_img_attn_qkv"
+    run({name: tensor for name, tensor in lora.items() if fused not in name} | projections["transformer.transformer_blocks.1.attn.to_k"]
+        | projections["transformer.transformer_blocks.1.attn.to_v"])  # fmt: skip
+    encoder = [random_tensors({f"{name}.lora_down.weight": (2, 8), f"{name}.lora_up.weight": (16, 2)}) for name in (
+        "lora_te1_text_model_encoder_layers_0_mlp_fc1", "lora_te_text_model_encoder_layers_0_mlp_fc1")]  # fmt: skip
+    assert "for clip_l.text_model.encoder.layers.0.mlp.fc1 as well" in run(lora | encoder[0] | encoder[1], status=4)
+
+
 def peft_model(rank, alpha, targets, pattern=None):
     from diffusers import FluxTransformer2DModel
     from peft import LoraConfig

@@ -1,6 +1,7 @@
 #include "models/flux/lora_names.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 
 #include "base/error.h"
@@ -8,6 +9,7 @@
 #include "base/text.h"
 #include "models/flux/lora_layout.h"
 #include "models/flux/weight_names.h"
+#include "models/lora_text_names.h"
 
 namespace millrace::flux {
 namespace {
@@ -81,6 +83,37 @@ bool is_of_text_encoder(const std::string& module) {
                      [&](const char* prefix) { return starts_with(module, prefix); });
 }
 
+const std::string& name_in_file(const AdapterTensors& adapter) {
+  return adapter.tensors.begin()->second.name;
+}
+
+// Two conventions in one file may name the same layer, or the same rows of a fused one.
+void check_named_once(const LoraParts& parts, const std::string& place) {
+  const auto fail = [&](const AdapterTensors& adapter, const AdapterTensors& other, const std::string& layer) {
+    throw ModelError(str("[", place, ": ", name_in_file(adapter), "] expected one adapter for each layer, got ",
+                         name_in_file(other), " for ", layer, " as well"));
+  };
+  std::multimap<std::string, const AdapterTensors*> by_module;
+  const auto end = [](const AdapterTensors& adapter) {
+    return adapter.row_end < 0 ? std::numeric_limits<int64_t>::max() : adapter.row_end;
+  };
+  for (const AdapterTensors& adapter : parts.transformer) {
+    const auto [first, last] = by_module.equal_range(adapter.module);
+    for (auto other = first; other != last; ++other) {
+      const bool is_apart = end(*other->second) <= adapter.row_begin || end(adapter) <= other->second->row_begin;
+      if (!is_apart) fail(adapter, *other->second, adapter.module);
+    }
+    by_module.emplace(adapter.module, &adapter);
+  }
+  std::map<std::string, const AdapterTensors*> by_layer;
+  for (const AdapterTensors& adapter : parts.text_encoders) {
+    const auto layer = parse_text_encoder_layer(adapter.module);
+    if (!layer) continue;  // refused by those who use it
+    const auto [other, is_new] = by_layer.emplace(run_name(*layer), &adapter);
+    if (!is_new) fail(adapter, *other->second, other->first);
+  }
+}
+
 }  // namespace
 
 LoraParts sort_adapters(std::vector<AdapterTensors> in_file, const FluxConfig& config, const std::string& place) {
@@ -92,12 +125,15 @@ LoraParts sort_adapters(std::vector<AdapterTensors> in_file, const FluxConfig& c
     if (!found && is_of_text_encoder(adapter.module)) {
       parts.text_encoders.push_back(std::move(adapter));
     } else if (!found) {
-      unknown.push_back(adapter.tensors.begin()->second.name);
+      unknown.push_back(name_in_file(adapter));
     } else {
       parts.transformer.push_back(placed(std::move(adapter), *found, place));
     }
   }
-  if (unknown.empty()) return parts;
+  if (unknown.empty()) {
+    check_named_once(parts, place);
+    return parts;
+  }
   const size_t count = unknown.size();
   unknown.resize(std::min(count, kUnknownShown));
   throw ModelError(str("[", place, "] expected adapters of FLUX with ", config.depth, " double and ",
