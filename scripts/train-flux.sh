@@ -4,7 +4,7 @@
 # --network_train_unet_only stands there.
 #
 #   MODEL_PATH                   /workspace/flux: flux_dev.safetensors, clip_l.safetensors, t5xxl_fp16.safetensors,
-#                                ae.safetensors, and the tokenizers (millrace download encoders)
+#                                ae.safetensors, and the tokenizers, as `millrace download flux-dev-lora-set` leaves them
 #   OUTPUT_PATH                  /workspace/output: LoRA files, samples, logs
 #   OUTPUT_NAME                  of the LoRA file, without its ending. By default a hash of the data set file and the time of
 #                                the first start, as in `runpodctl send /workspace/output/7318cd4a8c75-1740076123.safetensors`:

@@ -89,6 +89,7 @@ struct Wanted {
   std::optional<HubRepository> repository;
   std::optional<Url> uri;
   const CatalogueEntry* entry = nullptr;
+  std::vector<PathRule> rules;  // the entry's, of this source
 };
 
 Wanted parse_wanted(const std::string& what) {
@@ -106,6 +107,7 @@ Wanted parse_wanted(const std::string& what) {
     } else {
       wanted.uri = mlcommons_uri(wanted.entry->address);
     }
+    wanted.rules = wanted.entry->rules;
   } else {
     const std::string suggestion = nearest(what, catalogue_names());
     throw ConfigError("[millrace download " + what + "] expected one of " + join(catalogue_names(), ", ") +
@@ -204,8 +206,7 @@ void print_summary(const DownloadPlan& plan, const DownloadSummary& summary, con
             << "/s), checksums compared: " << output.string() << "\n";
 }
 
-int run(const Arguments& arguments) {
-  const Wanted wanted = parse_wanted(arguments.what);
+int fetch(const Arguments& arguments, const Wanted& wanted) {
   Source source{.name = wanted.uri ? wanted.uri->shown() : "", .page = "", .licence = "", .token = {}};
   Url endpoint;
   if (wanted.repository) {
@@ -232,7 +233,7 @@ int run(const Arguments& arguments) {
       log_info("left out: ", path, ", a pickle, which millrace does not open (--include takes it)");
     }
   }
-  select_files(listing, wanted.entry != nullptr ? wanted.entry->rules : std::vector<PathRule>{}, arguments.filter);
+  select_files(listing, wanted.rules, arguments.filter);
 
   ProgressPrinter printer(arguments.progress_every);
   const auto say = [&](const std::string& line) { printer.say(line); };
@@ -264,6 +265,20 @@ std::vector<std::string> in_one_word(std::vector<std::string> args) {
   }
   args[0] = "hf:datasets/" + args[0];
   return args;
+}
+
+// An entry's repositories one after the other, into one folder.
+int run(const Arguments& arguments) {
+  Wanted wanted = parse_wanted(arguments.what);
+  int status = fetch(arguments, wanted);
+  if (wanted.entry == nullptr) return status;
+  for (const CataloguePart& part : wanted.entry->more) {
+    if (status != static_cast<int>(ExitCode::kDone)) break;
+    wanted.repository = parse_repository(part.address);
+    wanted.rules = part.rules;
+    status = fetch(arguments, wanted);
+  }
+  return status;
 }
 
 }  // namespace

@@ -114,6 +114,23 @@ const std::vector<CatalogueEntry>& entries() {
        .size = "23.8 GB",
        .licence = "FLUX.1 [dev] Non-Commercial; terms to be accepted on its page",
        .meaning = "the FLUX.1-dev transformer"},
+      // sd-scripts' files, by the names that scripts/train-flux.sh looks for.
+      {.name = "flux-dev-lora-set",
+       .where = Where::kHuggingFace,
+       .address = "black-forest-labs/FLUX.1-dev",
+       .rules = {{"flux1-dev.safetensors", "flux_dev.safetensors"},
+                 {"ae.safetensors", "ae.safetensors"},
+                 {"tokenizer/", "tokenizer/"},
+                 {"tokenizer_2/", "tokenizer_2/"},
+                 {"LICENSE", "LICENSE"}},
+       .folder = "flux",
+       .size = "34.2 GB",
+       .licence = "FLUX.1 [dev] Non-Commercial; terms to be accepted on its page; text encoders MIT and Apache-2.0",
+       .meaning = "what a LoRA on FLUX.1-dev is trained with: flux_dev.safetensors, ae.safetensors, clip_l.safetensors, "
+                  "t5xxl_fp16.safetensors, and the tokenizers",
+       .more = {{.address = "comfyanonymous/flux_text_encoders",
+                 .rules = {{"clip_l.safetensors", "clip_l.safetensors"},
+                           {"t5xxl_fp16.safetensors", "t5xxl_fp16.safetensors"}}}}},
       language_model("llama-3.1-8b", "meta-llama/Llama-3.1-8B", "16.1 GB", kLlama31, "Llama 3.1 8B"),
       language_model("llama-3.1-8b-instruct", "meta-llama/Llama-3.1-8B-Instruct", "16.1 GB", kLlama31,
                      "Llama 3.1 8B, trained to follow instructions"),
@@ -162,7 +179,9 @@ std::string catalogue_text() {
     text += std::string(36, ' ') + "licence: " + entry.licence + "\n";
     const bool is_hub = entry.where == Where::kHuggingFace;
     text += std::string(36, ' ') + "from:    " + (is_hub ? "hf:" : "MLCommons, ") + entry.address +
-            (is_hub ? "" : ".uri") + "\n";
+            (is_hub ? "" : ".uri");
+    for (const CataloguePart& part : entry.more) text += ", hf:" + part.address;
+    text += "\n";
   }
   return text;
 }

@@ -16,6 +16,12 @@ struct PathRule {
   std::string to;
 };
 
+// Files of another repository of Hugging Face.
+struct CataloguePart {
+  std::string address;
+  std::vector<PathRule> rules;
+};
+
 struct CatalogueEntry {
   enum class Where { kMlcommons, kHuggingFace };
   std::string name;
@@ -26,6 +32,7 @@ struct CatalogueEntry {
   std::string size;             // as published, for display
   std::string licence;
   std::string meaning;
+  std::vector<CataloguePart> more = {};  // what belongs beside those files, in the same folder
 };
 
 std::span<const CatalogueEntry> catalogue();

@@ -371,7 +371,7 @@ def test_several_files_come_at_once(download, server):
 def test_list_names_everything(download):
     text = download("--list").stdout
     names = "cc12m cc12m-disk cc12m-preprocessed coco coco-preprocessed empty-encodings val2014-captions encoders flux-schnell flux-dev"
-    names += " llama-3.1-8b llama-3.1-8b-instruct llama-3.1-70b-instruct llama-3.1-405b-instruct llama-3.2-1b-instruct"
+    names += " flux-dev-lora-set llama-3.1-8b llama-3.1-8b-instruct llama-3.1-70b-instruct llama-3.1-405b-instruct llama-3.2-1b-instruct"
     names += " llama-3.2-3b-instruct llama-3.3-70b-instruct"
     for name in names.split():
         assert re.search(rf"^{name} +(about )?[\d.]+ [MGT]B", text, re.MULTILINE)

@@ -83,6 +83,24 @@ def test_encoders_lie_where_the_mlperf_configuration_names_them(download, server
     assert set(tree(tmp_path / "flux-schnell")) == {"flux1-schnell.safetensors"}
 
 
+def test_what_a_lora_needs_lies_where_the_scripts_look(download, server, tmp_path):
+    server.add_repository("black-forest-labs/FLUX.1-dev", FLUX_REPOSITORY | {"flux1-dev.safetensors": noise(4000, 9), "LICENSE": b"terms"})
+    encoders = {"clip_l.safetensors": noise(2000, 10), "t5xxl_fp16.safetensors": noise(3000, 11)}
+    server.add_repository("comfyanonymous/flux_text_encoders", encoders | {"t5xxl_fp8_e4m3fn.safetensors": noise(1500, 12), "README.md": b"#"})
+    listed = download("flux-dev-lora-set", "--dry-run").stdout
+    assert "clip_l.safetensors" in listed and "flux_dev.safetensors" in listed and not (tmp_path / "flux").exists()
+    download("flux-dev-lora-set")
+    fetched = tree(tmp_path / "flux")
+    assert set(fetched) == {
+        "LICENSE", "ae.safetensors", "clip_l.safetensors", "flux_dev.safetensors", "t5xxl_fp16.safetensors",
+        "tokenizer/merges.txt", "tokenizer/vocab.json", "tokenizer_2/spiece.model", "tokenizer_2/tokenizer.json",
+    }  # fmt: skip
+    assert fetched["flux_dev.safetensors"] == noise(4000, 9) and fetched["t5xxl_fp16.safetensors"] == encoders["t5xxl_fp16.safetensors"]
+    before = len(server.requests)
+    download("flux-dev-lora-set")  # all there
+    assert not [request for request in server.requests[before:] if "/resolve/" in request.path]
+
+
 def test_patterns_choose_files_and_pickles_are_left_out(download, server, tmp_path):
     files = {"a.safetensors": b"a", "b.safetensors": b"b", "sub/c.safetensors": b"c", "pytorch_model.bin": b"pickle"}
     server.add_repository("owner/name", files)
