@@ -139,10 +139,11 @@ std::string section_tables(const std::vector<OptionSection>& sections) {
   return text;
 }
 
-std::string foreign_table(const std::vector<ForeignOption>& options) {
-  std::string text =
-      "### torchtitan's options that are not ours\n\n"
-      "Accepted, so that its files run unchanged. Any value other than the harmless one gives a warning, or an error "
+// whose: "torchtitan's", as in the headings that other pages link to.
+std::string foreign_table(const std::vector<ForeignOption>& options, const char* whose) {
+  std::string text = str("### ", whose, " options that are not ours\n\n");
+  text +=
+      "Those of torchtitan are accepted, so that its files run unchanged. Any value other than the harmless one gives a warning, or an error "
       "if the run would not do what was requested.\n\n"
       "| option | harmless value | otherwise | why |\n"
       "|---|---|---|---|\n";
@@ -189,13 +190,13 @@ std::string options_help(TaskKinds tasks, const std::string& wanted) {
 
 std::string options_markdown() {
   RunConfig defaults;
-  return section_tables(option_sections(defaults)) + foreign_table(general_foreign_options());
+  return section_tables(option_sections(defaults)) + foreign_table(general_foreign_options(), "torchtitan's");
 }
 
 std::string options_markdown(const TaskKind& task) {
   const std::unique_ptr<RunConfig> config = task.make_config();
   const HelpPart part = own_part(task, *config);
-  return section_tables(part.sections) + foreign_table(part.foreign_options);
+  return section_tables(part.sections) + foreign_table(part.foreign_options, "Other programs'");
 }
 
 }  // namespace millrace

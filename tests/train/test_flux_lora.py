@@ -115,6 +115,9 @@ def test_every_option_of_the_objective_changes_the_loss(train, options):
 def test_what_has_no_effect_is_refused(train, millrace, emoji):
     assert "[objective.discrete_flow_shift] expected shift or sigma with it" in train(
         "--objective.discrete_flow_shift=3", status=2).stderr  # fmt: skip
+    for name, value in {"noise_offset": "0.1", "min_snr_gamma": "5", "zero_terminal_snr": "true"}.items():
+        refused = train(f"--objective.{name}={value}", status=2).stderr
+        assert f"[--objective.{name}] expected None, got {value} (sd-scripts, too, " in refused
     assert "[checkpoint.initial_load_path] expected the weights of FLUX" in train("--checkpoint.initial_load_path=", status=2).stderr
     assert "[parallelism.tensor_parallel_degree] expected 1 with LoRA" in train("--parallelism.tensor_parallel_degree=2", status=2).stderr
     assert "belongs to the task flux_pretrain" in train("--mlperf.benchmark=x", status=2).stderr

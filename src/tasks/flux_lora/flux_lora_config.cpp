@@ -1,8 +1,11 @@
 #include "tasks/flux_lora/flux_lora_config.h"
 
+#include <array>
+
 #include "adapters/lora_rates.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "config/foreign_options.h"
 
 namespace millrace {
 namespace {
@@ -63,7 +66,33 @@ void check_split_qkv(const FluxLoraConfig& config, Problems& problems) {
   }
 }
 
+constexpr auto kAny = ForeignOption::Type::kAny;
+constexpr auto kRefuse = ForeignOption::Answer::kRefuse;
+constexpr const char* kNoise = "sd-scripts, too, draws plain normal noise for FLUX, whatever this says";
+constexpr const char* kWeights = "sd-scripts, too, does not weigh FLUX's loss by it";
+constexpr const char* kTimes = "sd-scripts, too, does not read it when it draws times for FLUX";
+constexpr std::array kWithoutEffect = std::to_array<ForeignOption>({
+    {"objective.noise_offset", kAny, "None", kRefuse, kNoise},
+    {"objective.noise_offset_random_strength", kAny, "None", kRefuse, kNoise},
+    {"objective.adaptive_noise_scale", kAny, "None", kRefuse, kNoise},
+    {"objective.multires_noise_iterations", kAny, "None", kRefuse, kNoise},
+    {"objective.multires_noise_discount", kAny, "None", kRefuse, kNoise},
+    {"objective.min_snr_gamma", kAny, "None", kRefuse, kWeights},
+    {"objective.debiased_estimation_loss", kAny, "None", kRefuse, kWeights},
+    {"objective.scale_v_pred_loss_like_noise_pred", kAny, "None", kRefuse, kWeights},
+    {"objective.v_pred_like_loss", kAny, "None", kRefuse, kWeights},
+    {"objective.zero_terminal_snr", kAny, "None", kRefuse, kTimes},
+    {"objective.min_timestep", kAny, "None", kRefuse, kTimes},
+    {"objective.max_timestep", kAny, "None", kRefuse, kTimes},
+});
+
 }  // namespace
+
+std::vector<ForeignOption> FluxLoraConfig::foreign_options() const {
+  std::vector<ForeignOption> options = FluxRunConfig::foreign_options();
+  options.insert(options.end(), kWithoutEffect.begin(), kWithoutEffect.end());
+  return options;
+}
 
 void FluxLoraConfig::check(Problems& problems) const {
   FluxRunConfig::check(problems);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "adapters/lora_options.h"
 #include "diffusion/flux_run_config.h"
@@ -27,6 +28,8 @@ struct FluxLoraConfig : FluxRunConfig {
     visit.section("objective", "at which times the model is trained, and by which loss", flow_objective);
   }
   void check(Problems& problems) const override;
+  // Also those of sd-scripts that do nothing on FLUX: named, where a run without them would pass for one with them.
+  std::vector<ForeignOption> foreign_options() const override;
   // The frozen weights must be named.
   void check_trainable(Problems& problems) const override;
 
