@@ -1,4 +1,5 @@
-// Antialiased resizing, bit for bit Pillow's Image.resize (src/libImaging/Resample.c).
+// Resizing: by a filter that is bit for bit that of Pillow's Image.resize (src/libImaging/Resample.c), antialiased, or by
+// OpenCV's nearest and area.
 //
 // Two passes, rows then columns, each with 8-bit results; coefficients are fixed point with 22 fractional bits.
 #pragma once
@@ -7,7 +8,14 @@
 
 namespace millrace {
 
-enum class Filter { kBilinear, kBicubic };  // bicubic with a = -0.5, Pillow's
+enum class Filter {
+  kBilinear,
+  kBicubic,  // with a = -0.5, Pillow's
+  kLanczos,  // over 3 lobes
+  kBox,      // the mean of the source pixels whose centres are within
+  kArea,     // the mean of what is within, parts of pixels too: OpenCV's INTER_AREA to a level, which rounds once
+  kNearest,  // the pixel at floor(place x scale), without half a pixel's shift: OpenCV's INTER_NEAREST
+};
 
 // A rectangle of pixels.
 struct Box {

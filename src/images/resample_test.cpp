@@ -26,6 +26,9 @@ struct Resize {
 const Resize kResizes[] = {{64, 48, 32, 24},   {100, 37, 33, 90}, {31, 57, 31, 20}, {57, 31, 90, 31}, {7, 5, 64, 64},
                            {513, 300, 64, 64}, {1, 1, 9, 3},      {300, 2, 10, 2},  {16, 16, 1, 1}};
 
+constexpr Filter kFilters[] = {Filter::kBilinear, Filter::kBicubic, Filter::kLanczos,
+                               Filter::kBox,      Filter::kArea,    Filter::kNearest};
+
 TEST(Resample, CropFirstEqualsCropAfter) {
   for (const Resize& r : kResizes) {
     const Image image = noise(r.width, r.height, 3, 1);
@@ -40,7 +43,7 @@ TEST(Resample, CropFirstEqualsCropAfter) {
 TEST(Resample, AFlatPictureStaysFlat) {
   Image image = noise(97, 61, 3, 2);
   std::fill(image.pixels.begin(), image.pixels.end(), uint8_t{201});
-  for (const Filter filter : {Filter::kBilinear, Filter::kBicubic}) {
+  for (const Filter filter : kFilters) {
     for (const auto& [width, height] : {std::pair{31, 17}, {200, 90}, {97, 3}}) {
       for (const uint8_t value : resize(image, width, height, filter).pixels) ASSERT_EQ(value, 201);
     }
@@ -53,7 +56,7 @@ TEST(Resample, TheSameSizeIsTheSamePicture) {
 }
 
 TEST(Resample, CoefficientsSumToOne) {
-  for (const Filter filter : {Filter::kBilinear, Filter::kBicubic}) {
+  for (const Filter filter : kFilters) {
     for (const auto& [source, target] : {std::pair{1000, 37}, {37, 1000}, {5, 5}, {1, 8}, {8, 1}}) {
       const ResampleCoefficients c = resample_coefficients(source, target, 0, target, filter);
       for (int i = 0; i < target; ++i) {

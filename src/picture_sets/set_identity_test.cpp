@@ -132,8 +132,7 @@ TEST_F(SetIdentity, OptionsThatTrainingDoesNotHaveAreRefused) {
          "16",
          "enable_bucket = false with face_crop_aug_range"},
         {"custom_attributes = { a = 1 }", "no custom_attributes but diff_output_preservation"},
-        {"custom_attributes = { diff_output_preservation = 1 }", "true or false"},
-        {"resize_interpolation = \"lanczos\"", "resize_interpolation of bicubic, cubic, bilinear or linear"}}) {
+        {"custom_attributes = { diff_output_preservation = 1 }", "true or false"}}) {
     write_document(option);
     EXPECT_THAT([&] { open(); }, testing::ThrowsMessage<ConfigError>(HasSubstr(expected))) << option;
   }

@@ -1,7 +1,11 @@
 #include "picture_sets/trained_options.h"
 
+#include <algorithm>
+#include <array>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -13,11 +17,21 @@ namespace {
 
 constexpr const char* kPreservation = "diff_output_preservation";
 
-// nullopt: a filter that there is not.
-std::optional<Filter> filter_named(const std::string& name) {
-  if (name == "bicubic" || name == "cubic") return Filter::kBicubic;
-  if (name == "bilinear" || name == "linear") return Filter::kBilinear;
-  return std::nullopt;
+// Every name that a data set file may have (resolve.cpp).
+Filter filter_named(const std::string& name) {
+  constexpr std::array kFilters = std::to_array<std::pair<std::string_view, Filter>>({
+      {"bicubic", Filter::kBicubic},
+      {"cubic", Filter::kBicubic},
+      {"bilinear", Filter::kBilinear},
+      {"linear", Filter::kBilinear},
+      {"lanczos", Filter::kLanczos},
+      {"box", Filter::kBox},
+      {"area", Filter::kArea},
+      {"nearest", Filter::kNearest},
+  });
+  const auto* found = std::find_if(kFilters.begin(), kFilters.end(), [&](const auto& row) { return row.first == name; });
+  MILLRACE_CHECK(found != kFilters.end());
+  return found->second;
 }
 
 const std::optional<std::string>& interpolation_of(const DatasetOptions& dataset, const SubsetOptions& subset) {
@@ -28,10 +42,7 @@ const std::optional<std::string>& interpolation_of(const DatasetOptions& dataset
 
 Filter trained_filter(const DatasetOptions& dataset, const SubsetOptions& subset) {
   const std::optional<std::string>& name = interpolation_of(dataset, subset);
-  if (!name) return Filter::kBicubic;
-  const std::optional<Filter> filter = filter_named(*name);
-  MILLRACE_CHECK(filter.has_value());
-  return *filter;
+  return name ? filter_named(*name) : Filter::kBicubic;
 }
 
 bool preserves_output(const SubsetOptions& subset) {
@@ -61,9 +72,6 @@ void check_options_are_trained(const std::vector<DatasetOptions>& datasets) {
                str("no custom_attributes but ", kPreservation, ", true or false, since no other has an effect here"),
                str(key, " = ", value.dump()));
       }
-      const std::optional<std::string>& filter = interpolation_of(dataset, subset);
-      refuse(filter && !filter_named(*filter), where, "resize_interpolation of bicubic, cubic, bilinear or linear",
-             "\"" + filter.value_or("") + "\"");
     }
   }
   problems.throw_if_any();

@@ -9,8 +9,8 @@
 namespace millrace {
 
 // Throws ConfigError that lists every option, with its place, whose effect training does not have: face_crop_aug_range
-// with buckets or not above 0, other custom_attributes than diff_output_preservation, network_multiplier,
-// debug_dataset, and filters of resize_interpolation that load_for_bucket() lacks.
+// with buckets or not above 0, other custom_attributes than diff_output_preservation, network_multiplier and
+// debug_dataset.
 void check_options_are_trained(const std::vector<DatasetOptions>& datasets);
 
 // The filter of resize_interpolation, the subset's or else its data set's; bicubic where there is none.

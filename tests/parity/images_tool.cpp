@@ -1,7 +1,7 @@
 // Decoding, resizing and the training transform, for tests that compare them with Pillow.
 //
 //   decode IN MIN_SHORT_SIDE OUT
-//   resize IN WIDTH HEIGHT bicubic|bilinear OUT
+//   resize IN WIDTH HEIGHT bicubic|bilinear|lanczos|box|area|nearest OUT
 //   upright IN OUT                                    decodes and turns as the orientation says
 //   problems IN...                                    for each what PIL would refuse it for, or "sound"
 //   square IN SIZE exact|scaled SEED EPOCH ID OUT      writes the floats [3, SIZE, SIZE], prints the crop's offset
@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -54,7 +55,10 @@ int run(const std::vector<const char*>& args) {
     write(args.at(3), decode_image(bytes_of(content), args.at(1), options).image);
   } else if (command == "resize") {
     const Image image = decode_image(bytes_of(content), args.at(1)).image;
-    const Filter filter = std::string(args.at(4)) == "bicubic" ? Filter::kBicubic : Filter::kBilinear;
+    const std::map<std::string, Filter> filters = {{"bicubic", Filter::kBicubic}, {"bilinear", Filter::kBilinear},
+                                                   {"lanczos", Filter::kLanczos}, {"box", Filter::kBox},
+                                                   {"area", Filter::kArea},       {"nearest", Filter::kNearest}};
+    const Filter filter = filters.at(args.at(4));
     write(args.at(5), resize(image, std::atoi(args.at(2)), std::atoi(args.at(3)), filter));
   } else if (command == "square") {
     SquareTransform transform;

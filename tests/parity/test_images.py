@@ -109,7 +109,7 @@ def test_exif_orientation_is_ignored_as_by_pillow(tmp_path):
 SIZES = [(640, 480, 341, 256), (300, 257, 299, 256), (57, 31, 90, 64), (1023, 768, 341, 256), (100, 100, 7, 5), (33, 500, 17, 257)]
 
 
-@pytest.mark.parametrize("filter", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("filter", ["bicubic", "bilinear", "lanczos", "box"])
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_resizes_bit_for_bit_as_pillow(size, filter, tmp_path):
     width, height, new_width, new_height = size
@@ -122,6 +122,36 @@ def test_resizes_bit_for_bit_as_pillow(size, filter, tmp_path):
         np.testing.assert_array_equal(got, np.asarray(resize_rows_first(picture, (new_width, new_height), how)))
         if seed == 0:  # noise clips between the passes, and then their order matters more
             assert np.abs(got.astype(int) - np.asarray(picture.resize((new_width, new_height), how))).max() <= 2
+
+
+def overlaps(source, target):
+    """[target, source]: the part of each target pixel that lies in each source pixel."""
+    edges = np.arange(target + 1) * source / target
+    inside = np.minimum(edges[1:, None], np.arange(source) + 1) - np.maximum(edges[:-1, None], np.arange(source))
+    return np.maximum(inside, 0) * target / source
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_area_is_the_mean_of_what_a_pixel_covers(size, tmp_path):
+    """As OpenCV's INTER_AREA, which also rounds the mean alone; here columns are rounded in between."""
+    width, height, new_width, new_height = size
+    picture = photo(width, height, 2)
+    picture.save(tmp_path / "in.png")
+    run_tool("resize", tmp_path / "in.png", new_width, new_height, "area", tmp_path / "out")
+    values = np.asarray(picture).astype(float)
+    expected = np.einsum("ys,xt,stc->yxc", overlaps(height, new_height), overlaps(width, new_width), values, optimize=True)
+    assert np.abs(read_pixels(tmp_path / "out") - expected).max() <= 1.01
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_nearest_is_the_pixel_at_the_place(size, tmp_path):
+    """As OpenCV's INTER_NEAREST: at floor(x * source / target)."""
+    width, height, new_width, new_height = size
+    picture = photo(width, height, 2)
+    picture.save(tmp_path / "in.png")
+    run_tool("resize", tmp_path / "in.png", new_width, new_height, "nearest", tmp_path / "out")
+    rows, columns = (np.arange(new_height) * (height / new_height)).astype(int), (np.arange(new_width) * (width / new_width)).astype(int)
+    np.testing.assert_array_equal(read_pixels(tmp_path / "out"), np.asarray(picture)[rows][:, columns])
 
 
 def reference_transform(image, size, offset):

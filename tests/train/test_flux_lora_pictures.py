@@ -98,6 +98,15 @@ def test_flips_change_some_pictures(train, folder, tmp_path):  # noqa: F811
     assert 0 < sum(same) < 8
 
 
+def test_pictures_are_scaled_by_the_filter_of_the_file(train, folder, tmp_path):  # noqa: F811
+    path = folder("cat", 4, sizes=[(90, 70)])
+    first = {}
+    for name in ("lanczos", "area", "nearest", "bicubic", "cubic"):
+        data = dataset(tmp_path / f"{name}.toml", subset_of(path, f'resize_interpolation = "{name}"'))
+        first[name] = curve(train(data, *STILL, "--training.steps=1", run=name))[0]
+    assert first["bicubic"] == first["cubic"] and len(set(first.values())) == 4
+
+
 def test_pictures_are_cropped_around_faces(train, tmp_path):  # noqa: F811
     """A face in the corner of a large picture, of the size of the crop, is trained on as if it were the picture."""
     for name in ("large", "small"):
