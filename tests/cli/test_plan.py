@@ -5,6 +5,7 @@ import resource
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 MLPERF = ROOT / "configs" / "flux_schnell_mlperf.toml"
@@ -136,6 +137,7 @@ def test_a_faster_gpu_is_faster_and_no_gpu_has_no_time(plan):
 
 
 LORA = ROOT / "configs" / "flux_dev_lora.toml"
+LAPTOP = ROOT / "configs" / "flux_dev_lora_laptop.toml"
 # Cached latents and texts of 3844 + 512 tokens, as of pictures of 1280 x 768; weights in 8 bits.
 LIKE_SD_SCRIPTS = ["--training.img_size=992", "--lora.base_dtype=fp8_unscaled", "--training.dataset=preprocessed",
                    "--encoder.t5_encoder=", "--encoder.clip_encoder=", "--encoder.autoencoder_path="]  # fmt: skip
@@ -151,6 +153,36 @@ def test_a_table_of_batches(plan, millrace):
     text = millrace("plan", LORA, "--gpu=mi300x", "--batches=4,8", *LIKE_SD_SCRIPTS).stdout
     assert len(text.splitlines()) == 6 and text.count("yes") == 2
     assert "[--batches] expected no --sweep" in plan("--batches=4", "--sweep", config=LORA, status=2).stderr
+
+
+def test_preserved_samples_run_the_frozen_model_too(plan, tmp_path):
+    for name in ("cat", "animals"):
+        (tmp_path / name).mkdir()
+        for number in range(4):
+            Image.new("RGB", (16, 16), (60 * number, 0, 0)).save(tmp_path / name / f"{number}.png")
+    planned = {}
+    for value in ("false", "true"):
+        data = tmp_path / f"{value}.toml"
+        data.write_text(f"""[[datasets]]
+resolution = 16
+batch_size = 4
+[[datasets.subsets]]
+image_dir = "{tmp_path / 'cat'}"
+[[datasets.subsets]]
+image_dir = "{tmp_path / 'animals'}"
+custom_attributes = {{ diff_output_preservation = {value} }}
+""")
+        planned[value] = plan("--gpu=h100-80gb", "--training.dataset=pictures", f"--training.dataset_path={data}", config=LAPTOP)
+    # Beside a forward pass, one that is repeated and one of gradients: half of a pass.
+    ratio = planned["true"]["hardware_flops_per_sample"] / planned["false"]["hardware_flops_per_sample"]
+    assert ratio == pytest.approx(3.5 / 3, rel=0.05)
+    assert any("once more for 50 % of the samples" in note for note in planned["true"]["notes"])
+
+
+def test_masked_text_is_planned_as_it_is_computed(plan):
+    plain, masked = (plan("--gpu=h100-80gb", *more, config=LAPTOP) for more in ([], ["--encoder.apply_t5_attn_mask"]))
+    assert masked["memory"]["peak_bytes"] >= plain["memory"]["peak_bytes"]
+    assert any("apply_t5_attn_mask" in note for note in masked["notes"]) and not any("apply_t5" in note for note in plain["notes"])
 
 
 @pytest.mark.slow

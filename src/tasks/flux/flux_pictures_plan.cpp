@@ -1,5 +1,6 @@
 #include "tasks/flux/flux_pictures_plan.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 
@@ -7,6 +8,7 @@
 #include "base/printable.h"
 #include "diffusion/picture_data.h"
 #include "picture_sets/open_picture_sets.h"
+#include "picture_sets/trained_options.h"
 
 namespace millrace {
 namespace {
@@ -20,7 +22,12 @@ struct PlannedBucket {
   std::string place;
 };
 
-std::vector<PlannedBucket> read_buckets(const FluxRunConfig& config) {
+struct PlannedPictures {
+  std::vector<PlannedBucket> buckets;
+  double preserved = 0;  // PicturesPlan::preserved
+};
+
+PlannedPictures read_pictures(const FluxRunConfig& config) {
   OpenSettings settings;
   settings.batch_size = kNotGiven;
   settings.resolution = config.training_pictures.img_size;
@@ -28,21 +35,30 @@ std::vector<PlannedBucket> read_buckets(const FluxRunConfig& config) {
   settings.seed = config.training.seed.value_or(0);
   settings.num_threads = decoding_threads(config.training.num_workers);
   settings.max_bad_fraction = 1;  // training counts them
-  std::vector<PlannedBucket> buckets;
+  PlannedPictures pictures;
+  double samples = 0, preserved = 0;
   for (const PictureSet& set : open_picture_sets(config.training_pictures.dataset_path, settings)) {
     const int64_t given = set.options.batch_size == kNotGiven ? 0 : set.options.batch_size;
-    for (const Bucket& bucket : set.train.buckets) buckets.push_back({bucket.resolution, given, set.options.place});
+    for (const Bucket& bucket : set.train.buckets) {
+      pictures.buckets.push_back({bucket.resolution, given, set.options.place});
+      samples += static_cast<double>(bucket.pictures.size());
+      preserved +=
+          static_cast<double>(std::count_if(bucket.pictures.begin(), bucket.pictures.end(), [&](uint32_t number) {
+            return preserves_output(set.options.subsets[set.train.pictures[number].subset]);
+          }));
+    }
   }
-  return buckets;
+  pictures.preserved = samples > 0 ? preserved / samples : 0;
+  return pictures;
 }
 
 // A plan is made of many, for options that it tries: the pictures are looked at, and warned of, once.
-const std::vector<PlannedBucket>& known_buckets(const FluxRunConfig& config) {
-  thread_local std::map<std::string, std::vector<PlannedBucket>> known;
+const PlannedPictures& known_pictures(const FluxRunConfig& config) {
+  thread_local std::map<std::string, PlannedPictures> known;
   const TrainingPicturesConfig& pictures = config.training_pictures;
   const std::string key = str(pictures.dataset_path, "\n", pictures.img_size, " ", pictures.masked_loss);
   auto found = known.find(key);
-  if (found == known.end()) found = known.emplace(key, read_buckets(config)).first;
+  if (found == known.end()) found = known.emplace(key, read_pictures(config)).first;
   return found->second;
 }
 
@@ -50,7 +66,7 @@ const std::vector<PlannedBucket>& known_buckets(const FluxRunConfig& config) {
 
 PicturesPlan plan_pictures(const FluxRunConfig& config, std::vector<std::string>& notes) {
   const int64_t side = config.training_pictures.img_size;
-  PicturesPlan plan{.width = side, .height = side, .batch_size = 0, .place = "training.img_size"};
+  PicturesPlan plan{.width = side, .height = side, .batch_size = 0, .place = "training.img_size", .preserved = 0};
   const std::string& path = config.training_pictures.dataset_path;
   if (!config.trains_on_pictures()) return plan;
   std::error_code error;
@@ -60,16 +76,21 @@ PicturesPlan plan_pictures(const FluxRunConfig& config, std::vector<std::string>
                         "training.local_batch_size"));
     return plan;
   }
+  const PlannedPictures& pictures = known_pictures(config);
   int64_t most = 0;
-  for (const PlannedBucket& bucket : known_buckets(config)) {
+  for (const PlannedBucket& bucket : pictures.buckets) {
     const int64_t batch = bucket.batch_size > 0 ? bucket.batch_size : config.training.local_batch_size;
     const int64_t pixels = bucket.resolution.area() * batch;
     if (pixels <= most) continue;
     most = pixels;
-    plan = {bucket.resolution.width, bucket.resolution.height, bucket.batch_size, bucket.place};
+    plan = {bucket.resolution.width, bucket.resolution.height, bucket.batch_size, bucket.place, pictures.preserved};
   }
   notes.push_back(
       str("planned for the largest batch of ", printable(path), ": pictures of ", plan.width, " x ", plan.height));
+  if (plan.preserved > 0) {
+    notes.push_back(str("the frozen model runs once more for ", format_double("%.0f", 100 * plan.preserved),
+                        " % of the samples (diff_output_preservation); the largest batch is taken to be of these alone"));
+  }
   return plan;
 }
 

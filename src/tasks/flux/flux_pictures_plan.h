@@ -13,6 +13,7 @@ struct PicturesPlan {
   int64_t width = 0, height = 0;  // pixels
   int64_t batch_size = 0;         // of all ranks, where a data set file says it; 0: training.local_batch_size
   std::string place;              // of the size, for messages
+  double preserved = 0;           // the part of the samples with diff_output_preservation
 };
 
 // Plans for the bucket and batch with the most pixels if the data set is folders of pictures on this machine, whose

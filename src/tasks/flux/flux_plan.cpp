@@ -1,5 +1,8 @@
 #include "tasks/flux/flux_plan.h"
 
+#include <algorithm>
+#include <numeric>
+
 #include "adapters/configured_adapter.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -90,6 +93,16 @@ class FluxPlannedTask : public PlannedTask {
     batch.num_samples = batch.global_rows = step.batch;
     batch.sample_ids.assign(static_cast<size_t>(step.batch), 0);
     batch.epochs.assign(static_cast<size_t>(step.batch), 0);
+    if (config_.encoder.apply_t5_attn_mask) {
+      // One caption that leaves out nothing, so that all tokens are computed, and others that take the longer way.
+      batch.text_lengths.assign(static_cast<size_t>(step.batch), std::max<int64_t>(1, text_tokens() - 1));
+      batch.text_lengths.front() = text_tokens();
+    }
+    if (pictures_.preserved > 0) {
+      batch.preserves_any = true;
+      batch.preserved_rows.resize(static_cast<size_t>(step.batch));
+      std::iota(batch.preserved_rows.begin(), batch.preserved_rows.end(), 0);
+    }
     return std::make_unique<FluxStepModel>(config_, sizes_, placement, std::move(batch),
                                            FluxObjective{0, patch_size(config_), config_.objective()},
                                            keep_of(step.recompute, step.offload_inputs), storage());
@@ -97,7 +110,14 @@ class FluxPlannedTask : public PlannedTask {
 
   std::vector<StageWork> forward_stages(const PlannedStep& step,
                                         const std::vector<ParameterUnit>& units) const override {
-    return millrace::forward_stages(work_sizes(step), units);
+    std::vector<StageWork> stages = millrace::forward_stages(work_sizes(step), units);
+    for (StageWork& stage : stages) {  // again, of the frozen model
+      stage.gemm_flops *= 1 + pictures_.preserved;
+      stage.attention_flops *= 1 + pictures_.preserved;
+      stage.memory_bytes *= 1 + pictures_.preserved;
+      if (pictures_.preserved > 0) stage.launches *= 2;
+    }
+    return stages;
   }
   std::vector<StageWork> backward_stages(const PlannedStep& step,
                                          const std::vector<ParameterUnit>& units) const override {
@@ -144,6 +164,9 @@ class FluxPlannedTask : public PlannedTask {
 
   std::vector<std::string> notes(const PlannedStep& step) const override {
     std::vector<std::string> notes = encoders_.notes;
+    if (config_.encoder.apply_t5_attn_mask) {
+      notes.emplace_back("captions are taken to fill encoder.max_t5_encoding_len: with apply_t5_attn_mask shorter ones take less");
+    }
     if (encoders_.parameters > 0 && step.mesh.size() > 1 && config_.encoder.device != EncoderDevice::kCpu) {
       notes.emplace_back(t5_ranks(step) > 1 ? str("T5's weights are split over the ", t5_ranks(step),
                                                   " ranks of dp_shard (encoder.shard)")
