@@ -194,6 +194,12 @@ void MetricLogger::log_validation(const ValidationMetrics& metrics) {
     state.jsonl->write(object);
   }
   state.scalar("val_loss_metrics/avg_loss", metrics.loss, step);
+  const auto average = std::find_if(state.more.begin(), state.more.end(),
+                                    [](const TaggedNumber& number) { return number.tag == "loss/average"; });
+  if (average != state.more.end()) {  // of a run with sd-scripts' tags
+    state.scalar("loss/validation/step_average", metrics.loss, step);
+    state.scalar("loss/validation/step_divergence", metrics.loss - average->value, step);
+  }
   if (metrics.perplexity) state.scalar("val_loss_metrics/perplexity", *metrics.perplexity, step);
   for (const LossBreakdown& parts : metrics.breakdowns) {
     for (size_t i = 0; i < parts.values.size(); ++i) {

@@ -22,6 +22,7 @@ from picture_runs import (  # noqa: F401  (fixtures)
     train,
 )
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from train_ranks import NUM_KILLS, Ranks, kill_at_random_moments
 
 
@@ -302,3 +303,16 @@ def test_the_file_says_what_was_trained_on(train, folder, tmp_path):  # noqa: F8
     assert described["batch_size_per_device"] == 5 and described["subsets"][0]["image_dir"] == "own"
     # Samples are counted, whatever training.local_batch_size says: the last batch of a bucket has two.
     assert curve(output, "samples")[-1] < 50 and curve(output, "samples")[0] in (2, 5)
+
+
+def test_tensorboard_has_sd_scripts_tags_of_epochs_and_validations(train, folder, tmp_path):  # noqa: F811
+    data = dataset(tmp_path / "set.toml", subset_of(folder("cat", 8, sizes=[(32, 32)])), general="validation_split = 0.25")
+    output = train(data, "--training.steps=4", "--validation.enable", "--validation.freq=4", "--metrics.log_freq=1")
+    events = EventAccumulator(str(output / "tb"))
+    events.Reload()
+    tags = {tag: {event.step: event.value for event in events.Scalars(tag)} for tag in events.Tags()["scalars"]}
+    losses, validated = curve(output), curve(output, "validation_loss")[0]
+    # Six pictures in batches of four: two steps an epoch.
+    assert tags["loss/epoch_average"] == pytest.approx({2: sum(losses[:2]) / 2, 4: sum(losses[2:]) / 2}, rel=1e-6)
+    assert tags["loss/validation/step_average"] == pytest.approx({4: validated}, rel=1e-6)
+    assert tags["loss/validation/step_divergence"] == pytest.approx({4: validated - sum(losses[2:]) / 2}, rel=1e-4)

@@ -124,6 +124,9 @@ class FluxTask : public Task {
     std::vector<TaggedNumber> numbers = {{"loss/current", step.loss},
                                          {"loss/average", sum / static_cast<double>(recent_losses_.size())},
                                          {"lr/unet", step.lr}};
+    if (steps_per_epoch_ > 0 && step.step % steps_per_epoch_ == 0) {
+      numbers.push_back({"loss/epoch_average", numbers[1].value});
+    }
     const bool has_d = config_.optimizer.name == "Prodigy";
     const double d_lr = step.effective_lr.value_or(step.lr);
     if (has_d) numbers.push_back({"lr/d*lr/unet", d_lr});
