@@ -65,9 +65,10 @@ def base(tmp_path_factory):
 def run(millrace, base, tmp_path):
     """run(lora tensors, grad_output=None) -> the outputs of `forward flux`."""
 
-    def run(lora, grad_output=None, guidance=1.0, metadata=None, status=0, dtype="fp32"):
+    def run(lora, grad_output=None, guidance=1.0, metadata=None, status=0, dtype="fp32", more=(), change=None):
         inputs, _ = golden_inputs(guidance)
-        more = [] if lora is None else ["--lora", save(tmp_path / "lora.safetensors", lora, metadata)]
+        inputs |= {name: function(inputs[name]) for name, function in (change or {}).items()}
+        more = [*more] + ([] if lora is None else ["--lora", save(tmp_path / "lora.safetensors", lora, metadata)])
         if grad_output is not None:
             inputs, more = inputs | {"grad_output": grad_output}, more + ["--gradients"]
         path = save(tmp_path / "inputs.safetensors", inputs)
@@ -109,6 +110,21 @@ def test_a_fused_file_of_split_pairs_is_the_same_with_alpha_times_their_number(r
         for name, tensor in saved.items()
     }
     assert_close(run(right)["output"], golden("split_qkv")["pred"], 2e-5, "pred")
+
+
+@pytest.mark.parametrize("variant, storage", [("bf16", "dense"), ("fp8_base", "fp8_unscaled")])
+def test_bases_of_16_and_8_bits_give_what_sd_scripts_gives(run, variant, storage):
+    """There autocast rounds to bf16; the model's input and its time, in thousandths, are rounded too."""
+    rounded = {"img": lambda x: x.bfloat16().float(), "timesteps": lambda t: (1000 * t).bfloat16().float() / 1000}
+    got = run(part(golden("plain"), "lora."), dtype="bf16", more=["--base-storage", storage], change=rounded)["output"].float()
+    expected = golden(variant)["pred"]
+    assert_close(got, expected, 3e-2, "pred")
+    target = golden_inputs()[1]
+    loss = {"bf16": 3.2622476, "fp8_base": 3.2471216}[variant]
+    assert (got - target).square().mean().item() == pytest.approx(loss, rel=1e-2)
+    # Nearer to its own than to the other's.
+    other = golden("fp8_base" if variant == "bf16" else "bf16")["pred"]
+    assert (got - expected).norm() < 0.5 * (got - other).norm()
 
 
 def test_a_file_in_bf16_gives_what_its_rounded_numbers_do(run):
