@@ -195,6 +195,7 @@ def test_a_run_leaves_the_file_that_sd_scripts_would(millrace, arguments, tmp_pa
     make_t5(tmp_path / "t5")
     make_autoencoder(tmp_path / "ae", channels=(32, 32, 32, 32), latent_channels=CHANNELS)
     (tmp_path / "prompts.txt").write_text("# cats\na red cat --w 64 --h 64 --s 2 --d 3\na blue one --w 96 --h 64 --s 1 --l 2 --n red\n")
+    (tmp_path / "imgs" / "3.txt").write_text("a red cat 3 " + "and a small house " * 750)
     words = [
         *arguments, "--max_train_steps", "4", "--learning_rate", "1e-2", "--network_dim", "2", "--network_alpha", "2", "--seed", "1",
         "--timestep_sampling", "shift", "--model_prediction_type", "raw", "--guidance_scale", "1", "--save_every_n_steps", "2",
@@ -204,6 +205,7 @@ def test_a_run_leaves_the_file_that_sd_scripts_would(millrace, arguments, tmp_pa
         "--optimizer_args", "weight_decay=0", "betas=0.9,0.99",
     ]  # fmt: skip
     said = millrace(*words).stderr
+    assert "3.png] expected captions of at most 16 tokens of T5, got longer ones" in said and "2.png" not in said
     assert "model.hidden_size = 32" in said and "the LoRA file cat.safetensors" in said
     places = json.loads((tmp_path / "out" / "samples" / "step-00000004.json").read_text())
     assert (tmp_path / "out" / "samples" / "step-00000000.png").exists()

@@ -12,11 +12,37 @@
 #include "diffusion/encoder_identity.h"
 #include "diffusion/picture_facts.h"
 #include "parallel/configured_placement.h"
+#include "picture_sets/notices.h"
 #include "picture_sets/trained_caption.h"
 #include "tokenizers/tokenizer.h"
 #include "train/run_steps.h"
 
 namespace millrace {
+namespace {
+
+// T5 reads so many tokens of a caption: what is beyond is not trained.
+void warn_of_long_captions(const PictureData& data, const EncoderConfig& encoder) {
+  constexpr size_t kMost = 100'000;  // of larger sets the first: a few seconds
+  if (encoder.t5_encoder.empty() || encoder.t5_encoder == kRandomNetwork) return;
+  const std::shared_ptr<Tokenizer> tokenizer =
+      load_tokenizer(encoder.t5_tokenizer.empty() ? encoder.t5_encoder : encoder.t5_tokenizer, TokenizerKind::kT5);
+  const int64_t most = encoder.max_t5_encoding_len;
+  Notices notices;
+  size_t seen = 0;
+  for (const PictureSet& set : data.sets) {
+    for (const Picture& picture : set.train.pictures) {
+      if (++seen > kMost) break;
+      if (std::ssize(tokenizer->encode_truncated(picture.file.caption, most + 1)) <= most) continue;
+      notices.add("long_caption",
+                  str("expected captions of at most ", most,
+                      " tokens of T5, got longer ones: the rest of each is left out (encoder.max_t5_encoding_len)"),
+                  picture.file.key);
+    }
+  }
+  for (const Notice& notice : notices.all()) log_warning(notice_text(notice));
+}
+
+}  // namespace
 
 FluxTaskData::FluxTaskData(FluxRunConfig& config, Mesh& mesh, torch::Device device, TaskPurpose purpose)
     : config_(config), mesh_(mesh), device_(device), seed_(static_cast<uint64_t>(config.training.seed.value_or(0))) {
@@ -226,6 +252,7 @@ std::unique_ptr<FluxBatchSource> FluxTaskData::training_batches(FluxFrontEnd& fr
     PictureSetBatchesOptions options = picture_options(*training_);
     options.batches_per_step = microbatches_per_step(training, mesh_.data_size());
     options.max_steps = training.steps;
+    if (mesh_.world().rank() == 0) warn_of_long_captions(*training_->pictures, config_.encoder);
     return std::make_unique<PictureSetBatches>(options, front_end);
   }
   FluxBatchesOptions options = shard_options(*training_);
