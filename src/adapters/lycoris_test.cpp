@@ -1,9 +1,16 @@
-// LoHa and LoKr against what autograd makes of their formulas in fp64, and against the merged weight.
+// LoHa and LoKr against what autograd makes of their formulas in fp64, against the merged weight, and against training
+// by the package lycoris-lora (tests/golden/flux_lora/lycoris).
 #include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
 
 #include "adapters/adapter_test_support.h"
 #include "adapters/attach_adapters.h"
 #include "adapters/merge_adapter.h"
+#include "adapters/read_adapters.h"
+#include "base/text.h"
+#include "nn/tensor_io.h"
 
 namespace millrace {
 namespace {
@@ -90,6 +97,80 @@ TEST(Lycoris, AdaptersComputeTheirFormulasAndLearn) {
                                expected.detach()),
                 3e-6)
           << test.name;
+    }
+  }
+}
+
+// One step of AdamW on a parameter, with its gradient; number: from 1.
+class AdamW {
+ public:
+  void step(torch::Tensor parameter, int number) {
+    constexpr double kBeta1 = 0.9, kBeta2 = 0.999, kRate = 1e-2, kDecay = 0.01, kEps = 1e-8;
+    const torch::Tensor gradient = parameter.grad();
+    if (!m_.defined()) m_ = torch::zeros_like(parameter), v_ = torch::zeros_like(parameter);
+    m_.mul_(kBeta1).add_(gradient, 1 - kBeta1);
+    v_.mul_(kBeta2).addcmul_(gradient, gradient, 1 - kBeta2);
+    const torch::Tensor root = (v_ / (1 - std::pow(kBeta2, number))).sqrt_().add_(kEps);
+    parameter.mul_(1 - kRate * kDecay).addcdiv_(m_, root, -kRate / (1 - std::pow(kBeta1, number)));
+    gradient.zero_();
+  }
+
+ private:
+  torch::Tensor m_, v_;
+};
+
+class LycorisPackage : public testing::Test {
+ protected:
+  const torch::Tensor& value(const std::string& name) const { return golden_.at(name); }
+
+  // The module of a case as its package writes it, through a file.
+  AdapterTensors module_of(const std::string& name) const {
+    TensorMap file;
+    for (const auto& [key, tensor] : golden_) {
+      const std::string prefix = "start." + name + ".";
+      if (starts_with(key, prefix)) file["layer." + key.substr(prefix.size())] = tensor;
+    }
+    const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / (name + ".safetensors");
+    save_tensors(path, file);
+    std::vector<AdapterTensors> adapters = read_adapters(WeightStore(path));
+    std::filesystem::remove(path);
+    return std::move(adapters.at(0));
+  }
+
+ private:
+  TensorMap golden_ = load_tensors(MILLRACE_GOLDEN "/flux_lora/lycoris/steps.safetensors");
+};
+
+TEST_F(LycorisPackage, MakesTheSameWeight) {
+  for (const char* name : {"lora", "dora", "loha", "lokr_whole", "lokr_thin", "lokr_both"}) {
+    torch::Tensor weight = value("weight").clone();
+    merge_adapter(weight, module_of(name));
+    EXPECT_LT(relative_error(weight, value(std::string("merged.") + name)), 1e-6) << name;
+  }
+}
+
+TEST_F(LycorisPackage, TakesTheSameSteps) {
+  for (const std::string name : {"lora", "loha", "lokr_whole", "lokr_thin", "lokr_both"}) {
+    const auto layer = std::make_shared<Linear>(kIn, kOut);
+    layer->weight().dense().set_data(value("weight").clone());
+    torch::Tensor bias = layer->bias();
+    bias.set_data(value("bias").clone());
+    std::vector<AdapterParameter> parameters = attach_adapters({{"layer", layer}}, {module_of(name)}, "golden");
+    for (AdapterParameter& each : parameters) {
+      each.parameter.set_data(each.in_file.values.clone());
+      each.parameter.mutable_grad() = torch::zeros_like(each.parameter);
+    }
+    const torch::NoGradGuard no_grad;
+    std::vector<AdamW> optimizer(parameters.size());
+    for (int step = 1; step <= 4; ++step) {
+      const torch::Tensor error = layer->apply(value("x")) - value("target");
+      EXPECT_NEAR(error.square().mean().item<double>(), value("losses." + name)[step - 1].item<double>(), 1e-5) << name;
+      layer->backward(error * (2.0 / static_cast<double>(error.numel())), value("x"));
+      for (size_t i = 0; i < parameters.size(); ++i) optimizer[i].step(parameters[i].parameter, step);
+    }
+    for (const AdapterParameter& each : parameters) {
+      const std::string key = each.in_file.name.substr(std::string("layer.").size());
+      EXPECT_LT(relative_error(each.parameter, value("end." + name + "." + key)), 1e-5) << name << ": " << key;
     }
   }
 }

@@ -51,6 +51,8 @@ def test_every_kind_trains_resumes_and_is_written(train, kind):  # noqa: F811
     roles = {name.rsplit(".", 1)[1] for name in ours if name.startswith(layer)}
     assert roles == set(ROLES[kind]) if kind in ROLES else roles >= {"w1"}
     assert change(written, stem).norm() > 0
+    # LyCORIS reads an alpha of every module, also of whole factors, which have no rank.
+    assert {name.split(".")[0] for name in written} == {name.split(".")[0] for name in written if name.endswith(".alpha")}
     if kind == "dora":
         assert written[f"{stem}.dora_scale"].flatten().equal(ours[f"{layer}.magnitude"])
     assert metadata(whole / "lora.safetensors")["ss_network_module"] == "lycoris.kohya"
@@ -180,6 +182,15 @@ def test_a_run_starts_from_a_file_of_any_program(train, millrace, tmp_path):  # 
 
 def tensor_product(tensors, up):
     return tensors[up] @ tensors[up.replace(".up", ".down")]
+
+
+def test_a_file_of_a_larger_model_is_refused_by_name(train, tmp_path):  # noqa: F811
+    written = load(train("--training.steps=1", *QUICK, run="first") / "lora.safetensors")
+    larger = {name: torch.ones(tensor.shape[0], 64) if "lora_down" in name else torch.ones(96, tensor.shape[1]) if "lora_up" in name else tensor
+              for name, tensor in written.items()}  # fmt: skip
+    path = save(tmp_path / "larger.safetensors", larger)
+    refused = train("--training.steps=1", f"--lora.initial_adapter={path}", *QUICK, run="second", status=4).stderr
+    assert "expected an adapter of 32 inputs and 32 outputs for double_blocks.0.img_attn.proj, got 64 and 96" in refused
 
 
 def test_files_are_merged_into_the_frozen_weights(train, millrace, base, tmp_path):  # noqa: F811

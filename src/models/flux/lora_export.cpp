@@ -138,14 +138,16 @@ Pair fused(const std::vector<const AdapterTensors*>& adapters, int64_t out_featu
   return {at::cat(downs, 0), up, same_scale ? first.scale : 1.0};
 }
 
-// Kronecker products of whole matrices have no rank that an alpha could be divided by.
+// Kronecker products of whole matrices have no rank that an alpha could be divided by: their scale is one. LyCORIS
+// reads an alpha of every module all the same.
 void add_kohya(TensorMap& tensors, const std::string& name, const AdapterTensors& adapter) {
   for (const auto& [role, tensor] : adapter.tensors) {
     const torch::Tensor values = in_model_order(tensor);
     tensors[name + kohya_ending(adapter.kind, role)] = role == "magnitude" ? values.reshape({-1, 1}) : values;
   }
   const int64_t rank = sizes_of(adapter).rank;
-  if (rank > 0) tensors[name + ".alpha"] = torch::tensor(adapter.scale * static_cast<double>(rank), torch::kFloat32);
+  const double alpha = rank > 0 ? adapter.scale * static_cast<double>(rank) : 1;
+  tensors[name + ".alpha"] = torch::tensor(alpha, torch::kFloat32);
 }
 
 TextEncoderLayer text_layer(const AdapterTensors& adapter) {
@@ -155,11 +157,21 @@ TextEncoderLayer text_layer(const AdapterTensors& adapter) {
                    adapter.module);
 }
 
-int64_t out_features_of(const FluxConfig& config, const std::string& module) {
+LinearLayer layer_named(const FluxConfig& config, const std::string& module) {
   for (const LinearLayer& layer : linear_layers(config)) {
-    if (layer.module == module) return layer.out_features;
+    if (layer.module == module) return layer;
   }
   throw LogicError("no linear layer: " + module);
+}
+
+// Of another model, for one.
+void check_sizes(const AdapterTensors& adapter, const LinearLayer& layer) {
+  const AdapterSizes sizes = sizes_of(adapter);
+  const int64_t rows = (adapter.row_end < 0 ? layer.out_features : adapter.row_end) - adapter.row_begin;
+  if (sizes.in_features == layer.in_features && sizes.out_features == rows) return;
+  throw ModelError(str("[", adapter.tensors.begin()->second.name, "] expected an adapter of ", layer.in_features,
+                       " inputs and ", rows, " outputs for ", layer.module, ", got ", sizes.in_features, " and ",
+                       sizes.out_features));
 }
 
 }  // namespace
@@ -177,7 +189,9 @@ std::vector<AdapterTensors> whole_adapters(const std::vector<AdapterTensors>& tr
   std::vector<AdapterTensors> whole;
   for (const auto& [module, adapters] : by_module) {
     const AdapterTensors& first = *adapters.front();
-    const int64_t out_features = out_features_of(config, module);
+    const LinearLayer layer = layer_named(config, module);
+    const int64_t out_features = layer.out_features;
+    for (const AdapterTensors* adapter : adapters) check_sizes(*adapter, layer);
     if (adapters.size() == 1 && sizes_of(first).out_features == out_features) {
       whole.push_back(first);
       continue;
