@@ -143,7 +143,8 @@ std::string section_tables(const std::vector<OptionSection>& sections) {
 std::string foreign_table(const std::vector<ForeignOption>& options, const char* whose) {
   std::string text = str("### ", whose, " options that are not ours\n\n");
   text +=
-      "Those of torchtitan are accepted, so that its files run unchanged. Any value other than the harmless one gives a warning, or an error "
+      "Those of torchtitan are accepted, so that its files run unchanged. Any value other than the harmless one gives "
+      "a warning, or an error "
       "if the run would not do what was requested.\n\n"
       "| option | harmless value | otherwise | why |\n"
       "|---|---|---|---|\n";

@@ -51,8 +51,10 @@ std::string counts_text(const flux::LoraParts& parts) {
 bool needs_diffusers_file(const flux::LoraParts& parts) {
   if (!has_only_lora(parts)) return false;  // it has no naming for other kinds either
   const bool has_t5 = has_adapters_of_t5(parts);
-  const bool has_others = !parts.transformer.empty() || !std::all_of(parts.text_encoders.begin(), parts.text_encoders.end(), is_of_t5);
-  return has_others && (has_t5 || std::any_of(parts.transformer.begin(), parts.transformer.end(), is_outside_of_blocks));
+  const bool has_others =
+      !parts.transformer.empty() || !std::all_of(parts.text_encoders.begin(), parts.text_encoders.end(), is_of_t5);
+  return has_others &&
+         (has_t5 || std::any_of(parts.transformer.begin(), parts.transformer.end(), is_outside_of_blocks));
 }
 
 flux::LoraParts parts_for_diffusers(flux::LoraParts parts) {

@@ -126,8 +126,9 @@ const std::vector<CatalogueEntry>& entries() {
        .folder = "flux",
        .size = "34.2 GB",
        .licence = "FLUX.1 [dev] Non-Commercial; terms to be accepted on its page; text encoders MIT and Apache-2.0",
-       .meaning = "what a LoRA on FLUX.1-dev is trained with: flux_dev.safetensors, ae.safetensors, clip_l.safetensors, "
-                  "t5xxl_fp16.safetensors, and the tokenizers",
+       .meaning =
+           "what a LoRA on FLUX.1-dev is trained with: flux_dev.safetensors, ae.safetensors, clip_l.safetensors, "
+           "t5xxl_fp16.safetensors, and the tokenizers",
        .more = {{.address = "comfyanonymous/flux_text_encoders",
                  .rules = {{"clip_l.safetensors", "clip_l.safetensors"},
                            {"t5xxl_fp16.safetensors", "t5xxl_fp16.safetensors"}}}}},
@@ -178,8 +179,8 @@ std::string catalogue_text() {
     text += padded(entry.name, 24) + padded(entry.size, 12) + entry.meaning + "\n";
     text += std::string(36, ' ') + "licence: " + entry.licence + "\n";
     const bool is_hub = entry.where == Where::kHuggingFace;
-    text += std::string(36, ' ') + "from:    " + (is_hub ? "hf:" : "MLCommons, ") + entry.address +
-            (is_hub ? "" : ".uri");
+    text +=
+        std::string(36, ' ') + "from:    " + (is_hub ? "hf:" : "MLCommons, ") + entry.address + (is_hub ? "" : ".uri");
     for (const CataloguePart& part : entry.more) text += ", hf:" + part.address;
     text += "\n";
   }

@@ -1,5 +1,5 @@
-// Resizing: by a filter that is bit for bit that of Pillow's Image.resize (src/libImaging/Resample.c), antialiased, or by
-// OpenCV's nearest and area.
+// Resizing: by a filter that is bit for bit that of Pillow's Image.resize (src/libImaging/Resample.c), antialiased, or
+// by OpenCV's nearest and area.
 //
 // Two passes, rows then columns, each with 8-bit results; coefficients are fixed point with 22 fractional bits.
 #pragma once

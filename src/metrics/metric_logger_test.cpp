@@ -142,9 +142,7 @@ TEST_F(MetricLoggerTest, OneOfManyRanksWritesAndAllAreAskedForTheirMemory) {
 TEST_F(MetricLoggerTest, TensorBoardHasTorchtitansNames) {
   options_.config.enable_tensorboard = true;
   options_.peak_flops = 1e12;
-  options_.more = [](const StepMetrics& step) {
-    return std::vector<TaggedNumber>{{"loss/average", 2 * step.loss}};
-  };
+  options_.more = [](const StepMetrics& step) { return std::vector<TaggedNumber>{{"loss/average", 2 * step.loss}}; };
   run(1, 12);
   std::map<std::string, std::vector<int64_t>> found;
   double divergence = 0;
@@ -161,8 +159,8 @@ TEST_F(MetricLoggerTest, TensorBoardHasTorchtitansNames) {
     EXPECT_THAT(found[name], ElementsAre(1, 5, 10, 12)) << name;
   }
   for (const char* name : {"val_loss_metrics/avg_loss", "val_loss_metrics/timestep_0", "val_loss_metrics/timestep_2",
-                           "loss/validation/step_average", "loss/validation/step_divergence",
-                           "val_throughput(tps)", "val_time_metrics/end_to_end(s)", "val_memory/max_reserved(GiB)"}) {
+                           "loss/validation/step_average", "loss/validation/step_divergence", "val_throughput(tps)",
+                           "val_time_metrics/end_to_end(s)", "val_memory/max_reserved(GiB)"}) {
     EXPECT_THAT(found[name], ElementsAre(10)) << name;
   }
   EXPECT_TRUE(found["val_loss_metrics/timestep_1"].empty()) << "it had no sample";

@@ -29,7 +29,8 @@ Filter filter_named(const std::string& name) {
       {"area", Filter::kArea},
       {"nearest", Filter::kNearest},
   });
-  const auto* found = std::find_if(kFilters.begin(), kFilters.end(), [&](const auto& row) { return row.first == name; });
+  const auto* found =
+      std::find_if(kFilters.begin(), kFilters.end(), [&](const auto& row) { return row.first == name; });
   MILLRACE_CHECK(found != kFilters.end());
   return found->second;
 }

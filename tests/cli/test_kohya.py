@@ -121,7 +121,7 @@ def test_pictures_before_the_first_step_need_no_interval(millrace, arguments, tm
     (tmp_path / "prompts.txt").write_text("a red cat\n")
     words = [*arguments, "--max_train_steps", "7", "--sample_prompts", "prompts.txt", "--sample_at_first"]
     config, said = show(millrace, *words)
-    assert config["sample"]["every_steps"] == 7 and "the first pictures are drawn before step 1" in said
+    assert config["sample"]["every_steps"] == 7 and "the first pictures are drawn before step 1" in " ".join(said.split())
     assert "[--sample_at_first] has no effect" not in said and "[--sample_prompts] has no effect" not in said
     config, _ = show(millrace, *words, "--sample_every_n_steps", "3")
     assert config["sample"]["every_steps"] == 3

@@ -22,12 +22,12 @@ struct PlannedBucket {
   std::string place;
 };
 
-struct PlannedPictures {
+struct KnownPictures {
   std::vector<PlannedBucket> buckets;
   double preserved = 0;  // PicturesPlan::preserved
 };
 
-PlannedPictures read_pictures(const FluxRunConfig& config) {
+KnownPictures read_pictures(const FluxRunConfig& config) {
   OpenSettings settings;
   settings.batch_size = kNotGiven;
   settings.resolution = config.training_pictures.img_size;
@@ -35,7 +35,7 @@ PlannedPictures read_pictures(const FluxRunConfig& config) {
   settings.seed = config.training.seed.value_or(0);
   settings.num_threads = decoding_threads(config.training.num_workers);
   settings.max_bad_fraction = 1;  // training counts them
-  PlannedPictures pictures;
+  KnownPictures pictures;
   double samples = 0, preserved = 0;
   for (const PictureSet& set : open_picture_sets(config.training_pictures.dataset_path, settings)) {
     const int64_t given = set.options.batch_size == kNotGiven ? 0 : set.options.batch_size;
@@ -53,8 +53,8 @@ PlannedPictures read_pictures(const FluxRunConfig& config) {
 }
 
 // A plan is made of many, for options that it tries: the pictures are looked at, and warned of, once.
-const PlannedPictures& known_pictures(const FluxRunConfig& config) {
-  thread_local std::map<std::string, PlannedPictures> known;
+const KnownPictures& known_pictures(const FluxRunConfig& config) {
+  thread_local std::map<std::string, KnownPictures> known;
   const TrainingPicturesConfig& pictures = config.training_pictures;
   const std::string key = str(pictures.dataset_path, "\n", pictures.img_size, " ", pictures.masked_loss);
   auto found = known.find(key);
@@ -76,7 +76,7 @@ PicturesPlan plan_pictures(const FluxRunConfig& config, std::vector<std::string>
                         "training.local_batch_size"));
     return plan;
   }
-  const PlannedPictures& pictures = known_pictures(config);
+  const KnownPictures& pictures = known_pictures(config);
   int64_t most = 0;
   for (const PlannedBucket& bucket : pictures.buckets) {
     const int64_t batch = bucket.batch_size > 0 ? bucket.batch_size : config.training.local_batch_size;
@@ -89,7 +89,7 @@ PicturesPlan plan_pictures(const FluxRunConfig& config, std::vector<std::string>
       str("planned for the largest batch of ", printable(path), ": pictures of ", plan.width, " x ", plan.height));
   if (plan.preserved > 0) {
     notes.push_back(str("the frozen model runs once more for ", format_double("%.0f", 100 * plan.preserved),
-                        " % of the samples (diff_output_preservation); the largest batch is taken to be of these alone"));
+                        " % of the samples (diff_output_preservation)"));
   }
   return plan;
 }

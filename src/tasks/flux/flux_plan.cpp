@@ -1,7 +1,6 @@
 #include "tasks/flux/flux_plan.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "adapters/configured_adapter.h"
 #include "base/error.h"
@@ -98,11 +97,6 @@ class FluxPlannedTask : public PlannedTask {
       batch.text_lengths.assign(static_cast<size_t>(step.batch), std::max<int64_t>(1, text_tokens() - 1));
       batch.text_lengths.front() = text_tokens();
     }
-    if (pictures_.preserved > 0) {
-      batch.preserves_any = true;
-      batch.preserved_rows.resize(static_cast<size_t>(step.batch));
-      std::iota(batch.preserved_rows.begin(), batch.preserved_rows.end(), 0);
-    }
     return std::make_unique<FluxStepModel>(config_, sizes_, placement, std::move(batch),
                                            FluxObjective{0, patch_size(config_), config_.objective()},
                                            keep_of(step.recompute, step.offload_inputs), storage());
@@ -165,7 +159,8 @@ class FluxPlannedTask : public PlannedTask {
   std::vector<std::string> notes(const PlannedStep& step) const override {
     std::vector<std::string> notes = encoders_.notes;
     if (config_.encoder.apply_t5_attn_mask) {
-      notes.emplace_back("captions are taken to fill encoder.max_t5_encoding_len: with apply_t5_attn_mask shorter ones take less");
+      notes.emplace_back(
+          "captions are taken to fill encoder.max_t5_encoding_len: with apply_t5_attn_mask shorter ones take less");
     }
     if (encoders_.parameters > 0 && step.mesh.size() > 1 && config_.encoder.device != EncoderDevice::kCpu) {
       notes.emplace_back(t5_ranks(step) > 1 ? str("T5's weights are split over the ", t5_ranks(step),

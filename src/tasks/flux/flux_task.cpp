@@ -277,8 +277,8 @@ class FluxTask : public Task {
                        .now = unix_seconds()},
                       data_.facts());
     if (!std::exchange(said_readers_, true)) {
-      log_info(lora_readers(kohya_parts(adapters, config_, sizes_), path.filename().string(),
-                            diffusers_file_name(path)));
+      log_info(
+          lora_readers(kohya_parts(adapters, config_, sizes_), path.filename().string(), diffusers_file_name(path)));
     }
     const bool is_zero = std::all_of(adapters.begin(), adapters.end(),
                                      [](const AdapterTensors& adapter) { return is_without_effect(adapter); });
