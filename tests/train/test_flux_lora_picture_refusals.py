@@ -82,7 +82,6 @@ def test_copies_of_a_data_set_elsewhere_resume(train, folder, tmp_path):  # noqa
 def test_options_without_effect_are_refused(train, folder, tmp_path):  # noqa: F811
     path = folder("cat", 4)
     for option, name in (("face_crop_aug_range = [1.0, 3.0]", "enable_bucket = false with face_crop_aug_range"),
-                         ('resize_interpolation = "lanczos"', "resize_interpolation"),
                          ("custom_attributes = { a = 1 }", "custom_attributes")):  # fmt: skip
         data = dataset(tmp_path / "set.toml", subset_of(path, option))
         assert name in train(data, status=2).stderr
