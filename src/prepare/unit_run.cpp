@@ -7,6 +7,7 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <thread>
 
 #include "base/clock.h"
@@ -79,6 +80,7 @@ class Runner {
             unit = *found;
             if (known(unit)) continue;
             check_space();
+            under_way_.insert(unit);
           } catch (...) {
             failure_ = std::current_exception();
             return;
@@ -88,6 +90,7 @@ class Runner {
           const UnitResult result = job_.work(unit);
           write_file_atomically(unit_path(folder_, unit, kResultExtension), result.dump());
           const std::lock_guard lock(mutex_);
+          under_way_.erase(unit);
           add(unit, result, true);
         } catch (...) {
           const std::lock_guard lock(mutex_);
@@ -117,6 +120,7 @@ class Runner {
 
   bool known(int64_t unit) {
     if (results_.count(unit)) return true;
+    if (under_way_.count(unit)) return false;  // its file may be there before the thread that wrote it says so
     const std::optional<UnitResult> result = read_result(folder_, unit);
     if (result) add(unit, *result, false);
     return result.has_value();
@@ -161,6 +165,7 @@ class Runner {
   const UnitJob& job_;
   std::mutex mutex_;
   std::map<int64_t, UnitResult> results_;
+  std::set<int64_t> under_way_;    // in this process
   std::vector<UnitResult> first_;  // without a gap
   int64_t next_own_ = 0;
   uint64_t largest_ = 0, new_bytes_ = 0;

@@ -74,6 +74,19 @@ TEST_F(UnitRunTest, StopsWhenTheFirstUnitsAreEnough) {
   EXPECT_THAT(numbers(run_units(path("other"), {0, 1, 3}, enough)), testing::ElementsAre(0, 1, 2, 3, 4));
 }
 
+// A thread that looks for the first results must not take another's, just written, for those of an earlier run.
+TEST_F(UnitRunTest, WhatThisRunHasDoneIsNew) {
+  open_unit_folder(path("job"), {}, "test");
+  UnitJob watched = job(500);
+  watched.is_enough = [](const std::vector<UnitResult>&) { return false; };
+  int64_t known_before = 0;
+  watched.on_result = [&](const UnitResult&, bool is_new) { known_before += is_new ? 0 : 1; };
+  EXPECT_THAT(run_units(path("job"), {0, 1, 4}, watched), testing::SizeIs(500));
+  EXPECT_EQ(known_before, 0);
+  run_units(path("job"), {0, 1, 4}, watched);
+  EXPECT_EQ(known_before, 500);
+}
+
 TEST_F(UnitRunTest, AnyNumberOfRanksDoesEachUnitAndNobodyWaits) {
   open_unit_folder(path("job"), {}, "test");
   // Ranks 1 and 3 never come.
