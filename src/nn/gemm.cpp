@@ -43,10 +43,13 @@ bool is_bf16_on_cpu(const torch::Tensor& x) {
   return x.is_cpu() && x.scalar_type() == torch::kBFloat16;
 }
 
-// Below this size of the matrix a call costs more than it saves.
-bool is_row_by_matrix(const torch::Tensor& out_MN, const torch::Tensor& a_MK, const torch::Tensor& b_KN) {
-  return a_MK.size(0) == 1 && b_KN.numel() >= kMinWork / 16 &&
-         suits_gemv(out_MN.select(0, 0), b_KN.t(), a_MK.select(0, 0));
+// A single row by a matrix that is large enough to be worth a call. False: nothing was done.
+bool multiply_row(const torch::Tensor& out_MN, const torch::Tensor& a_MK, const torch::Tensor& b_KN) {
+  if (a_MK.size(0) != 1 || b_KN.numel() < kMinWork / 16) return false;
+  const torch::Tensor out_N = out_MN.select(0, 0), weight_NK = b_KN.t(), a_K = a_MK.select(0, 0);
+  if (!suits_gemv(out_N, weight_NK, a_K)) return false;
+  gemv(out_N, weight_NK, a_K);
+  return true;
 }
 
 std::atomic<int64_t> largest_operand = kLargestOperand;
@@ -71,11 +74,9 @@ void gemm_once(torch::Tensor& out_MN, const torch::Tensor& a_MK, const torch::Te
   } else if (!accumulate && is_bf16_on_cpu(a_MK) && is_bf16_on_cpu(out_MN) && out_MN.stride(1) == 1 &&
              suits_linear_bf16(a_MK, {.weight_NK = b_KN.t()})) {
     linear_bf16(out_MN, a_MK, {.weight_NK = b_KN.t()});
-  } else if (!accumulate && is_row_by_matrix(out_MN, a_MK, b_KN)) {
-    gemv(out_MN.select(0, 0), b_KN.t(), a_MK.select(0, 0));
   } else if (accumulate) {
     out_MN.addmm_(a_MK, b_KN);
-  } else {
+  } else if (!multiply_row(out_MN, a_MK, b_KN)) {
     at::mm_out(out_MN, a_MK, b_KN);
   }
 }
