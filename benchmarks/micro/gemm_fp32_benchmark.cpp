@@ -9,24 +9,13 @@
 #include <functional>
 #include <string>
 
+#include "flops_benchmark.h"
 #include "kernels/cpu_level.h"
 #include "kernels/gemm_fp32/gemm_fp32.h"
 #include "kernels/gemv/gemv.h"
 
 namespace millrace {
 namespace {
-
-void add(const std::string& name, double flops, const std::function<void()>& run) {
-  benchmark::RegisterBenchmark(name.c_str(),
-                               [=](benchmark::State& state) {
-                                 const torch::NoGradGuard no_grad;
-                                 for (auto _ : state) run();
-                                 state.counters["flops"] =
-                                     benchmark::Counter(flops, benchmark::Counter::kIsIterationInvariantRate);
-                               })
-      ->Unit(benchmark::kMillisecond)
-      ->UseRealTime();
-}
 
 std::function<void()> at_level(CpuLevel level, const std::function<void()>& run) {
   return [=] {

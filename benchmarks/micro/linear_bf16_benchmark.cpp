@@ -7,27 +7,15 @@
 #include <torch/types.h>
 
 #include <cstdio>
-#include <functional>
 #include <string>
 #include <tuple>
 
+#include "flops_benchmark.h"
 #include "kernels/cpu_level.h"
 #include "kernels/linear_bf16/linear_bf16.h"
 
 namespace millrace {
 namespace {
-
-void add(const std::string& name, double flops, const std::function<void()>& run) {
-  benchmark::RegisterBenchmark(name.c_str(),
-                               [=](benchmark::State& state) {
-                                 const torch::NoGradGuard no_grad;
-                                 for (auto _ : state) run();
-                                 state.counters["flops"] =
-                                     benchmark::Counter(flops, benchmark::Counter::kIsIterationInvariantRate);
-                               })
-      ->Unit(benchmark::kMillisecond)
-      ->UseRealTime();
-}
 
 void add_shape(int64_t rows, int64_t depth, int64_t columns) {
   const std::string shape = std::to_string(rows) + "x" + std::to_string(depth) + "x" + std::to_string(columns);
