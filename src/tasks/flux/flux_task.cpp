@@ -120,13 +120,10 @@ class FluxTask : public Task {
     if (steps_per_epoch_ > 0 && static_cast<int64_t>(recent_losses_.size()) > steps_per_epoch_) {
       recent_losses_.pop_front();
     }
-    const double sum = std::accumulate(recent_losses_.begin(), recent_losses_.end(), 0.0);
-    std::vector<TaggedNumber> numbers = {{"loss/current", step.loss},
-                                         {"loss/average", sum / static_cast<double>(recent_losses_.size())},
-                                         {"lr/unet", step.lr}};
-    if (steps_per_epoch_ > 0 && step.step % steps_per_epoch_ == 0) {
-      numbers.push_back({"loss/epoch_average", numbers[1].value});
-    }
+    const double average =
+        std::accumulate(recent_losses_.begin(), recent_losses_.end(), 0.0) / static_cast<double>(recent_losses_.size());
+    std::vector<TaggedNumber> numbers = {{"loss/current", step.loss}, {"loss/average", average}, {"lr/unet", step.lr}};
+    if (steps_per_epoch_ > 0 && step.step % steps_per_epoch_ == 0) numbers.push_back({"loss/epoch_average", average});
     const bool has_d = config_.optimizer.name == "Prodigy";
     const double d_lr = step.effective_lr.value_or(step.lr);
     if (has_d) numbers.push_back({"lr/d*lr/unet", d_lr});
