@@ -8,8 +8,8 @@
 
 namespace millrace {
 
-// Of a configuration: the arguments that its package has and that differ from the package's defaults. relative_step is
-// always one of Adafactor's, as sd-scripts gives it. Throws ConfigError for options that the rule does not have.
+// The same text for a configuration, with those arguments of the optimizer's package that differ from its defaults.
+// Adafactor's always has relative_step, as sd-scripts writes it. Throws ConfigError for options that the rule lacks.
 std::string kohya_optimizer_text(const OptimizerConfig& config);
 
 }  // namespace millrace

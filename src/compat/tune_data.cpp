@@ -255,7 +255,7 @@ std::vector<std::string> data_set_list(const std::vector<Rows>& all, bool packs)
   return list;
 }
 
-// Of the section: how prompts are laid out, and that rows are packed.
+// A list of unlike data sets; finetune.rows and finetune.packing then say how prompts are laid out and rows packed.
 void set_several(const TuneTranslator& tune, const std::vector<Rows>& all) {
   const TheirSetting from{.name = "dataset", .value = "", .place = tune.root.from("dataset").place};
   const auto chat = std::find_if(all.begin(), all.end(), [](const Rows& rows) { return rows.rows != "text"; });

@@ -17,7 +17,7 @@ bool has_open_answer(const TokenSample& sample, const RowEncoder& encoder, int64
   const auto trained = [&](size_t token) { return is_trained(sample, token, encoder.label_shift()); };
   const size_t size = sample.tokens.size();
   const bool is_cut = max_length > 0 && size >= static_cast<size_t>(max_length);
-  // Of a cut row the last token may have become the end of the text, which is not trained.
+  // Where a row was cut, its last token may have become the end of the text, which is not trained.
   const size_t end = is_cut ? size - std::min<size_t>(size, 2) : size;
   for (size_t token = 0; token < end; ++token) {
     const bool is_last = trained(token) && (token + 1 == size || !trained(token + 1));

@@ -42,7 +42,7 @@ struct TokenMicrobatch {
 struct TokenSource {
   std::shared_ptr<const RowSet> rows;
   std::shared_ptr<const RowEncoder> encoder;
-  // Of each part of the rows, where they differ; else empty.
+  // One for each part of the rows if the parts differ, else empty.
   std::vector<std::shared_ptr<const RowEncoder>> encoders;
   std::shared_ptr<BadRows> bad_rows;
   int64_t max_length = 0;  // positions of longer rows, which continue in the next pack, start anew; 0: never

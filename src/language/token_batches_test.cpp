@@ -132,7 +132,7 @@ TEST_F(TokenBatchesTest, LabelsOfTorchtunesReleaseAreShiftedOverThePack) {
   tokens.erase(tokens.begin());
   tokens.push_back(kMaskedLabel);
   EXPECT_EQ(labels, tokens);
-  EXPECT_NE(ours.at(0).tokens.labels, theirs.at(0).tokens.labels);  // the row goes on in the next pack
+  EXPECT_NE(ours.at(0).tokens.labels, theirs.at(0).tokens.labels);  // the row continues in the next pack
   EXPECT_EQ(rows.documents({{0, 0, -1}}).at(0).counted + 1, release.documents({{0, 0, -1}}).at(0).counted);
 }
 

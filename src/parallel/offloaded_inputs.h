@@ -28,7 +28,7 @@ class OffloadedInputs {
 
   // Forgets a pass that has ended early.
   void start_forward();
-  // After a block's forward pass, first to last: takes its inputs, which are contiguous and which nobody else keeps.
+  // After a block's forward pass, first to last: takes its inputs, which must be contiguous and held by nothing else.
   void take(size_t unit, const std::vector<torch::Tensor*>& inputs);
 
   // Starts to fetch the inputs of the last block.

@@ -119,7 +119,7 @@ class Planner {
     return total_peak(measure_step(*config_, *task_, step), task_->frozen_networks(step));
   }
 
-  // Of a CPU the host's memory is its own.
+  // On a CPU, host memory is the memory that is planned.
   int64_t total_peak(const StepMemory& memory, const FrozenNetworks& frozen) const {
     const int64_t activations = memory.peak - memory.kept() + (options_.on_cpu ? memory.inputs_on_host() : 0);
     return frozen.weight_bytes + memory.kept() + std::max(activations, frozen.activation_bytes);
