@@ -10,10 +10,8 @@
 
 namespace millrace {
 
-// float8_e4m3fn, to nearest, ties to even; above 464, and what is not finite, becomes NaN: torch's cast, bit for bit.
-uint8_t e4m3_of(float x);
-
-// Each number by itself, as sd-scripts' fp8_base has it. Takes what is not finite.
+// Each number by itself, as sd-scripts' fp8_base has it: float8_e4m3fn, to nearest, ties to even; above 464, and what
+// is not finite, becomes NaN: torch's cast, bit for bit.
 void quantise_fp8_unscaled(std::span<const float> weights, std::span<uint8_t> codes);
 // Rows of so many columns, each scaled so that its largest magnitude is 448.
 void quantise_fp8(std::span<const float> weights, int64_t columns, std::span<uint8_t> codes,

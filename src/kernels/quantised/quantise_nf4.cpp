@@ -5,7 +5,9 @@
 #include <string>
 
 #include "base/error.h"
+#include "kernels/cpu_level.h"
 #include "kernels/quantised/quantise.h"
+#include "kernels/quantised/quantise_raw.h"
 #include "kernels/quantised/quantised_decode.h"
 
 namespace millrace {
@@ -31,7 +33,7 @@ constexpr Table kBitsandbytes = {-1.0f,
                                  1.0f};
 constexpr Table kTorchao = {-1.0f,   -0.6962f, -0.5251f, -0.3949f, -0.2844f, -0.1848f, -0.0911f, 0.0f,
                             0.0796f, 0.1609f,  0.2461f,  0.3379f,  0.4407f,  0.5626f,  0.7230f,  1.0f};
-constexpr int kZero = 7;  // the index of 0
+constexpr uint8_t kZero = 7;  // the index of 0
 
 Table rounded_table(const Table& table) {
   Table rounded;
@@ -46,37 +48,6 @@ Table middles_of(const Table& table) {
   }
   middles[15] = std::numeric_limits<float>::infinity();
   return middles;
-}
-
-int index_by_middles(float x) {
-  static const Table middles = middles_of(kBitsandbytes);
-  int index = 0;
-  for (const float middle : middles) index += x > middle;
-  return index;
-}
-
-// The nearest, the first of equals, with differences in the weights' type.
-int index_by_distance(float x, std::span<const float> table, bool bf16) {
-  int best = 0;
-  float least = std::numeric_limits<float>::infinity();
-  for (int i = 0; i < 16; ++i) {
-    const float difference = std::fabs(x - table[static_cast<size_t>(i)]);
-    const float distance = bf16 ? rounded_to_bf16(difference) : difference;
-    if (distance < least) {
-      least = distance;
-      best = i;
-    }
-  }
-  return best;
-}
-
-float largest_magnitude(std::span<const float> values) {
-  float largest = 0;
-  for (const float x : values) {
-    if (!(std::fabs(x) <= std::numeric_limits<float>::max())) return std::numeric_limits<float>::infinity();
-    largest = std::max(largest, std::fabs(x));
-  }
-  return largest;
 }
 
 float mean_of(std::span<const float> values) {
@@ -106,22 +77,24 @@ void quantise_nf4(std::span<const float> weights, Nf4Style style, bool bf16, std
                   std::span<float> absmax) {
   constexpr size_t kBlock = kNf4Block;
   MILLRACE_CHECK(codes.size() == (weights.size() + 1) / 2 && absmax.size() == (weights.size() + kBlock - 1) / kBlock);
-  const std::span<const float> table = nf4_table(style, bf16);
+  static const Table middles = middles_of(kBitsandbytes);
+  const QuantiseKernels& kernels = MILLRACE_SELECT_KERNELS(quantise_kernels);
+  const bool by_middles = style == Nf4Style::kBitsandbytes;
+  const float* const table = by_middles ? middles.data() : nf4_table(style, bf16).data();
+  const Nf4Search search = by_middles ? Nf4Search::kMiddles : bf16 ? Nf4Search::kDistanceBf16 : Nf4Search::kDistance;
   for (size_t block = 0; block < absmax.size(); ++block) {
     const auto in = weights.subspan(block * kBlock, std::min(kBlock, weights.size() - block * kBlock));
-    const float largest = absmax[block] = largest_magnitude(in);
+    const auto count = static_cast<int64_t>(in.size());
+    const float largest = absmax[block] = kernels.largest_magnitude(in.data(), count);
     if (largest > std::numeric_limits<float>::max()) {
       throw ModelError("[element " + std::to_string(block * kBlock) + " or one of the " + std::to_string(kBlock) +
                        " from there] expected finite weights to quantise, got another");
     }
-    const auto index_of = [&](float x) {
-      if (largest == 0) return kZero;
-      if (style == Nf4Style::kBitsandbytes) return index_by_middles(x / largest);
-      return index_by_distance(bf16 ? rounded_to_bf16(x / largest) : x / largest, table, bf16);
-    };
+    std::array<uint8_t, kBlock> indices;
+    indices.fill(kZero);
+    if (largest > 0) kernels.nf4_indices(in.data(), count, largest, search, table, indices.data());
     for (size_t i = 0; i < in.size(); i += 2) {
-      const int low = i + 1 < in.size() ? index_of(in[i + 1]) : kZero;
-      codes[(block * kBlock + i) / 2] = static_cast<uint8_t>(index_of(in[i]) << 4 | low);
+      codes[(block * kBlock + i) / 2] = static_cast<uint8_t>(indices[i] << 4 | indices[i + 1]);
     }
   }
 }

@@ -6,6 +6,7 @@
 
 #include "kernels/adamw8bit/adamw8bit.h"
 #include "kernels/quantised/quantise.h"
+#include "kernels/round_up.h"
 #include "kernels/tensor_args.h"
 
 namespace millrace {
@@ -13,7 +14,8 @@ namespace {
 
 using torch::Tensor;
 
-constexpr int64_t kPieceElements = int64_t{1} << 22;  // read and widened to fp32 at once
+// What a thread widens to fp32 at once: 512 KiB, which stay in its core's cache.
+constexpr int64_t kPieceElements = int64_t{1} << 17;
 
 template <typename T>
 std::span<T> span_of(const Tensor& x, int64_t begin, int64_t end) {
@@ -36,37 +38,48 @@ void in_parallel(int64_t count, int64_t grain, Work work) {
   if (failure) std::rethrow_exception(failure);
 }
 
+// fp32, contiguous. torch widens fp8 number by number.
+Tensor widened(const Tensor& weight_NK) {
+  if (weight_NK.scalar_type() != torch::kFloat8_e4m3fn) return weight_NK.to(torch::kFloat32).contiguous();
+  QuantisedTensor fp8{.kind = QuantisedKind::kFp8, .rows = weight_NK.size(0), .columns = weight_NK.size(1)};
+  fp8.codes = weight_NK.contiguous().view(torch::kUInt8).view({-1});
+  Tensor values_NK = torch::empty(weight_NK.sizes(), torch::kFloat32);
+  dequantise(fp8, 0, 0, values_NK);
+  return values_NK;
+}
+
 void quantise_rows(const Tensor& weight_NK, QuantisedAs as, QuantisedTensor& out) {
   const int64_t columns = out.columns, rows_per_piece = std::max<int64_t>(1, kPieceElements / columns);
-  for (int64_t first = 0; first < out.rows; first += rows_per_piece) {
-    const int64_t rows = std::min(rows_per_piece, out.rows - first);
-    const Tensor piece = weight_NK.narrow(0, first, rows).to(torch::kFloat32).contiguous();
-    in_parallel(rows, std::max<int64_t>(1, 65536 / columns), [&](int64_t begin, int64_t end) {
-      const auto in = span_of<const float>(piece, begin * columns, end * columns);
-      const auto codes = span_of<uint8_t>(out.codes, (first + begin) * columns, (first + end) * columns);
-      if (as == QuantisedAs::kFp8Unscaled) return quantise_fp8_unscaled(in, codes);
-      const auto scales = span_of<float>(out.row_scales, first + begin, first + end);
+  in_parallel(ceil_div(out.rows, rows_per_piece), 1, [&](int64_t begin_piece, int64_t end_piece) {
+    for (int64_t i = begin_piece; i < end_piece; ++i) {
+      const int64_t begin = i * rows_per_piece, end = std::min(out.rows, begin + rows_per_piece);
+      const Tensor piece = widened(weight_NK.narrow(0, begin, end - begin));
+      const auto in = span_of<const float>(piece, 0, piece.numel());
+      const auto codes = span_of<uint8_t>(out.codes, begin * columns, end * columns);
+      if (as == QuantisedAs::kFp8Unscaled) {
+        quantise_fp8_unscaled(in, codes);
+        continue;
+      }
+      const auto scales = span_of<float>(out.row_scales, begin, end);
       as == QuantisedAs::kFp8 ? quantise_fp8(in, columns, codes, scales) : quantise_int8(in, columns, codes, scales);
-    });
-  }
+    }
+  });
 }
 
 void quantise_nf4(const Tensor& weight_NK, Nf4Style style, QuantisedTensor& out) {
   const bool bf16 = weight_NK.scalar_type() == torch::kBFloat16;
-  const int64_t elements = out.rows * out.columns, blocks = (elements + kNf4Block - 1) / kNf4Block;
-  const Tensor flat = weight_NK.reshape({-1}), absmax = torch::empty({blocks}, torch::kFloat32);
+  const int64_t elements = out.rows * out.columns, blocks = ceil_div(elements, kNf4Block);
+  const Tensor flat = weight_NK.reshape({1, -1}), absmax = torch::empty({blocks}, torch::kFloat32);
   constexpr int64_t kBlocksPerPiece = kPieceElements / kNf4Block;
-  for (int64_t first = 0; first < blocks; first += kBlocksPerPiece) {
-    const int64_t count = std::min(kBlocksPerPiece, blocks - first), at = first * kNf4Block;
-    const int64_t piece_elements = std::min(count * kNf4Block, elements - at);
-    const Tensor piece = flat.narrow(0, at, piece_elements).to(torch::kFloat32).contiguous();
-    in_parallel(count, 1024, [&](int64_t begin, int64_t end) {
-      const int64_t from = begin * kNf4Block, to = std::min(end * kNf4Block, piece_elements);
-      quantise_nf4(span_of<const float>(piece, from, to), style, bf16,
-                   span_of<uint8_t>(out.codes, (at + from) / 2, (at + to + 1) / 2),
-                   span_of<float>(absmax, first + begin, first + end));
-    });
-  }
+  in_parallel(ceil_div(blocks, kBlocksPerPiece), 1, [&](int64_t begin_piece, int64_t end_piece) {
+    for (int64_t i = begin_piece; i < end_piece; ++i) {
+      const int64_t first = i * kBlocksPerPiece, last = std::min(blocks, first + kBlocksPerPiece);
+      const int64_t begin = first * kNf4Block, end = std::min(elements, last * kNf4Block);
+      const Tensor piece = widened(flat.narrow(1, begin, end - begin));
+      quantise_nf4(span_of<const float>(piece, 0, end - begin), style, bf16,
+                   span_of<uint8_t>(out.codes, begin / 2, ceil_div(end, 2)), span_of<float>(absmax, first, last));
+    }
+  });
 
   const std::span<const float> table = nf4_table(style, bf16);
   out.nf4_table = torch::tensor(at::ArrayRef<float>(table.data(), table.size()), torch::kFloat32);
@@ -75,7 +88,7 @@ void quantise_nf4(const Tensor& weight_NK, Nf4Style style, QuantisedTensor& out)
   out.scale_table = out.divide_scales ? torch::arange(256, torch::kUInt8).view(torch::kInt8).to(torch::kFloat32)
                                       : code_values(/*is_signed=*/true);
   out.scale_codes = torch::empty({blocks}, torch::kUInt8);
-  out.scale_factors = torch::empty({(blocks + kNf4ScaleBlock - 1) / kNf4ScaleBlock}, torch::kFloat32);
+  out.scale_factors = torch::empty({ceil_div(blocks, kNf4ScaleBlock)}, torch::kFloat32);
   Nf4ScaleCodes codes{.codes = span_of<uint8_t>(out.scale_codes, 0, blocks),
                       .factors = span_of<float>(out.scale_factors, 0, out.scale_factors.numel())};
   quantise_nf4_scales(span_of<const float>(absmax, 0, blocks), style, bf16,
@@ -97,6 +110,8 @@ QuantisedTensor quantise(const Tensor& weight_NK, QuantisedAs as) {
   if (as == QuantisedAs::kFp8 || as == QuantisedAs::kInt8) out.row_scales = torch::empty({out.rows}, torch::kFloat32);
   if (is_nf4) {
     quantise_nf4(weight_NK, as == QuantisedAs::kNf4 ? Nf4Style::kBitsandbytes : Nf4Style::kTorchao, out);
+  } else if (as == QuantisedAs::kFp8Unscaled && weight_NK.scalar_type() == torch::kFloat8_e4m3fn) {
+    out.codes.view(weight_NK.sizes()).copy_(weight_NK.view(torch::kUInt8));
   } else {
     quantise_rows(weight_NK, as, out);
   }

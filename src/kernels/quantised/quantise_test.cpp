@@ -7,6 +7,7 @@
 #include <map>
 
 #include "base/error.h"
+#include "kernels/cpu_level.h"
 #include "kernels/quantised/quantise_tensor.h"
 
 namespace millrace {
@@ -33,6 +34,48 @@ TEST(QuantiseFp8, RoundsAsTorchDoes) {
     const Tensor expected = x.to(torch::kFloat8_e4m3fn).view(torch::kUInt8);
     EXPECT_TRUE(at::equal(quantise(x, QuantisedAs::kFp8Unscaled).codes, expected.view({-1}))) << low;
   }
+}
+
+TEST(QuantiseFp8, NumbersThatAreFp8StayAsTheyAre) {
+  const Tensor codes = torch::arange(256, torch::kUInt8).view({4, 64});
+  const Tensor weight = codes.view(torch::kFloat8_e4m3fn);
+  EXPECT_TRUE(at::equal(quantise(weight, QuantisedAs::kFp8Unscaled).codes, codes.view({-1})));
+  EXPECT_TRUE(at::equal(quantise(weight.t(), QuantisedAs::kFp8Unscaled).codes, codes.t().reshape({-1})));
+}
+
+TEST(Quantise, Fp8IsWidenedAsTorchDoes) {
+  const Tensor codes = torch::arange(256, torch::kUInt8).remainder(127).view({4, 64});  // all finite
+  const Tensor weight = codes.view(torch::kFloat8_e4m3fn);
+  for (const QuantisedAs as : {QuantisedAs::kFp8, QuantisedAs::kInt8, QuantisedAs::kNf4, QuantisedAs::kNf4Torchao}) {
+    const QuantisedTensor got = quantise(weight, as), expected = quantise(weight.to(torch::kFloat32), as);
+    EXPECT_TRUE(at::equal(got.codes, expected.codes));
+    EXPECT_TRUE(at::equal(dequantised(got), dequantised(expected)));
+  }
+}
+
+TEST(Quantise, EveryLevelGivesTheSameBits) {
+  torch::manual_seed(4);
+  for (const int64_t columns : {64, 75, 200}) {
+    const Tensor weight = torch::randn({9, columns}).to(torch::kBFloat16);
+    for (const QuantisedAs as : {QuantisedAs::kFp8, QuantisedAs::kFp8Unscaled, QuantisedAs::kInt8, QuantisedAs::kNf4,
+                                 QuantisedAs::kNf4Torchao}) {
+      Tensor expected;
+      for (const CpuLevel level : supported_cpu_levels()) {
+        force_cpu_level(level);
+        const Tensor values = dequantised(quantise(weight, as));
+        if (!expected.defined()) expected = values;
+        EXPECT_TRUE(at::equal(values, expected)) << cpu_level_name(level) << ", " << static_cast<int>(as);
+      }
+      force_cpu_level(std::nullopt);
+    }
+  }
+}
+
+TEST(QuantiseInt8, RoundsHalvesToEven) {
+  Tensor weight = torch::arange(-254, 256, 1, torch::kFloat32) / 2;  // scale 1: the largest is 127
+  weight[509] = 127;
+  const Tensor codes = quantise(weight.view({1, -1}), QuantisedAs::kInt8).codes.view(torch::kInt8);
+  EXPECT_TRUE(at::equal(codes, weight.round().to(torch::kInt8)));
 }
 
 TEST(Quantise, TheLargestOfARowIsKeptAndZerosStayZeros) {
