@@ -11,30 +11,26 @@ namespace millrace {
 namespace {
 
 // LyCORIS takes a scale of 1 for a Kronecker product of whole matrices, which has no rank.
-double lokr_scale(const LoraConfig& config, int64_t rank, bool has_rank) {
-  return has_rank ? scale_of_rank(config, rank) : 1;
-}
-
-std::shared_ptr<ModuleAdapter> make_lokr(const LoraConfig& config, const Linear& layer, int64_t rank) {
+std::shared_ptr<ModuleAdapter> make_lokr(const LoraConfig& config, const Linear& layer, int64_t rank, double scale) {
   const LokrSizes sizes =
       lokr_sizes(layer.in_features(), layer.out_features(), rank, config.lokr_factor, config.lokr_decompose_both);
-  return std::make_shared<Lokr>(sizes.w1, sizes.w2, lokr_scale(config, rank, sizes.w1.rank + sizes.w2.rank > 0));
+  return std::make_shared<Lokr>(sizes.w1, sizes.w2, sizes.w1.rank + sizes.w2.rank > 0 ? scale : 1);
 }
 
 }  // namespace
 
 std::shared_ptr<ModuleAdapter> make_configured_adapter(const LoraConfig& config, const Linear& layer, int64_t rank,
-                                                       Group* inputs) {
+                                                       double scale, Group* inputs) {
   MILLRACE_CHECK(rank >= 1);
   switch (config.kind) {
     case AdapterKind::kLora:
-      return std::make_shared<Lora>(layer.in_features(), layer.out_features(), rank, scale_of_rank(config, rank));
+      return std::make_shared<Lora>(layer.in_features(), layer.out_features(), rank, scale);
     case AdapterKind::kDora:
-      return std::make_shared<Dora>(layer.weight(), rank, scale_of_rank(config, rank), inputs);
+      return std::make_shared<Dora>(layer.weight(), rank, scale, inputs);
     case AdapterKind::kLoha:
-      return std::make_shared<Loha>(layer.in_features(), layer.out_features(), rank, scale_of_rank(config, rank));
+      return std::make_shared<Loha>(layer.in_features(), layer.out_features(), rank, scale);
     case AdapterKind::kLokr:
-      return make_lokr(config, layer, rank);
+      return make_lokr(config, layer, rank, scale);
   }
   throw LogicError("an adapter of no kind");
 }
@@ -45,12 +41,13 @@ std::vector<AdapterTensors> configured_adapters(const LoraConfig& config, const 
     AdapterTensors& adapter = by_layer[layer_of(name)];
     adapter.tensors[role_of(name)] = {name, values};
   }
+  const LoraScales scales(config);
   std::vector<AdapterTensors> adapters;
   for (auto& [layer, adapter] : by_layer) {
     adapter.module = layer;
     adapter.kind = config.kind;
     const int64_t rank = sizes_of(adapter).rank;
-    adapter.scale = rank > 0 ? scale_of_rank(config, rank) : 1;
+    adapter.scale = rank > 0 ? scales.of(layer, rank) : 1;
     adapters.push_back(std::move(adapter));
   }
   return adapters;

@@ -15,11 +15,11 @@
 
 namespace millrace {
 
-// For that layer. Its parameters, without memory yet, are named by AdapterKind's roles. rank: 1 or more. inputs: the
-// ranks that share the layer's inputs, each with its part of them; null: one rank. (LoHa and LoKr take the layer
-// whole.)
+// For that layer. Its parameters, without memory yet, are named by AdapterKind's roles. rank: 1 or more. scale: of
+// LoraScales. inputs: the ranks that share the layer's inputs, each with its part of them; null: one rank. (LoHa and
+// LoKr take the layer whole.)
 std::shared_ptr<ModuleAdapter> make_configured_adapter(const LoraConfig& config, const Linear& layer, int64_t rank,
-                                                       Group* inputs = nullptr);
+                                                       double scale, Group* inputs = nullptr);
 
 // ours: "<layer>.<role>" and its values; adapters in the order of the layers' names. The scales are those that the
 // configuration trains with.

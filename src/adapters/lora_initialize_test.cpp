@@ -4,9 +4,6 @@
 
 #include <cmath>
 
-#include "adapters/layer_patterns.h"
-#include "base/error.h"
-
 namespace millrace {
 namespace {
 
@@ -44,26 +41,6 @@ TEST(LoraInitialize, OtherKindsStartAsLycorisHasThem) {
   }
   EXPECT_EQ(matrix(AdapterKind::kLokr, "a.w2").count_nonzero().item<int64_t>(), 0);
   EXPECT_EQ(matrix(AdapterKind::kLokr, "a.w2_b").count_nonzero().item<int64_t>(), 0);
-}
-
-TEST(LayerPatterns, ChooseLayersInTheModelsOrder) {
-  const std::vector<std::string> names = {"in", "blocks.0.qkv", "blocks.0.mlp.0", "blocks.10.qkv"};
-  EXPECT_EQ(matching_layers(names, {"blocks.*.qkv"}, "lora.targets"),
-            (std::vector<std::string>{"blocks.0.qkv", "blocks.10.qkv"}));
-  EXPECT_EQ(matching_layers(names, {"*.mlp.?", "in", "blocks.0.*"}, "lora.targets"),
-            (std::vector<std::string>{"in", "blocks.0.qkv", "blocks.0.mlp.0"}));
-  EXPECT_TRUE(matching_layers(names, {}, "lora.targets").empty());
-}
-
-TEST(LayerPatterns, APatternWithoutALayerIsNamedWithTheNearest) {
-  try {
-    matching_layers({"blocks.0.qkv", "blocks.0.proj"}, {"blocks.0.qkw"}, "lora.targets");
-    FAIL() << "expected an error";
-  } catch (const ConfigError& error) {
-    EXPECT_STREQ(error.what(),
-                 "[lora.targets] expected the name of a linear layer or a pattern of such names, got \"blocks.0.qkw\", "
-                 "which matches none (try \"blocks.0.qkv\")");
-  }
 }
 
 }  // namespace

@@ -1,7 +1,5 @@
 #include "adapters/lora_options.h"
 
-#include <fnmatch.h>
-
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -21,30 +19,14 @@ std::optional<double> parse_number(std::string_view text) {
   return value;
 }
 
-struct LayerNumber {
-  std::string pattern;
-  double number = 0;
-};
-
-LayerNumber parse_layer_number(const std::string& text, const std::string& option) {
-  const size_t equals = text.rfind('=');
-  const auto number =
-      equals == std::string::npos ? std::nullopt : parse_number(std::string_view(text).substr(equals + 1));
-  if (!number || equals == 0 || *number < 0) {
-    throw ConfigError(str("[", option, "] expected a pattern of layer names and a number from 0 (",
-                          "\"double_blocks.*=4\"), got \"", text, "\""));
-  }
-  return {text.substr(0, equals), *number};
-}
-
-void check_patterns(const std::vector<std::string>& patterns, const std::string& option, bool whole,
-                    Problems& problems) {
+// The numbers of patterns are read, and an allowed one of each.
+template <typename IsAllowed>
+void check_patterns(const std::vector<std::string>& patterns, const std::string& option, const char* expected,
+                    const IsAllowed& is_allowed, Problems& problems) {
   for (const std::string& text : patterns) {
     try {
-      const double number = parse_layer_number(text, option).number;
-      if (whole && (number != std::floor(number) || number > (1 << 16))) {
-        problems.add(option, str("expected a whole number up to ", 1 << 16, ", got \"", text, "\""));
-      }
+      if (is_allowed(LayerNumbers({text}, option).numbers().front())) continue;
+      problems.add(option, str("expected ", expected, ", got \"", text, "\""));
     } catch (const ConfigError& error) {
       problems.add_line(error.what());
     }
@@ -91,8 +73,15 @@ void check_lora(const LoraConfig& config, Problems& problems) {
   if (config.targets.empty()) {
     problems.add("lora.targets", "expected all, attention or patterns of layer names, got none");
   }
-  check_patterns(config.rank_patterns, "lora.rank_patterns", /*whole=*/true, problems);
-  check_patterns(config.lr_patterns, "lora.lr_patterns", /*whole=*/false, problems);
+  constexpr double kMostRank = 1 << 16;
+  check_patterns(
+      config.rank_patterns, "lora.rank_patterns", "a whole number up to 65536",
+      [](double rank) { return rank == std::floor(rank) && rank <= kMostRank; }, problems);
+  check_patterns(
+      config.alpha_patterns, "lora.alpha_patterns", "a number above 0", [](double alpha) { return alpha > 0; },
+      problems);
+  check_patterns(
+      config.lr_patterns, "lora.lr_patterns", "a number", [](double) { return true; }, problems);
   check_kind(config, problems);
   check_metadata(config, problems);
   const auto check = [&](const auto& parse) {
@@ -110,23 +99,23 @@ void check_lora(const LoraConfig& config, Problems& problems) {
   }
 }
 
-double number_for_layer(const std::vector<std::string>& patterns, const std::string& layer, double fallback,
-                        const std::string& option) {
-  for (const std::string& text : patterns) {
-    const LayerNumber parsed = parse_layer_number(text, option);
-    if (::fnmatch(parsed.pattern.c_str(), layer.c_str(), 0) == 0) return parsed.number;
-  }
-  return fallback;
-}
-
-int64_t rank_of_layer(const LoraConfig& config, const std::string& layer) {
-  const auto fallback = static_cast<double>(config.rank);
-  return static_cast<int64_t>(number_for_layer(config.rank_patterns, layer, fallback, "lora.rank_patterns"));
-}
-
 double scale_of_rank(const LoraConfig& config, int64_t rank) {
   const auto r = static_cast<double>(rank);
   return config.alpha.value_or(r) / (config.rank_stabilised ? std::sqrt(r) : r);
+}
+
+LoraScales::LoraScales(const LoraConfig& config)
+    : alpha_(config.alpha),
+      rank_stabilised_(config.rank_stabilised),
+      own_alphas_(config.alpha_patterns, "lora.alpha_patterns") {}
+
+double LoraScales::alpha_of(const std::string& layer, int64_t rank) const {
+  return own_alphas_.of(layer, alpha_.value_or(static_cast<double>(rank)));
+}
+
+double LoraScales::of(const std::string& layer, int64_t rank) const {
+  const auto r = static_cast<double>(rank);
+  return alpha_of(layer, rank) / (rank_stabilised_ ? std::sqrt(r) : r);
 }
 
 std::optional<int64_t> offload_blocks_of(const LoraConfig& config) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "adapters/adapter_kind.h"
+#include "adapters/layer_numbers.h"
 #include "config/option.h"
 #include "config/problems.h"
 
@@ -26,7 +27,7 @@ struct LoraConfig {
   std::optional<double> alpha = {};  // None: rank
   bool rank_stabilised = false;
   std::vector<std::string> targets = {"all"};
-  std::vector<std::string> rank_patterns = {}, lr_patterns = {};  // "pattern=number"
+  std::vector<std::string> rank_patterns = {}, alpha_patterns = {}, lr_patterns = {};  // "pattern=number"
   std::optional<double> loraplus_ratio = {};
   std::optional<int64_t> lokr_factor = {};
   bool lokr_decompose_both = false;
@@ -60,10 +61,14 @@ struct LoraConfig {
           {.name = "rank_stabilised", .meaning = "scale by alpha / sqrt(rank), so that large ranks learn as fast"});
     visit(targets, {.name = "targets",
                     .meaning = "layers that get an adapter: all (every linear layer of the blocks), attention, or "
-                               "patterns of layer names such as double_blocks.*.img_mlp.*"});
+                               "patterns of layer names: double_blocks.*.img_mlp.*, single_blocks.{0,8-12}.*, or "
+                               "after re: a regular expression that a part of the name matches"});
     visit(rank_patterns, {.name = "rank_patterns",
-                          .meaning = "ranks of their own for layers by name, as \"double_blocks.*.img_mod.*=4\"; the "
-                                     "first pattern that fits counts; 0: no adapter there"});
+                          .meaning = "ranks of their own for layers by name, as \"double_blocks.*.img_mod.*=4\" or "
+                                     "\"re:_(attn|mlp)=4\"; the first pattern that fits counts; 0: no adapter there"});
+    visit(alpha_patterns, {.name = "alpha_patterns",
+                           .meaning = "an alpha of their own for layers by name, likewise; the first pattern that fits "
+                                      "counts"});
     visit(lr_patterns, {.name = "lr_patterns",
                         .meaning = "factors on optimizer.lr for layers by name, as \"single_blocks.*=0.5\"; the first "
                                    "pattern that fits counts; 0: not trained"});
@@ -127,16 +132,20 @@ struct LoraConfig {
 // Adds a problem for every option whose text cannot be read, or that has no effect beside the others.
 void check_lora(const LoraConfig& config, Problems& problems);
 
-// Of a layer: the number of the first of "pattern=number" that fits its name, else the fallback. In a pattern * stands
-// for any characters, dots too, ? for one, and [abc] for one of these. Throws ConfigError naming option for what cannot
-// be read.
-double number_for_layer(const std::vector<std::string>& patterns, const std::string& layer, double fallback,
-                        const std::string& option);
-
-// 0: the layer gets no adapter.
-int64_t rank_of_layer(const LoraConfig& config, const std::string& layer);
 // What the product of an adapter's matrices is multiplied by: alpha / rank, or with rank_stabilised over its root.
-double scale_of_rank(const LoraConfig& config, int64_t rank);
+double scale_of_rank(const LoraConfig& config, int64_t rank);  // of layers without an alpha of their own
+class LoraScales {
+ public:
+  explicit LoraScales(const LoraConfig& config);
+  double alpha_of(const std::string& layer, int64_t rank) const;
+  double of(const std::string& layer, int64_t rank) const;
+
+ private:
+  std::optional<double> alpha_;
+  bool rank_stabilised_;
+  LayerNumbers own_alphas_;
+};
+
 // lora.offload_blocks; none: auto. Throws ConfigError for what is neither.
 std::optional<int64_t> offload_blocks_of(const LoraConfig& config);
 // One factor for each of base_weights.

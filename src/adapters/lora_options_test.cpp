@@ -7,17 +7,19 @@
 namespace millrace {
 namespace {
 
-TEST(LoraOptions, TheFirstPatternThatFitsGivesTheRank) {
-  const LoraConfig config{
-      .rank = 16, .alpha = 8, .rank_patterns = {"double_blocks.*.img_mod.*=4", "double_blocks.*=0", "*=2"}};
-  EXPECT_EQ(rank_of_layer(config, "double_blocks.3.img_mod.lin"), 4);
-  EXPECT_EQ(rank_of_layer(config, "double_blocks.3.img_attn.qkv"), 0);
-  EXPECT_EQ(rank_of_layer(config, "single_blocks.0.linear1"), 2);
-  EXPECT_EQ(rank_of_layer({.rank = 16}, "single_blocks.0.linear1"), 16);
-  EXPECT_EQ(scale_of_rank(config, 4), 2) << "alpha stays, as the rank changes";
+TEST(LoraOptions, AlphaOverRankIsTheScale) {
+  EXPECT_EQ(scale_of_rank({.rank = 16, .alpha = 8}, 4), 2) << "alpha stays, as the rank changes";
   EXPECT_EQ(scale_of_rank({.rank = 16}, 4), 1) << "without an alpha it is the rank";
   EXPECT_EQ(scale_of_rank({.alpha = 8, .rank_stabilised = true}, 16), 2);
-  EXPECT_EQ(number_for_layer({"a.*=0.25"}, "a.b", 1, "lora.lr_patterns"), 0.25);
+}
+
+TEST(LoraOptions, LayersMayHaveAnAlphaOfTheirOwn) {
+  const LoraScales scales({.alpha = 8, .alpha_patterns = {"*.img_mod.*=2", "re:^single=32"}});
+  EXPECT_EQ(scales.of("double_blocks.0.img_mod.lin", 4), 0.5);
+  EXPECT_EQ(scales.of("single_blocks.0.linear1", 4), 8);
+  EXPECT_EQ(scales.of("double_blocks.0.txt_mod.lin", 4), 2);
+  EXPECT_EQ(LoraScales({.rank_stabilised = true, .alpha_patterns = {"a=6"}}).of("a", 4), 3);
+  EXPECT_EQ(LoraScales({.alpha_patterns = {"a=6"}}).alpha_of("b", 4), 4);
 }
 
 bool is_refused(const LoraConfig& config) {
@@ -32,7 +34,9 @@ TEST(LoraOptions, WhatHasNoEffectOrCannotBeReadIsRefused) {
   for (const char* text : {"double_blocks.*", "=4", "a=x", "a=-1", "a=2.5", "a="}) {
     EXPECT_TRUE(is_refused({.rank_patterns = {text}})) << text;
   }
-  EXPECT_FALSE(is_refused({.rank_patterns = {"a=0"}, .lr_patterns = {"a=2.5"}}));
+  EXPECT_FALSE(is_refused({.rank_patterns = {"a=0"}, .alpha_patterns = {"a=0.5"}, .lr_patterns = {"a=2.5"}}));
+  EXPECT_TRUE(is_refused({.alpha_patterns = {"a=0"}}));
+  EXPECT_TRUE(is_refused({.rank_patterns = {"re:(=4"}}));
   using enum AdapterKind;
   EXPECT_FALSE(is_refused({.loraplus_ratio = 16, .dropout = 0.1, .rank_dropout = 0.1, .module_dropout = 0.1}));
   EXPECT_TRUE(is_refused({.kind = kLokr, .dropout = 0.1}));

@@ -1,7 +1,7 @@
 #include "adapters/lora_rates.h"
 
+#include "base/error.h"
 #include "base/log.h"
-#include "config/number_text.h"
 
 namespace millrace {
 
@@ -14,9 +14,11 @@ void check_lora_rates(const LoraConfig& config, const OptimizerConfig& optimizer
   };
   refuse("lora.loraplus_ratio", config.loraplus_ratio.value_or(1));
   for (const std::string& text : config.lr_patterns) {
-    const size_t equals = text.rfind('=');
-    if (equals == std::string::npos) continue;  // check_lora() says what is wrong
-    refuse("lora.lr_patterns", parse_floating_point(std::string_view(text).substr(equals + 1)).value_or(1));
+    try {
+      refuse("lora.lr_patterns", LayerNumbers({text}, "lora.lr_patterns").numbers().front());
+    } catch (const ConfigError&) {
+      continue;  // check_lora() says what is wrong
+    }
   }
 }
 

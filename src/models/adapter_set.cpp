@@ -5,7 +5,7 @@
 
 #include "adapters/dora.h"
 #include "adapters/input_dropout.h"
-#include "adapters/layer_patterns.h"
+#include "adapters/layer_numbers.h"
 #include "adapters/lora_initialize.h"
 #include "adapters/read_adapters.h"
 #include "adapters/row_adapters.h"
@@ -19,14 +19,6 @@
 
 namespace millrace {
 namespace {
-
-// Every pattern of "pattern=number" must fit some layer.
-void check_patterns(const std::vector<std::string>& texts, const std::vector<std::string>& layers,
-                    const std::string& option) {
-  std::vector<std::string> patterns;
-  for (const std::string& text : texts) patterns.push_back(text.substr(0, text.rfind('=')));
-  matching_layers(layers, patterns, option);
-}
 
 double loraplus_ratio_of(const AdaptableLayer& layer, const LoraConfig& config) {
   return layer.loraplus_ratio ? *layer.loraplus_ratio : config.loraplus_ratio.value_or(1);
@@ -56,7 +48,7 @@ const char* scaled_role(const AdapterTensors& adapter) {
 
 AdapterSet::AdapterSet(const LoraConfig& config, const std::vector<AdaptableLayer>& layers,
                        const FlatParametersOptions& placement)
-    : config_(config) {
+    : config_(config), scales_(config) {
   if (placement.mesh && placement.mesh->shape().tp > 1) tp_ = &placement.mesh->tp();
   attach(layers);
   place(placement);
@@ -65,32 +57,39 @@ AdapterSet::AdapterSet(const LoraConfig& config, const std::vector<AdaptableLaye
 void AdapterSet::attach(const std::vector<AdaptableLayer>& layers) {
   std::vector<std::string> names;
   for (const AdaptableLayer& layer : layers) names.push_back(layer.name);
-  check_patterns(config_.rank_patterns, names, "lora.rank_patterns");
-  check_patterns(config_.lr_patterns, names, "lora.lr_patterns");
+  const LayerNumbers ranks(config_.rank_patterns, "lora.rank_patterns");
+  const LayerNumbers alphas(config_.alpha_patterns, "lora.alpha_patterns");
+  const LayerNumbers lr_factors(config_.lr_patterns, "lora.lr_patterns");
+  ranks.check(names);
+  std::vector<std::string> adapted_names;
   for (const AdaptableLayer& layer : layers) {
-    const int64_t rank = rank_of_layer(config_, layer.name);
+    const auto rank = static_cast<int64_t>(ranks.of(layer.name, static_cast<double>(config_.rank)));
     if (rank == 0) continue;
+    adapted_names.push_back(layer.name);
     if (tp_ && layer.split.is_whole()) {
       throw ConfigError(str("[parallelism.tensor_parallel_degree] expected 1 with LoRA on ", layer.name, ", got ",
                             tp_->size(), " (data_parallel_shard_degree shards the frozen weights)"));
     }
-    const double lr_factor = layer.lr_factor * number_for_layer(config_.lr_patterns, layer.name, 1, "lora.lr_patterns");
+    const double lr_factor = layer.lr_factor * lr_factors.of(layer.name, 1);
     if (!layer.parts.empty()) {
       attach_parts(layer, rank, lr_factor);
       continue;
     }
     Group* inputs = layer.split.dim == 1 ? tp_ : nullptr;
-    adapted_.push_back({.layer = layer.name,
-                        .lr_factor = lr_factor,
-                        .loraplus_ratio = loraplus_ratio_of(layer, config_),
-                        .linear = layer.linear,
-                        .adapter = make_configured_adapter(config_, *layer.linear, rank, inputs),
-                        .split = layer.split});
+    adapted_.push_back(
+        {.layer = layer.name,
+         .lr_factor = lr_factor,
+         .loraplus_ratio = loraplus_ratio_of(layer, config_),
+         .linear = layer.linear,
+         .adapter = make_configured_adapter(config_, *layer.linear, rank, scales_.of(layer.name, rank), inputs),
+         .split = layer.split});
     layer.linear->set_adapter(adapted_.back().adapter);
   }
   if (adapted_.empty()) {
     throw ConfigError("[lora.rank_patterns] expected a layer with a rank above 0, got 0 for all of lora.targets");
   }
+  alphas.check(adapted_names, " with an adapter");
+  lr_factors.check(adapted_names, " with an adapter");
 }
 
 void AdapterSet::attach_parts(const AdaptableLayer& layer, int64_t rank, double lr_factor) {
@@ -98,7 +97,7 @@ void AdapterSet::attach_parts(const AdaptableLayer& layer, int64_t rank, double 
   std::vector<RowAdapters::Part> rows;
   int64_t begin = 0;
   for (const auto& [name, size] : layer.parts) {
-    const auto adapter = std::make_shared<Lora>(layer.linear->in_features(), size, rank, scale_of_rank(config_, rank));
+    const auto adapter = std::make_shared<Lora>(layer.linear->in_features(), size, rank, scales_.of(layer.name, rank));
     adapted_.push_back({.layer = layer.name + "." + name,
                         .lr_factor = lr_factor,
                         .loraplus_ratio = loraplus_ratio_of(layer, config_),
@@ -189,7 +188,7 @@ void AdapterSet::weights_changed() {
     std::vector<LoraPair> pairs;
     for (const AdaptedLayer& layer : layers) {
       pairs.push_back(
-          {layer.adapter->down_RK, layer.adapter->up_NR, scale_of_rank(config_, layer.adapter->down_RK.size(0))});
+          {layer.adapter->down_RK, layer.adapter->up_NR, scales_.of(layer.name, layer.adapter->down_RK.size(0))});
     }
     norms = product_norms(pairs);
     if (tp_) {
@@ -307,6 +306,7 @@ FlatParametersOptions frozen_placement(FlatParametersOptions placement, const Lo
 
 std::map<std::string, TensorMap> initial_values(const std::vector<AdapterTensors>& adapters, const LoraConfig& config,
                                                 const std::string& place) {
+  const LoraScales scales(config);
   std::map<std::string, TensorMap> layers;
   for (const AdapterTensors& adapter : adapters) {
     if (adapter.kind != config.kind) {
@@ -314,7 +314,7 @@ std::map<std::string, TensorMap> initial_values(const std::vector<AdapterTensors
                            choice_text(config.kind), ", as lora.kind says, got ", choice_text(adapter.kind)));
     }
     const int64_t rank = sizes_of(adapter).rank;
-    const double factor = adapter.scale / (rank > 0 ? scale_of_rank(config, rank) : 1);
+    const double factor = adapter.scale / (rank > 0 ? scales.of(adapter.module, rank) : 1);
     TensorMap& values = layers[adapter.module];
     for (const auto& [role, tensor] : adapter.tensors) {
       values[role] = in_model_order(tensor).to(torch::kFloat32);

@@ -55,8 +55,8 @@ struct AdaptedBase {
 class AdapterSet {
  public:
   // layers: those that lora.targets chooses, in the model's order. placement: of the adapters. Throws ConfigError for
-  // patterns that fit no layer, where no layer has a rank, or a rate, above 0, and on a tensor-parallel mesh for a
-  // layer without a split.
+  // patterns that decide about no layer, where no layer has a rank, or a rate, above 0, and on a tensor-parallel mesh
+  // for a layer without a split.
   AdapterSet(const LoraConfig& config, const std::vector<AdaptableLayer>& layers,
              const FlatParametersOptions& placement);
 
@@ -111,6 +111,7 @@ class AdapterSet {
   void attach_parts(const AdaptableLayer& layer, int64_t rank, double lr_factor);
 
   LoraConfig config_;
+  LoraScales scales_;
   Group* tp_ = nullptr;  // null: one rank
   std::vector<Adapted> adapted_;
   std::vector<torch::Tensor> partial_;  // parameters to whose gradients each rank adds a share

@@ -142,6 +142,32 @@ def test_layers_may_have_their_own_ranks(train):  # noqa: F811
     assert "[lora.rank_patterns] expected the name of a linear layer" in error
 
 
+def test_patterns_choose_layers_ranks_alphas_and_rates(train):  # noqa: F811
+    options = ["--lora.targets=['double_blocks.{0,3-5}.*', 're:^single_blocks\\.\\d+\\.linear']",
+               "--lora.rank_patterns=['re:_(mlp|mod)\\.=2', 'single_blocks.{0}.linear1=3']",
+               "--lora.lr_patterns=['re:^single=0']", "--training.steps=3", *QUICK]  # fmt: skip
+    alphas = "--lora.alpha_patterns=['*.img_mod.*=8', 're:linear2$=1']"
+    folder = train(*options, alphas)
+    ours, file = adapters(folder, 3), load(folder / "lora.safetensors")
+    ranks = {name.removesuffix(".down"): tensor.shape[0] for name, tensor in ours.items() if name.endswith(".down")}
+    assert len(ranks) == 10 + 2 and "single_blocks.0.modulation.lin" not in ranks
+    small = {f"double_blocks.0.{stream}_{layer}" for stream in ("img", "txt") for layer in ("mlp.0", "mlp.2", "mod.lin")}
+    assert {name for name, rank in ranks.items() if rank == 2} == small and ranks["single_blocks.0.linear1"] == 3
+    learnt = {name for name, tensor in ours.items() if name.endswith(".up") and tensor.any()}
+    assert learnt == {f"{name}.up" for name in ranks if name.startswith("double_blocks.")}
+
+    def alpha(name):
+        return file[f"lora_unet_{name.replace('.', '_')}.alpha"].item()
+
+    assert {name: alpha(name) for name in ranks if alpha(name) != 4} == {
+        "double_blocks.0.img_mod.lin": 8, "single_blocks.0.linear2": 1,
+    }  # fmt: skip
+    assert curve(folder) != curve(train(*options, run="one_alpha"))  # the scale is trained with
+    start = ["--training.steps=1", "--optimizer.lr=0", f"--lora.initial_adapter={folder / 'lora.safetensors'}"]
+    again = adapters(train(*options, alphas, *start, run="again"), 1)
+    assert again.keys() == ours.keys() and all(torch.allclose(again[name], ours[name], rtol=1e-6) for name in ours)
+
+
 def test_a_run_starts_from_a_file_of_any_program(train, millrace, tmp_path):  # noqa: F811
     first = train("--optimizer.lr=1e-2", *QUICK, run="first")
     millrace("export", first, tmp_path / "peft", "--naming", "peft")

@@ -61,6 +61,9 @@ void check_split_qkv(const FluxLoraConfig& config, Problems& problems) {
     problems.add("lora.split_qkv",
                  str("expected kind lora with it, got kind = \"", choice_text(config.lora_options.kind), "\""));
   }
+  if (options.split_qkv && !config.lora_options.alpha_patterns.empty()) {
+    problems.add("lora.alpha_patterns", "expected none with split_qkv, whose parts all have lora.alpha, got some");
+  }
   if (!options.split_qkv && options.split_qkv_alpha != SplitAlpha::kExact) {
     problems.add("lora.split_qkv_alpha", "expected split_qkv with it, got none");
   }

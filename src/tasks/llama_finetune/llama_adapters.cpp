@@ -17,7 +17,7 @@ std::vector<std::string> patterns_of(const std::vector<std::string>& targets) {
     } else if (target == "lm_head") {
       patterns.push_back(target);
     } else {
-      const bool is_word = target.find_first_of(".*?[") == std::string::npos;
+      const bool is_word = is_layer_name(target) && target.find('.') == std::string::npos;
       patterns.push_back(is_word ? "model.layers.*." + target : target);
     }
   }
