@@ -78,7 +78,7 @@ FluxPrediction predict_velocity(FluxTrainee& trainee, const FluxBatch& batch, co
   inputs.y_BV = batch.y_BV;
   // FLUX.1-dev's distilled guidance is an ordinary input; 1 corresponds to an undistilled model.
   if (trainee.model().config().guidance_embed) {
-    inputs.guidance_B = torch::full_like(draws.t_B, objective.flow.guidance_scale);
+    inputs.guidance_B = torch::full_like(draws.t_B, objective.flow.guidance_scale.value_or(1));
   }
   FluxPrediction prediction;
   prediction.target_BIC = pack_patches(noise - x0, patch);

@@ -114,7 +114,7 @@ void add_objective(TrainingFacts& facts, const FlowObjectiveConfig& objective) {
   facts["logit_mean"] = objective.logit_mean.value_or(0);
   facts["logit_std"] = objective.logit_std.value_or(1);
   facts["mode_scale"] = objective.mode_scale.value_or(1.29);
-  facts["guidance_scale"] = objective.guidance_scale;
+  facts["guidance_scale"] = objective.guidance_scale.value_or(1);
   facts["timestep_sampling"] = choice_text(objective.timestep_sampling);
   facts["sigmoid_scale"] = objective.sigmoid_scale.value_or(1);
   facts["model_prediction_type"] = choice_text(objective.model_prediction_type);

@@ -56,7 +56,7 @@ struct FlowObjectiveConfig {
   std::optional<double> sigmoid_scale = {}, discrete_flow_shift = {};
   WeightingScheme weighting_scheme = WeightingScheme::kNone;
   std::optional<double> logit_mean = {}, logit_std = {}, mode_scale = {};
-  double guidance_scale = 1;
+  std::optional<double> guidance_scale = {};
   PredictionType model_prediction_type = PredictionType::kRaw;
   LossType loss_type = LossType::kL2;
   HuberSchedule huber_schedule = HuberSchedule::kConstant;
@@ -85,8 +85,8 @@ struct FlowObjectiveConfig {
           {.name = "logit_std", .meaning = "standard deviation of logit_normal's normal number; None: 1", .above = 0});
     visit(mode_scale, {.name = "mode_scale", .meaning = "strength of mode; None: 1.29"});
     visit(guidance_scale, {.name = "guidance_scale",
-                           .meaning = "the distilled guidance that FLUX.1-dev is given while it trains; models "
-                                      "without guidance_embed take none",
+                           .meaning = "the distilled guidance that FLUX.1-dev is given while it trains; None: 1, or "
+                                      "none for models without guidance_embed",
                            .at_least = 0});
     visit(model_prediction_type,
           {.name = "model_prediction_type",

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "config/foreign_options.h"
+#include "models/flux/config.h"
 
 namespace millrace {
 namespace {
@@ -69,6 +70,19 @@ void check_split_qkv(const FluxLoraConfig& config, Problems& problems) {
   }
 }
 
+// The model reads it or nothing does.
+void check_guidance(const FluxLoraConfig& config, Problems& problems) {
+  const FluxModelConfig& model = config.model;
+  const bool reads_guidance = model.guidance_embed.value_or(flux::flavor(model.flavor).guidance_embed);
+  const std::optional<double>& scale = config.flow_objective.guidance_scale;
+  if (reads_guidance || !scale) return;
+  problems.add(
+      "objective.guidance_scale",
+      str("expected None for a model that takes no guidance (model.guidance_embed is false, as of FLUX.1-schnell), "
+          "got ",
+          *scale, " (try model.guidance_embed = true where the base is FLUX.1-dev)"));
+}
+
 constexpr auto kAny = ForeignOption::Type::kAny;
 constexpr auto kRefuse = ForeignOption::Answer::kRefuse;
 constexpr const char* kNoise = "sd-scripts, too, draws plain normal noise for FLUX, whatever this says";
@@ -103,6 +117,7 @@ void FluxLoraConfig::check(Problems& problems) const {
   check_lora(lora_options, problems);
   check_text_encoders(*this, problems);
   check_split_qkv(*this, problems);
+  check_guidance(*this, problems);
   check_lora_rates(lora_options, optimizer, problems);
   if (lora_options.base_dtype == "gguf" && !lora_options.base_weights.empty()) {
     problems.add("lora.base_weights", "expected none with the blocks of a GGUF file, got some (try base_dtype nf4)");
