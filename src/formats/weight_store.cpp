@@ -82,6 +82,12 @@ std::vector<fs::path> WeightStore::files() const {
   return paths;
 }
 
+const fs::path& WeightStore::file_of(std::string_view name) const {
+  const auto found = file_by_name_.find(name);
+  MILLRACE_CHECK(found != file_by_name_.end());
+  return found->second;
+}
+
 // wanted: which of the file's tensors to take; empty for all.
 void WeightStore::open_file(const fs::path& path, const std::function<bool(const std::string&)>& wanted) {
   refuse_pickle(path);

@@ -44,6 +44,7 @@ class WeightStore {
   // The folder of the files, where their config.json would be.
   const std::filesystem::path& folder() const { return folder_; }
   std::vector<std::filesystem::path> files() const;
+  const std::filesystem::path& file_of(std::string_view name) const;  // of a tensor that is there
   // The maps of all files: keeps the views' bytes valid after the store is gone.
   std::shared_ptr<const void> keep_alive() const { return files_; }
 

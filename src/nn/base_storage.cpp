@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,11 @@ BaseStorage parse_base_storage(std::string_view text) {
   const std::string near = nearest(text, names);
   throw ConfigError("[base storage] expected one of " + join(names, ", ") + ", got " + std::string(text) +
                     (near.empty() ? "" : " (try " + near + ")"));
+}
+
+double largest_magnitude(BaseStorage storage) {
+  constexpr double kLargestFp8 = 464;  // is rounded to 448
+  return storage == BaseStorage::kFp8Unscaled ? kLargestFp8 : std::numeric_limits<double>::infinity();
 }
 
 }  // namespace millrace

@@ -19,4 +19,8 @@ enum class BaseStorage {
 std::string_view base_storage_name(BaseStorage storage);
 BaseStorage parse_base_storage(std::string_view text);  // throws ConfigError naming the nearest
 
+// The largest magnitude that is stored as a number, by a storage that makes nan of larger ones rather than refusing
+// them; of the others infinity.
+double largest_magnitude(BaseStorage storage);
+
 }  // namespace millrace

@@ -8,12 +8,14 @@
 #include "comm/communicator.h"
 #include "optim/flat_group.h"
 #include "train/step_totals.h"
+#include "train/task.h"
 
 namespace millrace {
 
 // Throws NumericsError that names step, rank and parameter, the same on all ranks. Collective, at the same
-// step.
-[[noreturn]] void throw_numerics_error(int64_t step, const StepShare& share, const StepTotals& totals,
+// step. Where the loss is not finite, it reads the task's weight files to name the file and tensor that is the cause,
+// if one is.
+[[noreturn]] void throw_numerics_error(int64_t step, const StepShare& share, const StepTotals& totals, const Task& task,
                                        const std::vector<FlatGroup>& groups, Communicator& ranks, Peers& peers);
 
 }  // namespace millrace

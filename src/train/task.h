@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -26,6 +27,13 @@ struct MicrobatchResult {
   int64_t num_tokens = 0;
   double data_seconds = 0;     // spent waiting for data
   uint64_t sample_digest = 0;  // see sample_digest.h
+};
+
+// A file, or a folder of files, that a task has read weights from.
+struct WeightSource {
+  std::filesystem::path path;
+  std::string prefix = {};  // of the names of these weights, in files that also hold other models
+  double largest = std::numeric_limits<double>::infinity();  // magnitude that they can be stored with
 };
 
 // The result of a validation; the same on every rank.
@@ -96,6 +104,9 @@ class Task {
   virtual double flops_per_sample() const = 0;  // of the model, forward and backward
   // Fingerprint of all weights from files: ranks that read different files must not train together.
   virtual uint64_t weights_fingerprint() const = 0;
+  // The files that its weights came from, but for the run's own checkpoints; small ones first. They are searched for
+  // what is wrong with them where a loss is not finite.
+  virtual std::vector<WeightSource> weight_sources() const { return {}; }
   // Lines for the log about the model and the data, before step 1.
   virtual std::vector<std::string> describe() const = 0;
 };

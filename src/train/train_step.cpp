@@ -91,7 +91,7 @@ StepMetrics TrainStep::update(int64_t step, const StepShare& share, const StepTo
 
   const bool has_loss = std::isfinite(is_empty ? totals.loss_sum : metrics.loss);
   if (totals.bad_losses > 0 || !has_loss || !std::isfinite(metrics.grad_norm)) {
-    throw_numerics_error(step, share, totals, optimizer_->groups(), ranks_, peers_);
+    throw_numerics_error(step, share, totals, task_, optimizer_->groups(), ranks_, peers_);
   }
   if (is_empty) {
     if (peers_.rank() == 0) {

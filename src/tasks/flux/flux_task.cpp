@@ -182,21 +182,31 @@ class FluxTask : public Task {
   }
 
   uint64_t weights_fingerprint() const override {
-    const EncoderConfig& encoder = config_.encoder;
-    std::vector<std::string> paths = {config_.checkpoint.initial_load_path};
-    if (const LoraConfig* lora = config_.lora()) {
-      paths.push_back(lora->initial_adapter);
-      paths.insert(paths.end(), lora->base_weights.begin(), lora->base_weights.end());
+    std::vector<uint64_t> sums;
+    for (const WeightSource& source : weight_sources()) sums.push_back(weight_fingerprint(WeightStore(source.path)));
+    return checksum64(sums.data(), sums.size() * sizeof(uint64_t));
+  }
+
+  std::vector<WeightSource> weight_sources() const override {
+    std::vector<WeightSource> sources;
+    const auto add = [&](const std::string& path) {
+      if (!path.empty() && path != "none" && path != kRandomNetwork) sources.push_back({.path = path});
+    };
+    const LoraConfig* lora = config_.lora();
+    if (lora != nullptr) {
+      add(lora->initial_adapter);
+      for (const std::string& path : lora->base_weights) add(path);
+    }
+    if (const std::string& base = config_.checkpoint.initial_load_path; !base.empty()) {
+      sources.push_back({.path = base, .prefix = kTransformerPrefix});
+      if (lora != nullptr) sources.back().largest = largest_magnitude(base_storage_of(*lora));
     }
     // A run from encodings loads no networks: those that its configuration names need not be there.
-    if (front_end_.codec)
-      paths.insert(paths.end(), {encoder.t5_encoder, encoder.clip_encoder, encoder.autoencoder_path});
-    std::vector<uint64_t> sums;
-    for (const std::string& path : paths) {
-      const bool is_file = !path.empty() && path != "none" && path != kRandomNetwork;
-      sums.push_back(is_file ? weight_fingerprint(WeightStore(path)) : 0);
+    if (front_end_.codec) {
+      const EncoderConfig& encoder = config_.encoder;
+      for (const std::string& path : {encoder.clip_encoder, encoder.autoencoder_path, encoder.t5_encoder}) add(path);
     }
-    return checksum64(sums.data(), sums.size() * sizeof(uint64_t));
+    return sources;
   }
 
   std::vector<std::string> describe() const override {

@@ -1,10 +1,10 @@
 #include "tasks/llama_finetune/llama_task.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <utility>
 
+#include "adapters/configured_adapter.h"
 #include "adapters/peft_writer.h"
 #include "base/clock.h"
 #include "base/error.h"
@@ -159,10 +159,23 @@ class LlamaTask : public Task {
   }
 
   uint64_t weights_fingerprint() const override {
-    const std::string& path = config_.checkpoint.initial_load_path;
-    const std::array<uint64_t, 2> sums = {path.empty() ? 0 : weight_fingerprint(WeightStore(path)),
-                                          static_cast<uint64_t>(num_rows_)};
-    return checksum64(sums.data(), sizeof(sums));
+    std::vector<uint64_t> sums = {static_cast<uint64_t>(num_rows_)};
+    for (const WeightSource& source : weight_sources()) sums.push_back(weight_fingerprint(WeightStore(source.path)));
+    return checksum64(sums.data(), sums.size() * sizeof(uint64_t));
+  }
+
+  std::vector<WeightSource> weight_sources() const override {
+    std::vector<WeightSource> sources;
+    const LoraConfig* lora = config_.lora();
+    if (lora != nullptr) {
+      if (!lora->initial_adapter.empty()) sources.push_back({.path = lora->initial_adapter});
+      for (const std::string& path : lora->base_weights) sources.push_back({.path = path});
+    }
+    if (const std::string& base = config_.checkpoint.initial_load_path; !base.empty()) {
+      sources.push_back({.path = base});
+      if (lora != nullptr) sources.back().largest = largest_magnitude(base_storage_of(*lora));
+    }
+    return sources;
   }
 
   std::vector<std::string> describe() const override {
