@@ -125,9 +125,17 @@ void check_initialization(const Reader& reader) {
   }
 }
 
+AdapterKind kind_of(const Reader& reader) {
+  const std::string type = reader.text("peft_type", "LORA");
+  if (type == "LOHA") return AdapterKind::kLoha;
+  if (type == "LOKR") return AdapterKind::kLokr;
+  if (type != "LORA") reader.fail("peft_type", "LORA, LOHA or LOKR");
+  return reader.boolean("use_dora") ? AdapterKind::kDora : AdapterKind::kLora;
+}
+
 PeftConfig parse_peft_config(const nlohmann::ordered_json& table, const std::string& place) {
   const Reader reader(table, place);
-  if (reader.text("peft_type", "LORA") != "LORA") reader.fail("peft_type", "LORA");
+  const AdapterKind kind = kind_of(reader);
   if (reader.text("bias", "none") != "none") reader.fail("bias", "none: no trained biases");
   if (reader.boolean("fan_in_fan_out")) reader.fail("fan_in_fan_out", "false");
   if (reader.boolean("lora_bias")) reader.fail("lora_bias", "false");
@@ -144,8 +152,10 @@ PeftConfig parse_peft_config(const nlohmann::ordered_json& table, const std::str
   PeftConfig config;
   config.place = reader.place();
   if (reader.has("r")) config.rank = reader.rank("r", reader.at("r"));
-  if (reader.has("lora_alpha")) config.alpha = reader.number("lora_alpha", reader.at("lora_alpha"));
-  config.is_dora = reader.boolean("use_dora");
+  config.kind = kind;
+  const bool is_lora = kind == AdapterKind::kLora || kind == AdapterKind::kDora;
+  const char* alpha = is_lora ? "lora_alpha" : "alpha";
+  if (reader.has(alpha)) config.alpha = reader.number(alpha, reader.at(alpha));
   config.is_rslora = reader.boolean("use_rslora");
   config.rank_pattern = reader.pattern<int64_t>(
       "rank_pattern", [&](const char* key, const nlohmann::ordered_json& value) { return reader.rank(key, value); });

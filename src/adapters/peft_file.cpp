@@ -12,22 +12,32 @@ namespace {
 
 constexpr std::string_view kPrefix = "base_model.model.";
 
+// The tensors that a kind has, for messages.
+const char* tensors_of(AdapterKind kind) {
+  switch (kind) {
+    case AdapterKind::kLora:
+      return "lora_A and lora_B without lora_magnitude_vector";
+    case AdapterKind::kDora:
+      return "lora_magnitude_vector beside lora_A and lora_B";
+    case AdapterKind::kLoha:
+      return "hada_w1_a, hada_w1_b, hada_w2_a and hada_w2_b";
+    case AdapterKind::kLokr:
+      break;
+  }
+  return "lokr_w1 and lokr_w2";
+}
+
 // kind and rank are those that the configuration says.
 void check_adapter(const AdapterTensors& adapter, const PeftConfig& config, const std::string& place) {
-  const std::string at = "[" + place + ": " + adapter.module + "] expected ";
-  const AdapterKind kind = config.is_dora ? AdapterKind::kDora : AdapterKind::kLora;
-  if (adapter.kind != kind) {
-    const bool has_magnitude = adapter.kind == AdapterKind::kDora;
-    throw ModelError(
-        at +
-        (config.is_dora ? "lora_magnitude_vector, as use_dora says" : "no lora_magnitude_vector without use_dora") +
-        ", got " + (has_magnitude ? "one" : "none"));
+  if (adapter.kind != config.kind) {
+    throw ModelError(str("[", place, ": ", adapter.module, "] expected ", tensors_of(config.kind), ", as ",
+                         config.place, " says, got ", tensors_of(adapter.kind)));
   }
-  const FileTensor& down = adapter.tensors.at("down");
-  const int64_t rank = config.rank_of(adapter.module);
-  if (down.values.size(0) != rank) {
-    throw ModelError(str("[", place, ": ", down.name, "] expected the rank ", rank, " that ", config.place,
-                         " says, got the shape ", shape_text(down.values.sizes())));
+  const int64_t rank = config.rank_of(adapter.module), own = sizes_of(adapter).rank;
+  if (own != rank && own > 0) {
+    const FileTensor& tensor = adapter.tensors.begin()->second;
+    throw ModelError(str("[", place, ": ", tensor.name, "] expected the rank ", rank, " that ", config.place,
+                         " says, got the rank ", own));
   }
 }
 
@@ -44,7 +54,8 @@ std::vector<AdapterTensors> read_peft_file(const std::filesystem::path& path) {
     if (!starts_with(adapter.module, kPrefix)) {
       throw ModelError("[" + place + ": " + adapter.tensors.begin()->second.name + "] expected " +
                        std::string(kPrefix) +
-                       "<module>.lora_A.weight, .lora_B.weight or .lora_magnitude_vector, got another tensor");
+                       "<module> before lora_A.weight, lora_B.weight, lora_magnitude_vector, hada_* or lokr_*, got "
+                       "another name");
     }
     adapter.module = adapter.module.substr(kPrefix.size());
     check_adapter(adapter, config, place);

@@ -9,9 +9,9 @@
 namespace millrace {
 
 // path: the folder or the .safetensors file. Modules are named as in the file without its "base_model.model.". LoRA,
-// with rslora's scale and with rank and alpha patterns, and DoRA. Base weights that PEFT saved as well are ignored
-// and logged. Throws ModelError, naming file and tensor, for other kinds of adapters and for tensors that do not
-// belong, and ConfigError for a config that cannot be read.
+// with rslora's scale and with rank and alpha patterns, DoRA, LoHa and LoKr. Base weights that PEFT saved as well are
+// ignored and logged. Throws ModelError, naming file and tensor, for other kinds of adapters and for tensors that do
+// not belong, and ConfigError for a config that cannot be read.
 std::vector<AdapterTensors> read_peft_file(const std::filesystem::path& path);
 
 }  // namespace millrace

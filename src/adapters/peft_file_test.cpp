@@ -70,9 +70,28 @@ TEST_F(PeftFile, AnAdapterOfOneMatrixOrAnotherRankIsRefused) {
   EXPECT_THROW(read_peft_file(folder), ConfigError);
 }
 
+TEST_F(PeftFile, LohaAndLokrAreScaledByTheConfigurationsRank) {
+  const TensorMap whole = {{kLayer + "q.lokr_w1", torch::ones({2, 3})}, {kLayer + "q.lokr_w2", torch::ones({5, 4})}};
+  write(whole, R"({"peft_type": "LOKR", "r": 4, "alpha": 6})");
+  ASSERT_EQ(read_peft_file(folder).size(), 1u);
+  EXPECT_EQ(read_peft_file(folder)[0].kind, AdapterKind::kLokr);
+  EXPECT_DOUBLE_EQ(read_peft_file(folder)[0].scale, 1.5) << "LyCORIS would take 1";
+  write(whole, R"({"r": 4, "lora_alpha": 6})");
+  EXPECT_THROW(read_peft_file(folder), ModelError);
+
+  const auto ones = [](int64_t rows, int64_t columns) { return torch::ones({rows, columns}); };
+  write({{kLayer + "q.hada_w1_a", ones(6, 2)},
+         {kLayer + "q.hada_w1_b", ones(2, 4)},
+         {kLayer + "q.hada_w2_a", ones(6, 2)},
+         {kLayer + "q.hada_w2_b", ones(2, 4)}},
+        R"({"peft_type": "LOHA", "r": 8, "alpha": 8, "rank_pattern": {"q": 2}, "alpha_pattern": {"q": 3}})");
+  EXPECT_EQ(read_peft_file(folder)[0].kind, AdapterKind::kLoha);
+  EXPECT_DOUBLE_EQ(read_peft_file(folder)[0].scale, 1.5);
+}
+
 TEST_F(PeftFile, WhatIsNoLoraOfLinearLayersIsRefused) {
   for (const char* config :
-       {R"([])", R"({"peft_type": "LOKR"})", R"({"bias": "all"})", R"({"fan_in_fan_out": true})",
+       {R"([])", R"({"peft_type": "OFT"})", R"({"bias": "all"})", R"({"fan_in_fan_out": true})",
         R"({"modules_to_save": ["norm"]})", R"({"r": 0})", R"({"lora_alpha": "8"})", R"({"rank_pattern": {"(": 2}})",
         R"({"use_dora": 1})", R"({"init_lora_weights": "pissa_niter_4"})", R"({"init_lora_weights": "OLoRA"})",
         R"({"alora_invocation_tokens": [1, 2]})", R"({"use_qalora": true})", R"({"arrow_config": {"top_k": 2}})"}) {

@@ -5,7 +5,6 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "base/error.h"
 #include "base/files.h"
 #include "base/text.h"
 
@@ -31,37 +30,56 @@ std::vector<std::string> peft_target_modules(const std::vector<std::string>& ada
   return {targets.begin(), targets.end()};
 }
 
-std::string peft_name(const std::string& ours) {
+std::string peft_name(const std::string& ours, AdapterKind kind) {
   static const std::map<std::string, std::string> kRoles = {
       {"down", "lora_A.weight"}, {"up", "lora_B.weight"}, {"magnitude", "lora_magnitude_vector"}};
-  const auto role = kRoles.find(last_part(ours));
-  MILLRACE_CHECK(role != kRoles.end());
-  return "base_model.model." + ours.substr(0, ours.rfind('.')) + "." + role->second;
+  const std::string layer = "base_model.model." + ours.substr(0, ours.rfind('.')) + ".", role = last_part(ours);
+  if (kind == AdapterKind::kLoha) return layer + "hada_" + role;
+  if (kind == AdapterKind::kLokr) return layer + "lokr_" + role;
+  return layer + kRoles.at(role);
 }
 
 std::string peft_config_json(const std::vector<std::string>& adapted, const PeftFacts& facts) {
-  nlohmann::ordered_json json = {{"peft_type", "LORA"},
-                                 {"task_type", "CAUSAL_LM"},
-                                 {"base_model_name_or_path", facts.base_model},
-                                 {"inference_mode", true},
-                                 {"r", facts.rank},
-                                 {"lora_alpha", facts.alpha},
-                                 {"lora_dropout", facts.dropout},
-                                 {"use_rslora", facts.rank_stabilised},
-                                 {"use_dora", facts.is_dora},
-                                 {"bias", "none"},
-                                 {"fan_in_fan_out", false},
-                                 {"init_lora_weights", true},
-                                 {"modules_to_save", nullptr},
-                                 {"rank_pattern", nlohmann::ordered_json::object()},
-                                 {"alpha_pattern", nlohmann::ordered_json::object()},
-                                 {"target_modules", peft_target_modules(adapted, facts.layers)}};
-  for (const auto& [layer, rank] : facts.own_ranks) {
-    json["rank_pattern"][layer] = rank;
-    if (facts.alpha_is_rank) json["alpha_pattern"][layer] = rank;
-  }
+  using Json = nlohmann::ordered_json;
+  const bool is_lora = facts.kind == AdapterKind::kLora || facts.kind == AdapterKind::kDora;
+  const bool is_lokr = facts.kind == AdapterKind::kLokr;
   const bool is_whole = std::floor(facts.alpha) == facts.alpha && std::abs(facts.alpha) < 1e15;
-  if (is_whole) json["lora_alpha"] = static_cast<int64_t>(facts.alpha);
+  const Json alpha = is_whole ? Json(static_cast<int64_t>(facts.alpha)) : Json(facts.alpha);
+  Json json = {{"peft_type", is_lora   ? "LORA"
+                             : is_lokr ? "LOKR"
+                                       : "LOHA"},
+               {"task_type", "CAUSAL_LM"},
+               {"base_model_name_or_path", facts.base_model},
+               {"inference_mode", true},
+               {"r", facts.rank}};
+  if (is_lora) {
+    json.update({{"lora_alpha", alpha},
+                 {"lora_dropout", facts.dropout},
+                 {"use_rslora", facts.rank_stabilised},
+                 {"use_dora", facts.kind == AdapterKind::kDora},
+                 {"bias", "none"},
+                 {"fan_in_fan_out", false},
+                 {"init_lora_weights", true}});
+  } else {
+    json.update({{"alpha", alpha}, {"rank_dropout", 0.0}, {"module_dropout", 0.0}, {"init_weights", true}});
+  }
+  if (is_lokr) {
+    json["decompose_both"] = facts.lokr_decompose_both;
+    json["decompose_factor"] = facts.lokr_factor.value_or(-1);
+  }
+  json.update({{"modules_to_save", nullptr},
+               {"rank_pattern", Json::object()},
+               {"alpha_pattern", Json::object()},
+               {"target_modules", peft_target_modules(adapted, facts.layers)}});
+  for (const std::string& layer : adapted) {
+    if (const auto own = facts.own_ranks.find(layer); own != facts.own_ranks.end()) {
+      json["rank_pattern"][layer] = own->second;
+      if (facts.alpha_is_rank) json["alpha_pattern"][layer] = own->second;
+    }
+    if (const auto own = facts.own_alphas.find(layer); own != facts.own_alphas.end()) {
+      json["alpha_pattern"][layer] = own->second;
+    }
+  }
   return json.dump(2) + "\n";
 }
 
@@ -69,15 +87,16 @@ void write_peft_folder(const std::filesystem::path& folder, const TensorMap& our
   create_folders(folder);
   PeftFacts facts = known;
   TensorMap theirs;
-  std::vector<std::string> adapted;
+  std::set<std::string> adapted;
   for (const auto& [name, tensor] : ours) {
-    theirs[peft_name(name)] = tensor;
-    if (!ends_with(name, ".down")) continue;
-    adapted.push_back(name.substr(0, name.rfind('.')));
-    if (tensor.size(0) != facts.rank) facts.own_ranks[adapted.back()] = tensor.size(0);
+    theirs[peft_name(name, facts.kind)] = tensor;
+    const std::string layer = name.substr(0, name.rfind('.'));
+    adapted.insert(layer);
+    const bool has_rank = ends_with(name, ".down") || (facts.kind == AdapterKind::kLoha && ends_with(name, ".w1_b"));
+    if (has_rank && tensor.size(0) != facts.rank) facts.own_ranks[layer] = tensor.size(0);
   }
   save_tensors(folder / "adapter_model.safetensors", theirs, {{"format", "pt"}});
-  write_file_atomically(folder / "adapter_config.json", peft_config_json(adapted, facts));
+  write_file_atomically(folder / "adapter_config.json", peft_config_json({adapted.begin(), adapted.end()}, facts));
 }
 
 }  // namespace millrace

@@ -48,6 +48,37 @@ TEST_F(PeftWriter, ARankOfItsOwnIsRead) {
   }
 }
 
+TEST_F(PeftWriter, AnAlphaOfItsOwnIsRead) {
+  TensorMap ours;
+  for (const char* layer : {"layers.0.q_proj", "layers.1.q_proj"}) {
+    ours[std::string(layer) + ".down"] = torch::rand({2, 5});
+    ours[std::string(layer) + ".up"] = torch::rand({7, 2});
+  }
+  write_peft_folder(folder_, ours,
+                    {.rank = 2, .alpha = 2, .layers = kLayers, .own_alphas = {{"layers.1.q_proj", 6}, {"other", 1}}});
+  for (const AdapterTensors& read : read_peft_file(folder_)) {
+    EXPECT_DOUBLE_EQ(read.scale, read.module == "layers.1.q_proj" ? 3 : 1);
+  }
+}
+
+TEST_F(PeftWriter, LohaAndLokrAreRead) {
+  const auto matrix = [](int64_t rows, int64_t columns) { return torch::rand({rows, columns}); };
+  const std::string layer = kLayers[0] + ".";
+  const TensorMap loha = {{layer + "w1_a", matrix(6, 3)},
+                          {layer + "w1_b", matrix(3, 4)},
+                          {layer + "w2_a", matrix(6, 3)},
+                          {layer + "w2_b", matrix(3, 4)}};
+  write_peft_folder(folder_, loha, {.rank = 2, .alpha = 6, .layers = kLayers, .kind = AdapterKind::kLoha});
+  ASSERT_EQ(read_peft_file(folder_).size(), 1U);
+  EXPECT_DOUBLE_EQ(read_peft_file(folder_)[0].scale, 2) << "alpha over the rank of its own";
+  EXPECT_TRUE(torch::equal(read_peft_file(folder_)[0].tensors.at("w2_b").values, loha.at(layer + "w2_b")));
+
+  const TensorMap lokr = {{layer + "w1", matrix(2, 2)}, {layer + "w2_a", matrix(3, 1)}, {layer + "w2_b", matrix(1, 2)}};
+  write_peft_folder(folder_, lokr, {.rank = 1, .alpha = 0.5, .layers = kLayers, .kind = AdapterKind::kLokr});
+  EXPECT_EQ(read_peft_file(folder_)[0].kind, AdapterKind::kLokr);
+  EXPECT_DOUBLE_EQ(read_peft_file(folder_)[0].scale, 0.5);
+}
+
 TEST_F(PeftWriter, WholeNumbersAreWrittenAsSuch) {
   const auto alpha = [](double value) {
     return nlohmann::json::parse(peft_config_json({}, {2, value, false, "", {}}))["lora_alpha"].dump();

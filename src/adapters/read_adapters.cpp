@@ -97,8 +97,8 @@ void check_magnitude(const std::string& place, const AdapterTensors& adapter) {
            is_of_inputs ? ", one for each input (try an adapter trained with magnitudes of outputs)" : ""));
 }
 
-// The rank that divides alpha in the scale; LyCORIS takes 1 for a Kronecker product of whole matrices, and ComfyUI
-// w2's rank where both factors have one.
+// The rank that divides an adapter's own alpha in the scale; LyCORIS takes 1 for a Kronecker product of whole matrices,
+// and ComfyUI w2's rank where both factors have one.
 int64_t rank_of(const AdapterTensors& adapter) {
   const bool is_loha = adapter.kind == AdapterKind::kLoha;
   for (const char* role : {"down", is_loha ? "w1_b" : "w2_b", is_loha ? "w2_b" : "w1_b"}) {
@@ -129,11 +129,15 @@ class DefaultScale {
     }
   }
 
+  // rank: of the tensors; 0: they have none, as whole factors of a Kronecker product, which PEFT scales all the same.
   double of(std::string module, int64_t rank) const {
     constexpr std::string_view kWrapper = "base_model.model.";  // PEFT's own, which its patterns do not see
     if (starts_with(module, kWrapper)) module = module.substr(kWrapper.size());
     for (const auto& [prefix, scale] : scales_) {
-      if (starts_with(module, prefix)) return scale.scale_of(module.substr(prefix.size()), rank);
+      if (!starts_with(module, prefix)) continue;
+      const std::string name = module.substr(prefix.size());
+      if (scale.kind == AdapterKind::kLokr) return scale.scale_of(name);
+      return rank > 0 ? scale.scale_of(name, rank) : 1;
     }
     return 1;
   }
@@ -209,8 +213,11 @@ std::vector<AdapterTensors> read_adapters(const WeightStore& file) {
       check_complete(place, adapter);
       check_magnitude(place, adapter);
       const int64_t rank = rank_of(adapter);
-      if (rank > 0)
-        adapter.scale = module.alpha ? *module.alpha / static_cast<double>(rank) : default_scale.of(name, rank);
+      if (!module.alpha) {
+        adapter.scale = default_scale.of(name, rank);
+      } else if (rank > 0) {
+        adapter.scale = *module.alpha / static_cast<double>(rank);
+      }
       if (part >= 0) {  // pairs that share a fused layer lie one after the other
         adapter.row_begin = row;
         adapter.row_end = row += sizes_of(adapter).out_features;

@@ -7,13 +7,17 @@ import pytest
 import torch
 from helpers import load, relative_error, save
 from small_decoders import forward, ids, peer
-from peft import LoraConfig, get_peft_model
+from peft import LoHaConfig, LoKrConfig, LoraConfig, get_peft_model
+
+KINDS = {"lora": LoraConfig, "loha": LoHaConfig, "lokr": LoKrConfig}
 
 
 def adapted(name, **options):
     """A peft model with random matrices; its base is the module that peer() gives."""
     base = peer(name)
-    model = get_peft_model(copy.deepcopy(base), LoraConfig(**({"r": 3, "lora_alpha": 5, "lora_dropout": 0.0} | options))).eval()
+    kind = options.pop("kind", "lora")
+    config = KINDS[kind](r=3, **(({"lora_alpha": 5, "lora_dropout": 0.0} if kind == "lora" else {"alpha": 5}) | options))
+    model = get_peft_model(copy.deepcopy(base), config).eval()
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for parameter_name, parameter in model.named_parameters():
@@ -32,6 +36,9 @@ ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_pro
         ("untied", {"target_modules": ["q_proj", "v_proj"], "use_rslora": True}),
         ("qwen2", {"target_modules": ALL, "use_dora": True}),
         ("qwen3", {"target_modules": [*ALL, "lm_head"]}),
+        ("untied", {"kind": "loha", "target_modules": ALL, "alpha_pattern": {"o_proj": 11}}),
+        ("untied", {"kind": "lokr", "target_modules": ALL}),
+        ("untied", {"kind": "lokr", "target_modules": ALL, "decompose_both": True, "decompose_factor": 2, "rank_pattern": {"o_proj": 1}}),
         ("tied", {"target_modules": ALL, "rank_pattern": {"layers.0.*q_proj": 2, "down_proj": 5}, "alpha_pattern": {"o_proj": 11}}),
     ],
 )
@@ -77,8 +84,9 @@ def test_what_does_not_fit_is_refused_by_name(millrace, tmp_path):
     renamed = {n.replace("layers.2", "layers.3"): t for n, t in tensors.items()}
     assert "got one of model.layers.3.self_attn.q_proj (is model.layers." in error(renamed)
     assert "lora_embedding_A" in error(tensors | {"base_model.model.model.embed_tokens.lora_embedding_A": torch.zeros(3, 71)})
-    assert "expected lora_magnitude_vector, as use_dora says, got none" in error(tensors, {"use_dora": True})
-    assert "peft_type] expected LORA" in error(tensors, {"peft_type": "LOHA"})
+    assert "expected lora_magnitude_vector beside lora_A and lora_B, as " in error(tensors, {"use_dora": True})
+    assert "expected hada_w1_a, hada_w1_b, hada_w2_a and hada_w2_b, as " in error(tensors, {"peft_type": "LOHA"})
+    assert "peft_type] expected LORA, LOHA or LOKR" in error(tensors, {"peft_type": "OFT"})
     assert "modules_to_save] expected no modules" in error(tensors, {"modules_to_save": ["lm_head"]})
     (tmp_path / "bad" / "adapter_config.json").unlink()
     options = ["--weights", tmp_path / "base", "--lora", tmp_path / "bad", "--inputs", inputs, "--outputs", tmp_path / "o"]

@@ -72,8 +72,17 @@ def check_merged(millrace, tmp_path, run):
     assert "--merged" in millrace("export", run, tmp_path / "adapters.gguf", status=2).stderr
 
 
-def test_peft_loads_the_adapters(millrace, tmp_path, short_run):
-    run = short_run(LORA)
+KINDS = {
+    "lora": {},
+    "loha": {"lora.alpha_patterns": "['*.q_proj=2']", "lora.rank_patterns": "['*.up_proj=3']"},
+    "lokr": {"lora.rank_patterns": "['*.up_proj=2', '*.down_proj=40']"},  # whole matrices there, as in PEFT
+    "lokr_both": {"lora.kind": "lokr", "lora.rank": 1, "lora.rank_stabilised": None, "lora.lokr_factor": 4, "lora.lokr_decompose_both": None},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_peft_loads_the_adapters(millrace, tmp_path, short_run, kind):
+    run = short_run(LORA | {"lora.kind": kind} | KINDS[kind] | {"optimizer.lr": 0.02})
     millrace("export", run, tmp_path / "exported")
     base = AutoModelForCausalLM.from_pretrained(BASE, attn_implementation="eager", dtype=torch.float32)
     with torch.no_grad():

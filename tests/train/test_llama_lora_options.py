@@ -42,6 +42,28 @@ def test_layers_have_ranks_of_their_own(millrace, tmp_path):
     assert losses(tmp_path / "next")[0] < losses(tmp_path / "run")[0]
 
 
+def test_layers_have_alphas_and_rates_of_their_own(millrace, tmp_path):
+    options = SHORT | LORA | {"lora.lr_patterns": "['re:\\.mlp\\.=0']"}
+    train(millrace, tmp_path / "run", options | {"lora.alpha_patterns": "['model.layers.{1}.*q_proj=2']"})
+    ours = load(tmp_path / "run/adapter/adapter_model.safetensors")
+    learnt = {"mlp" in name for name, values in ours.items() if "lora_B" in name and values.any()}
+    assert learnt == {False}
+    config = json.loads((tmp_path / "run/adapter/adapter_config.json").read_text())
+    assert config["lora_alpha"] == 8 and config["alpha_pattern"] == {"model.layers.1.self_attn.q_proj": 2}
+    train(millrace, tmp_path / "usual", options)
+    assert losses(tmp_path / "run") != losses(tmp_path / "usual")
+
+
+def test_a_resumed_run_does_not_need_the_file_it_started_from(millrace, tmp_path):
+    train(millrace, tmp_path / "first", SHORT | LORA | {"training.steps": 2})
+    start = SHORT | LORA | {"lora.initial_adapter": tmp_path / "first/adapter", "checkpoint.interval": 2}
+    train(millrace, tmp_path / "whole", start)
+    train(millrace, tmp_path / "parts", start | {"training.steps": 2, "lr_scheduler.total_steps": 4})
+    shutil.rmtree(tmp_path / "first")
+    train(millrace, tmp_path / "parts", start)
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+
+
 def test_refuses_by_name(millrace, tmp_path):
     def complaint(options):
         return train(millrace, tmp_path / "run", SHORT | LORA | options, status=2).stderr

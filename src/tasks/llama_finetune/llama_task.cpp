@@ -187,7 +187,8 @@ class LlamaTask : public Task {
             trainee_->parameters().compute().scalar_type() == torch::kBFloat16 ? "bfloat16" : "float32", " on ",
             device_.str())};
     if (const LoraConfig* lora = config_.lora()) {
-      lines.push_back(str("LoRA: ", with_thousands(trainee_->parameters().num_parameters()), " parameters on ",
+      const std::string kind = lora->kind == AdapterKind::kLora ? "LoRA" : choice_text(lora->kind);
+      lines.push_back(str(kind, ": ", with_thousands(trainee_->parameters().num_parameters()), " parameters on ",
                           dynamic_cast<LlamaAdapters&>(*trainee_).num_layers(), " layers, rank ", lora->rank));
     }
     lines.push_back(str("data: ", with_thousands(num_rows_), " rows (", kind_of_rows(), "), packing ",

@@ -1,5 +1,6 @@
 #include "tasks/llama_finetune/llama_texts.h"
 
+#include "adapters/lokr_sizes.h"
 #include "base/log.h"
 #include "base/text_lines.h"
 #include "tasks/llama_finetune/llama_adapters.h"
@@ -44,6 +45,29 @@ std::string write_texts(LlamaTrainee& trainee, const RowEncoder& encoder, const 
   return text;
 }
 
+namespace {
+
+// PEFT's LoHa and LoKr have no rank-stabilised scale, and divide alpha by the rank even where LoKr's matrices are whole
+// and LyCORIS' scale is 1: their alphas give the scale that was trained with.
+void set_lycoris_alphas(const LoraConfig& lora, const llama::Llama& model, PeftFacts& facts) {
+  facts.rank_stabilised = facts.alpha_is_rank = false;
+  facts.alpha = scale_of_rank(lora, lora.rank) * static_cast<double>(lora.rank);
+  facts.lokr_factor = lora.lokr_factor;
+  facts.lokr_decompose_both = lora.lokr_decompose_both;
+  const LoraScales scales(lora);
+  for (const auto& [name, layer] : model.linear_layers()) {
+    const auto own = facts.own_ranks.find(name);
+    const int64_t rank = own != facts.own_ranks.end() ? own->second : lora.rank;
+    const LokrSizes sizes =
+        lokr_sizes(layer->in_features(), layer->out_features(), rank, lora.lokr_factor, lora.lokr_decompose_both);
+    const bool is_whole = lora.kind == AdapterKind::kLokr && sizes.w1.rank + sizes.w2.rank == 0;
+    const double alpha = (is_whole ? 1 : scales.of(name, rank)) * static_cast<double>(rank);
+    if (alpha != facts.alpha) facts.own_alphas[name] = alpha;
+  }
+}
+
+}  // namespace
+
 PeftFacts peft_facts(const LlamaRunConfig& config, const llama::LlamaConfig& sizes) {
   const LoraConfig& lora = *config.lora();
   PeftFacts facts;
@@ -52,10 +76,19 @@ PeftFacts peft_facts(const LlamaRunConfig& config, const llama::LlamaConfig& siz
   facts.dropout = lora.dropout;
   facts.alpha_is_rank = !lora.alpha.has_value();
   facts.rank_stabilised = lora.rank_stabilised;
-  facts.is_dora = lora.kind == AdapterKind::kDora;
+  facts.kind = lora.kind;
   facts.base_model = config.checkpoint.initial_load_path;
   const llama::Llama model(sizes, {.device = torch::kMeta});
-  for (const auto& [name, layer] : model.linear_layers()) facts.layers.push_back(name);
+  const LayerNumbers ranks(lora.rank_patterns, "lora.rank_patterns");
+  const LayerNumbers alphas(lora.alpha_patterns, "lora.alpha_patterns");
+  for (const auto& [name, layer] : model.linear_layers()) {
+    facts.layers.push_back(name);
+    const auto rank = static_cast<int64_t>(ranks.of(name, static_cast<double>(lora.rank)));
+    if (rank != lora.rank && rank > 0) facts.own_ranks[name] = rank;
+    constexpr double kUsual = -1;
+    if (const double own = alphas.of(name, kUsual); own != kUsual) facts.own_alphas[name] = own;
+  }
+  if (lora.kind == AdapterKind::kLoha || lora.kind == AdapterKind::kLokr) set_lycoris_alphas(lora, model, facts);
   return facts;
 }
 

@@ -18,9 +18,10 @@ void LlamaLoraConfig::check(Problems& problems) const {
   const auto refuse = [&](bool given, const char* option, const char* why) {
     if (given) problems.add(str("lora.", option), str("expected none for a language model, got one: ", why));
   };
-  if (lora.kind != AdapterKind::kLora && lora.kind != AdapterKind::kDora) {
-    problems.add("lora.kind", str("expected lora or dora for a language model, which PEFT's layers are, got ",
-                                  choice_text(lora.kind)));
+  const int64_t tp = parallelism.tensor_parallel_degree;
+  if (lora.kind != AdapterKind::kLora && lora.kind != AdapterKind::kDora && tp > 1) {
+    problems.add("lora.kind", str("expected lora or dora with parallelism.tensor_parallel_degree ", tp, ", got ",
+                                  choice_text(lora.kind), ", whose matrices cannot be split as their layers are"));
   }
   refuse(lora.rank_dropout != 0 || lora.module_dropout != 0, "rank_dropout",
          "neither it nor module_dropout belongs to a token, and packed rows have no samples of their own");
