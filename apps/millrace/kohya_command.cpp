@@ -117,9 +117,7 @@ int run_kohya(const std::vector<std::string>& args) {
   around.layers =
       kohya_layers_of_flux(around.model.double_blocks, around.model.single_blocks, around.model.has_guidance);
   if (arguments.has("dim_from_weights") && arguments.has("network_weights")) {
-    const KohyaWeightsFacts facts = read_weights_facts(*arguments.text("network_weights"));
-    around.weights_rank = facts.rank;
-    around.weights_alpha = facts.alpha;
+    around.weights = read_weights_facts(*arguments.text("network_weights"));
   }
   const Translation translation = translate_kohya(arguments, around);
   const std::unique_ptr<RunConfig> config = load_translated(translation, "sd-scripts", world);

@@ -11,6 +11,12 @@
 
 namespace millrace {
 
+// An adapter of a file.
+struct KohyaModule {
+  int64_t rank = 0;
+  double alpha = 0;
+};
+
 struct KohyaNetworkArguments {
   int64_t dim = 4;
   double alpha = 1;
@@ -19,11 +25,13 @@ struct KohyaNetworkArguments {
   std::optional<double> clip_lr = {}, t5_lr = {};
   bool trains_transformer = true;
   std::map<std::string, std::string> network_args;
+  // With --dim_from_weights, by their names in the file: they alone are trained, each with its own rank and alpha.
+  std::map<std::string, KohyaModule> modules = {};
 };
 
 struct KohyaLayers {
   std::vector<std::string> targets = {"all"};
-  std::vector<std::string> rank_patterns, lr_patterns;
+  std::vector<std::string> rank_patterns, alpha_patterns, lr_patterns;
   std::optional<double> loraplus_ratio, text_encoder_loraplus_ratio;
   double rank_dropout = 0, module_dropout = 0;
   bool split_qkv = false, train_t5xxl = false;

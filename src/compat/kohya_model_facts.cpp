@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <string_view>
 #include <system_error>
 
 #include "base/error.h"
@@ -82,25 +83,32 @@ KohyaModelFacts read_model_facts(const std::filesystem::path& path) {
 }
 
 KohyaWeightsFacts read_weights_facts(const std::filesystem::path& path) {
+  constexpr std::string_view kDown = ".lora_down.weight", kAlpha = ".alpha";
   const SafetensorsFile file(path);
   KohyaWeightsFacts facts;
+  std::map<std::string, double> alphas;
   for (const TensorView& tensor : file.tensors()) {
-    if (ends_with(tensor.name, ".lora_down.weight") && !tensor.shape.empty()) {
-      const bool differs = facts.rank != 0 && facts.rank != tensor.shape[0];
-      if (differs) throw ConfigError("[" + path.string() + "] expected adapters of one rank, got several");
-      facts.rank = tensor.shape[0];
-    } else if (ends_with(tensor.name, ".alpha") && element_count(tensor.shape) == 1) {
-      double alpha = 0;
+    if (ends_with(tensor.name, kDown) && !tensor.shape.empty()) {
+      facts.modules[tensor.name.substr(0, tensor.name.size() - kDown.size())].rank = tensor.shape[0];
+    } else if (ends_with(tensor.name, kAlpha) && element_count(tensor.shape) == 1) {
+      double& alpha = alphas[tensor.name.substr(0, tensor.name.size() - kAlpha.size())];
       for_each_element(tensor.dtype, tensor.bytes.data(), 1, [&](double value) { alpha = value; });
-      if (facts.alpha.value_or(alpha) != alpha) {
-        throw ConfigError("[" + path.string() + "] expected adapters of one alpha, got several");
-      }
-      facts.alpha = alpha;
     }
   }
-  if (facts.rank == 0) {
+  if (facts.modules.empty()) {
     throw ModelError("[" + path.string() + "] expected a LoRA file with lora_down.weight tensors, got others");
   }
+  std::map<int64_t, int> ranks;
+  std::map<double, int> counts;
+  for (auto& [name, module] : facts.modules) {
+    const auto alpha = alphas.find(name);
+    module.alpha = alpha != alphas.end() ? alpha->second : static_cast<double>(module.rank);
+    ++ranks[module.rank];
+    ++counts[module.alpha];
+  }
+  const auto by_count = [](const auto& a, const auto& b) { return a.second < b.second; };
+  facts.rank = std::max_element(ranks.begin(), ranks.end(), by_count)->first;
+  facts.alpha = std::max_element(counts.begin(), counts.end(), by_count)->first;
   return facts;
 }
 

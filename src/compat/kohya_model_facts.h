@@ -3,10 +3,12 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <optional>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "compat/kohya_layers.h"
 
 namespace millrace {
 
@@ -23,13 +25,14 @@ struct KohyaModelFacts {
 // is_known false. Throws ModelError for files that hold something else.
 KohyaModelFacts read_model_facts(const std::filesystem::path& path);
 
-// For a LoRA file in kohya's naming.
+// A LoRA file in kohya's naming.
 struct KohyaWeightsFacts {
-  int64_t rank = 0;
-  std::optional<double> alpha;
+  std::map<std::string, KohyaModule> modules;  // by name: "lora_unet_single_blocks_0_linear1"; an alpha that is not
+                                               // there is the rank
+  int64_t rank = 0;                            // that most of them have
+  double alpha = 0;                            // likewise
 };
-// Throws ModelError for a file without such adapters, ConfigError where layers differ in rank or alpha, which options
-// cannot say.
+// Throws ModelError for a file without such adapters.
 KohyaWeightsFacts read_weights_facts(const std::filesystem::path& path);
 
 }  // namespace millrace

@@ -10,6 +10,7 @@ namespace millrace {
 namespace {
 
 constexpr const char* kModule = "networks.lora_flux";
+constexpr const char* kClipModules = "lora_te1_";  // what names of CLIP's adapters begin with
 
 // "key=value" words. Adds a problem for others.
 std::map<std::string, std::string> network_args(const KohyaArguments& args, const TheirSetting& from,
@@ -118,6 +119,7 @@ void set_layers(const KohyaTranslator& kohya, KohyaNetworkArguments arguments, T
   }
   if (layers.targets != std::vector<std::string>{"all"}) out.set("lora.targets", layers.targets, from);
   if (!layers.rank_patterns.empty()) out.set("lora.rank_patterns", layers.rank_patterns, from);
+  if (!layers.alpha_patterns.empty()) out.set("lora.alpha_patterns", layers.alpha_patterns, from);
   if (!layers.lr_patterns.empty()) out.set("lora.lr_patterns", layers.lr_patterns, from);
   if (layers.loraplus_ratio) out.set("lora.loraplus_ratio", *layers.loraplus_ratio, from);
   if (layers.text_encoder_loraplus_ratio) {
@@ -154,14 +156,18 @@ void set_offload(const KohyaTranslator& kohya) {
 
 void KohyaTranslator::network() {
   check_module(*this);
-  const int64_t dim = args.integer("network_dim").value_or(4);
-  const double alpha = *args.number("network_alpha");
+  int64_t dim = args.integer("network_dim").value_or(4);
+  double alpha = *args.number("network_alpha");
   const auto weights = args.text("network_weights");
   if (args.has("dim_from_weights")) {
     if (!weights) out.refuse(from("dim_from_weights"), "expected --network_weights with it, got none");
-    if (weights) out.note(from("dim_from_weights"), Fate::kBecame, "ranks and alpha are those of " + *weights);
-    out.set("lora.rank", around.weights_rank.value_or(dim), from("dim_from_weights"));
-    if (around.weights_alpha) out.set("lora.alpha", *around.weights_alpha, from("dim_from_weights"));
+    if (weights) out.note(from("dim_from_weights"), Fate::kBecame, "layers, ranks and alphas are those of " + *weights);
+    if (around.weights) {
+      dim = around.weights->rank;
+      alpha = around.weights->alpha;
+    }
+    out.set("lora.rank", dim, from("dim_from_weights"));
+    out.set("lora.alpha", alpha, from("dim_from_weights"));
   } else {
     out.set("lora.rank", dim, from("network_dim"));
     if (alpha > 0) {
@@ -197,7 +203,17 @@ void KohyaTranslator::network() {
   arguments.alpha = alpha;
   arguments.learning_rate = args.number("unet_lr").value_or(*args.number("learning_rate"));
   arguments.network_args = network_args(args, from("network_args"), out);
-  set_layers(*this, std::move(arguments), text_rates(*this));
+  TextRates rates = text_rates(*this);
+  if (around.weights) {
+    arguments.modules = around.weights->modules;
+    const auto first = arguments.modules.lower_bound(kClipModules);
+    const bool has_clip = first != arguments.modules.end() && starts_with(first->first, kClipModules);
+    if (rates.clip && !has_clip) {
+      rates = {};
+      out.set("lora.train_clip_l", false, from("dim_from_weights"));
+    }
+  }
+  set_layers(*this, std::move(arguments), rates);
 }
 
 }  // namespace millrace

@@ -23,9 +23,7 @@ struct KohyaSurroundings {
   std::function<int64_t()> batches_per_epoch;
   int64_t batch_size = 1;  // the most samples that a batch of one rank holds
   KohyaLayersOf layers;
-  // Of --network_weights, for --dim_from_weights.
-  std::optional<int64_t> weights_rank;
-  std::optional<double> weights_alpha;
+  std::optional<KohyaWeightsFacts> weights;  // of --network_weights, for --dim_from_weights
   // What training.dataset_path is: the data set file, or the one that is written of the command line's options.
   std::string dataset_path;
 };

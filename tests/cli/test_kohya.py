@@ -189,6 +189,38 @@ def test_text_encoders_and_split_layers_are_trained_as_told(millrace, arguments)
     assert "3 and 4 times the alpha" in said
 
 
+def test_layers_ranks_and_alphas_come_from_a_file(millrace, arguments, tmp_path):
+    with_clip = [word for word in arguments if word != "--network_train_unet_only"]
+    words = [*with_clip, "--network_weights", "start.safetensors", "--dim_from_weights", "--network_args", "rank_dropout=0.1"]
+    tensors = {}
+
+    def add(name, rank, alpha):
+        tensors[f"{name}.lora_down.weight"] = torch.zeros(rank, 4)
+        tensors[f"{name}.alpha"] = torch.tensor(alpha)
+
+    for block in range(19):
+        add(f"lora_unet_double_blocks_{block}_img_attn_proj", 8, 4.0)
+        add(f"lora_unet_double_blocks_{block}_txt_mlp_0", 8, 4.0)
+        add(f"lora_unet_double_blocks_{block}_img_attn_qkv", 24, 12.0)
+    save(tmp_path / "start.safetensors", tensors)
+    config, said = show(millrace, *words, "train_blocks=single")
+    lora = config["lora"]
+    assert lora["rank"] == 8 and lora["alpha"] == 4 and lora["initial_adapter"] == "start.safetensors"
+    double = ["img_mod.lin=0", "img_attn.qkv=24", "img_mlp.0=0", "img_mlp.2=0", "txt_mod.lin=0", "txt_attn.qkv=0", "txt_attn.proj=0", "txt_mlp.2=0"]
+    assert lora["rank_patterns"] == [f"double_blocks.*.{layer}" for layer in double] + ["single_blocks.*=0"]
+    assert lora["alpha_patterns"] == ["double_blocks.*.img_attn.qkv=12"]
+    assert lora["train_clip_l"] is False and lora["rank_dropout"] == 0.1
+    assert "train_blocks has no effect beside --dim_from_weights" in " ".join(said.split())
+
+    for layer in range(12):
+        for name in ("self_attn_k_proj", "self_attn_v_proj", "self_attn_q_proj", "self_attn_out_proj", "mlp_fc1", "mlp_fc2"):
+            add(f"lora_te1_text_model_encoder_layers_{layer}_{name}", 8, 8.0)
+    save(tmp_path / "start.safetensors", tensors)
+    lora = show(millrace, *words)[0]["lora"]
+    assert lora["train_clip_l"] is True and lora["rank"] == 8 and lora["alpha"] == 8
+    assert lora["alpha_patterns"][-2:] == ["double_blocks.*.img_attn.proj=4", "double_blocks.*.txt_mlp.0=4"]
+
+
 def test_a_run_leaves_the_file_that_sd_scripts_would(millrace, arguments, tmp_path):
     save(tmp_path / "flux.safetensors", flux_weights())
     make_clip(tmp_path / "clip")

@@ -19,7 +19,7 @@ namespace millrace {
 namespace {
 
 // A number of each layer, in the layers' order.
-using LayerNumbers = std::vector<std::pair<std::string, double>>;
+using NumbersByLayer = std::vector<std::pair<std::string, double>>;
 
 bool is_in_block(const std::string& layer) {
   return starts_with(layer, "double_blocks.") || starts_with(layer, "single_blocks.");
@@ -54,7 +54,7 @@ std::string pattern(const std::string& layers, double number) {
 
 // As few "pattern=number" as say which number each layer has; none for those that have the usual one. The first that
 // fits counts.
-std::vector<std::string> patterns_of(const LayerNumbers& numbers, double usual) {
+std::vector<std::string> patterns_of(const NumbersByLayer& numbers, double usual) {
   std::vector<std::string> patterns;
   std::map<std::string, std::map<double, int>> counts;  // by stack, and by kind of layer
   for (const auto& [layer, number] : numbers) {
@@ -87,6 +87,32 @@ std::string run_layer_name(const flux::LoraModule& module) {
   return module.part == flux::LoraPart::kTransformer ? name : flux::run_name({module.part, name});
 }
 
+// With --dim_from_weights, what sd-scripts' arguments choose counts for nothing.
+void take_every_layer(flux::LoraNetwork& network, const std::map<std::string, std::string>& network_args) {
+  for (const auto& [key, value] : network_args) {
+    const bool chooses = starts_with(key, "train_blocks") || ends_with(key, "_indices") || ends_with(key, "_dim") ||
+                         ends_with(key, "_dims") || key == "split_qkv";
+    if (!chooses || starts_with(key, "conv_")) continue;
+    network.notes.push_back(key + " has no effect beside --dim_from_weights: layers and ranks are those of the file");
+  }
+  network.trains_double_blocks = network.trains_single_blocks = true;
+  network.double_blocks.clear();
+  network.single_blocks.clear();
+  network.type_dims = {};
+  network.in_dims.reset();
+  network.reg_dims.clear();
+  network.split_qkv = false;
+}
+
+// Those that the file has, as it has them.
+void take_file(std::vector<flux::LoraModule>& modules, const std::map<std::string, KohyaModule>& file) {
+  std::erase_if(modules, [&](const flux::LoraModule& module) { return !file.contains(module.name); });
+  for (flux::LoraModule& module : modules) {
+    module.rank = file.at(module.name).rank;
+    module.alpha = file.at(module.name).alpha;
+  }
+}
+
 }  // namespace
 
 KohyaLayersOf kohya_layers_of_flux(int64_t double_blocks, int64_t single_blocks, bool has_guidance) {
@@ -94,14 +120,16 @@ KohyaLayersOf kohya_layers_of_flux(int64_t double_blocks, int64_t single_blocks,
     flux::FluxConfig sizes = flux::flavor(has_guidance ? "flux-dev" : "flux-schnell");
     sizes.depth = double_blocks;
     sizes.depth_single_blocks = single_blocks;
-    const flux::LoraNetwork network =
-        flux::parse_lora_network(arguments.dim, arguments.alpha, arguments.network_args, sizes);
+    flux::LoraNetwork network = flux::parse_lora_network(arguments.dim, arguments.alpha, arguments.network_args, sizes);
+    const bool is_from_file = !arguments.modules.empty();
+    if (is_from_file) take_every_layer(network, arguments.network_args);
     const clip::ClipConfig clip;
     const t5::T5Config t5;
     const flux::LoraTargets targets = {.transformer = arguments.trains_transformer ? &sizes : nullptr,
                                        .clip = arguments.clip_lr ? &clip : nullptr,
                                        .t5 = arguments.t5_lr ? &t5 : nullptr};
-    const std::vector<flux::LoraModule> modules = flux::lora_modules(targets, network);
+    std::vector<flux::LoraModule> modules = flux::lora_modules(targets, network);
+    if (is_from_file) take_file(modules, arguments.modules);
 
     KohyaLayers layers;
     layers.split_qkv = network.split_qkv;
@@ -126,14 +154,16 @@ KohyaLayersOf kohya_layers_of_flux(int64_t double_blocks, int64_t single_blocks,
     }
     // What each layer has, in the layers' order.
     std::map<std::string, double> rank_of, lr_of;
+    NumbersByLayer alphas;
     for (const flux::LoraModule& module : modules) {
       const std::string name = run_layer_name(module);
       rank_of[name] = static_cast<double>(module.rank);
       lr_of[name] = lr_of_parameter[module.parameter_names().front()];
+      alphas.emplace_back(name, module.alpha);
       const bool is_of_transformer = module.part == flux::LoraPart::kTransformer;
       if (is_of_transformer && !is_in_block(name)) layers.targets.push_back(name);
     }
-    LayerNumbers ranks, factors;
+    NumbersByLayer ranks, factors;
     const auto add = [&](const std::string& name, bool is_target, double usual_rate) {
       const bool is_trained = rank_of.contains(name);
       if (is_target || is_trained) ranks.emplace_back(name, is_trained ? rank_of[name] : 0);
@@ -150,6 +180,7 @@ KohyaLayersOf kohya_layers_of_flux(int64_t double_blocks, int64_t single_blocks,
     add_text(flux::LoraPart::kClip, flux::linear_layers(clip), arguments.clip_lr);
     add_text(flux::LoraPart::kT5, flux::linear_layers(t5), arguments.t5_lr);
     layers.rank_patterns = patterns_of(ranks, static_cast<double>(arguments.dim));
+    if (is_from_file) layers.alpha_patterns = patterns_of(alphas, arguments.alpha);
     layers.lr_patterns = patterns_of(factors, 1);
     return layers;
   };
