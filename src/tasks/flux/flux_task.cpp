@@ -13,7 +13,6 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "checkpoint/checkpoint_folder.h"
 #include "diffusion/flux_batch.h"
 #include "diffusion/flux_drawing.h"
 #include "diffusion/flux_front_end.h"
@@ -28,6 +27,7 @@
 #include "models/flux/flops.h"
 #include "nn/quantised_weight.h"
 #include "parallel/configured_placement.h"
+#include "tasks/earlier_checkpoint.h"
 #include "tasks/flux/flux_task_data.h"
 #include "tasks/flux/flux_validation.h"
 #include "tasks/flux_lora/flux_lora_config.h"
@@ -231,12 +231,8 @@ class FluxTask : public Task {
   // A resumed run has its adapters in the checkpoint: the file that it started from may be gone.
   void forget_start_if_resumed() {
     auto* config = dynamic_cast<FluxLoraConfig*>(owned_config_.get());
-    if (config == nullptr || config->lora_options.initial_adapter.empty() || !config_.checkpoint.enable) return;
-    const auto folder = std::filesystem::path(config_.job.dump_folder) / config_.checkpoint.folder;
-    // Ranks on different machines may see different folders.
-    const torch::Tensor found_1 = torch::full({1}, step_folders(folder).empty() ? 0 : 1, torch::kInt64).to(device_);
-    mesh_.world().all_reduce(found_1, Reduce::kMax).wait();
-    if (found_1.item<int64_t>() != 0) config->lora_options.initial_adapter.clear();
+    if (config == nullptr || config->lora_options.initial_adapter.empty()) return;
+    if (has_earlier_checkpoint(config_, mesh_, device_)) config->lora_options.initial_adapter.clear();
   }
 
   bool prompts_due(const PreviewMoment& moment) const {

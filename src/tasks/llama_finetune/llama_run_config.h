@@ -30,6 +30,7 @@ struct LlamaRunConfig : RunConfig {
 
   // Where adapters are trained on a frozen model, how; null: the whole model is trained.
   virtual const LoraConfig* lora() const { return nullptr; }
+  virtual void forget_initial_adapter() {}  // adapters no longer start from a file
 
   // finetune.data_weights as numbers. Throws ConfigError for others than those above 0 and at most 1000.
   std::vector<double> data_weights() const;

@@ -19,6 +19,7 @@
 #include "nn/recompute.h"
 #include "parallel/configured_placement.h"
 #include "parallel/partial_gradients.h"
+#include "tasks/earlier_checkpoint.h"
 #include "tasks/llama_finetune/llama_adapters.h"
 #include "tasks/llama_finetune/llama_data.h"
 #include "tasks/llama_finetune/llama_texts.h"
@@ -60,6 +61,7 @@ class LlamaTask : public Task {
         pool_(tokenising_threads(config)) {
     check_tokenizer_fits(config_, *encoder_, sizes_.vocab_size, /*warns=*/mesh.world().rank() == 0);
     if (purpose == TaskPurpose::kTrain) {
+      forget_start_if_resumed();
       const TokenSource source = training_source(config_, encoder_);
       num_rows_ = source.rows->size();
       MicrobatchPlan plan = training_plan(config_, source, mesh.data_size(), pool_);
@@ -198,6 +200,12 @@ class LlamaTask : public Task {
   }
 
  private:
+  // A resumed run has its adapters in the checkpoint: the file that it started from may be gone.
+  void forget_start_if_resumed() {
+    if (config_.lora() == nullptr || config_.lora()->initial_adapter.empty()) return;
+    if (has_earlier_checkpoint(config_, mesh_, device_)) as_llama(*owned_config_).forget_initial_adapter();
+  }
+
   std::string kind_of_rows() const {
     const size_t sets = config_.finetune.data_sets.size();
     return sets == 0 ? choice_text(config_.finetune.rows) : str("of ", sets, " data sets");

@@ -17,6 +17,7 @@ struct LlamaLoraConfig : LlamaRunConfig {
   void check(Problems& problems) const override;
 
   const LoraConfig* lora() const override { return &lora_options; }
+  void forget_initial_adapter() override { lora_options.initial_adapter.clear(); }
 
   bool operator==(const LlamaLoraConfig&) const = default;
 };
