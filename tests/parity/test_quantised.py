@@ -1,13 +1,16 @@
 """`millrace forward flux --base-storage ...`: against the same model with its weights rounded by torch, and from GGUF files."""
 
 import json
+import re
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from helpers import assert_agree, load, random_tensors, relative_error, save
 
+ROOT = Path(__file__).resolve().parents[2]
 HIDDEN, HEAD, CONTEXT, POOLED, CHANNELS = 256, 128, 64, 32, 16
 
 
@@ -107,6 +110,16 @@ def test_four_bits_stay_near_the_model(storage, forward, tmp_path):
     # bf16 rounds less than four bits do: it adds less than there is.
     in_bf16 = forward(path, "--base-storage", storage, "--dtype", "bf16")["output"]
     assert relative_error(in_bf16, dense) < 2 * error
+
+
+def test_the_error_of_the_output_is_as_documented(forward, tmp_path):
+    rows = re.findall(r"^\| `(\w+)` \|.*\| ([\d.]+) \|$", (ROOT / "docs/quantised.md").read_text(), re.MULTILINE)
+    documented = {kind: float(error) for kind, error in rows}
+    assert set(documented) == {*ROUNDED, "dense", "nf4", "nf4_torchao"}
+    path = save(tmp_path / "dense.safetensors", weights())
+    dense = forward(path)["output"]
+    for kind, error in documented.items():
+        assert relative_error(forward(path, "--base-storage", kind)["output"], dense) == pytest.approx(error, rel=0.1), kind
 
 
 def q8_0(tensor):
