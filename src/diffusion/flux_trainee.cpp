@@ -34,12 +34,24 @@ class WholeFlux : public FluxTrainee {
   flux::Flux model_;
 };
 
+// FLUX.1-dev and -schnell differ by this alone, and many files of either name do not say which they are.
+void check_guidance(const ShapeMap& ours, const ShapeMap& theirs, const std::string& path) {
+  constexpr const char* kLayer = "guidance_in.in_layer.weight";
+  const bool wanted = ours.contains(kLayer), found = theirs.contains(kLayer);
+  if (wanted == found) return;
+  throw ModelError(str("[", path, "] expected weights ", wanted ? "with" : "without",
+                       " guidance, as model.guidance_embed or model.flavor says, got those of a model ",
+                       found ? "with it, as FLUX.1-dev is" : "without it, as FLUX.1-schnell is",
+                       " (try model.guidance_embed=", found ? "true)" : "false)"));
+}
+
 // The weights that training starts from, or on top of. lora: what is merged into them and how they are stored; null:
 // they are as in the file.
 void load_initial_weights(flux::Flux& model, const std::string& path, const FlatParametersOptions& placement,
                           const LoraConfig* lora) {
   const ModelWeights weights(find_model("flux"), path);
   const std::unique_ptr<ModelDescription> ours = flux::describe(model.config());
+  check_guidance(ours->shapes(), weights.model().shapes(), path);
   check_weights("FLUX", ours->shapes(), weights.store(), ours->weight_rules(weights.naming(), {}));
   AdapterMerger merger;
   FlatParametersOptions stored = placement;

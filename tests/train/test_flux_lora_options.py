@@ -215,8 +215,10 @@ def test_a_file_of_a_larger_model_is_refused_by_name(train, tmp_path):  # noqa: 
     larger = {name: torch.ones(tensor.shape[0], 64) if "lora_down" in name else torch.ones(96, tensor.shape[1]) if "lora_up" in name else tensor
               for name, tensor in written.items()}  # fmt: skip
     path = save(tmp_path / "larger.safetensors", larger)
-    refused = train("--training.steps=1", f"--lora.initial_adapter={path}", *QUICK, run="second", status=4).stderr
-    assert "expected an adapter of 32 inputs and 32 outputs for double_blocks.0.img_attn.proj, got 64 and 96" in refused
+    for option in ("initial_adapter", "base_weights"):
+        refused = train("--training.steps=1", f"--lora.{option}={path}", *QUICK, run=option, status=4).stderr
+        assert f"[{path}: lora_unet_" in refused
+        assert "expected an adapter of 32 inputs and 32 outputs for double_blocks.0.img_attn.proj, got 64 and 96" in refused
 
 
 def test_files_are_merged_into_the_frozen_weights(train, millrace, base, tmp_path):  # noqa: F811
@@ -303,6 +305,17 @@ def test_numbers_that_the_file_cannot_hold_stop_the_run(train):  # noqa: F811
 def test_every_option_of_the_loss_changes_it(train, options):  # noqa: F811
     short = ["--training.steps=1", "--checkpoint.no_enable", *QUICK]
     assert curve(train(*short, *options, run="other")) != curve(train(*short))
+
+
+def test_a_base_without_guidance_is_not_taken_for_one_with_it(train, base, tmp_path):  # noqa: F811
+    schnell = {name: tensor for name, tensor in load(base).items() if not name.startswith("guidance_in.")}
+    path = save(tmp_path / "schnell.safetensors", schnell)
+    error = train(f"--checkpoint.initial_load_path={path}", *QUICK, status=4).stderr
+    assert f"[{path}] expected weights with guidance" in error and "(try model.guidance_embed=false)" in error
+    none = ["--model.guidance_embed=false", "--objective.guidance_scale=None"]
+    error = train(*none, *QUICK, status=4).stderr
+    assert "expected weights without guidance" in error and "(try model.guidance_embed=true)" in error
+    train(*none, f"--checkpoint.initial_load_path={path}", "--training.steps=1", *QUICK)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@
 #include <limits>
 #include <map>
 
+#include "adapters/read_adapters.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -87,6 +88,16 @@ const std::string& name_in_file(const AdapterTensors& adapter) {
   return adapter.tensors.begin()->second.name;
 }
 
+// Of another model, for one.
+void check_sizes(const AdapterTensors& adapter, const LinearLayer& layer, const std::string& place) {
+  const AdapterSizes sizes = sizes_of(adapter);
+  const int64_t rows = (adapter.row_end < 0 ? layer.out_features : adapter.row_end) - adapter.row_begin;
+  if (sizes.in_features == layer.in_features && sizes.out_features == rows) return;
+  throw ModelError(str("[", place, ": ", name_in_file(adapter), "] expected an adapter of ", layer.in_features,
+                       " inputs and ", rows, " outputs for ", layer.module, ", got ", sizes.in_features, " and ",
+                       sizes.out_features, " (try the weights that the file was trained on)"));
+}
+
 // Two conventions in one file may name the same layer, or the same rows of a fused one.
 void check_named_once(const LoraParts& parts, const std::string& place) {
   const auto fail = [&](const AdapterTensors& adapter, const AdapterTensors& other, const std::string& layer) {
@@ -132,6 +143,12 @@ LoraParts sort_adapters(std::vector<AdapterTensors> in_file, const FluxConfig& c
   }
   if (unknown.empty()) {
     check_named_once(parts, place);
+    const std::vector<LinearLayer> layers = linear_layers(config);
+    for (const AdapterTensors& adapter : parts.transformer) {
+      const auto layer = std::find_if(layers.begin(), layers.end(),
+                                      [&](const LinearLayer& one) { return one.module == adapter.module; });
+      check_sizes(adapter, *layer, place);
+    }
     return parts;
   }
   const size_t count = unknown.size();

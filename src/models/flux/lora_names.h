@@ -15,8 +15,8 @@ struct LoraParts {
   std::vector<AdapterTensors> transformer;    // with modules and rows as the model has them
   std::vector<AdapterTensors> text_encoders;  // in the file's words
 };
-// in_file: adapters/read_adapters.h. Throws ModelError naming the tensors that are of neither, or of a layer that
-// another adapter of the file has already.
+// in_file: adapters/read_adapters.h. Throws ModelError naming the tensors that are of neither, of other sizes than the
+// transformer's layer, or of a layer that another adapter of the file has already.
 LoraParts sort_adapters(std::vector<AdapterTensors> in_file, const FluxConfig& config, const std::string& place);
 
 // The transformer's alone; a note in the log counts the text encoders'. Throws ModelError also where there are none.
