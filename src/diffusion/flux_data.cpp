@@ -38,6 +38,7 @@ FluxDataset open_pictures(const FluxRunConfig& config, const std::string& path, 
   settings.seed = training.seed.value_or(0);
   settings.num_threads = decoding_threads(training.num_workers);
   settings.max_bad_fraction = training.max_bad_samples;
+  settings.writes_info = mesh.world().rank() == 0;
   FluxDataset dataset;
   dataset.kind = &find_dataset_kind("pictures");
   dataset.name = path;

@@ -31,6 +31,31 @@ std::string without_face_numbers(const std::string& stem) {
   return join({parts.begin(), parts.end() - 4}, "_");
 }
 
+// The caption in a file's content; "" where it is noted why there is none.
+std::string caption_in(std::string content, const std::string& path, const SubsetOptions& subset, Notices& notices) {
+  if (content.starts_with("\xEF\xBB\xBF")) {
+    notices.add("byte_order_mark", "expected UTF-8 without a byte order mark, got one: left out of the caption", path);
+    content.erase(0, 3);
+  }
+  if (!is_valid_utf8(content)) {
+    notices.add("caption_not_utf8", "expected a caption in UTF-8, got other bytes (try saving it as UTF-8)", path,
+                true);
+    return "";
+  }
+  const std::vector<std::string> lines = python_lines(content);
+  if (lines.empty()) {
+    notices.add("empty_caption_file",
+                "expected a caption, got an empty file (try deleting it, or a blank line for no caption)", path, true);
+    return "";
+  }
+  if (!subset.enable_wildcard) return std::string(python_strip(lines[0]));
+  std::vector<std::string> kept;
+  for (const std::string& line : lines) {
+    if (!python_strip(line).empty()) kept.emplace_back(python_strip(line));
+  }
+  return join(kept, "\n");
+}
+
 }  // namespace
 
 std::string join_path(const std::string& folder, const std::string& name) {
@@ -82,41 +107,26 @@ std::vector<std::string> list_picture_names(const std::filesystem::path& folder,
   return names;
 }
 
-std::optional<std::string> read_caption_file(const std::filesystem::path& folder, const std::string& picture_name,
-                                             const SubsetOptions& subset, Notices& notices) {
+std::optional<std::string> find_caption_file(const std::filesystem::path& folder, const std::string& picture_name,
+                                             const SubsetOptions& subset) {
   const std::string stem = without_ending(picture_name);
   // "txt" is ".txt", as in sd-scripts. With an empty ending the file has the picture's name alone.
   const std::string& given = subset.caption_extension;
   const std::string ending = given.empty() || given.starts_with('.') ? given : "." + given;
   for (const std::string& name : {stem, without_face_numbers(stem)}) {
     const std::filesystem::path path = folder / (name + ending);
-    if (!is_file(path)) continue;
-    std::string content = read_file(path, kMaxCaptionBytes);
-    if (content.starts_with("\xEF\xBB\xBF")) {
-      notices.add("byte_order_mark", "expected UTF-8 without a byte order mark, got one: left out of the caption",
-                  path.string());
-      content.erase(0, 3);
-    }
-    if (!is_valid_utf8(content)) {
-      notices.add("caption_not_utf8", "expected a caption in UTF-8, got other bytes (try saving it as UTF-8)",
-                  path.string(), true);
-      return "";
-    }
-    const std::vector<std::string> lines = python_lines(content);
-    if (lines.empty()) {
-      notices.add("empty_caption_file",
-                  "expected a caption, got an empty file (try deleting it, or a blank line for no caption)",
-                  path.string(), true);
-      return "";
-    }
-    if (!subset.enable_wildcard) return std::string(python_strip(lines[0]));
-    std::vector<std::string> kept;
-    for (const std::string& line : lines) {
-      if (!python_strip(line).empty()) kept.emplace_back(python_strip(line));
-    }
-    return join(kept, "\n");
+    if (is_file(path)) return path.string();
   }
   return std::nullopt;
+}
+
+std::optional<CaptionFile> read_caption_file(const std::filesystem::path& folder, const std::string& picture_name,
+                                             const SubsetOptions& subset, Notices& notices) {
+  const std::optional<std::string> path = find_caption_file(folder, picture_name, subset);
+  if (!path) return std::nullopt;
+  return CaptionFile{*path, ""};
+  }
+  return CaptionFile{*path, caption_in(read_file(*path, kMaxCaptionBytes), *path, subset, notices)};
 }
 
 void count_tags(const std::string& caption, std::map<std::string, int64_t>& counts) {

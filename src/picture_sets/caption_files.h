@@ -28,8 +28,16 @@ bool has_picture_ending(const std::string& name);
 std::vector<std::string> list_picture_names(const std::filesystem::path& folder, const std::string& shown,
                                             Notices& notices);
 
+// Of a picture in that folder; nullopt: there is none.
+std::optional<std::string> find_caption_file(const std::filesystem::path& folder, const std::string& picture_name,
+                                             const SubsetOptions& subset);
+
+struct CaptionFile {
+  std::string path;
+  std::string caption;
+};
 // The caption that belongs to a picture; nullopt: there is no file for it.
-std::optional<std::string> read_caption_file(const std::filesystem::path& folder, const std::string& picture_name,
+std::optional<CaptionFile> read_caption_file(const std::filesystem::path& folder, const std::string& picture_name,
                                              const SubsetOptions& subset, Notices& notices);
 
 // Tags between commas, without blanks around them, in small letters.

@@ -91,4 +91,13 @@ std::vector<MetadataEntry> read_info_cache(const std::filesystem::path& path) {
   return entries_of(path, "resolution");
 }
 
+void write_info_cache(const std::filesystem::path& path, const std::vector<MetadataEntry>& entries) {
+  Json json = Json::object();
+  for (const MetadataEntry& entry : entries) {
+    json[entry.key] = {{"caption", entry.caption.value()},
+                       {"resolution", {entry.size.value().width, entry.size.value().height}}};
+  }
+  write_file_atomically(path, json.dump(2, ' ', false, Json::error_handler_t::replace));
+}
+
 }  // namespace millrace

@@ -23,5 +23,7 @@ std::vector<MetadataEntry> read_metadata_file(const std::filesystem::path& path)
 
 // metadata_cache.json: {"path": {"caption", "resolution": [w, h]}, ...}
 std::vector<MetadataEntry> read_info_cache(const std::filesystem::path& path);
+// As sd-scripts writes it; entries have captions and sizes. Throws StorageError.
+void write_info_cache(const std::filesystem::path& path, const std::vector<MetadataEntry>& entries);
 
 }  // namespace millrace

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <system_error>
+#include <utility>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -68,6 +69,15 @@ void log_notices(const PictureSet& set) {
   }
 }
 
+void write_info(const std::vector<ListedPictureSet>& listed, const std::filesystem::path& root) {
+  for (const ListedPictureSet& each : listed) {
+    if (each.set.options.style == CaptionStyle::kMetadata) continue;
+    for (size_t subset = 0; subset < each.files.size(); ++subset) {
+      write_subset_info(each.set.options.subsets[subset], root, each.files[subset]);
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<PictureSet> open_picture_sets(const std::filesystem::path& path, const OpenSettings& settings) {
@@ -84,9 +94,13 @@ std::vector<PictureSet> open_picture_sets(const std::filesystem::path& path, con
 
   const std::filesystem::path root =
       is_folder ? std::filesystem::path(".") : std::filesystem::absolute(path).parent_path();
+  const ReadSettings read{root, settings.seed, settings.num_threads};
+  std::vector<ListedPictureSet> listed;
+  for (const DatasetOptions& dataset : datasets) listed.push_back(list_picture_set(dataset, read));
+  if (settings.writes_info) write_info(listed, root);
   std::vector<PictureSet> sets;
-  for (const DatasetOptions& dataset : datasets) {
-    sets.push_back(read_picture_set(dataset, {root, settings.seed, settings.num_threads}));
+  for (ListedPictureSet& each : listed) {
+    sets.push_back(fill_picture_set(std::move(each), read));
     log_notices(sets.back());
   }
   check_unreadable(sets, path, settings.max_bad_fraction);

@@ -17,6 +17,7 @@ struct OpenSettings {
   int64_t seed = 0;              // of the validation split where the file has no validation_seed
   int num_threads = 1;
   double max_bad_fraction = 0;  // of the pictures that may be unreadable
+  bool writes_info = false;    // metadata_cache.json of subsets with cache_info that have none
 };
 
 // path: a data set file (.toml or .json), or a folder whose sub-folders are named "10_words": ten repeats, "words" for

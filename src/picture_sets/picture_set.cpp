@@ -2,19 +2,16 @@
 
 #include <algorithm>
 #include <cmath>
-#include <future>
+#include <limits>
 #include <map>
-#include <memory>
 #include <numeric>
 #include <set>
 #include <unordered_map>
 
 #include "base/error.h"
-#include "base/files.h"
 #include "base/printable.h"
 #include "base/python_random.h"
-#include "base/thread_pool.h"
-#include "images/picture_header.h"
+#include "picture_sets/picture_headers.h"
 
 namespace millrace {
 namespace {
@@ -25,68 +22,6 @@ void check_sample_count(int64_t samples, const std::string& place) {
   if (samples <= kMaxSamples) return;
   throw DataError("[" + place + "] expected at most " + std::to_string(kMaxSamples) + " samples an epoch, got " +
                   std::to_string(samples) + " or more (try a smaller num_repeats)");
-}
-
-struct HeaderResult {
-  PictureHeader header;
-  std::string problem;
-};
-
-HeaderResult look_at(const std::string& path) {
-  try {
-    const MappedFile file(path);
-    return {read_picture_header(file.bytes(), path), ""};
-  } catch (const Error& error) {
-    return {{}, without_place(error.what())};
-  }
-}
-
-std::vector<HeaderResult> look_at_all(const std::vector<PictureFile>& pictures, int num_threads) {
-  ThreadPool pool(std::max(1, num_threads));
-  std::vector<std::future<HeaderResult>> waiting;
-  for (const PictureFile& picture : pictures) {
-    if (picture.size) {
-      waiting.emplace_back();
-    } else {
-      waiting.push_back(pool.submit([&picture] { return look_at(picture.path); }));
-    }
-  }
-  std::vector<HeaderResult> results;
-  for (auto& future : waiting) results.push_back(future.valid() ? future.get() : HeaderResult{});
-  return results;
-}
-
-// The files whose sizes are known afterwards; the others are noted.
-std::vector<PictureFile> with_sizes(std::vector<PictureFile> files, int num_threads, Notices& notices) {
-  std::vector<HeaderResult> results = look_at_all(files, num_threads);
-  std::vector<PictureFile> sized;
-  for (size_t i = 0; i < files.size(); ++i) {
-    PictureFile& file = files[i];
-    const HeaderResult& result = results[i];
-    if (!result.problem.empty()) {
-      notices.add("unreadable_picture", result.problem + ": left out", file.key);
-      continue;
-    }
-    if (!file.size) {
-      file.size = {result.header.width, result.header.height};
-      if (result.header.orientation != 1) {
-        notices.add("turned_picture",
-                    "expected upright pictures, got EXIF orientation: turned upright (sd-scripts would not)", file.key);
-      }
-      for (const std::string& note : result.header.notes) {
-        const char* taken = note == "animated"      ? "the first frame is taken"
-                            : note == "CMYK"        ? "converted to RGB"
-                            : note == "transparent" ? "the colours alone are taken"
-                                                    : "the high bytes are taken";
-        notices.add(note,
-                    "expected RGB of 8 bits, got a picture that is " +
-                        std::string(note == "16 bits per channel" ? "of " : "") + note + ": " + taken,
-                    file.key);
-      }
-    }
-    sized.push_back(std::move(file));
-  }
-  return sized;
 }
 
 // Pictures in the order of registration. One that is named again takes the place of the first, as in sd-scripts'
@@ -142,6 +77,13 @@ void fill_buckets(const DatasetOptions& options, PicturePart& part, Notices& not
                   picture.file.key);
       continue;
     }
+    if (std::max(choice->resized.width, choice->resized.height) > std::numeric_limits<int32_t>::max()) {
+      notices.add("no_bucket",
+                  "expected a picture of a shape nearer to its bucket's, got " + size_text(picture.size) + ", " +
+                      size_text(choice->resized) + " once it covers " + size_text(choice->bucket) + ": left out",
+                  picture.file.key);
+      continue;
+    }
     picture.choice = *choice;
     error_sum += std::abs(choice->aspect_error);
     if (is_much_enlarged(picture)) {
@@ -170,6 +112,19 @@ void fill_buckets(const DatasetOptions& options, PicturePart& part, Notices& not
   for (auto& [resolution, pictures] : buckets) {
     if (!pictures.empty()) part.buckets.push_back({resolution, std::move(pictures)});
   }
+}
+
+// Regularisation pictures are all trained on.
+ValidationSplit split_subset(const DatasetOptions& options, const SubsetOptions& subset,
+                             const std::vector<PictureFile>& files, const ReadSettings& settings) {
+  const bool has_split = options.validation_split > 0 && options.validation_split <= 1;
+  if (has_split && !subset.is_reg) {
+    return split_for_validation(files.size(), options.validation_split,
+                                options.validation_seed.value_or(settings.seed));
+  }
+  ValidationSplit parts;
+  for (size_t i = 0; i < files.size(); ++i) parts.train.push_back(i);
+  return parts;
 }
 
 }  // namespace
@@ -215,17 +170,16 @@ std::vector<int64_t> balanced_repeats(const std::vector<int64_t>& num_repeats, i
   return repeats;
 }
 
-PictureSet read_picture_set(const DatasetOptions& options, const ReadSettings& settings) {
-  PictureSet set{.options = options};
-  Registry train, validation;
-  std::vector<Picture> regularisation;
+ListedPictureSet list_picture_set(const DatasetOptions& options, const ReadSettings& settings) {
+  ListedPictureSet listed{.set = {.options = options}, .files = {}};
+  PictureSet& set = listed.set;
   std::set<std::string> seen;  // folders or metadata files: the first subset of each counts
-  for (size_t number = 0; number < options.subsets.size(); ++number) {
-    const SubsetOptions& subset = options.subsets[number];
+  for (const SubsetOptions& subset : options.subsets) {
     const bool has_metadata = options.style == CaptionStyle::kMetadata;
     const std::string& name = has_metadata ? subset.metadata_file : subset.image_dir;
     set.tag_counts.emplace_back();
     set.num_files.push_back(0);
+    listed.files.emplace_back();
     if (subset.num_repeats < 1) {
       set.notices.add(
           "no_repeats",
@@ -242,19 +196,25 @@ PictureSet read_picture_set(const DatasetOptions& options, const ReadSettings& s
       continue;
     }
 
-    SubsetFiles listed = list_subset_files(subset, options.style, settings.root, set.notices);
-    set.tag_counts.back() = std::move(listed.tag_counts);
-    const std::vector<PictureFile> files = with_sizes(std::move(listed.pictures), settings.num_threads, set.notices);
-    set.num_files.back() = static_cast<int64_t>(files.size());
-    if (files.empty()) {
+    SubsetFiles found = list_subset_files(subset, options.style, settings.root, set.notices);
+    set.tag_counts.back() = std::move(found.tag_counts);
+    listed.files.back() = with_sizes(std::move(found.pictures), settings.num_threads, set.notices);
+    set.num_files.back() = static_cast<int64_t>(listed.files.back().size());
+    if (listed.files.back().empty()) {
       set.notices.add("no_pictures", "expected pictures, got none: the subset is left out", name);
-      continue;
     }
+  }
+  return listed;
+}
 
-    const bool is_split = options.validation_split > 0 && options.validation_split <= 1 && !subset.is_reg;
-    const ValidationSplit parts = is_split ? split_for_validation(files.size(), options.validation_split,
-                                                                  options.validation_seed.value_or(settings.seed))
-                                           : ValidationSplit{};
+PictureSet fill_picture_set(ListedPictureSet listed, const ReadSettings& settings) {
+  PictureSet set = std::move(listed.set);
+  const DatasetOptions& options = set.options;
+  Registry train, validation;
+  std::vector<Picture> regularisation;
+  for (size_t number = 0; number < options.subsets.size(); ++number) {
+    const SubsetOptions& subset = options.subsets[number];
+    const std::vector<PictureFile>& files = listed.files[number];
     const auto picture_of = [&](size_t i, int64_t repeats) {
       return Picture{.file = files[i],
                      .subset = number,
@@ -263,8 +223,9 @@ PictureSet read_picture_set(const DatasetOptions& options, const ReadSettings& s
                      .size = *files[i].size,
                      .face = face_of(options, subset, files[i], set.notices)};
     };
-    for (size_t i = 0; i < (is_split ? parts.train.size() : files.size()); ++i) {
-      Picture picture = picture_of(is_split ? parts.train[i] : i, subset.num_repeats);
+    const ValidationSplit parts = split_subset(options, subset, files, settings);
+    for (const size_t i : parts.train) {
+      Picture picture = picture_of(i, subset.num_repeats);
       (subset.is_reg ? set.num_reg_images : set.num_train_images) += subset.num_repeats;
       if (subset.is_reg) {
         regularisation.push_back(std::move(picture));
@@ -295,6 +256,10 @@ PictureSet read_picture_set(const DatasetOptions& options, const ReadSettings& s
   Notices unused;  // pictures of the validation are noted with the others where they are too small
   fill_buckets(options, set.validation, unused);
   return set;
+}
+
+PictureSet read_picture_set(const DatasetOptions& options, const ReadSettings& settings) {
+  return fill_picture_set(list_picture_set(options, settings), settings);
 }
 
 void check_trainable(const std::vector<PictureSet>& sets) {

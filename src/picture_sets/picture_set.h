@@ -65,6 +65,14 @@ struct ReadSettings {
 // nothing in the data set is an error here but a metadata file that is broken (DataError).
 PictureSet read_picture_set(const DatasetOptions& options, const ReadSettings& settings);
 
+// The same in two steps.
+struct ListedPictureSet {
+  PictureSet set;                               // without pictures
+  std::vector<std::vector<PictureFile>> files;  // of each subset, those that can be read
+};
+ListedPictureSet list_picture_set(const DatasetOptions& options, const ReadSettings& settings);
+PictureSet fill_picture_set(ListedPictureSet listed, const ReadSettings& settings);
+
 // Throws DataError where training has nothing to train on or a notice is fatal.
 void check_trainable(const std::vector<PictureSet>& sets);
 

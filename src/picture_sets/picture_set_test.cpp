@@ -3,11 +3,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
+
 #include "base/error.h"
+#include "base/files.h"
 #include "images/encode.h"
 #include "picture_sets/batch_order.h"
 #include "picture_sets/bucket_picture.h"
 #include "picture_sets/golden_test_support.h"
+#include "picture_sets/open_picture_sets.h"
 #include "picture_sets/read_document.h"
 #include "picture_sets/resolve.h"
 
@@ -293,6 +297,61 @@ TEST_F(Folder, JoinsCaptionAndTagsOfMetadata) {
   EXPECT_EQ(set.train.pictures[0].file.caption, "z");
   EXPECT_EQ(set.train.pictures[1].file.caption, "a cat,X, y");
   EXPECT_EQ(set.tag_counts[0], (std::map<std::string, int64_t>{{"x", 1}, {"y", 1}, {"z", 1}}));
+}
+
+TEST_F(Folder, APicturesOwnSizeCountsBeforeThatOfMetadata) {
+  write_picture("edited.png", 32, 64);
+  write_picture("same.png", 64, 64);
+  write_file_atomically(root_ / "m.json", R"({"edited.png": {"caption": "a", "image_size": [64, 32]},
+                                              "same.png": {"caption": "b", "image_size": [64, 64]},
+                                              "gone.png": {"caption": "c", "image_size": [16, 16]}})");
+  DatasetOptions options{.style = CaptionStyle::kMetadata, .resolution = {{64, 64}}};
+  options.subsets.emplace_back();
+  options.subsets[0].image_dir = root_.string();
+  options.subsets[0].metadata_file = "m.json";
+  const PictureSet set = read_picture_set(options, {.root = root_});
+  std::map<std::string, PictureSize> sizes;
+  for (const Picture& picture : set.train.pictures) sizes[picture.file.key] = picture.size;
+  EXPECT_EQ(sizes, (std::map<std::string, PictureSize>{
+                       {"edited.png", {32, 64}}, {"same.png", {64, 64}}, {"gone.png", {16, 16}}}));
+  EXPECT_EQ(notices_of(set), (std::map<std::string, size_t>{{"enlarged", 2}, {"other_size", 1}}));
+}
+
+TEST_F(Folder, CaptionsAreKeptWithCacheInfo) {
+  const std::filesystem::path a = root_ / "a.png", b = root_ / "b.png", cache = root_ / "metadata_cache.json";
+  write_picture("a.png", 64, 32);
+  write_picture("b.png", 32, 32);
+  write_file_atomically(root_ / "a.caption", "a cat");
+  write_file_atomically(root_ / "set.toml", "[[datasets]]\nresolution = 64\n[[datasets.subsets]]\nimage_dir = \"" +
+                                                root_.string() + "\"\ncache_info = true\n");
+  open_picture_sets(root_ / "set.toml", {});
+  EXPECT_FALSE(std::filesystem::exists(cache)) << "it is written where the settings say so";
+  open_picture_sets(root_ / "set.toml", {.writes_info = true});
+  GoldenJson expected;
+  expected[a.string()] = {{"caption", "a cat"}, {"resolution", {64, 32}}};
+  expected[b.string()] = {{"caption", ""}, {"resolution", {32, 32}}};
+  EXPECT_EQ(GoldenJson::parse(read_file(cache)), expected);
+
+  write_file_atomically(root_ / "a.caption", "a dog");
+  std::filesystem::last_write_time(root_ / "a.caption",
+                                   std::filesystem::last_write_time(cache) + std::chrono::seconds(1));
+  write_picture("c.png", 32, 32);
+  const PictureSet set = open_picture_sets(root_ / "set.toml", {.writes_info = true})[0];
+  EXPECT_EQ(set.train.pictures.size(), 2u);
+  EXPECT_EQ(set.train.pictures[0].file.caption, "a cat");
+  EXPECT_EQ(notices_of(set).at("old_info_cache"), 1u);
+  EXPECT_EQ(notices_of(set).at("not_in_info_cache"), 1u);
+}
+
+TEST_F(Folder, APictureMayBeTooLongForAnyBucket) {
+  write_file_atomically(root_ / "m.json", R"({"long.png": {"caption": "a", "image_size": [1, 1000000]}})");
+  DatasetOptions options{.style = CaptionStyle::kMetadata, .resolution = {{4096, 4096}}};
+  options.subsets.emplace_back();
+  options.subsets[0].image_dir = root_.string();
+  options.subsets[0].metadata_file = "m.json";
+  const PictureSet set = read_picture_set(options, {.root = root_});
+  EXPECT_EQ(set.train.num_samples(), 0);
+  EXPECT_EQ(notices_of(set).at("no_bucket"), 1u);
 }
 
 TEST_F(Folder, LoadsAPictureAsLargeAsItsBucket) {

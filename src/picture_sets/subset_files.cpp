@@ -1,7 +1,9 @@
 #include "picture_sets/subset_files.h"
 
 #include <algorithm>
+#include <set>
 #include <system_error>
+#include <utility>
 
 #include "base/error.h"
 #include "base/python_text.h"
@@ -29,16 +31,41 @@ void note_missing_caption(const SubsetOptions& subset, const std::string& place,
               place);
 }
 
+bool is_newer(const std::string& path, const std::filesystem::path& than) {
+  if (path.empty()) return false;
+  std::error_code error, other_error;
+  const auto changed = std::filesystem::last_write_time(path, error);
+  const auto known = std::filesystem::last_write_time(than, other_error);
+  return !error && !other_error && changed > known;
+}
+
 // Pictures, captions and sizes of an earlier look at the folder.
 SubsetFiles from_info_cache(const SubsetOptions& subset, const std::filesystem::path& cache, Notices& notices) {
   SubsetFiles files;
+  std::set<std::string> names;
   for (MetadataEntry& entry : read_info_cache(cache)) {
     if (!entry.caption || entry.caption->empty()) note_missing_caption(subset, entry.key, notices);
-    const std::string beside = (cache.parent_path() / std::filesystem::path(entry.key).filename()).string();
+    const std::string name = std::filesystem::path(entry.key).filename().string();
+    const std::string beside = (cache.parent_path() / name).string();
     PictureFile picture{.key = entry.key, .path = is_there(entry.key) ? entry.key : beside};
     picture.caption = entry.caption.value_or("");
+    picture.caption_path = find_caption_file(cache.parent_path(), name, subset).value_or("");
+    if (is_newer(picture.caption_path, cache)) {
+      notices.add("old_info_cache",
+                  std::string("expected a ") + kInfoCacheFile +
+                      " newer than all captions, got an older one: its caption is taken (try deleting it)",
+                  entry.key);
+    }
+    names.insert(name);
     picture.size = entry.size;
     files.pictures.push_back(std::move(picture));
+  }
+  for (const std::string& name : list_picture_names(cache.parent_path(), subset.image_dir, notices)) {
+    if (names.contains(name)) continue;
+    notices.add("not_in_info_cache",
+                std::string("expected every picture of the folder in its ") + kInfoCacheFile +
+                    ", got more: left out (try deleting it)",
+                join_path(subset.image_dir, name));
   }
   return files;
 }
@@ -58,9 +85,10 @@ SubsetFiles from_caption_files(const SubsetOptions& subset, const std::filesyste
   } else {
     for (const std::string& name : list_picture_names(folder, subset.image_dir, notices)) {
       PictureFile picture{.key = join_path(subset.image_dir, name), .path = (folder / name).string()};
-      const std::optional<std::string> caption = read_caption_file(folder, name, subset, notices);
+      const std::optional<CaptionFile> caption = read_caption_file(folder, name, subset, notices);
       if (!caption) note_missing_caption(subset, picture.key, notices);
-      picture.caption = caption ? *caption : subset.class_tokens.value_or("");
+      picture.caption = caption ? caption->caption : subset.class_tokens.value_or("");
+      if (caption) picture.caption_path = caption->path;
       files.pictures.push_back(std::move(picture));
     }
   }
@@ -137,6 +165,7 @@ SubsetFiles from_metadata(const SubsetOptions& subset, const std::filesystem::pa
     PictureFile picture{.key = entry.key};
     picture.path = find_listed_picture(join_path(subset.image_dir, entry.key), root);
     picture.caption = entry.caption.value_or("");
+    picture.caption_path = path.string();
     if (entry.tags) {
       // Where a line is a caption of its own, the tags of all of them are one line.
       const std::string tags =
@@ -159,6 +188,19 @@ SubsetFiles from_metadata(const SubsetOptions& subset, const std::filesystem::pa
 std::filesystem::path find_path(const std::string& path, const std::filesystem::path& root) {
   if (is_there(path) || std::filesystem::path(path).is_absolute() || !is_there(root / path)) return path;
   return root / path;
+}
+
+void write_subset_info(const SubsetOptions& subset, const std::filesystem::path& root,
+                       const std::vector<PictureFile>& files) {
+  const std::filesystem::path path = find_path(subset.image_dir, root) / kInfoCacheFile;
+  if (!subset.cache_info || files.empty() || is_there(path)) return;
+  std::vector<MetadataEntry> entries;
+  for (const PictureFile& file : files) {
+    PictureSize stored = *file.size;
+    if (file.orientation >= 5) std::swap(stored.width, stored.height);
+    entries.push_back({.key = file.key, .caption = file.caption, .tags = {}, .size = stored});
+  }
+  write_info_cache(path, entries);
 }
 
 SubsetFiles list_subset_files(const SubsetOptions& subset, CaptionStyle style, const std::filesystem::path& root,

@@ -17,8 +17,10 @@ struct PictureFile {
   std::string key;                  // what names it: its path below image_dir with that, or its name in the metadata
   std::string path;                 // as it is opened
   std::string caption;              // as read; empty: none
+  std::string caption_path;         // the file that has the caption; empty: none
   std::string mask_path;            // of kMasks
-  std::optional<PictureSize> size;  // where a file says so; otherwise the picture itself does
+  int orientation = 1;              // of EXIF, 1 to 8: how it has to be turned
+  std::optional<PictureSize> size;  // as metadata state it, until the picture itself is looked at
 };
 
 struct SubsetFiles {
@@ -37,6 +39,11 @@ struct SubsetFiles {
 // What is missing or odd goes into notices.
 SubsetFiles list_subset_files(const SubsetOptions& subset, CaptionStyle style, const std::filesystem::path& root,
                               Notices& notices);
+
+// Writes image_dir/metadata_cache.json for cache_info where there is none. files: of the subset, with their sizes.
+// Throws StorageError.
+void write_subset_info(const SubsetOptions& subset, const std::filesystem::path& root,
+                       const std::vector<PictureFile>& files);
 
 // path where there is such a file or folder, else root/path where there is one, else path.
 std::filesystem::path find_path(const std::string& path, const std::filesystem::path& root);
