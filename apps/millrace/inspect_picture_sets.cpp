@@ -40,10 +40,7 @@ PlacedValue document_of(const std::string& path, const DatasetArguments& argumen
   if (!arguments.in_json.empty()) return metadata_document(arguments.train_data_dir, arguments.in_json);
   std::vector<std::string> ignored;
   PlacedValue document = folder_document(arguments.train_data_dir, arguments.reg_data_dir, ignored);
-  for (const std::string& folder : ignored) {
-    std::cerr << "warning: [" << printable(folder)
-              << "] expected a folder's name to begin with its repeats, such as 10_, got none: left out\n";
-  }
+  for (const std::string& folder : ignored) std::cerr << "warning: " << ignored_folder_text(folder) << "\n";
   return document;
 }
 

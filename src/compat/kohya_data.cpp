@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "base/files.h"
+#include "base/log.h"
 #include "picture_sets/picture_set.h"
 #include "picture_sets/read_document.h"
 #include "picture_sets/resolve.h"
@@ -64,6 +65,7 @@ KohyaData::KohyaData(const KohyaArguments& arguments, int64_t world_size) : worl
   } else if (!dataset.train_data_dir.empty()) {
     std::vector<std::string> ignored;
     document = folder_document(dataset.train_data_dir, dataset.reg_data_dir, ignored);
+    for (const std::string& folder : ignored) log_warning(ignored_folder_text(folder));
   } else {
     return;
   }

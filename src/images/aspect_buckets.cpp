@@ -61,7 +61,8 @@ void adjust_bucket_limits(BucketRules& rules, const std::string& place) {
   require(rules.min_bucket_reso <= shorter,
           "min_bucket_reso of at most the resolution's shorter side, " + std::to_string(shorter),
           std::to_string(rules.min_bucket_reso) +
-              " (try min_bucket_reso = " + std::to_string(whole_steps(shorter, step)) + ")");
+              (shorter < step ? " (try a resolution of at least bucket_reso_steps, " + std::to_string(step) + ")"
+                              : " (try min_bucket_reso = " + std::to_string(whole_steps(shorter, step)) + ")"));
   require(rules.max_bucket_reso >= longer,
           "max_bucket_reso of at least the resolution's longer side, " + std::to_string(longer),
           std::to_string(rules.max_bucket_reso) +

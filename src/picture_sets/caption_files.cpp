@@ -24,6 +24,12 @@ bool is_file(const std::filesystem::path& path) {
   return std::filesystem::is_regular_file(path, error);
 }
 
+// A link to nothing: a picture that cannot be read, rather than none.
+bool is_dangling(const std::filesystem::path& path) {
+  std::error_code error, other_error;
+  return std::filesystem::is_symlink(path, error) && !std::filesystem::exists(path, other_error);
+}
+
 // Names of pictures cut out around faces end with four numbers: NAME_10_20_30_40.
 std::string without_face_numbers(const std::string& stem) {
   const std::vector<std::string> parts = split(stem, '_');
@@ -83,7 +89,8 @@ std::vector<std::string> list_picture_names(const std::filesystem::path& folder,
   std::error_code error;
   for (std::filesystem::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
     const std::string name = at->path().filename().string();
-    if (name.starts_with('.') || !is_file(at->path())) continue;
+    const bool is_picture = is_file(at->path()) || is_dangling(at->path());
+    if (name.starts_with('.') || !is_picture) continue;
     if (has_picture_ending(name)) {
       names.push_back(name);
     } else if (std::any_of(kOtherEndings.begin(), kOtherEndings.end(),
@@ -124,7 +131,12 @@ std::optional<CaptionFile> read_caption_file(const std::filesystem::path& folder
                                              const SubsetOptions& subset, Notices& notices) {
   const std::optional<std::string> path = find_caption_file(folder, picture_name, subset);
   if (!path) return std::nullopt;
-  return CaptionFile{*path, ""};
+  std::error_code error;
+  if (std::filesystem::file_size(*path, error) > kMaxCaptionBytes && !error) {
+    notices.add("long_caption_file",
+                "expected a caption of at most " + std::to_string(kMaxCaptionBytes) + " bytes, got a longer file",
+                *path, true);
+    return CaptionFile{*path, ""};
   }
   return CaptionFile{*path, caption_in(read_file(*path, kMaxCaptionBytes), *path, subset, notices)};
 }

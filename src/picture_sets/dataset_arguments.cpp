@@ -214,6 +214,11 @@ PlacedValue folder_document(const std::filesystem::path& train_data_dir, const s
   return document_of(std::move(subsets));
 }
 
+std::string ignored_folder_text(const std::string& folder) {
+  return "[" + printable(folder) +
+         "] expected a folder's name to begin with its repeats, such as 10_, got none: left out";
+}
+
 PlacedValue metadata_document(const std::string& image_dir, const std::string& metadata_file) {
   PlacedValue subset{.kind = Kind::kTable};
   subset.items.push_back(text_value("image_dir", image_dir));

@@ -26,6 +26,9 @@ DatasetArguments parse_dataset_arguments(const std::vector<std::string>& args);
 PlacedValue folder_document(const std::filesystem::path& train_data_dir, const std::filesystem::path& reg_data_dir,
                             std::vector<std::string>& ignored);
 
+// What is said of an ignored one.
+std::string ignored_folder_text(const std::string& folder);
+
 // The same as with --in_json: one subset with a metadata file.
 PlacedValue metadata_document(const std::string& image_dir, const std::string& metadata_file);
 

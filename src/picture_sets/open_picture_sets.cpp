@@ -34,12 +34,21 @@ void add_folder_options(PlacedValue& table, int64_t resolution) {
 }
 
 PlacedValue read_sets_document(const std::filesystem::path& path, bool is_folder) {
+  std::error_code error;
+  if (!is_folder && !std::filesystem::exists(path, error)) {
+    throw ConfigError("[" + printable(path.string()) +
+                      "] expected a data set file (.toml, .json) or a folder of folders, got no such file or folder");
+  }
   if (!is_folder) return read_document(path);
   std::vector<std::string> ignored;
   PlacedValue document = folder_document(path, {}, ignored);
-  for (const std::string& folder : ignored) {
-    log_warning("[", printable(folder),
-                "] expected a folder's name to begin with its repeats, such as 10_, got none: ", "left out");
+  for (const std::string& folder : ignored) log_warning(ignored_folder_text(folder));
+  if (document.find("datasets")->items[0].find("subsets")->items.empty()) {
+    throw DataError(
+        "[" + printable(path.string()) +
+        "] expected folders named after repeats and words, such as 10_cat, got none (try moving the pictures "
+        "into 1_" +
+        printable(path.lexically_normal().filename().string()) + ", or a data set file)");
   }
   return document;
 }

@@ -22,7 +22,11 @@ def test_a_run_without_pictures_or_captions_says_so(train, folder, tmp_path):  #
     (tmp_path / "empty").mkdir()
     data = dataset(tmp_path / "empty.toml", subset_of(tmp_path / "empty"))
     assert "expected pictures to train on, got none" in train(data, status=3).stderr
-    assert "expected" in train(tmp_path / "empty", status=3).stderr
+    picture(tmp_path / "empty" / "a.png", (32, 32), 1)
+    loose = train(tmp_path / "empty", status=3).stderr
+    assert "expected folders named after repeats and words, such as 10_cat, got none (try moving the pictures into 1_empty" in loose
+    gone = train(tmp_path / "gone", status=2).stderr
+    assert "expected a data set file (.toml, .json) or a folder of folders, got no such file or folder" in gone
     data = dataset(tmp_path / "bare.toml", subset_of(folder("bare", 4, caption=None)))
     assert "beside every picture, got none: the caption is empty" in said(train(data, *SHORT))
 
@@ -43,6 +47,40 @@ def test_an_unreadable_picture_among_many_is_skipped_and_named(train, folder, tm
     assert "004.png" in refused and "(try training.max_bad_samples)" in refused
     (path / "004.png").unlink()
     assert "003.png" in train(data, *SHORT, status=3, run="again").stderr
+
+
+def test_a_resolution_that_no_bucket_fits_is_refused(train, folder, tmp_path):  # noqa: F811
+    path = folder("cat", 2, sizes=[(32, 32)])
+    for resolution, expected in ((8, "(try a resolution of at least bucket_reso_steps, 16)"), (200, "(try max_bucket_reso = 208)")):
+        data = dataset(tmp_path / "set.toml", subset_of(path), resolution=resolution)
+        assert expected in train(data, status=2).stderr
+
+
+def test_captions_that_cannot_be_read_are_named(train, folder, tmp_path):  # noqa: F811
+    path = folder("cat", 4, sizes=[(32, 32)])
+    data = dataset(tmp_path / "set.toml", subset_of(path))
+    for content, expected in ((b"\xff\xfe", "expected a caption in UTF-8"), (b"", "expected a caption, got an empty file"),
+                              (b"word " * 300_000, "expected a caption of at most 1048576 bytes, got a longer file")):  # fmt: skip
+        (path / "002.txt").write_bytes(content)
+        error = train(data, status=3).stderr
+        assert "002.txt" in error and expected in error
+
+
+def test_odd_pictures_are_trained_on_and_named(train, folder, tmp_path):  # noqa: F811
+    path = folder("odd", 2, sizes=[(32, 32)])
+    noise = Image.effect_noise((40, 40), 80)
+    Image.effect_noise((1, 5000), 80).convert("RGB").save(path / "long.png")
+    noise.convert("CMYK").save(path / "cmyk.jpg")
+    Image.frombytes("I;16", (40, 40), bytes(range(250)) * 12 + bytes(200)).save(path / "deep.png")
+    noise.convert("RGB").save(path / "moving.webp", save_all=True, append_images=[noise.convert("RGB").rotate(90)])
+    noise.save(path / "001.jpg")
+    (path / "gone.png").symlink_to(path / "nowhere.png")
+    output = train(dataset(tmp_path / "set.toml", subset_of(path)), *SHORT, "--training.max_bad_samples=0.2")
+    assert len(curve(output)) == 4
+    for name, expected in (("long.png", "enlarged more than four times"), ("cmyk.jpg", "CMYK: converted to RGB"),
+                           ("deep.png", "16 bits per channel: the high bytes are taken"), ("moving.webp", "the first frame is taken"),
+                           ("001.png", "got the same name with two endings"), ("gone.png", "left out")):  # fmt: skip
+        assert any(name in line and expected in line for line in said(output).splitlines()), name
 
 
 def damage(path):
