@@ -28,7 +28,9 @@ FluxDataset open_dataset(const DatasetPlace& place, const LostFileLimit& limit, 
   return dataset;
 }
 
-FluxDataset open_pictures(const FluxRunConfig& config, const std::string& path, Mesh& mesh, torch::Device device) {
+// is_validation: nothing of it is trained on.
+FluxDataset open_pictures(const FluxRunConfig& config, const std::string& path, bool is_validation, Mesh& mesh,
+                          torch::Device device) {
   const TrainingConfig& training = config.training;
   OpenSettings settings;
   settings.batch_size = training.local_batch_size * mesh.data_size();
@@ -38,6 +40,8 @@ FluxDataset open_pictures(const FluxRunConfig& config, const std::string& path, 
   settings.seed = training.seed.value_or(0);
   settings.num_threads = decoding_threads(training.num_workers);
   settings.max_bad_fraction = training.max_bad_samples;
+  settings.held_back = config.validation_pictures.split;
+  settings.is_validation = is_validation;
   settings.writes_info = mesh.world().rank() == 0;
   FluxDataset dataset;
   dataset.kind = &find_dataset_kind("pictures");
@@ -62,7 +66,9 @@ FluxDataset open_pictures(const FluxRunConfig& config, const std::string& path, 
 
 FluxDataset training_dataset(const FluxRunConfig& config, Mesh& mesh, torch::Device device) {
   const TrainingPicturesConfig& training = config.training_pictures;
-  if (config.trains_on_pictures()) return open_pictures(config, training.dataset_path, mesh, device);
+  if (config.trains_on_pictures()) {
+    return open_pictures(config, training.dataset_path, /*is_validation=*/false, mesh, device);
+  }
   return open_dataset({training.dataset, training.dataset_path, "training.dataset_path"},
                       {config.training.max_bad_samples,
                        "downloading again or removing files that are not shards, or a larger training.max_bad_samples, "
@@ -82,10 +88,11 @@ FluxDataset validation_dataset(const FluxRunConfig& config, const FluxDataset* t
   }
   const bool is_split = config.validates_on_split();
   const std::string& path = is_split ? config.training_pictures.dataset_path : validation.dataset_path;
-  FluxDataset dataset = is_split && training != nullptr ? *training : open_pictures(config, path, mesh, device);
+  FluxDataset dataset =
+      is_split && training != nullptr ? *training : open_pictures(config, path, !is_split, mesh, device);
   if (dataset.pictures->num_validation_pictures() == 0) {
     throw ConfigError("[" + printable(path) +
-                      "] expected pictures that validation_split holds back, got none (try "
+                      "] expected pictures that are held back from training, got none (try validation.split = 0.1, "
                       "validation_split = 0.1 in a data set of the file, or validation.dataset_path)");
   }
   return dataset;

@@ -30,8 +30,9 @@ struct FluxDataset {
 
 // Both throw ConfigError if the configuration names no data set, DataError if nothing usable is found. A fraction
 // training.max_bad_samples of the training files may not be shards; every validation file must be one. Of pictures in
-// folders, validation takes what validation_split holds back: of the training data (training, if it was opened), or of
-// the data set file that validation.dataset_path names.
+// folders, validation takes what validation.split or the file's validation_split holds back of the training data
+// (training, if it was opened), or the data set that validation.dataset_path names: the part that its file holds back,
+// else all of it.
 FluxDataset training_dataset(const FluxRunConfig& config, Mesh& mesh, torch::Device device);
 FluxDataset validation_dataset(const FluxRunConfig& config, const FluxDataset* training, Mesh& mesh,
                                torch::Device device);

@@ -64,6 +64,8 @@ void check_pictures(const FluxRunConfig& config, Problems& problems) {
                " (`millrace prepare encode` encodes them beforehand)"));
     refuse(config.encoder.cache_variants != 0, "encoder.cache_variants",
            str("training.dataset = \"pictures\" with it, got \"", pictures.dataset, "\""));
+    refuse(config.validation_pictures.split > 0, "validation.split",
+           str("training.dataset = \"pictures\" with it, got \"", pictures.dataset, "\""));
     refuse(pictures.prior_loss_weight != 1, "training.prior_loss_weight",
            "training.dataset = \"pictures\" with it, got \"" + pictures.dataset + "\"");
     return refuse(pictures.masked_loss, "training.masked_loss",
@@ -75,6 +77,12 @@ void check_pictures(const FluxRunConfig& config, Problems& problems) {
   refuse(config.training.subset_size.has_value(), "training.subset_size", "none with pictures, got one");
   refuse(config.training.shuffle_buffer_size != TrainingConfig{}.shuffle_buffer_size, "training.shuffle_buffer_size",
          "no value with pictures, whose batches are shuffled whole, got one");
+  const double split = config.validation_pictures.split;
+  refuse(split > 0 && !config.validation.enable, "validation.split",
+         str("validation.enable with it, since what is held back is not trained on, got ", split, " without"));
+  refuse(split > 0 && !config.validates_on_split(), "validation.split",
+         str("validation.dataset_path or a part of the training data, got both, the part ", split,
+             " (try validation.split = 0)"));
 }
 
 void check_sample(const FluxRunConfig& config, Problems& problems) {

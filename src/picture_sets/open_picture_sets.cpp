@@ -1,6 +1,7 @@
 #include "picture_sets/open_picture_sets.h"
 
 #include <algorithm>
+#include <set>
 #include <system_error>
 #include <utility>
 
@@ -87,6 +88,29 @@ void write_info(const std::vector<ListedPictureSet>& listed, const std::filesyst
   }
 }
 
+// Over all data sets, so that a picture that several of them have is not trained on in one and validated on in another.
+HeldBack held_back_of(const std::vector<ListedPictureSet>& listed, const std::filesystem::path& path,
+                      const OpenSettings& settings) {
+  const auto with_split = std::find_if(
+      listed.begin(), listed.end(), [](const ListedPictureSet& each) { return each.set.options.validation_split > 0; });
+  const bool has_split = with_split != listed.end();
+  if (settings.is_validation) return {.keys = {}, .all = !has_split};
+  if (settings.held_back <= 0) return {};
+  if (has_split) {
+    const DatasetOptions& options = with_split->set.options;
+    throw ConfigError("[validation.split] expected no validation_split in the data set file with it, got " +
+                      format_double("%g", options.validation_split) + " in [" + printable(options.place) + "]");
+  }
+  std::set<std::string> keys;
+  for (const ListedPictureSet& each : listed) {
+    for (size_t subset = 0; subset < each.files.size(); ++subset) {
+      if (each.set.options.subsets[subset].is_reg) continue;
+      for (const PictureFile& file : each.files[subset]) keys.insert(held_back_key(file));
+    }
+  }
+  return keys.empty() ? HeldBack() : choose_held_back(keys, settings.held_back, path.string());
+}
+
 }  // namespace
 
 std::vector<PictureSet> open_picture_sets(const std::filesystem::path& path, const OpenSettings& settings) {
@@ -107,13 +131,14 @@ std::vector<PictureSet> open_picture_sets(const std::filesystem::path& path, con
   std::vector<ListedPictureSet> listed;
   for (const DatasetOptions& dataset : datasets) listed.push_back(list_picture_set(dataset, read));
   if (settings.writes_info) write_info(listed, root);
+  const HeldBack held_back = held_back_of(listed, path, settings);
   std::vector<PictureSet> sets;
   for (ListedPictureSet& each : listed) {
-    sets.push_back(fill_picture_set(std::move(each), read));
+    sets.push_back(fill_picture_set(std::move(each), read, held_back));
     log_notices(sets.back());
   }
   check_unreadable(sets, path, settings.max_bad_fraction);
-  check_trainable(sets);
+  check_trainable(sets, settings.is_validation);
   return sets;
 }
 

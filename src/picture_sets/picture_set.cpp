@@ -116,14 +116,18 @@ void fill_buckets(const DatasetOptions& options, PicturePart& part, Notices& not
 
 // Regularisation pictures are all trained on.
 ValidationSplit split_subset(const DatasetOptions& options, const SubsetOptions& subset,
-                             const std::vector<PictureFile>& files, const ReadSettings& settings) {
+                             const std::vector<PictureFile>& files, const ReadSettings& settings,
+                             const HeldBack& held_back) {
   const bool has_split = options.validation_split > 0 && options.validation_split <= 1;
   if (has_split && !subset.is_reg) {
     return split_for_validation(files.size(), options.validation_split,
                                 options.validation_seed.value_or(settings.seed));
   }
   ValidationSplit parts;
-  for (size_t i = 0; i < files.size(); ++i) parts.train.push_back(i);
+  for (size_t i = 0; i < files.size(); ++i) {
+    const bool is_held_back = !subset.is_reg && (held_back.all || held_back.keys.contains(held_back_key(files[i])));
+    (is_held_back ? parts.validation : parts.train).push_back(i);
+  }
   return parts;
 }
 
@@ -207,7 +211,7 @@ ListedPictureSet list_picture_set(const DatasetOptions& options, const ReadSetti
   return listed;
 }
 
-PictureSet fill_picture_set(ListedPictureSet listed, const ReadSettings& settings) {
+PictureSet fill_picture_set(ListedPictureSet listed, const ReadSettings& settings, const HeldBack& held_back) {
   PictureSet set = std::move(listed.set);
   const DatasetOptions& options = set.options;
   Registry train, validation;
@@ -223,7 +227,7 @@ PictureSet fill_picture_set(ListedPictureSet listed, const ReadSettings& setting
                      .size = *files[i].size,
                      .face = face_of(options, subset, files[i], set.notices)};
     };
-    const ValidationSplit parts = split_subset(options, subset, files, settings);
+    const ValidationSplit parts = split_subset(options, subset, files, settings, held_back);
     for (const size_t i : parts.train) {
       Picture picture = picture_of(i, subset.num_repeats);
       (subset.is_reg ? set.num_reg_images : set.num_train_images) += subset.num_repeats;
@@ -259,22 +263,22 @@ PictureSet fill_picture_set(ListedPictureSet listed, const ReadSettings& setting
 }
 
 PictureSet read_picture_set(const DatasetOptions& options, const ReadSettings& settings) {
-  return fill_picture_set(list_picture_set(options, settings), settings);
+  return fill_picture_set(list_picture_set(options, settings), settings, {});
 }
 
-void check_trainable(const std::vector<PictureSet>& sets) {
+void check_trainable(const std::vector<PictureSet>& sets, bool is_validation) {
   std::string problems;
   int64_t samples = 0;
   for (const PictureSet& set : sets) {
-    samples += set.train.num_samples();
+    samples += (is_validation ? set.validation : set.train).num_samples();
     for (const Notice& notice : set.notices.all()) {
       if (notice.is_fatal) problems += (problems.empty() ? "" : "\n") + notice_text(notice);
     }
   }
   if (!problems.empty()) throw DataError(problems);
   if (samples == 0) {
-    throw DataError("[" + (sets.empty() ? std::string("data set") : sets[0].options.place) +
-                    "] expected pictures to train on, got none (try millrace inspect)");
+    throw DataError("[" + (sets.empty() ? std::string("data set") : sets[0].options.place) + "] expected pictures to " +
+                    (is_validation ? "validate" : "train") + " on, got none (try millrace inspect)");
   }
 }
 

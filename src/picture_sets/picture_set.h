@@ -14,6 +14,7 @@
 
 #include "images/aspect_buckets.h"
 #include "picture_sets/face_crop.h"
+#include "picture_sets/held_back.h"
 #include "picture_sets/notices.h"
 #include "picture_sets/options.h"
 #include "picture_sets/subset_files.h"
@@ -65,16 +66,17 @@ struct ReadSettings {
 // nothing in the data set is an error here but a metadata file that is broken (DataError).
 PictureSet read_picture_set(const DatasetOptions& options, const ReadSettings& settings);
 
-// The same in two steps.
+// The same in two steps, between which it can be decided what is held back from training; that has no say in a data set
+// with a validation_split of its own.
 struct ListedPictureSet {
   PictureSet set;                               // without pictures
   std::vector<std::vector<PictureFile>> files;  // of each subset, those that can be read
 };
 ListedPictureSet list_picture_set(const DatasetOptions& options, const ReadSettings& settings);
-PictureSet fill_picture_set(ListedPictureSet listed, const ReadSettings& settings);
+PictureSet fill_picture_set(ListedPictureSet listed, const ReadSettings& settings, const HeldBack& held_back);
 
-// Throws DataError where training has nothing to train on or a notice is fatal.
-void check_trainable(const std::vector<PictureSet>& sets);
+// Throws DataError where there is nothing to train (or to validate) on or a notice is fatal.
+void check_trainable(const std::vector<PictureSet>& sets, bool is_validation = false);
 
 // sd-scripts' split: shuffled by random.seed(seed), the first part is trained on.
 struct ValidationSplit {

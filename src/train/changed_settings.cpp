@@ -26,9 +26,13 @@ constexpr std::array<std::string_view, 14> kWithoutInfluence = {
     "finetune.result_name",    "lora.offload_blocks"};
 
 // In other sections: the data of a validation loss, where the run ends, and its initial weights.
-constexpr std::array<std::string_view, 6> kOthers = {"validation.dataset",     "validation.dataset_path",
-                                                     "validation.steps",       "validation.all_timesteps",
-                                                     "validation.target_loss", "checkpoint.initial_load_path"};
+constexpr std::array<std::string_view, 7> kOthers = {"validation.dataset",
+                                                     "validation.dataset_path",
+                                                     "validation.split",
+                                                     "validation.steps",
+                                                     "validation.all_timesteps",
+                                                     "validation.target_loss",
+                                                     "checkpoint.initial_load_path"};
 
 template <size_t kSize>
 bool contains(const std::array<std::string_view, kSize>& names, std::string_view name) {

@@ -15,7 +15,7 @@ def test_preserving_needs_a_frozen_model(millrace, folder, tmp_path):  # noqa: F
 
 def test_what_validates_on_nothing_is_refused(train, folder, tmp_path):  # noqa: F811
     data = dataset(tmp_path / "set.toml", subset_of(folder("cat", 4)))
-    assert "expected pictures that validation_split holds back, got none" in train(data, "--validation.enable", status=2).stderr
+    assert "expected pictures that are held back from training, got none" in train(data, "--validation.enable", status=2).stderr
 
 
 def test_a_run_without_pictures_or_captions_says_so(train, folder, tmp_path):  # noqa: F811

@@ -1,4 +1,4 @@
-"""LoRA on FLUX from pictures in folders: sizes, captions, crops, weights and masks, what is held back, and many ranks."""
+"""LoRA on FLUX from pictures in folders: sizes, captions, crops, weights and masks, and many ranks."""
 
 import json
 
@@ -17,7 +17,6 @@ from picture_runs import (  # noqa: F401  (fixtures)
     make_base,
     metadata,
     picture,
-    said,
     subset_of,
     train,
 )
@@ -189,19 +188,6 @@ def test_masks_choose_where_the_loss_counts(train, folder, tmp_path):  # noqa: F
     assert loss("alpha", tmp_path / "alpha-half", "alpha_mask = true", masked=False) == of["half"]
     assert "[training.masked_loss] expected conditioning_data_dir or alpha_mask" in train(
         dataset(tmp_path / "set.toml", subset_of(pictures)), "--training.masked_loss", status=2).stderr  # fmt: skip
-
-
-def test_a_part_is_held_back_for_validation(train, folder, tmp_path):  # noqa: F811
-    data = dataset(tmp_path / "set.toml", subset_of(folder("cat", 10)), general="validation_split = 0.3")
-    options = ["--validation.enable", "--validation.freq=2", "--validation.local_batch_size=2"]
-    output = train(data, *options, *SHORT)
-    assert "7 pictures" in log(output)
-    assert curve(output, "validation_samples") == [3, 3]
-    still = curve(train(data, *options, *STILL, run="still"), "validation_loss")
-    assert still[0] == still[1]
-    other = curve(train(data, *options, *STILL, "--validation.local_batch_size=3", run="other"), "validation_loss")
-    assert other == pytest.approx(still, rel=1e-6)
-    assert "holds back 3 pictures that nothing is validated on" in said(train(data, *SHORT, run="without"))
 
 
 @pytest.fixture

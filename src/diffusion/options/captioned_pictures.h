@@ -58,6 +58,7 @@ struct TrainingPicturesConfig {
 struct ValidationPicturesConfig {
   std::string dataset;
   std::string dataset_path;
+  double split = 0;
   bool all_timesteps = false;
   std::string save_img_folder;
   int64_t save_img_count = 16;
@@ -71,10 +72,17 @@ struct ValidationPicturesConfig {
                     .aliases = {"eval.dataset"},
                     .torchtitan_default = "c4_validation"});
     visit(dataset_path, {.name = "dataset_path",
-                         .meaning = "location of the validation data; empty with pictures: the part that "
-                                    "validation_split of the data set file holds back",
+                         .meaning = "location of the validation data; empty with pictures: the part of the training "
+                                    "data that validation.split, or validation_split of the data set file, holds back",
                          .none_is_empty = true,
                          .aliases = {"eval.dataset_path"}});
+    visit(split,
+          {.name = "split",
+           .meaning =
+               "part of a data set of pictures (dataset = \"pictures\") that is validated on and not trained on, at "
+               "least one of each, chosen by the names of folder and picture alone; 0: what the data set file says",
+           .at_least = 0,
+           .below = 1});
     visit(all_timesteps,
           {.name = "all_timesteps", .meaning = "validate every sample at all 8 timesteps instead of at one"});
     visit(save_img_folder,

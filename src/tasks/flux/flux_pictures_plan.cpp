@@ -35,6 +35,7 @@ KnownPictures read_pictures(const FluxRunConfig& config) {
   settings.seed = config.training.seed.value_or(0);
   settings.num_threads = decoding_threads(config.training.num_workers);
   settings.max_bad_fraction = 1;  // training counts them
+  settings.held_back = config.validation_pictures.split;
   KnownPictures pictures;
   double samples = 0, preserved = 0;
   for (const PictureSet& set : open_picture_sets(config.training_pictures.dataset_path, settings)) {
@@ -56,7 +57,8 @@ KnownPictures read_pictures(const FluxRunConfig& config) {
 const KnownPictures& known_pictures(const FluxRunConfig& config) {
   thread_local std::map<std::string, KnownPictures> known;
   const TrainingPicturesConfig& pictures = config.training_pictures;
-  const std::string key = str(pictures.dataset_path, "\n", pictures.img_size, " ", pictures.masked_loss);
+  const std::string key = str(pictures.dataset_path, "\n", pictures.img_size, " ", pictures.masked_loss, " ",
+                              config.validation_pictures.split);
   auto found = known.find(key);
   if (found == known.end()) found = known.emplace(key, read_pictures(config)).first;
   return found->second;

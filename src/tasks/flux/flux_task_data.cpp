@@ -56,7 +56,8 @@ FluxTaskData::FluxTaskData(FluxRunConfig& config, Mesh& mesh, torch::Device devi
   const bool wastes = training_ && training_->pictures && !config_.validation.enable &&
                       training_->pictures->num_validation_pictures() > 0;
   if (wastes) {
-    log_warning("[", printable(training_->name), "] validation_split holds back ",
+    log_warning("[", printable(training_->name),
+                "] expected validation.enable with a validation_split, which holds back ",
                 training_->pictures->num_validation_pictures(),
                 " pictures that nothing is validated on (try validation.enable = true)");
   }
@@ -326,3 +327,4 @@ std::vector<std::string> FluxTaskData::validation_captions(int64_t most) const {
 }
 
 }  // namespace millrace
+  if (config_.validation_pictures.split > 0) facts["validation_split"] = config_.validation_pictures.split;
