@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "compat/kohya_options.h"
 #include "compat/kohya_parts.h"
+#include "picture_sets/options.h"
 
 namespace millrace {
 namespace {
@@ -118,6 +119,10 @@ void KohyaTranslator::data() {
   if (args.has("masked_loss")) out.set("training.masked_loss", true, from("masked_loss"));
   if (const auto weight = args.number("prior_loss_weight")) {
     out.set("training.prior_loss_weight", *weight, from("prior_loss_weight"));
+  }
+
+  if (!args.has("resize_interpolation")) {
+    out.set("training.resize_interpolation", kAreaOrLanczos, from("resize_interpolation"));
   }
 
   // Captions and latents are encoded once where their encodings are kept.

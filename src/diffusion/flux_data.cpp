@@ -40,6 +40,7 @@ FluxDataset open_pictures(const FluxRunConfig& config, const std::string& path, 
   settings.seed = training.seed.value_or(0);
   settings.num_threads = decoding_threads(training.num_workers);
   settings.max_bad_fraction = training.max_bad_samples;
+  settings.resize_interpolation = own_resize_interpolation(config.training_pictures);
   settings.held_back = config.validation_pictures.split;
   settings.is_validation = is_validation;
   settings.writes_info = mesh.world().rank() == 0;

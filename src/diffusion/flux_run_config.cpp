@@ -66,6 +66,9 @@ void check_pictures(const FluxRunConfig& config, Problems& problems) {
            str("training.dataset = \"pictures\" with it, got \"", pictures.dataset, "\""));
     refuse(config.validation_pictures.split > 0, "validation.split",
            str("training.dataset = \"pictures\" with it, got \"", pictures.dataset, "\""));
+    refuse(pictures.resize_interpolation != TrainingPicturesConfig{}.resize_interpolation,
+           "training.resize_interpolation",
+           str("training.dataset = \"pictures\" with it, got \"", pictures.dataset, "\""));
     refuse(pictures.prior_loss_weight != 1, "training.prior_loss_weight",
            "training.dataset = \"pictures\" with it, got \"" + pictures.dataset + "\"");
     return refuse(pictures.masked_loss, "training.masked_loss",

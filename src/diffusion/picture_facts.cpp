@@ -22,6 +22,11 @@ Json text_or_null(const std::optional<std::string>& text) {
   return text ? Json(as_utf8(*text)) : Json(nullptr);
 }
 
+// sd-scripts has no name for what it does by itself.
+Json interpolation_json(const std::optional<std::string>& name) {
+  return name && *name != kAreaOrLanczos ? Json(as_utf8(*name)) : Json(nullptr);
+}
+
 Json bucket_info(const PicturePart& part) {
   Json buckets = Json::object();
   for (size_t i = 0; i < part.buckets.size(); ++i) {
@@ -48,7 +53,7 @@ Json subset_json(const PictureSet& set, size_t number) {
                {"enable_wildcard", subset.enable_wildcard},
                {"caption_prefix", text_or_null(subset.caption_prefix)},
                {"caption_suffix", text_or_null(subset.caption_suffix)},
-               {"resize_interpolation", text_or_null(subset.resize_interpolation)},
+               {"resize_interpolation", interpolation_json(subset.resize_interpolation)},
                {"image_dir", name_of(subset)}};
   if (set.options.style == CaptionStyle::kMetadata) {
     json["metadata_file"] = as_utf8(std::filesystem::path(subset.metadata_file).filename().string());
@@ -80,7 +85,7 @@ Json dataset_json(const PictureSet& set) {
                {"max_bucket_reso", options.enable_bucket ? Json(options.max_bucket_reso) : Json(nullptr)},
                {"tag_frequency", tags_json(set)},
                {"bucket_info", options.enable_bucket ? bucket_info(set.train) : Json(nullptr)},
-               {"resize_interpolation", text_or_null(options.resize_interpolation)},
+               {"resize_interpolation", interpolation_json(options.resize_interpolation)},
                {"subsets", Json::array()}};
   for (size_t i = 0; i < options.subsets.size(); ++i) json["subsets"].push_back(subset_json(set, i));
   return json;

@@ -101,8 +101,7 @@ PictureSetBatches::Row PictureSetBatches::plan_row(const PlannedPictures& batch,
   const SubsetOptions& subset = row.set->options.subsets[row.picture->subset];
   const SetContents& contents = data.contents[batch.set];
   const PartContents& part = options_.is_validation ? contents.validation : contents.train;
-  row.request = {.filter = trained_filter(row.set->options, subset),
-                 .alpha_mask = subset.alpha_mask,
+  row.request = {.alpha_mask = subset.alpha_mask,
                  .content = part.pictures[sample.picture],
                  .mask_content = part.masks.empty() ? 0 : part.masks[sample.picture]};
   const std::string& caption = row.picture->file.caption;
@@ -136,6 +135,7 @@ PictureSetBatches::LoadedPicture PictureSetBatches::load(const Picture& picture,
   try {
     const TrainedPixels pixels = load_trained_pixels(picture, drawn, request);
     loaded.is_truncated = pixels.is_truncated;
+  row.request.filter = trained_filter(row.set->options, subset, row.picture->size, row.drawn.resized);
     const int64_t height = pixels.picture.height, width = pixels.picture.width;
     loaded.image_1CHW = torch::empty({1, 3, height, width}, torch::kFloat32);
     image_to_planes(pixels.picture, loaded.image_1CHW.data_ptr<float>());

@@ -120,6 +120,10 @@ std::vector<PictureSet> open_picture_sets(const std::filesystem::path& path, con
   set_integer(resolve.command_line, "batch_size", settings.batch_size);
   resolve.command_line.items.push_back(
       {.kind = Kind::kFloat, .floating = settings.prior_loss_weight, .key = "prior_loss_weight"});
+  if (!settings.resize_interpolation.empty()) {
+    resolve.command_line.items.push_back(
+        {.kind = Kind::kText, .text = settings.resize_interpolation, .key = "resize_interpolation"});
+  }
   if (is_folder) add_folder_options(resolve.command_line, settings.resolution);
   const std::vector<DatasetOptions> datasets =
       resolve_datasets(read_sets_document(path, is_folder), path.string(), resolve);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <string>
 #include <vector>
 
 #include "picture_sets/picture_set.h"
@@ -17,6 +18,8 @@ struct OpenSettings {
   int64_t seed = 0;              // of the validation split where the file has no validation_seed
   int num_threads = 1;
   double max_bad_fraction = 0;  // of the pictures that may be unreadable
+  // Of the filters by which pictures are scaled, where the file does not set one; empty: bicubic.
+  std::string resize_interpolation;
   double held_back = 0;        // part of the pictures, where the file has no validation_split: validation.split
   bool writes_info = false;    // metadata_cache.json of subsets with cache_info that have none
   bool is_validation = false;  // no picture is trained on: all are held back, where the file does not say which part

@@ -14,6 +14,10 @@
 
 namespace millrace {
 
+// A resize_interpolation that sd-scripts has no name for, being what it does without one: area for pictures that grow
+// on no side, else lanczos.
+inline constexpr const char* kAreaOrLanczos = "area_or_lanczos";
+
 // How captions and masks of a data set are found.
 enum class CaptionStyle {
   kCaptionFiles,  // a text file beside each picture ("dreambooth")

@@ -33,10 +33,9 @@ void check_values(const DatasetOptions& dataset, const ResolveSettings& settings
     if (!holds) problems.add_line("[" + dataset.place + where + "] expected " + message);
   };
   const auto check_interpolation = [&](const std::optional<std::string>& name, const std::string& where) {
-    const bool is_known =
-        !name || std::find(kInterpolations.begin(), kInterpolations.end(), *name) != kInterpolations.end();
-    if (is_known) return;
-    const std::vector<std::string> known(kInterpolations.begin(), kInterpolations.end());
+    std::vector<std::string> known(kInterpolations.begin(), kInterpolations.end());
+    if (!settings.sd_scripts_limits) known.emplace_back(kAreaOrLanczos);
+    if (!name || std::find(known.begin(), known.end(), *name) != known.end()) return;
     const std::string near = nearest(*name, known);
     expect(false, where,
            "resize_interpolation of " + join(known, ", ") + ", got \"" + json_escape(*name) + "\"" +

@@ -7,6 +7,7 @@
 #include "picture_sets/dataset_arguments.h"
 #include "picture_sets/golden_test_support.h"
 #include "picture_sets/read_document.h"
+#include "picture_sets/trained_options.h"
 
 namespace millrace {
 namespace {
@@ -103,6 +104,20 @@ TEST(Resolve, TakesStepsOfSixteenUnlessSdScriptsLimitsHold) {
   EXPECT_THROW(resolve(with_steps(24)), ConfigError);
   EXPECT_NO_THROW(resolve(with_steps(128), true));
   EXPECT_THROW(resolve(with_steps(48), true), ConfigError);
+}
+
+TEST(Resolve, HasANameForWhatSdScriptsScalesByWithoutAFilter) {
+  const std::string toml =
+      "[[datasets]]\nresolution = 512\nresize_interpolation = 'area_or_lanczos'\n[[datasets.subsets]]\nimage_dir='a'\n";
+  const DatasetOptions dataset = resolve(toml)[0];
+  const auto filter = [&](int64_t width, int64_t height) {
+    return trained_filter(dataset, dataset.subsets[0], {100, 80}, {width, height});
+  };
+  EXPECT_EQ(filter(50, 40), Filter::kArea);
+  EXPECT_EQ(filter(100, 40), Filter::kArea);
+  EXPECT_EQ(filter(101, 40), Filter::kLanczos);
+  EXPECT_EQ(trained_filter({}, {}, {100, 80}, {50, 40}), Filter::kBicubic);
+  EXPECT_THROW(resolve(toml, true), ConfigError) << "sd-scripts would refuse the file";
 }
 
 TEST(Resolve, TakesTrueForAWholeNumberAsPythonDoes) {

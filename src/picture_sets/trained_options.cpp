@@ -17,7 +17,7 @@ namespace {
 
 constexpr const char* kPreservation = "diff_output_preservation";
 
-// Every name that a data set file may have (resolve.cpp).
+// Every name that a data set file may have (resolve.cpp) but for kAreaOrLanczos.
 Filter filter_named(const std::string& name) {
   constexpr std::array kFilters = std::to_array<std::pair<std::string_view, Filter>>({
       {"bicubic", Filter::kBicubic},
@@ -41,9 +41,12 @@ const std::optional<std::string>& interpolation_of(const DatasetOptions& dataset
 
 }  // namespace
 
-Filter trained_filter(const DatasetOptions& dataset, const SubsetOptions& subset) {
+Filter trained_filter(const DatasetOptions& dataset, const SubsetOptions& subset, const PictureSize& from,
+                      const PictureSize& to) {
   const std::optional<std::string>& name = interpolation_of(dataset, subset);
-  return name ? filter_named(*name) : Filter::kBicubic;
+  if (!name) return Filter::kBicubic;
+  if (*name != kAreaOrLanczos) return filter_named(*name);
+  return to.width <= from.width && to.height <= from.height ? Filter::kArea : Filter::kLanczos;
 }
 
 bool preserves_output(const SubsetOptions& subset) {

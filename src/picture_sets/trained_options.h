@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "images/aspect_buckets.h"
 #include "images/resample.h"
 #include "picture_sets/options.h"
 
@@ -13,8 +14,10 @@ namespace millrace {
 // debug_dataset.
 void check_options_are_trained(const std::vector<DatasetOptions>& datasets);
 
-// The filter of resize_interpolation, the subset's or else its data set's; bicubic where there is none.
-Filter trained_filter(const DatasetOptions& dataset, const SubsetOptions& subset);
+// The filter of resize_interpolation, the subset's or else its data set's; bicubic where there is none. from, to: sizes
+// of the picture before and after.
+Filter trained_filter(const DatasetOptions& dataset, const SubsetOptions& subset, const PictureSize& from,
+                      const PictureSize& to);
 
 // custom_attributes.diff_output_preservation: adapters learn to leave the subset's pictures as the frozen model has
 // them (differential output preservation).

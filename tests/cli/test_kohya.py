@@ -221,6 +221,13 @@ def test_layers_ranks_and_alphas_come_from_a_file(millrace, arguments, tmp_path)
     assert lora["alpha_patterns"][-2:] == ["double_blocks.*.img_attn.proj=4", "double_blocks.*.txt_mlp.0=4"]
 
 
+def test_pictures_are_scaled_as_sd_scripts_does_by_itself(millrace, arguments):
+    config, _ = show(millrace, *arguments)
+    assert config["training"]["resize_interpolation"] == "area_or_lanczos"
+    config, _ = show(millrace, *arguments, "--resize_interpolation", "lanczos")
+    assert config["training"]["resize_interpolation"] == "bicubic"  # which the data set's own file does not ask for
+
+
 def test_a_run_leaves_the_file_that_sd_scripts_would(millrace, arguments, tmp_path):
     save(tmp_path / "flux.safetensors", flux_weights())
     make_clip(tmp_path / "clip")

@@ -16,6 +16,7 @@ struct TrainingPicturesConfig {
   double classifier_free_guidance_prob = 0.0;
   bool masked_loss = false;
   double prior_loss_weight = 1;
+  std::string resize_interpolation = "bicubic";
 
   template <typename Visitor>
   void describe(Visitor& visit) {
@@ -51,9 +52,21 @@ struct TrainingPicturesConfig {
                               .meaning = "factor of the loss of regularisation pictures (is_reg) of a data set of "
                                          "pictures",
                               .at_least = 0});
+    visit(resize_interpolation,
+          {.name = "resize_interpolation",
+           .meaning =
+               "how pictures of a data set are scaled where its file does not say: bicubic, or as sd-scripts does, "
+               "by area where no side grows, else by lanczos",
+           .choices = {"bicubic", "area_or_lanczos"}});
   }
   bool operator==(const TrainingPicturesConfig&) const = default;
 };
+
+// What a data set file without resize_interpolation takes; empty: what it takes by itself.
+inline std::string own_resize_interpolation(const TrainingPicturesConfig& pictures) {
+  return pictures.resize_interpolation == TrainingPicturesConfig{}.resize_interpolation ? std::string()
+                                                                                        : pictures.resize_interpolation;
+}
 
 struct ValidationPicturesConfig {
   std::string dataset;
