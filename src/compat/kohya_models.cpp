@@ -130,11 +130,11 @@ void KohyaTranslator::data() {
   const bool text = text_on_disk || args.has("cache_text_encoder_outputs");
   const TheirSetting text_from =
       from(text_on_disk ? "cache_text_encoder_outputs_to_disk" : "cache_text_encoder_outputs");
-  out.set("encoder.cache_encodings", text_on_disk ? "disk" : text ? "memory" : "none", text_from);
+  out.set("encoder.cache_encodings", text_on_disk ? "npz" : text ? "memory" : "none", text_from);
   const bool latents_on_disk = args.has("cache_latents_to_disk");
   const bool latents = latents_on_disk || args.has("cache_latents");
   out.set("encoder.cache_latents",
-          latents_on_disk ? "disk"
+          latents_on_disk ? "npz"
           : latents       ? "memory"
                           : "none",
           from(latents_on_disk ? "cache_latents_to_disk" : "cache_latents"));

@@ -59,9 +59,11 @@ void check_pictures(const FluxRunConfig& config, Problems& problems) {
   const TrainingPicturesConfig& pictures = config.training_pictures;
   if (!config.trains_on_pictures()) {
     const EncodingCache latents = config.encoder.cache_latents;
-    refuse(latents == EncodingCache::kMemory || latents == EncodingCache::kDisk, "encoder.cache_latents",
+    refuse(latents != EncodingCache::kAuto && latents != EncodingCache::kNone, "encoder.cache_latents",
            str("auto or none with shards, got ", choice_text(latents),
                " (`millrace prepare encode` encodes them beforehand)"));
+    refuse(config.encoder.cache_encodings == EncodingCache::kNpz, "encoder.cache_encodings",
+           "pictures for files beside them to belong to, got npz with shards (try disk)");
     refuse(config.encoder.cache_variants != 0, "encoder.cache_variants",
            str("training.dataset = \"pictures\" with it, got \"", pictures.dataset, "\""));
     refuse(config.validation_pictures.split > 0, "validation.split",

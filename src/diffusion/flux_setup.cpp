@@ -96,8 +96,7 @@ CaptionEncoders make_caption_encoders(const FluxRunConfig& config, const flux::F
       encoder.clip_encoder == kRandomNetwork
           ? random_pooled_encoder(sizes.vec_in_dim, device)
           : clip_caption_encoder(encoder.clip_encoder, encoder.clip_tokenizer, sizes.vec_in_dim, placement);
-  const bool keeps =
-      encoder.cache_encodings == EncodingCache::kMemory || encoder.cache_encodings == EncodingCache::kDisk;
+  const bool keeps = encoder.cache_encodings != EncodingCache::kNone && encoder.cache_encodings != EncodingCache::kAuto;
   if (keeps || on_host) {  // a cache takes encodings to the device, too
     const uint64_t most = keeps ? kMaxCachedBytes : 0;
     const bool on_disk = encoder.cache_encodings == EncodingCache::kDisk;

@@ -18,6 +18,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* kTextKey = "millrace_key";
+
+const char* key_name(bool mirrored) {
+  return mirrored ? "millrace_key_flipped" : "millrace_key";
+}
+
 std::string with_size(const char* name, int64_t rows, int64_t columns) {
   return str(name, "_", rows, "x", columns);
 }
@@ -32,6 +38,26 @@ torch::Tensor copy_of(const NpyArray& array) {
 // Files may have fp16.
 torch::Tensor floats_of(const NpyArray& array) {
   return copy_of(array).to(torch::kFloat32);
+}
+
+std::optional<uint64_t> key_in(const NpzFile& npz, const std::string& name) {
+  const NpyArray* array = npz.find(name);
+  if (array == nullptr || array->dtype != DType::kI64 || array->bytes.size() != sizeof(uint64_t)) return std::nullopt;
+  uint64_t key = 0;
+  std::memcpy(&key, array->bytes.data(), sizeof key);
+  return key;
+}
+
+// None where there is no such file, or it is damaged, which is warned of.
+std::optional<NpzFile> open_if_sound(const fs::path& file) {
+  std::error_code error;
+  if (!fs::exists(file, error)) return std::nullopt;
+  try {
+    return std::optional<NpzFile>(std::in_place, file);
+  } catch (const DataError& problem) {
+    log_warning("writing a file anew: ", problem.what());
+    return std::nullopt;
+  }
 }
 
 template <typename T>
@@ -88,19 +114,26 @@ bool is_current(const fs::path& cache, const fs::path& source) {
   return false;
 }
 
-torch::Tensor read_kohya_latents(const fs::path& file, int64_t rows, int64_t columns, bool mirrored) {
+std::optional<StoredLatents> read_kohya_latents(const fs::path& file, int64_t rows, int64_t columns, bool mirrored) {
   const NpzFile npz(file);
   const std::string name = with_size(mirrored ? "latents_flipped" : "latents", rows, columns);
   const NpyArray* array = npz.find(name);
-  if (array == nullptr) return {};
+  if (array == nullptr) return std::nullopt;
   if (array->shape.size() != 3 || array->shape[1] != rows || array->shape[2] != columns || !is_floating(array->dtype)) {
     throw DataError(str("[", printable(file.string()), ": ", name, "] expected numbers [channels, ", rows, ", ",
                         columns, "], got another shape or type"));
   }
-  return floats_of(*array);
+  StoredLatents stored{.latents_Zhw = floats_of(*array), .mask_HW = {}, .key = {}};
+  stored.key = key_in(npz, with_size(key_name(mirrored), rows, columns));
+  const NpyArray* mask = npz.find(with_size("alpha_mask", rows, columns));
+  if (mask != nullptr && mask->shape.size() == 2 && is_floating(mask->dtype)) {
+    stored.mask_HW = floats_of(*mask);
+    if (mirrored) stored.mask_HW = stored.mask_HW.flip(1);
+  }
+  return stored;
 }
 
-void write_kohya_latents(const fs::path& file, const KohyaLatents& of) {
+void write_kohya_latents(const fs::path& file, const KohyaLatents& of, bool keeps_others) {
   const torch::Tensor latents = of.latents_Zhw.to(torch::kCPU, torch::kFloat32).contiguous();
   const int64_t rows = latents.size(1), columns = latents.size(2);
   const std::array<int64_t, 2> size = {of.original.width, of.original.height};
@@ -109,11 +142,14 @@ void write_kohya_latents(const fs::path& file, const KohyaLatents& of) {
                                  latents.sizes().vec(), bytes_of(latents)},
                                 {with_size("original_size", rows, columns), DType::kI64, {2}, bytes_of(size)},
                                 {with_size("crop_ltrb", rows, columns), DType::kF64, {4}, bytes_of(box)}};
-  std::optional<NpzFile> before;
+  const torch::Tensor mask =
+      of.mask_HW.defined() ? of.mask_HW.to(torch::kCPU, torch::kFloat32).contiguous() : of.mask_HW;
+  if (mask.defined()) ours.push_back(array_of(with_size("alpha_mask", rows, columns), mask));
+  const std::array<int64_t, 1> key = {static_cast<int64_t>(of.key.value_or(0))};
+  if (of.key) ours.push_back({with_size(key_name(of.mirrored), rows, columns), DType::kI64, {1}, bytes_of(key)});
   std::vector<NpzArray> all;
-  std::error_code error;
-  if (fs::exists(file, error)) {
-    before.emplace(file);
+  const std::optional<NpzFile> before = keeps_others ? open_if_sound(file) : std::nullopt;
+  if (before) {
     for (const auto& [name, array] : before->arrays()) {
       const bool replaced =
           std::any_of(ours.begin(), ours.end(), [&](const NpzArray& own) { return own.name == name; });
@@ -135,6 +171,7 @@ std::optional<KohyaText> read_kohya_text(const fs::path& file) {
   KohyaText text{.pooled_V = floats_of(*pooled), .tokens_TX = floats_of(*tokens)};
   text.is_masked = !is_masked->bytes.empty() && is_masked->bytes[0] != std::byte{0};
   text.num_tokens = copy_of(*mask).sum().item<int64_t>();
+  text.key = key_in(npz, kTextKey);
   return text;
 }
 
@@ -145,11 +182,14 @@ void write_kohya_text(const fs::path& file, const KohyaText& text) {
   const torch::Tensor ids = torch::zeros({length, 3});
   const torch::Tensor mask = (torch::arange(length) < text.num_tokens).to(torch::kInt64);
   const std::array<std::byte, 1> is_masked = {std::byte{text.is_masked}};
-  write_npz(file, {array_of("l_pooled", pooled),
-                   array_of("t5_out", tokens),
-                   array_of("txt_ids", ids),
-                   array_of("t5_attn_mask", mask),
-                   {"apply_t5_attn_mask", DType::kBool, {}, is_masked}});
+  std::vector<NpzArray> arrays = {array_of("l_pooled", pooled),
+                                  array_of("t5_out", tokens),
+                                  array_of("txt_ids", ids),
+                                  array_of("t5_attn_mask", mask),
+                                  {"apply_t5_attn_mask", DType::kBool, {}, is_masked}};
+  const std::array<int64_t, 1> key = {static_cast<int64_t>(text.key.value_or(0))};
+  if (text.key) arrays.push_back({kTextKey, DType::kI64, {1}, bytes_of(key)});
+  write_npz(file, arrays);
 }
 
 }  // namespace millrace

@@ -15,7 +15,10 @@
 //   t5_attn_mask             int64 [T], 1 for tokens of the caption
 //   apply_t5_attn_mask       bool: whether T5 was run with that mask
 //
-// Several sizes of one picture share a file. Nothing in it says which picture or caption it was made of.
+// Several sizes of one picture share a file. sd-scripts' own files do not say which picture or caption they were made
+// of. Ours do, in arrays that sd-scripts passes over:
+//
+//   millrace_key_{h}x{w}, millrace_key_flipped_{h}x{w}, millrace_key    int64 [1]: a checksum of all that it depends on
 #pragma once
 
 #include <torch/types.h>
@@ -35,21 +38,30 @@ std::filesystem::path kohya_text_file(const std::filesystem::path& picture);
 // Whether a file is there and no older than the picture (or caption) that it was made of. An older one is warned of.
 bool is_current(const std::filesystem::path& cache, const std::filesystem::path& source);
 
-// fp32 [Z, h, w]; undefined where the file has none of that size. Throws DataError for a damaged file.
-torch::Tensor read_kohya_latents(const std::filesystem::path& file, int64_t rows, int64_t columns, bool mirrored);
+struct StoredLatents {
+  torch::Tensor latents_Zhw;    // fp32
+  torch::Tensor mask_HW;        // fp32; undefined: the file has none
+  std::optional<uint64_t> key;  // none: sd-scripts wrote them
+};
+// None where the file has none of that size. Throws DataError for a damaged file.
+std::optional<StoredLatents> read_kohya_latents(const std::filesystem::path& file, int64_t rows, int64_t columns,
+                                                bool mirrored);
 
 struct KohyaLatents {
   torch::Tensor latents_Zhw;
   bool mirrored = false;
   PictureSize original, bucket;
+  torch::Tensor mask_HW;        // of the picture as it is, not mirrored; undefined: none
+  std::optional<uint64_t> key;  // none: not written
 };
-// Adds them to the file, which keeps its other arrays.
-void write_kohya_latents(const std::filesystem::path& file, const KohyaLatents& latents);
+// Adds them to the file. keeps_others: its other arrays stay, unless it is damaged.
+void write_kohya_latents(const std::filesystem::path& file, const KohyaLatents& latents, bool keeps_others = true);
 
 struct KohyaText {
   torch::Tensor pooled_V, tokens_TX;  // fp32
   int64_t num_tokens = 0;             // of the T: those of the caption, with the end
   bool is_masked = false;             // T5 was run with a mask of the others
+  std::optional<uint64_t> key;        // none: sd-scripts wrote it
 };
 // None where an array is missing.
 std::optional<KohyaText> read_kohya_text(const std::filesystem::path& file);

@@ -28,6 +28,14 @@ class KohyaCachesTest : public testing::Test {
     fs::create_directories(folder_);
   }
   void TearDown() override { fs::remove_all(folder_); }
+  static KohyaLatents latents_of(const torch::Tensor& latents_Zhw, bool mirrored, const PictureSize& bucket) {
+    return {.latents_Zhw = latents_Zhw,
+            .mirrored = mirrored,
+            .original = {160, 128},
+            .bucket = bucket,
+            .mask_HW = {},
+            .key = {}};
+  }
   fs::path folder_;
 };
 
@@ -39,25 +47,53 @@ TEST_F(KohyaCachesTest, FilesAreNamedAfterThePictureAndItsSize) {
 
 TEST_F(KohyaCachesTest, LatentsAreWrittenAsSdScriptsWritesThem) {
   const fs::path reference = golden("0_0160x0128_flux.npz");
-  const torch::Tensor latents = read_kohya_latents(reference, 24, 24, /*mirrored=*/false);
-  EXPECT_EQ(latents.sizes(), (std::vector<int64_t>{16, 24, 24}));
-  EXPECT_FALSE(read_kohya_latents(reference, 24, 24, /*mirrored=*/true).defined());
-  EXPECT_FALSE(read_kohya_latents(reference, 16, 32, /*mirrored=*/false).defined());
+  const std::optional<StoredLatents> stored = read_kohya_latents(reference, 24, 24, /*mirrored=*/false);
+  ASSERT_TRUE(stored.has_value());
+  EXPECT_EQ(stored->latents_Zhw.sizes(), (std::vector<int64_t>{16, 24, 24}));
+  EXPECT_FALSE(stored->key.has_value() || stored->mask_HW.defined());
+  EXPECT_FALSE(read_kohya_latents(reference, 24, 24, /*mirrored=*/true).has_value());
+  EXPECT_FALSE(read_kohya_latents(reference, 16, 32, /*mirrored=*/false).has_value());
   const fs::path file = folder_ / "0_0160x0128_flux.npz";
-  write_kohya_latents(file, {latents, false, {160, 128}, {192, 192}});
+  write_kohya_latents(file, latents_of(stored->latents_Zhw, false, {192, 192}));
   EXPECT_TRUE(read_file(file) == read_file(reference));
 }
 
 TEST_F(KohyaCachesTest, AFileHoldsSeveralSizesAndBothSides) {
   const fs::path file = folder_ / "0_0160x0128_flux.npz";
   const torch::Tensor square = torch::randn({16, 24, 24}), wide = torch::randn({16, 16, 32}), flipped = square.flip(2);
-  write_kohya_latents(file, {square, false, {160, 128}, {192, 192}});
-  write_kohya_latents(file, {flipped, true, {160, 128}, {192, 192}});
-  write_kohya_latents(file, {wide, false, {160, 128}, {256, 128}});
-  EXPECT_TRUE(read_kohya_latents(file, 24, 24, false).equal(square));
-  EXPECT_TRUE(read_kohya_latents(file, 24, 24, true).equal(flipped));
-  EXPECT_TRUE(read_kohya_latents(file, 16, 32, false).equal(wide));
+  write_kohya_latents(file, latents_of(square, false, {192, 192}));
+  write_kohya_latents(file, latents_of(flipped, true, {192, 192}));
+  write_kohya_latents(file, latents_of(wide, false, {256, 128}));
+  EXPECT_TRUE(read_kohya_latents(file, 24, 24, false)->latents_Zhw.equal(square));
+  EXPECT_TRUE(read_kohya_latents(file, 24, 24, true)->latents_Zhw.equal(flipped));
+  EXPECT_TRUE(read_kohya_latents(file, 16, 32, false)->latents_Zhw.equal(wide));
   EXPECT_EQ(NpzFile(file).arrays().size(), 7u);
+
+  write_kohya_latents(file, latents_of(square, false, {192, 192}), /*keeps_others=*/false);
+  EXPECT_EQ(NpzFile(file).arrays().size(), 3u);
+  write_file_atomically(file, "damaged");
+  write_kohya_latents(file, latents_of(wide, false, {256, 128}));
+  EXPECT_TRUE(read_kohya_latents(file, 16, 32, false)->latents_Zhw.equal(wide));
+}
+
+TEST_F(KohyaCachesTest, AFileSaysWhatItWasMadeOf) {
+  const fs::path file = folder_ / "0_0160x0128_flux.npz";
+  KohyaLatents latents = latents_of(torch::randn({16, 24, 24}), false, {192, 192});
+  latents.key = 0xFEDCBA9876543210;
+  latents.mask_HW = torch::rand({192, 192});
+  write_kohya_latents(file, latents);
+  KohyaLatents mirrored = latents;
+  mirrored.mirrored = true;
+  mirrored.key = 3;
+  write_kohya_latents(file, mirrored);
+  EXPECT_EQ(read_kohya_latents(file, 24, 24, false)->key, latents.key);
+  EXPECT_EQ(read_kohya_latents(file, 24, 24, true)->key, mirrored.key);
+  EXPECT_TRUE(read_kohya_latents(file, 24, 24, false)->mask_HW.equal(latents.mask_HW));
+  EXPECT_TRUE(read_kohya_latents(file, 24, 24, true)->mask_HW.equal(latents.mask_HW.flip(1)));
+
+  KohyaText text{.pooled_V = torch::rand({4}), .tokens_TX = torch::rand({3, 5}), .num_tokens = 2, .key = 7};
+  write_kohya_text(folder_ / "0_flux_te.npz", text);
+  EXPECT_EQ(read_kohya_text(folder_ / "0_flux_te.npz")->key, text.key);
 }
 
 TEST_F(KohyaCachesTest, TextIsWrittenAsSdScriptsWritesIt) {

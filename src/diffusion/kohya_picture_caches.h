@@ -18,44 +18,73 @@
 
 namespace millrace {
 
+// kReads: what is there is taken, nothing is written. kWrites: what is encoded is written, and the run trains as
+// without; it reads nothing, since a run that read what it had written before would not be the same after a restart.
+// kReadsAndWrites: one draw of the latents is trained on for ever, from the first step on, as sd-scripts does it.
+enum class KohyaCacheUse { kNone, kReads, kWrites, kReadsAndWrites };
+inline bool reads(KohyaCacheUse use) {
+  return use == KohyaCacheUse::kReads || use == KohyaCacheUse::kReadsAndWrites;
+}
+inline bool writes(KohyaCacheUse use) {
+  return use == KohyaCacheUse::kWrites || use == KohyaCacheUse::kReadsAndWrites;
+}
+
 struct KohyaPictureCachesOptions {
-  bool writes = false;         // false: reads
+  KohyaCacheUse latents = KohyaCacheUse::kNone, text = KohyaCacheUse::kNone;
   bool masks_padding = false;  // T5 is run with a mask: encodings without it are not read
+  // Of the networks: what is written says by which it was made, and what others made is encoded again.
+  std::string latents_identity, text_identity;
   // How many of T5's tokens a caption has, with its end, at most as many as are encoded. For writing.
   std::function<int64_t(const std::string& caption)> count_tokens;
+  uint64_t max_text_bytes = uint64_t{4} << 30;  // of encodings in memory; others are read again each time
 };
 
-// Not thread-safe. A run either reads or writes: a file holds one draw of the latents, and a run that read what it had
-// written before would not be the same after a restart.
+// Not thread-safe.
 //
 // sd-scripts caches the middle of a picture, and its caption as it stands in the file; only those are read and written
-// here, of pictures without a mask.
+// here, of pictures without a mask in a file of its own.
+//
+// A file that this program wrote is valid while picture (or caption), sizes, filter and networks are the same; one of
+// sd-scripts', which does not say what it was made of, while it is newer than the picture (or the caption's file).
 class KohyaPictureCaches {
  public:
   explicit KohyaPictureCaches(KohyaPictureCachesOptions options) : options_(std::move(options)) {}
 
-  // The file to read the picture's latents from; empty: none, or it is older than the picture.
-  std::filesystem::path latents_to_read(const Picture& picture, const Augmentation& drawn, const LoadRequest& request);
-  // As a distribution that has these latents alone. None where the file lacks this size or is damaged, which is warned
-  // of.
-  std::optional<CachedLatents> read_latents(const std::filesystem::path& file, const Picture& picture,
-                                            const Augmentation& drawn, PictureCodec& codec);
+  KohyaCacheUse latents_use() const { return options_.latents; }
+  KohyaCacheUse text_use() const { return options_.text; }
+
+  // The file that has the picture's latents, or will have them; empty: none.
+  std::filesystem::path latents_file(const Picture& picture, const Augmentation& drawn) const;
+  // As a distribution that has these latents alone. key: all that they depend on but for the autoencoder. None where
+  // the file is not there, lacks this size, or is of something else or damaged, which is warned of.
+  std::optional<CachedLatents> read_latents(const std::filesystem::path& file, const std::string& key,
+                                            const Picture& picture, const Augmentation& drawn,
+                                            const LoadRequest& request, PictureCodec& codec);
+  // latents_Zhw: scaled. mask_11HW: of the picture as drawn; undefined: it counts everywhere.
+  void write_latents(const std::filesystem::path& file, const std::string& key, const Picture& picture,
+                     const Augmentation& drawn, const LoadRequest& request, const torch::Tensor& latents_Zhw,
+                     const torch::Tensor& mask_11HW);
+  // Whether this object has written the picture, mirrored or not, at this size.
+  bool has_written(const std::filesystem::path& file, const std::string& key) const;
+
   // None where the caption is trained otherwise than it stands there, or no file gives encodings of it.
   std::optional<KohyaText> read_text(const Picture& picture, const std::string& caption);
-
-  // Once for each picture, mirrored or not. draw: gives the latents [Z, h, w], scaled, where they are to be written.
-  void write_latents(const Picture& picture, const Augmentation& drawn, const LoadRequest& request,
-                     const std::function<torch::Tensor()>& draw);
   void write_text(const Picture& picture, const std::string& caption, const torch::Tensor& tokens_TX,
                   const torch::Tensor& pooled_V);
 
  private:
-  bool is_current(const std::filesystem::path& file, const Picture& picture);
+  bool is_current(const std::filesystem::path& file, const std::filesystem::path& source);
+  std::optional<KohyaText> read_text_file(const std::filesystem::path& file, const Picture& picture,
+                                          const std::string& caption);
+  uint64_t latents_key(const std::string& key) const;
+  uint64_t text_key(const std::string& caption) const;
+  void remember(const std::filesystem::path& file, const std::optional<KohyaText>& text);
 
   KohyaPictureCachesOptions options_;
   std::map<std::filesystem::path, bool> current_;  // asked, and warned of, once
   std::set<std::string> written_;
   std::map<std::filesystem::path, std::optional<KohyaText>> texts_;
+  uint64_t text_bytes_ = 0;
 };
 
 }  // namespace millrace

@@ -43,6 +43,22 @@ std::string cache_key(const Picture& picture, const Augmentation& drawn, const L
              picture.file.mask_path.empty() ? "" : " with mask " + checksum_text(request.mask_content));
 }
 
+// Of what sd-scripts' file has of a picture, which is not what the autoencoder gives each time. A file that is only
+// read may be another one in the next run.
+std::string key_in_file(const std::string& key, const std::filesystem::path& file, KohyaCacheUse use) {
+  if (file.empty() || !reads(use)) return "";
+  const std::string in_file = key + " in " + file.string();
+  if (use == KohyaCacheUse::kReadsAndWrites) return in_file;
+  std::error_code error;
+  const auto written = std::filesystem::last_write_time(file, error);
+  return error ? "" : in_file + str(" of ", written.time_since_epoch().count());
+}
+
+// The one draw that sd-scripts' files have: the same on every rank, whichever of them encodes the picture.
+RandomStream draw_for_file(uint64_t seed, const Augmentation& drawn, const LoadRequest& request) {
+  return random_stream(seed, RandomPurpose::kPosterior, 0, request.content ^ static_cast<uint64_t>(drawn.is_mirrored));
+}
+
 template <typename Value>
 Value read_number(const SortedJson& json, const char* key) {
   if (!json.contains(key) || !json[key].is_number_unsigned()) {
@@ -59,6 +75,9 @@ PictureSetBatches::PictureSetBatches(const PictureSetBatchesOptions& options, Fl
       front_end_(front_end),
       order_(options_.data->sets, options.seed),
       pool_(decoding_threads(options.num_workers)) {
+  if (options_.kohya_caches && options_.kohya_caches->text_use() != KohyaCacheUse::kNone) {
+    kohya_texts_.emplace(*options_.kohya_caches, front_end_.encoders);
+  }
   if (options_.is_validation) validation_ = plan_validation(options_.data->sets, options.validation_batch_size);
   for (const PictureSet& set : options_.data->sets) {
     num_pictures_ += static_cast<int64_t>(part_of(set, options_.is_validation).pictures.size());
@@ -116,15 +135,21 @@ PictureSetBatches::Row PictureSetBatches::plan_row(const PlannedPictures& batch,
     PhiloxSource random(caption_stream(options_.seed, variant, row.id));
     row.caption = trained_caption(caption, subset, {int64_t{at.epoch} + 1, step, options_.max_steps}, random);
   }
+  row.request.filter = trained_filter(row.set->options, subset, row.picture->size, row.drawn.resized);
   row.key = cache_key(*row.picture, row.drawn, row.request);
   if (!options_.kohya_caches) return row;
-  row.latents = options_.kohya_caches->latents_to_read(*row.picture, row.drawn, row.request);
-  if (!row.latents.empty()) row.key += " from " + row.latents.string();
+  row.latents = options_.kohya_caches->latents_file(*row.picture, row.drawn);
+  row.key_in_file = key_in_file(row.key, row.latents, options_.kohya_caches->latents_use());
   return row;
 }
 
 void PictureSetBatches::start_loading(Row& row) {
-  if (!row.latents.empty() || (options_.cache && options_.cache->holds(row.key))) return;
+  if (options_.cache) {
+    std::error_code error;
+    const bool is_in_file = !row.key_in_file.empty() &&
+                            (options_.cache->holds(row.key_in_file) || std::filesystem::exists(row.latents, error));
+    if (is_in_file || options_.cache->holds(row.key)) return;
+  }
   row.loading = pool_.submit(
       [picture = row.picture, drawn = row.drawn, request = row.request] { return load(*picture, drawn, request); });
 }
@@ -135,7 +160,6 @@ PictureSetBatches::LoadedPicture PictureSetBatches::load(const Picture& picture,
   try {
     const TrainedPixels pixels = load_trained_pixels(picture, drawn, request);
     loaded.is_truncated = pixels.is_truncated;
-  row.request.filter = trained_filter(row.set->options, subset, row.picture->size, row.drawn.resized);
     const int64_t height = pixels.picture.height, width = pixels.picture.width;
     loaded.image_1CHW = torch::empty({1, 3, height, width}, torch::kFloat32);
     image_to_planes(pixels.picture, loaded.image_1CHW.data_ptr<float>());
@@ -192,55 +216,16 @@ FluxBatch PictureSetBatches::next() {
   if (std::any_of(weights.begin(), weights.end(), [](float weight) { return weight != 1; })) {
     batch.weight_B = torch::tensor(weights).to(options_.device);
   }
-  encode(planned, std::move(captions), batch);
-  return batch;
-}
-
-void PictureSetBatches::encode(const Planned& planned, std::vector<std::string> captions, FluxBatch& batch) {
   const CaptionEncoders& encoders = front_end_.encoders;
   // What an encoder that is trained says changes with every step.
-  const bool is_kept = options_.kohya_caches && !encoders.tokens->is_trained() && !encoders.pooled->is_trained();
-  if (is_kept && read_captions(planned, captions, batch)) {
-    batch.captions = std::move(captions);
-    batch.text_lengths = encoders.tokens->lengths(batch.captions);
-    return;
+  if (kohya_texts_ && !encoders.tokens->is_trained() && !encoders.pooled->is_trained()) {
+    std::vector<const Picture*> pictures;
+    for (const Row& row : planned.rows) pictures.push_back(row.picture);
+    kohya_texts_->encode(pictures, std::move(captions), batch);
+  } else {
+    encode_captions(encoders, std::move(captions), !options_.is_validation, batch);
   }
-  encode_captions(encoders, std::move(captions), !options_.is_validation, batch);
-  if (!is_kept) return;
-  for (size_t i = 0; i < planned.rows.size(); ++i) {
-    const auto row = static_cast<int64_t>(i);
-    options_.kohya_caches->write_text(*planned.rows[i].picture, batch.captions[i], batch.txt_BTX[row], batch.y_BV[row]);
-  }
-}
-
-// True where sd-scripts' caches have all of the batch's captions, in the sizes of the encoders.
-bool PictureSetBatches::read_captions(const Planned& planned, const std::vector<std::string>& captions,
-                                      FluxBatch& batch) {
-  CaptionEncoder &tokens = *front_end_.encoders.tokens, &pooled = *front_end_.encoders.pooled;
-  if (planned.rows.empty() || tokens.is_sharded() || pooled.is_sharded()) return false;
-  std::vector<torch::Tensor> all_tokens, all_pooled;
-  for (size_t i = 0; i < planned.rows.size(); ++i) {
-    const std::optional<KohyaText> text = options_.kohya_caches->read_text(*planned.rows[i].picture, captions[i]);
-    if (!text) return false;
-    all_tokens.push_back(text->tokens_TX);
-    all_pooled.push_back(text->pooled_V);
-  }
-  if (!example_tokens_.defined()) {
-    example_tokens_ = tokens.encode({""});
-    example_pooled_ = pooled.encode({""});
-  }
-  const auto fits = [](const torch::Tensor& example, const std::vector<torch::Tensor>& rows) {
-    return std::all_of(rows.begin(), rows.end(),
-                       [&](const torch::Tensor& row) { return row.sizes() == example[0].sizes(); });
-  };
-  if (!fits(example_tokens_, all_tokens) || !fits(example_pooled_, all_pooled)) {
-    throw DataError(str("[", printable(kohya_text_file(planned.rows[0].picture->file.path).string()),
-                        "] expected encodings of ", example_tokens_.size(1), " tokens of ", example_tokens_.size(2),
-                        " numbers, got others in this or another file of a batch (try encoder.max_t5_encoding_len)"));
-  }
-  batch.txt_BTX = at::stack(all_tokens).to(example_tokens_.device(), example_tokens_.scalar_type());
-  batch.y_BV = at::stack(all_pooled).to(example_pooled_.device(), example_pooled_.scalar_type());
-  return true;
+  return batch;
 }
 
 void PictureSetBatches::encode_pictures(Planned& planned, FluxBatch& batch) {
@@ -278,16 +263,11 @@ void PictureSetBatches::encode_pictures(Planned& planned, FluxBatch& batch) {
   fill_masks(masks, batch);
 }
 
-// One at a time, so that the numbers do not depend on which pictures happen to be encoded together.
 std::vector<CachedLatents> PictureSetBatches::encode_once(Planned& planned, FluxBatch& batch) {
   std::vector<CachedLatents> all;
   std::vector<Row> rows;
   for (Row& row : planned.rows) {
-    std::optional<CachedLatents> latents = options_.cache->find(row.key);
-    if (!latents && !row.latents.empty()) {
-      latents = options_.kohya_caches->read_latents(row.latents, *row.picture, row.drawn, *front_end_.codec);
-      if (latents) options_.cache->keep(row.key, *latents);
-    }
+    std::optional<CachedLatents> latents = find_latents(row);
     if (!latents) {
       const double begin = now_seconds();
       const LoadedPicture loaded = row.loading.valid() ? row.loading.get() : load(*row.picture, row.drawn, row.request);
@@ -297,22 +277,58 @@ std::vector<CachedLatents> PictureSetBatches::encode_once(Planned& planned, Flux
         continue;
       }
       if (loaded.is_truncated) note_truncated(row);
-      const PictureMoments moments = front_end_.codec->moments(loaded.image_1CHW.to(options_.device));
-      latents = CachedLatents{{moments.mean_BZhw.cpu().contiguous(), moments.logvar_BZhw.cpu().contiguous()},
-                              to_latent_size(loaded.mask_11HW)};
-      options_.cache->keep(row.key, *latents);
-    }
-    if (options_.kohya_caches) {
-      options_.kohya_caches->write_latents(*row.picture, row.drawn, row.request, [&] {
-        const auto streams = sample_streams(options_.seed, RandomPurpose::kPosterior, {0}, {row.id});
-        return front_end_.codec->draw(latents->moments, streams)[0];
-      });
+      latents = keep_latents(row, loaded);
     }
     all.push_back(*latents);
     rows.push_back(std::move(row));
   }
   planned.rows = std::move(rows);
   return all;
+}
+
+// In a cache, or in sd-scripts' file.
+std::optional<CachedLatents> PictureSetBatches::find_latents(const Row& row) {
+  LatentCache& cache = *options_.cache;
+  if (!row.key_in_file.empty()) {
+    std::optional<CachedLatents> latents = cache.find(row.key_in_file);
+    if (latents) return latents;
+    latents = options_.kohya_caches->read_latents(row.latents, row.key, *row.picture, row.drawn, row.request,
+                                                  *front_end_.codec);
+    if (latents) cache.keep(row.key_in_file, *latents);
+    if (latents || options_.kohya_caches->latents_use() == KohyaCacheUse::kReadsAndWrites) return latents;
+  }
+  std::optional<CachedLatents> latents = cache.find(row.key);
+  // What was kept before is written as well, but for masks, which are kept in the latent's size alone.
+  const bool writes_it = latents && !row.latents.empty() && writes(options_.kohya_caches->latents_use()) &&
+                         !row.request.alpha_mask && !options_.kohya_caches->has_written(row.latents, row.key);
+  if (writes_it) write_latents(row, latents->moments, {});
+  return latents;
+}
+
+// One at a time, so that the numbers do not depend on which pictures happen to be encoded together.
+CachedLatents PictureSetBatches::keep_latents(const Row& row, const LoadedPicture& loaded) {
+  const PictureMoments moments = front_end_.codec->moments(loaded.image_1CHW.to(options_.device));
+  CachedLatents latents{{moments.mean_BZhw.cpu().contiguous(), moments.logvar_BZhw.cpu().contiguous()},
+                        to_latent_size(loaded.mask_11HW)};
+  const bool has_file = !row.latents.empty();
+  const KohyaCacheUse use = has_file ? options_.kohya_caches->latents_use() : KohyaCacheUse::kNone;
+  torch::Tensor draw_Zhw;
+  if (writes(use)) draw_Zhw = write_latents(row, latents.moments, loaded.mask_11HW);
+  if (use != KohyaCacheUse::kReadsAndWrites) {
+    options_.cache->keep(row.key, latents);
+    return latents;
+  }
+  latents.moments = front_end_.codec->moments_of(draw_Zhw.unsqueeze(0));
+  options_.cache->keep(row.key_in_file, latents);
+  return latents;
+}
+
+torch::Tensor PictureSetBatches::write_latents(const Row& row, const PictureMoments& moments,
+                                               const torch::Tensor& mask_11HW) {
+  const RandomStream stream = draw_for_file(options_.seed, row.drawn, row.request);
+  const torch::Tensor draw_Zhw = front_end_.codec->draw(moments, {stream})[0];
+  options_.kohya_caches->write_latents(row.latents, row.key, *row.picture, row.drawn, row.request, draw_Zhw, mask_11HW);
+  return draw_Zhw;
 }
 
 std::vector<PictureSetBatches::LoadedPicture> PictureSetBatches::wait_for(Planned& planned, FluxBatch& batch) {

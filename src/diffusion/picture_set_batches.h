@@ -8,6 +8,7 @@
 #include <deque>
 #include <future>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -16,6 +17,7 @@
 #include "diffusion/flux_batch.h"
 #include "diffusion/flux_front_end.h"
 #include "diffusion/kohya_picture_caches.h"
+#include "diffusion/kohya_texts.h"
 #include "diffusion/latent_cache.h"
 #include "diffusion/picture_data.h"
 #include "picture_sets/bucket_picture.h"
@@ -70,7 +72,8 @@ class PictureSetBatches : public FluxBatchSource {
     Augmentation drawn;
     LoadRequest request;
     std::string key;                     // of the cache
-    std::filesystem::path latents;       // of sd-scripts; empty: none
+    std::filesystem::path latents;       // sd-scripts' file that has or will have them; empty: none
+    std::string key_in_file;             // of the cache, for what that file has; empty: it is not read
     std::future<LoadedPicture> loading;  // not valid: the cache probably has it
   };
   struct Planned {
@@ -88,8 +91,9 @@ class PictureSetBatches : public FluxBatchSource {
   static LoadedPicture load(const Picture& picture, const Augmentation& drawn, const LoadRequest& request);
 
   void encode_pictures(Planned& planned, FluxBatch& batch);
-  void encode(const Planned& planned, std::vector<std::string> captions, FluxBatch& batch);
-  bool read_captions(const Planned& planned, const std::vector<std::string>& captions, FluxBatch& batch);
+  std::optional<CachedLatents> find_latents(const Row& row);
+  CachedLatents keep_latents(const Row& row, const LoadedPicture& loaded);
+  torch::Tensor write_latents(const Row& row, const PictureMoments& moments, const torch::Tensor& mask_11HW);
   // Rows whose pictures cannot be loaded are noted and left out.
   std::vector<CachedLatents> encode_once(Planned& planned, FluxBatch& batch);
   std::vector<LoadedPicture> wait_for(Planned& planned, FluxBatch& batch);
@@ -105,8 +109,8 @@ class PictureSetBatches : public FluxBatchSource {
   PictureOrder order_;
   PicturePosition position_;  // after the batch that next() returned last
   std::deque<Planned> planned_;
-  std::set<std::string> bad_, truncated_;          // paths
-  torch::Tensor example_tokens_, example_pooled_;  // [1, T, X] and [1, V]: sizes and dtypes of the encoders
+  std::set<std::string> bad_, truncated_;  // paths
+  std::optional<KohyaTexts> kohya_texts_;  // none: captions are encoded
   int64_t num_pictures_ = 0;
   ThreadPool pool_;  // last: its threads use what is above
 };

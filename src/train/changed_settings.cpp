@@ -19,11 +19,10 @@ constexpr std::array<std::string_view, 8> kSections = {"model",     "encoder",  
                                                        "objective", "lr_scheduler", "lora",     "finetune"};
 
 // In these sections: how the same numbers are computed, and how far.
-constexpr std::array<std::string_view, 14> kWithoutInfluence = {
-    "encoder.cache_encodings", "encoder.cache_latents",     "encoder.cache_folder",     "encoder.shard",
-    "training.steps",          "training.local_batch_size", "training.max_bad_samples", "training.num_workers",
-    "training.device",         "finetune.epochs",           "finetune.save_model",      "finetune.save_merged",
-    "finetune.result_name",    "lora.offload_blocks"};
+constexpr std::array<std::string_view, 12> kWithoutInfluence = {
+    "encoder.cache_folder",     "encoder.shard",        "training.steps",       "training.local_batch_size",
+    "training.max_bad_samples", "training.num_workers", "training.device",      "finetune.epochs",
+    "finetune.save_model",      "finetune.save_merged", "finetune.result_name", "lora.offload_blocks"};
 
 // In other sections: the data of a validation loss, where the run ends, and its initial weights.
 constexpr std::array<std::string_view, 7> kOthers = {"validation.dataset",
@@ -37,6 +36,12 @@ constexpr std::array<std::string_view, 7> kOthers = {"validation.dataset",
 template <size_t kSize>
 bool contains(const std::array<std::string_view, kSize>& names, std::string_view name) {
   return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+// Caches that hold what would be computed anyhow are one value; sd-scripts' have draws of their own.
+std::string without_caches(const std::string& name, std::string text) {
+  const bool is_cache = name == "encoder.cache_latents" || name == "encoder.cache_encodings";
+  return is_cache && text != "\"npz\"" ? "\"other\"" : text;
 }
 
 bool decides_result(const std::string& section, const std::string& name) {
@@ -53,7 +58,7 @@ Settings settings_of(RunConfig& config) {
   for (const OptionSection& section : option_sections(config)) {
     for (const Option& option : section.options) {
       const std::string name = option.full_name();
-      if (decides_result(section.name, name)) settings[name] = value_text(option);
+      if (decides_result(section.name, name)) settings[name] = without_caches(name, value_text(option));
     }
   }
   if (schedule.decay_ratio && *schedule.decay_ratio == 0) settings.erase("lr_scheduler.total_steps");
@@ -89,7 +94,7 @@ Settings settings_in_file(const std::filesystem::path& config_toml) {
     for (const TomlSection& section : read_toml_file(config_toml)) {
       for (const TomlEntry& entry : section.entries) {
         const std::string name = section.name + "." + entry.key;
-        if (decides_result(section.name, name)) settings[name] = toml_text(entry.value);
+        if (decides_result(section.name, name)) settings[name] = without_caches(name, toml_text(entry.value));
         if (name == "training.steps") steps = toml_text(entry.value);
       }
     }

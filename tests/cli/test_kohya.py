@@ -221,6 +221,37 @@ def test_layers_ranks_and_alphas_come_from_a_file(millrace, arguments, tmp_path)
     assert lora["alpha_patterns"][-2:] == ["double_blocks.*.img_attn.proj=4", "double_blocks.*.txt_mlp.0=4"]
 
 
+@pytest.fixture
+def weights(tmp_path):
+    """The files of `arguments`."""
+    save(tmp_path / "flux.safetensors", flux_weights())
+    make_clip(tmp_path / "clip")
+    make_t5(tmp_path / "t5")
+    make_autoencoder(tmp_path / "ae", channels=(32, 32, 32, 32), latent_channels=CHANNELS)
+
+
+def test_caches_on_disk_lie_beside_the_pictures(millrace, arguments, weights, tmp_path):
+    on_disk = ["--cache_latents_to_disk", "--cache_text_encoder_outputs_to_disk"]
+    config, _ = show(millrace, *arguments, *on_disk)
+    assert config["encoder"]["cache_latents"] == config["encoder"]["cache_encodings"] == "npz"
+    with_clip, said = show(millrace, *[word for word in arguments if word != "--network_train_unet_only"], *on_disk)
+    assert with_clip["encoder"]["cache_encodings"] == "disk" and "CLIP-L's change as it is trained" in " ".join(said.split())
+
+    def run(output):
+        words = [output if word == "out" else word for word in [*arguments, *on_disk]]
+        said = millrace(*words, "--max_train_steps", "8", "--learning_rate", "1e-2", "--seed", "1", "--t5xxl_max_token_length", "16").stderr
+        lines = map(json.loads, (tmp_path / output / "metrics.jsonl").read_text().splitlines())
+        return [line["loss"] for line in lines if "loss" in line], said
+
+    losses, _ = run("first")
+    files = {path.name: path.read_bytes() for path in (tmp_path / "imgs").glob("*.npz")}
+    assert sorted(files) == sorted(name for i in range(4) for name in (f"{i}_0064x0064_flux.npz", f"{i}_flux_te.npz"))
+    assert not (tmp_path / "first" / "latents").exists() and not (tmp_path / "first" / "encodings").exists()
+    again, said = run("second")
+    assert again == losses and "encoding again" not in said
+    assert {path.name: path.read_bytes() for path in (tmp_path / "imgs").glob("*.npz")} == files
+
+
 def test_pictures_are_scaled_as_sd_scripts_does_by_itself(millrace, arguments):
     config, _ = show(millrace, *arguments)
     assert config["training"]["resize_interpolation"] == "area_or_lanczos"
@@ -228,11 +259,7 @@ def test_pictures_are_scaled_as_sd_scripts_does_by_itself(millrace, arguments):
     assert config["training"]["resize_interpolation"] == "bicubic"  # which the data set's own file does not ask for
 
 
-def test_a_run_leaves_the_file_that_sd_scripts_would(millrace, arguments, tmp_path):
-    save(tmp_path / "flux.safetensors", flux_weights())
-    make_clip(tmp_path / "clip")
-    make_t5(tmp_path / "t5")
-    make_autoencoder(tmp_path / "ae", channels=(32, 32, 32, 32), latent_channels=CHANNELS)
+def test_a_run_leaves_the_file_that_sd_scripts_would(millrace, arguments, weights, tmp_path):
     (tmp_path / "prompts.txt").write_text("# cats\na red cat --w 64 --h 64 --s 2 --d 3\na blue one --w 96 --h 64 --s 1 --l 2 --n red\n")
     (tmp_path / "imgs" / "3.txt").write_text("a red cat 3 " + "and a small house " * 750)
     words = [

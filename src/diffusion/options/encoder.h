@@ -19,12 +19,14 @@ constexpr std::array<Choice<EncoderSharding>, 3> choices_of(EncoderSharding) {
   return {{{"auto", EncoderSharding::kAuto}, {"true", EncoderSharding::kTrue}, {"false", EncoderSharding::kFalse}}};
 }
 
-enum class EncodingCache { kAuto, kNone, kMemory, kDisk };
-constexpr std::array<Choice<EncodingCache>, 4> choices_of(EncodingCache) {
+// kNpz: in sd-scripts' files beside the pictures.
+enum class EncodingCache { kAuto, kNone, kMemory, kDisk, kNpz };
+constexpr std::array<Choice<EncodingCache>, 5> choices_of(EncodingCache) {
   return {{{"auto", EncodingCache::kAuto},
            {"none", EncodingCache::kNone},
            {"memory", EncodingCache::kMemory},
-           {"disk", EncodingCache::kDisk}}};
+           {"disk", EncodingCache::kDisk},
+           {"npz", EncodingCache::kNpz}}};
 }
 
 // Where T5 and CLIP compute. kAuto: on the run's device.
@@ -101,13 +103,19 @@ struct EncoderConfig {
                                  .none_is_empty = true});
     visit(cache_encodings,
           {.name = "cache_encodings",
-           .meaning = "keep text encodings of captions seen before; auto: memory for data sets of pictures (dataset = "
-                      "\"pictures\") whose tags are neither shuffled nor dropped, or with cache_variants, else none"});
+           .meaning =
+               "keep text encodings of captions seen before; auto: memory for data sets of pictures (dataset = "
+               "\"pictures\") whose tags are neither shuffled nor dropped, or with cache_variants, else none; npz: "
+               "those of captions as they stand in the files, beside the pictures in sd-scripts' NAME_flux_te.npz, "
+               "which are read where they are valid and written where they are not"});
     visit(cache_latents,
           {.name = "cache_latents",
-           .meaning = "keep what the autoencoder makes of each picture, mirrored ones apart; auto: memory for data "
-                      "sets of pictures without random_crop, color_aug and a face_crop_aug_range, or with "
-                      "cache_variants, else none"});
+           .meaning =
+               "keep what the autoencoder makes of each picture, mirrored ones apart; auto: memory for data "
+               "sets of pictures without random_crop, color_aug and a face_crop_aug_range, or with "
+               "cache_variants, else none; npz: beside the pictures in sd-scripts' NAME_1280x0768_flux.npz, which "
+               "are read where they are valid and written where they are not: as there, one draw of the latents is "
+               "trained on for ever"});
     visit(
         cache_variants,
         {.name = "cache_variants",
@@ -119,11 +127,12 @@ struct EncoderConfig {
           {.name = "cache_folder",
            .meaning = "where caches on disk lie, which runs may share; empty: encodings and latents in job.dump_folder",
            .none_is_empty = true});
-    visit(kohya_caches,
-          {.name = "kohya_caches",
-           .meaning = "sd-scripts' caches beside the pictures of a data set (NAME_1280x0768_flux.npz, "
-                      "NAME_flux_te.npz); read: what is there and newer than its picture is trained on; write: what "
-                      "this run encodes is written there"});
+    visit(
+        kohya_caches,
+        {.name = "kohya_caches",
+         .meaning = "sd-scripts' caches beside the pictures of a data set (NAME_1280x0768_flux.npz, "
+                    "NAME_flux_te.npz), besides caches of our own; read: what is there and newer than its picture or "
+                    "caption is trained on; write: what this run encodes is written there, and trained on as without"});
     visit(shard, {.name = "shard",
                   .meaning = "split the weights of T5 and CLIP over the ranks of the shard axis; auto: only T5, on "
                              "GPUs or if it takes more than 4 GiB"});

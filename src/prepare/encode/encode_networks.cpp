@@ -41,7 +41,7 @@ void load_caption_encoders(EncodeNetworks& networks, const FluxRunConfig& config
   }
   networks.encoders = make_caption_encoders(config, networks.sizes, networks.dtype, networks.device, mesh);
   const EncodingCache cache = config.encoder.cache_encodings;
-  if (cache == EncodingCache::kMemory || cache == EncodingCache::kDisk) return;
+  if (cache != EncodingCache::kNone && cache != EncodingCache::kAuto) return;
   // Captions that occur twice in a batch are encoded once.
   for (std::unique_ptr<CaptionEncoder>* encoder : {&networks.encoders.tokens, &networks.encoders.pooled}) {
     *encoder = cached_caption_encoder(std::move(*encoder), networks.device, /*max_bytes=*/0);

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/printable.h"
+#include "base/text.h"
 #include "data/shard_cache.h"
 #include "diffusion/dataset_survey.h"
 #include "diffusion/encoder_identity.h"
@@ -42,6 +43,32 @@ void warn_of_long_captions(const PictureData& data, const EncoderConfig& encoder
   for (const Notice& notice : notices.all()) log_warning(notice_text(notice));
 }
 
+// What cannot lie in sd-scripts' files beside the pictures.
+void check_npz(const FluxRunConfig& config, const PictureData* pictures) {
+  const EncoderConfig& encoder = config.encoder;
+  const bool latents = encoder.cache_latents == EncodingCache::kNpz,
+             encodings = encoder.cache_encodings == EncodingCache::kNpz;
+  const auto refuse = [&](bool is_wrong, const char* key, const char* expected, const std::string& got) {
+    if (is_wrong) throw ConfigError(str("[encoder.", key, "] expected ", expected, ", got ", got));
+  };
+  const char* const first = latents ? "cache_latents" : "cache_encodings";
+  refuse((latents || encodings) && encoder.kohya_caches != KohyaCaches::kNone, "kohya_caches",
+         "none with cache_latents or cache_encodings = \"npz\", which read and write the same files",
+         choice_text(encoder.kohya_caches));
+  refuse((latents || encodings) && encoder.cache_variants > 0, first,
+         "memory or disk with encoder.cache_variants, since sd-scripts' files have one variant", "npz");
+  const bool has_random = encoder.t5_encoder == kRandomNetwork || encoder.clip_encoder == kRandomNetwork;
+  refuse(encodings && has_random, "cache_encodings", "T5 and CLIP from their files with npz", "random ones");
+  if (!latents || pictures == nullptr) return;
+  for (const PictureSet& set : pictures->sets) {
+    if (set.options.style != CaptionStyle::kMasks) continue;
+    log_warning(
+        "[", printable(set.options.place),
+        "] expected pictures without masks in files of their own with encoder.cache_latents = \"npz\", got some: "
+        "their latents are kept in memory alone");
+  }
+}
+
 }  // namespace
 
 FluxTaskData::FluxTaskData(FluxRunConfig& config, Mesh& mesh, torch::Device device, TaskPurpose purpose)
@@ -59,7 +86,7 @@ FluxTaskData::FluxTaskData(FluxRunConfig& config, Mesh& mesh, torch::Device devi
     log_warning("[", printable(training_->name),
                 "] expected validation.enable with a validation_split, which holds back ",
                 training_->pictures->num_validation_pictures(),
-                " pictures that nothing is validated on (try validation.enable = true)");
+                " pictures that nothing is validated on, got none (try validation.enable = true)");
   }
 }
 
@@ -75,8 +102,12 @@ void FluxTaskData::choose_caches(FluxRunConfig& config) const {
   const bool changes = pictures != nullptr && pictures->changes_pictures() && !comes_again;
   choose(config.encoder.cache_encodings, pictures != nullptr && (!pictures->has_many_captions() || comes_again));
   choose(config.encoder.cache_latents, pictures != nullptr && has_codec && !changes);
+  check_npz(config, pictures);
   const bool uses_kohyas = config.encoder.kohya_caches != KohyaCaches::kNone;
-  if (uses_kohyas && (pictures == nullptr || config.encoder.cache_latents == EncodingCache::kNone)) {
+  // A run on pictures may be evaluated on shards.
+  const bool lacks_cache =
+      pictures == nullptr ? !config.trains_on_pictures() : config.encoder.cache_latents == EncodingCache::kNone;
+  if (uses_kohyas && lacks_cache) {
     throw ConfigError(
         str("[encoder.kohya_caches] expected none without encoder.cache_latents on a data set of pictures, got ",
             choice_text(config.encoder.kohya_caches)));
@@ -221,29 +252,53 @@ std::shared_ptr<LatentCache> FluxTaskData::latent_cache() {
   if (encoder.cache_latents == EncodingCache::kNone || cache_) return cache_;
   LatentCacheOptions options;
   if (encoder.cache_latents == EncodingCache::kDisk) options.folder = cache_folder(config_, "latents");
-  EncoderConfig autoencoder;
-  autoencoder.autoencoder_path = encoder.autoencoder_path;
-  const bool is_random = encoder.autoencoder_path == kRandomNetwork;
-  options.identity = (is_random ? std::string(kRandomNetwork) : encoder_identity(autoencoder).dump()) + " " +
-                     c10::toString(autoencoder_dtype(compute_dtype(config_, device_), device_));
+  options.identity = autoencoder_identity();
   cache_ = std::make_shared<LatentCache>(options);
   return cache_;
 }
 
-std::shared_ptr<KohyaPictureCaches> FluxTaskData::kohya_caches() const {
+std::string FluxTaskData::autoencoder_identity() const {
+  EncoderConfig autoencoder;
+  autoencoder.autoencoder_path = config_.encoder.autoencoder_path;
+  const bool is_random = autoencoder.autoencoder_path == kRandomNetwork;
+  return (is_random ? std::string(kRandomNetwork) : encoder_identity(autoencoder).dump()) + " " +
+         c10::toString(autoencoder_dtype(compute_dtype(config_, device_), device_));
+}
+
+std::shared_ptr<KohyaPictureCaches> FluxTaskData::kohya_caches() {
   const EncoderConfig& encoder = config_.encoder;
-  if (encoder.kohya_caches == KohyaCaches::kNone) return nullptr;
+  const auto use_of = [&](EncodingCache cache) {
+    if (cache == EncodingCache::kNpz) return KohyaCacheUse::kReadsAndWrites;
+    if (encoder.kohya_caches == KohyaCaches::kRead) return KohyaCacheUse::kReads;
+    return encoder.kohya_caches == KohyaCaches::kWrite ? KohyaCacheUse::kWrites : KohyaCacheUse::kNone;
+  };
   KohyaPictureCachesOptions options;
-  options.writes = encoder.kohya_caches == KohyaCaches::kWrite;
+  options.latents = use_of(encoder.cache_latents);
+  options.text = use_of(encoder.cache_encodings);
+  if (options.latents == KohyaCacheUse::kNone && options.text == KohyaCacheUse::kNone) return nullptr;
+  if (kohya_caches_) return kohya_caches_;
   options.masks_padding = encoder.apply_t5_attn_mask;
-  if (options.writes) {
+  if (options.latents != KohyaCacheUse::kNone) {
+    const auto text_of = [](const std::optional<double>& value) {
+      return value ? format_double("%.17g", *value) : "own";
+    };
+    options.latents_identity = str(autoencoder_identity(), ", scale ", text_of(encoder.autoencoder_scale), ", shift ",
+                                   text_of(encoder.autoencoder_shift));
+  }
+  if (options.text != KohyaCacheUse::kNone) {
+    EncoderConfig text = encoder;
+    text.autoencoder_path.clear();
+    options.text_identity = encoder_identity(text).dump() + " " + c10::toString(compute_dtype(config_, device_));
+  }
+  if (writes(options.text)) {
     const std::shared_ptr<Tokenizer> tokenizer =
         load_tokenizer(encoder.t5_tokenizer.empty() ? encoder.t5_encoder : encoder.t5_tokenizer, TokenizerKind::kT5);
     options.count_tokens = [tokenizer, most = encoder.max_t5_encoding_len](const std::string& caption) {
       return static_cast<int64_t>(tokenizer->encode_truncated(caption, most).size());
     };
   }
-  return std::make_shared<KohyaPictureCaches>(std::move(options));
+  kohya_caches_ = std::make_shared<KohyaPictureCaches>(std::move(options));
+  return kohya_caches_;
 }
 
 std::unique_ptr<FluxBatchSource> FluxTaskData::training_batches(FluxFrontEnd& front_end) {
@@ -297,6 +352,7 @@ TrainingFacts FluxTaskData::facts() const {
   const int64_t batches_per_step = microbatches_per_step(config_.training, mesh_.data_size());
   TrainingFacts facts = picture_facts(*training_->pictures, batches_per_step, config_.training.steps);
   facts["cache_latents"] = config_.encoder.cache_latents != EncodingCache::kNone;
+  if (config_.validation_pictures.split > 0) facts["validation_split"] = config_.validation_pictures.split;
   facts["prior_loss_weight"] = config_.training_pictures.prior_loss_weight;
   return facts;
 }
@@ -327,4 +383,3 @@ std::vector<std::string> FluxTaskData::validation_captions(int64_t most) const {
 }
 
 }  // namespace millrace
-  if (config_.validation_pictures.split > 0) facts["validation_split"] = config_.validation_pictures.split;

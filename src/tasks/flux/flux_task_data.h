@@ -64,7 +64,8 @@ class FluxTaskData {
   FluxBatchesOptions validation_shards() const;
   PictureSetBatchesOptions picture_options(const FluxDataset& data);
   std::shared_ptr<LatentCache> latent_cache();
-  std::shared_ptr<KohyaPictureCaches> kohya_caches() const;
+  std::shared_ptr<KohyaPictureCaches> kohya_caches();
+  std::string autoencoder_identity() const;
 
   const FluxRunConfig& config_;
   Mesh& mesh_;
@@ -72,7 +73,9 @@ class FluxTaskData {
   uint64_t seed_;
   std::optional<FluxDataset> training_, validation_;
   TimestepUse validation_timesteps_ = TimestepUse::kUnused;
-  std::shared_ptr<LatentCache> cache_;  // of training and validation; null: not made yet, or none
+  // Of training and validation; null: not made yet, or none.
+  std::shared_ptr<LatentCache> cache_;
+  std::shared_ptr<KohyaPictureCaches> kohya_caches_;
 };
 
 }  // namespace millrace
