@@ -1,6 +1,7 @@
 """LoRA on FLUX from pictures in folders: sizes, captions, crops, weights and masks, and many ranks."""
 
 import json
+import signal
 
 import numpy
 import pytest
@@ -22,7 +23,7 @@ from picture_runs import (  # noqa: F401  (fixtures)
 )
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from train_ranks import NUM_KILLS, Ranks, kill_at_random_moments
+from train_ranks import NUM_KILLS, Ranks, checkpoint_steps, kill_at_random_moments
 
 
 def test_pictures_of_different_sizes_are_trained_on(train, folder, tmp_path):  # noqa: F811
@@ -243,6 +244,32 @@ def test_a_killed_run_ends_bit_for_bit_as_if_nothing_had_happened(start, mixed, 
     assert contents("killed") == contents("undisturbed")
     assert curve(tmp_path / "killed") == curve(tmp_path / "undisturbed")
     assert load(tmp_path / "killed" / "lora.safetensors").keys() == load(tmp_path / "undisturbed" / "lora.safetensors").keys()
+
+
+@pytest.mark.slow
+def test_ctrl_c_during_saves_loses_nothing(start, mixed, tmp_path):
+    """Each time as soon as the folder is there in which a checkpoint is written."""
+    options = ["--training.steps=40", "--checkpoint.interval=1", "--checkpoint.keep_latest_k=2", "--validation.enable", "--validation.freq=10"]
+    start(1, mixed, "undisturbed", *options).finish()
+    folder, before = tmp_path / "stopped", 0
+    for _ in range(3):
+        ranks = start(1, mixed, "stopped", *options)
+        (process,) = ranks.processes
+        ranks.wait_for_start()
+        while not list((folder / "checkpoint").glob(".tmp-*")):
+            assert process.poll() is None, ranks.output(0)
+        process.send_signal(signal.SIGINT)
+        ranks.finish(status=75)
+        assert not list((folder / "checkpoint").glob(".tmp-*"))
+        before, earlier = max(checkpoint_steps(folder)), before
+        assert earlier < before < 40 and load(folder / "lora.safetensors")
+    start(1, mixed, "stopped", *options).finish()
+
+    def tensors(run):
+        path = tmp_path / run / "checkpoint" / "step-00000040"
+        return {file.name: file.read_bytes() for file in path.glob("*.safetensors")}
+
+    assert tensors("stopped") == tensors("undisturbed") and curve(folder) == curve(tmp_path / "undisturbed")
 
 
 @pytest.mark.slow
