@@ -86,6 +86,11 @@ AdapterMerger merger_of(const ConvertArguments& arguments, const ModelDescriptio
 
 void convert_weights(const ConvertArguments& arguments, std::optional<Naming> preferred) {
   const ModelEntry& entry = find_model(arguments.model);
+  const bool is_gguf = arguments.format == "gguf" || ends_with(arguments.output, ".gguf");
+  if (is_gguf && !is_language_model(entry)) {
+    throw ConfigError("[export] expected an output ending in .safetensors, or a folder, for " +
+                      std::string(entry.name) + ", got GGUF, which is written of language models alone");
+  }
   const ModelWeights weights(entry, arguments.source, config_path(arguments));
   const Naming naming = choose_naming(arguments.naming, entry, preferred.value_or(weights.naming()));
   const AdapterMerger merger = merger_of(arguments, weights.model());

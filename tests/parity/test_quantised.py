@@ -166,6 +166,34 @@ def test_gguf_files_are_read_dense_or_kept_in_blocks(forward, millrace, tmp_path
     assert report["parameters_by_dtype"]["Q8_0"] == sum(tensor.numel() for name, tensor in values.items() if is_stored(name))
 
 
+def test_adapters_are_merged_into_files_of_fewer_bits(millrace, tmp_path):
+    """fp8 stays fp8; blocks of a GGUF file become fp32."""
+    dense, layer, stem = weights(), "single_blocks.0.linear2", "lora_unet_single_blocks_0_linear2"
+    adapter = random_tensors({f"{stem}.lora_down.weight": (4, 5 * HIDDEN), f"{stem}.lora_up.weight": (HIDDEN, 4)}, 7)
+    lora = save(tmp_path / "lora.safetensors", adapter | {f"{stem}.alpha": torch.tensor(2.0)})
+    change = 0.25 * (adapter[f"{stem}.lora_up.weight"] @ adapter[f"{stem}.lora_down.weight"])  # half of alpha / rank
+
+    def merged(path):
+        millrace("export", path, tmp_path / "merged.safetensors", "--merge", lora, "--strength", "0.5")
+        return load(tmp_path / "merged.safetensors")
+
+    fp8 = {name: tensor.to(torch.float8_e4m3fn) for name, tensor in dense.items()}
+    got = merged(save(tmp_path / "fp8.safetensors", fp8))
+    assert all(tensor.dtype == torch.float8_e4m3fn for tensor in got.values()) and got.keys() == fp8.keys()
+    expected = fp8[f"{layer}.weight"].float() + change
+    assert (got[f"{layer}.weight"].float() - expected).abs().max() <= expected.abs().max() / 16
+    assert (got[f"{layer}.weight"].float() - expected).norm() <= 0.04 * expected.norm()
+    assert got["single_blocks.0.linear1.weight"].float().equal(fp8["single_blocks.0.linear1.weight"].float())
+
+    content, values = q8_0(dense[f"{layer}.weight"])
+    stored = {name: (tensor.shape, 0, tensor.numpy().tobytes()) for name, tensor in dense.items()}
+    path = write_gguf(tmp_path / "flux.gguf", stored | {f"{layer}.weight": (values.shape, 8, content)})
+    got = merged(path)
+    assert torch.allclose(got[f"{layer}.weight"], values + change, atol=1e-6) and got["img_in.weight"].equal(dense["img_in.weight"])
+    refused = millrace("export", path, tmp_path / "merged.gguf", "--merge", lora, status=2).stderr
+    assert "for flux, got GGUF, which is written of language models alone" in refused
+
+
 def test_what_cannot_be_is_refused(millrace, tmp_path):
     path = save(tmp_path / "dense.safetensors", weights())
     save(tmp_path / "inputs.safetensors", inputs())
