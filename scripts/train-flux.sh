@@ -25,7 +25,9 @@
 #   PARAMS_SPLIT_QKV             False; True: a pair of matrices each for q, k, v and the MLP of a fused layer
 #   PARAMS_SAVE_EVERY_N_STEPS    100
 #   PARAMS_SAMPLE_EVERY_N_STEPS  100
-#   PARAMS_RESUME_FROM           a checkpoint in OUTPUT_PATH; empty: the newest
+#   PARAMS_RESUME_FROM           a checkpoint in OUTPUT_PATH, such as /workspace/output/checkpoint/step-00000100, to which the run goes
+#                                back once: newer ones are set aside in OUTPUT_PATH/set_aside-TIME, so that a pod that is started
+#                                again goes on from its newest. Empty: the newest
 #   PARAMS_SEED                  42
 #   NGPU                         1; ranks on this machine
 set -euo pipefail
@@ -52,6 +54,21 @@ if [[ -z ${OUTPUT_NAME:-} ]]; then
     mkdir -p -- "$OUTPUT_PATH"
     echo "$OUTPUT_NAME" > "$name_file"
   fi
+fi
+
+# A pod that is started again has the same variables, and must not go back again.
+resume_from=${PARAMS_RESUME_FROM:-}
+went_back=$OUTPUT_PATH/resumed_from.txt
+if [[ -n $resume_from && -s $went_back && $(< "$went_back") == "$resume_from" ]]; then resume_from=; fi
+if [[ -n $resume_from && -z ${DRY_RUN:-} && $resume_from -ef $OUTPUT_PATH/checkpoint/${resume_from##*/} ]]; then
+  aside=$OUTPUT_PATH/set_aside-$(date +%s)
+  for folder in "$OUTPUT_PATH"/checkpoint/step-*; do
+    if [[ ${folder##*/} > ${resume_from##*/} ]]; then
+      mkdir -p -- "$aside"
+      mv -- "$folder" "$aside/"
+    fi
+  done
+  echo "$resume_from" > "$went_back"
 fi
 
 optimizer_args=("weight_decay=${PARAMS_WEIGHT_DECAY:-0.01}")
@@ -96,7 +113,7 @@ if [[ -n ${SAMPLE_PROMPTS:-} ]]; then
 fi
 if [[ -n ${PARAMS_NOISE_OFFSET:-} ]]; then arguments+=(--noise_offset "$PARAMS_NOISE_OFFSET"); fi
 if [[ ${PARAMS_SPLIT_QKV:-False} == True ]]; then arguments+=(--network_args split_qkv=True); fi
-if [[ -n ${PARAMS_RESUME_FROM:-} ]]; then arguments+=(--resume "$PARAMS_RESUME_FROM"); fi
+if [[ -n $resume_from ]]; then arguments+=(--resume "$resume_from"); fi
 
 command=("$program")
 if ((${NGPU:-1} > 1)); then command+=(launch -n "$NGPU"); fi

@@ -52,6 +52,30 @@ def test_each_run_has_a_name_which_a_restart_keeps(tmp_path):
     assert values(run(tmp_path, OUTPUT_NAME="cats", **started), "--output_name") == ["cats"]
 
 
+def test_a_pod_goes_back_to_a_checkpoint_once(tmp_path):
+    output = tmp_path / "output"
+    for step in (100, 200, 300):
+        (output / "checkpoint" / f"step-{step:08d}").mkdir(parents=True)
+    (tmp_path / "millrace").write_text("#!/bin/bash\nprintf '%q ' \"$@\"\n")
+    (tmp_path / "millrace").chmod(0o755)
+    back = str(output / "checkpoint" / "step-00000100")
+    started = dict(MILLRACE=str(tmp_path / "millrace"), OUTPUT_PATH=str(output), PARAMS_RESUME_FROM=back)
+
+    def steps(folder):
+        return sorted(path.name for path in folder.glob("step-*"))
+
+    assert values(run(tmp_path, **started), "--resume") == [back] and len(steps(output / "checkpoint")) == 3  # DRY_RUN
+    started["DRY_RUN"] = ""
+    assert values(run(tmp_path, **started), "--resume") == [back]
+    assert steps(output / "checkpoint") == ["step-00000100"]
+    (aside,) = output.glob("set_aside-*")
+    assert steps(aside) == ["step-00000200", "step-00000300"]
+    (output / "checkpoint" / "step-00000150").mkdir()  # the run goes on, and the pod is started again
+    assert "--resume" not in run(tmp_path, **started) and len(steps(output / "checkpoint")) == 2
+    again = values(run(tmp_path, **started | {"PARAMS_RESUME_FROM": str(output / "checkpoint" / "step-00000150")}), "--resume")
+    assert again and len(steps(output / "checkpoint")) == 2
+
+
 def test_every_variable_becomes_its_argument(tmp_path):
     (tmp_path / "prompts.txt").write_text("a cat\n")
     words = run(
