@@ -113,6 +113,7 @@ int run_kohya(const std::vector<std::string>& args) {
       .world_size = world.size, .model = {}, .batches_per_epoch = [&] { return data.batches_per_epoch(); }};
   around.model = read_model_facts(arguments.text("pretrained_model_name_or_path").value_or(""));
   around.batch_size = data.batch_size();
+  around.has_validation_split = data.has_validation_split();
   around.dataset_path = data.path();
   around.layers =
       kohya_layers_of_flux(around.model.double_blocks, around.model.single_blocks, around.model.has_guidance);

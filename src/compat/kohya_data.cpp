@@ -87,6 +87,11 @@ void KohyaData::write() const {
   write_file_atomically(path_, document_.dump(2) + "\n");
 }
 
+bool KohyaData::has_validation_split() const {
+  return std::any_of(datasets_.begin(), datasets_.end(),
+                     [](const DatasetOptions& dataset) { return dataset.validation_split > 0; });
+}
+
 int64_t KohyaData::batch_size() const {
   int64_t most = 1;
   for (const DatasetOptions& dataset : datasets_) most = std::max(most, dataset.batch_size);

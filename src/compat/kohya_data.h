@@ -26,7 +26,8 @@ class KohyaData {
   // Writes path() where it is not there by itself.
   void write() const;
 
-  int64_t batch_size() const;  // the most of all data sets, on one rank
+  bool has_validation_split() const;  // of any data set, from its file or the command line
+  int64_t batch_size() const;         // the most of all data sets, on one rank
   // Looks at every picture's header, once. Throws DataError where there are none.
   int64_t batches_per_epoch() const;
 

@@ -78,15 +78,15 @@ void samples(const KohyaTranslator& kohya) {
 void validation(const KohyaTranslator& kohya) {
   const KohyaArguments& args = kohya.args;
   const auto steps = args.integer("validate_every_n_steps"), epochs = args.integer("validate_every_n_epochs");
-  const bool has_split = args.number("validation_split").value_or(0) > 0;
-  if (!has_split) {
+  const bool is_argument = args.number("validation_split").value_or(0) > 0;
+  if (!is_argument && !kohya.around.has_validation_split) {
     for (const char* name : {"validate_every_n_steps", "validate_every_n_epochs", "max_validation_steps"}) {
       if (!args.has(name)) continue;
-      kohya.out.note(kohya.from(name), Fate::kNoEffect, "there as here, it counts only with a --validation_split");
+      kohya.out.note(kohya.from(name), Fate::kNoEffect, "there as here, it counts only with a validation_split");
     }
     return;
   }
-  kohya.out.set("validation.enable", true, kohya.from("validation_split"));
+  kohya.out.set("validation.enable", true, kohya.from(is_argument ? "validation_split" : "dataset_config"));
   const char* name = steps ? "validate_every_n_steps" : "validate_every_n_epochs";
   const int64_t every = steps ? *steps : std::max<int64_t>(1, epochs.value_or(1)) * kohya.steps_per_epoch();
   kohya.out.set("validation.freq", every, kohya.from(name));

@@ -24,6 +24,7 @@ struct KohyaSurroundings {
   int64_t batch_size = 1;  // the most samples that a batch of one rank holds
   KohyaLayersOf layers;
   std::optional<KohyaWeightsFacts> weights;  // of --network_weights, for --dim_from_weights
+  bool has_validation_split = false;         // of a data set, wherever it is said
   // What training.dataset_path is: the data set file, or the one that is written of the command line's options.
   std::string dataset_path;
 };

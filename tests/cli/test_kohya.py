@@ -189,6 +189,14 @@ def test_text_encoders_and_split_layers_are_trained_as_told(millrace, arguments)
     assert "3 and 4 times the alpha" in said
 
 
+def test_what_the_data_set_file_holds_back_is_validated_on(millrace, arguments, tmp_path):
+    assert show(millrace, *arguments)[0]["validation"]["enable"] is False
+    (tmp_path / "set.toml").write_text(DATASET.replace("resolution = 64", "resolution = 64\nvalidation_split = 0.5"))
+    validation = show(millrace, *arguments)[0]["validation"]
+    assert validation["enable"] and validation["freq"] == 2  # two pictures, twice, in batches of 2: an epoch
+    assert show(millrace, *arguments, "--validate_every_n_steps", "7")[0]["validation"]["freq"] == 7
+
+
 def test_layers_ranks_and_alphas_come_from_a_file(millrace, arguments, tmp_path):
     with_clip = [word for word in arguments if word != "--network_train_unet_only"]
     words = [*with_clip, "--network_weights", "start.safetensors", "--dim_from_weights", "--network_args", "rank_dropout=0.1"]
