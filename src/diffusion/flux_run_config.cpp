@@ -95,11 +95,16 @@ void check_sample(const FluxRunConfig& config, Problems& problems) {
   if (!sample.prompts.empty() && !sample.prompts_file.empty()) {
     problems.add("sample.prompts_file", "expected prompts or prompts_file, got both");
   }
-  if (sample.every_steps == 0) return;
+  if (sample.every_epochs > 0 && !config.trains_on_pictures()) {
+    problems.add("sample.every_epochs",
+                 str("expected training.dataset = \"pictures\", of which epochs are known, got \"",
+                     config.training_pictures.dataset, "\" (try sample.every_steps)"));
+  }
+  if (!sample.draws()) return;
   const std::filesystem::path validation_folder = config.validation_pictures.save_img_folder;
   if ((validation_folder / "").lexically_normal() == "samples/") {
     problems.add("validation.save_img_folder",
-                 "expected another folder than \"samples\", where sample.every_steps puts its grids");
+                 "expected another folder than \"samples\", where the grids of [sample] are");
   }
   const bool has_prompts = !sample.prompts.empty() || !sample.prompts_file.empty();
   const EncoderConfig& encoder = config.encoder;
@@ -112,7 +117,8 @@ void check_sample(const FluxRunConfig& config, Problems& problems) {
     if (has_prompts) problems.add(key, "expected a path to draw sample.prompts with, got nothing");
   }
   if (can_draw && !has_prompts) {
-    problems.add("sample.prompts", "expected at least one prompt, got none (or set sample.every_steps to 0)");
+    problems.add("sample.prompts",
+                 "expected at least one prompt, got none (or set sample.every_steps and every_epochs to 0)");
   }
 }
 

@@ -329,3 +329,24 @@ def test_tensorboard_has_sd_scripts_tags_of_epochs_and_validations(train, folder
     assert tags["loss/epoch_average"] == pytest.approx({2: sum(losses[:2]) / 2, 4: sum(losses[2:]) / 2}, rel=1e-6)
     assert tags["loss/validation/step_average"] == pytest.approx({4: validated}, rel=1e-6)
     assert tags["loss/validation/step_divergence"] == pytest.approx({4: validated - sum(losses[2:]) / 2}, rel=1e-4)
+    for name in ("average", "divergence"):  # the end of an epoch, too
+        assert tags[f"loss/validation/epoch_{name}"] == tags[f"loss/validation/step_{name}"]
+
+
+def test_pictures_are_drawn_at_the_end_of_epochs(train, folder, tmp_path):  # noqa: F811
+    data = dataset(tmp_path / "set.toml", subset_of(folder("cat", 8, sizes=[(32, 32)])))  # two steps an epoch
+    options = ["--sample.every_steps=0", "--sample.every_epochs=2", '--sample.prompts=["cat"]', "--sample.denoising_steps=1"]
+    output = train(data, *options, "--training.steps=7", "--checkpoint.no_enable")
+    drawn = {path.stem for path in (output / "samples").glob("*.png") if "strength" not in path.stem}
+    assert drawn == {f"step-{step:08d}" for step in (0, 4, 7)}
+
+
+def test_the_average_loss_goes_on_where_a_run_resumes(train, folder, tmp_path):  # noqa: F811
+    """Not every loss is in metrics.jsonl: the checkpoint has those of the epoch."""
+    data = dataset(tmp_path / "set.toml", subset_of(folder("cat", 16, sizes=[(32, 32)])))  # four steps an epoch
+    options = [data, "--metrics.log_freq=3", "--lr_scheduler.warmup_steps=0", "--lr_scheduler.decay_ratio=0"]
+    train(*options, "--training.steps=5", run="resumed")
+    resumed = scalars(train(*options, "--training.steps=9", run="resumed"))
+    whole = scalars(train(*options, "--training.steps=9", run="whole"))
+    assert resumed["loss/average"].keys() == {1, 3, 5, 6, 9} and whole["loss/average"].keys() == {1, 3, 6, 9}
+    assert all(resumed["loss/average"][step] == value for step, value in whole["loss/average"].items())

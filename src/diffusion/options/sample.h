@@ -11,7 +11,7 @@
 namespace millrace {
 
 struct SampleConfig {
-  int64_t every_steps = 0;  // 0: never
+  int64_t every_steps = 0, every_epochs = 0;  // 0: never
   std::vector<std::string> prompts;
   std::string prompts_file;
   int64_t denoising_steps = 50;
@@ -28,6 +28,10 @@ struct SampleConfig {
                         .unit = "steps",
                         .meaning = "steps between two grids of sample pictures in job.dump_folder/samples; 0: none",
                         .at_least = 0});
+    visit(every_epochs, {.name = "every_epochs",
+                         .unit = "epochs",
+                         .meaning = "the same, or besides, of a data set of pictures in folders; 0: none",
+                         .at_least = 0});
     visit(prompts, {.name = "prompts", .meaning = "what to draw, one picture per prompt"});
     visit(prompts_file,
           {.name = "prompts_file",
@@ -68,6 +72,8 @@ struct SampleConfig {
                              "Black Forest Labs do, for models with guidance_embed (FLUX.1-dev)",
                   .torchtitan_default = "true"});
   }
+  // Whether a run draws at all.
+  bool draws() const { return every_steps > 0 || every_epochs > 0; }
   bool operator==(const SampleConfig&) const = default;
 };
 

@@ -37,7 +37,7 @@ namespace {
 
 std::vector<PromptToDraw> sample_prompts(const SampleConfig& sample, TaskPurpose purpose) {
   // What only `millrace sample` draws need not be there.
-  if (sample.every_steps == 0 || purpose != TaskPurpose::kTrain) return {};
+  if (!sample.draws() || purpose != TaskPurpose::kTrain) return {};
   return configured_prompts(sample);
 }
 
@@ -236,8 +236,10 @@ class FluxTask : public Task {
   }
 
   bool prompts_due(const PreviewMoment& moment) const {
-    const int64_t interval = config_.sample.every_steps;
-    return interval > 0 && (moment.last || moment.step % interval == 0);
+    const auto is_due = [&](int64_t interval) { return interval > 0 && moment.step % interval == 0; };
+    const SampleConfig& sample = config_.sample;
+    return sample.draws() &&
+           (moment.last || is_due(sample.every_steps) || is_due(sample.every_epochs * steps_per_epoch_));
   }
   bool validation_captions_due(const PreviewMoment& moment) const {
     return moment.validated && !config_.validation_pictures.save_img_folder.empty();
