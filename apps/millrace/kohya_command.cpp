@@ -1,11 +1,9 @@
 // millrace kohya flux_train_network: sd-scripts' command line, translated, explained and run.
 #include <algorithm>
-#include <array>
 #include <filesystem>
 #include <iostream>
 
 #include "base/error.h"
-#include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "commands.h"
@@ -14,7 +12,6 @@
 #include "compat/kohya_model_facts.h"
 #include "compat/kohya_options.h"
 #include "compat/kohya_translate.h"
-#include "config/number_text.h"
 #include "start_run.h"
 #include "tasks/flux_lora/kohya_network.h"
 #include "translated_run.h"
@@ -58,42 +55,6 @@ void check_script(const std::vector<std::string>& args) {
       (name == "flux_train" ? " (`millrace train` trains a whole FLUX)" : " (try millrace kohya flux_train_network)"));
 }
 
-std::string digits(int64_t number, size_t width) {
-  const std::string text = std::to_string(number);
-  return std::string(text.size() < width ? width - text.size() : 0, '0') + text;
-}
-
-// The LoRA file of the end, and of every checkpoint that is kept, by the names that sd-scripts would give them.
-void write_results(const KohyaArguments& arguments, const RunConfig& config, const KohyaData& data) {
-  const fs::path folder = config.job.dump_folder;
-  const fs::path ours = folder / "lora.safetensors";
-  std::error_code ignored;
-  if (!fs::exists(ours, ignored)) return;
-  const auto name = arguments.text("output_name");
-  const fs::path last = folder / (name.value_or("last") + ".safetensors");
-  if (last != ours) write_file_atomically(last, read_file(ours, uint64_t{1} << 36));
-  log_info("wrote ", last.string());
-
-  const bool by_steps = arguments.has("save_every_n_steps");
-  if (!by_steps && !arguments.has("save_every_n_epochs") && !arguments.has("save_n_epoch_ratio")) return;
-  const std::string precision = arguments.text("save_precision").value_or("float");
-  std::vector<int64_t> steps;
-  for (const auto& entry : fs::directory_iterator(folder / config.checkpoint.folder, ignored)) {
-    const std::string folder_name = entry.path().filename().string();
-    const auto step = starts_with(folder_name, "step-") ? parse_integer(folder_name.substr(5)) : std::nullopt;
-    if (step && *step < config.training.steps && *step % config.checkpoint.interval == 0) steps.push_back(*step);
-  }
-  std::sort(steps.begin(), steps.end());
-  for (const int64_t step : steps) {
-    const int64_t batches = *arguments.integer("gradient_accumulation_steps");
-    const int64_t of_epoch = by_steps ? 1 : std::max<int64_t>(1, (data.batches_per_epoch() + batches - 1) / batches);
-    const std::string number = by_steps ? "step" + digits(step, 8) : digits(step / of_epoch, 6);
-    const fs::path file = folder / (name.value_or(by_steps ? "at" : "epoch") + "-" + number + ".safetensors");
-    run_export({folder.string(), file.string(), "--step=" + std::to_string(step),
-                "--dtype=" + (precision == "float" ? "fp32" : precision)});
-  }
-}
-
 }  // namespace
 
 int run_kohya(const std::vector<std::string>& args) {
@@ -123,9 +84,7 @@ int run_kohya(const std::vector<std::string>& args) {
   const Translation translation = translate_kohya(arguments, around);
   const std::unique_ptr<RunConfig> config = load_translated(translation, "sd-scripts", world);
   if (!show_config) data.write();
-  const int status = start_run(*config, world, {.show_config = show_config});
-  if (!show_config && world.rank == 0) write_results(arguments, *config, data);
-  return status;
+  return start_run(*config, world, {.show_config = show_config});
 }
 
 }  // namespace millrace

@@ -40,26 +40,69 @@ void metadata(const KohyaTranslator& kohya) {
                 kohya.from(kohya.args.has("optimizer_args") ? "optimizer_args" : "optimizer_type"));
 }
 
-// Steps between two checkpoints, and the option that says so; 0: only one at the end.
-int64_t interval(const KohyaTranslator& kohya, TheirSetting& from) {
+// How often LoRA files are written; 0: not at all.
+struct Saving {
+  int64_t every_steps = 0, every_epochs = 0;
+  TheirSetting steps_from, epochs_from;
+};
+
+Saving saving_of(const KohyaTranslator& kohya) {
   const KohyaArguments& args = kohya.args;
-  if (const auto steps = args.integer("save_every_n_steps"); steps && *steps > 0) {
-    from = kohya.from("save_every_n_steps");
-    return *steps;
-  }
-  if (const auto epochs = args.integer("save_every_n_epochs"); epochs && *epochs > 0) {
-    from = kohya.from("save_every_n_epochs");
-    return *epochs * kohya.steps_per_epoch();
-  }
+  Saving saving;
+  saving.every_steps = std::max<int64_t>(0, args.integer("save_every_n_steps").value_or(0));
+  saving.steps_from = kohya.from("save_every_n_steps");
+  saving.every_epochs = std::max<int64_t>(0, args.integer("save_every_n_epochs").value_or(0));
+  saving.epochs_from = kohya.from("save_every_n_epochs");
   const auto ratio = args.integer("save_n_epoch_ratio");
   const TomlValue* steps = kohya.out.find("training.steps");
   if (ratio && *ratio > 0 && steps != nullptr) {  // so many files in all, every so many whole epochs
-    from = kohya.from("save_n_epoch_ratio");
     const int64_t of_epoch = kohya.steps_per_epoch();
     const int64_t epochs = (steps->integer + of_epoch - 1) / of_epoch;
-    return std::max<int64_t>(1, epochs / *ratio) * of_epoch;
+    saving.every_epochs = std::max<int64_t>(1, epochs / *ratio);
+    saving.epochs_from = kohya.from("save_n_epoch_ratio");
   }
-  return 0;
+  return saving;
+}
+
+// The files, and checkpoints at the same steps, of which as many stay: those of the last N steps and the one before
+// them, and N of epochs.
+void files_and_checkpoints(const KohyaTranslator& kohya, const Saving& saving) {
+  Translation& out = kohya.out;
+  out.set("lora.kohya_files", true, kohya.from("output_name"));
+  if (const auto name = kohya.args.text("output_name")) out.set("lora.kohya_name", *name, kohya.from("output_name"));
+  if (saving.every_steps == 0 && saving.every_epochs == 0) {
+    const TomlValue* steps = out.find("training.steps");
+    if (steps == nullptr || steps->integer < 1) return;
+    out.set("checkpoint.interval", steps->integer, kohya.from("save_every_n_steps"));
+    return;
+  }
+  const int64_t of_epochs = saving.every_epochs > 0 ? saving.every_epochs * kohya.steps_per_epoch() : 0;
+  const bool by_steps = saving.every_steps > 0 && (of_epochs == 0 || saving.every_steps <= of_epochs);
+  const int64_t interval = by_steps ? saving.every_steps : of_epochs;
+  out.set("checkpoint.interval", interval, by_steps ? saving.steps_from : saving.epochs_from);
+  int64_t keep = 0;  // all, as sd-scripts
+  TheirSetting keep_from{.name = "sd-scripts", .value = "", .place = ""};
+  const auto given = [&](const std::string& name) { return kohya.args.integer(name).value_or(0); };
+  // For checkpoints the twin for states takes its place.
+  const auto stay = [&](const std::string& name, const char* option, const auto& checkpoints_of) {
+    const int64_t files = given(name), states = given(name + "_state");
+    if (files > 0) out.set(option, files, kohya.from(name));
+    if (files < 1 && states < 1) return;
+    const int64_t checkpoints = checkpoints_of(states > 0 ? states : files);
+    if (checkpoints <= keep) return;
+    keep = checkpoints;
+    keep_from = kohya.from(states > 0 ? name + "_state" : name);
+  };
+  if (saving.every_steps > 0) {
+    out.set("lora.kohya_every_steps", saving.every_steps, saving.steps_from);
+    stay("save_last_n_steps", "lora.kohya_last_steps", [&](int64_t steps) { return steps / interval + 1; });
+  }
+  if (saving.every_epochs > 0) {
+    out.set("lora.kohya_every_epochs", saving.every_epochs, saving.epochs_from);
+    stay("save_last_n_epochs", "lora.kohya_last_epochs",
+         [&](int64_t files) { return (files * of_epochs + interval - 1) / interval; });
+  }
+  out.set("checkpoint.keep_latest_k", keep, keep_from);
 }
 
 void resume(const KohyaTranslator& kohya) {
@@ -92,24 +135,6 @@ void resume(const KohyaTranslator& kohya) {
   }
 }
 
-void keep_latest(const KohyaTranslator& kohya, int64_t steps_between) {
-  const KohyaArguments& args = kohya.args;
-  int64_t keep = 0;  // all, as sd-scripts
-  TheirSetting keep_from{.name = "sd-scripts", .value = "", .place = ""};
-  for (const char* name :
-       {"save_last_n_epochs", "save_last_n_epochs_state", "save_last_n_steps", "save_last_n_steps_state"}) {
-    const auto number = args.integer(name);
-    if (!number || *number < 1) continue;
-    const bool counts_epochs = std::string(name).find("epochs") != std::string::npos;
-    const int64_t steps = counts_epochs ? *number * kohya.steps_per_epoch() : *number;
-    const int64_t of_this = std::max<int64_t>(1, (steps + steps_between - 1) / steps_between);
-    keep = std::max(keep, of_this);
-    keep_from = kohya.from(name);
-    kohya.out.set("checkpoint.keep_latest_k", keep, keep_from);
-  }
-  if (keep == 0) kohya.out.set("checkpoint.keep_latest_k", keep, keep_from);
-}
-
 }  // namespace
 
 void KohyaTranslator::saving() {
@@ -138,19 +163,11 @@ void KohyaTranslator::saving() {
   }
   if (args.has("no_metadata")) out.set("lora.no_metadata", true, from("no_metadata"));
 
-  TheirSetting every;
-  const int64_t steps_between = interval(*this, every);
   out.set("checkpoint.enable", true, from(args.has("save_state") ? "save_state" : "save_state_on_train_end"));
   if (args.has("save_state") && args.has("save_state_on_train_end")) {
     out.note(from("save_state_on_train_end"), Fate::kSameResult, "--save_state includes it");
   }
-  const TomlValue* steps = out.find("training.steps");
-  if (steps_between > 0) {
-    out.set("checkpoint.interval", steps_between, every);
-    keep_latest(*this, steps_between);
-  } else if (steps != nullptr && steps->integer > 0) {
-    out.set("checkpoint.interval", steps->integer, from("save_every_n_steps"));
-  }
+  files_and_checkpoints(*this, saving_of(*this));
   resume(*this);
 }
 

@@ -201,10 +201,39 @@ TEST(KohyaTranslate, CountsEpochsInSteps) {
                                       "--save_every_n_epochs=2", "--save_last_n_epochs=4"});
   EXPECT_EQ(setting(got, "training.steps"), "130");  // 25 batches are 13 steps
   EXPECT_EQ(setting(got, "checkpoint.interval"), "26");
-  EXPECT_EQ(setting(got, "checkpoint.keep_latest_k"), "2");
+  EXPECT_EQ(setting(got, "checkpoint.keep_latest_k"), "4");
+  EXPECT_EQ(setting(got, "lora.kohya_every_epochs"), "2");
+  EXPECT_EQ(setting(got, "lora.kohya_last_epochs"), "4");
   EXPECT_EQ(setting(got, "training.global_batch_size"), "8");
   EXPECT_EQ(setting(translated({}, 2), "training.global_batch_size"), "8");
   EXPECT_EQ(setting(translated({"--save_every_n_steps=100"}), "checkpoint.interval"), "100");
+}
+
+TEST(KohyaTranslate, WritesFilesBySteps) {
+  const Translation got = translated({"--output_name=cat", "--save_every_n_steps=100", "--save_last_n_steps=250"});
+  const std::map<std::string, std::string> expected = {
+      {"lora.kohya_files", "true"},     {"lora.kohya_name", "\"cat\""}, {"lora.kohya_every_steps", "100"},
+      {"lora.kohya_last_steps", "250"}, {"checkpoint.interval", "100"}, {"checkpoint.keep_latest_k", "3"}};
+  for (const auto& [name, value] : expected) {  // as many as files: 300, 400, 500
+    EXPECT_EQ(setting(got, name), value) << name;
+  }
+  EXPECT_FALSE(got.has("lora.kohya_every_epochs"));
+}
+
+TEST(KohyaTranslate, WritesFilesByStepsAndByEpochs) {
+  // Epochs of 25 steps.
+  const Translation both = translated(
+      {"--max_train_epochs=4", "--save_every_n_steps=30", "--save_every_n_epochs=1", "--save_last_n_epochs_state=2"});
+  EXPECT_EQ(setting(both, "lora.kohya_every_steps"), "30");
+  EXPECT_EQ(setting(both, "lora.kohya_every_epochs"), "1");
+  EXPECT_FALSE(both.has("lora.kohya_last_epochs"));
+  EXPECT_EQ(setting(both, "checkpoint.interval"), "25");
+  EXPECT_EQ(setting(both, "checkpoint.keep_latest_k"), "2");
+  const Translation two = translated({"--max_train_epochs=9", "--save_n_epoch_ratio=4"});
+  EXPECT_EQ(setting(two, "lora.kohya_every_epochs"), "2");
+  const Translation none = translated({});
+  EXPECT_EQ(setting(none, "lora.kohya_files"), "true");
+  EXPECT_FALSE(none.has("lora.kohya_name") || none.has("lora.kohya_every_steps"));
 }
 
 TEST(KohyaTranslate, TakesTheRecordedRunWithItsTextEncoder) {

@@ -50,6 +50,7 @@ Progress RunCheckpoints::resume(bool is_new) {
   if (keeps_best_) keep_as_best(progress);  // where the process before ended after the save and before this
   optimizer_.set_step_count(progress.updates());
   task_.restore_data_position(progress.data_position);
+  if (!progress.task_state.empty()) task_.restore_state(progress.task_state);
   log_info("resuming from step ", progress.step, " (", folder_.string(), ")");
   return progress;
 }

@@ -67,6 +67,9 @@ class Task {
   // Parameters with learning rates of their own, in the order of their layout; empty: all have the optimizer's. The
   // same on every rank.
   virtual std::vector<RateGroup> rate_groups() const { return {}; }
+  // Before each update, with this rank's part of the gradients in the layout of parameters(): times factor_1, one
+  // element, they are what the optimizer gets. All ranks call it, so that it may gather them.
+  virtual void gradients_ready(int64_t /*step*/, const torch::Tensor& /*grad*/, const torch::Tensor& /*factor_1*/) {}
   // After each update. All ranks call it, so that it may gather weights; it may change them.
   virtual void weights_changed() {}
   // What a weight counts, as metrics.jsonl calls it beside a step's tokens; "": nothing worth a record.
@@ -96,10 +99,18 @@ class Task {
   // which is the same on all.
   virtual bool writes_result() const { return false; }
   virtual void write_result(int64_t /*step*/, const std::filesystem::path& /*run_folder*/) {}
+  // Such files that stay, under names of their own: keeps_result() says after which steps, the same on all ranks, with
+  // or without a checkpoint there. last: no step follows.
+  virtual bool keeps_result(int64_t /*step*/, bool /*last*/) const { return false; }
+  virtual void keep_result(int64_t /*step*/, bool /*last*/, const std::filesystem::path& /*run_folder*/) {}
 
   // Saves the position in the data after the last microbatch as JSON, and restores it. The same on every rank.
   virtual std::string data_position() const = 0;
   virtual void restore_data_position(const std::string& position) = 0;
+  // What else of a run so far the task keeps in checkpoints, as JSON; "": nothing. The same on every rank. A checkpoint
+  // of another version may have none: it is then not restored.
+  virtual std::string state() const { return ""; }
+  virtual void restore_state(const std::string& /*state*/) {}
 
   virtual double flops_per_sample() const = 0;  // of the model, forward and backward
   // Fingerprint of all weights from files: ranks that read different files must not train together.

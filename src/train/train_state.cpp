@@ -106,6 +106,7 @@ std::string to_state_json(const Progress& progress, uint64_t seed, const Setting
     if (progress.best_loss) state["best_validation"]["loss"] = *progress.best_loss;
   }
   if (progress.empty_steps > 0) state["empty_steps"] = progress.empty_steps;
+  if (!progress.task_state.empty()) state["task"] = nlohmann::json::parse(progress.task_state);
   for (const auto& [name, own] : progress.listeners) state["listeners"][name] = nlohmann::json::parse(own);
   return state.dump();
 }
@@ -119,6 +120,7 @@ Progress parse_state_json(const std::string& json) {
                       .data_position = state.at("data_position").dump(),
                       .validation_loss = {},
                       .best_loss = {},
+                      .task_state = state.contains("task") ? state.at("task").dump() : "",
                       .listeners = {}};
     const auto validated = state.find("validation_loss");
     if (validated != state.end() && validated->is_number()) progress.validation_loss = validated->get<double>();

@@ -26,6 +26,7 @@ struct Progress {
   std::optional<double> best_loss;               // of all validations so far
   int64_t best_step = 0;                         // where that was
   int64_t worse_validations = 0;                 // since then
+  std::string task_state;                        // as JSON; "": none
   std::map<std::string, std::string> listeners;  // the state of each run listener that has one, as JSON, by name
 
   int64_t updates() const { return step - empty_steps; }

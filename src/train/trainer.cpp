@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <functional>
 #include <memory>
+#include <string>
 #include <utility>
 
 #include "base/clock.h"
@@ -99,6 +101,9 @@ class Trainer {
       }
 
       const bool ends = last || reached || gives_up;
+      if (task_.keeps_result(progress_.step, ends)) {
+        write_files([&] { task_.keep_result(progress_.step, ends, folder_); });
+      }
       if (ends) {
         listeners_.run_ends(reached ? RunEnd::kTargetReached : gives_up ? RunEnd::kOutOfPatience : RunEnd::kStepsDone);
         save(/*wait=*/true);  // before previews, which might fail
@@ -209,15 +214,38 @@ class Trainer {
   }
 
   void save(bool wait) {
+    write_result(folder_);
+    save_checkpoint(wait);
+  }
+
+  void save_checkpoint(bool wait) {
+    progress_.task_state = task_.state();
     listeners_.put_states(progress_.listeners);
     checkpoints_.save(progress_, wait);
-    write_result(folder_);
   }
 
   void write_result(const fs::path& folder) {
-    if (!task_.writes_result()) return;
-    const auto lent = step_.evaluation_weights();
-    task_.write_result(progress_.step, folder);
+    if (task_.writes_result()) write_files([&] { task_.write_result(progress_.step, folder); });
+  }
+
+  // What the task leaves for other programs: before the checkpoint of the same step, so that a run that ends in between
+  // resumes from an earlier one and writes it again. Where it cannot be written, the run ends after a checkpoint.
+  void write_files(const std::function<void()>& write) {
+    std::string problem;
+    {
+      const auto lent = step_.evaluation_weights();
+      problem = first_message(*peers_, str("files for other programs ", ++num_writings_), [&]() -> std::string {
+        try {
+          write();
+          return "";
+        } catch (const StorageError& error) {
+          return error.what();
+        }
+      });
+    }
+    if (problem.empty()) return;
+    save_checkpoint(/*wait=*/true);
+    throw StorageError(problem);
   }
 
   // What the task leaves for other programs, of the best checkpoint, beside that of the newest.
@@ -266,6 +294,7 @@ class Trainer {
   RunListeners listeners_;
   Progress progress_;
   bool has_started_ = false;  // with its first batch
+  int64_t num_writings_ = 0;  // of files for other programs
   double tokens_per_sample_ = 0;
 };
 

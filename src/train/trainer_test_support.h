@@ -35,6 +35,8 @@ struct TenNumbersOptions {
   int64_t preview_every = 1000;
   // The loss of a validation after so many microbatches; none: that of the numbers.
   std::function<double(int64_t microbatch)> validation_loss = nullptr;
+  int64_t keep_every = 0;     // steps between two results that stay; 0: none
+  int64_t keep_fails_at = 0;  // the step at which there is no room for one; 0: always is
 };
 
 // Sample s is a point p(s) of weight c(s); the loss of numbers x is c(s) * |x - p(s)|^2 / 2. Ranks take turns with
@@ -42,7 +44,10 @@ struct TenNumbersOptions {
 class TenNumbers : public Task {
  public:
   TenNumbers(const RunConfig& config, Mesh& mesh, TenNumbersOptions options)
-      : options_(std::move(options)), local_(config.training.local_batch_size), mesh_(mesh) {
+      : options_(std::move(options)),
+        local_(config.training.local_batch_size),
+        checkpoints_(std::filesystem::path(config.job.dump_folder) / config.checkpoint.folder),
+        mesh_(mesh) {
     FlatParametersOptions placement;
     placement.training = true;
     placement.mesh = &mesh;
@@ -62,6 +67,7 @@ class TenNumbers : public Task {
     first_sample_ = next_sample_ + mesh_.data_rank() * local_;
     next_sample_ += mesh_.data_size() * local_;
     ++microbatches;
+    ++seen_;
   }
   MicrobatchResult train_microbatch(double scale) override {
     const torch::NoGradGuard no_grad;
@@ -97,6 +103,17 @@ class TenNumbers : public Task {
     previewed.push_back(values());
     EXPECT_TRUE(std::filesystem::exists(run_folder / "config.toml"));
   }
+  bool keeps_result(int64_t step, bool last) const override {
+    return options_.keep_every > 0 && (last || step % options_.keep_every == 0);
+  }
+  void keep_result(int64_t step, bool last, const std::filesystem::path& run_folder) override {
+    EXPECT_TRUE(std::filesystem::exists(run_folder / "config.toml"));
+    EXPECT_FALSE(std::filesystem::exists(checkpoints_ / step_folder_name(step))) << "it comes after";
+    if (mesh_.world().rank() == 0 && step == options_.keep_fails_at) throw StorageError("[result] expected room");
+    kept.push_back(str(step, last ? " last" : ""));
+  }
+  std::string state() const override { return nlohmann::json{{"seen", seen_}}.dump(); }
+  void restore_state(const std::string& state) override { seen_ = nlohmann::json::parse(state).at("seen"); }
   std::string data_position() const override { return nlohmann::json{{"next", next_sample_}}.dump(); }
   void restore_data_position(const std::string& position) override {
     next_sample_ = nlohmann::json::parse(position).at("next").get<int64_t>();
@@ -114,15 +131,17 @@ class TenNumbers : public Task {
 
   int64_t microbatches = 0;
   std::vector<torch::Tensor> validated, previewed;  // the values at these moments
-  std::vector<std::string> previews;
+  std::vector<std::string> previews, kept;          // of these moments
 
  private:
   TenNumbersOptions options_;
   int64_t local_;
+  std::filesystem::path checkpoints_;
   Mesh& mesh_;
   torch::Tensor numbers_ = unplaced_parameter({kNumbers});
   std::unique_ptr<FlatParameters> flat_;
   int64_t first_sample_ = 0, next_sample_ = 0;
+  int64_t seen_ = 0;  // microbatches of the whole run
 };
 
 class EventRecorder : public RunListener {

@@ -1,7 +1,10 @@
 """`millrace kohya flux_train_network`: sd-scripts' command line as a configuration, explained, refused, and trained."""
 
 import json
+import os
 import re
+import subprocess
+import time
 import tomllib
 from pathlib import Path
 
@@ -267,6 +270,76 @@ def test_pictures_are_scaled_as_sd_scripts_does_by_itself(millrace, arguments):
     assert config["training"]["resize_interpolation"] == "bicubic"  # which the data set's own file does not ask for
 
 
+def metadata(path):
+    with safetensors.safe_open(path, "pt") as file:
+        return file.metadata()
+
+
+SMALL = ["--learning_rate", "1e-2", "--network_dim", "2", "--seed", "1", "--timestep_sampling", "shift", "--model_prediction_type",
+         "raw", "--t5xxl_max_token_length", "16", "--cache_latents", "--cache_text_encoder_outputs"]  # fmt: skip
+
+
+def test_files_appear_while_the_run_goes_on_and_old_ones_go(program, millrace, arguments, weights, tmp_path):
+    """As programs that copy them elsewhere expect: the last one's name only at the end, even of a run that is stopped."""
+    out = tmp_path / "out"
+    words = [*arguments, *SMALL, "--save_every_n_steps", "2", "--save_last_n_steps", "3", "--max_train_steps"]
+    with subprocess.Popen([program, *words, "100000"], cwd=tmp_path, stderr=subprocess.DEVNULL) as run:
+        until = time.monotonic() + 300
+        while not (out / "cat-step00000008.safetensors").exists() and time.monotonic() < until and run.poll() is None:
+            time.sleep(0.02)
+        assert run.poll() is None and not (out / "cat.safetensors").exists()
+        run.terminate()
+        assert run.wait(300) == 75
+    files = sorted(path.name for path in out.glob("cat*"))
+    last = int(files[-1].removeprefix("cat-step").removesuffix(".safetensors"))
+    assert last >= 8 and files == [f"cat-step{step:08d}.safetensors" for step in (last - 2, last)]
+    facts = metadata(out / files[0])
+    assert facts["ss_steps"] == str(last - 2) and facts["ss_epoch"] == str((last - 3) // 4)  # four steps an epoch
+    done = max(int(path.name.removeprefix("step-")) for path in (out / "checkpoint").glob("step-*"))
+    millrace(*words, str(done + 1))
+    assert (out / "cat.safetensors").read_bytes()[-64:] == (out / "lora.safetensors").read_bytes()[-64:]
+    assert metadata(out / "cat.safetensors")["ss_steps"] == str(done + 1)
+
+
+@pytest.mark.slow
+def test_a_pod_that_is_killed_and_started_again_leaves_the_same_files(program, arguments, weights, tmp_path):
+    """scripts/train-main.sh with a container's variables, ended without a word, as a spot instance may be."""
+    variables = {"MILLRACE": program, "BASE_MODEL": "flux", "DATASET_CONFIG": tmp_path / "set.toml", "OUTPUT_NAME": "cat",
+                 "PARAMS_MAX_EPOCHS": 5, "PARAMS_SAVE_EVERY_N_STEPS": 3, "PARAMS_OPTIMIZER_ARGS": "d0=1e-3"}  # fmt: skip
+    models_here = ["--pretrained_model_name_or_path", "flux.safetensors", "--clip_l", "clip", "--t5xxl", "t5", "--ae", "ae",
+                   "--t5xxl_max_token_length", "16"]  # fmt: skip
+
+    def start(name):
+        environment = os.environ | {key: str(value) for key, value in variables.items()} | {"OUTPUT_PATH": str(tmp_path / name)}
+        command = [ROOT / "scripts" / "train-main.sh", *models_here]
+        return subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
+
+    assert start("whole").wait(300) == 0
+    for step in (3, 9):
+        run = start("killed")
+        until = time.monotonic() + 300
+        while not (tmp_path / "killed" / f"cat-step{step:08d}.safetensors").exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        run.kill()
+        run.wait(300)
+    assert start("killed").wait(300) == 0
+    names = {f"cat-step{step:08d}.safetensors" for step in range(3, 20, 3)} | {"cat.safetensors"}
+    assert {path.name for path in (tmp_path / "killed").glob("cat*")} == names
+    for name in names | {"lora.safetensors"}:
+        whole, killed = load(tmp_path / "whole" / name), load(tmp_path / "killed" / name)
+        assert whole.keys() == killed.keys() and all(killed[key].equal(tensor) for key, tensor in whole.items()), name
+
+
+def test_epochs_have_files_too_but_the_last(millrace, arguments, weights, tmp_path):
+    words = ["--save_every_n_epochs", "1", "--save_last_n_epochs", "2", "--save_every_n_steps", "6", "--max_train_epochs", "4"]
+    millrace(*arguments, *SMALL, *words)
+    out = tmp_path / "out"
+    assert {path.name.removesuffix(".safetensors") for path in out.glob("cat*")} == {"cat-000002", "cat-000003", "cat-step00000006",
+                                                                                     "cat-step00000012", "cat"}  # fmt: skip
+    epochs = {name: metadata(out / f"{name}.safetensors")["ss_epoch"] for name in ("cat-000003", "cat-step00000012", "cat")}
+    assert epochs == {"cat-000003": "3", "cat-step00000012": "2", "cat": "4"}
+
+
 def test_a_run_leaves_the_file_that_sd_scripts_would(millrace, arguments, weights, tmp_path):
     (tmp_path / "prompts.txt").write_text("# cats\na red cat --w 64 --h 64 --s 2 --d 3\na blue one --w 96 --h 64 --s 1 --l 2 --n red\n")
     (tmp_path / "imgs" / "3.txt").write_text("a red cat 3 " + "and a small house " * 750)
@@ -289,8 +362,8 @@ def test_a_run_leaves_the_file_that_sd_scripts_would(millrace, arguments, weight
     assert down.shape == (2, HIDDEN) and down.dtype == torch.bfloat16
     assert tensors["lora_unet_single_blocks_0_linear1.lora_up.weight"].abs().max() > 0
     assert load(tmp_path / "out" / "cat-step00000002.safetensors").keys() == tensors.keys()
-    with safetensors.safe_open(tmp_path / "out" / "cat.safetensors", "pt") as file:
-        facts = file.metadata()
+    assert load(tmp_path / "out" / "cat-step00000004.safetensors").keys() == tensors.keys()
+    facts = metadata(tmp_path / "out" / "cat.safetensors")
     assert json.loads(facts["ss_network_args"]) == {"module_dropout": "0.1", "dropout": None}
     expected = {
         "ss_output_name": "cat", "modelspec.title": "cat", "ss_max_grad_norm": "0.0",

@@ -118,6 +118,14 @@ def test_what_has_no_effect_is_refused(train, millrace, emoji):
     for name, value in {"noise_offset": "0.1", "min_snr_gamma": "5", "zero_terminal_snr": "true"}.items():
         refused = train(f"--objective.{name}={value}", status=2).stderr
         assert f"[--objective.{name}] expected None, got " in refused and "(sd-scripts, too, " in refused
+    for options, words in {
+        ("--lora.kohya_name=a",): "[lora.kohya_name] expected kohya_files with it",
+        ("--lora.kohya_files", "--lora.kohya_name=a/b"): "[lora.kohya_name] expected a name without a folder",
+        ("--lora.kohya_files", "--lora.kohya_last_steps=4"): "[lora.kohya_last_steps] expected kohya_every_steps with it",
+        ("--lora.kohya_files", "--lora.kohya_every_epochs=1"): '[lora.kohya_every_epochs] expected training.dataset = "pictures"',
+        ("--sample.every_epochs=1",): '[sample.every_epochs] expected training.dataset = "pictures"',
+    }.items():
+        assert words in train(*options, status=2).stderr
     assert "[checkpoint.initial_load_path] expected the weights of FLUX" in train("--checkpoint.initial_load_path=", status=2).stderr
     assert "[parallelism.tensor_parallel_degree] expected 1 with LoRA" in train("--parallelism.tensor_parallel_degree=2", status=2).stderr
     assert "belongs to the task flux_pretrain" in train("--mlperf.benchmark=x", status=2).stderr

@@ -134,7 +134,9 @@ def test_rates_and_start(train, encoders, tmp_path):  # noqa: F811
     with_clip = [encoders["clip"], encoders["t5"], "--training.steps=1", "--lr_scheduler.warmup_steps=0", "--training.max_norm=1e9", *QUICK]
     one = [*with_clip, "--lora.train_t5xxl"]
     plain = adapters(train(*one, run="plain"), 1)
-    rated = adapters(train(*one, "--lora.text_encoder_lr=5e-3", "--lora.t5xxl_lr=0", "--lora.text_encoder_loraplus_ratio=4", run="rated"), 1)
+    folder = train(*one, "--lora.text_encoder_lr=5e-3", "--lora.t5xxl_lr=0", "--lora.text_encoder_loraplus_ratio=4", run="rated")
+    rated = adapters(folder, 1)
+    assert "zeros alone after step 1: the adapters of T5 change nothing" in (folder / "log.txt").read_text()
     for name, tensor in plain.items():
         if name.endswith(".up"):  # from zero, a step of AdamW is in proportion to its rate
             factor = 0.5 * 4 if name.startswith("clip_l.") else 0 if name.startswith("t5xxl.") else 1

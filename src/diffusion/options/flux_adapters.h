@@ -1,8 +1,11 @@
-// What only FLUX's adapters have: text encoders that are trained too, and fused layers taken apart.
+// What only FLUX's adapters have: text encoders that are trained too, fused layers taken apart, and sd-scripts' names
+// of their files.
 #pragma once
 
 #include <array>
+#include <cstdint>
 #include <optional>
+#include <string>
 
 #include "config/option.h"
 
@@ -21,6 +24,10 @@ struct FluxAdapterOptions {
   std::optional<double> text_encoder_loraplus_ratio = {};
   bool split_qkv = false;
   SplitAlpha split_qkv_alpha = SplitAlpha::kExact;
+  bool kohya_files = false;
+  std::string kohya_name = {};
+  int64_t kohya_every_steps = 0, kohya_every_epochs = 0;
+  int64_t kohya_last_steps = 0, kohya_last_epochs = 0;
 
   template <typename Visitor>
   void describe(Visitor& visit) {
@@ -45,6 +52,29 @@ struct FluxAdapterOptions {
            .meaning = "alpha of the pairs of a split layer, which files hold as one of 3 or 4 times the rank; exact: "
                       "as many times alpha, so that programs apply what was trained; sd-scripts: alpha itself, with "
                       "which they apply a third or a quarter"});
+    visit(kohya_files, {.name = "kohya_files",
+                        .meaning = "besides lora.safetensors, LoRA files by sd-scripts' names, which stay: at the end "
+                                   "NAME.safetensors, and those of kohya_every_steps and kohya_every_epochs"});
+    visit(kohya_name, {.name = "kohya_name",
+                       .meaning = "NAME of these; empty: at for steps, epoch for epochs, last for the last one",
+                       .none_is_empty = true});
+    visit(kohya_every_steps, {.name = "kohya_every_steps",
+                              .unit = "steps",
+                              .meaning = "steps between two files NAME-step00000100.safetensors; 0: none",
+                              .at_least = 0});
+    visit(kohya_every_epochs, {.name = "kohya_every_epochs",
+                               .unit = "epochs",
+                               .meaning = "epochs between two files NAME-000002.safetensors; 0: none. Only of pictures "
+                                          "in folders",
+                               .at_least = 0});
+    visit(kohya_last_steps, {.name = "kohya_last_steps",
+                             .unit = "steps",
+                             .meaning = "steps whose files stay, those before are removed; 0: all stay",
+                             .at_least = 0});
+    visit(kohya_last_epochs, {.name = "kohya_last_epochs",
+                              .unit = "files",
+                              .meaning = "how many of the files of epochs stay; 0: all",
+                              .at_least = 0});
   }
   bool operator==(const FluxAdapterOptions&) const = default;
 };

@@ -19,12 +19,14 @@
 #include "diffusion/flux_objective.h"
 #include "diffusion/flux_setup.h"
 #include "diffusion/flux_trainee.h"
+#include "diffusion/kohya_file_names.h"
 #include "diffusion/lora_readers.h"
 #include "diffusion/lora_result.h"
 #include "diffusion/pictures.h"
 #include "formats/weight_fingerprint.h"
 #include "models/flux/entry.h"
 #include "models/flux/flops.h"
+#include "models/lora_text_names.h"
 #include "nn/quantised_weight.h"
 #include "parallel/configured_placement.h"
 #include "tasks/earlier_checkpoint.h"
@@ -112,8 +114,7 @@ class FluxTask : public Task {
     return result;
   }
 
-  // Of adapters, sd-scripts' tags. Its average is that of the last epoch's steps, each counted when it was trained
-  // last.
+  // Of adapters, sd-scripts' tags.
   std::vector<TaggedNumber> numbers_of(const StepMetrics& step) override {
     if (!trainee_->is_adapter()) return {};
     recent_losses_.push_back(step.loss);
@@ -165,7 +166,28 @@ class FluxTask : public Task {
   // The adapters as other programs read them, in the dtype that the run computes in.
   void write_result(int64_t step, const std::filesystem::path& run_folder) override {
     const UnitUse whole = trainee_->parameters().forward_unit(0, /*keep=*/false);
-    if (mesh_.world().rank() == 0) write_lora_file(run_folder / "lora.safetensors", step, whole.compute());
+    if (mesh_.world().rank() != 0) return;
+    const int64_t epoch = epoch_ + (step == config_.training.steps ? 1 : 0);
+    const std::vector<AdapterTensors> adapters = adapters_of(whole.compute());
+    write_lora_file(run_folder / "lora.safetensors", {step, epoch}, adapters);
+    warn_if_at_start(adapters, step);
+  }
+
+  bool keeps_result(int64_t step, bool last) const override { return !files_to_keep(step, last).due.empty(); }
+  void keep_result(int64_t step, bool last, const std::filesystem::path& run_folder) override {
+    const UnitUse whole = trainee_->parameters().forward_unit(0, /*keep=*/false);
+    if (mesh_.world().rank() != 0) return;
+    const std::vector<AdapterTensors> adapters = adapters_of(whole.compute());
+    const KohyaFiles files = files_to_keep(step, last);
+    for (const KohyaFile& file : files.due) {
+      write_lora_file(run_folder / file.name, {step, file.epoch}, adapters);
+      log_info("wrote ", (run_folder / file.name).string());
+    }
+    std::error_code ignored;
+    for (const std::string& name : files.outdated) {
+      std::filesystem::remove(run_folder / name, ignored);
+      std::filesystem::remove(run_folder / diffusers_file_name(name), ignored);
+    }
   }
 
   std::string data_position() const override { return training_->position(); }
@@ -267,30 +289,53 @@ class FluxTask : public Task {
     return {*fewest, *most};
   }
 
+  KohyaFiles files_to_keep(int64_t step, bool last) const {
+    if (!trainee_->is_adapter()) return {};
+    return kohya_files(*config_.flux_adapters(), {step, epoch_, steps_per_epoch_, last});
+  }
+
   // whole: all adapters, one after the other as in their layout.
-  void write_lora_file(const std::filesystem::path& path, int64_t step, const torch::Tensor& whole) {
-    const LoraConfig& lora = *config_.lora();
+  std::vector<AdapterTensors> adapters_of(const torch::Tensor& whole) const {
     TensorMap ours;
     for (const ParameterSlice& slice : trainee_->parameters().slices()) {
       ours[slice.name] = FlatParameters::view(whole, slice);
     }
-    const std::vector<AdapterTensors> adapters = configured_adapters(lora, ours);
-    write_lora_result(path, adapters, config_, sizes_, dtype_,
-                      {.step = step,
-                       .epoch = epoch_ + (step == config_.training.steps ? 1 : 0),
-                       .started_at = started_at_,
-                       .now = unix_seconds()},
-                      data_.facts());
+    return configured_adapters(*config_.lora(), ours);
+  }
+
+  struct Trained {
+    int64_t steps = 0, epochs = 0;
+  };
+  void write_lora_file(const std::filesystem::path& path, const Trained& trained,
+                       const std::vector<AdapterTensors>& adapters) {
+    write_lora_result(
+        path, adapters, config_, sizes_, dtype_,
+        {.step = trained.steps, .epoch = trained.epochs, .started_at = started_at_, .now = unix_seconds()},
+        data_.facts());
     if (!std::exchange(said_readers_, true)) {
       log_info(
           lora_readers(kohya_parts(adapters, config_, sizes_), path.filename().string(), diffusers_file_name(path)));
     }
-    const bool is_zero = std::all_of(adapters.begin(), adapters.end(),
-                                     [](const AdapterTensors& adapter) { return is_without_effect(adapter); });
-    if (is_zero) {
-      log_warning("[lora] expected up matrices that have learnt something, got zeros alone after step ", step,
-                  ": the adapters change nothing (try a larger optimizer.lr)");
+  }
+
+  // Of each model that has adapters.
+  void warn_if_at_start(const std::vector<AdapterTensors>& adapters, int64_t step) const {
+    std::map<std::string, bool> at_start;
+    for (const AdapterTensors& adapter : adapters) {
+      const auto layer = flux::parse_run_text_layer(adapter.module);
+      const char* model = !layer ? "FLUX" : layer->part == flux::LoraPart::kT5 ? "T5" : "CLIP";
+      bool& is_so = at_start.try_emplace(model, true).first->second;
+      is_so = is_so && is_without_effect(adapter);
     }
+    std::vector<std::string> models;
+    for (const auto& [model, is_so] : at_start) {
+      if (is_so) models.push_back(model);
+    }
+    if (models.empty()) return;
+    const bool are_all = models.size() == at_start.size();
+    log_warning("[lora] expected up matrices that have learnt something, got zeros alone after step ", step,
+                are_all ? ": the adapters change nothing (try a larger optimizer.lr)"
+                        : str(": the adapters of ", join(models, " and "), " change nothing (try larger rates)"));
   }
 
   // At the end of a run of LoRA also without the adapters, and with half of what they add.

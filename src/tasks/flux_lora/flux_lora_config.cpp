@@ -88,6 +88,27 @@ void check_guidance(const FluxLoraConfig& config, Problems& problems) {
           *scale, " (try model.guidance_embed = true where the base is FLUX.1-dev)"));
 }
 
+void check_kohya_files(const FluxLoraConfig& config, Problems& problems) {
+  const FluxAdapterOptions& options = config.flux_options;
+  const auto expect = [&](bool is_set, const std::string& name, bool has_other, const char* other) {
+    if (is_set && !has_other) problems.add("lora." + name, str("expected ", other, " with it, got none"));
+  };
+  expect(!options.kohya_name.empty(), "kohya_name", options.kohya_files, "kohya_files");
+  expect(options.kohya_every_steps > 0, "kohya_every_steps", options.kohya_files, "kohya_files");
+  expect(options.kohya_every_epochs > 0, "kohya_every_epochs", options.kohya_files, "kohya_files");
+  expect(options.kohya_last_steps > 0, "kohya_last_steps", options.kohya_every_steps > 0, "kohya_every_steps");
+  expect(options.kohya_last_epochs > 0, "kohya_last_epochs", options.kohya_every_epochs > 0, "kohya_every_epochs");
+  if (options.kohya_name.find('/') != std::string::npos) {
+    problems.add("lora.kohya_name", "expected a name without a folder, got \"" + options.kohya_name +
+                                        "\" (the files are in job.dump_folder)");
+  }
+  if (options.kohya_every_epochs > 0 && !config.trains_on_pictures()) {
+    problems.add("lora.kohya_every_epochs",
+                 str("expected training.dataset = \"pictures\", of which epochs are known, got \"",
+                     config.training_pictures.dataset, "\" (try lora.kohya_every_steps)"));
+  }
+}
+
 constexpr auto kAny = ForeignOption::Type::kAny;
 constexpr auto kRefuse = ForeignOption::Answer::kRefuse;
 constexpr const char* kNoise = "sd-scripts, too, draws plain normal noise for FLUX, whatever this says";
@@ -123,6 +144,7 @@ void FluxLoraConfig::check(Problems& problems) const {
   check_text_encoders(*this, problems);
   check_split_qkv(*this, problems);
   check_guidance(*this, problems);
+  check_kohya_files(*this, problems);
   check_lora_rates(lora_options, optimizer, problems);
   if (lora_options.base_dtype == "gguf" && !lora_options.base_weights.empty()) {
     problems.add("lora.base_weights", "expected none with the blocks of a GGUF file, got some (try base_dtype nf4)");
