@@ -34,6 +34,9 @@ class FluxAdapters : public FluxTrainee {
   bool draws_by_place() const override { return config_.dropout > 0; }
   void weights_changed() override { adapters_.weights_changed(); }
   std::optional<MaxNormResult> limited_norms() const override { return adapters_.limited_norms(); }
+  std::optional<double> mean_gradient_norm(const torch::Tensor& grad) override {
+    return adapters_.mean_gradient_norm(grad);
+  }
   void start_training_pass(uint64_t seed, const FluxBatch& batch) override;
   void end_training_pass() override;
   void initialize(uint64_t seed) override;

@@ -47,6 +47,8 @@ class FluxTrainee {
   virtual void weights_changed() {}
   // Of adapters: as AdapterSet::limited_norms().
   virtual std::optional<MaxNormResult> limited_norms() const { return std::nullopt; }
+  // Of adapters: as AdapterSet::mean_gradient_norm().
+  virtual std::optional<double> mean_gradient_norm(const torch::Tensor& /*grad*/) { return std::nullopt; }
   // From here to end_training_pass() what is trained has the dropout of these samples, in forward and backward passes,
   // and text encoders that are trained have their captions. batch must live as long.
   virtual void start_training_pass(uint64_t /*seed*/, const FluxBatch& /*batch*/) {}

@@ -158,6 +158,10 @@ struct MetricLogger::State {
   }
 };
 
+bool logs_step(const MetricsConfig& config, int64_t step, int64_t total_steps) {
+  return step == 1 || step % config.log_freq == 0 || step == total_steps;
+}
+
 MetricLogger::MetricLogger(const MetricLoggerOptions& options) : state_(std::make_unique<State>(options)) {}
 
 MetricLogger::~MetricLogger() {
@@ -171,7 +175,7 @@ void MetricLogger::log_step(const StepMetrics& metrics) {
   state.last_loss = metrics.loss;
   if (state.options.more) state.more = state.options.more(metrics);
   const bool last = metrics.step == state.options.total_steps;
-  const bool regular = metrics.step == 1 || metrics.step % state.options.config.log_freq == 0 || last;
+  const bool regular = logs_step(state.options.config, metrics.step, state.options.total_steps);
   if (regular || metrics.step == state.options.first_step) state.write_window(metrics, /*record=*/regular);
   state.draw_bar(metrics, last);
 }
@@ -194,11 +198,11 @@ void MetricLogger::log_validation(const ValidationMetrics& metrics) {
     state.jsonl->write(object);
   }
   state.scalar("val_loss_metrics/avg_loss", metrics.loss, step);
-  const auto average = std::find_if(state.more.begin(), state.more.end(),
-                                    [](const TaggedNumber& number) { return number.tag == "loss/average"; });
-  if (average != state.more.end()) {  // of a run with sd-scripts' tags
-    state.scalar("loss/validation/step_average", metrics.loss, step);
-    state.scalar("loss/validation/step_divergence", metrics.loss - average->value, step);
+  for (const TaggedNumber& number : state.more) {  // of a run with sd-scripts' tags
+    const char* const moment = number.tag == kAverageLossTag ? "step" : number.tag == kEpochLossTag ? "epoch" : nullptr;
+    if (moment == nullptr) continue;
+    state.scalar(str("loss/validation/", moment, "_average"), metrics.loss, step);
+    state.scalar(str("loss/validation/", moment, "_divergence"), metrics.loss - number.value, step);
   }
   if (metrics.perplexity) state.scalar("val_loss_metrics/perplexity", *metrics.perplexity, step);
   for (const LossBreakdown& parts : metrics.breakdowns) {

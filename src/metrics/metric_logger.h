@@ -37,6 +37,11 @@ struct TaggedNumber {
   double value = 0;
 };
 
+// sd-scripts' tags of a mean loss, over an epoch's steps: after every step that of the last so many, and after an
+// epoch's last step. Validations are compared with them.
+inline constexpr const char* kAverageLossTag = "loss/average";
+inline constexpr const char* kEpochLossTag = "loss/epoch_average";
+
 // One validation, of all ranks together.
 struct ValidationMetrics {
   int64_t step = 0;
@@ -48,6 +53,9 @@ struct ValidationMetrics {
   std::optional<double> perplexity = {};  // of language models
   std::vector<LossBreakdown> breakdowns;  // logged as "validation_loss_per_<name>"; may be empty
 };
+
+// Whether a step is recorded: step 1, every log_freq steps and the last one.
+bool logs_step(const MetricsConfig& config, int64_t step, int64_t total_steps);
 
 struct MetricLoggerOptions {
   std::filesystem::path dump_folder;

@@ -142,14 +142,19 @@ TEST_F(MetricLoggerTest, OneOfManyRanksWritesAndAllAreAskedForTheirMemory) {
 TEST_F(MetricLoggerTest, TensorBoardHasTorchtitansNames) {
   options_.config.enable_tensorboard = true;
   options_.peak_flops = 1e12;
-  options_.more = [](const StepMetrics& step) { return std::vector<TaggedNumber>{{"loss/average", 2 * step.loss}}; };
+  options_.more = [](const StepMetrics& step) {
+    std::vector<TaggedNumber> numbers = {{kAverageLossTag, 2 * step.loss}};
+    if (step.step == 10) numbers.push_back({kEpochLossTag, 3 * step.loss});
+    return numbers;
+  };
   run(1, 12);
   std::map<std::string, std::vector<int64_t>> found;
-  double divergence = 0;
+  double divergence = 0, epoch_divergence = 0;
   for (const auto& entry : fs::directory_iterator(folder_ / "tb")) {
     const EventFileEnd end = read_events(entry.path(), [&](const EventValue& value) {
       if (value.kind == EventValue::Kind::kScalar) found[value.tag].push_back(value.step);
       if (value.tag == "loss/validation/step_divergence") divergence = value.scalar;
+      if (value.tag == "loss/validation/epoch_divergence") epoch_divergence = value.scalar;
     });
     EXPECT_FALSE(end.is_cut_short);
   }
@@ -159,12 +164,14 @@ TEST_F(MetricLoggerTest, TensorBoardHasTorchtitansNames) {
     EXPECT_THAT(found[name], ElementsAre(1, 5, 10, 12)) << name;
   }
   for (const char* name : {"val_loss_metrics/avg_loss", "val_loss_metrics/timestep_0", "val_loss_metrics/timestep_2",
-                           "loss/validation/step_average", "loss/validation/step_divergence", "val_throughput(tps)",
+                           "loss/validation/step_average", "loss/validation/step_divergence",
+                           "loss/validation/epoch_average", "loss/validation/epoch_divergence", "val_throughput(tps)",
                            "val_time_metrics/end_to_end(s)", "val_memory/max_reserved(GiB)"}) {
     EXPECT_THAT(found[name], ElementsAre(10)) << name;
   }
   EXPECT_TRUE(found["val_loss_metrics/timestep_1"].empty()) << "it had no sample";
   EXPECT_NEAR(divergence, 0.25 - 2.0 / 10, 1e-6) << "less what the task says of the same step";
+  EXPECT_NEAR(epoch_divergence, 0.25 - 3.0 / 10, 1e-6);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "adapters/dora.h"
+#include "adapters/gradient_norm.h"
 #include "adapters/input_dropout.h"
 #include "adapters/layer_numbers.h"
 #include "adapters/lora_initialize.h"
@@ -50,6 +51,7 @@ AdapterSet::AdapterSet(const LoraConfig& config, const std::vector<AdaptableLaye
                        const FlatParametersOptions& placement)
     : config_(config), scales_(config) {
   if (placement.mesh && placement.mesh->shape().tp > 1) tp_ = &placement.mesh->tp();
+  if (placement.mesh && placement.mesh->shard().size() > 1) shard_ = &placement.mesh->shard();
   attach(layers);
   place(placement);
 }
@@ -207,6 +209,24 @@ void AdapterSet::weights_changed() {
     if (factor != 1) piece.view(parameters_->master()).mul_(factor);
   }
   parameters_->refresh_compute();
+}
+
+std::optional<double> AdapterSet::mean_gradient_norm(const torch::Tensor& grad) {
+  if (config_.kind != AdapterKind::kLora || tp_ != nullptr) return std::nullopt;
+  const torch::NoGradGuard no_grad;
+  const UnitUse use = parameters_->forward_unit(0, /*keep=*/false);
+  torch::Tensor whole = parameters_->layout().own_part(grad, 0);
+  if (shard_ != nullptr) {
+    whole = torch::empty({parameters_->layout().size()}, grad.options());
+    shard_->all_gather(whole, parameters_->layout().own_part(grad, 0)).wait();
+  }
+  const std::map<std::string, torch::Tensor> gradients = parameters_->named_views(whole);
+  std::vector<LoraGradient> pairs;
+  for (const auto& [layer, lora] : loras()) {
+    const double scale = scale_of_rank(config_, lora->down_RK.size(0));
+    pairs.push_back({{lora->down_RK, lora->up_NR, scale}, gradients.at(layer + ".down"), gradients.at(layer + ".up")});
+  }
+  return millrace::mean_gradient_norm(pairs);
 }
 
 void AdapterSet::initialize(uint64_t seed, const std::vector<AdaptedBase>& bases) {

@@ -83,6 +83,10 @@ class AdapterSet {
   // What the last weights_changed() found and limited; none without lora.scale_weight_norms. The same on every rank.
   const std::optional<MaxNormResult>& limited_norms() const { return limited_norms_; }
 
+  // Of LoRA: adapters/gradient_norm.h for gradients of parameters()' layout, of which each rank has its part. Other
+  // kinds have none. Collective, the same on every rank.
+  std::optional<double> mean_gradient_norm(const torch::Tensor& grad);
+
   // Values that belong to the seed and the parameter's name. bases: the frozen models, whose rows DoRA's magnitudes are
   // the norms of.
   void initialize(uint64_t seed, const std::vector<AdaptedBase>& bases);
@@ -112,7 +116,8 @@ class AdapterSet {
 
   LoraConfig config_;
   LoraScales scales_;
-  Group* tp_ = nullptr;  // null: one rank
+  Group* tp_ = nullptr;     // null: one rank
+  Group* shard_ = nullptr;  // that each have a part of the adapters; null: one rank
   std::vector<Adapted> adapted_;
   std::vector<torch::Tensor> partial_;  // parameters to whose gradients each rank adds a share
   std::vector<RateGroup> rate_groups_;

@@ -100,7 +100,9 @@ StepMetrics TrainStep::update(int64_t step, const StepShare& share, const StepTo
     grad_.zero_();
     return metrics;
   }
-  optimizer_->step(metrics.lr, grad_norm_of_sum(totals.squares_1, config_.training.max_norm, ratio).coefficient_1);
+  const torch::Tensor factor_1 = grad_norm_of_sum(totals.squares_1, config_.training.max_norm, ratio).coefficient_1;
+  task_.gradients_ready(step, grad_, factor_1);
+  optimizer_->step(metrics.lr, factor_1);
   const double effective_lr = optimizer_->effective_lr(metrics.lr);
   if (effective_lr != metrics.lr) metrics.effective_lr = effective_lr;
   task_.weights_changed();

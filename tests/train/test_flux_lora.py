@@ -9,6 +9,7 @@ import torch
 from flux_lora_runs import BLOCK_LAYERS, LAPTOP, ROOT, TINY, adapters, base, checkpoint, curve, emoji, start_ranks, train  # noqa: F401  (fixtures)
 from helpers import assert_agree, load, save
 from PIL import Image
+from tensorboard_tags import scalars
 
 
 def merged(base, matrices, scale, path):
@@ -195,6 +196,19 @@ def test_the_plan_has_the_frozen_weights_and_small_states(millrace):
 # Many ranks, and runs that are interrupted
 
 
+def test_tensorboard_has_the_mean_norm_of_what_gradients_do_to_a_layer(train):
+    """At step 1 up is zero, and all that happens is lr times its gradient times down: what SGD leaves there."""
+    options = ["--optimizer.name=SGD", "--optimizer.lr=1", "--optimizer.weight_decay=0", "--lr_scheduler.decay_ratio=0",
+               "--lr_scheduler.warmup_steps=0", "--training.steps=1", "--training.max_norm=1e-3", "--sample.every_steps=0"]  # fmt: skip
+    folder = train(*options)
+    matrices = adapters(folder, 1)
+    layers = {name.rsplit(".", 1)[0] for name in matrices}
+    norms = [(matrices[f"{layer}.up"] @ matrices[f"{layer}.down"]).norm(dim=1).mean().item() for layer in layers]
+    assert scalars(folder)["norm/avg_grad_norm"] == {1: pytest.approx(sum(norms) / len(norms), rel=1e-4)}
+    other = train(*options, "--lora.kind=loha", run="loha")
+    assert "norm/avg_grad_norm" not in scalars(other)
+
+
 @pytest.mark.slow
 def test_any_number_of_ranks_gives_the_same_curve(program, base, emoji, tmp_path):
     common = ["--training.steps=12", "--training.global_batch_size=6", "--checkpoint.no_enable"]
@@ -206,6 +220,8 @@ def test_any_number_of_ranks_gives_the_same_curve(program, base, emoji, tmp_path
     for name in ("2-3", "3-2", "2-1", "replicated"):
         assert curve(tmp_path / name, "sample_digest") == curve(tmp_path / "1-6", "sample_digest")
         assert curve(tmp_path / name) == pytest.approx(expected, rel=1e-5), name
+        norms = scalars(tmp_path / name)["norm/avg_grad_norm"]
+        assert norms == pytest.approx(scalars(tmp_path / "1-6")["norm/avg_grad_norm"], rel=1e-3), name
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from picture_runs import (  # noqa: F401  (fixtures)
     train,
 )
 from PIL import Image
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard_tags import scalars
 from train_ranks import NUM_KILLS, Ranks, checkpoint_steps, kill_at_random_moments
 
 
@@ -321,9 +321,7 @@ def test_the_file_says_what_was_trained_on(train, folder, tmp_path):  # noqa: F8
 def test_tensorboard_has_sd_scripts_tags_of_epochs_and_validations(train, folder, tmp_path):  # noqa: F811
     data = dataset(tmp_path / "set.toml", subset_of(folder("cat", 8, sizes=[(32, 32)])), general="validation_split = 0.25")
     output = train(data, "--training.steps=4", "--validation.enable", "--validation.freq=4", "--metrics.log_freq=1")
-    events = EventAccumulator(str(output / "tb"))
-    events.Reload()
-    tags = {tag: {event.step: event.value for event in events.Scalars(tag)} for tag in events.Tags()["scalars"]}
+    tags = scalars(output)
     losses, validated = curve(output), curve(output, "validation_loss")[0]
     # Six pictures in batches of four: two steps an epoch.
     assert tags["loss/epoch_average"] == pytest.approx({2: sum(losses[:2]) / 2, 4: sum(losses[2:]) / 2}, rel=1e-6)

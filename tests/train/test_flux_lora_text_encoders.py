@@ -9,7 +9,7 @@ import pytest
 import torch
 from flux_lora_runs import BLOCK_LAYERS, adapters, base, checkpoint, curve, emoji, start_ranks, train  # noqa: F401  (fixtures)
 from helpers import load, random_tensors, save
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard_tags import scalars
 from tiny_encoders import make_clip, make_t5
 
 QUICK = ["--sample.every_steps=0", "--report.no_enable", "--encoder.cache_encodings=auto"]
@@ -32,9 +32,7 @@ def of(prefix, tensors):
 
 def tagged(folder):
     """What TensorBoard has of a run, by tag."""
-    events = EventAccumulator(str(folder / "tb"))
-    events.Reload()
-    return {tag: [event.value for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+    return {tag: list(values.values()) for tag, values in scalars(folder).items()}
 
 
 def test_tensorboard_has_the_step_sizes_of_prodigy_and_limited_norms(train, encoders):  # noqa: F811
@@ -53,7 +51,12 @@ def test_tensorboard_has_the_step_sizes_of_prodigy_and_limited_norms(train, enco
     assert max(products) == pytest.approx(0.25, rel=1e-3)
     assert norms["norm/avg_key_norm"][-1] == pytest.approx(sum(products) / len(products), rel=1e-3)
     assert 0 < max(norms["max_norm/keys_scaled"]) <= len(products)
-    assert not any("d*lr" in tag for tag in norms)
+    assert not any("d*lr" in tag or "plus" in tag or tag == "norm/avg_grad_norm" for tag in norms)
+
+    plus = tagged(train(*both, "--lora.loraplus_ratio=4", "--lora.text_encoder_loraplus_ratio=2", "--lora.text_encoder_lr=1e-4",
+                        run="plus"))  # fmt: skip
+    for name, ratio in {"unet": 4, "textencoder 1 ": 2}.items():
+        assert plus[f"lr/{name} plus"] == pytest.approx([ratio * rate for rate in plus[f"lr/{name}"]], rel=1e-6)
 
 
 def check_other_programs(millrace, with_clip, with_t5, tmp_path):

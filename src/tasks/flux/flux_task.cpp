@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <deque>
-#include <numeric>
+#include <map>
+#include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
 
@@ -24,6 +24,7 @@
 #include "diffusion/lora_result.h"
 #include "diffusion/pictures.h"
 #include "formats/weight_fingerprint.h"
+#include "metrics/epoch_average.h"
 #include "models/flux/entry.h"
 #include "models/flux/flops.h"
 #include "models/lora_text_names.h"
@@ -73,6 +74,7 @@ class FluxTask : public Task {
     data_.check(front_end_, sizes_);
     training_ = data_.training_batches(front_end_);
     steps_per_epoch_ = data_.steps_per_epoch();
+    losses_ = EpochAverage(steps_per_epoch_);
     if (networks) front_end_.encoders = make_caption_encoders(config_, sizes_, dtype_, device_, &mesh_);
     if (data_.trains_on_encodings() && config_.training_pictures.classifier_free_guidance_prob > 0) {
       load_empty_prompt(front_end_, config_, sizes_, device_);
@@ -94,6 +96,15 @@ class FluxTask : public Task {
 
   std::vector<RateGroup> rate_groups() const override { return trainee_->rate_groups(); }
   void weights_changed() override { trainee_->weights_changed(); }
+  // As sd-scripts does, without a limit on norms.
+  void gradients_ready(int64_t step, const torch::Tensor& grad, const torch::Tensor& factor_1) override {
+    gradient_norm_.reset();
+    const MetricsConfig& metrics = config_.metrics;
+    if (!trainee_->is_adapter() || config_.lora()->scale_weight_norms) return;
+    if (!metrics.enable_tensorboard || !logs_step(metrics, step, config_.training.steps)) return;
+    gradient_norm_ = trainee_->mean_gradient_norm(grad);
+    if (gradient_norm_) *gradient_norm_ *= factor_1.item<double>();
+  }
 
   void next_microbatch() override { batch_ = training_->next(); }
 
@@ -117,24 +128,28 @@ class FluxTask : public Task {
   // Of adapters, sd-scripts' tags.
   std::vector<TaggedNumber> numbers_of(const StepMetrics& step) override {
     if (!trainee_->is_adapter()) return {};
-    recent_losses_.push_back(step.loss);
-    if (steps_per_epoch_ > 0 && static_cast<int64_t>(recent_losses_.size()) > steps_per_epoch_) {
-      recent_losses_.pop_front();
-    }
-    const double average =
-        std::accumulate(recent_losses_.begin(), recent_losses_.end(), 0.0) / static_cast<double>(recent_losses_.size());
-    std::vector<TaggedNumber> numbers = {{"loss/current", step.loss}, {"loss/average", average}, {"lr/unet", step.lr}};
-    if (steps_per_epoch_ > 0 && step.step % steps_per_epoch_ == 0) numbers.push_back({"loss/epoch_average", average});
+    losses_.add(step.loss);
+    const double average = losses_.value();
+    std::vector<TaggedNumber> numbers = {{"loss/current", step.loss}, {kAverageLossTag, average}, {"lr/unet", step.lr}};
+    if (steps_per_epoch_ > 0 && step.step % steps_per_epoch_ == 0) numbers.push_back({kEpochLossTag, average});
     const bool has_d = config_.optimizer.name == "Prodigy";
     const double d_lr = step.effective_lr.value_or(step.lr);
     if (has_d) numbers.push_back({"lr/d*lr/unet", d_lr});
     if (config_.optimizer.name == "ProdigyPlusScheduleFree") numbers.push_back({"lr/d*lr", d_lr});
+    // LoRA+: up matrices, which learn faster.
+    const auto add_plus = [&](const std::string& name, double lr_factor, const std::optional<double>& ratio) {
+      if (ratio && *ratio != 1) numbers.push_back({"lr/" + name + " plus", step.lr * lr_factor * *ratio});
+    };
+    add_plus("unet", 1, config_.lora()->loraplus_ratio);
     int number = 0;
     for (const TrainedEncoder& trained : trained_encoders(config_, &front_end_.encoders)) {
       const std::string name = str("textencoder ", ++number, " ");
       numbers.push_back({"lr/" + name, step.lr * trained.lr_factor});
       if (has_d) numbers.push_back({"lr/d*lr/" + name, d_lr * trained.lr_factor});
+      add_plus(name, trained.lr_factor,
+               trained.loraplus_ratio ? trained.loraplus_ratio : config_.lora()->loraplus_ratio);
     }
+    if (const auto norm = std::exchange(gradient_norm_, std::nullopt)) numbers.push_back({"norm/avg_grad_norm", *norm});
     if (const std::optional<MaxNormResult> norms = trainee_->limited_norms()) {
       numbers.push_back({"max_norm/keys_scaled", static_cast<double>(norms->scaled)});
       numbers.push_back({"max_norm/max_key_norm", norms->max_norm});
@@ -192,6 +207,15 @@ class FluxTask : public Task {
 
   std::string data_position() const override { return training_->position(); }
   void restore_data_position(const std::string& position) override { training_->restore(position); }
+  std::string state() const override {
+    return trainee_->is_adapter() ? str("{\"epoch\": ", epoch_, ", \"losses\": ", losses_.state(), "}") : std::string();
+  }
+  void restore_state(const std::string& state) override {
+    if (!trainee_->is_adapter()) return;
+    const nlohmann::json saved = nlohmann::json::parse(state);
+    epoch_ = saved.value("epoch", int64_t{0});
+    if (saved.contains("losses")) losses_.restore(saved["losses"].dump());
+  }
 
   double flops_per_sample() const override {
     // For the mean sample, where pictures are of several sizes.
@@ -412,7 +436,8 @@ class FluxTask : public Task {
   std::unique_ptr<FluxTrainee> trainee_;
   int64_t epoch_ = 0;            // of the samples trained on last
   int64_t steps_per_epoch_ = 0;  // 0: unknown
-  std::deque<double> recent_losses_;
+  EpochAverage losses_;
+  std::optional<double> gradient_norm_;  // of the step, if it is logged
   double started_at_ = unix_seconds();
 };
 
