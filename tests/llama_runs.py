@@ -1,6 +1,7 @@
 """Runs of Llama fine-tuning on the tiny model of tests/golden/llama/recipes."""
 
 import json
+import shutil
 from pathlib import Path
 
 RECIPES = Path(__file__).resolve().parent / "golden" / "llama" / "recipes"
@@ -64,3 +65,19 @@ def logged(folder: Path, key: str) -> list[dict]:
 
 def steps(folder: Path) -> list[dict]:
     return logged(folder, "loss")
+
+
+def recorded_run(folder: Path, name: str, **changes) -> Path:
+    """A YAML file (as JSON, which is YAML) with the settings of a recorded run, beside its rows and its model."""
+    flat = json.loads((RECIPES.parent / "configs" / "recipes" / f"{name}.json").read_text()) | changes
+    root = {}
+    for path, value in flat.items():
+        *tables, key = path.split(".")
+        at = root
+        for table in tables:
+            at = at.setdefault(table, {})
+        at[key] = value
+    shutil.copytree(BASE, folder / "base")
+    shutil.copy(RECIPES / "chat.json", folder)
+    (folder / "run.yaml").write_text(json.dumps(root))
+    return folder / "run.yaml"

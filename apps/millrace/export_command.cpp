@@ -29,7 +29,7 @@ namespace fs = std::filesystem;
 struct ConvertArguments {
   std::string source, output, model = "flux", naming, config, dtype, format, use = "best";
   int64_t step = -1;
-  double max_shard_gb = 5;
+  double max_shard_gb = 0;  // 0: not given
   // LoRA: of FLUX, but for merging
   std::string merge, extract_from;
   double strength = 1;
@@ -46,7 +46,7 @@ ExportOptions export_options(const ConvertArguments& arguments) {
   ExportOptions options;
   options.naming = arguments.naming;
   options.dtype = parse_dtype_option(arguments.dtype);
-  options.max_shard_bytes = static_cast<uint64_t>(arguments.max_shard_gb * 1e9);
+  if (arguments.max_shard_gb > 0) options.max_shard_bytes = static_cast<uint64_t>(arguments.max_shard_gb * 1e9);
   options.step = arguments.step;
   options.which = parse_which_weights(arguments.use);
   options.merged = arguments.merged;
@@ -97,9 +97,8 @@ void convert_weights(const ConvertArguments& arguments, std::optional<Naming> pr
   const TensorMap shapes = weights.import_shapes();
   ExportOptions options = export_options(arguments);
   // Merging changes no shape: the files stay as they are, one for one.
-  const bool keeps_files = !arguments.merge.empty() && naming == weights.naming() && !options.gguf &&
-                           arguments.max_shard_gb == ConvertArguments().max_shard_gb;
-  if (keeps_files) options.layout = shard_layout_of(arguments.source);
+  const bool keeps_files = !arguments.merge.empty() || is_language_model(entry);
+  if (keeps_files && naming == weights.naming()) follow_files(arguments.source, options);
   ExportedModel exported{.model = weights.model(),
                          .shapes = shapes,
                          .read = merged_source(weights, merger),
@@ -176,9 +175,10 @@ bool read_arguments(ArgumentParser& app, ConvertArguments& arguments, const std:
       ->check(CLI::IsMember({"fp32", "bf16", "fp16", "q8_0"}));
   app.add_option("--format", arguments.format, "safetensors or gguf; by default as the output's name says")
       ->check(CLI::IsMember({"safetensors", "gguf"}));
-  app.add_option("--max-shard-gb", arguments.max_shard_gb, "Largest file of a folder, in 10^9 bytes")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+  app.add_option("--max-shard-gb", arguments.max_shard_gb,
+                 "Largest file of a folder, in 10^9 bytes; by default 5, but of a language model, and with --merge, in "
+                 "the files of the weights that it came from")
+      ->check(CLI::PositiveNumber);
   return parse_command_line(app, args);
 }
 

@@ -1,5 +1,7 @@
 #include "checkpoint/run_weights.h"
 
+#include <utility>
+
 #include "base/error.h"
 #include "base/text.h"
 #include "config/optimizer_rules.h"
@@ -28,13 +30,15 @@ bool takes_average(const fs::path& run_folder, const RunConfig& config, WhichWei
 }
 
 OpenRunWeights open_run_weights(const fs::path& run_folder, const RunConfig& config, int64_t step, WhichWeights which) {
+  takes_average(run_folder, config, which);  // before all is read
+  return open_run_weights(run_folder, config,
+                          load_checkpoint(run_folder / config.checkpoint.folder, step, AskForStep::kByStep), which);
+}
+
+OpenRunWeights open_run_weights(const fs::path& run_folder, const RunConfig& config, LoadedCheckpoint checkpoint,
+                                WhichWeights which) {
   const bool averaged = takes_average(run_folder, config, which);
-  OpenRunWeights weights{0,
-                         averaged,
-                         {},
-                         load_checkpoint(run_folder / config.checkpoint.folder, step, AskForStep::kByStep),
-                         averaged ? "ema." : "model."};
-  weights.step = weights.checkpoint.step();
+  OpenRunWeights weights{checkpoint.step(), averaged, {}, std::move(checkpoint), averaged ? "ema." : "model."};
   for (const auto& [name, tensor] : weights.checkpoint.tensors()) {
     if (!starts_with(name, weights.prefix)) continue;
     weights.shapes[name.substr(weights.prefix.size())] =

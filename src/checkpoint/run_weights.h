@@ -33,5 +33,8 @@ bool is_run_folder(const std::filesystem::path& path);
 // something is missing.
 OpenRunWeights open_run_weights(const std::filesystem::path& run_folder, const RunConfig& config, int64_t step,
                                 WhichWeights which);
+// The same of a checkpoint that is open already.
+OpenRunWeights open_run_weights(const std::filesystem::path& run_folder, const RunConfig& config,
+                                LoadedCheckpoint checkpoint, WhichWeights which);
 
 }  // namespace millrace

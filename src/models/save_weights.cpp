@@ -33,18 +33,6 @@ std::vector<TensorMap> split_into_shards(const TensorMap& tensors, uint64_t max_
   return shards;
 }
 
-// Files of an earlier save under the same base name: a reader must not find two sets.
-void remove_stale(const std::filesystem::path& folder, const std::string& base_name,
-                  const std::set<std::string>& current) {
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    const std::string name = entry.path().filename().string();
-    const bool ours = name == base_name + ".safetensors" || name == base_name + ".safetensors.index.json" ||
-                      (starts_with(name, base_name + "-") && ends_with(name, ".safetensors") &&
-                       name.find("-of-") != std::string::npos);
-    if (ours && !current.count(name)) std::filesystem::remove(entry.path());
-  }
-}
-
 void save_file(const std::filesystem::path& path, const TensorMap& tensors, const SaveWeightsOptions& options) {
   if (options.source) {
     save_tensors(path, tensors, options.metadata, options.source);
@@ -73,10 +61,21 @@ void save_shards(const std::filesystem::path& path, const std::map<std::string, 
     write_file_atomically(path / index_name, index.dump(2) + "\n");
     files.insert(index_name);
   }
-  remove_stale(path, options.base_name, files);
+  remove_stale_weights(path, options.base_name, files);
 }
 
 }  // namespace
+
+void remove_stale_weights(const std::filesystem::path& folder, const std::string& base_name,
+                          const std::set<std::string>& current) {
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    const bool ours = name == base_name + ".safetensors" || name == base_name + ".safetensors.index.json" ||
+                      (starts_with(name, base_name + "-") && ends_with(name, ".safetensors") &&
+                       name.find("-of-") != std::string::npos);
+    if (ours && !current.contains(name)) std::filesystem::remove(entry.path());
+  }
+}
 
 void save_weights(const std::filesystem::path& path, const TensorMap& tensors, const SaveWeightsOptions& options) {
   if (path.extension() == ".safetensors") {

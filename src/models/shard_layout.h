@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <map>
+#include <set>
 #include <string>
 
 #include "models/weights.h"
@@ -18,5 +19,10 @@ ShardLayout shard_layout_of(const std::filesystem::path& weights);
 // Every tensor must be in layout.
 void save_weights_in_shards(const std::filesystem::path& folder, const TensorMap& tensors, const ShardLayout& layout,
                             const SaveWeightsOptions& options);
+
+// Deletes weights of an earlier save under the same base name, but for the current files: a reader must not find two
+// sets.
+void remove_stale_weights(const std::filesystem::path& folder, const std::string& base_name,
+                          const std::set<std::string>& current);
 
 }  // namespace millrace

@@ -1,8 +1,12 @@
 #include "tasks/export_run.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <system_error>
+#include <utility>
 
 #include "adapters/configured_adapter.h"
 #include "adapters/lora_options.h"
@@ -12,6 +16,7 @@
 #include "base/text.h"
 #include "formats/json.h"
 #include "tasks/gguf_model.h"
+#include "tasks/language_files.h"
 #include "tasks/task_table.h"
 
 namespace millrace {
@@ -41,6 +46,53 @@ std::string with_dtype(const std::string& config_json, const TensorMap& theirs) 
   return json.dump(2) + "\n";
 }
 
+constexpr uint64_t kUsualShardBytes = uint64_t{5} * 1000 * 1000 * 1000;
+
+// A folder of files that get their names together, when all of them are complete.
+class FolderInProgress {
+ public:
+  explicit FolderInProgress(fs::path folder) : folder_(std::move(folder)), was_there_(fs::exists(folder_)) {
+    std::error_code error;
+    fs::remove_all(unfinished(), error);  // of a process that was killed
+    if (error) throw StorageError(str("[", unfinished().string(), "] expected a free name, got: ", error.message()));
+    create_folders(unfinished());
+  }
+  ~FolderInProgress() {
+    std::error_code ignored;
+    fs::remove_all(unfinished(), ignored);
+    if (!is_complete_ && !was_there_) fs::remove(folder_, ignored);
+  }
+  FolderInProgress(const FolderInProgress&) = delete;
+  FolderInProgress& operator=(const FolderInProgress&) = delete;
+
+  fs::path unfinished() const { return folder_ / "unfinished"; }
+  // The index and the model's configuration come last: a reader never finds one whose weights are missing.
+  void commit(const std::string& base_name) {
+    std::vector<fs::path> files;
+    std::set<std::string> names;
+    for (const fs::directory_entry& entry : fs::recursive_directory_iterator(unfinished())) {
+      if (!entry.is_regular_file()) continue;
+      files.push_back(entry.path().lexically_relative(unfinished()));
+      names.insert(files.back().string());
+    }
+    std::ranges::stable_sort(files, {}, [](const fs::path& file) { return file.extension() == ".json"; });
+    for (const fs::path& file : files) {
+      create_folders((folder_ / file).parent_path());
+      std::error_code error;
+      fs::rename(unfinished() / file, folder_ / file, error);
+      if (error)
+        throw StorageError(str("[", (folder_ / file).string(), "] expected a free name, got: ", error.message()));
+    }
+    remove_stale_weights(folder_, base_name, names);
+    is_complete_ = true;
+    fsync_folder(folder_);
+  }
+
+ private:
+  fs::path folder_;
+  bool was_there_, is_complete_ = false;
+};
+
 void write_companions(const std::vector<Companion>& files, const fs::path& output) {
   for (const Companion& file : files) {
     const fs::path path = output / file.name;
@@ -50,6 +102,17 @@ void write_companions(const std::vector<Companion>& files, const fs::path& outpu
 }
 
 }  // namespace
+
+void follow_files(const fs::path& weights, ExportOptions& options) {
+  std::error_code ignored;
+  const bool decides = !options.layout.empty() || options.max_shard_bytes || options.gguf;
+  if (decides || weights.empty() || !fs::exists(weights, ignored)) return;
+  options.layout = shard_layout_of(weights);
+  if (!options.layout.empty()) return;
+  const std::vector<fs::path> files = WeightStore(weights).files();
+  const bool is_one = files.size() == 1 && files.front().extension() == ".safetensors";
+  if (is_one) options.max_shard_bytes = std::numeric_limits<uint64_t>::max();
+}
 
 void merge_into(AdapterMerger& merger, const ModelDescription& model, std::vector<AdapterTensors> adapters,
                 double strength, const std::string& place) {
@@ -77,8 +140,11 @@ std::string export_tensors(const fs::path& output, Naming naming, const Exported
   TensorMap theirs = export_weights(exported.shapes, rules);
   for (auto& [name, tensor] : theirs) tensor = convert(tensor, options);
   SaveWeightsOptions save = save_options(naming);
-  save.max_shard_bytes = options.max_shard_bytes;
+  save.max_shard_bytes = options.max_shard_bytes.value_or(kUsualShardBytes);
   save.source = [&](const std::string& name) {
+    if (options.is_cancelled && options.is_cancelled()) {
+      throw StorageError("[" + output.string() + "] expected to be written, got a run that stops");
+    }
     const WeightRule& rule = *rule_of.at(name);
     const TensorMap one = export_weights({{rule.ours, exported.read(rule.ours)}}, {rule});
     return convert(one.at(name), options);
@@ -87,19 +153,31 @@ std::string export_tensors(const fs::path& output, Naming naming, const Exported
     return write_gguf_model(output, theirs, save.source,
                             {config_json.value_or("{}"), exported.tokenizer, *options.gguf});
   }
-  const bool keeps_files =
-      !options.layout.empty() && !ends_with(output.string(), ".safetensors") &&
-      std::all_of(theirs.begin(), theirs.end(), [&](const auto& item) { return options.layout.contains(item.first); });
-  if (keeps_files) {
-    save_weights_in_shards(output, theirs, options.layout, save);
-  } else {
+  if (ends_with(output.string(), ".safetensors")) {
     save_weights(output, theirs, save);
+  } else {
+    FolderInProgress folder(output);
+    const bool keeps_files = !options.layout.empty() && std::ranges::all_of(theirs, [&](const auto& item) {
+      return options.layout.contains(item.first);
+    });
+    if (keeps_files) {
+      save_weights_in_shards(folder.unfinished(), theirs, options.layout, save);
+    } else {
+      save_weights(folder.unfinished(), theirs, save);
+    }
+    if (config_json && naming == Naming::kHuggingFace) config_json = with_dtype(*config_json, theirs);
+    if (config_json) write_file_atomically(folder.unfinished() / "config.json", *config_json);
+    write_companions(exported.companions, folder.unfinished());
+    folder.commit(save.base_name);
   }
-  const bool is_folder = !ends_with(output.string(), ".safetensors");
-  if (config_json && naming == Naming::kHuggingFace) config_json = with_dtype(*config_json, theirs);
-  if (is_folder && config_json) write_file_atomically(output / "config.json", *config_json);
-  if (is_folder) write_companions(exported.companions, output);
   return str(output.string(), ": ", theirs.size(), " tensors in ", naming_name(naming), " naming");
+}
+
+void write_companion_files(const RunConfig& config, const TensorMap& shapes, const fs::path& folder) {
+  const std::unique_ptr<ModelDescription> model = describe_run_model(config, shapes);
+  const std::optional<std::string> json = model->config_json(Naming::kHuggingFace);
+  if (json) write_file_atomically(folder / "config.json", *json);
+  write_companions(companions_of_task(config), folder);
 }
 
 Naming choose_naming(const std::string& text, const ModelEntry& entry, Naming preferred) {
@@ -135,7 +213,7 @@ std::string export_merged(const RunConfig& config, const OpenRunWeights& run, co
   const TensorMap shapes = weights.import_shapes();
   const std::unique_ptr<ModelDescription> model = describe_run_model(config, shapes);
   ExportOptions own = options;
-  if (naming == weights.naming() && !options.gguf) own.layout = shard_layout_of(base);
+  if (naming == weights.naming()) follow_files(base, own);
   return export_tensors(output, naming,
                         {.model = *model,
                          .shapes = shapes,
@@ -150,7 +228,10 @@ std::string export_merged(const RunConfig& config, const OpenRunWeights& run, co
 std::string export_run(const fs::path& run_folder, const RunConfig& config, const fs::path& output,
                        const ExportOptions& options) {
   const auto open = [&] {
-    OpenRunWeights run = open_run_weights(run_folder, config, options.step, options.which);
+    OpenRunWeights run =
+        options.checkpoint.empty()
+            ? open_run_weights(run_folder, config, options.step, options.which)
+            : open_run_weights(run_folder, config, LoadedCheckpoint(options.checkpoint), options.which);
     log_info(run_folder.string(), ": step ", run.step, run.averaged ? ", averaged weights" : "");
     return run;
   };
@@ -172,13 +253,15 @@ std::string export_run(const fs::path& run_folder, const RunConfig& config, cons
   const OpenRunWeights run = open();
   const std::unique_ptr<ModelDescription> model = describe_run_model(config, run.shapes);
   const auto read = [&](const std::string& name) { return run.read(name); };
+  ExportOptions own = options;
+  if (is_language_model(entry)) follow_files(config.checkpoint.initial_load_path, own);
   return export_tensors(output, naming,
                         {.model = *model,
                          .shapes = run.shapes,
                          .read = read,
                          .tokenizer = tokenizer_of_task(config),
                          .companions = companions_of_task(config)},
-                        options);
+                        own);
 }
 
 }  // namespace millrace

@@ -152,8 +152,14 @@ void export_at_end(const RunConfig& config, const TaskEntry& entry, bool trained
   const std::filesystem::path run = config.job.dump_folder, folder = run / "model";
   if (!options || (!trained && std::filesystem::exists(folder))) return;
   const std::filesystem::path partial = run / "model.partial";
-  std::filesystem::remove_all(partial);
-  export_run(run, config, partial, *options);
+  std::error_code ignored;
+  std::filesystem::remove_all(partial, ignored);  // of a process that was killed
+  try {
+    export_run(run, config, partial, *options);
+  } catch (...) {
+    std::filesystem::remove_all(partial, ignored);
+    throw;
+  }
   std::filesystem::remove_all(folder);  // of fewer steps
   std::filesystem::rename(partial, folder);
   log_info("the trained model: ", folder.string());

@@ -6,7 +6,6 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "formats/weight_store.h"
-#include "models/shard_layout.h"
 #include "tasks/language_files.h"
 #include "tasks/llama_finetune/llama_texts.h"
 #include "tasks/llama_finetune/llama_trainee.h"
@@ -91,7 +90,6 @@ std::optional<ExportOptions> llama_final_export(const RunConfig& run_config) {
   const WeightStore store(weights);
   if (!store.tensors().empty() && store.tensors().front().dtype == DType::kBF16) options.dtype = torch::kBFloat16;
   if (!store.tensors().empty() && store.tensors().front().dtype == DType::kF16) options.dtype = torch::kFloat16;
-  options.layout = shard_layout_of(weights);
   return options;
 }
 
