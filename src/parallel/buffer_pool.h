@@ -14,8 +14,9 @@ class BufferPool {
  public:
   explicit BufferPool(const torch::TensorOptions& options) : options_(options) {}
 
-  // 1-D, of exactly that size, uninitialised: part of the smallest free buffer that is large enough. If all free ones
-  // are too small, the largest is replaced by a new one.
+  // 1-D, of exactly that size, uninitialised: part of the smallest free buffer that is large enough, but not four times
+  // too large: it stays for large units, so that there need not be two of it. If there is none, a new one replaces the
+  // largest free one that is too small, but not four times too small.
   torch::Tensor take(int64_t size);
   void give_back(torch::Tensor part);
   torch::ScalarType dtype() const { return c10::typeMetaToScalarType(options_.dtype()); }
