@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "comm/mesh.h"
+#include "kernels/quantised/dequantise.h"
 
 namespace millrace {
 namespace {
@@ -129,10 +130,14 @@ void FlatParameters::assign(const ParameterSlice& slice, const torch::Tensor& wh
   const OwnRange own = layout_.own_range(slice);
   if (own.begin == own.end) return;
   const torch::Tensor& target = master_.defined() ? master_ : compute_;
-  const torch::Tensor part = slice.part.of(whole).reshape({-1});
-  own_part(target, slice.unit)
-      .narrow(0, own.local - layout_.own_begin(slice.unit), own.end - own.begin)
-      .copy_(part.narrow(0, own.begin, own.end - own.begin));
+  const torch::Tensor part = slice.part.of(whole).reshape({-1}).narrow(0, own.begin, own.end - own.begin);
+  torch::Tensor into =
+      own_part(target, slice.unit).narrow(0, own.local - layout_.own_begin(slice.unit), own.end - own.begin);
+  if (part.scalar_type() == torch::kFloat8_e4m3fn && part.is_cpu()) {
+    widen_e4m3(part, into);
+  } else {
+    into.copy_(part);
+  }
 }
 
 void FlatParameters::refresh_compute() {

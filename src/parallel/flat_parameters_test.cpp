@@ -39,6 +39,14 @@ TEST(FlatParameters, NarrowModelsKeepExactMasters) {
   EXPECT_EQ(a.plain_weight()[0][0].item<float>(), 1.0f);
 }
 
+TEST(FlatParameters, WeightsOfFilesInFp8AreWidened) {
+  Linear a(3, 5);
+  FlatParameters flat({{"unit", {{"w", a.plain_weight()}, {"b", a.bias()}}}}, {.compute_dtype = torch::kBFloat16});
+  const torch::Tensor weight = torch::randn({5, 3}).to(torch::kFloat8_e4m3fn);
+  flat.assign({{"w", weight}, {"b", torch::zeros({5})}});
+  EXPECT_TRUE(at::equal(a.plain_weight(), weight.to(torch::kBFloat16)));
+}
+
 TEST(FlatParameters, OnTheMetaDeviceThereAreShapesAlone) {
   Linear a(1 << 20, 1 << 20);  // four TiB, were it placed
   FlatParameters flat({{"unit", {{"w", a.plain_weight()}}}}, {.device = torch::kMeta});

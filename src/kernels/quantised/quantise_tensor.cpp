@@ -38,13 +38,11 @@ void in_parallel(int64_t count, int64_t grain, Work work) {
   if (failure) std::rethrow_exception(failure);
 }
 
-// fp32, contiguous. torch widens fp8 number by number.
+// fp32, contiguous.
 Tensor widened(const Tensor& weight_NK) {
   if (weight_NK.scalar_type() != torch::kFloat8_e4m3fn) return weight_NK.to(torch::kFloat32).contiguous();
-  QuantisedTensor fp8{.kind = QuantisedKind::kFp8, .rows = weight_NK.size(0), .columns = weight_NK.size(1)};
-  fp8.codes = weight_NK.contiguous().view(torch::kUInt8).view({-1});
   Tensor values_NK = torch::empty(weight_NK.sizes(), torch::kFloat32);
-  dequantise(fp8, 0, 0, values_NK);
+  widen_e4m3(weight_NK.contiguous(), values_NK);
   return values_NK;
 }
 

@@ -43,6 +43,17 @@ TEST(QuantiseFp8, NumbersThatAreFp8StayAsTheyAre) {
   EXPECT_TRUE(at::equal(quantise(weight.t(), QuantisedAs::kFp8Unscaled).codes, codes.t().reshape({-1})));
 }
 
+TEST(WidenE4m3, GivesTorchsNumbers) {
+  for (const int64_t count : {0, 5, 4096, 3 * 4096 + 5}) {
+    const Tensor x = torch::arange(count, torch::kInt64).remainder(256).to(torch::kUInt8).view(torch::kFloat8_e4m3fn);
+    for (const torch::ScalarType type : {torch::kFloat32, torch::kBFloat16}) {
+      const Tensor got = torch::empty({count}, type);
+      widen_e4m3(x, got);
+      EXPECT_TRUE(at::allclose(got, x.to(type), 0, 0, /*equal_nan=*/true)) << count;
+    }
+  }
+}
+
 TEST(Quantise, Fp8IsWidenedAsTorchDoes) {
   const Tensor codes = torch::arange(256, torch::kUInt8).remainder(127).view({4, 64});  // all finite
   const Tensor weight = codes.view(torch::kFloat8_e4m3fn);
