@@ -6,12 +6,20 @@
 namespace millrace {
 
 size_t end_of_csv_record(std::string_view text, size_t at, int64_t& line) {
-  bool quoted = false;
+  bool quoted = false, at_start = true;  // of a field: only there does a quote open one
   for (; at < text.size(); ++at) {
-    if (text[at] == '"') quoted = !quoted;
-    if (text[at] != '\n') continue;
-    ++line;
-    if (!quoted) return at + 1;
+    const char c = text[at];
+    if (c == '\n') ++line;
+    if (quoted) {
+      const bool is_doubled = c == '"' && at + 1 < text.size() && text[at + 1] == '"';
+      if (is_doubled) ++at;
+      if (c == '"' && !is_doubled) quoted = false;
+    } else if (c == '\n') {
+      return at + 1;
+    } else {
+      quoted = c == '"' && at_start;
+      at_start = c == ',';
+    }
   }
   return at;
 }

@@ -84,6 +84,12 @@ RowFile::RowFile(const std::filesystem::path& path, RowFileKind kind, const std:
     cut_array(text, first);
   } else {
     cut_lines(text, /*keeps_blank=*/false);
+    const bool is_spread = rows_.size() > 1 && trim(text.substr(rows_[0].begin, rows_[0].end - rows_[0].begin)) == "{";
+    if (is_spread) {
+      throw DataError(str("[", place(0),
+                          "] expected a list of rows, or one row in each line, got an object of several ",
+                          "lines (try finetune.data_field with the member that holds the rows)"));
+    }
   }
 }
 

@@ -53,6 +53,12 @@ TEST_F(RowFiles, CommaSeparatedValues) {
   EXPECT_EQ(rows.row(0)["output"], "d");
   EXPECT_EQ(rows.row(1)["input"], "");
   EXPECT_THAT(rows.place(1), EndsWith("a.csv:4"));
+  // A quote inside of a field is one, as in `datasets`.
+  const RowFile inches = open("b.csv", "input,output\na 5\" disk,\"two\"\nthree,4\"\n");
+  ASSERT_EQ(inches.size(), 2);
+  EXPECT_EQ(inches.row(0)["input"], "a 5\" disk");
+  EXPECT_EQ(inches.row(0)["output"], "two");
+  EXPECT_EQ(inches.row(1)["output"], "4\"");
 }
 
 TEST_F(RowFiles, LinesOfText) {
@@ -79,6 +85,7 @@ TEST_F(RowFiles, FaultsNameTheLine) {
   EXPECT_THAT(fault("a.csv", "x,y\n1,2\n3\n"), HasSubstr("a.csv:3] expected 2 fields"));
   EXPECT_THAT(fault("a.csv", "x\n\"a\"b\n"), HasSubstr("a.csv:2] expected a comma behind"));
   EXPECT_THAT(fault("a.csv", ""), HasSubstr("expected a header"));
+  EXPECT_THAT(fault("a.json", "{\n\"data\": [{\"a\": 1}]\n}\n"), HasSubstr("a.json:1] expected a list of rows"));
   EXPECT_THROW(row_file_kind("a.xlsx"), ConfigError);
 }
 
