@@ -12,6 +12,10 @@ constexpr size_t kMaxNamed = 20;
 
 BadRows::BadRows(int64_t num_rows, double max_fraction) : num_rows_(num_rows), max_fraction_(max_fraction) {}
 
+BadRows::~BadRows() {
+  if (rows_.size() > kMaxNamed) log_warning("skipped ", rows_.size(), " of ", num_rows_, " rows");
+}
+
 void BadRows::add(int64_t row, const std::string& problem) {
   const std::lock_guard lock(mutex_);
   if (!rows_.insert(row).second) return;
