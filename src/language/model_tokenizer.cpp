@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "tokenizers/byte_level_vocabulary.h"
@@ -14,11 +15,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::array kTokenizerFiles = {"tokenizer.json", "tokenizer.model", "original/tokenizer.model", "vocab.json",
+                                        "spiece.model"};
+
 // Empty: none, or one of several.
 fs::path gguf_file(const fs::path& path) {
   if (!fs::is_directory(path)) return to_lower(path.extension().string()) == ".gguf" ? path : fs::path();
-  constexpr std::array kTokenizerFiles = {"tokenizer.json", "tokenizer.model", "original/tokenizer.model", "vocab.json",
-                                          "spiece.model"};
   for (const char* name : kTokenizerFiles) {
     if (fs::exists(path / name)) return {};
   }
@@ -56,6 +58,26 @@ std::unique_ptr<ByteLevelTokenizer> load_model_tokenizer(const fs::path& path) {
   }
   std::ignore = tokenizer.release();
   return std::unique_ptr<ByteLevelTokenizer>(byte_level);
+}
+
+uint64_t tokenizer_digest(const fs::path& path) {
+  std::vector<uint64_t> sums;
+  const auto add = [&](const std::string& text) { sums.push_back(checksum64(text.data(), text.size())); };
+  const auto add_file = [&](const fs::path& file) {
+    if (fs::is_regular_file(file)) add(file.filename().string() + "\n" + read_file(file));
+  };
+  const bool is_folder = fs::is_directory(path);
+  const fs::path folder = is_folder ? path : path.parent_path();
+  if (const std::optional<GgufTokenizer> carried = carried_tokenizer(path)) {
+    add(carried->tokenizer.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace));
+    add(carried->config.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace));
+  } else if (!is_folder) {
+    add_file(path);
+  } else {
+    for (const char* name : kTokenizerFiles) add_file(folder / name);
+  }
+  for (const char* name : {"merges.txt", "tokenizer_config.json", "chat_template.jinja"}) add_file(folder / name);
+  return checksum64(sums.data(), sizeof(uint64_t) * sums.size());
 }
 
 }  // namespace millrace

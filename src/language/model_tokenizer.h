@@ -1,6 +1,7 @@
 // The tokenizer of a language model: of files as Hugging Face has them, or of the GGUF file with the model's weights.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -17,5 +18,9 @@ std::unique_ptr<ByteLevelTokenizer> load_model_tokenizer(const std::filesystem::
 // What such a GGUF file carries; nothing where path is another kind of file, or a folder with a tokenizer's files.
 // Throws ModelError for a GGUF file without a tokenizer.
 std::optional<GgufTokenizer> carried_tokenizer(const std::filesystem::path& path);
+
+// A checksum of all that says how texts and conversations become ids: the vocabulary, its settings and the chat
+// template, of the same path.
+uint64_t tokenizer_digest(const std::filesystem::path& path);
 
 }  // namespace millrace

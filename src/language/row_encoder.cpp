@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "language/model_tokenizer.h"
@@ -37,7 +38,7 @@ json read_if_json(const json& value) {
 }  // namespace
 
 RowEncoder::RowEncoder(const std::filesystem::path& tokenizer, const RowEncoderOptions& options)
-    : tokenizer_(load_model_tokenizer(tokenizer)), options_(options) {
+    : tokenizer_(load_model_tokenizer(tokenizer)), tokenizer_path_(tokenizer), options_(options) {
   if (options.layout == ChatLayout::kTorchtune) {
     llama3_.emplace(*tokenizer_, kRunTemplate);
     return;
@@ -51,6 +52,26 @@ RowEncoder::RowEncoder(const std::filesystem::path& tokenizer, const RowEncoderO
   chat.torchtune.truncation = options.truncation;
   chat_encoder_.emplace(*tokenizer_, tokenizer, chat);
   template_ = load_chat_template(tokenizer, *tokenizer_);
+}
+
+std::string RowEncoder::identity() const {
+  const RowFormat& format = options_.format;
+  json columns = json::object();
+  for (const auto& [name, here] : format.columns) columns[name] = here;
+  const json identity = {{"tokenizer", checksum_text(tokenizer_digest(tokenizer_path_))},
+                         {"style", format.style},
+                         {"column", format.column},
+                         {"columns", columns},
+                         {"new_system_prompt", format.new_system_prompt.value_or("")},
+                         {"has_system_prompt", format.new_system_prompt.has_value()},
+                         {"masking", format.masking},
+                         {"version", format.version},
+                         {"layout", options_.layout},
+                         {"max_length", options_.max_length.value_or(0)},
+                         {"truncation", options_.truncation},
+                         {"add_eos", options_.add_eos},
+                         {"shift", options_.shift}};
+  return identity.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
 std::string RowEncoder::spelling(std::span<const int32_t> ids) const {

@@ -53,6 +53,10 @@ class RowEncoder {
     return {*tokenizer_, std::move(on_piece)};
   }
 
+  // Two encoders with the same text make the same tokens of the same rows: the options, and a checksum of the
+  // tokenizer's files, which are read again.
+  std::string identity() const;
+
   int64_t vocabulary_size() const { return tokenizer_->vocabulary_size(); }
   // Whether the id is of an added token, which no text has by itself.
   bool is_special(int32_t id) const { return tokenizer_->added_token(tokenizer_->bytes_of(id)) == id; }
@@ -63,6 +67,7 @@ class RowEncoder {
   nlohmann::ordered_json with_system_prompt(nlohmann::ordered_json messages) const;
 
   std::unique_ptr<ByteLevelTokenizer> tokenizer_;
+  std::filesystem::path tokenizer_path_;
   RowEncoderOptions options_;
   std::optional<Llama3Tokens> llama3_;       // of torchtune's layout
   std::optional<ChatEncoder> chat_encoder_;  // of templates

@@ -1,6 +1,8 @@
 #include "language/row_file.h"
 
 #include <algorithm>
+#include <future>
+#include <span>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -15,6 +17,22 @@ std::string_view text_of(const MappedFile& file) {
   const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
   return starts_with(text, "\xEF\xBB\xBF") ? text.substr(3) : text;
 }
+
+// Gives back the memory of what has been passed over, so that a file of any size can be cut into rows.
+class PassedPages {
+ public:
+  explicit PassedPages(std::span<const std::byte> bytes) : bytes_(bytes) {}
+  void passed(size_t at) {
+    constexpr size_t kPiece = size_t{4} << 20;
+    if (at - begin_ < kPiece) return;
+    release_mapped(bytes_.subspan(begin_, at - begin_));
+    begin_ = at;
+  }
+
+ private:
+  std::span<const std::byte> bytes_;
+  size_t begin_ = 0;
+};
 
 bool is_blank(char c) {
   return c == ' ' || c == '\t' || c == '\r' || c == '\n';
@@ -105,8 +123,10 @@ size_t RowFile::find_list(std::string_view text, const std::string& field) const
 }
 
 void RowFile::cut_lines(std::string_view text, bool keeps_blank) {
+  PassedPages pages(file_.bytes());
   int64_t line = 0;
   for (size_t at = 0; at < text.size();) {
+    pages.passed(at);
     const size_t end = std::min(text.find('\n', at), text.size());
     ++line;
     if (keeps_blank ||
@@ -128,7 +148,9 @@ void RowFile::cut_array(std::string_view text, size_t at) {
   ++at;
   skip_blanks();
   if (at < text.size() && text[at] == ']') return;
+  PassedPages pages(file_.bytes());
   while (true) {
+    pages.passed(at);
     skip_blanks();
     const int64_t first_line = line;
     const size_t end = end_of_value(text, at, line);
@@ -145,8 +167,10 @@ void RowFile::cut_array(std::string_view text, size_t at) {
 }
 
 void RowFile::cut_csv(std::string_view text) {
+  PassedPages pages(file_.bytes());
   int64_t line = 1;
   for (size_t at = 0; at < text.size();) {
+    pages.passed(at);
     const int64_t first_line = line;
     const size_t end = end_of_csv_record(text, at, line);
     const std::string_view record = text.substr(at, end - at);
@@ -175,6 +199,23 @@ nlohmann::ordered_json RowFile::csv_row(const Span& span) const {
 std::string RowFile::place(int64_t index) const {
   if (table_) return str(file_.path().string(), ", row ", index);
   return str(file_.path().string(), ":", rows_[static_cast<size_t>(index)].line);
+}
+
+uint64_t RowFile::digest(ThreadPool& pool) const {
+  constexpr size_t kPiece = size_t{4} << 20;
+  const std::span<const std::byte> bytes = file_.bytes();
+  std::vector<std::future<uint64_t>> pieces;
+  for (size_t at = 0; at < bytes.size(); at += kPiece) {
+    pieces.push_back(pool.submit([piece = bytes.subspan(at, std::min(kPiece, bytes.size() - at))] {
+      const uint64_t sum = checksum64(piece.data(), piece.size());
+      release_mapped(piece);
+      return sum;
+    }));
+  }
+  std::vector<uint64_t> sums = {static_cast<uint64_t>(kind_), static_cast<uint64_t>(size()), bytes.size()};
+  for (std::future<uint64_t>& piece : pieces) sums.push_back(piece.get());
+  for (const Span& row : rows_) sums.insert(sums.end(), {row.begin, row.end});
+  return checksum64(sums.data(), 8 * sums.size());
 }
 
 nlohmann::ordered_json RowFile::row(int64_t index) const {

@@ -14,6 +14,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/files.h"
+#include "base/thread_pool.h"
 #include "formats/row_table.h"
 
 namespace millrace {
@@ -32,6 +33,10 @@ class RowFile {
   // Throws DataError naming file and line for a row that is damaged or not UTF-8.
   nlohmann::ordered_json row(int64_t index) const;
   std::string place(int64_t index) const;  // file:line, or "file, row 3"
+  // A checksum of the content and of how it is cut into rows; reads all of the file, by all threads of the pool.
+  uint64_t digest(ThreadPool& pool) const;
+  // Gives back the memory of what was read; it is read from the disk when it is wanted again.
+  void forget_read() const { release_mapped(file_.bytes()); }
 
  private:
   struct Span {

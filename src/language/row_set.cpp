@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "base/files.h"
 #include "language/row_sources.h"
 
 namespace millrace {
@@ -84,6 +85,40 @@ std::string RowSet::place(int64_t index) const {
 size_t RowSet::part(int64_t index) const {
   const std::vector<int64_t> ends = part_ends();
   return static_cast<size_t>(std::upper_bound(ends.begin(), ends.end(), index) - ends.begin());
+}
+
+int64_t RowSet::num_unweighted() const {
+  int64_t rows = 0;
+  for (const RowSet& part : parts_) rows += part.num_unweighted();
+  for (const RowRange& range : ranges_) rows += range.end - range.begin;
+  return rows;
+}
+
+int64_t RowSet::distinct(int64_t index) const {
+  MILLRACE_CHECK(index >= 0 && index < size_);
+  int64_t before = 0;
+  for (const RowSet& part : parts_) {
+    if (index < part.size()) return before + part.distinct(index);
+    index -= part.size();
+    before += part.num_unweighted();
+  }
+  return weighted_.empty() ? index : weighted_[static_cast<size_t>(index)];
+}
+
+uint64_t RowSet::digest(ThreadPool& pool) const {
+  std::vector<uint64_t> sums = {static_cast<uint64_t>(size_), parts_.size(), files_.size(), ranges_.size(),
+                                checksum64(weighted_.data(), sizeof(int64_t) * weighted_.size())};
+  for (const RowSet& part : parts_) sums.push_back(part.digest(pool));
+  for (const auto& file : files_) sums.push_back(file->digest(pool));
+  for (const RowRange& range : ranges_) {
+    sums.insert(sums.end(), {static_cast<uint64_t>(range.begin), static_cast<uint64_t>(range.end)});
+  }
+  return checksum64(sums.data(), 8 * sums.size());
+}
+
+void RowSet::forget_read() const {
+  for (const RowSet& part : parts_) part.forget_read();
+  for (const auto& file : files_) file->forget_read();
 }
 
 std::vector<int64_t> RowSet::part_ends() const {

@@ -31,6 +31,12 @@ class RowSet {
   // Which of the parts the row is of, and the index behind the last row of each; one part where it was made of files.
   size_t part(int64_t index) const;
   std::vector<int64_t> part_ends() const;
+  // Rows that occur several times are one here: which of num_distinct() a row is. Never falls with the index.
+  int64_t distinct(int64_t index) const;
+  int64_t num_distinct() const { return size_ == 0 ? 0 : distinct(size_ - 1) + 1; }
+  // A checksum of the files' contents and of which rows they give, in which order; not of where the files lie.
+  uint64_t digest(ThreadPool& pool) const;
+  void forget_read() const;  // see RowFile
 
  private:
   struct Position {
@@ -38,6 +44,7 @@ class RowSet {
     int64_t row;
   };
   Position position(int64_t index) const;
+  int64_t num_unweighted() const;
   void apply(const std::vector<double>& weights, const std::vector<int64_t>& ends);
 
   // One of the two.

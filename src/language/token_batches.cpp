@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "data/sample_digest.h"
+#include "language/token_file.h"
 
 namespace millrace {
 namespace {
@@ -35,7 +36,16 @@ const RowEncoder& TokenSource::encoder_of(int64_t row) const {
 }
 
 TokenSample TokenSource::sample(int64_t row) const {
-  return encoder_of(row).encode(rows->row(row), rows->place(row));
+  const RowEncoder& row_encoder = encoder_of(row);
+  if (kept != nullptr) {
+    if (auto found = kept->find(rows->distinct(row), row_encoder.label_shift())) return *std::move(found);
+  }
+  return row_encoder.encode(rows->row(row), rows->place(row));
+}
+
+int64_t TokenSource::length(int64_t row) const {
+  const int64_t found = kept == nullptr ? 0 : kept->length(rows->distinct(row));
+  return found > 0 ? found : static_cast<int64_t>(sample(row).tokens.size());
 }
 
 std::vector<int64_t> TokenSource::lengths(ThreadPool& pool) const {
@@ -46,7 +56,7 @@ std::vector<int64_t> TokenSource::lengths(ThreadPool& pool) const {
     parts.push_back(pool.submit([this, &lengths, begin, end = std::min(begin + size, rows->size())] {
       for (int64_t row = begin; row < end; ++row) {
         try {
-          lengths[static_cast<size_t>(row)] = static_cast<int64_t>(sample(row).tokens.size());
+          lengths[static_cast<size_t>(row)] = length(row);
         } catch (const DataError& error) {
           bad_rows->add(row, error.what());
         }

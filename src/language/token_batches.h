@@ -38,7 +38,9 @@ struct TokenMicrobatch {
   std::string position;           // behind it
 };
 
-// A data set that is tokenised when it is needed.
+class TokenFile;
+
+// A data set that is tokenised when it is needed, or was before.
 struct TokenSource {
   std::shared_ptr<const RowSet> rows;
   std::shared_ptr<const RowEncoder> encoder;
@@ -46,12 +48,14 @@ struct TokenSource {
   std::vector<std::shared_ptr<const RowEncoder>> encoders;
   std::shared_ptr<BadRows> bad_rows;
   int64_t max_length = 0;  // positions of longer rows, which continue in the next pack, start anew; 0: never
+  std::shared_ptr<const TokenFile> kept;  // of all rows (token_cache.h); null: none
 
   const RowEncoder& encoder_of(int64_t row) const;
   // One row. Throws DataError.
   TokenSample sample(int64_t row) const;
-  // The number of tokens of every row, 0 of bad ones; by all threads of the pool.
+  // The number of tokens of every row, 0 of bad ones; by all threads of the pool, where they are not kept.
   std::vector<int64_t> lengths(ThreadPool& pool) const;
+  int64_t length(int64_t row) const;
   // One sample of a plan. Nothing for bad rows. Where the encoder leaves labels under their own tokens, they are
   // shifted over the whole sample, as torchtune 0.6.1 shifts rows of a batch: in a pack, the last token of a document
   // predicts the first one of the next, and the last of the pack predicts nothing.

@@ -44,6 +44,12 @@ constexpr std::array<Choice<EpochOrder>, 2> choices_of(EpochOrder) {
   return {{{"millrace", EpochOrder::kMillrace}, {"torchtune", EpochOrder::kTorchtune}}};
 }
 
+// Whether the rows' tokens are kept in a file. kAuto: with packing, which has to know the length of every row.
+enum class TokenCaching { kAuto, kNone, kDisk };
+constexpr std::array<Choice<TokenCaching>, 3> choices_of(TokenCaching) {
+  return {{{"auto", TokenCaching::kAuto}, {"none", TokenCaching::kNone}, {"disk", TokenCaching::kDisk}}};
+}
+
 struct FinetuneConfig {
   std::vector<std::string> data;
   std::vector<std::string> data_weights;  // numbers
@@ -67,6 +73,8 @@ struct FinetuneConfig {
   Packing packing = Packing::kNone;
   bool split_across_packs = false;
   std::optional<int64_t> max_packs;
+  TokenCaching cache_tokens = TokenCaching::kAuto;
+  std::string cache_folder;
   bool shuffle = true;
   EpochOrder order = EpochOrder::kMillrace;
   int64_t epochs = 0;
@@ -155,6 +163,16 @@ struct FinetuneConfig {
                       .unit = "packs",
                       .meaning = "packs of an epoch; None: as many as the data makes",
                       .at_least = 1});
+    visit(
+        cache_tokens,
+        {.name = "cache_tokens",
+         .meaning = "keep the tokens of all rows in a file, which all ranks of a machine and later starts read: disk; "
+                    "none: tokenise each row when it is needed; auto: disk with packing, which needs the length of "
+                    "every row before the first step, else none"});
+    visit(cache_folder, {.name = "cache_folder",
+                         .meaning = "where kept tokens lie, which runs may share; empty: the folder tokens in "
+                                    "job.dump_folder, which has those of the newest rows",
+                         .none_is_empty = true});
     visit(shuffle,
           {.name = "shuffle", .meaning = "draw the samples of each epoch in another order; else as in the data"});
     visit(order,
@@ -181,6 +199,9 @@ struct FinetuneConfig {
            .meaning = "at the end, a second name in job.dump_folder, as a link, for the folder of the whole "
                       "model or, where none is written, of the adapters; empty: none",
            .none_is_empty = true});
+  }
+  bool keeps_tokens() const {
+    return cache_tokens == TokenCaching::kDisk || (cache_tokens == TokenCaching::kAuto && packing != Packing::kNone);
   }
   bool operator==(const FinetuneConfig&) const = default;
 };

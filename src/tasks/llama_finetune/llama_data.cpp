@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "formats/weight_store.h"
+#include "language/token_cache.h"
 #include "tasks/llama_finetune/llama_data_sets.h"
 #include "train/run_steps.h"
 
@@ -69,6 +70,18 @@ TokenSource validation_source(const LlamaRunConfig& config, std::shared_ptr<cons
   return make_source(config, std::move(encoder), validation_sets(config), std::nullopt);
 }
 
+void keep_tokens(const LlamaRunConfig& config, TokenSource& source, const std::string& name) {
+  // Other ranks of the machine wait meanwhile.
+  const int threads = static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1U, 64U));
+  ThreadPool pool(config.training.num_workers > 0 ? tokenising_threads(config) : threads);
+  const bool is_own = config.finetune.cache_folder.empty();
+  TokenCacheOptions options;
+  options.folder = is_own ? fs::path(config.job.dump_folder) / "tokens" : fs::path(config.finetune.cache_folder);
+  options.name = name;
+  options.is_only_one = is_own;
+  source.kept = open_token_cache(source, options, pool);
+}
+
 int tokenising_threads(const LlamaRunConfig& config) {
   if (config.training.num_workers > 0) return static_cast<int>(config.training.num_workers);
   return std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, 8);
@@ -115,7 +128,9 @@ void settle_llama_config(RunConfig& run_config, int64_t world_size) {
   const MeshDegrees mesh = mesh_degrees(config, world_size);
   ThreadPool pool(tokenising_threads(config));
   const auto encoder = std::make_shared<RowEncoder>(config.tokenizer_path(), row_encoder_options(config));
-  const TokenSource source = training_source(config, encoder);
+  TokenSource source = training_source(config, encoder);
+  const bool is_packed = config.finetune.packing != Packing::kNone;
+  if (is_packed && config.finetune.keeps_tokens()) keep_tokens(config, source, "train");
   const int64_t data_ranks = int64_t{mesh.dp_replicate} * mesh.dp_shard;
   const int64_t steps = training_plan(config, source, data_ranks, pool).steps();
   const bool was_set = config.training.steps != TrainingConfig().steps;

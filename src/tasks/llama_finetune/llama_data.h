@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "base/thread_pool.h"
 #include "language/microbatch_plan.h"
@@ -18,11 +19,15 @@ RowEncoderOptions row_encoder_options(const LlamaRunConfig& config);
 TokenSource training_source(const LlamaRunConfig& config, std::shared_ptr<const RowEncoder> encoder);
 TokenSource validation_source(const LlamaRunConfig& config, std::shared_ptr<const RowEncoder> encoder);
 
+// Lets the source read its rows' tokens from a file of that name, which is made where there is none yet
+// (finetune.cache_tokens, token_cache.h).
+void keep_tokens(const LlamaRunConfig& config, TokenSource& source, const std::string& name);
+
 // Threads that tokenise: training.num_workers.
 int tokenising_threads(const LlamaRunConfig& config);
 
-// Which samples are in which microbatch of data_ranks ranks. With packing, tokenises every row once, to know its
-// length.
+// Which samples are in which microbatch of data_ranks ranks. With packing, every row's length must be known:
+// all are tokenised where their tokens are not kept.
 MicrobatchPlan training_plan(const LlamaRunConfig& config, const TokenSource& source, int64_t data_ranks,
                              ThreadPool& pool);
 

@@ -32,6 +32,11 @@ void check_packing(const FinetuneConfig& finetune, Problems& problems) {
   if (finetune.packing == Packing::kNone && finetune.max_packs) {
     problems.add("finetune.max_packs", "expected finetune.packing with it, got none");
   }
+  if (!finetune.cache_folder.empty() && !finetune.keeps_tokens()) {
+    problems.add("finetune.cache_folder",
+                 str("expected finetune.cache_tokens = \"disk\" with it, got \"", choice_text(finetune.cache_tokens),
+                     finetune.cache_tokens == TokenCaching::kAuto ? "\" and no packing" : "\""));
+  }
 }
 
 std::optional<double> weight_of(const std::string& text) {

@@ -62,7 +62,8 @@ class LlamaTask : public Task {
     check_tokenizer_fits(config_, *encoder_, sizes_.vocab_size, /*warns=*/mesh.world().rank() == 0);
     if (purpose == TaskPurpose::kTrain) {
       forget_start_if_resumed();
-      const TokenSource source = training_source(config_, encoder_);
+      TokenSource source = training_source(config_, encoder_);
+      if (config_.finetune.keeps_tokens()) keep_tokens(config_, source, "train");
       num_rows_ = source.rows->size();
       MicrobatchPlan plan = training_plan(config_, source, mesh.data_size(), pool_);
       tokens_per_sample_ = mean_length(source);
@@ -74,6 +75,9 @@ class LlamaTask : public Task {
       prompts_ = text_prompts(config_.sample);
     }
     if (config_.validation.enable) validation_ = validation_source(config_, encoder_);
+    if (validation_ && purpose == TaskPurpose::kTrain && config_.finetune.cache_tokens == TokenCaching::kDisk) {
+      keep_tokens(config_, *validation_, "validation");
+    }
     FlatParametersOptions placement = configured_placement(config_, device_);
     placement.training = purpose == TaskPurpose::kTrain;
     placement.mesh = &mesh_;

@@ -1,0 +1,38 @@
+// One process makes a file while others wait for it.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+
+namespace millrace {
+
+// What is written to temporary() gets its final name by commit(). The temporary file is locked by flock(), which the
+// kernel drops with the process: what a killed one left is claimed, and overwritten, by the next.
+class FileClaim {
+ public:
+  enum class Outcome { kMine, kTaken, kNoLocks };
+
+  // path: the final name; its folder exists. Throws StorageError where the folder cannot be written to.
+  explicit FileClaim(const std::filesystem::path& path);
+  ~FileClaim();  // without commit(), what was written is removed
+  FileClaim(const FileClaim&) = delete;
+  FileClaim& operator=(const FileClaim&) = delete;
+
+  // kMine: this object holds the claim until its end. kTaken: another one, of this process or any other, writes the
+  // file. kNoLocks: the file system has none, so that nobody can know.
+  Outcome outcome() const { return outcome_; }
+  const std::filesystem::path& temporary() const { return temporary_; }
+  // Bytes that the other one has written so far.
+  uint64_t bytes_so_far() const;
+  void commit();
+
+ private:
+  Outcome take();
+
+  std::filesystem::path path_, temporary_;
+  int descriptor_ = -1;
+  Outcome outcome_;
+};
+
+}  // namespace millrace

@@ -1,0 +1,213 @@
+#include "language/token_cache.h"
+
+#include <algorithm>
+#include <chrono>
+#include <deque>
+#include <future>
+#include <nlohmann/json.hpp>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/file_claim.h"
+#include "base/files.h"
+#include "base/log.h"
+#include "base/text.h"
+
+namespace millrace {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kTokensExtension = ".tokens";
+constexpr int64_t kRowsOfPiece = 16;
+constexpr int64_t kRowsToForget = 8192;
+constexpr int64_t kComparedRows = 32;
+
+// A part of the rows, which go into the file one behind the other.
+struct EncodedRow {
+  int64_t number = 0;  // RowSet::distinct()
+  TokenSample tokens;
+  LabelShift shift = LabelShift::kByOne;
+};
+
+class TokenCacheMaker {
+ public:
+  TokenCacheMaker(const TokenSource& source, const TokenCacheOptions& options, ThreadPool& pool)
+      : source_(source), options_(options), pool_(pool) {
+    nlohmann::ordered_json identity = {{"rows", checksum_text(source.rows->digest(pool))},
+                                       {"encoders", nlohmann::ordered_json::array()}};
+    if (source.encoders.empty()) identity["encoders"].push_back(source.encoder->identity());
+    for (const auto& encoder : source.encoders) identity["encoders"].push_back(encoder->identity());
+    identity_ = identity.dump();
+    path_ = options.folder /
+            (options.name + "-" + checksum_text(checksum64(identity_.data(), identity_.size())) + kTokensExtension);
+  }
+
+  std::shared_ptr<const TokenFile> open() {
+    if (auto file = read()) return file;
+    create_folders(options_.folder);
+    double last_growth = now_seconds();
+    for (uint64_t bytes = 0;;) {
+      FileClaim claim(path_);
+      if (claim.outcome() == FileClaim::Outcome::kNoLocks) {
+        throw StorageError(str("[", options_.folder.string(), "] expected a file system with locks, got none"));
+      }
+      if (claim.outcome() == FileClaim::Outcome::kMine) {
+        if (auto file = read()) return file;  // another process was faster
+        make(claim);
+        return std::make_shared<TokenFile>(path_, identity_, vocabulary_size(), pool_);
+      }
+      if (!std::exchange(is_waiting_, true)) {
+        log_info("waiting for another process that tokenises the rows: ", claim.temporary().string());
+      }
+      const uint64_t bytes_now = claim.bytes_so_far();
+      if (std::exchange(bytes, bytes_now) != bytes_now) last_growth = now_seconds();
+      if (now_seconds() - last_growth > options_.patience) {
+        throw StorageError(str("[", claim.temporary().string(), "] expected the process that writes it to get on, got ",
+                               "nothing new in ", options_.patience, " s"));
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+  }
+
+ private:
+  int64_t vocabulary_size() const { return source_.encoder->vocabulary_size(); }
+
+  // Null where there is none, or none that can be used.
+  std::shared_ptr<const TokenFile> read() {
+    std::error_code ignored;
+    if (!fs::exists(path_, ignored)) return nullptr;
+    std::string problem;
+    try {
+      auto file = std::make_shared<TokenFile>(path_, identity_, vocabulary_size(), pool_);
+      if (equals_rows(*file)) {
+        log_info("tokens of ", with_thousands(source_.rows->size()), " rows: ", path_.string());
+        return file;
+      }
+      problem = str("[", path_.string(), "] expected the tokens that the rows have, got others");
+    } catch (const Error& error) {
+      problem = error.what();
+    }
+    // Each process that finds it damaged says so once; the one that gets to make it anew finds it a second time.
+    if (!std::exchange(is_reported_, true)) log_warning(problem, ": the rows are tokenised again");
+    return nullptr;
+  }
+
+  // Rows here and there: another version of the program might make other tokens of them.
+  bool equals_rows(const TokenFile& file) const {
+    const RowSet& rows = *source_.rows;
+    if (file.size() != rows.num_distinct()) return false;
+    const int64_t count = std::min(kComparedRows, rows.size());
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t row = i * rows.size() / count;
+      TokenSample expected;
+      try {
+        expected = source_.sample(row);
+      } catch (const DataError&) {
+        // None are kept of bad rows.
+      }
+      const LabelShift shift = source_.encoder_of(row).label_shift();
+      const TokenSample found = file.find(rows.distinct(row), shift).value_or(TokenSample());
+      if (found.tokens != expected.tokens || found.labels != expected.labels) return false;
+    }
+    return true;
+  }
+
+  std::vector<EncodedRow> encode(int64_t begin, int64_t end) const {
+    const RowSet& rows = *source_.rows;
+    std::vector<EncodedRow> encoded;
+    for (int64_t row = begin; row < end; ++row) {
+      const int64_t number = rows.distinct(row);
+      if (row > 0 && rows.distinct(row - 1) == number) continue;
+      try {
+        encoded.push_back({number, source_.sample(row), source_.encoder_of(row).label_shift()});
+      } catch (const DataError& error) {
+        source_.bad_rows->add(row, error.what());
+      }
+    }
+    return encoded;
+  }
+
+  // The pool is some pieces ahead of what is written, so that memory does not grow with the rows.
+  void encode_all(TokenFileWriter& writer) const {
+    const int64_t rows = source_.rows->size();
+    int64_t forgotten = 0;
+    std::deque<std::future<std::vector<EncodedRow>>> ahead;
+    const auto wait_for_all = [&] {
+      for (auto& one : ahead) one.wait();
+    };
+    try {
+      for (int64_t begin = 0; begin < rows || !ahead.empty();) {
+        while (begin < rows && static_cast<int>(ahead.size()) < 2 * pool_.size()) {
+          const int64_t end = std::min(begin + kRowsOfPiece, rows);
+          ahead.push_back(pool_.submit([this, begin, end] { return encode(begin, end); }));
+          begin = end;
+        }
+        if (begin / kRowsToForget != forgotten) {
+          source_.rows->forget_read();
+          forgotten = begin / kRowsToForget;
+        }
+        std::future<std::vector<EncodedRow>> first = std::move(ahead.front());
+        ahead.pop_front();
+        for (const EncodedRow& row : first.get()) {
+          while (writer.size() < row.number) writer.add({}, row.shift);
+          writer.add(row.tokens, row.shift);
+        }
+      }
+    } catch (...) {
+      wait_for_all();
+      throw;
+    }
+    while (writer.size() < source_.rows->num_distinct()) writer.add({}, LabelShift::kByOne);
+  }
+
+  void make(FileClaim& claim) const {
+    const double start = now_seconds();
+    TokenFileWriter writer(claim.temporary());
+    encode_all(writer);
+    writer.finish(identity_);
+    const auto bytes = fs::file_size(claim.temporary());
+    claim.commit();
+    log_info("tokenised ", with_thousands(writer.size()), " rows, ", with_thousands(writer.num_tokens()),
+             " tokens, in ", format_double("%.1f", now_seconds() - start), " s: ", path_.string(), ", ",
+             human_bytes(bytes));
+    if (options_.is_only_one) remove_others();
+  }
+
+  void remove_others() const {
+    std::error_code ignored;
+    for (fs::directory_iterator entry(options_.folder, ignored), end; !ignored && entry != end;
+         entry.increment(ignored)) {
+      const std::string name = entry->path().filename().string();
+      if (entry->path() == path_ || !starts_with(name, options_.name + "-") || !ends_with(name, kTokensExtension))
+        continue;
+      std::error_code failed;
+      if (fs::remove(entry->path(), failed)) log_info("removed the tokens of earlier rows: ", entry->path().string());
+    }
+  }
+
+  const TokenSource& source_;
+  const TokenCacheOptions& options_;
+  ThreadPool& pool_;
+  std::string identity_;
+  fs::path path_;
+  bool is_reported_ = false, is_waiting_ = false;
+};
+
+}  // namespace
+
+std::shared_ptr<const TokenFile> open_token_cache(const TokenSource& source, const TokenCacheOptions& options,
+                                                  ThreadPool& pool) {
+  MILLRACE_CHECK(source.kept == nullptr);
+  try {
+    return TokenCacheMaker(source, options, pool).open();
+  } catch (const StorageError& error) {
+    log_warning(error.what(), ": tokens are not kept, and rows are tokenised as they come");
+    return nullptr;
+  }
+}
+
+}  // namespace millrace
