@@ -1,6 +1,7 @@
 // What is trained, by which tokenizer, and where its weights come from and go to.
 #include <algorithm>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <system_error>
 
 #include "base/log.h"
@@ -73,6 +74,29 @@ void sizes(TuneTable& model) {
   }
 }
 
+// The value of finetune.prompt_template; empty: what cannot be one.
+std::string prompt_template(const PlacedValue& value) {
+  if (value.is(PlacedValue::Kind::kText)) {
+    for (const auto& [theirs, ours] : {std::pair{"torchtune.data.ChatMLTemplate", "chatml"},
+                                       {"torchtune.data.GrammarErrorCorrectionTemplate", "grammar"},
+                                       {"torchtune.data.SummarizeTemplate", "summarize"},
+                                       {"torchtune.data.QuestionAnswerTemplate", "question_answer"}}) {
+      if (value.text == theirs) return ours;
+    }
+    return "";
+  }
+  if (!value.is(PlacedValue::Kind::kTable) || value.items.empty()) return "";
+  nlohmann::ordered_json roles;
+  for (const PlacedValue& role : value.items) {
+    if (!role.is(PlacedValue::Kind::kList)) return "";
+    for (const PlacedValue& words : role.items) {
+      if (!words.is(PlacedValue::Kind::kText) && !words.is(PlacedValue::Kind::kNull)) return "";
+      roles[role.key].push_back(words.text);
+    }
+  }
+  return roles.dump();
+}
+
 void tokenizer(TuneTranslator& tune) {
   TuneTable table = tune.root.table("tokenizer");
   if (tune.component(table, TuneRole::kTokenizer) == nullptr) return;
@@ -89,9 +113,17 @@ void tokenizer(TuneTranslator& tune) {
   if (const auto side = table.text("truncation_type")) {
     tune.out.set("finetune.truncation", *side, table.from("truncation_type"));
   }
-  if (table.value("prompt_template") != nullptr) {
-    table.refuse("prompt_template", "expected null, got " + table.from("prompt_template").value +
-                                        " (write the words into the rows, or give finetune.new_system_prompt)");
+  if (const PlacedValue* words = table.value("prompt_template")) {
+    const std::string ours = prompt_template(*words);
+    if (ours.empty()) {
+      table.refuse(
+          "prompt_template",
+          "expected words before and behind the messages of each role, {user: [\"Question: \", \"Answer: \"]}, "
+          "or a template of torchtune.data, got " +
+              table.from("prompt_template").value);
+    } else {
+      tune.out.set("finetune.prompt_template", ours, table.from("prompt_template"));
+    }
   }
   table.refuse_unknown();
 }

@@ -52,6 +52,21 @@ TEST(TuneTranslate, TakesEveryConfigurationThatItLists) {
   }
 }
 
+TEST(TuneTranslate, TakesPromptTemplates) {
+  const auto words = [](const std::string& value) {
+    return setting(lora({"tokenizer.prompt_template=" + value}), "finetune.prompt_template");
+  };
+  EXPECT_EQ(words("torchtune.data.ChatMLTemplate"), "\"chatml\"");
+  EXPECT_EQ(words("torchtune.data.QuestionAnswerTemplate"), "\"question_answer\"");
+  EXPECT_THAT(words("{user: ['Question: ', 'Answer: ']}"), HasSubstr("Question: "));
+  EXPECT_EQ(words("null"), "");
+  for (const char* other : {"mine.Template", "{user: Question}", "{user: [1, 2]}", "{}"}) {
+    EXPECT_THAT(lora_problem({std::string("tokenizer.prompt_template=") + other}),
+                HasSubstr("tokenizer.prompt_template"))
+        << other;
+  }
+}
+
 TEST(TuneTranslate, TakesTheRecordedRuns) {
   for (const char* name : {"full", "full_leftover", "full_packed", "lora", "lora_packed"}) {
     const auto flat = compat_golden(std::string("llama/configs/recipes/") + name + ".json");

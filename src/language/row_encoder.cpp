@@ -58,6 +58,8 @@ std::string RowEncoder::identity() const {
   const RowFormat& format = options_.format;
   json columns = json::object();
   for (const auto& [name, here] : format.columns) columns[name] = here;
+  json words = json::object();
+  for (const auto& [role, around] : options_.prompt_template.of_role) words[role] = {around.before, around.behind};
   const json identity = {{"tokenizer", checksum_text(tokenizer_digest(tokenizer_path_))},
                          {"style", format.style},
                          {"column", format.column},
@@ -70,7 +72,9 @@ std::string RowEncoder::identity() const {
                          {"max_length", options_.max_length.value_or(0)},
                          {"truncation", options_.truncation},
                          {"add_eos", options_.add_eos},
-                         {"shift", options_.shift}};
+                         {"shift", options_.shift},
+                         {"prompt_template", words},
+                         {"opens_empty_answers", options_.prompt_template.opens_empty_answers}};
   return identity.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
@@ -90,6 +94,7 @@ TokenSample RowEncoder::encode(const json& row, const std::string& place) const 
   options.truncation = options_.truncation;
   options.add_eos = options_.add_eos;
   options.shift = options_.shift;
+  options.prompt_template = options_.prompt_template;
   return tokens_of_row(row, options, *llama3_, place);
 }
 
@@ -178,6 +183,9 @@ std::vector<int32_t> RowEncoder::prompt(const std::vector<std::string>& turns, b
   std::vector<ChatMessage> chat;
   for (const json& one : messages) chat.push_back(chat_message_of(one, "prompt"));
   chat.push_back({.role = "assistant", .parts = {""}});
+  PromptTemplate open = options_.prompt_template;
+  open.opens_empty_answers = true;
+  add_prompt_words(open, chat);
   return torchtune_chat_tokens(chat, *llama3_, {.add_end_tokens = false}).ids;
 }
 

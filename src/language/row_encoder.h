@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "language/chat_encoder.h"
+#include "language/prompt_template.h"
 #include "language/row_format.h"
 #include "language/text_stream.h"
 #include "language/token_sample.h"
@@ -24,6 +25,7 @@ struct RowEncoderOptions {
   Truncation truncation = Truncation::kRight;
   bool add_eos = true;                    // RowStyle::kText: the text ends with the end-of-text token
   LabelShift shift = LabelShift::kByOne;  // of torchtune's layout; those of templates always are
+  PromptTemplate prompt_template;         // of torchtune's layout
 };
 
 // Safe to use from many threads at once.

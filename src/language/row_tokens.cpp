@@ -23,7 +23,8 @@ TokenSample tokens_of_row(const nlohmann::ordered_json& row, const RowTokenOptio
                           const std::string& place) {
   if (options.format.style == RowStyle::kText)
     return text_sample(text_of_row(row, options.format, place), options, tokens);
-  const std::vector<ChatMessage> messages = messages_of_row(row, options.format, place);
+  std::vector<ChatMessage> messages = messages_of_row(row, options.format, place);
+  add_prompt_words(options.prompt_template, messages);
   ChatTokens chat = torchtune_chat_tokens(
       messages, tokens, {.max_length = options.max_length, .truncation = options.truncation, .add_end_tokens = true});
   return labelled(std::move(chat.ids), chat.masked, options.shift);

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "language/llama3_tokens.h"
+#include "language/prompt_template.h"
 #include "language/row_format.h"
 #include "language/token_sample.h"
 
@@ -18,6 +19,7 @@ struct RowTokenOptions {
   Truncation truncation = Truncation::kRight;
   bool add_eos = true;  // kText: the text ends with <|end_of_text|>
   LabelShift shift = LabelShift::kByOne;
+  PromptTemplate prompt_template;  // of conversations
 };
 
 // Conversations in torchtune's layout. A text is <|begin_of_text|> text [<|end_of_text|>], at most max_length - 1

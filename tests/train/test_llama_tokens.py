@@ -154,3 +154,23 @@ def test_a_rank_that_dies_while_it_tokenises_holds_nobody_up(program, tmp_path):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and done.stderr.count(MADE) == 1
     assert not parts() and len(list(tokens.glob("*.tokens"))) == 1
+
+
+def test_words_around_messages(millrace, tmp_path):
+    """torchtune's prompt templates."""
+    words = '{"user": ["Question: ", "\\nAnswer: "]}'
+    options = COMMON | {"finetune.prompt_template": words, "finetune.data": write_rows(tmp_path / "rows.jsonl", ROWS)}
+    config = empty_config(tmp_path)
+    shown = json.loads(millrace("inspect", config, *arguments(options), "--json").stdout)["example"]
+    question = ROWS[0]["messages"][0]["content"].strip()
+    text = "".join(piece["text"] for piece in shown)
+    assert f"user<|end_header_id|>\n\nQuestion:{question}Answer:<|eot_id|>" in text
+    assert "Question:" not in "".join(piece["text"] for piece in shown if piece["trained"])
+    for wrong in ({"finetune.prompt_template": "alpaca"}, {"finetune.chat_layout": "template"}, {"finetune.rows": "text"}):
+        refusal = train(millrace, tmp_path / "run", SHORT | {"finetune.prompt_template": words} | wrong, status=2).stderr
+        assert "finetune.prompt_template" in refusal
+    plain = train(millrace, tmp_path / "plain", SHORT | {"training.steps": 1})
+    other = train(millrace, tmp_path / "other", SHORT | {"training.steps": 1, "finetune.prompt_template": "question_answer"})
+    assert plain.returncode == other.returncode == 0 and seen(tmp_path / "plain") != seen(tmp_path / "other")
+    sampled = millrace("sample", tmp_path / "other", "--prompt", "Hi", "--max-new-tokens", 2).stdout
+    assert sampled

@@ -63,6 +63,7 @@ struct FinetuneConfig {
   std::string column;
   std::vector<std::string> columns;
   std::string new_system_prompt;
+  std::string prompt_template;
   MaskingStrategy train_on = MaskingStrategy::kAssistant;
   std::string tokenizer;
   ChatLayout chat_layout = ChatLayout::kTorchtune;
@@ -129,6 +130,13 @@ struct FinetuneConfig {
                               .meaning = "system message in front of every conversation, instead of the row's own; not "
                                          "for alpaca and text",
                               .none_is_empty = true});
+    visit(prompt_template,
+          {.name = "prompt_template",
+           .meaning = "with chat_layout torchtune, words before and behind each message, by roles, as JSON, {\"user\": "
+                      "[\"Question: \", \"Answer: \"]}, or one of torchtune's: chatml, grammar, summarize, "
+                      "question_answer; a role's words are trained where its messages are; blanks at the ends of words "
+                      "and messages are left out; empty: none",
+           .none_is_empty = true});
     visit(train_on,
           {.name = "train_on",
            .meaning = "messages that the loss is taken of: assistant (every answer), last_assistant (the last "

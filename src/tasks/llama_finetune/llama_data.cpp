@@ -55,6 +55,7 @@ RowEncoderOptions row_encoder_options(const LlamaRunConfig& config) {
   RowEncoderOptions options;
   set_format(options, common_set(config));
   options.layout = finetune.chat_layout;
+  options.prompt_template = parse_prompt_template(finetune.prompt_template, "finetune.prompt_template");
   if (finetune.max_seq_len > 0) options.max_length = finetune.max_seq_len;
   options.truncation = finetune.truncation;
   const bool shifts_batches = finetune.torchtune_version == TorchtuneVersion::kRelease;

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "language/prompt_template.h"
 #include "tasks/llama_finetune/llama_data_sets.h"
 
 namespace millrace {
@@ -79,6 +80,21 @@ void check_rows(const FinetuneConfig& finetune, Problems& problems) {
   }
 }
 
+void check_prompt_template(const FinetuneConfig& finetune, Problems& problems) {
+  if (finetune.prompt_template.empty()) return;
+  try {
+    parse_prompt_template(finetune.prompt_template, "finetune.prompt_template");
+  } catch (const ConfigError& error) {
+    problems.add_line(error.what());
+  }
+  if (finetune.chat_layout != ChatLayout::kTorchtune) {
+    problems.add("finetune.prompt_template", "expected finetune.chat_layout = \"torchtune\" with it, got \"template\"");
+  }
+  if (finetune.rows == RowStyle::kText && finetune.data_sets.empty()) {
+    problems.add("finetune.prompt_template", "expected rows of conversations with it, got finetune.rows = \"text\"");
+  }
+}
+
 void check_sets(const LlamaRunConfig& config, Problems& problems) {
   try {
     if (!config.finetune.data_sets.empty()) training_sets(config);
@@ -108,6 +124,7 @@ void LlamaRunConfig::check(Problems& problems) const {
   check_unused(training, problems);
   check_packing(finetune, problems);
   check_rows(finetune, problems);
+  check_prompt_template(finetune, problems);
   check_sets(*this, problems);
   if (finetune.save_merged && lora() == nullptr) {
     problems.add("finetune.save_merged", "expected a run that trains adapters with it, got one of the whole model");
