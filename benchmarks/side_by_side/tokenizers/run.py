@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""CPU time on one thread: millrace against Hugging Face's tokenizers (Rust), interleaved, medians.
+"""CPU time on one thread: millrace against Hugging Face's tokenizers and OpenAI's tiktoken (both Rust), interleaved, medians.
 
     .venv/bin/python benchmarks/side_by_side/tokenizers/run.py
 
-needs build/benchmarks/micro/tokenizers_benchmark. Both sides cut and pad every caption (CLIP 77, T5 256 ids) and must
-agree on all of them; tests/parity/test_tokenizers.py checks the same on harder text.
+needs build/benchmarks/micro/tokenizers_benchmark. Both sides cut and pad every caption (CLIP 77, T5 256 ids), or encode
+every line of text and code (Llama 3), and must agree on all of them; tests/parity checks the same on harder text.
 """
 
+import base64
 import json
 import os
 import pathlib
@@ -19,10 +20,12 @@ import time
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import sentencepiece  # noqa: E402
+import tiktoken  # noqa: E402
 from transformers import CLIPTokenizer, T5Tokenizer  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(ROOT / "tests" / "parity"))
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "parity")]
+import test_llama_text  # noqa: E402
 import test_tokenizers  # noqa: E402
 
 ROUNDS = 7
@@ -47,7 +50,7 @@ def captions():
 
 
 def ours(name, tokenizer, captions_path):
-    variable = {"clip": "MILLRACE_CLIP_TOKENIZER", "t5": "MILLRACE_T5_TOKENIZER"}[name]
+    variable = f"MILLRACE_{name.upper()}_TOKENIZER"
     result = subprocess.run(
         [ROOT / "build/benchmarks/micro/tokenizers_benchmark", f"--benchmark_filter=^{name}$",
          "--benchmark_format=json"],
@@ -67,6 +70,39 @@ def theirs(tokenizer, lines, length):
     return time.process_time() - start, [e.ids for e in encoded]
 
 
+def texts():
+    """Prose and code: what is in docs/ and src/, and one line in ten of mixed scripts."""
+    import random
+    paths = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("src/**/*.h"), *ROOT.glob("src/**/*.cpp"), *ROOT.glob("tests/**/*.py")])
+    lines = [line for path in paths for line in path.read_text().splitlines() if line]
+    mixed = [line for line in test_tokenizers.make_lines(len(lines) // 9) if line and not set(line) & set("\n\r\0")]
+    lines += mixed
+    random.Random(3).shuffle(lines)
+    return lines
+
+
+def llama3(folder):
+    """The table's row: Llama 3's tokenizer.model against tiktoken."""
+    lines = texts()
+    (folder / "lines.txt").write_text("\n".join(lines))
+    pairs = [line.split() for line in test_llama_text.LLAMA3.read_text().splitlines()]
+    ranks = {base64.b64decode(token): int(rank) for token, rank in pairs}
+    encoding = tiktoken.Encoding("llama3", pat_str=test_llama_text.SPLIT, mergeable_ranks=ranks, special_tokens={})
+    program = subprocess.run([ROOT / "build/millrace", "tokenize", "--tokenizer", test_llama_text.LLAMA3],
+                             input="".join(json.dumps(line) + "\n" for line in lines), capture_output=True, text=True, check=True)
+    assert [json.loads(x)["ids"] for x in program.stdout.splitlines()] == [encoding.encode_ordinary(x) for x in lines]
+    us, them = [], []
+    for _ in range(ROUNDS):
+        us.append(ours("llama3", test_llama_text.LLAMA3, folder / "lines.txt"))
+        start = time.process_time()
+        for line in lines:
+            encoding.encode_ordinary(line)
+        them.append(time.process_time() - start)
+    size = sum(len(line.encode()) for line in lines) / 2**20
+    a, b = statistics.median(us), statistics.median(them)
+    print(f"| llama3, {len(lines)} lines | {size / a:.1f} | {size / b:.2f} (tiktoken) | {b / a:.1f} |", flush=True)
+
+
 def main():
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
@@ -80,7 +116,7 @@ def main():
                 pad_id=0, eos_id=1, unk_id=2, bos_id=-1, hard_vocab_limit=False, minloglevel=2)
         clip_folder = test_tokenizers.write_clip_folder(folder / "clip")
         size = sum(len(line.encode()) for line in lines) / 2**20
-        print("| tokenizer | millrace MiB/s | Hugging Face tokenizers MiB/s | ratio |\n| --- | --- | --- | --- |")
+        print("| tokenizer | millrace MiB/s | peer MiB/s | ratio |\n| --- | --- | --- | --- |")
         for name, loader, path, length in (("clip", CLIPTokenizer, clip_folder, 77),
                                            ("t5", T5Tokenizer, folder / "t5", 256)):
             tokenizer = loader.from_pretrained(path)
@@ -94,6 +130,7 @@ def main():
                 them.append(theirs(tokenizer, lines, length)[0])
             a, b = statistics.median(us), statistics.median(them)
             print(f"| {name} | {size / a:.1f} | {size / b:.2f} | {b / a:.1f} |", flush=True)
+        llama3(folder)
 
 
 if __name__ == "__main__":
