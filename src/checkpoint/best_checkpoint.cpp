@@ -12,6 +12,7 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "checkpoint/checkpoint_folder.h"
+#include "checkpoint/link_checkpoint.h"
 
 namespace millrace {
 namespace {
@@ -20,13 +21,6 @@ namespace fs = std::filesystem;
 
 [[noreturn]] void throw_not_kept(const fs::path& path, const std::string& why) {
   throw StorageError(str("[", path.string(), "] expected a place for the best checkpoint, got: ", why));
-}
-
-void link_or_copy(const fs::path& from, const fs::path& to) {
-  if (::link(from.c_str(), to.c_str()) == 0) return;
-  std::error_code error;
-  fs::copy_file(from, to, error);
-  if (error) throw_not_kept(to, error.message());
 }
 
 void rename_or_throw(const fs::path& from, const fs::path& to) {
@@ -42,16 +36,10 @@ void remove_folder(const fs::path& path) {
 }  // namespace
 
 void keep_best_checkpoint(const fs::path& folder, int64_t step) {
-  const fs::path source = folder / step_folder_name(step), best = folder / kBestCheckpointName;
-  const fs::path complete = temporary_path(folder, kBestCheckpointName);
-  std::error_code error;
-  fs::create_directories(complete, error);
-  if (error) throw_not_kept(complete, error.message());
-  fs::directory_iterator files(source, error);
-  if (error) throw_not_kept(source, error.message());
-  for (const fs::directory_entry& file : files) link_or_copy(file.path(), complete / file.path().filename());
-  fsync_folder(complete);
+  const fs::path best = folder / kBestCheckpointName, complete = temporary_path(folder, kBestCheckpointName);
+  link_checkpoint(folder, step, complete);
 
+  std::error_code error;
   if (!fs::exists(fs::symlink_status(best, error))) {
     rename_or_throw(complete, best);
   } else if (::renameat2(AT_FDCWD, complete.c_str(), AT_FDCWD, best.c_str(), RENAME_EXCHANGE) == 0) {

@@ -196,6 +196,9 @@ void TuneTranslator::weights() {
   out.set("checkpoint.enable", true, root.from("save_every_n_steps", "null"));
   if (const auto every = root.integer("save_every_n_steps")) {
     out.set("checkpoint.interval", *every, root.from("save_every_n_steps"));
+    out.set("finetune.result_folders", "steps", root.from("save_every_n_steps"));
+  } else {
+    out.set("finetune.result_folders", "epochs", root.from("output_dir"));
   }
   if (root.flag("enable_async_checkpointing").value_or(false)) {
     out.set("checkpoint.async_mode", "async", root.from("enable_async_checkpointing"));
@@ -209,8 +212,6 @@ void TuneTranslator::weights() {
   } else {
     out.set("finetune.save_merged", true, root.from("save_adapter_weights_only", "false"));
   }
-  const int64_t epochs = root.integer("epochs").value_or(1);
-  out.set("finetune.result_name", str("epoch_", std::max<int64_t>(epochs, 1) - 1), root.from("output_dir"));
   if (root.has("checkpoint_dir") && !file.variables.contains("checkpoint_dir")) {
     root.note("checkpoint_dir", Fate::kNoEffect, "no recipe reads this key; checkpointer.checkpoint_dir is the one");
   } else {

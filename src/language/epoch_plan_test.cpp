@@ -135,7 +135,8 @@ TEST(MicrobatchPlan, TheStreamRunsAcrossEpochsAndEndsWithTheLast) {
   EpochPlanOptions epochs = rows_of(5);
   epochs.shuffle = false;
   MicrobatchPlan plan(EpochPlanner(epochs, {}), {.samples = 3, .per_step = 2, .epochs = 2});
-  EXPECT_EQ(plan.steps(), 2);  // 10 samples in steps of 6
+  EXPECT_EQ(plan.steps(), 2);                                  // 10 samples in steps of 6
+  EXPECT_EQ(plan.epoch_ends(), (std::vector<int64_t>{1, 2}));  // the first is over within a step
   EXPECT_EQ(numbers_of(plan.next()), (std::vector<std::vector<int64_t>>{{0, 1, 2}}));
   EXPECT_EQ(numbers_of(plan.next()), (std::vector<std::vector<int64_t>>{{3, 4, 100}}));
   EXPECT_EQ(numbers_of(plan.next()), (std::vector<std::vector<int64_t>>{{101, 102, 103}}));
@@ -149,6 +150,7 @@ TEST(MicrobatchPlan, TorchtuneCarriesWhatIsLeftOverIntoTheNextEpoch) {
   // Seven rows are three microbatches of two, a step takes two.
   MicrobatchPlan plan(EpochPlanner(epochs, {}), {.samples = 2, .per_step = 2, .epochs = 3});
   EXPECT_EQ(plan.steps(), 3);
+  EXPECT_EQ(plan.epoch_ends(), (std::vector<int64_t>{1, 2, 3}));
   EXPECT_EQ(numbers_of(plan.next()), (std::vector<std::vector<int64_t>>{{0, 1}}));
   EXPECT_EQ(numbers_of(plan.next()), (std::vector<std::vector<int64_t>>{{2, 3}}));
   EXPECT_EQ(numbers_of(plan.next()), (std::vector<std::vector<int64_t>>{{4, 5}, {100, 101}}));

@@ -77,19 +77,23 @@ PlannedPasses MicrobatchPlan::next_of_torchtune() {
   return passes;
 }
 
-int64_t MicrobatchPlan::steps() const {
+std::vector<int64_t> MicrobatchPlan::epoch_ends() const {
   MILLRACE_CHECK(options_.epochs > 0);
+  std::vector<int64_t> ends;
   if (planner_.options().order == EpochOrder::kTorchtune) {
-    return torchtune_microbatches(plan_) / options_.per_step * options_.epochs;
+    const int64_t steps = torchtune_microbatches(plan_) / options_.per_step;
+    for (int64_t epoch = 0; epoch < options_.epochs; ++epoch) ends.push_back((epoch + 1) * steps);
+    return ends;
   }
   // Greedy packs of shuffled rows may be more or fewer in another epoch.
   const bool varies = planner_.options().packing != Packing::kNone && planner_.options().shuffle;
+  const int64_t step = options_.samples * options_.per_step;
   int64_t samples = 0;
   for (int64_t epoch = 0; epoch < options_.epochs; ++epoch) {
     samples += varies ? planner_.epoch(epoch).size() : plan_.size();
+    ends.push_back((samples + step - 1) / step);
   }
-  const int64_t step = options_.samples * options_.per_step;
-  return (samples + step - 1) / step;
+  return ends;
 }
 
 std::string MicrobatchPlan::position() const {

@@ -41,8 +41,9 @@ class MicrobatchPlan {
   MicrobatchPlan(EpochPlanner planner, const MicrobatchOptions& options);
 
   PlannedPasses next();
-  // The steps that all epochs make; needs epochs.
-  int64_t steps() const;
+  // The step after which each epoch is over, and the steps that all of them make; both need epochs.
+  std::vector<int64_t> epoch_ends() const;
+  int64_t steps() const { return epoch_ends().back(); }
 
   // Before the next microbatch.
   std::string position() const;

@@ -29,6 +29,7 @@
 #include "tasks/llama_finetune/llama_sampler.h"
 #include "tasks/llama_finetune/llama_task.h"
 #include "tasks/llama_lora/llama_lora_config.h"
+#include "tasks/result_folders.h"
 #include "train/run_folder.h"
 #include "train/trainer.h"
 
@@ -41,9 +42,10 @@ struct TaskResult {
   std::vector<Companion> (*companions)(const RunConfig& config);
   std::filesystem::path (*tokenizer)(const RunConfig& config);
   std::optional<ExportOptions> (*final_export)(const RunConfig& config);  // what a run writes at its end
-  std::string (*result_name)(const RunConfig& config);                    // a second name for it; "": none
-  MakeTextSampler texts;                                                  // null: pictures
-  TextDataSummary (*data)(const RunConfig& config, bool is_validation);   // null: pictures
+  ResultNaming (*result_naming)(const RunConfig& config);                 // of folders for each checkpoint
+  std::optional<int64_t> (*last_epoch)(const RunConfig& config);
+  MakeTextSampler texts;                                                 // null: pictures
+  TextDataSummary (*data)(const RunConfig& config, bool is_validation);  // null: pictures
 };
 
 // Everything that differs between tasks. config was made by the row's make_config().
@@ -81,12 +83,16 @@ std::optional<ExportOptions> no_final_export(const RunConfig&) {
   return std::nullopt;
 }
 
-std::string no_result_name(const RunConfig&) {
-  return "";
+ResultNaming no_result_folders(const RunConfig&) {
+  return ResultNaming::kNone;
 }
 
-constexpr TaskResult kLlamaResult = {llama_adapter_writer, llama_companions,   llama_tokenizer,     llama_final_export,
-                                     llama_result_name,    make_llama_sampler, summarise_llama_data};
+std::optional<int64_t> no_last_epoch(const RunConfig&) {
+  return std::nullopt;
+}
+
+constexpr TaskResult kLlamaResult = {llama_adapter_writer, llama_companions, llama_tokenizer,    llama_final_export,
+                                     llama_result_naming,  llama_last_epoch, make_llama_sampler, summarise_llama_data};
 
 constexpr std::array kTasks = std::to_array<TaskEntry>({
     {{"flux_pretrain", "flux", "trains FLUX from captioned pictures, or from their encodings", /*is_lora=*/false,
@@ -97,7 +103,7 @@ constexpr std::array kTasks = std::to_array<TaskEntry>({
      plan_flux,
      no_lora,
      settle_nothing,
-     {nullptr, no_companions, no_tokenizer, no_final_export, no_result_name, nullptr, nullptr}},
+     {nullptr, no_companions, no_tokenizer, no_final_export, no_result_folders, no_last_epoch, nullptr, nullptr}},
     {{"flux_lora", "flux", "trains LoRA adapters on a frozen FLUX", /*is_lora=*/true, make_flux_lora_config},
      make_flux_task,
      describe_flux_model,
@@ -105,7 +111,8 @@ constexpr std::array kTasks = std::to_array<TaskEntry>({
      plan_flux,
      flux_lora_options,
      settle_nothing,
-     {flux_adapter_writer, no_companions, no_tokenizer, no_final_export, no_result_name, nullptr, nullptr}},
+     {flux_adapter_writer, no_companions, no_tokenizer, no_final_export, no_result_folders, no_last_epoch, nullptr,
+      nullptr}},
     {{"llama_finetune", "llama", "trains all weights of a Llama-style language model on your text",
       /*is_lora=*/false, make_llama_finetune_config},
      make_llama_task,
@@ -141,9 +148,14 @@ const TaskEntry& find_task(const RunConfig& config) {
 }
 
 // The first rank's records of the run.
-std::vector<std::unique_ptr<RunListener>> listeners_of_rank(const RunConfig& config, Communicator& ranks) {
+std::vector<std::unique_ptr<RunListener>> listeners_of_rank(const RunConfig& config, Communicator& ranks,
+                                                            std::optional<ResultFolders>& results) {
   if (ranks.world().rank != 0) return {};
-  return find_task(config).listeners(config);
+  const TaskEntry& entry = find_task(config);
+  std::vector<std::unique_ptr<RunListener>> listeners = entry.listeners(config);
+  const ResultNaming naming = entry.result.result_naming(config);
+  if (naming != ResultNaming::kNone) listeners.push_back(results.emplace(config, naming).listener());
+  return listeners;
 }
 
 // The folder appears when it is complete. After all ranks have parted: none waits for it.
@@ -163,21 +175,6 @@ void export_at_end(const RunConfig& config, const TaskEntry& entry, bool trained
   std::filesystem::remove_all(folder);  // of fewer steps
   std::filesystem::rename(partial, folder);
   log_info("the trained model: ", folder.string());
-}
-
-void name_result(const RunConfig& config, const TaskEntry& entry) {
-  const std::string name = entry.result.result_name(config);
-  if (name.empty()) return;
-  const std::filesystem::path run = config.job.dump_folder, link = run / name;
-  const auto* const target = std::filesystem::exists(run / "model")     ? "model"
-                             : std::filesystem::exists(run / "adapter") ? "adapter"
-                                                                        : nullptr;
-  if (target == nullptr) return;
-  std::error_code failed;
-  if (std::filesystem::is_symlink(link)) std::filesystem::remove(link, failed);
-  std::filesystem::create_directory_symlink(target, link, failed);
-  if (failed)
-    log_warning("[", link.string(), "] expected a free name for a link to ", target, ", got: ", failed.message());
 }
 
 // What the run is on, for its plan.
@@ -267,6 +264,7 @@ void run_task(const RunConfig& given, const World& world, const std::string& ver
   entry.settle(*settled, world.size);
   const RunConfig& config = *settled;
   bool trained = false;
+  std::optional<ResultFolders> results;  // outlives the ranks' session: what it writes may take minutes
   with_ranks(config, world, version, [&](Communicator& ranks, torch::Device device) {
     const RunFolder folder(config, ranks);
     if (!folder.nothing_to_do().empty()) {
@@ -278,12 +276,14 @@ void run_task(const RunConfig& given, const World& world, const std::string& ver
     if (entry.kind.is_lora && world.rank == 0) tell_planned_memory(*placed, entry, machine);
     train_within_memory(*placed, entry, machine, [&] {
       const std::unique_ptr<Task> task = entry.make(*placed, ranks.mesh(), device, TaskPurpose::kTrain);
-      train(*task, config, ranks, listeners_of_rank(config, ranks));
+      train(*task, config, ranks, listeners_of_rank(config, ranks, results));
     });
     trained = true;
   });
+  if (results) results->finish();
   if (world.rank == 0) export_at_end(config, entry, trained);
-  if (world.rank == 0) name_result(config, entry);
+  if (world.rank == 0) write_last_result_folder(config, entry.result.result_naming(config), trained);
+  if (world.rank == 0) write_best_model(config, trained);
 }
 
 Evaluation evaluate_task(const RunConfig& config, const World& world, const std::string& version,
@@ -318,6 +318,14 @@ std::vector<Companion> companions_of_task(const RunConfig& config) {
 
 std::filesystem::path tokenizer_of_task(const RunConfig& config) {
   return find_task(config).result.tokenizer(config);
+}
+
+std::optional<ExportOptions> final_export_of_task(const RunConfig& config) {
+  return find_task(config).result.final_export(config);
+}
+
+std::optional<int64_t> last_epoch_of_task(const RunConfig& config) {
+  return find_task(config).result.last_epoch(config);
 }
 
 TextDataSummary summarise_text_data(const RunConfig& config, bool is_validation) {

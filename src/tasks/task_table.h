@@ -17,6 +17,7 @@
 #include "nn/tensor_io.h"
 #include "plan/plan_options.h"
 #include "tasks/adapter_export.h"
+#include "tasks/export_run.h"
 #include "tasks/text_sampler.h"
 #include "train/evaluate.h"
 
@@ -48,6 +49,10 @@ WriteAdapters adapter_writer_of_task(const RunConfig& config);
 // models that have none of their own.
 std::vector<Companion> companions_of_task(const RunConfig& config);
 std::filesystem::path tokenizer_of_task(const RunConfig& config);
+// What a run writes at its end into the folder "model"; none: nothing.
+std::optional<ExportOptions> final_export_of_task(const RunConfig& config);
+// The last epoch of the data, from 0, of a run that ends with one.
+std::optional<int64_t> last_epoch_of_task(const RunConfig& config);
 // Null: what the task trains makes pictures, not texts.
 MakeTextSampler text_sampler_of_task(const RunConfig& config);
 // The data set of a task that reads texts, as a run would see it. Throws ConfigError for other tasks.

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "checkpoint/best_checkpoint.h"
+#include "checkpoint/checkpoint_folder.h"
 #include "train/rank_peers.h"
 
 namespace millrace {
@@ -71,12 +72,23 @@ void RunCheckpoints::reserve() {
 
 void RunCheckpoints::save(const Progress& progress, bool wait) {
   if (!checkpointer_) return;
+  finish();
   const std::string state = to_state_json(progress, seed_, settings_);
   if (wait) {
     checkpointer_->save_and_wait(progress.step, pieces(), state);
   } else {
     checkpointer_->save(progress.step, pieces(), state);
   }
+  under_way_ = progress.step;
+  if (wait || !checkpointer_->saves_in_background()) finish();
+}
+
+std::vector<int64_t> RunCheckpoints::steps_up_to(int64_t step) const {
+  if (!checkpointer_) return {};
+  std::vector<int64_t> steps = checkpointer_->steps();
+  std::erase_if(steps,
+                [&](int64_t each) { return each > step || !missing_part(folder_ / step_folder_name(each)).empty(); });
+  return steps;
 }
 
 void RunCheckpoints::keep_as_best(const Progress& progress) const {
@@ -85,7 +97,9 @@ void RunCheckpoints::keep_as_best(const Progress& progress) const {
 }
 
 void RunCheckpoints::finish() {
-  if (checkpointer_) checkpointer_->wait();
+  if (!checkpointer_) return;
+  checkpointer_->wait();
+  if (under_way_) completed_.push_back(*std::exchange(under_way_, std::nullopt));
 }
 
 }  // namespace millrace

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "checkpoint/checkpointer.h"
@@ -37,6 +39,11 @@ class RunCheckpoints {
   void reserve();
   // wait: returns when the checkpoint is complete. Otherwise it is written while training continues.
   void save(const Progress& progress, bool wait);
+  // The steps of checkpoints that have become complete since the last call: known at the same step on every rank, of a
+  // save in the background after finish().
+  std::vector<int64_t> take_completed() { return std::exchange(completed_, {}); }
+  // The steps of the complete checkpoints up to this one, ascending, as this rank sees the folder.
+  std::vector<int64_t> steps_up_to(int64_t step) const;
   // After a save that waited: keeps its checkpoint as the best, whatever happens to those of other steps. Does nothing
   // unless the progress's own step has the best validation.
   void keep_as_best(const Progress& progress) const;
@@ -59,6 +66,8 @@ class RunCheckpoints {
   Settings settings_;
   std::shared_ptr<Peers> peers_;
   std::unique_ptr<Checkpointer> checkpointer_;  // null: not enabled
+  std::optional<int64_t> under_way_;            // the step of a save in the background
+  std::vector<int64_t> completed_;
 };
 
 }  // namespace millrace

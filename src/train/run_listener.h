@@ -4,6 +4,7 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "comm/mesh.h"
@@ -32,6 +33,13 @@ enum class RunEnd {
   kOutOfPatience,  // too many validations without a better one
 };
 
+// A complete checkpoint in the run's folder.
+struct SavedCheckpoint {
+  int64_t step = 0;
+  std::optional<int64_t> epoch;  // that is over with it (Task::epoch_to_save())
+  bool is_new = true;            // else it was there when the process started
+};
+
 // Ranks with a listener get events in the order of these functions: the first three once, then every step and
 // validation. A process that finds nothing left to do has no events. An exception from a listener ends the run, except
 // at the end of a run that was stopped or has failed, where it is logged as a warning.
@@ -53,6 +61,10 @@ class RunListener {
   // step: how many are done.
   virtual void validation_starts(int64_t /*step*/) {}
   virtual void validation_ends(int64_t /*step*/, const ValidationResult&) {}
+  // When it is complete and still there: at its step or, where it was written in the background, at a later one, but
+  // before the next one is begun; that of the run's last step comes after run_ends(). A resumed run begins with those
+  // that it finds, oldest first.
+  virtual void checkpoint_saved(const SavedCheckpoint&) {}
   // Before the last checkpoint is written. kFailed also comes when the run has not started.
   virtual void run_ends(RunEnd) {}
 

@@ -30,6 +30,10 @@ void RunListeners::validation_ends(int64_t step, const ValidationResult& result)
   for (const auto& listener : listeners_) listener->validation_ends(step, result);
 }
 
+void RunListeners::checkpoint_saved(const SavedCheckpoint& saved) {
+  for (const auto& listener : listeners_) listener->checkpoint_saved(saved);
+}
+
 void RunListeners::run_ends(RunEnd end) {
   if (std::exchange(has_ended_, true)) return;
   for (const auto& listener : listeners_) {

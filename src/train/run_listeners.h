@@ -21,6 +21,7 @@ class RunListeners : public RunListener {
   void step_ends(const StepMetrics& metrics) override;
   void validation_starts(int64_t step) override;
   void validation_ends(int64_t step, const ValidationResult& result) override;
+  void checkpoint_saved(const SavedCheckpoint& saved) override;
   // Called once, even if the run fails after it has ended. Throws only for a run that ended by itself.
   void run_ends(RunEnd end) override;
 

@@ -76,6 +76,9 @@ class Task {
   virtual const char* weight_name() const { return ""; }
   // The epoch of the data in which the last microbatch began, from 1; 0: the task does not count epochs.
   virtual int64_t epoch() const { return 0; }
+  // Of a run that is to leave a checkpoint of each epoch: the epoch, from 0, that is over after this step. The same on
+  // every rank.
+  virtual std::optional<int64_t> epoch_to_save(int64_t /*step*/) const { return std::nullopt; }
   // What TensorBoard gets of a step besides what every run has. Called after every step, on every rank.
   virtual std::vector<TaggedNumber> numbers_of(const StepMetrics& /*step*/) { return {}; }
   // Waits for this rank's part of the next microbatch.

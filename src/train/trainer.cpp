@@ -65,6 +65,7 @@ class Trainer {
     if (!is_new && progress_.step < cadence_.steps) {
       listeners_.run_prepares(facts(is_new));
       listeners_.restore_states(progress_.listeners);
+      for (const int64_t saved : checkpoints_.steps_up_to(progress_.step)) tell_saved(saved, /*is_new=*/false);
     }
     // Where the process before ended between a save and this.
     if (!is_new && config_.checkpoint.keep_best && progress_.best_loss && progress_.best_step == progress_.step) {
@@ -105,6 +106,7 @@ class Trainer {
         write_files([&] { task_.keep_result(progress_.step, ends, folder_); });
       }
       if (ends) {
+        finish_saves();
         listeners_.run_ends(reached ? RunEnd::kTargetReached : gives_up ? RunEnd::kOutOfPatience : RunEnd::kStepsDone);
         save(/*wait=*/true);  // before previews, which might fail
       }
@@ -120,7 +122,7 @@ class Trainer {
       // These may take minutes: a request that arrived meanwhile should not wait for another step.
       if (validates || previewed) stop_signal = agree_on_stop(std::max(stop_signal, stop.requested()), mesh_, device());
       if (stop_signal != 0) stop_run(stop_signal, logger);
-      if (cadence_.saves(progress_.step)) {
+      if (cadence_.saves(progress_.step) || task_.epoch_to_save(progress_.step)) {
         if (!keeps) save(/*wait=*/false);
         write_report(/*finished=*/false);
       }
@@ -167,7 +169,7 @@ class Trainer {
     listeners_.step_ends(metrics);
     logger.log_step(metrics);
     // Ranks see the end of a save at different times, but throw its error at the same step.
-    if (totals.saves_over == peers_->size()) checkpoints_.finish();
+    if (totals.saves_over == peers_->size()) finish_saves();
     return totals.stop_signal;
   }
 
@@ -219,9 +221,22 @@ class Trainer {
   }
 
   void save_checkpoint(bool wait) {
+    finish_saves();  // an older checkpoint may be deleted for the new one
     progress_.task_state = task_.state();
     listeners_.put_states(progress_.listeners);
     checkpoints_.save(progress_, wait);
+    tell_completed();
+  }
+
+  void finish_saves() {
+    checkpoints_.finish();
+    tell_completed();
+  }
+  void tell_completed() {
+    for (const int64_t step : checkpoints_.take_completed()) tell_saved(step, /*is_new=*/true);
+  }
+  void tell_saved(int64_t step, bool is_new) {
+    listeners_.checkpoint_saved({.step = step, .epoch = task_.epoch_to_save(step), .is_new = is_new});
   }
 
   void write_result(const fs::path& folder) {

@@ -15,7 +15,7 @@ OPTIONS = COMMON | SHORT | {
 }  # fmt: skip
 KINDS = {
     "full": {"training.dtype": "bfloat16", "training.mixed_precision_param": "bfloat16", "optimizer.stochastic_rounding": None},
-    "lora": LORA | {"lora.dropout": 0.2},
+    "lora": LORA | {"lora.dropout": 0.2, "finetune.result_folders": "steps"},
 }
 
 
@@ -41,3 +41,10 @@ def test_kills_at_random_moments_change_nothing(program, tmp_path, kind):
     for key in ["loss", "sample_digest", "validation_loss"]:
         ours, theirs = ([line[key] for line in logged(tmp_path / run, key)] for run in ["killed", "undisturbed"])
         assert len(theirs) >= STEPS // 10 and ours == theirs, key
+    if kind == "lora":
+        folders = [f"step_{step}" for step in (STEPS - 5, STEPS)]
+        for run in ("killed", "undisturbed"):
+            assert sorted(path.name for path in (tmp_path / run).glob("*step_*")) == sorted(folders)
+        for name in folders:
+            ours, theirs = ((tmp_path / run / name / "adapter_model.safetensors").read_bytes() for run in ("killed", "undisturbed"))
+            assert ours == theirs

@@ -179,6 +179,9 @@ def test_validation_perplexity_and_the_best(millrace, tmp_path):
     assert [line["step"] for line in found] == [1, 2, 3, 4] and all(line["validation_samples"] == 8 for line in found)
     assert all(line["validation_perplexity"] == pytest.approx(math.exp(line["validation_loss"])) for line in found)
     assert (tmp_path / "run" / "checkpoint" / "best").exists()
+    millrace("export", tmp_path / "run", tmp_path / "best", "--step", "best")
+    for file in BASE.glob("*.safetensors"):
+        assert (tmp_path / "run" / "best" / "model" / file.name).read_bytes() == (tmp_path / "best" / file.name).read_bytes()
     again = json.loads(millrace("evaluate", tmp_path / "run", "--json").stdout)
     assert again["loss"] == pytest.approx(found[-1]["validation_loss"], abs=1e-6)
     untrained = json.loads(

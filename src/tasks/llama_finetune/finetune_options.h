@@ -11,6 +11,7 @@
 #include "language/chat_encoder.h"
 #include "language/epoch_plan.h"
 #include "language/row_format.h"
+#include "tasks/result_naming.h"
 
 namespace millrace {
 
@@ -50,6 +51,10 @@ constexpr std::array<Choice<TokenCaching>, 3> choices_of(TokenCaching) {
   return {{{"auto", TokenCaching::kAuto}, {"none", TokenCaching::kNone}, {"disk", TokenCaching::kDisk}}};
 }
 
+constexpr std::array<Choice<ResultNaming>, 3> choices_of(ResultNaming) {
+  return {{{"none", ResultNaming::kNone}, {"epochs", ResultNaming::kEpochs}, {"steps", ResultNaming::kSteps}}};
+}
+
 struct FinetuneConfig {
   std::vector<std::string> data;
   std::vector<std::string> data_weights;  // numbers
@@ -82,7 +87,7 @@ struct FinetuneConfig {
   std::optional<int64_t> max_steps_per_epoch;
   bool save_model = true;
   bool save_merged = false;
-  std::string result_name;
+  ResultNaming result_folders = ResultNaming::kNone;
 
   template <typename Visitor>
   void describe(Visitor& visit) {
@@ -202,11 +207,12 @@ struct FinetuneConfig {
     visit(save_merged, {.name = "save_merged",
                         .meaning = "of a run that trains adapters: at the end, write the whole model with them merged "
                                    "in, too, into job.dump_folder/model"});
-    visit(result_name,
-          {.name = "result_name",
-           .meaning = "at the end, a second name in job.dump_folder, as a link, for the folder of the whole "
-                      "model or, where none is written, of the adapters; empty: none",
-           .none_is_empty = true});
+    visit(result_folders,
+          {.name = "result_folders",
+           .meaning = "leave what checkpoints hold in folders of job.dump_folder, for other programs: the whole model "
+                      "as save_model or save_merged write it at the end, and adapters. epochs: epoch_0, epoch_1 and so "
+                      "on, each with a checkpoint at the end of its epoch; steps: step_N of every checkpoint; of both "
+                      "the newest checkpoint.keep_latest_k stay"});
   }
   bool keeps_tokens() const {
     return cache_tokens == TokenCaching::kDisk || (cache_tokens == TokenCaching::kAuto && packing != Packing::kNone);

@@ -93,8 +93,13 @@ std::optional<ExportOptions> llama_final_export(const RunConfig& run_config) {
   return options;
 }
 
-std::string llama_result_name(const RunConfig& config) {
-  return as_llama(config).finetune.result_name;
+ResultNaming llama_result_naming(const RunConfig& config) {
+  return as_llama(config).finetune.result_folders;
+}
+
+std::optional<int64_t> llama_last_epoch(const RunConfig& config) {
+  const int64_t epochs = as_llama(config).finetune.epochs;
+  return epochs > 0 ? std::optional(epochs - 1) : std::nullopt;
 }
 
 WriteAdapters llama_adapter_writer() {

@@ -9,6 +9,7 @@
 #include "models/model_table.h"
 #include "tasks/adapter_export.h"
 #include "tasks/export_run.h"
+#include "tasks/result_naming.h"
 
 namespace millrace {
 
@@ -23,8 +24,9 @@ std::filesystem::path llama_tokenizer(const RunConfig& config);
 // weights; of adapters the model with them merged in, with finetune.save_merged. Nothing with finetune.no_save_model,
 // and for runs without checkpoints.
 std::optional<ExportOptions> llama_final_export(const RunConfig& config);
-// The second name of the folder; "": none.
-std::string llama_result_name(const RunConfig& config);
+// finetune.result_folders, and the last of finetune.epochs.
+ResultNaming llama_result_naming(const RunConfig& config);
+std::optional<int64_t> llama_last_epoch(const RunConfig& config);
 
 // PEFT's naming, a folder.
 WriteAdapters llama_adapter_writer();

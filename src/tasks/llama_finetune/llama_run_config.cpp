@@ -104,6 +104,20 @@ void check_sets(const LlamaRunConfig& config, Problems& problems) {
   }
 }
 
+void check_result_folders(const LlamaRunConfig& config, Problems& problems) {
+  const FinetuneConfig& finetune = config.finetune;
+  const char* const name = "finetune.result_folders";
+  if (finetune.result_folders == ResultNaming::kNone) return;
+  if (!config.checkpoint.enable)
+    problems.add(name, "expected checkpoint.enable with it, got a run without checkpoints");
+  if (config.lora() == nullptr && !finetune.save_model) {
+    problems.add(name, "expected finetune.save_model with it, got none");
+  }
+  if (finetune.result_folders == ResultNaming::kEpochs && finetune.epochs == 0) {
+    problems.add(name, "expected finetune.epochs with \"epochs\", got a run of training.steps (try \"steps\")");
+  }
+}
+
 template <typename Config>
 Config& cast(auto& config) {
   if (auto* llama = dynamic_cast<Config*>(&config)) return *llama;
@@ -129,9 +143,7 @@ void LlamaRunConfig::check(Problems& problems) const {
   if (finetune.save_merged && lora() == nullptr) {
     problems.add("finetune.save_merged", "expected a run that trains adapters with it, got one of the whole model");
   }
-  if (const std::filesystem::path name = finetune.result_name; name.filename() != name) {
-    problems.add("finetune.result_name", "expected a name without folders, got \"" + finetune.result_name + "\"");
-  }
+  check_result_folders(*this, problems);
   if (!sample.prompts.empty() && !sample.prompts_file.empty()) {
     problems.add("sample.prompts_file", "expected prompts or prompts_file, got both");
   }

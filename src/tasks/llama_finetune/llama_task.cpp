@@ -66,6 +66,7 @@ class LlamaTask : public Task {
       if (config_.finetune.keeps_tokens()) keep_tokens(config_, source, "train");
       num_rows_ = source.rows->size();
       MicrobatchPlan plan = training_plan(config_, source, mesh.data_size(), pool_);
+      if (config_.finetune.result_folders == ResultNaming::kEpochs) epoch_ends_ = plan.epoch_ends();
       tokens_per_sample_ = mean_length(source);
       if (mesh.world().rank() == 0) warn_of_open_answers(source);
       TokenBatchesOptions options;
@@ -102,6 +103,11 @@ class LlamaTask : public Task {
     epoch_ = microbatch_->epoch + 1;
   }
   int64_t epoch() const override { return epoch_; }
+  std::optional<int64_t> epoch_to_save(int64_t step) const override {
+    const auto after = std::ranges::upper_bound(epoch_ends_, step);  // of several that are over, the last
+    const bool is_end = after != epoch_ends_.begin() && *(after - 1) == step;
+    return is_end ? std::optional(after - epoch_ends_.begin() - 1) : std::nullopt;
+  }
 
   MicrobatchResult train_microbatch(double scale) override {
     MILLRACE_CHECK(microbatch_.has_value());
@@ -252,6 +258,7 @@ class LlamaTask : public Task {
   int64_t num_rows_ = 0;
   double data_seconds_ = 0, tokens_per_sample_ = 1;
   int64_t epoch_ = 0;
+  std::vector<int64_t> epoch_ends_;  // with finetune.result_folders = "epochs"
 };
 
 }  // namespace
