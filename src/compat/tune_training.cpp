@@ -191,8 +191,7 @@ void TuneTranslator::batches() {
     out.set("training.seed", *seed, root.from("seed"));
   } else {
     root.value("seed");
-    out.note(root.from("seed", "null"), Fate::kBecame,
-             "training.seed = 0: a run can be repeated (torchtune draws one)");
+    out.set("training.random_seed", true, root.from("seed", "null"));
   }
   if (const auto copies = root.integer("data_parallel_replicate_dim"); copies && *copies != 1) {
     out.set("parallelism.data_parallel_replicate_degree", *copies, root.from("data_parallel_replicate_dim"));

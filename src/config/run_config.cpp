@@ -57,6 +57,10 @@ void RunConfig::describe(OptionCollector& visit) {
 }
 
 void RunConfig::check(Problems& problems) const {
+  if (training.random_seed && training.seed) {
+    problems.add("training.random_seed",
+                 str("expected random_seed or a seed, got both, and the seed ", *training.seed));
+  }
   check_training(*this, problems);
   check_optimizer(optimizer, problems);
   check_lr_schedule(lr_scheduler, problems);

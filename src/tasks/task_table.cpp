@@ -30,6 +30,7 @@
 #include "tasks/llama_finetune/llama_task.h"
 #include "tasks/llama_lora/llama_lora_config.h"
 #include "tasks/result_folders.h"
+#include "train/drawn_seed.h"
 #include "train/run_folder.h"
 #include "train/trainer.h"
 
@@ -261,11 +262,17 @@ std::unique_ptr<RunConfig> load_task_config(const std::filesystem::path& path,
 void run_task(const RunConfig& given, const World& world, const std::string& version) {
   const TaskEntry& entry = find_task(given);
   const std::unique_ptr<RunConfig> settled = given.clone();
-  entry.settle(*settled, world.size);
+  const bool draws_seed = given.training.random_seed;
+  if (!draws_seed) entry.settle(*settled, world.size);
   const RunConfig& config = *settled;
   bool trained = false;
   std::optional<ResultFolders> results;  // outlives the ranks' session: what it writes may take minutes
   with_ranks(config, world, version, [&](Communicator& ranks, torch::Device device) {
+    if (draws_seed) {  // other settings may follow from it
+      settled->training.seed = drawn_seed(config, ranks);
+      settled->training.random_seed = false;
+      entry.settle(*settled, world.size);
+    }
     const RunFolder folder(config, ranks);
     if (!folder.nothing_to_do().empty()) {
       log_info(folder.nothing_to_do());

@@ -140,6 +140,12 @@ Progress parse_state_json(const std::string& json) {
   }
 }
 
+std::optional<int64_t> seed_in_state(const std::string& json) {
+  const nlohmann::json state = nlohmann::json::parse(json, nullptr, /*allow_exceptions=*/false);
+  const bool has_one = state.is_object() && state.contains("seed") && state["seed"].is_number_integer();
+  return has_one ? std::optional(state["seed"].get<int64_t>()) : std::nullopt;
+}
+
 Settings settings_in_state(const std::string& json) {
   const nlohmann::json state = nlohmann::json::parse(json, nullptr, /*allow_exceptions=*/false);
   if (!state.is_object() || !state.contains("settings") || !state["settings"].is_object()) return {};

@@ -55,6 +55,8 @@ bool has_run_out_of_patience(const Progress& progress, const ValidationConfig& v
 // Converts to and from the JSON of the checkpoint's state. Throws StorageError when a field is missing.
 std::string to_state_json(const Progress& progress, uint64_t seed, const Settings& settings);
 Progress parse_state_json(const std::string& json);
+// The seed of the run that saved it.
+std::optional<int64_t> seed_in_state(const std::string& json);
 // Empty for checkpoints of versions that kept none.
 Settings settings_in_state(const std::string& json);
 

@@ -23,6 +23,7 @@ struct TrainingConfig {
   int64_t steps = 10000;
   double max_norm = 1.0;
   std::optional<int64_t> seed;  // unset: 0
+  bool random_seed = false;
   std::string device = "auto";
   Precision dtype = Precision::kFloat32;
   std::string mixed_precision_param = "auto";
@@ -62,6 +63,10 @@ struct TrainingConfig {
                  .at_least = 0,
                  .aliases = {"debug.seed"},
                  .torchtitan_default = "None: random"});
+    visit(random_seed,
+          {.name = "random_seed",
+           .meaning = "draw training.seed when a new run starts, the same for all ranks; the run's config.toml has the "
+                      "number, and a resumed run keeps its own"});
     visit(device, {.name = "device",
                    .meaning = "where to train; cuda: an NVIDIA GPU or, with libtorch for ROCm, an AMD GPU; auto: cuda "
                               "if there is a usable GPU",
