@@ -60,11 +60,11 @@ void profiler(TuneTranslator& tune) {
   }
   for (const char* key : {"cpu", "cuda", "xpu", "hpu", "record_shapes"}) table.note(key, Fate::kSameResult, "");
   for (const char* key : {"profile_memory", "with_stack", "with_flops"}) {
-    if (table.flag(key).value_or(false)) {
-      table.note(key, Fate::kNoEffect, "traces have times alone");
-    } else {
-      table.note(key, Fate::kSameResult, "");
-    }
+    if (const auto given = table.flag(key)) out.set(std::string("profiling.") + key, *given, table.from(key));
+  }
+  if (table.flag("profile_memory").value_or(false)) {
+    out.note(table.from("profile_memory"), Fate::kBecame,
+             "allocations are in the trace; torchtune's snapshot is a pickle, which is not written");
   }
   table.refuse_unknown();
 }

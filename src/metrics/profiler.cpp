@@ -7,9 +7,11 @@
 #include <algorithm>
 #include <cstdlib>
 #include <set>
+#include <vector>
 
 #include "base/files.h"
 #include "base/log.h"
+#include "metrics/profile_tables.h"
 
 namespace millrace {
 namespace {
@@ -25,8 +27,26 @@ std::set<ActivityType> activities() {
   return chosen;
 }
 
-ProfilerConfig kineto() {
-  return ProfilerConfig(ProfilerState::KINETO, /*report_input_shapes=*/true, /*profile_memory=*/false);
+ProfilerConfig kineto(const ProfilingConfig& config) {
+  return ProfilerConfig(ProfilerState::KINETO, /*report_input_shapes=*/true, config.profile_memory,
+                        /*with_stack=*/false, config.with_flops);  // with_stack means Python's
+}
+
+std::vector<ProfiledCall> calls_of(const prof::ProfilerResult& result) {
+  std::vector<ProfiledCall> calls;
+  for (const prof::KinetoEvent& event : result.events()) {
+    const bool is_on_device = event.deviceType() != c10::DeviceType::CPU;
+    if (event.isHiddenEvent() || event.isAsync() || (!is_on_device && event.durationNs() == 0)) continue;
+    calls.push_back({.name = event.name(),
+                     .is_on_device = is_on_device,
+                     .thread = event.startThreadId(),
+                     .begin_ns = event.startNs(),
+                     .duration_ns = event.durationNs(),
+                     .number = is_on_device ? 0 : event.correlationId(),
+                     .launched_by = is_on_device ? event.linkedCorrelationId() : 0,
+                     .flops = event.flops()});
+  }
+  return calls;
 }
 
 }  // namespace
@@ -48,9 +68,9 @@ void StepProfiler::begin_phase() {
   if (!config_.enable_profiling || recording_) return;
   if (config_.num_cycles > 0 && cycles_done_ >= config_.num_cycles) return;
   // Preparing is slow and slows down the next steps, which pass before recording begins.
-  if (position_ == wait_steps_) prof::prepareProfiler(kineto(), activities());
+  if (position_ == wait_steps_) prof::prepareProfiler(kineto(config_), activities());
   if (position_ == wait_steps_ + config_.warmup_steps) {
-    prof::enableProfiler(kineto(), activities());
+    prof::enableProfiler(kineto(config_), activities());
     recording_ = true;
   }
 }
@@ -66,6 +86,10 @@ void StepProfiler::step(int64_t step_number) {
     create_folders(folder);
     const std::string path = (folder / str("rank", rank_, "_trace.json")).string();
     result->save(path);
+    const std::vector<ProfiledCall> calls = calls_of(*result);
+    write_file_atomically(folder / str("rank", rank_, "_key_averages.txt"),
+                          key_averages_table(calls, config_.with_flops));
+    if (config_.with_stack) write_file_atomically(folder / str("rank", rank_, "_stacks.txt"), operator_stacks(calls));
     log_info("trace of ", config_.active_steps, " steps: ", path);
     position_ = 0;
     ++cycles_done_;

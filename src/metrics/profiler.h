@@ -10,7 +10,8 @@ namespace millrace {
 
 // Cycles of waiting, warming up and recording: wait_steps, warmup_steps, active_steps and num_cycles as in
 // torchtune; without wait_steps a cycle is profile_freq steps long, as in torchtitan. Traces are written to
-// <dump_folder>/<save_traces_folder>/iteration_<step>/rank<N>_trace.json, one per rank.
+// <dump_folder>/<save_traces_folder>/iteration_<step>/rank<N>_trace.json, one per rank, with the longest operators in
+// rank<N>_key_averages.txt and, with with_stack, all stacks of operators in rank<N>_stacks.txt (profile_tables.h).
 class StepProfiler {
  public:
   StepProfiler(const ProfilingConfig& config, const std::filesystem::path& dump_folder, int rank = 0);

@@ -28,7 +28,7 @@ class StepProfilerTest : public testing::Test {
 
   // Names of the folders with traces after steps 1 to last.
   std::set<std::string> run(int64_t last) {
-    const torch::Tensor a = torch::ones({16, 16});
+    const torch::Tensor a = torch::ones({256, 256});
     StepProfiler profiler(config_, folder_);
     for (int64_t step = 1; step <= last; ++step) {
       torch::matmul(a, a);
@@ -66,6 +66,20 @@ TEST_F(StepProfilerTest, WaitWarmupActiveAndCyclesAsInTorchtune) {
   config_.num_cycles = 2;
   EXPECT_THAT(run(20), ElementsAre("iteration_10", "iteration_5"));
   EXPECT_EQ(count("iteration_10", "aten::matmul"), 3);
+}
+
+TEST_F(StepProfilerTest, BesideATraceLieTheLongestOperatorsAndWhatWasAskedFor) {
+  config_.profile_freq = 5;
+  run(5);
+  const fs::path folder = folder_ / "profile_traces" / "iteration_5";
+  EXPECT_THAT(read_file(folder / "rank0_key_averages.txt"), testing::HasSubstr("aten::matmul"));
+  EXPECT_FALSE(fs::exists(folder / "rank0_stacks.txt"));
+  EXPECT_EQ(count("iteration_5", "[memory]"), 0);
+  config_.with_stack = config_.with_flops = config_.profile_memory = true;
+  run(5);
+  EXPECT_THAT(read_file(folder / "rank0_stacks.txt"), testing::HasSubstr("aten::matmul;aten::mm "));
+  EXPECT_THAT(read_file(folder / "rank0_key_averages.txt"), testing::HasSubstr("Total MFLOPs"));
+  EXPECT_GT(count("iteration_5", "[memory]"), 0);
 }
 
 TEST_F(StepProfilerTest, NothingIsWrittenUnlessAskedForOrWhenTheCycleIsCutShort) {

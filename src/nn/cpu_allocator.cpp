@@ -53,23 +53,39 @@ class CachingCpuAllocator final : public c10::Allocator {
 
  private:
   void* take(size_t size) {
-    const std::lock_guard lock(mutex_);
-    std::byte* block = arena_.take(size);
-    if (block == nullptr) throw std::bad_alloc();
-    sizes_[block] = size;
-    stats_.bytes_in_use += size;
-    stats_.peak_bytes_in_use = std::max(stats_.peak_bytes_in_use, stats_.bytes_in_use);
+    std::byte* block = nullptr;
+    size_t in_use = 0;
+    {
+      const std::lock_guard lock(mutex_);
+      block = arena_.take(size);
+      if (block == nullptr) throw std::bad_alloc();
+      sizes_[block] = size;
+      in_use = stats_.bytes_in_use += size;
+      stats_.peak_bytes_in_use = std::max(stats_.peak_bytes_in_use, stats_.bytes_in_use);
+    }
+    report(block, static_cast<int64_t>(size), in_use);
     return block;
   }
 
   static void give_back(void* block) {
     CachingCpuAllocator& self = *instance();
-    const std::lock_guard lock(self.mutex_);
-    const auto found = self.sizes_.find(block);
-    if (found == self.sizes_.end()) return std::free(block);
-    self.arena_.give_back(static_cast<std::byte*>(block), found->second);
-    self.stats_.bytes_in_use -= found->second;
-    self.sizes_.erase(found);
+    size_t size = 0, in_use = 0;
+    {
+      const std::lock_guard lock(self.mutex_);
+      const auto found = self.sizes_.find(block);
+      if (found == self.sizes_.end()) return std::free(block);
+      size = found->second;
+      self.arena_.give_back(static_cast<std::byte*>(block), size);
+      in_use = self.stats_.bytes_in_use -= size;
+      self.sizes_.erase(found);
+    }
+    report(block, -static_cast<int64_t>(size), in_use);
+  }
+
+  // To a profiler that records memory. Small blocks do not say their size when they are freed.
+  static void report(void* block, int64_t size, size_t in_use) {
+    if (!c10::memoryProfilingEnabled()) return;
+    c10::reportMemoryUsageToProfiler(block, size, in_use, in_use, c10::Device(c10::DeviceType::CPU));
   }
 
   mutable std::mutex mutex_;

@@ -8,8 +8,8 @@
 
 namespace millrace {
 
-// Installs the allocator for every CPU tensor made from now on; small blocks still come from the heap. Call once,
-// early.
+// Installs the allocator for every CPU tensor made from now on; small blocks, below 1 MiB, still come from the heap.
+// Large ones are reported to a profiler that records memory. Call once, early.
 void install_caching_cpu_allocator();
 
 struct CpuAllocatorStats {

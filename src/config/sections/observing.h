@@ -17,6 +17,9 @@ struct ProfilingConfig {
   int64_t warmup_steps = 3;
   int64_t active_steps = 1;
   int64_t num_cycles = 0;  // 0: until the end of the run
+  bool with_stack = false;
+  bool profile_memory = false;
+  bool with_flops = false;
 
   template <typename Visitor>
   void describe(Visitor& visit) {
@@ -44,6 +47,15 @@ struct ProfilingConfig {
                          .aliases = {"profiling.profiler_active"}});
     visit(num_cycles,
           {.name = "num_cycles", .unit = "cycles", .meaning = "traces to record; 0: until the end", .at_least = 0});
+    visit(with_stack, {.name = "with_stack",
+                       .meaning = "beside each trace, the time of every stack of operators, as flame graphs are drawn "
+                                  "from (rank0_stacks.txt)"});
+    visit(profile_memory,
+          {.name = "profile_memory",
+           .meaning = "record in the traces each allocation, on a CPU of 1 MiB and more, and the memory in use"});
+    visit(with_flops,
+          {.name = "with_flops",
+           .meaning = "count the floating-point operations of matrix products, in the table beside each trace"});
   }
   bool operator==(const ProfilingConfig&) const = default;
 };

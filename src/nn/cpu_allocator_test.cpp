@@ -1,0 +1,44 @@
+#include "nn/cpu_allocator.h"
+
+#include <c10/core/Allocator.h>
+#include <c10/util/ThreadLocalDebugInfo.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <torch/types.h>
+
+#include <memory>
+#include <vector>
+
+namespace millrace {
+namespace {
+
+// As a profiler does.
+class Recorder : public c10::MemoryReportingInfoBase {
+ public:
+  void reportMemoryUsage(void*, int64_t size, size_t total, size_t, c10::Device) override {
+    sizes.push_back(size);
+    totals.push_back(total);
+  }
+  bool memoryProfilingEnabled() const override { return true; }
+
+  std::vector<int64_t> sizes;
+  std::vector<size_t> totals;
+};
+
+TEST(CachingCpuAllocator, ReportsLargeBlocksToAProfiler) {
+  install_caching_cpu_allocator();
+  constexpr int64_t kSize = 3 << 20;
+  const size_t before = cpu_allocator_stats().bytes_in_use;
+  const auto recorder = std::make_shared<Recorder>();
+  {
+    const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, recorder);
+    const torch::Tensor small = torch::empty({10}), large = torch::empty({kSize}, torch::kUInt8);
+  }
+  torch::empty({kSize}, torch::kUInt8);
+  const auto counted = static_cast<int64_t>(counted_cpu_bytes(kSize));
+  EXPECT_THAT(recorder->sizes, testing::ElementsAre(counted, -counted));
+  EXPECT_THAT(recorder->totals, testing::ElementsAre(before + counted, before));
+}
+
+}  // namespace
+}  // namespace millrace
