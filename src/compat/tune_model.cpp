@@ -97,6 +97,41 @@ std::string prompt_template(const PlacedValue& value) {
   return roles.dump();
 }
 
+// torchtune writes adapters twice, as a pickle and, beside it, as PEFT reads them. A path of adapter_checkpoint begins
+// in output_dir.
+void initial_adapter(TuneTranslator& tune, TuneTable& checkpointer, const std::string& output_dir) {
+  const auto path = checkpointer.text("adapter_checkpoint");
+  if (!path) return;
+  if (!tune.recipe.is_lora) {
+    checkpointer.refuse("adapter_checkpoint", "expected null for a recipe without adapters, got " + *path);
+    return;
+  }
+  const std::filesystem::path given = std::filesystem::path(output_dir) / *path;  // *path where it is absolute
+  const bool is_pickle = given.extension() == ".pt";
+  const TheirSetting from = checkpointer.from("adapter_checkpoint");
+  tune.out.set("lora.initial_adapter", (is_pickle ? given.parent_path() : given).string(), from);
+  tune.out.note(from, Fate::kBecame,
+                str(is_pickle ? "the adapter_model.safetensors beside it is read; " : "",
+                    "a new run starts from these adapters, whatever resume_from_checkpoint says; the optimizer's state "
+                    "is not taken over"));
+}
+
+// The newest checkpoint in output_dir is resumed from in any case; here the case that there is none.
+void resuming(TuneTranslator& tune, const std::string& output_dir) {
+  std::error_code ignored;
+  const bool resumes = tune.root.flag("resume_from_checkpoint").value_or(false);
+  const std::filesystem::path own = std::filesystem::path(output_dir) / "checkpoint";
+  if (!resumes || std::filesystem::exists(own, ignored)) {
+    tune.root.note("resume_from_checkpoint", Fate::kSameResult,
+                   "a run resumes by itself from the newest checkpoint in its folder");
+  } else {
+    tune.root.note("resume_from_checkpoint", Fate::kNoEffect,
+                   "output_dir has no checkpoint of this program, so that the run is new; torchtune's own state is a "
+                   "pickle, which is not read (checkpointer.checkpoint_dir takes weights over, adapter_checkpoint "
+                   "adapters)");
+  }
+}
+
 void tokenizer(TuneTranslator& tune) {
   TuneTable table = tune.root.table("tokenizer");
   if (tune.component(table, TuneRole::kTokenizer) == nullptr) return;
@@ -175,13 +210,12 @@ void TuneTranslator::weights() {
     } else {
       table.note("output_dir", Fate::kSameResult, "it is job.dump_folder, too");
     }
-    for (const char* key : {"recipe_checkpoint", "adapter_checkpoint"}) {
-      if (table.value(key) == nullptr) continue;
-      table.refuse(key, "expected null, got " + table.from(key).value + ": a run resumes from its own folder" +
-                            (std::string(key) == "adapter_checkpoint" ? "; --lora.initial_adapter of `millrace train` "
-                                                                        "starts from adapters in safetensors"
-                                                                      : ""));
+    if (table.value("recipe_checkpoint") != nullptr) {
+      table.refuse("recipe_checkpoint", "expected null, got " + table.from("recipe_checkpoint").value +
+                                            ": a pickle, which is not read; a run resumes from its own folder" +
+                                            (recipe.is_lora ? ", and adapter_checkpoint starts from adapters" : ""));
     }
+    initial_adapter(*this, table, folder.value_or(""));
     if (!table.flag("safe_serialization").value_or(true)) {
       table.refuse("safe_serialization", "expected true, got false: pickles are never written");
     }
@@ -203,8 +237,7 @@ void TuneTranslator::weights() {
   if (root.flag("enable_async_checkpointing").value_or(false)) {
     out.set("checkpoint.async_mode", "async", root.from("enable_async_checkpointing"));
   }
-  root.note("resume_from_checkpoint", Fate::kSameResult,
-            "a run resumes by itself from the newest checkpoint in its folder");
+  resuming(*this, folder.value_or(""));
   if (!recipe.is_lora) {
     root.note("save_adapter_weights_only", Fate::kSameResult, "there are no adapters");
   } else if (root.flag("save_adapter_weights_only").value_or(false)) {

@@ -316,6 +316,44 @@ TEST(TuneTranslate, OffloadsTheInputsOfLayersThatAreRecomputed) {
   EXPECT_THAT(full_problem({"enable_activation_checkpointing=false", "ac_mode=selective", offloading}), refused);
 }
 
+TEST(TuneTranslate, LeavesFoldersOfEpochsOrOfSteps) {
+  EXPECT_EQ(setting(lora(), "finetune.result_folders"), "\"epochs\"");
+  const Translation steps = full({"save_every_n_steps=50", "checkpointer.keep_last_n_checkpoints=2"});
+  EXPECT_EQ(setting(steps, "finetune.result_folders"), "\"steps\"");
+  EXPECT_EQ(setting(steps, "checkpoint.interval"), "50");
+  EXPECT_EQ(setting(steps, "checkpoint.keep_latest_k"), "2");
+}
+
+TEST(TuneTranslate, DrawsASeedWhereThereIsNone) {
+  EXPECT_EQ(setting(lora(), "training.random_seed"), "true");
+  EXPECT_EQ(setting(lora({"~seed"}), "training.random_seed"), "true");
+  EXPECT_EQ(setting(lora({"seed=7"}), "training.random_seed"), "");
+}
+
+TEST(TuneTranslate, StartsFromAdapters) {
+  const std::string key = "checkpointer.adapter_checkpoint=";
+  const auto start = [&](const std::string& path) {
+    return setting(lora({"output_dir=out", "checkpointer.output_dir=out", key + path}), "lora.initial_adapter");
+  };
+  EXPECT_EQ(start("epoch_0/adapter_model.pt"), "\"out/epoch_0\"");
+  EXPECT_EQ(start("/other/adapter_model.safetensors"), "\"/other/adapter_model.safetensors\"");
+  EXPECT_EQ(setting(lora(), "lora.initial_adapter"), "");
+  EXPECT_THAT(full_problem({key + "a.pt"}), HasSubstr("expected null for a recipe without adapters"));
+  EXPECT_THAT(lora_problem({"checkpointer.recipe_checkpoint=recipe_state.pt"}), HasSubstr("a pickle"));
+  EXPECT_THAT(lora({"output_dir=none", "resume_from_checkpoint=true", "checkpointer.output_dir=none"}).warnings(),
+              testing::ElementsAre(HasSubstr("the run is new")));
+}
+
+TEST(TuneTranslate, ProfilesWhatItIsAskedFor) {
+  const Translation all =
+      lora({"profiler.with_stack=true", "profiler.with_flops=true", "profiler.profile_memory=true"});
+  for (const char* key : {"with_stack", "with_flops", "profile_memory"}) {
+    EXPECT_EQ(setting(all, std::string("profiling.") + key), "true");
+    EXPECT_EQ(setting(lora(), std::string("profiling.") + key), "false");
+  }
+  EXPECT_THAT(all.warnings(), testing::IsEmpty());
+}
+
 TEST(TuneTranslate, TellsWhatBecameOfEachKey) {
   const std::string table = lora({"epochs=2"}).table("torchtune");
   EXPECT_THAT(table, HasSubstr("settings of torchtune, and what they became:\n"));
