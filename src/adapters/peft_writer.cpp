@@ -15,6 +15,28 @@ std::string last_part(const std::string& name) {
   return name.substr(name.rfind('.') + 1);
 }
 
+// What PEFT 0.21 writes of a LoRA besides, at the values that mean a plain adapter. Since 0.14 PEFT ignores what it
+// does not know.
+nlohmann::ordered_json unused_fields() {
+  nlohmann::ordered_json fields = {{"bias", "none"},
+                                   {"ensure_weight_tying", false},
+                                   {"fan_in_fan_out", false},
+                                   {"init_lora_weights", true},
+                                   {"loftq_config", nlohmann::ordered_json::object()},
+                                   {"lora_bias", false},
+                                   {"megatron_core", "megatron.core"},
+                                   {"qalora_group_size", 16},
+                                   {"use_qalora", false}};
+  for (const char* name :
+       {"alora_invocation_tokens", "arrow_config", "auto_mapping", "corda_config", "eva_config", "exclude_modules",
+        "kasa_config", "layer_replication", "layers_pattern", "layers_to_transform", "lora_ga_config",
+        "megatron_config", "modules_to_save", "monteclora_config", "revision", "target_parameters",
+        "trainable_token_indices", "use_bdlora", "velora_config"}) {
+    fields[name] = nullptr;
+  }
+  return fields;
+}
+
 }  // namespace
 
 std::vector<std::string> peft_target_modules(const std::vector<std::string>& adapted,
@@ -56,10 +78,8 @@ std::string peft_config_json(const std::vector<std::string>& adapted, const Peft
     json.update({{"lora_alpha", alpha},
                  {"lora_dropout", facts.dropout},
                  {"use_rslora", facts.rank_stabilised},
-                 {"use_dora", facts.kind == AdapterKind::kDora},
-                 {"bias", "none"},
-                 {"fan_in_fan_out", false},
-                 {"init_lora_weights", true}});
+                 {"use_dora", facts.kind == AdapterKind::kDora}});
+    json.update(unused_fields());
   } else {
     json.update({{"alpha", alpha}, {"rank_dropout", 0.0}, {"module_dropout", 0.0}, {"init_weights", true}});
   }
