@@ -265,9 +265,7 @@ void AdapterSet::initialize_magnitudes(const std::vector<AdaptedBase>& bases) {
   for (const auto& [prefix, base] : bases) {
     for (size_t unit = 0; unit < base->units().size(); ++unit) {
       const UnitUse use = base->forward_unit(unit, /*keep=*/false);
-      if (const OffloadedUnits* offloaded = base->offloaded(); offloaded && offloaded->has(unit)) {
-        for (const QuantisedWeight* weight : offloaded->quantised(unit)) set_of_weight(weight);
-      }
+      for (const QuantisedWeight* weight : base->matrices_in_use(unit)) set_of_weight(weight);
       for (size_t i = base->units()[unit].first_slice; i < base->units()[unit].end_slice; ++i) {
         const std::string& name = base->slices()[i].name;
         if (role_of(name) != "weight") continue;
@@ -277,7 +275,7 @@ void AdapterSet::initialize_magnitudes(const std::vector<AdaptedBase>& bases) {
     }
   }
   for (const Adapted& each : adapted_) {
-    if (!done.contains(each.layer)) set(each.layer);  // quantised: every rank holds it
+    if (!done.contains(each.layer)) set(each.layer);  // quantised and always there
   }
 }
 

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "kernels/quantised/quantise_tensor.h"
 #include "nn/quantised_io.h"
+#include "parallel/flat_model.h"
 
 namespace millrace {
 namespace {
@@ -32,15 +33,25 @@ QuantisedAs quantised_as(BaseStorage storage) {
   MILLRACE_CHECK(false);
 }
 
-// The pieces of a matrix as they lie in the file, in the order of its rows. Pieces in blocks stay in them; others
-// become numbers of the compute dtype, as rules that reorder rows do, which no matrix of a block has.
-std::vector<Part> parts_of_file(const WeightStore& store, WeightRules rules, const FlatParametersOptions& placement) {
+// The pieces of a matrix in the order of its rows.
+WeightRules by_row(WeightRules rules) {
   std::sort(rules.begin(), rules.end(),
             [](const WeightRule& a, const WeightRule& b) { return a.row_begin < b.row_begin; });
+  return rules;
+}
+
+// Rules that reorder rows make numbers of a piece; no matrix of a block has such a rule.
+bool stays_in_blocks(const TensorView& view, const WeightRule& rule) {
+  return view.block_format != BlockFormat::kNone && view.shape.size() == 2 && !rule.swap_halves;
+}
+
+// The pieces as they lie in the file. Those in blocks stay in them; others become numbers of the compute dtype.
+std::vector<Part> parts_of_file(const WeightStore& store, const WeightRules& rules,
+                                const FlatParametersOptions& placement) {
   std::vector<Part> parts;
-  for (const WeightRule& rule : rules) {
+  for (const WeightRule& rule : by_row(rules)) {
     const TensorView& view = *store.find(rule.theirs);
-    if (view.block_format != BlockFormat::kNone && view.shape.size() == 2 && !rule.swap_halves) {
+    if (stays_in_blocks(view, rule)) {
       parts.push_back({.quantised = blocks_of(view).to(placement.device)});
     } else {
       parts.push_back({.dense_RK = import_tensor(store, {rule})
@@ -49,6 +60,32 @@ std::vector<Part> parts_of_file(const WeightStore& store, WeightRules rules, con
     }
   }
   return parts;
+}
+
+// Their sizes alone, on the meta device.
+std::vector<Part> sizes_in_file(const WeightStore& store, const WeightRules& rules,
+                                const FlatParametersOptions& placement) {
+  const auto meta = torch::TensorOptions(torch::kMeta);
+  std::vector<Part> parts;
+  for (const WeightRule& rule : by_row(rules)) {
+    const TensorView& view = *store.find(rule.theirs);
+    if (stays_in_blocks(view, rule)) {
+      const auto bytes = static_cast<int64_t>(view.bytes.size());
+      parts.push_back({.quantised = {.kind = QuantisedKind::kBlocks,
+                                     .format = view.block_format,
+                                     .rows = view.shape[0],
+                                     .columns = view.shape[1],
+                                     .codes = torch::empty({bytes}, meta.dtype(torch::kUInt8))}});
+    } else {
+      parts.push_back({.dense_RK = torch::empty(view.shape, meta.dtype(placement.compute_dtype))});
+    }
+  }
+  return parts;
+}
+
+std::vector<Part> quantised_sizes(const QuantisedWeight& weight, const FlatParametersOptions& placement) {
+  return {{.quantised = unfilled(weight.out_features(), weight.in_features(), placement.compute_dtype,
+                                 quantised_as(placement.base_storage), torch::kMeta)}};
 }
 
 std::vector<Part> quantised_parts(const std::string& name, const WeightStore& store, const WeightRules& rules,
@@ -79,13 +116,23 @@ void load_quantised(torch::nn::Module& module, const WeightStore& store,
     throw ConfigError(str("[base storage] expected a GGUF file with quantised blocks for gguf, got ",
                           store.path().string(), " (try nf4, int8 or fp8)"));
   }
+  ShardedMatrices* sharded = dynamic_cast<FlatModel&>(module).flat_parameters().sharded_matrices();
+  if (sharded != nullptr) {
+    for (const auto& [layer, weight] : weights) {
+      weight->assign(is_gguf ? sizes_in_file(store, rules.at(layer + ".weight"), placement)
+                             : quantised_sizes(*weight, placement));
+    }
+    sharded->lay_out();
+  }
   for (const auto& [layer, weight] : weights) {
+    if (sharded != nullptr && !sharded->owns(*weight)) continue;
     const std::string name = layer + ".weight";
     const WeightRules& own_rules = rules.at(name);
     FlatParametersOptions own = placement;
-    if (weight->is_kept_on_host()) own.device = torch::kCPU;
+    if (sharded != nullptr || weight->is_kept_on_host()) own.device = torch::kCPU;
     weight->assign(is_gguf ? parts_of_file(store, own_rules, own)
                            : quantised_parts(name, store, own_rules, own, changed));
+    if (sharded != nullptr) sharded->keep(*weight);
     for (const WeightRule& rule : own_rules) release_mapped(store.find(rule.theirs)->bytes);
   }
 }

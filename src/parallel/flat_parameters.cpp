@@ -35,7 +35,13 @@ FlatParameters::FlatParameters(std::vector<UnitSpec> units, const FlatParameters
   const int64_t on_host = offloaded_ ? offloaded_->elements_before(units.size()) : 0;
   compute_ = torch::zeros({layout_.own_size() - on_host}, flat_options);
   if (options.mesh && options.mesh->shard().size() > 1) {
-    gatherer_ = std::make_unique<UnitGatherer>(layout_, options.mesh->shard(), compute_, options.reshard);
+    std::vector<torch::Tensor> own;
+    for (size_t unit = 0; unit < units.size(); ++unit) own.push_back(layout_.own_part(compute_, unit));
+    gatherer_ = std::make_unique<UnitGatherer>(std::move(own), options.mesh->shard(), options.reshard);
+    if (std::any_of(units.begin(), units.end(), [](const UnitSpec& unit) { return !unit.quantised.empty(); })) {
+      sharded_matrices_ =
+          std::make_unique<ShardedMatrices>(units, options.mesh->shard(), options.device, options.reshard);
+    }
     const torch::Tensor nothing = torch::zeros({1}, flat_options);
     for (const ParameterSlice& slice : layout_.slices()) absent_.push_back(nothing.expand(slice.shape));
     for (size_t i = 0; i < parameters_.size(); ++i) parameters_[i].set_data(absent_[i]);
@@ -89,6 +95,12 @@ bool FlatParameters::is_first_rank() const {
   return !options_.mesh || options_.mesh->world().rank() == 0;
 }
 
+std::vector<QuantisedWeight*> FlatParameters::matrices_in_use(size_t unit) const {
+  if (sharded_matrices_) return sharded_matrices_->matrices(unit);
+  if (offloaded_ && offloaded_->has(unit)) return offloaded_->quantised(unit);
+  return {};
+}
+
 void FlatParameters::round_sums_at_random(uint64_t seed, int64_t number) {
   if (reducer_) reducer_->round_at_random(seed, number);
 }
@@ -97,6 +109,7 @@ void FlatParameters::finish_backward() {
   const torch::NoGradGuard no_grad;
   if (reducer_) reducer_->finish();
   if (gatherer_) gatherer_->release_all();
+  if (sharded_matrices_) sharded_matrices_->release_all();
 }
 
 torch::Tensor FlatParameters::view(const torch::Tensor& flat, const ParameterSlice& slice) {
@@ -151,6 +164,7 @@ UseOrder::Use FlatParameters::enter(size_t unit, UnitUse::Pass pass) {
   const bool backward = pass == UnitUse::Pass::kBackward;
   const UseOrder::Use use = backward ? order_.backward(unit) : order_.forward(unit);
   if (gatherer_) point_parameters(unit, gatherer_->enter(unit, use.next));
+  if (sharded_matrices_) sharded_matrices_->enter(unit, use.next);
   if (offloaded_) {
     if (offloaded_->has(unit)) point_parameters(unit, offloaded_->enter(unit));
     offloaded_->fetch_after(unit, backward ? UnitFetcher::Direction::kBackward : UnitFetcher::Direction::kForward);
@@ -169,6 +183,13 @@ void FlatParameters::leave(size_t unit, UnitUse::Pass pass, const UseOrder::Use&
       gatherer_->leave_backward(unit);
     } else {
       gatherer_->leave_forward(unit, keep, use.ends_pass);
+    }
+  }
+  if (sharded_matrices_) {
+    if (backward) {
+      sharded_matrices_->leave_backward(unit);
+    } else {
+      sharded_matrices_->leave_forward(unit, keep, use.ends_pass);
     }
   }
   if (offloaded_ && offloaded_->has(unit)) {

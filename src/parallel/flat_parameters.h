@@ -23,6 +23,7 @@
 #include "parallel/gradient_reducer.h"
 #include "parallel/offloaded_units.h"
 #include "parallel/parameter_piece.h"
+#include "parallel/sharded_matrices.h"
 #include "parallel/unit_gatherer.h"
 #include "parallel/use_order.h"
 
@@ -46,8 +47,8 @@ struct FlatParametersOptions {
   // On one data rank, with a narrow compute_dtype: a unit's gradients are added to grad() after its backward pass,
   // rounded at random (round_sums_at_random()), so that sums of many microbatches need no wider buffer.
   bool narrow_sums = false;
-  // How a frozen model's large matrices are stored. Unless dense, they are not parameters: every rank holds them whole,
-  // and ModelWeights::load() brings their values.
+  // How a frozen model's large matrices are stored. Unless dense, they are not parameters: ModelWeights::load() brings
+  // their values. Over the shard axis their bytes are divided like parameters (sharded_matrices.h).
   BaseStorage base_storage = BaseStorage::kDense;
   // How many blocks of a frozen model lie in host memory and are fetched for their use; the model chooses which.
   int64_t offload_blocks = 0;
@@ -110,7 +111,10 @@ class FlatParameters {
   std::vector<ParameterPiece> pieces() const;
   // Other indices of dp_replicate hold the same pieces and save nothing.
   bool writes_checkpoint() const;
-  const OffloadedUnits* offloaded() const { return offloaded_.get(); }  // null: none are
+  const OffloadedUnits* offloaded() const { return offloaded_.get(); }     // null: none are
+  ShardedMatrices* sharded_matrices() { return sharded_matrices_.get(); }  // null: every rank holds them whole
+  // The unit's matrices that have their values while the unit is in use, and not otherwise.
+  std::vector<QuantisedWeight*> matrices_in_use(size_t unit) const;
   bool is_first_rank() const;  // of all ranks: it saves values that are equal on every rank
 
   // keep: a backward pass follows, so that the last unit may stay gathered.
@@ -159,9 +163,10 @@ class FlatParameters {
   std::vector<torch::Tensor> parameters_;  // the modules' tensors, one per slice
   std::vector<torch::Tensor> absent_;      // sharded: their values between uses, shapes without memory
   torch::Tensor compute_, master_, grad_;
-  std::unique_ptr<OffloadedUnits> offloaded_;  // if any units are
-  std::unique_ptr<UnitGatherer> gatherer_;     // with more than one rank on the shard axis
-  std::unique_ptr<GradientReducer> reducer_;   // with more than one data rank
+  std::unique_ptr<OffloadedUnits> offloaded_;          // if any units are
+  std::unique_ptr<UnitGatherer> gatherer_;             // with more than one rank on the shard axis
+  std::unique_ptr<ShardedMatrices> sharded_matrices_;  // the same, if any units have quantised matrices
+  std::unique_ptr<GradientReducer> reducer_;           // with more than one data rank
   bool last_microbatch_ = true;
 };
 

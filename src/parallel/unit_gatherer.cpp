@@ -4,19 +4,14 @@
 
 namespace millrace {
 
-UnitGatherer::UnitGatherer(const FlatLayout& layout, Group& shard, const torch::Tensor& own, Reshard reshard)
-    : layout_(layout),
-      shard_(shard),
-      own_(own),
-      reshard_(reshard),
-      pool_(own.options()),
-      gathered_(layout.units().size()) {}
+UnitGatherer::UnitGatherer(std::vector<torch::Tensor> own, Group& shard, Reshard reshard)
+    : own_(std::move(own)), shard_(shard), reshard_(reshard), pool_(own_.front().options()), gathered_(own_.size()) {}
 
 void UnitGatherer::start(size_t unit) {
   Gathered& gathered = gathered_[unit];
-  if (gathered.whole.defined()) return;
-  gathered.whole = pool_.take(layout_.units()[unit].size);
-  gathered.work = shard_.all_gather(gathered.whole, layout_.own_part(own_, unit));
+  if (gathered.whole.defined() || own_[unit].numel() == 0) return;
+  gathered.whole = pool_.take(own_[unit].numel() * shard_.size());
+  gathered.work = shard_.all_gather(gathered.whole, own_[unit]);
   gathered.arrived = false;
 }
 

@@ -8,16 +8,17 @@
 #include "comm/group.h"
 #include "config/sections/ranks.h"
 #include "parallel/buffer_pool.h"
-#include "parallel/flat_layout.h"
 
 namespace millrace {
 
 class UnitGatherer {
  public:
-  // own: this rank's parts of all units, in the dtype of the gathers. Both outlive the gatherer.
-  UnitGatherer(const FlatLayout& layout, Group& shard, const torch::Tensor& own, Reshard reshard);
+  // own: this rank's part of every unit, 1-D, of one dtype and device, as long as every other rank's; an empty one is
+  // never sent. The group outlives the gatherer.
+  UnitGatherer(std::vector<torch::Tensor> own, Group& shard, Reshard reshard);
 
-  // The whole unit; waits for it. Then starts gathering `next`, unless it is present or out of range.
+  // The whole unit, undefined if its parts are empty; waits for it. Then starts gathering `next`, unless it is present
+  // or out of range.
   const torch::Tensor& enter(size_t unit, size_t next);
   // ends_pass: it was the pass's last use.
   void leave_forward(size_t unit, bool keep, bool ends_pass);
@@ -35,9 +36,8 @@ class UnitGatherer {
   void start(size_t unit);
   void release(size_t unit);
 
-  const FlatLayout& layout_;
+  std::vector<torch::Tensor> own_;
   Group& shard_;
-  torch::Tensor own_;
   Reshard reshard_;
   BufferPool pool_;
   std::vector<Gathered> gathered_;

@@ -2,12 +2,11 @@
 
 import json
 import re
-import struct
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from gguf_files import q8_0, write_gguf
 from helpers import assert_agree, load, random_tensors, relative_error, save
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -120,32 +119,6 @@ def test_the_error_of_the_output_is_as_documented(forward, tmp_path):
     dense = forward(path)["output"]
     for kind, error in documented.items():
         assert relative_error(forward(path, "--base-storage", kind)["output"], dense) == pytest.approx(error, rel=0.1), kind
-
-
-def q8_0(tensor):
-    """Blocks of 32 with a half-precision scale; and their values."""
-    blocks = tensor.numpy().reshape(-1, 32)
-    scale = (np.abs(blocks).max(1, keepdims=True) / 127).astype(np.float16)
-    codes = np.rint(blocks / scale.astype(np.float32)).astype(np.int8)
-    data = np.concatenate([scale.view(np.uint8), codes.view(np.uint8)], axis=1).tobytes()
-    return data, torch.from_numpy(scale.astype(np.float32) * codes).reshape(tensor.shape)
-
-
-def write_gguf(path, tensors):
-    """tensors: name -> (shape, GGUF's number of the type, bytes)."""
-
-    def text(value):
-        return struct.pack("<Q", len(value)) + value.encode()
-
-    header = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), 1)
-    header += text("general.architecture") + struct.pack("<I", 8) + text("flux")
-    data = b""
-    for name, (shape, kind, content) in tensors.items():
-        header += text(name) + struct.pack("<I", len(shape)) + b"".join(struct.pack("<Q", n) for n in reversed(shape))
-        header += struct.pack("<IQ", kind, len(data))
-        data += content + bytes(-len(content) % 32)
-    path.write_bytes(header + bytes(-len(header) % 32) + data)
-    return path
 
 
 def test_gguf_files_are_read_dense_or_kept_in_blocks(forward, millrace, tmp_path):

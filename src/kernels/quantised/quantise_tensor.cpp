@@ -80,18 +80,18 @@ void quantise_nf4(const Tensor& weight_NK, Nf4Style style, QuantisedTensor& out)
   });
 
   const std::span<const float> table = nf4_table(style, bf16);
-  out.nf4_table = torch::tensor(at::ArrayRef<float>(table.data(), table.size()), torch::kFloat32);
-  out.divide_scales = style == Nf4Style::kTorchao;
-  out.round_scales_to_bf16 = out.divide_scales && bf16;
-  out.scale_table = out.divide_scales ? torch::arange(256, torch::kUInt8).view(torch::kInt8).to(torch::kFloat32)
-                                      : code_values(/*is_signed=*/true);
-  out.scale_codes = torch::empty({blocks}, torch::kUInt8);
-  out.scale_factors = torch::empty({ceil_div(blocks, kNf4ScaleBlock)}, torch::kFloat32);
+  out.nf4_table.copy_(torch::tensor(at::ArrayRef<float>(table.data(), table.size()), torch::kFloat32));
+  out.scale_table.copy_(out.divide_scales ? torch::arange(256, torch::kUInt8).view(torch::kInt8)
+                                          : code_values(/*is_signed=*/true));
   Nf4ScaleCodes codes{.codes = span_of<uint8_t>(out.scale_codes, 0, blocks),
                       .factors = span_of<float>(out.scale_factors, 0, out.scale_factors.numel())};
   quantise_nf4_scales(span_of<const float>(absmax, 0, blocks), style, bf16,
                       span_of<const float>(out.scale_table, 0, 256), codes);
-  out.scale_offset = torch::tensor({codes.offset}, torch::kFloat32);
+  out.scale_offset.fill_(codes.offset);
+}
+
+bool is_nf4(QuantisedAs as) {
+  return as == QuantisedAs::kNf4 || as == QuantisedAs::kNf4Torchao;
 }
 
 }  // namespace
@@ -99,20 +99,34 @@ void quantise_nf4(const Tensor& weight_NK, Nf4Style style, QuantisedTensor& out)
 QuantisedTensor quantise(const Tensor& weight_NK, QuantisedAs as) {
   MILLRACE_CHECK(weight_NK.dim() == 2 && weight_NK.is_cpu() && weight_NK.is_floating_point() && weight_NK.numel() > 0);
   const torch::NoGradGuard no_grad;
-  const bool is_nf4 = as == QuantisedAs::kNf4 || as == QuantisedAs::kNf4Torchao;
-  QuantisedTensor out;
-  out.kind = is_nf4 ? QuantisedKind::kNf4 : as == QuantisedAs::kInt8 ? QuantisedKind::kInt8 : QuantisedKind::kFp8;
-  out.rows = weight_NK.size(0);
-  out.columns = weight_NK.size(1);
-  out.codes = torch::empty({code_bytes(out.kind, out.format, out.rows, out.columns)}, torch::kUInt8);
-  if (as == QuantisedAs::kFp8 || as == QuantisedAs::kInt8) out.row_scales = torch::empty({out.rows}, torch::kFloat32);
-  if (is_nf4) {
+  QuantisedTensor out = unfilled(weight_NK.size(0), weight_NK.size(1), weight_NK.scalar_type(), as);
+  if (is_nf4(as)) {
     quantise_nf4(weight_NK, as == QuantisedAs::kNf4 ? Nf4Style::kBitsandbytes : Nf4Style::kTorchao, out);
   } else if (as == QuantisedAs::kFp8Unscaled && weight_NK.scalar_type() == torch::kFloat8_e4m3fn) {
     out.codes.view(weight_NK.sizes()).copy_(weight_NK.view(torch::kUInt8));
   } else {
     quantise_rows(weight_NK, as, out);
   }
+  return out;
+}
+
+QuantisedTensor unfilled(int64_t rows, int64_t columns, torch::Dtype dtype, QuantisedAs as, torch::Device device) {
+  const auto bytes = torch::TensorOptions().dtype(torch::kUInt8).device(device), floats = bytes.dtype(torch::kFloat32);
+  QuantisedTensor out;
+  out.kind = is_nf4(as) ? QuantisedKind::kNf4 : as == QuantisedAs::kInt8 ? QuantisedKind::kInt8 : QuantisedKind::kFp8;
+  out.rows = rows;
+  out.columns = columns;
+  out.codes = torch::empty({code_bytes(out.kind, out.format, rows, columns)}, bytes);
+  if (as == QuantisedAs::kFp8 || as == QuantisedAs::kInt8) out.row_scales = torch::empty({rows}, floats);
+  if (!is_nf4(as)) return out;
+  const int64_t blocks = ceil_div(rows * columns, kNf4Block);
+  out.divide_scales = as == QuantisedAs::kNf4Torchao;
+  out.round_scales_to_bf16 = out.divide_scales && dtype == torch::kBFloat16;
+  out.nf4_table = torch::empty({16}, floats);
+  out.scale_codes = torch::empty({blocks}, bytes);
+  out.scale_table = torch::empty({256}, floats);
+  out.scale_factors = torch::empty({ceil_div(blocks, kNf4ScaleBlock)}, floats);
+  out.scale_offset = torch::empty({1}, floats);
   return out;
 }
 

@@ -17,5 +17,9 @@ enum class QuantisedAs {
 // read in pieces, so that no second copy of it is made. Throws ModelError for weights that are not finite, except
 // unscaled fp8.
 QuantisedTensor quantise(const torch::Tensor& weight_NK, QuantisedAs as);
+// What quantise() makes of weights [rows, columns] of that dtype, with tensors that have no values yet; on the meta
+// device, sizes alone.
+QuantisedTensor unfilled(int64_t rows, int64_t columns, torch::Dtype dtype, QuantisedAs as,
+                         torch::Device device = torch::kCPU);
 
 }  // namespace millrace
