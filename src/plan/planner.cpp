@@ -337,7 +337,8 @@ class Planner {
         blocking / static_cast<double>(step_.microbatches) / static_cast<double>(stages.size());
     for (size_t i = 0; i < stages.size(); ++i) {
       const bool backward = i >= units;
-      const ParameterUnit& unit = measured.units[backward ? 2 * units - 1 - i : i];
+      const size_t number = backward ? 2 * units - 1 - i : i;
+      const ParameterUnit& unit = measured.units[number];
       const auto elements = static_cast<double>(unit.size);
       // By default the last unit stays gathered for the backward pass, which begins with it.
       const bool stays =
@@ -347,6 +348,11 @@ class Planner {
         stages[i].gather_seconds =
             collective_seconds(elements * static_cast<double>(step_.element_size()) * share(shard.ranks), shard,
                                options_.gpu, attainable_);
+        const int64_t stored = measured.matrix_bytes.empty() ? 0 : measured.matrix_bytes[number];
+        if (stored > 0) {
+          stages[i].gather_seconds +=
+              collective_seconds(static_cast<double>(stored) * share(shard.ranks), shard, options_.gpu, attainable_);
+        }
       }
       if (backward && measured.adapter_size == 0) {
         stages[i].reduce_seconds = reduce_seconds(elements);

@@ -62,7 +62,10 @@ StepMemory measure_step(const RunConfig& config, const PlannedTask& task, const 
   result.parameters = bytes_of(flat.compute()) + bytes_of(group.model_copy.defined() ? flat.master() : torch::Tensor());
   result.gradients = bytes_of(flat.grad()) + (group.grad.is_same(flat.grad()) ? 0 : bytes_of(group.grad));
   FlatParameters* frozen = model->frozen();
-  int64_t quantised = model->quantised_bytes();  // no meta tensor stands for them
+  ShardedMatrices* sharded = frozen != nullptr ? frozen->sharded_matrices() : nullptr;
+  if (sharded) sharded->lay_out([&](const QuantisedWeight& weight) { return model->quantised_bytes(weight); });
+  // No meta tensor stands for matrices that this rank holds whole.
+  int64_t quantised = sharded ? 0 : model->quantised_bytes();
   if (const OffloadedUnits* offloaded = frozen != nullptr ? frozen->offloaded() : nullptr) {
     result.host_bytes = host_bytes(*model, *frozen);
     for (size_t unit = 0; unit < result.host_bytes.size(); ++unit) {
@@ -71,7 +74,9 @@ StepMemory measure_step(const RunConfig& config, const PlannedTask& task, const 
     }
     result.offload_buffers = 2 * *std::max_element(result.host_bytes.begin(), result.host_bytes.end());
   }
-  if (frozen != nullptr) result.frozen = bytes_of(frozen->compute()) + quantised;
+  if (frozen != nullptr) {
+    result.frozen = bytes_of(frozen->compute()) + quantised + (sharded ? sharded->own_bytes() : 0);
+  }
   const std::unique_ptr<Optimizer> optimizer =
       make_optimizer({.groups = {group}, .config = config.optimizer, .ranks = RankSums(ranks->mesh())});
   for (const StateTensor& state : optimizer->state()) result.optimizer += bytes_of(state.tensor);
@@ -101,6 +106,9 @@ StepMemory measure_step(const RunConfig& config, const PlannedTask& task, const 
   if (result.offload_buffers > 0) result.peak += result.offload_buffers - frozen->offloaded()->buffer_bytes();
   result.num_parameters = flat.num_parameters();
   result.units = frozen != nullptr ? frozen->units() : flat.units();
+  for (size_t unit = 0; sharded && unit < result.units.size(); ++unit) {
+    result.matrix_bytes.push_back(sharded->bytes(unit));
+  }
   if (const OffloadedInputs* inputs = model->offloaded_inputs()) {
     for (size_t unit = 0; unit < result.units.size(); ++unit) result.input_bytes.push_back(inputs->host_bytes(unit));
   }

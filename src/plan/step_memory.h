@@ -25,6 +25,7 @@ struct StepMemory {
   int64_t peak = 0;                                      // with activations
   int64_t num_parameters = 0;                            // that are trained, on all ranks
   std::vector<ParameterUnit> units;                      // of the model
+  std::vector<int64_t> matrix_bytes;                     // gathered of each unit's quantised matrices; empty: nothing
   std::vector<int64_t> host_bytes;                       // of each unit in host memory, 0 of others; empty: of none
   std::vector<int64_t> input_bytes;                      // in host memory, of each unit; empty: they stay on the device
   int64_t adapter_size = 0;                              // elements of adapters on all ranks; 0: the model is trained

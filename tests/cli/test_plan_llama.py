@@ -61,6 +61,25 @@ def test_a_base_in_fewer_bits(plan):
     assert frozen["auto"] - frozen["nf4"] == pytest.approx(matrices * (2 - 0.516), rel=2e-3)  # a scale for 64, in 8 bits
 
 
+def test_ranks_hold_shares_of_a_base_in_fewer_bits(plan):
+    one, eight = (
+        plan("--job.task=llama_lora", "--finetune.max_seq_len=2048", "--lora.base_dtype=nf4", gpus=gpus) for gpus in (1, 8)
+    )
+    layer = 0.516 * (2 * 4096 * 4096 + 2 * 4096 * 1024 + 3 * 4096 * 14336)  # bytes
+    dense = 2 * 128256 * 4096 * 2  # the embedding and the output layer
+    frozen = one["memory"]["parts"]["frozen weights"]
+    assert frozen == pytest.approx(32 * layer + dense, rel=2e-3)
+    assert eight["memory"]["parts"]["frozen weights"] == pytest.approx(frozen / 8, rel=1e-3)
+    # Two layers; beside them either the embedding or the output layer, the adapters and their gradients.
+    adapters = 2 * 2 * eight["parameters"]
+    assert eight["memory"]["parts"]["collective buffers"] == pytest.approx(dense / 2 + 2 * layer + adapters, rel=1e-2)
+    # Each microbatch gathers every layer and the embedding twice, the output layer and the adapters once.
+    sent = next(line for line in eight["traffic"] if line["axis"] == "dp_shard" and line["collective"] == "all_gather")
+    gathered = 2 * 32 * layer + 1.5 * dense + 2 * eight["parameters"]
+    assert sent["sent_bytes"] == pytest.approx(eight["microbatches"] * gathered * 7 / 8, rel=1e-2)
+    assert eight["time"]["waiting_seconds"] > 0
+
+
 def test_blocks_of_a_file_that_is_missing(plan):
     assert "the GGUF file" in plan("--job.task=llama_lora", "--finetune.max_seq_len=64", "--lora.base_dtype=gguf", status=2)
 

@@ -95,3 +95,27 @@ def test_many_ranks(millrace, program, emoji, tmp_path, mesh):
     ranks, mode, more = MESHES[mesh]
     arguments = options(emoji, tmp_path / "run", "narrow", mode, "--training.local_batch_size=4", *more)
     check(planned(millrace, arguments, ranks)[0], measured(program, arguments, tmp_path, ranks))
+
+
+def test_shares_of_a_frozen_base_in_fewer_bits(millrace, program, emoji, tmp_path):
+    sizes = ["--model.hidden_size=512", "--model.num_heads=4", "--model.depth=2", "--model.depth_single_blocks=8"]
+    tiny, lora = (ROOT / "configs" / name for name in ("tiny.toml", "flux_dev_lora_laptop.toml"))
+    common = [f"--training.dataset_path={emoji}", *sizes, "--sample.every_steps=0", "--report.no_enable", "--training.device=cpu"]
+    made = tmp_path / "made"
+    millrace("train", tiny, f"--job.dump_folder={made}", *common, "--model.guidance_embed", "--training.steps=1")
+    millrace("export", made, tmp_path / "base.safetensors")
+    plans, peaks = {}, {}
+    for ranks in (1, 2, 3):
+        arguments = [
+            str(lora), f"--job.dump_folder={tmp_path / str(ranks)}", *common, "--lora.base_dtype=int8", "--training.steps=2",
+            f"--checkpoint.initial_load_path={tmp_path / 'base.safetensors'}", "--training.local_batch_size=1",
+            "--training.global_batch_size=6", "--lora.rank=16", "--checkpoint.no_enable", "--metrics.no_enable_tensorboard",
+        ]  # fmt: skip
+        plans[ranks] = planned(millrace, arguments, ranks)[0]
+        if ranks > 1:  # on one rank most matrices are too small to be counted
+            peaks[ranks] = measured(program, arguments, tmp_path, ranks)
+            check(plans[ranks], peaks[ranks])
+    # A rank of three lets go of two thirds, and gathers two blocks; a byte for each number of the matrices.
+    double, single, modulation = (count * 512 * 512 for count in (24, 12, 3))
+    matrices = 2 * (double + 4 * modulation) + 8 * (single + modulation)
+    assert plans[1] - peaks[3] > 0.9 * (matrices * 2 / 3 - 2 * double)

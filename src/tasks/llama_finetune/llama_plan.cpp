@@ -27,7 +27,9 @@ class LlamaStepModel : public StepModel {
         length_(length),
         keep_(keep),
         storage_(storage),
-        block_bytes_(block_bytes) {}
+        block_bytes_(block_bytes) {
+    for (const auto& [name, weight] : quantised_weights(trainee_->model())) block_elements_ += elements_of(*weight);
+  }
 
   FlatParameters& parameters() override { return trainee_->parameters(); }
   FlatParameters* frozen() override { return trainee_->is_adapter() ? &trainee_->model().flat_parameters() : nullptr; }
@@ -37,11 +39,8 @@ class LlamaStepModel : public StepModel {
   // Layers of a GGUF file are taken to be alike.
   int64_t quantised_bytes(const QuantisedWeight& one) override {
     if (storage_ != BaseStorage::kGguf) return stored_bytes(storage_, one);
-    const auto elements = [](const QuantisedWeight& weight) { return weight.in_features() * weight.out_features(); };
-    int64_t all = 0;
-    for (const auto& [name, weight] : quantised_weights(trainee_->model())) all += elements(*weight);
-    return static_cast<int64_t>(static_cast<double>(block_bytes_) * static_cast<double>(elements(one)) /
-                                static_cast<double>(all));
+    return static_cast<int64_t>(static_cast<double>(block_bytes_) * static_cast<double>(elements_of(one)) /
+                                static_cast<double>(block_elements_));
   }
   const OffloadedInputs* offloaded_inputs() override { return trainee_->model().offloaded_inputs(); }
   void train_microbatch() override {
@@ -53,11 +52,13 @@ class LlamaStepModel : public StepModel {
   }
 
  private:
+  static int64_t elements_of(const QuantisedWeight& weight) { return weight.in_features() * weight.out_features(); }
+
   std::unique_ptr<LlamaTrainee> trainee_;
   int64_t samples_, length_;
   Keep keep_;
   BaseStorage storage_;  // of the frozen matrices
-  int64_t block_bytes_;
+  int64_t block_bytes_, block_elements_ = 0;
 };
 
 // The layers' matrices of a GGUF file.
