@@ -210,6 +210,13 @@ PlacedValue folder_document(const std::filesystem::path& train_data_dir, const s
                             std::vector<std::string>& ignored) {
   PlacedValue subsets{.kind = Kind::kList};
   add_folders(train_data_dir, false, subsets, ignored);
+  if (subsets.items.empty()) {
+    throw DataError(
+        "[" + printable(train_data_dir.string()) +
+        "] expected folders named after repeats and words, such as 10_cat, got none (try moving the pictures "
+        "into 1_" +
+        printable(train_data_dir.lexically_normal().filename().string()) + ", or a data set file)");
+  }
   add_folders(reg_data_dir, true, subsets, ignored);
   return document_of(std::move(subsets));
 }

@@ -22,7 +22,8 @@ DatasetArguments parse_dataset_arguments(const std::vector<std::string>& args);
 
 // One data set of the sub-folders of both folders, "N_words": N repeats of its pictures, whose caption is "words" where
 // they have none of their own. Sub-folders come sorted by name, regularisation pictures last. Those that do not begin
-// with a number above 0 go into ignored. An empty path: no folder. Throws DataError for one that is not there.
+// with a number above 0 go into ignored. An empty path: no folder. Throws DataError for one that is not there, and
+// where train_data_dir has no such sub-folder.
 PlacedValue folder_document(const std::filesystem::path& train_data_dir, const std::filesystem::path& reg_data_dir,
                             std::vector<std::string>& ignored);
 

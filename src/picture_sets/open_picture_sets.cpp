@@ -44,13 +44,6 @@ PlacedValue read_sets_document(const std::filesystem::path& path, bool is_folder
   std::vector<std::string> ignored;
   PlacedValue document = folder_document(path, {}, ignored);
   for (const std::string& folder : ignored) log_warning(ignored_folder_text(folder));
-  if (document.find("datasets")->items[0].find("subsets")->items.empty()) {
-    throw DataError(
-        "[" + printable(path.string()) +
-        "] expected folders named after repeats and words, such as 10_cat, got none (try moving the pictures "
-        "into 1_" +
-        printable(path.lexically_normal().filename().string()) + ", or a data set file)");
-  }
   return document;
 }
 
