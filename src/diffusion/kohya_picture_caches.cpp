@@ -12,9 +12,7 @@ namespace fs = std::filesystem;
 
 bool is_cached_there(const Picture& picture, const Augmentation& drawn) {
   const BucketChoice& choice = picture.choice;
-  const bool is_plain =
-      drawn.resized == choice.resized && drawn.offset == choice.crop_offset() && drawn.colours == ColourChange();
-  return is_plain && picture.file.mask_path.empty();
+  return drawn.resized == choice.resized && drawn.offset == choice.crop_offset() && drawn.colours == ColourChange();
 }
 
 std::string name_in_set(const fs::path& file, const std::string& key) {

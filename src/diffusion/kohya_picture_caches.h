@@ -42,7 +42,7 @@ struct KohyaPictureCachesOptions {
 // Not thread-safe.
 //
 // sd-scripts caches the middle of a picture, and its caption as it stands in the file; only those are read and written
-// here, of pictures without a mask in a file of its own.
+// here. A mask in a file of its own is not in the cache.
 //
 // A file that this program wrote is valid while picture (or caption), sizes, filter and networks are the same; one of
 // sd-scripts', which does not say what it was made of, while it is newer than the picture (or the caption's file).
@@ -55,8 +55,9 @@ class KohyaPictureCaches {
 
   // The file that has the picture's latents, or will have them; empty: none.
   std::filesystem::path latents_file(const Picture& picture, const Augmentation& drawn) const;
-  // As a distribution that has these latents alone. key: all that they depend on but for the autoencoder. None where
-  // the file is not there, lacks this size, or is of something else or damaged, which is warned of.
+  // As a distribution that has these latents alone, with the alpha mask. key: all that they depend on but for the
+  // autoencoder. None where the file is not there, lacks this size, or is of something else or damaged, which is warned
+  // of.
   std::optional<CachedLatents> read_latents(const std::filesystem::path& file, const std::string& key,
                                             const Picture& picture, const Augmentation& drawn,
                                             const LoadRequest& request, PictureCodec& codec);

@@ -287,13 +287,12 @@ std::vector<CachedLatents> PictureSetBatches::encode_once(Planned& planned, Flux
 }
 
 // In a cache, or in sd-scripts' file.
-std::optional<CachedLatents> PictureSetBatches::find_latents(const Row& row) {
+std::optional<CachedLatents> PictureSetBatches::find_latents(Row& row) {
   LatentCache& cache = *options_.cache;
   if (!row.key_in_file.empty()) {
     std::optional<CachedLatents> latents = cache.find(row.key_in_file);
     if (latents) return latents;
-    latents = options_.kohya_caches->read_latents(row.latents, row.key, *row.picture, row.drawn, row.request,
-                                                  *front_end_.codec);
+    latents = read_latents(row);
     if (latents) cache.keep(row.key_in_file, *latents);
     if (latents || options_.kohya_caches->latents_use() == KohyaCacheUse::kReadsAndWrites) return latents;
   }
@@ -302,6 +301,17 @@ std::optional<CachedLatents> PictureSetBatches::find_latents(const Row& row) {
   const bool writes_it = latents && !row.latents.empty() && writes(options_.kohya_caches->latents_use()) &&
                          !row.request.alpha_mask && !options_.kohya_caches->has_written(row.latents, row.key);
   if (writes_it) write_latents(row, latents->moments, {});
+  return latents;
+}
+
+// From sd-scripts' file, which does not have masks that are files of their own.
+std::optional<CachedLatents> PictureSetBatches::read_latents(Row& row) {
+  std::optional<CachedLatents> latents = options_.kohya_caches->read_latents(row.latents, row.key, *row.picture,
+                                                                             row.drawn, row.request, *front_end_.codec);
+  if (!latents || row.picture->file.mask_path.empty()) return latents;
+  const LoadedPicture loaded = load(*row.picture, row.drawn, row.request);
+  if (!loaded.problem.empty()) return std::nullopt;  // which is named where it is loaded again
+  latents->mask_11hw = to_latent_size(loaded.mask_11HW);
   return latents;
 }
 

@@ -91,7 +91,8 @@ class PictureSetBatches : public FluxBatchSource {
   static LoadedPicture load(const Picture& picture, const Augmentation& drawn, const LoadRequest& request);
 
   void encode_pictures(Planned& planned, FluxBatch& batch);
-  std::optional<CachedLatents> find_latents(const Row& row);
+  std::optional<CachedLatents> find_latents(Row& row);
+  std::optional<CachedLatents> read_latents(Row& row);
   CachedLatents keep_latents(const Row& row, const LoadedPicture& loaded);
   torch::Tensor write_latents(const Row& row, const PictureMoments& moments, const torch::Tensor& mask_11HW);
   // Rows whose pictures cannot be loaded are noted and left out.

@@ -202,6 +202,28 @@ def test_alpha_masks_lie_beside_the_latents(train, folder, tmp_path, coded):  # 
     assert all(masked < whole for masked, whole in zip(made, curve(train(plain, *run, run="plain", weights=coded)), strict=True))
 
 
+def test_masks_in_files_of_their_own_are_read_beside_the_latents(train, folder, tmp_path, coded):  # noqa: F811
+    path = folder("cat", 4, sizes=[(64, 32)])
+    (tmp_path / "masks").mkdir()
+    for file in path.glob("*.png"):
+        Image.linear_gradient("L").resize((64, 32)).convert("RGB").save(tmp_path / "masks" / file.name)
+    data = coded_set(tmp_path / "set.toml", subset_of(path, f'conditioning_data_dir = "{tmp_path / "masks"}"', "flip_aug = true"))
+    run = [*STILL, *CODED, NPZ, "--training.steps=8", "--training.masked_loss"]
+    made = curve(train(data, *run, run="made", weights=coded))
+    files = contents(path)
+    assert len(files) == 4 and curve(train(data, *run, run="found", weights=coded)) == made
+    plain = coded_set(tmp_path / "plain.toml", subset_of(path, "flip_aug = true"))
+    whole = curve(train(plain, *STILL, *CODED, "--training.steps=8", run="plain", weights=coded))
+    assert all(0 < masked < loss for masked, loss in zip(made, whole, strict=True))
+    # A mask that is edited counts at once; a broken one is a picture that cannot be read.
+    for file in (tmp_path / "masks").glob("*.png"):
+        Image.new("RGB", (64, 32)).save(file)
+    assert curve(train(data, *run, run="black", weights=coded)) == [0] * 8
+    (tmp_path / "masks" / "002.png").write_bytes(b"no picture")
+    broken = train(data, *run, "--training.max_bad_samples=0.3", run="broken", weights=coded)
+    assert "masks/002.png" in said(broken) and curve(broken) == [0] * 8
+
+
 def test_encodings_beside_the_pictures_are_made_once(train, folder, tmp_path, encoders, base):  # noqa: F811
     path = folder("cat", 4, caption="a red cat {}", sizes=[(32, 32)])
     data = dataset(tmp_path / "set.toml", subset_of(path))

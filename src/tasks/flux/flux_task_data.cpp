@@ -44,7 +44,7 @@ void warn_of_long_captions(const PictureData& data, const EncoderConfig& encoder
 }
 
 // What cannot lie in sd-scripts' files beside the pictures.
-void check_npz(const FluxRunConfig& config, const PictureData* pictures) {
+void check_npz(const FluxRunConfig& config) {
   const EncoderConfig& encoder = config.encoder;
   const bool latents = encoder.cache_latents == EncodingCache::kNpz,
              encodings = encoder.cache_encodings == EncodingCache::kNpz;
@@ -59,14 +59,6 @@ void check_npz(const FluxRunConfig& config, const PictureData* pictures) {
          "memory or disk with encoder.cache_variants, since sd-scripts' files have one variant", "npz");
   const bool has_random = encoder.t5_encoder == kRandomNetwork || encoder.clip_encoder == kRandomNetwork;
   refuse(encodings && has_random, "cache_encodings", "T5 and CLIP from their files with npz", "random ones");
-  if (!latents || pictures == nullptr) return;
-  for (const PictureSet& set : pictures->sets) {
-    if (set.options.style != CaptionStyle::kMasks) continue;
-    log_warning(
-        "[", printable(set.options.place),
-        "] expected pictures without masks in files of their own with encoder.cache_latents = \"npz\", got some: "
-        "their latents are kept in memory alone");
-  }
 }
 
 }  // namespace
@@ -102,7 +94,7 @@ void FluxTaskData::choose_caches(FluxRunConfig& config) const {
   const bool changes = pictures != nullptr && pictures->changes_pictures() && !comes_again;
   choose(config.encoder.cache_encodings, pictures != nullptr && (!pictures->has_many_captions() || comes_again));
   choose(config.encoder.cache_latents, pictures != nullptr && has_codec && !changes);
-  check_npz(config, pictures);
+  check_npz(config);
   const bool uses_kohyas = config.encoder.kohya_caches != KohyaCaches::kNone;
   // A run on pictures may be evaluated on shards.
   const bool lacks_cache =
