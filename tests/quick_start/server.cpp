@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <string>
 #include <vector>
@@ -58,9 +59,12 @@ int run(Request request, char* program) {
 
 int serve(int, char** argv, char**) {
   const int server = check(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket");
-  const sockaddr_un address = socket_address(getenv("MILLRACE_QUICK_START"));
+  // The name appears when a client may connect: between bind and listen it would be refused.
+  const std::string name = getenv("MILLRACE_QUICK_START"), early = name + ".early";
+  const sockaddr_un address = socket_address(early.c_str());
   check(bind(server, reinterpret_cast<const sockaddr*>(&address), sizeof address), "bind");
   check(listen(server, 64), "listen");
+  check(rename(early.c_str(), name.c_str()), "rename");
   signal(SIGCHLD, SIG_IGN);  // no zombies
   while (true) {
     pollfd events[] = {{.fd = server, .events = POLLIN, .revents = 0}, {.fd = 0, .events = POLLIN, .revents = 0}};
