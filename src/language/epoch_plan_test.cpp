@@ -157,6 +157,16 @@ TEST(MicrobatchPlan, TorchtuneCarriesWhatIsLeftOverIntoTheNextEpoch) {
   EXPECT_EQ(numbers_of(plan.next()), (std::vector<std::vector<int64_t>>{{102, 103}}));
 }
 
+TEST(MicrobatchPlan, OrLeavesItOut) {
+  EpochPlanOptions epochs = rows_of(7);
+  epochs.order = EpochOrder::kTorchtune;
+  MicrobatchPlan plan(EpochPlanner(epochs, {}), {.samples = 2, .per_step = 2, .epochs = 2, .carries_over = false});
+  EXPECT_EQ(plan.steps(), 2);
+  plan.next();
+  plan.next();
+  EXPECT_EQ(numbers_of(plan.next()), (std::vector<std::vector<int64_t>>{{100, 101}}));
+}
+
 TEST(MicrobatchPlan, RestoresAnyPosition) {
   for (const EpochOrder order : {EpochOrder::kMillrace, EpochOrder::kTorchtune}) {
     EpochPlanOptions epochs = rows_of(11);

@@ -68,7 +68,7 @@ PlannedPasses MicrobatchPlan::next_of_torchtune() {
   const int64_t in_steps = microbatches / options_.per_step * options_.per_step;
   if (next_ == in_steps) enter(epoch_ + 1);
   PlannedPasses passes;
-  if (next_ == 0 && epoch_ > 0 && in_steps < microbatches) {
+  if (options_.carries_over && next_ == 0 && epoch_ > 0 && in_steps < microbatches) {
     const EpochPlan before = planner_.epoch(epoch_ - 1);
     for (int64_t i = in_steps; i < microbatches; ++i) passes.push_back(torchtune_microbatch(before, epoch_ - 1, i));
   }

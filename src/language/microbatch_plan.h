@@ -5,7 +5,7 @@
 //
 // Order kTorchtune: an epoch has whole microbatches alone (the rest of the samples is left out) and whole steps. The
 // microbatches that are left over after its last step train in the first step of the next epoch, in front of that
-// step's own: its first microbatch then has several passes.
+// step's own: its first microbatch then has several passes. Without carries_over they are left out as well.
 #pragma once
 
 #include <cstdint>
@@ -24,6 +24,7 @@ struct MicrobatchOptions {
   int64_t per_step = 1;  // microbatches
   int64_t epochs = 0;    // 0: no end
   std::optional<int64_t> max_steps_per_epoch;  // kTorchtune
+  bool carries_over = true;                    // kTorchtune
 };
 
 struct PlannedSample {

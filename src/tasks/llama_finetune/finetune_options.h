@@ -154,10 +154,13 @@ struct FinetuneConfig {
     visit(chat_layout, {.name = "chat_layout",
                         .meaning = "how a conversation becomes tokens: torchtune (Llama 3's layout, <|end_of_text|> "
                                    "behind it) or template (the model's own chat template)"});
-    visit(torchtune_version, {.name = "torchtune_version",
-                              .meaning = "with chat_layout torchtune, which of its releases a run counts as: 0.6.1 "
-                                         "trains system messages with train_on all, where main never does, and in "
-                                         "packs of texts also the first token of each text"});
+    visit(torchtune_version,
+          {.name = "torchtune_version",
+           .meaning =
+               "with chat_layout or order torchtune, which of its releases a run counts as: 0.6.1 "
+               "trains system messages with train_on all, where main never does, and in "
+               "packs of texts also the first token of each text; with order torchtune it trains what is left over of "
+               "an epoch in the next one, where main leaves it out unless adapters are trained"});
     visit(max_seq_len, {.name = "max_seq_len",
                         .unit = "tokens",
                         .meaning = "longest sample, and length of a pack; 0: no limit, which packing does not allow",

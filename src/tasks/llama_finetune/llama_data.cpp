@@ -110,6 +110,8 @@ MicrobatchPlan training_plan(const LlamaRunConfig& config, const TokenSource& so
   microbatches.per_step = microbatches_per_step(config.training, data_ranks);
   microbatches.epochs = finetune.epochs;
   microbatches.max_steps_per_epoch = finetune.max_steps_per_epoch;
+  // Of torchtune's recipes, those for all weights on its main branch do not.
+  microbatches.carries_over = finetune.torchtune_version == TorchtuneVersion::kRelease || config.lora() != nullptr;
   return {EpochPlanner(epochs, std::move(lengths)), microbatches};
 }
 
