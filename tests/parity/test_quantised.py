@@ -146,8 +146,8 @@ def test_adapters_are_merged_into_files_of_fewer_bits(millrace, tmp_path):
     lora = save(tmp_path / "lora.safetensors", adapter | {f"{stem}.alpha": torch.tensor(2.0)})
     change = 0.25 * (adapter[f"{stem}.lora_up.weight"] @ adapter[f"{stem}.lora_down.weight"])  # half of alpha / rank
 
-    def merged(path):
-        millrace("export", path, tmp_path / "merged.safetensors", "--merge", lora, "--strength", "0.5")
+    def merged(path, strength=0.5):
+        millrace("export", path, tmp_path / "merged.safetensors", "--merge", lora, "--strength", strength)
         return load(tmp_path / "merged.safetensors")
 
     fp8 = {name: tensor.to(torch.float8_e4m3fn) for name, tensor in dense.items()}
@@ -157,6 +157,9 @@ def test_adapters_are_merged_into_files_of_fewer_bits(millrace, tmp_path):
     assert (got[f"{layer}.weight"].float() - expected).abs().max() <= expected.abs().max() / 16
     assert (got[f"{layer}.weight"].float() - expected).norm() <= 0.04 * expected.norm()
     assert got["single_blocks.0.linear1.weight"].float().equal(fp8["single_blocks.0.linear1.weight"].float())
+
+    beyond = merged(tmp_path / "fp8.safetensors", strength=1e6)[f"{layer}.weight"].float()
+    assert beyond.isfinite().all() and beyond.abs().max() == 448  # the largest number, where torch has none
 
     content, values = q8_0(dense[f"{layer}.weight"])
     stored = {name: (tensor.shape, 0, tensor.numpy().tobytes()) for name, tensor in dense.items()}
