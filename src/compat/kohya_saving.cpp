@@ -1,11 +1,14 @@
 // LoRA files, their metadata, and checkpoints.
 #include <algorithm>
 #include <filesystem>
+#include <optional>
+#include <string_view>
 #include <system_error>
 
 #include "adapters/lora_metadata_keys.h"
 #include "base/text.h"
 #include "compat/kohya_parts.h"
+#include "config/number_text.h"
 
 namespace millrace {
 namespace {
@@ -105,6 +108,16 @@ void files_and_checkpoints(const KohyaTranslator& kohya, const Saving& saving) {
   out.set("checkpoint.keep_latest_k", keep, keep_from);
 }
 
+// The step of "step-00000100", or of a state as sd-scripts would have named it, "cat-step00000100-state".
+std::optional<int64_t> step_of_state(const std::string& name) {
+  if (starts_with(name, "step-")) return parse_integer(name.substr(5));
+  constexpr std::string_view kStep = "-step", kEnding = "-state";
+  const size_t place = name.rfind(kStep);
+  if (place == std::string::npos || !ends_with(name, kEnding)) return std::nullopt;
+  const size_t begin = place + kStep.size();
+  return parse_integer(name.substr(begin, name.size() - kEnding.size() - begin));
+}
+
 void resume(const KohyaTranslator& kohya) {
   const auto path = kohya.args.text("resume");
   if (!path) return;
@@ -127,9 +140,8 @@ void resume(const KohyaTranslator& kohya) {
                          *path + ")");
     return;
   }
-  const std::string name = inside.filename().string();
-  if (starts_with(name, "step-")) {
-    kohya.out.set("checkpoint.load_step", static_cast<int64_t>(std::stoll("0" + name.substr(5))), from);
+  if (const auto step = step_of_state(inside.filename().string())) {
+    kohya.out.set("checkpoint.load_step", *step, from);
   } else {
     kohya.out.note(from, Fate::kSameResult, "a run resumes from the newest checkpoint in its folder");
   }

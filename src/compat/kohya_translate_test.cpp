@@ -220,6 +220,17 @@ TEST(KohyaTranslate, WritesFilesBySteps) {
   EXPECT_FALSE(got.has("lora.kohya_every_epochs"));
 }
 
+TEST(KohyaTranslate, ResumesFromACheckpointByEitherProgramsName) {
+  const auto step = [](const std::string& folder) {
+    return setting(translated({"--resume=out/" + folder}), "checkpoint.load_step");
+  };
+  EXPECT_EQ(step("checkpoint/step-00000100"), "100");
+  EXPECT_EQ(step("cat-step00000100-state"), "100");
+  EXPECT_EQ(step("cat-state"), "") << "the newest";
+  EXPECT_EQ(step("checkpoint/step-x"), "");
+  EXPECT_THAT(problem({"--resume=elsewhere/step-00000100"}), HasSubstr("expected a checkpoint in --output_dir"));
+}
+
 TEST(KohyaTranslate, WritesFilesByStepsAndByEpochs) {
   // Epochs of 25 steps.
   const Translation both = translated(
