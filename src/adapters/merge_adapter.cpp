@@ -59,6 +59,12 @@ void AdapterMerger::add(std::vector<AdapterTensors> adapters, double strength) {
   }
 }
 
+std::map<std::string, std::string> AdapterMerger::weights() const {
+  std::map<std::string, std::string> names;
+  for (const auto& [name, adapters] : of_weight_) names[name] = adapters.front().tensors.tensors.begin()->second.name;
+  return names;
+}
+
 torch::Tensor AdapterMerger::merged(const std::string& name, const torch::Tensor& weight) const {
   const auto found = of_weight_.find(name);
   if (found == of_weight_.end()) return weight;

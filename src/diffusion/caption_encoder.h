@@ -15,6 +15,7 @@
 
 namespace millrace {
 
+class AdapterMerger;
 class Mesh;
 class TrainableEncoder;
 
@@ -55,6 +56,9 @@ struct EncoderPlacement {
   Mesh* mesh = nullptr;  // null: one rank; must live as long as the encoder
   // kAuto: T5 on GPUs, or if its weights take more than 4 GiB; never CLIP (a quarter of a GiB).
   EncoderSharding shard = EncoderSharding::kAuto;
+  // Adapters that are added to its weights as they are read; null: none. merged_identity: of their files.
+  const AdapterMerger* merged = nullptr;
+  std::string merged_identity = {};
 };
 
 // Resolves EncoderPlacement::shard for T5 on more than one rank; bytes: of its weights.

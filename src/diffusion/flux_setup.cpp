@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "diffusion/base_adapters.h"
 
 namespace millrace {
 namespace {
@@ -86,16 +87,28 @@ CaptionEncoders make_caption_encoders(const FluxRunConfig& config, const flux::F
   const bool on_host = encoder.device == EncoderDevice::kCpu && !device.is_cpu();
   const EncoderPlacement placement{dtype, on_host ? torch::Device(torch::kCPU) : device, on_host ? nullptr : mesh,
                                    encoder.shard};
+  const BaseAdapters base = config.lora() != nullptr ? read_base_adapters(*config.lora(), sizes) : BaseAdapters();
+  const auto with = [&](const AdapterMerger& merged) {
+    EncoderPlacement own = placement;
+    own.merged = merged.is_empty() ? nullptr : &merged;
+    own.merged_identity = base.identity;
+    return own;
+  };
+  for (const auto& [path, merged] : {std::pair{&encoder.t5_encoder, &base.t5}, {&encoder.clip_encoder, &base.clip}}) {
+    if (*path == kRandomNetwork && !merged->is_empty()) {
+      log_info("lora.base_weights: leaves out adapters of a text encoder that is \"random\"");
+    }
+  }
   CaptionEncoders encoders;
   encoders.tokens =
       encoder.t5_encoder == kRandomNetwork
           ? random_word_encoder(encoder.max_t5_encoding_len, sizes.context_in_dim, device, encoder.apply_t5_attn_mask)
           : t5_caption_encoder(encoder.t5_encoder, encoder.t5_tokenizer, encoder.max_t5_encoding_len,
-                               sizes.context_in_dim, placement, encoder.apply_t5_attn_mask);
+                               sizes.context_in_dim, with(base.t5), encoder.apply_t5_attn_mask);
   encoders.pooled =
       encoder.clip_encoder == kRandomNetwork
           ? random_pooled_encoder(sizes.vec_in_dim, device)
-          : clip_caption_encoder(encoder.clip_encoder, encoder.clip_tokenizer, sizes.vec_in_dim, placement);
+          : clip_caption_encoder(encoder.clip_encoder, encoder.clip_tokenizer, sizes.vec_in_dim, with(base.clip));
   const bool keeps = encoder.cache_encodings != EncodingCache::kNone && encoder.cache_encodings != EncodingCache::kAuto;
   if (keeps || on_host) {  // a cache takes encodings to the device, too
     const uint64_t most = keeps ? kMaxCachedBytes : 0;

@@ -1,15 +1,13 @@
 #include "diffusion/flux_trainee.h"
 
-#include "adapters/merge_adapter.h"
-#include "adapters/read_adapters.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "config/optimizer_rules.h"
+#include "diffusion/base_adapters.h"
 #include "diffusion/caption_encoder.h"
 #include "diffusion/flux_adapters.h"
 #include "diffusion/flux_setup.h"
 #include "models/flux/entry.h"
-#include "models/flux/lora_names.h"
 #include "models/lora_text_names.h"
 #include "models/model_table.h"
 
@@ -46,26 +44,29 @@ void check_guidance(const ShapeMap& ours, const ShapeMap& theirs, const std::str
 }
 
 // The weights that training starts from, or on top of. lora: what is merged into them and how they are stored; null:
-// they are as in the file.
+// they are as in the file. has_encoders: what is for text encoders has been merged into these.
 void load_initial_weights(flux::Flux& model, const std::string& path, const FlatParametersOptions& placement,
-                          const LoraConfig* lora) {
+                          const LoraConfig* lora, bool has_encoders) {
   const ModelWeights weights(find_model("flux"), path);
   const std::unique_ptr<ModelDescription> ours = flux::describe(model.config());
   check_guidance(ours->shapes(), weights.model().shapes(), path);
   check_weights("FLUX", ours->shapes(), weights.store(), ours->weight_rules(weights.naming(), {}));
-  AdapterMerger merger;
+  BaseAdapters base;
   FlatParametersOptions stored = placement;
   if (lora != nullptr) {
     stored.base_storage = base_storage_of(*lora);
+    base = read_base_adapters(*lora, model.config());
     const std::vector<double> multipliers = base_multipliers(*lora);
     for (size_t i = 0; i < multipliers.size(); ++i) {
-      const std::string& file = lora->base_weights[i];
-      merger.add(flux::transformer_adapters(read_adapters(WeightStore(file)), model.config(), file), multipliers[i]);
-      log_info("merged into the weights: ", multipliers[i], " times ", file);
+      log_info("merged into the weights: ", multipliers[i], " times ", lora->base_weights[i]);
+    }
+    if (!has_encoders && !(base.clip.is_empty() && base.t5.is_empty())) {
+      log_info("lora.base_weights: leaves out adapters of text encoders, which are not loaded");
     }
   }
-  weights.load_into(model, stored,
-                    [&](const std::string& name, const torch::Tensor& weight) { return merger.merged(name, weight); });
+  weights.load_into(model, stored, [&](const std::string& name, const torch::Tensor& weight) {
+    return base.transformer.merged(name, weight);
+  });
   log_info("weights: ", path, " (", naming_name(weights.naming()), " naming)");
 }
 
@@ -124,7 +125,7 @@ std::unique_ptr<FluxTrainee> make_flux_trainee(const FluxRunConfig& config, cons
   }
   std::unique_ptr<FluxTrainee> trainee =
       make_empty_flux_trainee(config, sizes, placement, trained_encoders(config, encoders));
-  if (!path.empty()) load_initial_weights(trainee->model(), path, placement, config.lora());
+  if (!path.empty()) load_initial_weights(trainee->model(), path, placement, config.lora(), encoders != nullptr);
   const bool has_weights = !path.empty() && !trainee->is_adapter();
   if (seed && !has_weights) trainee->initialize(*seed);
   if (seed && config.lora() != nullptr && !config.lora()->initial_adapter.empty()) {

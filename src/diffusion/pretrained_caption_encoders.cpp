@@ -1,3 +1,4 @@
+#include "adapters/merge_adapter.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "comm/mesh.h"
@@ -50,8 +51,13 @@ Mesh* sharding_mesh(const EncoderPlacement& placement, bool wanted) {
 
 template <typename Model>
 std::shared_ptr<Model> load_model(const ModelWeights& weights, const EncoderPlacement& placement, Mesh* mesh) {
-  const auto model = std::dynamic_pointer_cast<Model>(
-      weights.load(FlatParametersOptions{.compute_dtype = placement.dtype, .device = placement.device, .mesh = mesh}));
+  ModelWeights::Change changed;
+  if (const AdapterMerger* merged = placement.merged; merged != nullptr) {
+    check_merged(*merged, weights);
+    changed = [merged](const std::string& name, const torch::Tensor& weight) { return merged->merged(name, weight); };
+  }
+  const auto model = std::dynamic_pointer_cast<Model>(weights.load(
+      FlatParametersOptions{.compute_dtype = placement.dtype, .device = placement.device, .mesh = mesh}, changed));
   MILLRACE_CHECK(model != nullptr);
   return model;
 }
@@ -77,8 +83,11 @@ class PretrainedCaptionEncoder : public CaptionEncoder, public TrainableEncoder 
 
  protected:
   PretrainedCaptionEncoder(const std::filesystem::path& folder, const std::filesystem::path& tokenizer,
-                           TokenizerKind kind, torch::Device device)
-      : folder_(folder), tokenizer_(load_tokenizer(tokenizer.empty() ? folder : tokenizer, kind)), device_(device) {}
+                           TokenizerKind kind, const EncoderPlacement& placement)
+      : folder_(folder),
+        tokenizer_(load_tokenizer(tokenizer.empty() ? folder : tokenizer, kind)),
+        device_(placement.device),
+        merged_identity_(placement.merged != nullptr ? placement.merged_identity : std::string()) {}
 
   // lengths: of T5's rows, if padding is masked.
   virtual torch::Tensor run(const torch::Tensor& ids_BL, const std::vector<int64_t>& lengths) = 0;
@@ -107,6 +116,7 @@ class PretrainedCaptionEncoder : public CaptionEncoder, public TrainableEncoder 
   std::filesystem::path folder_;
   std::unique_ptr<Tokenizer> tokenizer_;
   torch::Device device_;
+  std::string merged_identity_;  // "": nothing is merged into the weights
   int64_t num_tokens_ = 0;
   Mesh* mesh_ = nullptr;  // set if the weights are sharded
   std::function<UnitUse()> use_adapters_;
@@ -116,8 +126,7 @@ class T5CaptionEncoder : public PretrainedCaptionEncoder {
  public:
   T5CaptionEncoder(const std::filesystem::path& folder, const std::filesystem::path& tokenizer, int64_t num_tokens,
                    int64_t expected_width, const EncoderPlacement& placement, bool masks_padding)
-      : PretrainedCaptionEncoder(folder, tokenizer, TokenizerKind::kT5, placement.device),
-        masks_padding_(masks_padding) {
+      : PretrainedCaptionEncoder(folder, tokenizer, TokenizerKind::kT5, placement), masks_padding_(masks_padding) {
     num_tokens_ = num_tokens;
     const ModelWeights weights(find_model("t5"), folder);
     mesh_ = sharding_mesh(
@@ -135,7 +144,7 @@ class T5CaptionEncoder : public PretrainedCaptionEncoder {
     return lengths;
   }
   std::string identity() const override {
-    return str("t5:", folder_.string(), ":", num_tokens_, masks_padding_ ? ":masked" : "");
+    return str("t5:", folder_.string(), ":", num_tokens_, masks_padding_ ? ":masked" : "", merged_identity_);
   }
   FlatModel& model() override { return *model_; }
   torch::Tensor forward(const std::vector<std::string>& captions) override {
@@ -157,14 +166,14 @@ class ClipCaptionEncoder : public PretrainedCaptionEncoder {
  public:
   ClipCaptionEncoder(const std::filesystem::path& folder, const std::filesystem::path& tokenizer,
                      int64_t expected_width, const EncoderPlacement& placement)
-      : PretrainedCaptionEncoder(folder, tokenizer, TokenizerKind::kClip, placement.device) {
+      : PretrainedCaptionEncoder(folder, tokenizer, TokenizerKind::kClip, placement) {
     mesh_ = sharding_mesh(placement, placement.shard == EncoderSharding::kTrue);
     model_ = load_model<clip::Clip>(ModelWeights(find_model("clip"), folder), placement, mesh_);
     num_tokens_ = std::min(kClipTokens, model_->config().max_position_embeddings);
     check_fit(folder, *tokenizer_, model_->config().vocab_size, model_->config().hidden_size, expected_width);
   }
 
-  std::string identity() const override { return str("clip:", folder_.string()); }
+  std::string identity() const override { return str("clip:", folder_.string(), merged_identity_); }
   FlatModel& model() override { return *model_; }
   torch::Tensor forward(const std::vector<std::string>& captions) override {
     return model_->forward(ids_of(captions), &saved_).pooled_BD;

@@ -102,7 +102,8 @@ std::shared_ptr<torch::nn::Module> ModelWeights::load(torch::ScalarType dtype, t
   return load(FlatParametersOptions{.compute_dtype = dtype, .device = device});
 }
 
-std::shared_ptr<torch::nn::Module> ModelWeights::load(const FlatParametersOptions& placement) const {
+std::shared_ptr<torch::nn::Module> ModelWeights::load(const FlatParametersOptions& placement,
+                                                      const Change& changed) const {
   if (placement.base_storage != BaseStorage::kDense && placement.mesh && placement.mesh->shape().tp > 1) {
     throw ConfigError(
         str("[base storage] expected dense under tensor parallelism, got ", base_storage_name(placement.base_storage)));
@@ -114,8 +115,9 @@ std::shared_ptr<torch::nn::Module> ModelWeights::load(const FlatParametersOption
   }
   for (torch::Tensor& parameter : module->parameters()) parameter.set_requires_grad(false);
   if (dynamic_cast<FlatModel*>(module.get()) != nullptr) {
-    load_into(*module, placement);
+    load_into(*module, placement, changed);
   } else {
+    MILLRACE_CHECK(!changed);
     load_weights(*module, store_, rules_, entry_.ignorable);
   }
   module->eval();
@@ -156,6 +158,15 @@ torch::Tensor ModelWeights::import(const std::string& ours) const {
 
 void ModelWeights::release(const std::string& ours) const {
   for (const WeightRule& rule : rules_of_.at(ours)) release_mapped(store_.find(rule.theirs)->bytes);
+}
+
+void check_merged(const AdapterMerger& merger, const ModelWeights& weights) {
+  const ShapeMap shapes = weights.model().shapes();
+  for (const auto& [weight, in_file] : merger.weights()) {
+    if (shapes.contains(weight)) continue;
+    throw ModelError("[lora.base_weights: " + in_file + "] expected adapters of layers of " +
+                     weights.store().path().string() + ", got one for " + weight);
+  }
 }
 
 }  // namespace millrace

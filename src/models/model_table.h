@@ -16,6 +16,7 @@
 #include <torch/types.h>
 
 #include "adapters/attach_adapters.h"
+#include "adapters/merge_adapter.h"
 #include "models/weights.h"
 #include "parallel/flat_parameters.h"
 
@@ -115,12 +116,12 @@ class ModelWeights {
   // The model with these weights, converted, its large matrices stored as placement.base_storage says: each is read,
   // stored and released before the next, so that memory holds the stored model and at most one tensor. Its parameters
   // require no gradient. If sharded over placement.mesh, a rank reads only its own part of the files; the autoencoder
-  // is whole on every rank.
-  std::shared_ptr<torch::nn::Module> load(const FlatParametersOptions& placement) const;
-  std::shared_ptr<torch::nn::Module> load(torch::ScalarType dtype, torch::Device device) const;
-  // The same into a flat model of these sizes, which was built with this placement. changed: what becomes of each of
-  // its tensors on the way, by our name; none: it stays as it is. Blocks of a GGUF file cannot be changed.
+  // is whole on every rank. changed: what becomes of each tensor of a flat model on the way, by our name; none: it
+  // stays as it is. Blocks of a GGUF file cannot be changed.
   using Change = std::function<torch::Tensor(const std::string& name, const torch::Tensor& tensor)>;
+  std::shared_ptr<torch::nn::Module> load(const FlatParametersOptions& placement, const Change& changed = {}) const;
+  std::shared_ptr<torch::nn::Module> load(torch::ScalarType dtype, torch::Device device) const;
+  // The same into a flat model of these sizes, which was built with this placement.
   void load_into(torch::nn::Module& module, const FlatParametersOptions& placement, const Change& changed = {}) const;
   // The weights under our names, in the file's dtypes, bit for bit.
   TensorMap import() const;
@@ -138,5 +139,8 @@ class ModelWeights {
   WeightRules rules_;
   std::map<std::string, WeightRules> rules_of_;  // by our name
 };
+
+// Throws ModelError, naming a tensor of lora.base_weights, for adapters of layers that the model does not have.
+void check_merged(const AdapterMerger& merger, const ModelWeights& weights);
 
 }  // namespace millrace

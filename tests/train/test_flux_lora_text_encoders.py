@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy
@@ -173,6 +174,37 @@ def test_pictures_and_validation_use_the_trained_encoder(train, millrace, base, 
     measured = [line["validation_loss"] for line in map(json.loads, (folder / "metrics.jsonl").read_text().splitlines()) if "validation_loss" in line]
     again = json.loads(millrace("evaluate", folder, "--json").stdout)
     assert again["loss"] == pytest.approx(measured[-1], rel=1e-5)
+
+
+def test_base_weights_are_merged_into_the_text_encoders(train, encoders, tmp_path):  # noqa: F811
+    first = train(encoders["clip"], encoders["t5"], "--lora.train_t5xxl", "--optimizer.lr=0.05", *QUICK, run="first") / "lora.safetensors"
+    written = load(first)
+
+    def merged(kind, prefix):
+        source = Path(encoders[kind].split("=")[1])
+        folder = shutil.copytree(source, tmp_path / kind)
+        tensors, done = load(folder / "model.safetensors"), 0
+        for name in tensors:
+            stem = prefix + name.removesuffix(".weight").replace(".", "_")
+            if f"{stem}.alpha" in written:
+                down, up = (written[f"{stem}.lora_{part}.weight"] for part in ("down", "up"))
+                tensors[name] += 0.5 * up @ down * written[f"{stem}.alpha"] / down.shape[0]
+                done += 1
+        assert done == (CLIP_LAYERS if kind == "clip" else T5_LAYERS)
+        save(folder / "model.safetensors", tensors)
+        return folder
+
+    by_hand = [f"--encoder.clip_encoder={merged('clip', 'lora_te1_text_model_')}", f"--encoder.t5_encoder={merged('t5', 'lora_te3_')}"]
+    of_transformer = save(tmp_path / "transformer.safetensors", of("lora_unet_", written))
+    half, short = "--lora.base_weights_multiplier=['0.5']", ["--training.steps=2", "--lora.train_clip_l=false", *QUICK]
+    expected = curve(train(*by_hand, f"--lora.base_weights={of_transformer}", half, *short, run="by_hand"))
+    plain = [encoders["clip"], encoders["t5"], half, *short]
+    assert curve(train(*plain, f"--lora.base_weights={first}", run="merged")) == pytest.approx(expected, rel=1e-5)
+    assert curve(train(*plain, f"--lora.base_weights={of_transformer}", run="without")) != pytest.approx(expected, rel=1e-4)
+    # Text encoders alone, with a layer that CLIP does not have.
+    strange = {name.replace("layers_0", "layers_9"): tensor for name, tensor in of("lora_te1_", written).items()}
+    refused = train(*plain, f"--lora.base_weights={save(tmp_path / 'strange.safetensors', strange)}", run="strange", status=4).stderr
+    assert "[lora.base_weights: lora_te1_text_model_encoder_layers_9_" in refused
 
 
 def test_the_file_on_one_model_at_a_time(train, millrace, base, encoders, tmp_path):  # noqa: F811

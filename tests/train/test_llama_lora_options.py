@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from helpers import load
+from helpers import load, save
 from llama_runs import LORA, SHORT, steps, train
 
 
@@ -62,6 +62,22 @@ def test_a_resumed_run_does_not_need_the_file_it_started_from(millrace, tmp_path
     shutil.rmtree(tmp_path / "first")
     train(millrace, tmp_path / "parts", start)
     assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+
+
+def test_files_are_merged_into_the_frozen_weights(millrace, tmp_path):
+    train(millrace, tmp_path / "first", SHORT | LORA)
+    millrace("export", tmp_path / "first", tmp_path / "merged", "--merged")
+    options = SHORT | LORA | {"training.steps": 2}
+    train(millrace, tmp_path / "by_hand", options | {"checkpoint.initial_load_path": tmp_path / "merged"})
+    train(millrace, tmp_path / "merging", options | {"lora.base_weights": tmp_path / "first/adapter"})
+    assert losses(tmp_path / "merging") == pytest.approx(losses(tmp_path / "by_hand"), rel=1e-6)
+    assert losses(tmp_path / "merging")[0] < losses(tmp_path / "first")[0]
+
+    shutil.copytree(tmp_path / "first/adapter", tmp_path / "deeper")
+    tensors = load(tmp_path / "deeper/adapter_model.safetensors")
+    save(tmp_path / "deeper/adapter_model.safetensors", {name.replace("layers.1", "layers.9"): values for name, values in tensors.items()})
+    refused = train(millrace, tmp_path / "none", options | {"lora.base_weights": tmp_path / "deeper"}, status=4).stderr
+    assert "[lora.base_weights: base_model.model.model.layers.9." in refused
 
 
 def test_refuses_by_name(millrace, tmp_path):

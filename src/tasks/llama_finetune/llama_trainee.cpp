@@ -75,6 +75,7 @@ void load_initial_weights(llama::Llama& model, const FlatParametersOptions& plac
       log_info("merged into the weights: ", multipliers[i], " times ", file);
     }
   }
+  check_merged(merger, weights);
   weights.load_into(model, stored,
                     [&](const std::string& name, const torch::Tensor& weight) { return merger.merged(name, weight); });
   log_info("weights: ", path, " (", naming_name(weights.naming()), " naming)");
