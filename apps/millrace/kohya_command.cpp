@@ -73,6 +73,8 @@ int run_kohya(const std::vector<std::string>& args) {
   KohyaSurroundings around{
       .world_size = world.size, .model = {}, .batches_per_epoch = [&] { return data.batches_per_epoch(); }};
   around.model = read_model_facts(arguments.text("pretrained_model_name_or_path").value_or(""));
+  around.clip_blocks = count_encoder_blocks(arguments.text("clip_l").value_or(""));
+  around.t5_blocks = count_encoder_blocks(arguments.text("t5xxl").value_or(""));
   around.batch_size = data.batch_size();
   around.has_validation_split = data.has_validation_split();
   around.dataset_path = data.path();

@@ -23,6 +23,7 @@ struct KohyaNetworkArguments {
   double learning_rate = 0;  // of layers without one of their own; 0: nothing but ranks is wanted
   // The same of CLIP's and T5's layers; none: they are not trained.
   std::optional<double> clip_lr = {}, t5_lr = {};
+  std::optional<int64_t> clip_blocks = {}, t5_blocks = {};  // of these encoders; none: as FLUX.1's
   bool trains_transformer = true;
   std::map<std::string, std::string> network_args;
   // With --dim_from_weights, by their names in the file: they alone are trained, each with its own rank and alpha.

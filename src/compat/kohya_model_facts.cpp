@@ -82,6 +82,16 @@ KohyaModelFacts read_model_facts(const std::filesystem::path& path) {
   return facts;
 }
 
+std::optional<int64_t> count_encoder_blocks(const std::filesystem::path& path) {
+  std::error_code ignored;
+  if (!std::filesystem::exists(path, ignored)) return std::nullopt;
+  const WeightStore store(path);
+  for (const char* prefix : {"text_model.encoder.layers.", "encoder.layers.", "encoder.block."}) {
+    if (const int64_t count = count_blocks(store, prefix); count > 0) return count;
+  }
+  return std::nullopt;
+}
+
 KohyaWeightsFacts read_weights_facts(const std::filesystem::path& path) {
   constexpr std::string_view kDown = ".lora_down.weight", kAlpha = ".alpha";
   const SafetensorsFile file(path);

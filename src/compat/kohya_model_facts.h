@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,6 +25,9 @@ struct KohyaModelFacts {
 // A safetensors file, or a folder of them, in Black Forest Labs' or diffusers' naming. Not there: FLUX.1-dev's facts,
 // is_known false. Throws ModelError for files that hold something else.
 KohyaModelFacts read_model_facts(const std::filesystem::path& path);
+
+// How many blocks the text encoder in these weights has, CLIP or T5; none: they are not there, or of something else.
+std::optional<int64_t> count_encoder_blocks(const std::filesystem::path& path);
 
 // A LoRA file in kohya's naming.
 struct KohyaWeightsFacts {

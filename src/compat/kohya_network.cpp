@@ -103,6 +103,8 @@ void set_layers(const KohyaTranslator& kohya, KohyaNetworkArguments arguments, T
   if (trains_t5 == arguments.network_args.end() || trains_t5->second != "True") rates.t5 = {};
   arguments.clip_lr = rates.clip;
   arguments.t5_lr = rates.t5;
+  arguments.clip_blocks = kohya.around.clip_blocks;
+  arguments.t5_blocks = kohya.around.t5_blocks;
   arguments.trains_transformer = !kohya.args.has("network_train_text_encoder_only");
   KohyaLayers layers;
   try {

@@ -19,6 +19,7 @@ namespace millrace {
 struct KohyaSurroundings {
   int64_t world_size = 1;
   KohyaModelFacts model;
+  std::optional<int64_t> clip_blocks = {}, t5_blocks = {};  // count_encoder_blocks()
   // Batches of an epoch, of all data sets and ranks: asked for only where an option counts in epochs. May throw.
   std::function<int64_t()> batches_per_epoch;
   int64_t batch_size = 1;  // the most samples that a batch of one rank holds

@@ -232,6 +232,19 @@ def test_layers_ranks_and_alphas_come_from_a_file(millrace, arguments, tmp_path)
     assert lora["alpha_patterns"][-2:] == ["double_blocks.*.img_attn.proj=4", "double_blocks.*.txt_mlp.0=4"]
 
 
+def test_a_run_starts_from_a_file_with_a_rank_for_each_layer(millrace, arguments, weights, tmp_path):
+    common = [word for word in arguments if word != "--network_train_unet_only"] + ["--max_train_steps", "2", "--learning_rate", "1e-2"]
+    choices = ["split_qkv=True", "img_mlp_dim=3", "txt_mod_dim=0", "network_reg_dims=te1_.*_1_mlp=5"]
+    millrace(*common, "--network_dim", "2", "--network_alpha", "1", "--network_args", *choices)
+    first = load((tmp_path / "out" / "cat.safetensors").rename(tmp_path / "start.safetensors"))
+    words = ["out2" if word == "out" else word for word in common]
+    millrace(*words, "--network_weights", "start.safetensors", "--dim_from_weights")
+    second = load(tmp_path / "out2" / "cat.safetensors")
+    assert {name: tensor.shape for name, tensor in first.items()} == {name: tensor.shape for name, tensor in second.items()}
+    assert {first[name].item() for name in first if name.endswith(".alpha")} == {1, 3, 4}
+    assert all(first[name] == second[name] for name in first if name.endswith(".alpha"))
+
+
 @pytest.fixture
 def weights(tmp_path):
     """The files of `arguments`."""

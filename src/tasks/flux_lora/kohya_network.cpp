@@ -123,8 +123,10 @@ KohyaLayersOf kohya_layers_of_flux(int64_t double_blocks, int64_t single_blocks,
     flux::LoraNetwork network = flux::parse_lora_network(arguments.dim, arguments.alpha, arguments.network_args, sizes);
     const bool is_from_file = !arguments.modules.empty();
     if (is_from_file) take_every_layer(network, arguments.network_args);
-    const clip::ClipConfig clip;
-    const t5::T5Config t5;
+    clip::ClipConfig clip;
+    t5::T5Config t5;
+    clip.num_hidden_layers = arguments.clip_blocks.value_or(clip.num_hidden_layers);
+    t5.num_layers = arguments.t5_blocks.value_or(t5.num_layers);
     const flux::LoraTargets targets = {.transformer = arguments.trains_transformer ? &sizes : nullptr,
                                        .clip = arguments.clip_lr ? &clip : nullptr,
                                        .t5 = arguments.t5_lr ? &t5 : nullptr};
