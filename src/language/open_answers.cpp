@@ -47,4 +47,24 @@ std::optional<OpenAnswer> find_open_answer(const TokenSource& source, int64_t ro
   return std::nullopt;
 }
 
+CutAnswers count_cut_answers(const TokenSource& source, int64_t rows) {
+  CutAnswers cut;
+  for (int64_t row = 0; row < std::min(rows, source.rows->size()); ++row) {
+    const RowEncoder& encoder = source.encoder_of(row);
+    if (!encoder.has_conversations()) continue;
+    try {
+      const TokenSample sample = source.sample(row);
+      ++cut.checked;
+      bool has_trained = false;
+      for (size_t token = 0; token < sample.tokens.size(); ++token) {
+        has_trained = has_trained || is_trained(sample, token, encoder.label_shift());
+      }
+      if (!has_trained && cut.rows++ == 0) cut.place = source.rows->place(row);
+    } catch (const DataError&) {
+      continue;  // counted when it is trained
+    }
+  }
+  return cut;
+}
+
 }  // namespace millrace

@@ -20,16 +20,24 @@ std::string with_thousands_and_cents(double value) {
   return with_thousands(std::stoll(text.substr(0, point))) + text.substr(point);
 }
 
+std::string padded_to(std::string text, size_t width) {
+  return std::string(width - std::min(width, text.size()), ' ') + text;
+}
+
 // The common part of the lines of steps and validations.
 std::string line_start(int64_t step, double loss, const MemoryUse& memory, double tokens_per_second) {
   const double used = static_cast<double>(memory.peak_bytes);
   const double percent = 100 * used / static_cast<double>(std::max<uint64_t>(memory.total_bytes, 1));
-  return str("step: ", step < 10 ? " " : "", step, "  loss: ", format_double("%7.4f", loss),
+  return str("step: ", step < 10 ? " " : "", step, "  loss: ", padded_to(loss_text(loss), 7),
              "  memory: ", format_double("%5.2f", used / kGiB), "GiB(", format_double("%.2f", percent),
              "%)  tps: ", with_thousands(std::llround(tokens_per_second)));
 }
 
 }  // namespace
+
+std::string loss_text(double loss) {
+  return std::isnan(loss) ? "N/A" : format_double("%.4f", loss);
+}
 
 std::string step_line(int64_t step, double loss, const MemoryUse& memory, const WindowSpeed& speed) {
   const double mfu = speed.peak_flops > 0 ? 100 * speed.flops / speed.peak_flops : 0;
@@ -61,14 +69,14 @@ std::string progress_bar(const BarState& state, int columns) {
                     memory = format_double("%.1f", static_cast<double>(state.memory_bytes) / kGiB) + " GiB";
   std::string line;
   if (state.reads_text) {
-    line = str(state.epoch, "|", state.step, "|Loss: ", format_double("%.4f", state.loss), ": ",
+    line = str(state.epoch, "|", state.step, "|Loss: ", loss_text(state.loss), ": ",
                format_double("%3.0f", 100 * fraction), "%|", bar(10), "| ", state.step, "/", state.total_steps, " [",
                human_duration(state.seconds), "<", time_left, ", ", step_time, ", ",
                with_thousands(std::llround(state.tokens_per_second)), " tok/s, ", memory, "]");
   } else {
     line = str("[", bar(24), "] step ", with_thousands(state.step), "/", with_thousands(state.total_steps), "  loss ",
-               format_double("%.4f", state.loss), "  ", step_time, "  ",
-               format_double("%.1f", state.samples_per_second), " img/s  ETA ", time_left, "  ", memory);
+               loss_text(state.loss), "  ", step_time, "  ", format_double("%.1f", state.samples_per_second),
+               " img/s  ETA ", time_left, "  ", memory);
   }
   // A line that wraps cannot be erased.
   if (columns > 1 && line.size() >= static_cast<size_t>(columns)) line.resize(static_cast<size_t>(columns) - 1);

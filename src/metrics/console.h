@@ -19,6 +19,9 @@ struct WindowSpeed {
   double peak_flops = 0;          // of the device; 0: unknown
 };
 
+// "0.7052"; "N/A" for a step that had nothing to learn from, whose loss is NaN.
+std::string loss_text(double loss);
+
 // torchtitan's line, with accurate numbers (tps counts tokens):
 // "step: 700  loss:  0.7052  memory: 76.79GiB(96.97%)  tps: 4,032  tflops: 161.10  mfu: 16.29%".
 // "mfu: N/A" when the peak is unknown. Of language models, "  trained tps: 1,210" follows, and with several ranks, "

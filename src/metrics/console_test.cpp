@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+
 namespace millrace {
 namespace {
 
@@ -19,6 +21,11 @@ TEST(StepLine, SmallAndLargeNumbersKeepTheirColumns) {
   const WindowSpeed speed{.tokens_per_second = 1234567, .flops = 1234.5e12};
   EXPECT_EQ(step_line(1, 12.5, memory_of(1.5, 100), speed),
             "step:  1  loss: 12.5000  memory:  1.50GiB(1.50%)  tps: 1,234,567  tflops: 1,234.50  mfu: N/A");
+}
+
+TEST(StepLine, AStepWithoutALossSaysSo) {
+  const std::string line = step_line(10, std::numeric_limits<double>::quiet_NaN(), memory_of(1.5, 100), {});
+  EXPECT_EQ(line.substr(0, line.find("  memory")), "step: 10  loss:     N/A");
 }
 
 TEST(StepLine, OfManyRanksEndsWithTheirTotal) {

@@ -233,7 +233,7 @@ void MetricLogger::finish() {
   state.has_bar = false;
   log_info(with_thousands(state.process.steps), state.process.steps == 1 ? " step and " : " steps and ",
            with_thousands(state.process.samples), " samples in ", human_duration(state.process.seconds()),
-           state.process.steps > 0 ? ", last loss " + format_double("%.4f", state.last_loss) : std::string());
+           state.process.steps > 0 ? ", last loss " + loss_text(state.last_loss) : std::string());
 }
 
 }  // namespace millrace

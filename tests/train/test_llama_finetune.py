@@ -165,7 +165,9 @@ def test_rows_that_train_nothing_weigh_nothing(millrace, tmp_path):
     data = write_rows(tmp_path / "rows.jsonl", [long] * 4 + rows()[:4])
     options = {"finetune.data": data, "training.local_batch_size": 4, "training.global_batch_size": 4,
                "training.steps": 2, "finetune.no_shuffle": None}  # fmt: skip
-    train(millrace, tmp_path / "run", SHORT | options)
+    said = train(millrace, tmp_path / "run", SHORT | options).stderr
+    assert "rows.jsonl:1] expected an answer within finetune.max_seq_len = 112 tokens" in said and "as 4 of the first 8 are" in said
+    assert "loss:     N/A" in said and "nan" not in said.lower()
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["trained_tokens"] for line in lines][0] == 0 and lines[0]["grad_norm"] == 0
     assert lines[1]["trained_tokens"] > 0 and math.isfinite(lines[1]["loss"])

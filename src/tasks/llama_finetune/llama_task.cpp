@@ -68,7 +68,7 @@ class LlamaTask : public Task {
       MicrobatchPlan plan = training_plan(config_, source, mesh.data_size(), pool_);
       if (config_.finetune.result_folders == ResultNaming::kEpochs) epoch_ends_ = plan.epoch_ends();
       tokens_per_sample_ = mean_length(source);
-      if (mesh.world().rank() == 0) warn_of_open_answers(source);
+      if (mesh.world().rank() == 0) warn_of_answers(source);
       TokenBatchesOptions options;
       options.rank = mesh.data_rank();
       options.ranks = mesh.data_size();
@@ -220,7 +220,13 @@ class LlamaTask : public Task {
     const size_t sets = config_.finetune.data_sets.size();
     return sets == 0 ? choice_text(config_.finetune.rows) : str("of ", sets, " data sets");
   }
-  static void warn_of_open_answers(const TokenSource& source) {
+  static void warn_of_answers(const TokenSource& source) {
+    const CutAnswers cut = count_cut_answers(source, kLookedAt);
+    if (cut.rows > 0) {
+      log_warning("[", cut.place, "] expected an answer within finetune.max_seq_len = ", source.max_length,
+                  " tokens, got a row that is cut before it, as ", cut.rows, " of the first ", cut.checked,
+                  " are: nothing of them is trained (try a larger one)");
+    }
     const std::optional<OpenAnswer> open = find_open_answer(source, kLookedAt);
     if (!open) return;
     log_warning("[", open->place,
