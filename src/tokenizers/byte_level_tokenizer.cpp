@@ -150,14 +150,34 @@ void ByteLevelTokenizer::append_chunk(std::string_view text, size_t split, std::
   }
   const auto& [pattern, between_too] = splits_[split];
   if (split + 1 == splits_.size()) {
-    split_by(pattern, text, between_too, [&](std::string_view word) { append_word(word, ids); });
+    // Some words ahead, so that what is remembered of them arrives in time.
+    struct Ahead {
+      std::string_view word;
+      const WordCache::Entry* place;
+    };
+    std::array<Ahead, 16> words;
+    size_t count = 0;
+    const auto append_words = [&] {
+      for (const Ahead& ahead : std::span(words).first(count)) {
+        if (!cache_.lookup(ahead.word, ahead.place, ids)) append_new_word(ahead.word, ids);
+      }
+      count = 0;
+    };
+    split_by(pattern, text, between_too, [&](std::string_view word) {
+      words[count++] = {word, cache_.place_of(word)};
+      if (count == words.size()) append_words();
+    });
+    append_words();
   } else {
     split_by(pattern, text, between_too, [&](std::string_view piece) { append_chunk(piece, split + 1, ids); });
   }
 }
 
 void ByteLevelTokenizer::append_word(std::string_view word, std::vector<int32_t>& ids) const {
-  if (cache_.lookup(word, ids)) return;
+  if (!cache_.lookup(word, ids)) append_new_word(word, ids);
+}
+
+void ByteLevelTokenizer::append_new_word(std::string_view word, std::vector<int32_t>& ids) const {
   if (whole_words_first_) {
     if (const int32_t id = tokens_.find(word); id >= 0) {
       cache_.remember(word, {&id, 1});

@@ -44,6 +44,7 @@ class ByteLevelTokenizer : public Tokenizer {
   void append_text(std::string_view text, std::vector<int32_t>& ids) const;
   void append_chunk(std::string_view text, size_t split, std::vector<int32_t>& ids) const;
   void append_word(std::string_view word, std::vector<int32_t>& ids) const;
+  void append_new_word(std::string_view word, std::vector<int32_t>& ids) const;
 
   TokenTable tokens_;
   BytePairEncoding merges_;

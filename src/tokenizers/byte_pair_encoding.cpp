@@ -6,7 +6,6 @@
 namespace millrace {
 namespace {
 
-constexpr uint32_t kNoRank = UINT32_MAX;
 constexpr size_t kLongWord = 48;  // above this a heap is faster than scanning
 
 size_t hash_pair(int32_t left, int32_t right) {
@@ -17,16 +16,22 @@ size_t hash_pair(int32_t left, int32_t right) {
 }  // namespace
 
 void BytePairEncoding::reserve(size_t merges) {
-  merges_.reserve(merges);
   rehash(std::bit_ceil(4 * merges + 16));
 }
 
+// That of the pair, or the empty one where it belongs.
+BytePairEncoding::Merge& BytePairEncoding::slot_of(int32_t left, int32_t right) {
+  const size_t mask = slots_.size() - 1;
+  size_t at = hash_pair(left, right) & mask;
+  while (slots_[at].left >= 0 && (slots_[at].left != left || slots_[at].right != right)) at = (at + 1) & mask;
+  return slots_[at];
+}
+
 void BytePairEncoding::rehash(size_t slots) {
-  slots_.assign(slots, 0);
-  for (size_t i = 0; i < merges_.size(); ++i) {
-    size_t at = hash_pair(merges_[i].left, merges_[i].right) & (slots - 1);
-    while (slots_[at] != 0) at = (at + 1) & (slots - 1);
-    slots_[at] = static_cast<uint32_t>(i + 1);
+  std::vector<Merge> before(slots);
+  before.swap(slots_);
+  for (const Merge& merge : before) {
+    if (merge.left >= 0) slot_of(merge.left, merge.right) = merge;
   }
 }
 
@@ -35,28 +40,24 @@ void BytePairEncoding::add_merge(int32_t left, int32_t right, int32_t joined) {
 }
 
 void BytePairEncoding::add_ranked_merge(int32_t left, int32_t right, int32_t joined, uint32_t rank) {
-  if (const Merge* known = find(left, right)) {
-    merges_[static_cast<size_t>(known - merges_.data())] = {left, right, rank, joined};
-    return;
-  }
-  merges_.push_back({left, right, rank, joined});
-  if (2 * merges_.size() > slots_.size()) {
-    rehash(std::bit_ceil(4 * merges_.size() + 16));
-    return;
-  }
-  size_t at = hash_pair(left, right) & (slots_.size() - 1);
-  while (slots_[at] != 0) at = (at + 1) & (slots_.size() - 1);
-  slots_[at] = static_cast<uint32_t>(merges_.size());
+  if (2 * (size_ + 1) > slots_.size()) rehash(std::bit_ceil(4 * size_ + 16));
+  Merge& slot = slot_of(left, right);
+  if (slot.left < 0) ++size_;
+  const size_t bit = hash_pair(left, right) % kBits;
+  bits_[bit / 64] |= uint64_t{1} << bit % 64;
+  slot = {left, right, {rank, joined}};
+  if (left < kBytes && right < kBytes) of_bytes_[static_cast<size_t>(left * kBytes + right)] = slot.target;
 }
 
-const BytePairEncoding::Merge* BytePairEncoding::find(int32_t left, int32_t right) const {
-  if (slots_.empty()) return nullptr;
+BytePairEncoding::Target BytePairEncoding::find(int32_t left, int32_t right) const {
+  if (left < kBytes && right < kBytes) return of_bytes_[static_cast<size_t>(left * kBytes + right)];
+  const size_t hash = hash_pair(left, right), bit = hash % kBits;
+  if ((bits_[bit / 64] >> bit % 64 & 1) == 0) return {};
   const size_t mask = slots_.size() - 1;
-  for (size_t at = hash_pair(left, right) & mask; slots_[at] != 0; at = (at + 1) & mask) {
-    const Merge& merge = merges_[slots_[at] - 1];
-    if (merge.left == left && merge.right == right) return &merge;
+  for (size_t at = hash & mask; slots_[at].left >= 0; at = (at + 1) & mask) {
+    if (slots_[at].left == left && slots_[at].right == right) return slots_[at].target;
   }
-  return nullptr;
+  return {};
 }
 
 void BytePairEncoding::apply(std::vector<int32_t>& symbols) const {
@@ -71,9 +72,9 @@ void BytePairEncoding::apply_short(std::vector<int32_t>& symbols) const {
   uint32_t ranks[kLongWord];  // of the pair that starts here
   int32_t joined[kLongWord];
   const auto look_up = [&](size_t i) {
-    const Merge* merge = find(symbols[i], symbols[i + 1]);
-    ranks[i] = merge ? merge->rank : kNoRank;
-    joined[i] = merge ? merge->joined : 0;
+    const Target target = find(symbols[i], symbols[i + 1]);
+    ranks[i] = target.rank;
+    joined[i] = target.joined;
   };
   size_t size = symbols.size();
   for (size_t i = 0; i + 1 < size; ++i) look_up(i);
@@ -82,7 +83,7 @@ void BytePairEncoding::apply_short(std::vector<int32_t>& symbols) const {
     for (size_t i = 1; i + 1 < size; ++i) {
       if (ranks[i] < ranks[best]) best = i;
     }
-    if (ranks[best] == kNoRank) break;
+    if (ranks[best] == kNone) break;
     symbols[best] = joined[best];
     for (size_t i = best + 1; i + 1 < size; ++i) {
       symbols[i] = symbols[i + 1];
@@ -110,7 +111,8 @@ void BytePairEncoding::apply_long(std::vector<int32_t>& symbols) const {
   const auto push = [&](int64_t at) {
     if (at < 0 || next[at] >= size) return;
     const int32_t left = symbols[at], right = symbols[next[at]];
-    if (const Merge* merge = find(left, right)) queue.push({merge->rank, at, left, right, merge->joined});
+    const Target target = find(left, right);
+    if (target.rank != kNone) queue.push({target.rank, at, left, right, target.joined});
   };
   for (int64_t i = 0; i < size; ++i) {
     previous[i] = i - 1;

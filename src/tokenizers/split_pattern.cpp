@@ -42,7 +42,7 @@ void unite(CodePointSet& set, const CodePointSet& other) {
 }
 
 CodePointSet complement(CodePointSet set) {
-  for (bool& in : set.ascii) in = !in;
+  for (size_t c = 0; c < 128; ++c) set.ascii[c] = !set.ascii[c];
   set.categories = static_cast<uint8_t>(~set.categories & kAllCategories);
   set.negated_beyond = true;
   return set;
@@ -309,14 +309,13 @@ bool SplitPattern::match_from(const Sequence& items, size_t i, std::string_view 
     const size_t begin = at;
     uint32_t count = 0;
     while (count < item.max && at < text.size()) {
-      if (bytes[at] < 128) {
-        if (!item.set.ascii[bytes[at]]) break;
-        ++at;
-      } else {
-        const unicode::CodePoint c = unicode::decode(text, at);
-        if (!item.set.contains(c.value)) break;
-        at += c.length;
-      }
+      const size_t most = std::min<size_t>(text.size() - at, item.max - count), first = at;
+      while (at < first + most && item.set.ascii[bytes[at]]) ++at;
+      count += static_cast<uint32_t>(at - first);
+      if (count == item.max || at == text.size() || bytes[at] < 128) break;
+      const unicode::CodePoint c = unicode::decode(text, at);
+      if (!item.set.contains(c.value)) break;
+      at += c.length;
       ++count;
     }
     if (count < item.min) return false;

@@ -17,9 +17,10 @@
 
 namespace millrace {
 
-// A set of code points: a table for ASCII, categories (bit 1 << Category) and single code points beyond.
+// A set of code points: a table by byte for ASCII (no other byte is in it), categories (bit 1 << Category) and single
+// code points beyond.
 struct CodePointSet {
-  std::array<bool, 128> ascii{};
+  std::array<bool, 256> ascii{};
   uint8_t categories = 0;
   bool negated_beyond = false;  // [^..] of single code points: all of `others` are out, else in
   std::vector<uint32_t> others;
