@@ -15,25 +15,32 @@ std::string last_part(const std::string& name) {
   return name.substr(name.rfind('.') + 1);
 }
 
-// What PEFT 0.21 writes of a LoRA besides, at the values that mean a plain adapter. Since 0.14 PEFT ignores what it
-// does not know.
-nlohmann::ordered_json unused_fields() {
-  nlohmann::ordered_json fields = {{"bias", "none"},
-                                   {"ensure_weight_tying", false},
-                                   {"fan_in_fan_out", false},
-                                   {"init_lora_weights", true},
-                                   {"loftq_config", nlohmann::ordered_json::object()},
-                                   {"lora_bias", false},
-                                   {"megatron_core", "megatron.core"},
-                                   {"qalora_group_size", 16},
-                                   {"use_qalora", false}};
-  for (const char* name :
-       {"alora_invocation_tokens", "arrow_config", "auto_mapping", "corda_config", "eva_config", "exclude_modules",
-        "kasa_config", "layer_replication", "layers_pattern", "layers_to_transform", "lora_ga_config",
-        "megatron_config", "modules_to_save", "monteclora_config", "revision", "target_parameters",
-        "trainable_token_indices", "use_bdlora", "velora_config"}) {
-    fields[name] = nullptr;
+// What PEFT 0.21 writes besides, at the values that mean a plain adapter. Since 0.14 PEFT ignores what it does not
+// know.
+nlohmann::ordered_json unused_fields(AdapterKind kind) {
+  nlohmann::ordered_json fields;
+  const auto set_null = [&](const std::vector<const char*>& names) {
+    for (const char* name : names) fields[name] = nullptr;
+  };
+  set_null({"auto_mapping", "exclude_modules", "layers_pattern", "layers_to_transform", "modules_to_save", "revision"});
+  if (kind == AdapterKind::kLora || kind == AdapterKind::kDora) {
+    fields.update({{"bias", "none"},
+                   {"ensure_weight_tying", false},
+                   {"fan_in_fan_out", false},
+                   {"init_lora_weights", true},
+                   {"loftq_config", nlohmann::ordered_json::object()},
+                   {"lora_bias", false},
+                   {"megatron_core", "megatron.core"},
+                   {"qalora_group_size", 16},
+                   {"use_qalora", false}});
+    set_null({"alora_invocation_tokens", "arrow_config", "corda_config", "eva_config", "kasa_config",
+              "layer_replication", "lora_ga_config", "megatron_config", "monteclora_config", "target_parameters",
+              "trainable_token_indices", "use_bdlora", "velora_config"});
+    return fields;
   }
+  fields.update(
+      {{"init_weights", true}, {"module_dropout", 0.0}, {"rank_dropout", 0.0}, {"use_effective_conv2d", false}});
+  if (kind == AdapterKind::kLokr) fields["rank_dropout_scale"] = false;
   return fields;
 }
 
@@ -79,16 +86,15 @@ std::string peft_config_json(const std::vector<std::string>& adapted, const Peft
                  {"lora_dropout", facts.dropout},
                  {"use_rslora", facts.rank_stabilised},
                  {"use_dora", facts.kind == AdapterKind::kDora}});
-    json.update(unused_fields());
   } else {
-    json.update({{"alpha", alpha}, {"rank_dropout", 0.0}, {"module_dropout", 0.0}, {"init_weights", true}});
+    json["alpha"] = alpha;
   }
   if (is_lokr) {
     json["decompose_both"] = facts.lokr_decompose_both;
     json["decompose_factor"] = facts.lokr_factor.value_or(-1);
   }
-  json.update({{"modules_to_save", nullptr},
-               {"rank_pattern", Json::object()},
+  json.update(unused_fields(facts.kind));
+  json.update({{"rank_pattern", Json::object()},
                {"alpha_pattern", Json::object()},
                {"target_modules", peft_target_modules(adapted, facts.layers)}});
   for (const std::string& layer : adapted) {

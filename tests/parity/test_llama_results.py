@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers import load, save
 from llama_runs import BASE, LORA, SHORT, train
-from peft import LoraConfig, PeftModel
+from peft import LoHaConfig, LoKrConfig, LoraConfig, PeftModel
 from transformers import AutoModelForCausalLM
 
 IDS = torch.arange(3, 43).reshape(2, 20)
@@ -91,7 +91,8 @@ def test_peft_loads_the_adapters(millrace, tmp_path, short_run, kind):
     for folder in (run / "adapter", tmp_path / "exported"):
         config = json.loads((folder / "adapter_config.json").read_text())
         assert config["target_modules"] == sorted(LORA["lora.targets"].split(","))
-        assert set(config) == set(LoraConfig().to_dict()) - {"peft_version"}  # which says who wrote it
+        theirs = {"LORA": LoraConfig, "LOHA": LoHaConfig, "LOKR": LoKrConfig}[config["peft_type"]]
+        assert set(config) == set(theirs().to_dict()) - {"peft_version"}  # which says who wrote it
         fresh = AutoModelForCausalLM.from_pretrained(BASE, attn_implementation="eager", dtype=torch.float32)
         with torch.no_grad():
             expected = PeftModel.from_pretrained(fresh, folder)(IDS).logits
