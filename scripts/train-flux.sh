@@ -27,7 +27,7 @@
 #   PARAMS_SAMPLE_EVERY_N_STEPS  100
 #   PARAMS_RESUME_FROM           a checkpoint in OUTPUT_PATH, such as /workspace/output/checkpoint/step-00000100, to which the run goes
 #                                back once: newer ones are set aside in OUTPUT_PATH/set_aside-TIME, so that a pod that is started
-#                                again goes on from its newest. Empty: the newest
+#                                again resumes from its newest. Empty: the newest
 #   PARAMS_SEED                  42
 #   NGPU                         1; ranks on this machine
 set -euo pipefail
@@ -58,12 +58,17 @@ fi
 
 # A pod that is started again has the same variables, and must not go back again.
 resume_from=${PARAMS_RESUME_FROM:-}
+while [[ $resume_from == */ ]]; do resume_from=${resume_from%/}; done
 went_back=$OUTPUT_PATH/resumed_from.txt
 if [[ -n $resume_from && -s $went_back && $(< "$went_back") == "$resume_from" ]]; then resume_from=; fi
-if [[ -n $resume_from && -z ${DRY_RUN:-} && $resume_from -ef $OUTPUT_PATH/checkpoint/${resume_from##*/} ]]; then
+back_to=
+if [[ ${resume_from##*/} =~ step-?([0-9]+)(-state)?$ && $(realpath -m -- "$resume_from") == "$(realpath -m -- "$OUTPUT_PATH")"/* ]]; then
+  back_to=$(printf 'step-%08d' "$((10#${BASH_REMATCH[1]}))")
+fi
+if [[ -n $back_to && -z ${DRY_RUN:-} && -d $OUTPUT_PATH/checkpoint/$back_to ]]; then
   aside=$OUTPUT_PATH/set_aside-$(date +%s)
   for folder in "$OUTPUT_PATH"/checkpoint/step-*; do
-    if [[ ${folder##*/} > ${resume_from##*/} ]]; then
+    if [[ ${folder##*/} > $back_to ]]; then
       mkdir -p -- "$aside"
       mv -- "$folder" "$aside/"
     fi

@@ -89,7 +89,7 @@ void convert_weights(const ConvertArguments& arguments, std::optional<Naming> pr
   const bool is_gguf = arguments.format == "gguf" || ends_with(arguments.output, ".gguf");
   if (is_gguf && !is_language_model(entry)) {
     throw ConfigError("[export] expected an output ending in .safetensors, or a folder, for " +
-                      std::string(entry.name) + ", got GGUF, which is written of language models alone");
+                      std::string(entry.name) + ", got GGUF, which is only written for language models");
   }
   const ModelWeights weights(entry, arguments.source, config_path(arguments));
   const Naming naming = choose_naming(arguments.naming, entry, preferred.value_or(weights.naming()));

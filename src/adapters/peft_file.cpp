@@ -43,9 +43,12 @@ void check_adapter(const AdapterTensors& adapter, const PeftConfig& config, cons
 
 }  // namespace
 
+std::filesystem::path peft_weights_of(const std::filesystem::path& path) {
+  return std::filesystem::is_directory(path) ? path / "adapter_model.safetensors" : path;
+}
+
 std::vector<AdapterTensors> read_peft_file(const std::filesystem::path& path) {
-  std::filesystem::path file = path;
-  if (std::filesystem::is_directory(path)) file /= "adapter_model.safetensors";
+  const std::filesystem::path file = peft_weights_of(path);
   const WeightStore store(file);
   const PeftConfig config = read_peft_config(file.parent_path() / "adapter_config.json");
   const std::string place = file.string();

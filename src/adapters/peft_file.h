@@ -13,5 +13,7 @@ namespace millrace {
 // ignored and logged. Throws ModelError, naming file and tensor, for other kinds of adapters and for tensors that do
 // not belong, and ConfigError for a config that cannot be read.
 std::vector<AdapterTensors> read_peft_file(const std::filesystem::path& path);
+// The file with the adapters' tensors, which such a path means.
+std::filesystem::path peft_weights_of(const std::filesystem::path& path);
 
 }  // namespace millrace

@@ -10,7 +10,7 @@ namespace millrace {
 namespace {
 
 constexpr const char* kModule = "networks.lora_flux";
-constexpr const char* kClipModules = "lora_te1_";  // what names of CLIP's adapters begin with
+constexpr const char *kClipModules = "lora_te1_", *kT5Modules = "lora_te3_";  // what names of their adapters begin with
 
 // "key=value" words. Adds a problem for others.
 std::map<std::string, std::string> network_args(const KohyaArguments& args, const TheirSetting& from,
@@ -218,6 +218,12 @@ void KohyaTranslator::network() {
     if (rates.clip && !has_clip) {
       rates = {};
       out.set("lora.train_clip_l", false, from("dim_from_weights"));
+    }
+    const auto t5 = arguments.modules.lower_bound(kT5Modules);
+    const bool has_t5 = t5 != arguments.modules.end() && starts_with(t5->first, kT5Modules);
+    if (has_t5 && !rates.t5) {
+      out.note(from("dim_from_weights"), Fate::kNoEffect,
+               "the file's adapters of T5 are not trained (try --network_args train_t5xxl=True)");
     }
   }
   set_layers(*this, std::move(arguments), rates);

@@ -108,14 +108,19 @@ void files_and_checkpoints(const KohyaTranslator& kohya, const Saving& saving) {
   out.set("checkpoint.keep_latest_k", keep, keep_from);
 }
 
-// The step of "step-00000100", or of a state as sd-scripts would have named it, "cat-step00000100-state".
-std::optional<int64_t> step_of_state(const std::string& name) {
+// The step of "step-00000100", or of a state as sd-scripts would have named it: "cat-step00000100-state", and
+// "cat-000002-state" of an epoch.
+std::optional<int64_t> step_of_state(const std::string& name, const KohyaTranslator& kohya) {
   if (starts_with(name, "step-")) return parse_integer(name.substr(5));
-  constexpr std::string_view kStep = "-step", kEnding = "-state";
-  const size_t place = name.rfind(kStep);
-  if (place == std::string::npos || !ends_with(name, kEnding)) return std::nullopt;
-  const size_t begin = place + kStep.size();
-  return parse_integer(name.substr(begin, name.size() - kEnding.size() - begin));
+  constexpr std::string_view kStep = "step", kEnding = "-state";
+  if (!ends_with(name, kEnding)) return std::nullopt;
+  const std::string state = name.substr(0, name.size() - kEnding.size());
+  const size_t dash = state.rfind('-');
+  if (dash == std::string::npos) return std::nullopt;
+  const std::string number = state.substr(dash + 1);
+  if (starts_with(number, kStep)) return parse_integer(number.substr(kStep.size()));
+  const auto epoch = number.size() == 6 ? parse_integer(number) : std::nullopt;
+  return epoch ? std::optional(*epoch * kohya.steps_per_epoch()) : std::nullopt;
 }
 
 void resume(const KohyaTranslator& kohya) {
@@ -140,7 +145,7 @@ void resume(const KohyaTranslator& kohya) {
                          *path + ")");
     return;
   }
-  if (const auto step = step_of_state(inside.filename().string())) {
+  if (const auto step = step_of_state(inside.filename().string(), kohya)) {
     kohya.out.set("checkpoint.load_step", *step, from);
   } else {
     kohya.out.note(from, Fate::kSameResult, "a run resumes from the newest checkpoint in its folder");

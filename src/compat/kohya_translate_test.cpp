@@ -226,6 +226,7 @@ TEST(KohyaTranslate, ResumesFromACheckpointByEitherProgramsName) {
   };
   EXPECT_EQ(step("checkpoint/step-00000100"), "100");
   EXPECT_EQ(step("cat-step00000100-state"), "100");
+  EXPECT_EQ(step("cat-000002-state"), "50") << "of the second epoch";
   EXPECT_EQ(step("cat-state"), "") << "the newest";
   EXPECT_EQ(step("checkpoint/step-x"), "");
   EXPECT_THAT(problem({"--resume=elsewhere/step-00000100"}), HasSubstr("expected a checkpoint in --output_dir"));

@@ -88,7 +88,7 @@ std::string prompt_template(const PlacedValue& value) {
   if (!value.is(PlacedValue::Kind::kTable) || value.items.empty()) return "";
   nlohmann::ordered_json roles;
   for (const PlacedValue& role : value.items) {
-    if (!role.is(PlacedValue::Kind::kList)) return "";
+    if (!role.is(PlacedValue::Kind::kList) || role.items.size() != 2) return "";
     for (const PlacedValue& words : role.items) {
       if (!words.is(PlacedValue::Kind::kText) && !words.is(PlacedValue::Kind::kNull)) return "";
       roles[role.key].push_back(words.text);

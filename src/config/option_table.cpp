@@ -239,13 +239,28 @@ std::string assign(const Option& option, const TomlValue& value) {
   return problem;
 }
 
+// At commas, but not at those of "{0,8-12}".
+std::vector<std::string> split_outside_braces(const std::string& text) {
+  std::vector<std::string> items(1);
+  int depth = 0;
+  for (const char c : text) {
+    depth += c == '{' ? 1 : c == '}' && depth > 0 ? -1 : 0;
+    if (c == ',' && depth == 0) {
+      items.emplace_back();
+    } else {
+      items.back() += c;
+    }
+  }
+  return items;
+}
+
 TomlValue value_from_text(const Option& option, const std::string& text, const std::string& place) {
   if (text == "None" && option.accepts_none()) return {};
   if (option.is_list()) {
     if (starts_with(trim(text), "[")) return parse_toml_value(text, place);
     TomlValue list{.kind = Kind::kList};
     if (trim(text).empty()) return list;
-    for (const std::string& item : split(text, ',')) {
+    for (const std::string& item : split_outside_braces(text)) {
       TomlValue value = TomlValue::of_text(std::string(trim(item)));
       if (std::holds_alternative<std::vector<int64_t>*>(option.member)) {
         if (const auto number = parse_integer(value.text)) value = {.kind = Kind::kInteger, .integer = *number};

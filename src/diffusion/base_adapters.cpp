@@ -10,6 +10,15 @@
 
 namespace millrace {
 
+std::string base_weights_identity(const LoraConfig& lora) {
+  std::string identity;
+  const std::vector<double> multipliers = base_multipliers(lora);
+  for (size_t i = 0; i < multipliers.size(); ++i) {
+    identity += str(":", multipliers[i], "*", checksum_text(weight_fingerprint(WeightStore(lora.base_weights[i]))));
+  }
+  return identity;
+}
+
 BaseAdapters read_base_adapters(const LoraConfig& lora, const flux::FluxConfig& sizes) {
   BaseAdapters base;
   const std::vector<double> multipliers = base_multipliers(lora);
@@ -28,8 +37,8 @@ BaseAdapters read_base_adapters(const LoraConfig& lora, const flux::FluxConfig& 
       AdapterMerger& merger = layer->part == flux::LoraPart::kT5 ? base.t5 : base.clip;
       merger.add({std::move(adapter)}, multipliers[i]);
     }
-    base.identity += str(":", multipliers[i], "*", checksum_text(weight_fingerprint(store)));
   }
+  base.identity = base_weights_identity(lora);
   return base;
 }
 

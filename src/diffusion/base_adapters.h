@@ -17,4 +17,7 @@ struct BaseAdapters {
 // sizes: of the transformer. Throws ModelError for files that are not for FLUX, ConfigError for multipliers.
 BaseAdapters read_base_adapters(const LoraConfig& lora, const flux::FluxConfig& sizes);
 
+// Their `identity`, without reading what they would add.
+std::string base_weights_identity(const LoraConfig& lora);
+
 }  // namespace millrace

@@ -20,7 +20,7 @@ namespace millrace {
 
 // kReads: what is there is taken, nothing is written. kWrites: what is encoded is written, and the run trains as
 // without; it reads nothing, since a run that read what it had written before would not be the same after a restart.
-// kReadsAndWrites: one draw of the latents is trained on for ever, from the first step on, as sd-scripts does it.
+// kReadsAndWrites: the same draw of the latents is used in every epoch, from the first step on, as sd-scripts does it.
 enum class KohyaCacheUse { kNone, kReads, kWrites, kReadsAndWrites };
 inline bool reads(KohyaCacheUse use) {
   return use == KohyaCacheUse::kReads || use == KohyaCacheUse::kReadsAndWrites;

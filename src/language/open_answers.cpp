@@ -55,6 +55,8 @@ CutAnswers count_cut_answers(const TokenSource& source, int64_t rows) {
     try {
       const TokenSample sample = source.sample(row);
       ++cut.checked;
+      const bool is_cut = source.max_length > 0 && sample.tokens.size() >= static_cast<size_t>(source.max_length);
+      if (!is_cut) continue;
       bool has_trained = false;
       for (size_t token = 0; token < sample.tokens.size(); ++token) {
         has_trained = has_trained || is_trained(sample, token, encoder.label_shift());

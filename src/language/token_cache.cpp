@@ -66,8 +66,9 @@ class TokenCacheMaker {
       const uint64_t bytes_now = claim.bytes_so_far();
       if (std::exchange(bytes, bytes_now) != bytes_now) last_growth = now_seconds();
       if (now_seconds() - last_growth > options_.patience) {
-        throw StorageError(str("[", claim.temporary().string(), "] expected the process that writes it to get on, got ",
-                               "nothing new in ", options_.patience, " s"));
+        throw StorageError(str("[", claim.temporary().string(),
+                               "] expected the process that writes it to make progress, got ", "nothing new in ",
+                               options_.patience, " s"));
       }
       std::this_thread::sleep_for(std::chrono::milliseconds(20));
     }
@@ -169,7 +170,8 @@ class TokenCacheMaker {
     TokenFileWriter writer(claim.temporary());
     encode_all(writer);
     writer.finish(identity_);
-    const auto bytes = fs::file_size(claim.temporary());
+    std::error_code ignored;  // the size is for the log alone
+    const auto bytes = fs::file_size(claim.temporary(), ignored);
     claim.commit();
     log_info("tokenised ", with_thousands(writer.size()), " rows, ", with_thousands(writer.num_tokens()),
              " tokens, in ", format_double("%.1f", now_seconds() - start), " s: ", path_.string(), ", ",

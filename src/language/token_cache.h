@@ -23,8 +23,8 @@ struct TokenCacheOptions {
 // where it does not exist, or is damaged, by the threads of the pool; other processes wait meanwhile, and take over
 // from one that dies.
 //
-// Null, with a warning, where the folder cannot be written to, has no room or no locks, and where another process does
-// not get on: the rows must then be tokenised as they come. Throws DataError where too many rows are bad.
+// Null, with a warning, where the folder cannot be written to, has no room or no locks, and where another process
+// makes no progress: the rows must then be tokenised as they come. Throws DataError where too many rows are bad.
 std::shared_ptr<const TokenFile> open_token_cache(const TokenSource& source, const TokenCacheOptions& options,
                                                   ThreadPool& pool);
 

@@ -17,7 +17,7 @@ class EpochAverage {
   // Not a number before the first loss.
   double value() const;
 
-  // For a checkpoint, as JSON. An average that is restored goes on with the same bits.
+  // For a checkpoint, as JSON. An average that is restored continues bit for bit.
   std::string state() const;
   // Throws StorageError for what state() cannot have made.
   void restore(const std::string& state);

@@ -223,7 +223,7 @@ std::optional<double> AdapterSet::mean_gradient_norm(const torch::Tensor& grad) 
   const std::map<std::string, torch::Tensor> gradients = parameters_->named_views(whole);
   std::vector<LoraGradient> pairs;
   for (const auto& [layer, lora] : loras()) {
-    const double scale = scale_of_rank(config_, lora->down_RK.size(0));
+    const double scale = scales_.of(layer, lora->down_RK.size(0));
     pairs.push_back({{lora->down_RK, lora->up_NR, scale}, gradients.at(layer + ".down"), gradients.at(layer + ".up")});
   }
   return millrace::mean_gradient_norm(pairs);

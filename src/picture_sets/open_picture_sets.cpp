@@ -1,8 +1,10 @@
 #include "picture_sets/open_picture_sets.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <system_error>
+#include <tuple>
 #include <utility>
 
 #include "base/error.h"
@@ -72,11 +74,39 @@ void log_notices(const PictureSet& set) {
   }
 }
 
-void write_info(const std::vector<ListedPictureSet>& listed, const std::filesystem::path& root) {
+struct SubsetInfo {
+  SubsetOptions options;
+  std::vector<PictureFile> files;
+};
+
+// Of subsets whose files are to be found faster the next time. A folder has one cache, and so none if two subsets read
+// its captions in different ways.
+std::vector<SubsetInfo> info_to_write(const std::vector<ListedPictureSet>& listed) {
+  const auto way_of = [](const SubsetOptions& subset) {
+    return std::tuple(subset.caption_extension, subset.enable_wildcard, subset.class_tokens);
+  };
+  std::map<std::string, std::set<decltype(way_of(SubsetOptions()))>> ways;
+  for (const ListedPictureSet& each : listed) {
+    for (const SubsetOptions& subset : each.set.options.subsets) ways[subset.image_dir].insert(way_of(subset));
+  }
+  std::vector<SubsetInfo> info;
   for (const ListedPictureSet& each : listed) {
     if (each.set.options.style == CaptionStyle::kMetadata) continue;
-    for (size_t subset = 0; subset < each.files.size(); ++subset) {
-      write_subset_info(each.set.options.subsets[subset], root, each.files[subset]);
+    for (size_t i = 0; i < each.files.size(); ++i) {
+      const SubsetOptions& subset = each.set.options.subsets[i];
+      if (subset.cache_info && ways.at(subset.image_dir).size() == 1) info.push_back({subset, each.files[i]});
+    }
+  }
+  return info;
+}
+
+// It only saves time: a folder that cannot be written to does without.
+void write_info(const std::vector<SubsetInfo>& info, const std::filesystem::path& root) {
+  for (const SubsetInfo& each : info) {
+    try {
+      write_subset_info(each.options, root, each.files);
+    } catch (const StorageError& error) {
+      log_warning("captions and sizes are not kept for the next start: ", error.what());
     }
   }
 }
@@ -127,7 +157,7 @@ std::vector<PictureSet> open_picture_sets(const std::filesystem::path& path, con
   const ReadSettings read{root, settings.seed, settings.num_threads};
   std::vector<ListedPictureSet> listed;
   for (const DatasetOptions& dataset : datasets) listed.push_back(list_picture_set(dataset, read));
-  if (settings.writes_info) write_info(listed, root);
+  const std::vector<SubsetInfo> info = settings.writes_info ? info_to_write(listed) : std::vector<SubsetInfo>();
   const HeldBack held_back = held_back_of(listed, path, settings);
   std::vector<PictureSet> sets;
   for (ListedPictureSet& each : listed) {
@@ -136,6 +166,7 @@ std::vector<PictureSet> open_picture_sets(const std::filesystem::path& path, con
   }
   check_unreadable(sets, path, settings.max_bad_fraction);
   check_trainable(sets, settings.is_validation);
+  write_info(info, root);  // of data that may be trained on: nobody looks for what is wrong with it again
   return sets;
 }
 

@@ -1,4 +1,4 @@
-// Whether a run goes on from a checkpoint of its own.
+// Whether a run resumes from a checkpoint of its own.
 #pragma once
 
 #include <torch/types.h>

@@ -19,12 +19,12 @@ constexpr std::array<std::string_view, 8> kSections = {"model",     "encoder",  
                                                        "objective", "lr_scheduler", "lora",     "finetune"};
 
 // In these sections: how the same numbers are computed, and how far.
-constexpr std::array<std::string_view, 18> kWithoutInfluence = {
-    "encoder.cache_folder",     "encoder.shard",         "training.steps",          "training.local_batch_size",
-    "training.max_bad_samples", "training.num_workers",  "training.device",         "finetune.epochs",
-    "finetune.save_model",      "finetune.save_merged",  "finetune.result_folders", "lora.offload_blocks",
-    "lora.kohya_files",         "lora.kohya_name",       "lora.kohya_every_steps",  "lora.kohya_every_epochs",
-    "lora.kohya_last_steps",    "lora.kohya_last_epochs"};
+constexpr std::array<std::string_view, 20> kWithoutInfluence = {
+    "finetune.cache_tokens",   "finetune.cache_folder",     "encoder.cache_folder",     "encoder.shard",
+    "training.steps",          "training.local_batch_size", "training.max_bad_samples", "training.num_workers",
+    "training.device",         "finetune.epochs",           "finetune.save_model",      "finetune.save_merged",
+    "finetune.result_folders", "lora.offload_blocks",       "lora.kohya_files",         "lora.kohya_name",
+    "lora.kohya_every_steps",  "lora.kohya_every_epochs",   "lora.kohya_last_steps",    "lora.kohya_last_epochs"};
 
 // In other sections: the data of a validation loss, where the run ends, and its initial weights.
 constexpr std::array<std::string_view, 7> kOthers = {"validation.dataset",

@@ -259,6 +259,7 @@ class Trainer {
       });
     }
     if (problem.empty()) return;
+    log_error(problem);  // what fills the disk may prevent the checkpoint, too
     save_checkpoint(/*wait=*/true);
     throw StorageError(problem);
   }

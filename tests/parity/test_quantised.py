@@ -167,7 +167,7 @@ def test_adapters_are_merged_into_files_of_fewer_bits(millrace, tmp_path):
     got = merged(path)
     assert torch.allclose(got[f"{layer}.weight"], values + change, atol=1e-6) and got["img_in.weight"].equal(dense["img_in.weight"])
     refused = millrace("export", path, tmp_path / "merged.gguf", "--merge", lora, status=2).stderr
-    assert "for flux, got GGUF, which is written of language models alone" in refused
+    assert "for flux, got GGUF, which is only written for language models" in refused
 
 
 def test_what_cannot_be_is_refused(millrace, tmp_path):

@@ -143,7 +143,7 @@ def test_layers_may_have_their_own_ranks(train):  # noqa: F811
 
 
 def test_patterns_choose_layers_ranks_alphas_and_rates(train):  # noqa: F811
-    options = ["--lora.targets=['double_blocks.{0,3-5}.*', 're:^single_blocks\\.\\d+\\.linear']",
+    options = ["--lora.targets=double_blocks.{0,3-5}.*,re:^single_blocks\\.\\d+\\.linear",
                "--lora.rank_patterns=['re:_(mlp|mod)\\.=2', 'single_blocks.{0}.linear1=3']",
                "--lora.lr_patterns=['re:^single=0']", "--training.steps=3", *QUICK]  # fmt: skip
     alphas = "--lora.alpha_patterns=['*.img_mod.*=8', 're:linear2$=1']"

@@ -246,6 +246,13 @@ def test_encodings_beside_the_pictures_are_made_once(train, folder, tmp_path, en
     assert [name for name in files if files[name] != changed[name]] == ["001_flux_te.npz"]
     longer = train(data, *npz, "--encoder.max_t5_encoding_len=9", run="longer")
     assert said(longer).count("encoding again") == 4
+    # So does what lora.base_weights adds to the encoders.
+    clip = train(data, *run, "--lora.train_clip_l", "--optimizer.lr=0.05", "--encoder.cache_encodings=none", run="clip")
+    merged = [f"--lora.base_weights={clip / 'lora.safetensors'}", "--encoder.max_t5_encoding_len=9"]
+    expected = curve(train(data, *run, *merged, "--encoder.cache_encodings=none", run="merged"))
+    assert curve(train(data, *npz, *merged, run="merged_npz")) == expected
+    assert curve(train(data, *npz, *merged, run="merged_found")) == expected
+    train(data, *npz, "--encoder.max_t5_encoding_len=9", run="longer_again")
     # sd-scripts' own files say nothing of their captions: what was edited later is encoded again.
     with numpy.load(path / "002_flux_te.npz") as arrays:
         theirs = {name: array for name, array in arrays.items() if "millrace" not in name}

@@ -64,6 +64,20 @@ def test_captions_that_cannot_be_read_are_named(train, folder, tmp_path):  # noq
         (path / "002.txt").write_bytes(content)
         error = train(data, status=3).stderr
         assert "002.txt" in error and expected in error
+    cached = dataset(tmp_path / "cached.toml", subset_of(path, "cache_info = true"))
+    for _ in range(2):  # what is refused is refused again
+        assert "002.txt" in train(cached, status=3).stderr and not (path / "metadata_cache.json").exists()
+
+
+def test_one_folder_read_in_two_ways_has_no_cache_of_captions(train, folder, tmp_path):  # noqa: F811
+    path = folder("cat", 4, sizes=[(32, 32)])
+    for file in sorted(path.glob("*.txt")):
+        file.with_suffix(".cap").write_text("another " + file.read_text())
+    ways = [subset_of(path, "cache_info = true"), subset_of(path, "cache_info = true", 'caption_extension = ".cap"')]
+    data = dataset(tmp_path / "set.toml", *ways)
+    first = train(data, *SHORT, run="first")
+    assert not (path / "metadata_cache.json").exists()
+    assert curve(train(data, *SHORT, run="second")) == curve(first)
 
 
 def test_odd_pictures_are_trained_on_and_named(train, folder, tmp_path):  # noqa: F811

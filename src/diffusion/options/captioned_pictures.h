@@ -89,13 +89,14 @@ struct ValidationPicturesConfig {
                                     "data that validation.split, or validation_split of the data set file, holds back",
                          .none_is_empty = true,
                          .aliases = {"eval.dataset_path"}});
-    visit(split,
-          {.name = "split",
-           .meaning =
-               "part of a data set of pictures (dataset = \"pictures\") that is validated on and not trained on, at "
-               "least one of each, chosen by the names of folder and picture alone; 0: what the data set file says",
-           .at_least = 0,
-           .below = 1});
+    visit(
+        split,
+        {.name = "split",
+         .meaning = "part of a data set of pictures (dataset = \"pictures\") that is validated on and not trained on, "
+                    "refused where it leaves none on a side, chosen by the names of folder and picture alone; 0: what "
+                    "the data set file says",
+         .at_least = 0,
+         .below = 1});
     visit(all_timesteps,
           {.name = "all_timesteps", .meaning = "validate every sample at all 8 timesteps instead of at one"});
     visit(save_img_folder,

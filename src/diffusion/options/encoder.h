@@ -114,8 +114,8 @@ struct EncoderConfig {
                "keep what the autoencoder makes of each picture, mirrored ones apart; auto: memory for data "
                "sets of pictures without random_crop, color_aug and a face_crop_aug_range, or with "
                "cache_variants, else none; npz: beside the pictures in sd-scripts' NAME_1280x0768_flux.npz, which "
-               "are read where they are valid and written where they are not: as there, one draw of the latents is "
-               "trained on for ever"});
+               "are read where they are valid and written where they are not: as there, the same draw of the latents "
+               "is used in every epoch"});
     visit(
         cache_variants,
         {.name = "cache_variants",
@@ -127,12 +127,12 @@ struct EncoderConfig {
           {.name = "cache_folder",
            .meaning = "where caches on disk lie, which runs may share; empty: encodings and latents in job.dump_folder",
            .none_is_empty = true});
-    visit(
-        kohya_caches,
-        {.name = "kohya_caches",
-         .meaning = "sd-scripts' caches beside the pictures of a data set (NAME_1280x0768_flux.npz, "
-                    "NAME_flux_te.npz), besides caches of our own; read: what is there and newer than its picture or "
-                    "caption is trained on; write: what this run encodes is written there, and trained on as without"});
+    visit(kohya_caches,
+          {.name = "kohya_caches",
+           .meaning =
+               "sd-scripts' caches beside the pictures of a data set (NAME_1280x0768_flux.npz, "
+               "NAME_flux_te.npz), besides caches of our own; read: what is there and still "
+               "valid is trained on; write: what this run encodes is written there, and trains as if it were off"});
     visit(shard, {.name = "shard",
                   .meaning = "split the weights of T5 and CLIP over the ranks of the shard axis; auto: only T5, on "
                              "GPUs or if it takes more than 4 GiB"});

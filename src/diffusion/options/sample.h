@@ -28,10 +28,11 @@ struct SampleConfig {
                         .unit = "steps",
                         .meaning = "steps between two grids of sample pictures in job.dump_folder/samples; 0: none",
                         .at_least = 0});
-    visit(every_epochs, {.name = "every_epochs",
-                         .unit = "epochs",
-                         .meaning = "the same, or besides, of a data set of pictures in folders; 0: none",
-                         .at_least = 0});
+    visit(every_epochs,
+          {.name = "every_epochs",
+           .unit = "epochs",
+           .meaning = "epochs between two grids, alone or with every_steps, of pictures in folders only; 0: none",
+           .at_least = 0});
     visit(prompts, {.name = "prompts", .meaning = "what to draw, one picture per prompt"});
     visit(prompts_file,
           {.name = "prompts_file",

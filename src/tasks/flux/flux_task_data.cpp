@@ -9,6 +9,7 @@
 #include "base/printable.h"
 #include "base/text.h"
 #include "data/shard_cache.h"
+#include "diffusion/base_adapters.h"
 #include "diffusion/dataset_survey.h"
 #include "diffusion/encoder_identity.h"
 #include "diffusion/picture_facts.h"
@@ -281,6 +282,10 @@ std::shared_ptr<KohyaPictureCaches> FluxTaskData::kohya_caches() {
     EncoderConfig text = encoder;
     text.autoencoder_path.clear();
     options.text_identity = encoder_identity(text).dump() + " " + c10::toString(compute_dtype(config_, device_));
+    // What is merged into the encoders changes what they say of a caption.
+    if (const LoraConfig* lora = config_.lora(); lora != nullptr && !lora->base_weights.empty()) {
+      options.text_identity += " " + base_weights_identity(*lora);
+    }
   }
   if (writes(options.text)) {
     const std::shared_ptr<Tokenizer> tokenizer =

@@ -98,6 +98,9 @@ void check_kohya_files(const FluxLoraConfig& config, Problems& problems) {
   expect(options.kohya_every_epochs > 0, "kohya_every_epochs", options.kohya_files, "kohya_files");
   expect(options.kohya_last_steps > 0, "kohya_last_steps", options.kohya_every_steps > 0, "kohya_every_steps");
   expect(options.kohya_last_epochs > 0, "kohya_last_epochs", options.kohya_every_epochs > 0, "kohya_every_epochs");
+  if (options.kohya_name == "lora") {
+    problems.add("lora.kohya_name", "expected another name than \"lora\", whose file every checkpoint writes");
+  }
   if (options.kohya_name.find('/') != std::string::npos) {
     problems.add("lora.kohya_name", "expected a name without a folder, got \"" + options.kohya_name +
                                         "\" (the files are in job.dump_folder)");

@@ -137,7 +137,7 @@ struct FinetuneConfig {
                               .none_is_empty = true});
     visit(prompt_template,
           {.name = "prompt_template",
-           .meaning = "with chat_layout torchtune, words before and behind each message, by roles, as JSON, {\"user\": "
+           .meaning = "with chat_layout torchtune, words before and after each message, by roles, as JSON, {\"user\": "
                       "[\"Question: \", \"Answer: \"]}, or one of torchtune's: chatml, grammar, summarize, "
                       "question_answer; a role's words are trained where its messages are; blanks at the ends of words "
                       "and messages are left out; empty: none",

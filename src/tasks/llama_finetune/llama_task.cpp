@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "adapters/configured_adapter.h"
+#include "adapters/peft_file.h"
 #include "adapters/peft_writer.h"
 #include "base/clock.h"
 #include "base/error.h"
@@ -180,8 +181,8 @@ class LlamaTask : public Task {
     std::vector<WeightSource> sources;
     const LoraConfig* lora = config_.lora();
     if (lora != nullptr) {
-      if (!lora->initial_adapter.empty()) sources.push_back({.path = lora->initial_adapter});
-      for (const std::string& path : lora->base_weights) sources.push_back({.path = path});
+      if (!lora->initial_adapter.empty()) sources.push_back({.path = peft_weights_of(lora->initial_adapter)});
+      for (const std::string& path : lora->base_weights) sources.push_back({.path = peft_weights_of(path)});
     }
     if (const std::string& base = config_.checkpoint.initial_load_path; !base.empty()) {
       sources.push_back({.path = base});
