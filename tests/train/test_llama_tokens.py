@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -134,22 +135,30 @@ def test_ranks_share_them(millrace, program, tmp_path):
 
 @pytest.mark.slow
 def test_a_rank_that_dies_while_it_tokenises_holds_nobody_up(program, tmp_path):
-    """Enough rows that the first rank is at work when it is killed; the next start takes over what it left."""
-    data = write_rows(tmp_path / "rows.jsonl", ROWS * 2000)
-    options = COMMON | PACKED | {"finetune.data": data, "training.steps": 1, "training.num_workers": 1}
-    command = [program, "train", empty_config(tmp_path), *arguments(options | {"job.dump_folder": tmp_path / "run"})]
-    command = [str(word) for word in command]
+    """The first rank is killed at work; the next start takes over what it left."""
+    data, run = tmp_path / "rows.jsonl", tmp_path / "run"
+    options = COMMON | PACKED | {"finetune.data": data, "training.steps": 1, "training.num_workers": 1, "job.dump_folder": run}
+    command = [str(word) for word in [program, "train", empty_config(tmp_path), *arguments(options)]]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
-    tokens = tmp_path / "run" / "tokens"
+    tokens = run / "tokens"
 
     def parts():
         return [file for file in tokens.glob(".*.part") if file.stat().st_size > 0] if tokens.exists() else []
 
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 300
-        while not parts() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.001)
-        process.send_signal(signal.SIGKILL)
+    def is_killed_at_work():
+        with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            deadline = time.monotonic() + 300
+            while not parts() and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.001)
+            process.send_signal(signal.SIGKILL)
+        return bool(parts()) and not list(tokens.glob("*.tokens"))
+
+    # A busy machine may not look before the file is whole: then with more rows, which take longer.
+    for copies in (2000, 16_000, 128_000):
+        write_rows(data, ROWS * copies)
+        shutil.rmtree(run, ignore_errors=True)
+        if is_killed_at_work():
+            break
     assert parts() and not list(tokens.glob("*.tokens"))
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and done.stderr.count(MADE) == 1
