@@ -20,7 +20,7 @@ class FileClaim {
   FileClaim& operator=(const FileClaim&) = delete;
 
   // kMine: this object holds the claim until its end. kTaken: another one, of this process or any other, writes the
-  // file. kNoLocks: the file system has none, so that nobody can know.
+  // file. kNoLocks: the file system has no locks, so that it is unknown whether another one does.
   Outcome outcome() const { return outcome_; }
   const std::filesystem::path& temporary() const { return temporary_; }
   // Bytes that the other one has written so far.

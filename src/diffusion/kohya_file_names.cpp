@@ -28,7 +28,7 @@ KohyaFiles kohya_files(const FluxAdapterOptions& options, const KohyaMoment& mom
   const int64_t every = options.kohya_every_steps;
   if (every > 0 && moment.step % every == 0) {
     files.due.push_back({of_step(moment.step), moment.epoch});
-    // Of the files of the last so many steps none goes: the newest one before them does.
+    // The files of the last kohya_last_steps steps are kept; the newest file before them is removed.
     const int64_t before = moment.step - options.kohya_last_steps - 1;
     if (options.kohya_last_steps > 0 && before >= every) files.outdated.push_back(of_step(before - before % every));
   }

@@ -32,7 +32,7 @@ inline bool writes(KohyaCacheUse use) {
 struct KohyaPictureCachesOptions {
   KohyaCacheUse latents = KohyaCacheUse::kNone, text = KohyaCacheUse::kNone;
   bool masks_padding = false;  // T5 is run with a mask: encodings without it are not read
-  // Of the networks: what is written says by which it was made, and what others made is encoded again.
+  // Identify the networks: files record them, and what other networks encoded is encoded again.
   std::string latents_identity, text_identity;
   // How many of T5's tokens a caption has, with its end, at most as many as are encoded. For writing.
   std::function<int64_t(const std::string& caption)> count_tokens;

@@ -43,8 +43,8 @@ std::string cache_key(const Picture& picture, const Augmentation& drawn, const L
              picture.file.mask_path.empty() ? "" : " with mask " + checksum_text(request.mask_content));
 }
 
-// Of what sd-scripts' file has of a picture, which is not what the autoencoder gives each time. A file that is only
-// read may be another one in the next run.
+// The cache key of a picture's latents in sd-scripts' file, which are one draw, unlike what the autoencoder gives. A
+// file that is only read may be another one in the next run.
 std::string key_in_file(const std::string& key, const std::filesystem::path& file, KohyaCacheUse use) {
   if (file.empty() || !reads(use)) return "";
   const std::string in_file = key + " in " + file.string();

@@ -17,8 +17,8 @@ struct OpenAnswer {
 // In the first rows of conversations. Answers that the longest length cuts off, and bad rows, do not count.
 std::optional<OpenAnswer> find_open_answer(const TokenSource& source, int64_t rows);
 
-// Of the first rows of conversations, how many have no token to train because the longest length cuts them off before
-// the first answer; bad rows do not count. checked: how many were looked at.
+// How many of the first conversations have no token to train because they are cut at the maximum length before their
+// first answer. checked: how many were looked at, without bad rows.
 struct CutAnswers {
   int64_t rows = 0, checked = 0;
   std::string place;  // of the first

@@ -23,7 +23,7 @@
 
 namespace millrace {
 
-// Of what stands in the file; to be raised whenever rows become other tokens than before, or the layout changes.
+// The version of the file's content: raise it whenever rows are encoded to other tokens or the layout changes.
 inline constexpr uint64_t kTokenFileVersion = 1;
 
 // Writes the rows in their order, in memory that grows with the number of rows, not of tokens.

@@ -71,7 +71,7 @@ TEST_F(TokenFileTest, GivesBackEveryRow) {
 TEST_F(TokenFileTest, AnyChangedByteIsFound) {
   write(LabelShift::kByOne);
   const std::string whole = read_file(path());
-  const size_t tail = whole.size() - 130;  // with all that is no token
+  const size_t tail = whole.size() - 130;  // everything but the tokens
   for (size_t at = 0; at < whole.size(); at += at < 10 || at >= tail ? 1 : std::min<size_t>(50'000, tail - at)) {
     std::string damaged = whole;
     damaged[at] ^= 0x10;

@@ -22,7 +22,7 @@ namespace millrace {
 
 class ShardedMatrices {
  public:
-  // Of the units' `quantised`. device: of the computation, where the slices lie. The group outlives this.
+  // Shards each unit's `quantised`. device: where the slices lie, that of the computation. The group outlives this.
   ShardedMatrices(const std::vector<UnitSpec>& units, Group& shard, torch::Device device, Reshard reshard);
 
   // Divides the bytes, which are zeros from here on. Every matrix has been assigned parts on the meta device, of the

@@ -28,7 +28,7 @@ bool has_picture_ending(const std::string& name);
 std::vector<std::string> list_picture_names(const std::filesystem::path& folder, const std::string& shown,
                                             Notices& notices);
 
-// Of a picture in that folder; nullopt: there is none.
+// The path of the caption file of a picture in that folder; nullopt: there is none.
 std::optional<std::string> find_caption_file(const std::filesystem::path& folder, const std::string& picture_name,
                                              const SubsetOptions& subset);
 

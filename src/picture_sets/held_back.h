@@ -19,8 +19,8 @@ struct HeldBack {
 
 std::string held_back_key(const PictureFile& picture);
 
-// Of all keys those with the smallest checksums: round(part x number) of them. Throws ConfigError where that is none,
-// or all. place: names the data sets.
+// Chooses the round(part x number) keys with the smallest checksums. Throws ConfigError if that is none of them, or
+// all. place: names the data sets.
 HeldBack choose_held_back(const std::set<std::string>& keys, double part, const std::string& place);
 
 }  // namespace millrace

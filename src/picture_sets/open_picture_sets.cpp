@@ -166,7 +166,7 @@ std::vector<PictureSet> open_picture_sets(const std::filesystem::path& path, con
   }
   check_unreadable(sets, path, settings.max_bad_fraction);
   check_trainable(sets, settings.is_validation);
-  write_info(info, root);  // of data that may be trained on: nobody looks for what is wrong with it again
+  write_info(info, root);  // only now: what is read from this cache at the next start is not checked again
   return sets;
 }
 

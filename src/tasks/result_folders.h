@@ -38,7 +38,7 @@ void write_best_model(const RunConfig& config, bool has_trained);
 void remove_old_result_folders(const std::filesystem::path& run_folder, ResultNaming naming, const std::string& name,
                                int64_t keep);
 
-// Writes them while training goes on, one after the other, from hard links to the checkpoints, which may be deleted
+// Writes them while training continues, one after the other, from hard links to the checkpoints, which may be deleted
 // meanwhile; checkpoint.keep_latest_k holds for them as well. A checkpoint that the process finds at its start gets the
 // folder that it lacks. The last checkpoint's is left to write_last_result_folder(). An error ends the run at its next
 // step; a run that is stopped or fails abandons what is under way, which the next process writes.
