@@ -67,9 +67,8 @@ def steps(folder: Path) -> list[dict]:
     return logged(folder, "loss")
 
 
-def recorded_run(folder: Path, name: str, **changes) -> Path:
-    """A YAML file (as JSON, which is YAML) with the settings of a recorded run, beside its rows and its model."""
-    flat = json.loads((RECIPES.parent / "configs" / "recipes" / f"{name}.json").read_text()) | changes
+def nested(flat: dict) -> dict:
+    """{"a.b": 1} as {"a": {"b": 1}}."""
     root = {}
     for path, value in flat.items():
         *tables, key = path.split(".")
@@ -77,7 +76,13 @@ def recorded_run(folder: Path, name: str, **changes) -> Path:
         for table in tables:
             at = at.setdefault(table, {})
         at[key] = value
+    return root
+
+
+def recorded_run(folder: Path, name: str, **changes) -> Path:
+    """A YAML file (as JSON, which is YAML) with the settings of a recorded run, beside its rows and its model."""
+    flat = json.loads((RECIPES.parent / "configs" / "recipes" / f"{name}.json").read_text()) | changes
     shutil.copytree(BASE, folder / "base")
     shutil.copy(RECIPES / "chat.json", folder)
-    (folder / "run.yaml").write_text(json.dumps(root))
+    (folder / "run.yaml").write_text(json.dumps(nested(flat)))
     return folder / "run.yaml"

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from forward_parity import randomize
 from helpers import load
+from llama_runs import nested
 from transformers import LlamaConfig, LlamaForCausalLM
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,17 +23,6 @@ FULL, LORA = "full_finetune_single_device", "lora_finetune_single_device"
 def show(millrace, *words):
     result = millrace("tune", "run", *words, "--show-config")
     return tomllib.loads(result.stdout), result.stderr
-
-
-def nested(flat):
-    root = {}
-    for path, value in flat.items():
-        *tables, key = path.split(".")
-        at = root
-        for table in tables:
-            at = at.setdefault(table, {})
-        at[key] = value
-    return root
 
 
 def is_sorted(value):
