@@ -5,13 +5,17 @@
 #include <signal.h>
 
 #include <array>
+#include <cstddef>
+#include <vector>
 
 namespace millrace {
 
 inline constexpr std::array kStopSignals = {SIGTERM, SIGINT, SIGUSR1, SIGHUP};
 
 // Handlers are installed while the object lives; then the former ones are restored. SIGHUP stays ignored if it was
-// (nohup).
+// (nohup). To be made and destroyed on the process's first thread, which gets the signals: the handlers run on a stack
+// of their own there, because oneDNN's products of fp32 matrices keep numbers below the stack pointer, where the kernel
+// would otherwise put a signal's frame.
 class StopSignals {
  public:
   // Messages for stderr at the first signal, and at the one that ends the program. The texts must outlive the object.
@@ -25,6 +29,8 @@ class StopSignals {
   int requested() const;
 
  private:
+  std::vector<std::byte> stack_;
+  stack_t former_stack_{};
   std::array<struct sigaction, kStopSignals.size()> former_;
 };
 
