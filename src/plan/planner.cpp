@@ -14,6 +14,7 @@
 #include "nn/cpu_allocator.h"
 #include "parallel/configured_placement.h"
 #include "plan/offload_choice.h"
+#include "plan/remedies.h"
 #include "plan/step_memory.h"
 #include "train/run_steps.h"
 
@@ -43,8 +44,7 @@ class Planner {
                             task_->num_heads(), " heads, got ", degrees.tp));
     }
     step_.batch = config.training.local_batch_size;
-    given_batch_ = task_->batch_of_data(step_.data_size());
-    if (given_batch_ > 0) step_.batch = given_batch_;
+    if (const int64_t given = task_->batch_of_data(step_.data_size()); given > 0) step_.batch = given;
     step_.recompute = config.activation_checkpoint.mode;
     step_.offload_inputs = config.activation_checkpoint.offload;
     step_.rounding = options.on_cpu ? counted_cpu_bytes : gpu_rounding;
@@ -69,8 +69,11 @@ class Planner {
     add_offloaded_inputs(plan, measured);
     add_work(plan, measured);
     if (!plan.fits()) {
-      plan.obstacle = obstacle(plan);
-      if (options_.search) plan.remedies = remedies();
+      plan.obstacle = first_obstacle(plan);
+      if (options_.search) {
+        plan.remedies = find_remedies(*config_, remedy_candidates(*config_, options_, *task_, step_),
+                                      [this](const RunConfig& changed) { return would_fit(changed); });
+      }
     }
     plan.notes = task_->notes(step_);
     return plan;
@@ -368,114 +371,17 @@ class Planner {
     stages.back().reduce_seconds = reduce_seconds(elements);
   }
 
-  std::string obstacle(const RunPlan& plan) const {
-    int64_t sum = 0;
-    for (const auto& [name, bytes] : plan.memory().parts) {
-      sum += bytes;
-      if (sum <= plan.usable_bytes()) continue;
-      return str(name, ": ", human_bytes(static_cast<uint64_t>(bytes)), ", together ",
-                 human_bytes(static_cast<uint64_t>(sum)), " of ",
-                 human_bytes(static_cast<uint64_t>(plan.usable_bytes())), " usable (peak ",
-                 human_bytes(static_cast<uint64_t>(plan.memory().peak_bytes)), ")");
-    }
-    return {};
-  }
-
-  std::vector<PlanRemedy> candidates() const {
-    std::vector<PlanRemedy> list;
-    const auto recompute = [](const char* mode) {
-      return PlanRemedy{str("--activation_checkpoint.mode=", mode),
-                        [mode](RunConfig& c) { c.activation_checkpoint.mode = mode; }};
-    };
-    if (config_->activation_checkpoint.mode == "none") list.push_back(recompute("selective"));
-    if (config_->activation_checkpoint.mode != "full") list.push_back(recompute("full"));
-    for (PlanRemedy& remedy : task_->remedies()) list.push_back(std::move(remedy));
-    const std::string offload = offload_setting(*config_);
-    if (!options_.on_cpu && task_->frozen_blocks() > 0 && offload != str(task_->frozen_blocks())) {
-      list.push_back({"--lora.offload_blocks=auto", [](RunConfig& c) { set_offload(c, "auto"); }});
-    }
-    // Helps with mode full alone, which is above.
-    if (!options_.on_cpu && !config_->activation_checkpoint.offload) {
-      list.push_back(
-          {"--activation_checkpoint.offload=true", [](RunConfig& c) { c.activation_checkpoint.offload = true; }});
-    }
-    for (int64_t batch = step_.batch / 2; batch >= 1 && given_batch_ == 0; batch /= 2) {
-      const int64_t global = step_.batch * step_.microbatches * step_.data_size();
-      if (global % (batch * step_.data_size()) != 0) continue;
-      list.push_back(
-          {str("--training.local_batch_size=", batch, " --training.global_batch_size=", global), [=](RunConfig& c) {
-             c.training.local_batch_size = batch;
-             c.training.global_batch_size = global;
-           }});
-    }
-    if (step_.microbatches > 1 && step_.data_size() > 1 && !step_.placement.reduce_every_microbatch) {
-      list.push_back({"--parallelism.reduce_every_microbatch=true",
-                      [](RunConfig& c) { c.parallelism.reduce_every_microbatch = true; }});
-    }
-    if (step_.microbatches > 1 && step_.data_size() == 1 && !step_.placement.narrow_sums &&
-        step_.placement.compute_dtype == torch::kBFloat16) {
-      list.push_back(
-          {"--training.accumulate_dtype=bfloat16", [](RunConfig& c) { c.training.accumulate_dtype = "bfloat16"; }});
-    }
-    if (step_.mesh.dp_replicate > 1) {
-      list.push_back(
-          {str("--parallelism.data_parallel_replicate_degree=1 ", "--parallelism.data_parallel_shard_degree=-1"),
-           [](RunConfig& c) {
-             c.parallelism.data_parallel_replicate_degree = 1;
-             c.parallelism.data_parallel_shard_degree = -1;
-           }});
-    }
-    for (const int tp : {2, 4, 8}) {
-      const int64_t split = int64_t{tp} * step_.mesh.dp_replicate;
-      if (step_.mesh.tp > 1 || task_->num_heads() % tp != 0 || options_.gpus % split != 0) continue;
-      list.push_back({str("--parallelism.tensor_parallel_degree=", tp, " --parallelism.data_parallel_shard_degree=-1"),
-                      [tp](RunConfig& c) {
-                        c.parallelism.tensor_parallel_degree = tp;
-                        c.parallelism.data_parallel_shard_degree = -1;
-                      }});
-    }
-    if (config_->training.dtype != Precision::kBFloat16 && step_.placement.compute_dtype == torch::kBFloat16) {
-      list.push_back({"--training.dtype=bfloat16", [](RunConfig& c) { c.training.dtype = Precision::kBFloat16; }});
-    }
-    return list;
-  }
-
-  // Single options that make the run fit; if none does, all cheap ones together.
-  std::vector<std::string> remedies() const {
-    std::vector<std::string> found;
+  // With as many blocks in host memory as there are, where that is left to the plan.
+  bool would_fit(const RunConfig& changed) const {
     PlanOptions options = options_;
     options.search = false;
-    const auto helps = [&](const RunConfig& changed) {
-      const std::unique_ptr<RunConfig> most = changed.clone();
-      if (offload_setting(changed) == "auto") set_offload(*most, str(task_->frozen_blocks()));
-      try {
-        return Planner(*most, options, make_).fits();
-      } catch (const ConfigError&) {
-        return false;  // the options are incompatible
-      }
-    };
-    const std::vector<PlanRemedy> all = candidates();
-    bool smaller_batch = false;
-    for (const PlanRemedy& remedy : all) {
-      const bool changes_batch = starts_with(remedy.text, "--training.local_batch_size");
-      if (changes_batch && smaller_batch) continue;  // the largest that fits is enough
-      const std::unique_ptr<RunConfig> changed = config_->clone();
-      remedy.apply(*changed);
-      if (!helps(*changed)) continue;
-      smaller_batch = smaller_batch || changes_batch;
-      found.push_back(remedy.text);
+    const std::unique_ptr<RunConfig> most = changed.clone();
+    if (offload_setting(changed) == "auto") set_offload(*most, str(task_->frozen_blocks()));
+    try {
+      return Planner(*most, options, make_).fits();
+    } catch (const ConfigError&) {
+      return false;  // the options are incompatible
     }
-    const std::unique_ptr<RunConfig> changed = config_->clone();
-    std::string text;
-    const auto option = [&](size_t number) { return all[number].text.substr(0, all[number].text.find('=')); };
-    for (size_t i = 0; found.empty() && i < all.size(); ++i) {
-      all[i].apply(*changed);
-      const std::string with_this = text + (text.empty() ? "" : " ") + all[i].text;
-      if (helps(*changed)) found.push_back(with_this);
-      const bool is_replaced = i + 1 < all.size() && option(i + 1) == option(i);
-      if (!is_replaced) text = with_this;
-    }
-    return found;
   }
 
   std::unique_ptr<RunConfig> config_;
@@ -483,7 +389,6 @@ class Planner {
   MakePlannedTask make_;
   std::unique_ptr<PlannedTask> task_;
   PlannedStep step_;
-  int64_t given_batch_ = 0;  // by the data; 0: training.local_batch_size
   Attainable attainable_;
 };
 
