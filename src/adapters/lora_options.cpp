@@ -99,9 +99,17 @@ void check_lora(const LoraConfig& config, Problems& problems) {
   }
 }
 
-double scale_of_rank(const LoraConfig& config, int64_t rank) {
+namespace {
+
+double scale_of(double alpha, int64_t rank, bool rank_stabilised) {
   const auto r = static_cast<double>(rank);
-  return config.alpha.value_or(r) / (config.rank_stabilised ? std::sqrt(r) : r);
+  return alpha / (rank_stabilised ? std::sqrt(r) : r);
+}
+
+}  // namespace
+
+double scale_of_rank(const LoraConfig& config, int64_t rank) {
+  return scale_of(config.alpha.value_or(static_cast<double>(rank)), rank, config.rank_stabilised);
 }
 
 LoraScales::LoraScales(const LoraConfig& config)
@@ -114,8 +122,7 @@ double LoraScales::alpha_of(const std::string& layer, int64_t rank) const {
 }
 
 double LoraScales::of(const std::string& layer, int64_t rank) const {
-  const auto r = static_cast<double>(rank);
-  return alpha_of(layer, rank) / (rank_stabilised_ ? std::sqrt(r) : r);
+  return scale_of(alpha_of(layer, rank), rank, rank_stabilised_);
 }
 
 std::optional<int64_t> offload_blocks_of(const LoraConfig& config) {

@@ -3,11 +3,10 @@
 #include "adapters/read_adapters.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "kernels/quantised/quantise_raw.h"
 
 namespace millrace {
 namespace {
-
-constexpr double kLargestFp8 = 448;  // of float8_e4m3fn
 
 torch::Tensor tensor_of(const AdapterTensors& adapter, const std::string& role) {
   return in_model_order(adapter.tensors.at(role)).to(torch::kFloat32);
@@ -71,7 +70,7 @@ torch::Tensor AdapterMerger::merged(const std::string& name, const torch::Tensor
   torch::Tensor sum = weight.to(torch::kFloat32, /*non_blocking=*/false, /*copy=*/true);
   for (const Adapter& adapter : found->second) merge_adapter(sum, adapter.tensors, adapter.strength);
   // Torch makes what is beyond float8_e4m3fn's largest number not a number.
-  if (weight.scalar_type() == torch::kFloat8_e4m3fn) sum.clamp_(-kLargestFp8, kLargestFp8);
+  if (weight.scalar_type() == torch::kFloat8_e4m3fn) sum.clamp_(-kLargestE4m3, kLargestE4m3);
   return sum.to(weight.scalar_type());
 }
 

@@ -9,7 +9,7 @@
 namespace millrace {
 namespace {
 
-constexpr float kLargestE4m3 = 448, kLargestInt8 = 127;
+constexpr float kLargestInt8 = 127;
 
 using EncodeRow = void (*)(const float* x, int64_t n, float scale, uint8_t* codes);
 

@@ -69,7 +69,7 @@ void e4m3(const float* x, int64_t n, uint8_t* codes) {
 
 void e4m3_scaled(const float* x, int64_t n, float scale, uint8_t* codes) {
   for_vectors(n, [&](int64_t i, auto part) {
-    store_bytes(codes + i, e4m3_of(at_most(at_least(load(x + i, part) / scale, -448), 448)), part);
+    store_bytes(codes + i, e4m3_of(at_most(at_least(load(x + i, part) / scale, -kLargestE4m3), kLargestE4m3)), part);
   });
 }
 

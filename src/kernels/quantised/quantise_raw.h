@@ -5,6 +5,8 @@
 
 namespace millrace {
 
+inline constexpr float kLargestE4m3 = 448;  // of float8_e4m3fn
+
 // How NF4's index of a number is found. Differences are rounded to bf16 where the weights are bf16's numbers.
 enum class Nf4Search { kMiddles, kDistance, kDistanceBf16 };
 
