@@ -67,8 +67,8 @@ Saving saving_of(const KohyaTranslator& kohya) {
   return saving;
 }
 
-// The files, and checkpoints at the same steps, of which as many stay: those of the last N steps and the one before
-// them, and N of epochs.
+// The files, and checkpoints at the same steps, of which as many are kept: those from N steps before the newest on, and
+// N of epochs.
 void files_and_checkpoints(const KohyaTranslator& kohya, const Saving& saving) {
   Translation& out = kohya.out;
   out.set("lora.kohya_files", true, kohya.from("output_name"));

@@ -151,11 +151,10 @@ void tokenizer(TuneTranslator& tune) {
   if (const PlacedValue* words = table.value("prompt_template")) {
     const std::string ours = prompt_template(*words);
     if (ours.empty()) {
-      table.refuse(
-          "prompt_template",
-          "expected words before and behind the messages of each role, {user: [\"Question: \", \"Answer: \"]}, "
-          "or a template of torchtune.data, got " +
-              table.from("prompt_template").value);
+      table.refuse("prompt_template",
+                   "expected words before and after the messages of each role, {user: [\"Question: \", \"Answer: \"]}, "
+                   "or a template of torchtune.data, got " +
+                       table.from("prompt_template").value);
     } else {
       tune.out.set("finetune.prompt_template", ours, table.from("prompt_template"));
     }

@@ -35,7 +35,7 @@ const std::map<std::string, PromptTemplate, std::less<>>& named_templates() {
 // Null, as YAML may have it, is no words.
 std::string words_of(const nlohmann::json& value, const std::string& role, const std::string& place) {
   if (value.is_null()) return "";
-  if (!value.is_string()) refuse_template(place, "texts before and behind the messages of " + role, value.dump());
+  if (!value.is_string()) refuse_template(place, "texts before and after the messages of " + role, value.dump());
   return value.get<std::string>();
 }
 
@@ -57,7 +57,7 @@ PromptTemplate parse_prompt_template(std::string_view text, const std::string& p
       refuse_template(place, "the roles system, user, assistant, ipython and tool", "\"" + json_escape(role) + "\"");
     }
     if (!words.is_array() || words.size() != 2) {
-      refuse_template(place, "two texts, before and behind the messages of " + role, words.dump());
+      refuse_template(place, "two texts, before and after the messages of " + role, words.dump());
     }
     result.of_role[role] = {words_of(words[0], role, place), words_of(words[1], role, place)};
   }

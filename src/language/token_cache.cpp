@@ -26,7 +26,7 @@ constexpr int64_t kRowsOfPiece = 16;
 constexpr int64_t kRowsToForget = 8192;
 constexpr int64_t kComparedRows = 32;
 
-// A part of the rows, which go into the file one behind the other.
+// A row for the file, which has them in order.
 struct EncodedRow {
   int64_t number = 0;  // RowSet::distinct()
   TokenSample tokens;
@@ -92,7 +92,7 @@ class TokenCacheMaker {
     } catch (const Error& error) {
       problem = error.what();
     }
-    // Each process that finds it damaged says so once; the one that gets to make it anew finds it a second time.
+    // Each process that finds it damaged says so once; the one that makes it again finds it a second time.
     if (!std::exchange(is_reported_, true)) log_warning(problem, ": the rows are tokenised again");
     return nullptr;
   }
