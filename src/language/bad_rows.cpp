@@ -18,10 +18,12 @@ BadRows::~BadRows() {
 
 void BadRows::add(int64_t row, const std::string& problem) {
   const std::lock_guard lock(mutex_);
-  if (!rows_.insert(row).second) return;
-  if (first_.empty()) first_ = problem;
-  if (rows_.size() <= kMaxNamed) log_warning("skipped a row: ", problem);
-  if (rows_.size() == kMaxNamed) log_warning("further rows that are skipped are counted, not named");
+  if (rows_.insert(row).second) {
+    if (first_.empty()) first_ = problem;
+    if (rows_.size() <= kMaxNamed) log_warning("skipped a row: ", problem);
+    if (rows_.size() == kMaxNamed) log_warning("further rows that are skipped are counted, not named");
+  }
+  // Also for a row that was met before: its first meeting may have been in a microbatch that is wanted later.
   const auto bad = static_cast<double>(rows_.size());
   if (bad <= max_fraction_ * static_cast<double>(num_rows_)) return;
   throw DataError(str("[training.max_bad_samples] expected at most ", max_fraction_, " of ", num_rows_,

@@ -18,7 +18,7 @@ class BadRows {
   BadRows& operator=(const BadRows&) = delete;
 
   // The first few are logged with their problem, which names file and line. A row counts once, however often it is met.
-  // Throws DataError when there are more than the limit.
+  // Throws DataError while there are more than the limit, whether the row is new or not.
   void add(int64_t row, const std::string& problem);
   int64_t count() const;
 

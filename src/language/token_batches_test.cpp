@@ -101,6 +101,19 @@ TEST_F(TokenBatchesTest, BadRowsAreLeftOutUpToTheLimit) {
   EXPECT_NE(message_of<DataError>([&] { stopped.next(); }).find("rows.jsonl:4"), std::string::npos);
 }
 
+// A row is in many microbatches, which threads read in any order: none may pass once the limit is exceeded.
+TEST_F(TokenBatchesTest, TooManyBadRowsAreAnErrorAtEveryMeeting) {
+  BadRows rows(4, 0.25);
+  rows.add(3, "rows.jsonl:4");
+  rows.add(3, "rows.jsonl:4");
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_NE(message_of<DataError>([&] { rows.add(1, "rows.jsonl:2"); }).find("first: rows.jsonl:4"),
+              std::string::npos);
+  }
+  EXPECT_THROW(rows.add(3, "rows.jsonl:4"), DataError);
+  EXPECT_EQ(rows.count(), 2);
+}
+
 TEST_F(TokenBatchesTest, APieceOfARowKeepsItsPositions) {
   TokenSource rows = source(texts(1));
   const TokenSample whole = rows.documents({{0, 0, -1}}).at(0).tokens;
