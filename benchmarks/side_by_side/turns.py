@@ -22,6 +22,11 @@ class Run:
     losses: list
     tokens: list = field(default_factory=list)  # trained ones of each step, where the program counts them
 
+    @property
+    def ready(self):
+        """Seconds from its start to the beginning of its first step: all that was imported, read and built before."""
+        return self.first - self.seconds[0]
+
 
 def measured(command, folder):
     """Runs a command to its end: when it started, its peak memory in GiB and its standard output."""
@@ -74,17 +79,17 @@ def take_turns(programs, rounds):
 
 def print_table(runs, tokens=False):
     """Medians over the steps of all rounds; ratios to the first program."""
-    print("| | step, median s (min - max) | of the first | peak memory GiB | of the first | start to first step s | losses |"
-          + (" trained tokens/s |" if tokens else ""))  # fmt: skip
-    print("|---|---|---|---|---|---|---|" + ("---|" if tokens else ""))
+    print("| | step, median s (min - max) | of the first | peak memory GiB | of the first | start to first step s | to its end s | "
+          "losses |" + (" trained tokens/s |" if tokens else ""))  # fmt: skip
+    print("|---|---|---|---|---|---|---|---|" + ("---|" if tokens else ""))
     reference = None
     for name, made in runs.items():
         seconds = [second for run in made for second in run.seconds[SKIPPED:]]
         median, memory = statistics.median(seconds), max(run.memory for run in made)
         reference = reference or (median, memory)
         row = (f"| {name} | {median:.3f} ({min(seconds):.3f} - {max(seconds):.3f}) | {median / reference[0]:.2f} | {memory:.2f} | "
-               f"{memory / reference[1]:.2f} | {statistics.median(run.first for run in made):.1f} | "
-               f"{made[0].losses[0]:.4f} to {made[0].losses[-1]:.4f} |")  # fmt: skip
+               f"{memory / reference[1]:.2f} | {statistics.median(run.ready for run in made):.2f} | "
+               f"{statistics.median(run.first for run in made):.2f} | {made[0].losses[0]:.4f} to {made[0].losses[-1]:.4f} |")  # fmt: skip
         if tokens:
             trained = sum(count for run in made for count in run.tokens[SKIPPED:])
             row += f" {trained / sum(seconds):.0f} |"

@@ -5,8 +5,8 @@
 
 Same random weights, rows, precision and optimizer; SmolLM2-135M's sizes with fewer layers. The programs take turns, run by
 run. Prints a Markdown table: medians of the steps' times, the ratio to the first peer, peak memory, seconds from the start of
-the process to the end of the first step. `--lengths alpaca` has short rows of unequal lengths, which the peers pad to the
-longest of a batch and this program packs: compare trained tokens/s there.
+the process to the beginning of the first step and to its end. `--lengths alpaca` has short rows of unequal lengths, which the
+peers pad to the longest of a batch and this program packs: compare trained tokens/s there.
 
 torchtune is not among the tests' wheels: where it cannot be imported, its rows are missing. (`pip install torchtune==0.6.1 torchao`)
 """

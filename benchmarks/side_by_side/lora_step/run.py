@@ -5,7 +5,7 @@
 Same base, sizes, rank (16 on every linear layer of the blocks), precision and optimizer. The programs take turns, run by run.
 This program trains on pictures and captions as any run does (pixels as latents, each word a random vector, both cached);
 the peer's batch is drawn in place, so that it has no data to load. Prints a Markdown table: medians of the steps' times, the
-ratio to the first peer, peak memory, seconds from the start of the process to the end of the first step.
+ratio to the first peer, peak memory, seconds from the start of the process to the beginning of the first step and to its end.
 """
 
 import argparse
