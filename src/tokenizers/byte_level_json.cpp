@@ -37,16 +37,17 @@ class Reader {
     fail_vocabulary(path_, 0, str("expected ", expected, ", got ", unicode::replace_invalid_utf8(got)));
   }
 
-  static json part(const json& object, const char* key) {
+  static const json& part(const json& object, const char* key) {
+    static const json none;
     const auto found = object.find(key);
-    return found == object.end() ? json() : *found;
+    return found == object.end() ? none : *found;
   }
   static std::string text(const json& object, const char* key) {
     const auto found = object.is_object() ? object.find(key) : object.end();
     return object.is_object() && found != object.end() && found->is_string() ? found->get<std::string>() : "";
   }
   static bool flag(const json& object, const char* key, bool otherwise) {
-    const json value = part(object, key);
+    const json& value = part(object, key);
     return value.is_boolean() ? value.get<bool>() : otherwise;
   }
   // The parts of a Sequence, or the one part itself; nothing for null.
@@ -54,7 +55,7 @@ class Reader {
     if (value.is_null()) return {};
     if (!value.is_object()) fail(str("an object with \"", list, "\""), value.dump().substr(0, 80));
     if (text(value, "type") != "Sequence") return {value};
-    const json inner = part(value, list);
+    const json& inner = part(value, list);
     if (!inner.is_array()) fail(str("a Sequence with a list \"", list, "\""), "none");
     std::vector<json> flat;
     for (const json& one : inner) {
@@ -93,10 +94,10 @@ class Reader {
     for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
       if (!text(model, key).empty()) fail(str("a byte-level model without ", key), text(model, key));
     }
-    const json dropout = part(model, "dropout");
+    const json& dropout = part(model, "dropout");
     if (!dropout.is_null() && dropout != 0.0) fail("a model without dropout", dropout.dump().substr(0, 80));
     if (flag(model, "byte_fallback", false)) fail("a byte-level model", "one with byte_fallback");
-    const json vocab = part(model, "vocab"), merges = part(model, "merges");
+    const json &vocab = part(model, "vocab"), &merges = part(model, "merges");
     if (!vocab.is_object() || vocab.empty()) fail("a BPE model with an object \"vocab\"", "none");
     if (!merges.is_array()) fail("a BPE model with a list \"merges\"", "none");
     if (static_cast<int64_t>(vocab.size()) > kMaxVocabularySize)
@@ -215,7 +216,7 @@ class Reader {
       return;
     }
     const auto content = [&](const char* key) {
-      const json value = part(config, key);
+      const json& value = part(config, key);
       return value.is_string() ? value.get<std::string>() : text(value, "content");
     };
     vocabulary_.bos = content("bos_token");
@@ -229,7 +230,7 @@ class Reader {
       const std::string type = text(one, "type");
       if (type == "ByteLevel") continue;  // changes offsets alone
       if (type != "TemplateProcessing") fail("post-processors of type ByteLevel and TemplateProcessing", type);
-      const json single = part(one, "single");
+      const json& single = part(one, "single");
       if (!single.is_array()) fail("TemplateProcessing with a list \"single\"", "none");
       bool behind = false;
       for (const json& piece : single) {
@@ -256,14 +257,14 @@ class Reader {
 
 }  // namespace
 
-ByteLevelVocabulary read_byte_level_json(const std::filesystem::path& path) {
+ByteLevelVocabulary read_byte_level_json(const json& file, const std::filesystem::path& path) {
   const std::filesystem::path config_path = path.parent_path() / "tokenizer_config.json";
   json config;
   if (std::filesystem::exists(config_path)) {
     config = read_vocabulary_json(config_path);
     if (!config.is_object()) fail_vocabulary(config_path, 0, "expected a JSON object, got something else");
   }
-  return read_byte_level_json(read_vocabulary_json(path), config, path);
+  return read_byte_level_json(file, config, path);
 }
 
 ByteLevelVocabulary read_byte_level_json(const json& file, const json& config, const std::filesystem::path& path) {

@@ -42,9 +42,10 @@ ByteLevelVocabulary read_tiktoken_model(const std::filesystem::path& path);
 // Whether a file's first line looks like one.
 bool is_tiktoken_model(const std::filesystem::path& path);
 
-// tokenizer.json with a model of type BPE and byte-level pre-tokenizers; bos, eos and pad are taken from the
-// tokenizer_config.json beside it. Throws ModelError naming the file and the part of it that is beyond what is known.
-ByteLevelVocabulary read_byte_level_json(const std::filesystem::path& path);
+// tokenizer.json with a model of type BPE and byte-level pre-tokenizers: what the file at path holds. bos, eos and pad
+// are taken from the tokenizer_config.json beside it. Throws ModelError naming the file and the part of it that is
+// beyond what is known.
+ByteLevelVocabulary read_byte_level_json(const nlohmann::json& file, const std::filesystem::path& path);
 // The same from what the two files hold; config: null where there is no tokenizer_config.json. path: for messages.
 ByteLevelVocabulary read_byte_level_json(const nlohmann::json& file, const nlohmann::json& config,
                                          const std::filesystem::path& path);

@@ -162,11 +162,10 @@ ClipVocabulary read_clip_folder(const std::filesystem::path& folder) {
   return vocabulary;
 }
 
-ClipVocabulary read_clip_tokenizer_json(const std::filesystem::path& path) {
+ClipVocabulary read_clip_tokenizer_json(const nlohmann::json& file, const std::filesystem::path& path) {
   ClipVocabulary vocabulary;
   vocabulary.path = path;
-  const nlohmann::json json = read_vocabulary_json(path);
-  const nlohmann::json model = json.is_object() ? json.value("model", nlohmann::json()) : nlohmann::json();
+  const nlohmann::json& model = model_of(file);
   if (!model.is_object() || !model.contains("vocab") || !model.contains("merges") || !model["merges"].is_array()) {
     fail_vocabulary(path, 0, "expected a BPE model with \"vocab\" and \"merges\", got none");
   }

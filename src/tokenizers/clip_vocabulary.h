@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -33,8 +34,8 @@ struct ClipVocabulary {
 ClipVocabulary read_open_clip_vocabulary(const std::filesystem::path& path);
 // vocab.json and merges.txt, and tokenizer_config.json if present.
 ClipVocabulary read_clip_folder(const std::filesystem::path& folder);
-// A BPE tokenizer.json; the tokenizer_config.json beside it is read too.
-ClipVocabulary read_clip_tokenizer_json(const std::filesystem::path& path);
+// What the BPE tokenizer.json at path holds; the tokenizer_config.json beside it is read too.
+ClipVocabulary read_clip_tokenizer_json(const nlohmann::json& file, const std::filesystem::path& path);
 
 // The printable character that stands for each byte in GPT-2's and CLIP's vocabularies, as UTF-8.
 const std::vector<std::string>& byte_symbols();

@@ -51,9 +51,10 @@ std::unique_ptr<Tokenizer> load_tokenizer_json(const fs::path& path) {
   }
   const auto pre_tokenizer = json.find("pre_tokenizer");
   const bool splits = pre_tokenizer != json.end() && !pre_tokenizer->is_null();
-  if (type == "BPE" && (!splits || has_word_ends(json["model"]))) return load_clip(read_clip_tokenizer_json(path));
-  if (type == "BPE") return load_byte_level(read_byte_level_json(path));
-  if (type == "Unigram") return load_t5(read_t5_tokenizer_json(path));
+  if (type == "BPE" && (!splits || has_word_ends(json["model"])))
+    return load_clip(read_clip_tokenizer_json(json, path));
+  if (type == "BPE") return load_byte_level(read_byte_level_json(json, path));
+  if (type == "Unigram") return load_t5(read_t5_tokenizer_json(json, path));
   fail_vocabulary(path, 0, str("expected a model of type BPE or Unigram (T5), got \"", type, "\""));
 }
 

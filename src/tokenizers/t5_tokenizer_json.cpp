@@ -51,11 +51,10 @@ std::string find_character_map(const std::filesystem::path& path, const nlohmann
 
 }  // namespace
 
-T5Vocabulary read_t5_tokenizer_json(const std::filesystem::path& path) {
+T5Vocabulary read_t5_tokenizer_json(const nlohmann::json& file, const std::filesystem::path& path) {
   T5Vocabulary vocabulary;
   vocabulary.path = path;
-  const nlohmann::json json = read_vocabulary_json(path);
-  const nlohmann::json model = json.is_object() ? json.value("model", nlohmann::json()) : nlohmann::json();
+  const nlohmann::json& model = model_of(file);
   if (!model.is_object() || !model.contains("vocab") || !model["vocab"].is_array()) {
     fail_vocabulary(path, 0, "expected a Unigram model with a list \"vocab\", got none");
   }
@@ -69,8 +68,8 @@ T5Vocabulary read_t5_tokenizer_json(const std::filesystem::path& path) {
     }
     vocabulary.pieces.push_back({piece[0].get<std::string>(), piece[1].get<double>()});
   }
-  vocabulary.character_map = find_character_map(path, json.value("normalizer", nlohmann::json()));
-  const nlohmann::json added = json.value("added_tokens", nlohmann::json::array());
+  vocabulary.character_map = find_character_map(path, file.value("normalizer", nlohmann::json()));
+  const nlohmann::json added = file.value("added_tokens", nlohmann::json::array());
   for (const auto& token : added) {
     const bool usable = token.is_object() && token.contains("content") && token["content"].is_string() &&
                         token.contains("id") && token["id"].is_number_integer();

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -27,7 +28,7 @@ struct T5Vocabulary {
 // spiece.model: SentencePiece's protocol buffer of a unigram model. T5's 100 sentinels, <extra_id_99> ... <extra_id_0>,
 // follow its last piece.
 T5Vocabulary read_sentencepiece_model(const std::filesystem::path& path);
-// A tokenizer.json with a Unigram model.
-T5Vocabulary read_t5_tokenizer_json(const std::filesystem::path& path);
+// What the tokenizer.json at path holds, with a Unigram model.
+T5Vocabulary read_t5_tokenizer_json(const nlohmann::json& file, const std::filesystem::path& path);
 
 }  // namespace millrace

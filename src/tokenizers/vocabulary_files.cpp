@@ -72,4 +72,10 @@ nlohmann::json read_vocabulary_json(const std::filesystem::path& path) {
   }
 }
 
+const nlohmann::json& model_of(const nlohmann::json& tokenizer_json) {
+  static const nlohmann::json none;
+  const auto found = tokenizer_json.find("model");
+  return found == tokenizer_json.end() ? none : *found;
+}
+
 }  // namespace millrace

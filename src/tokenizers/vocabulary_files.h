@@ -18,4 +18,7 @@ inline constexpr int64_t kMaxVocabularySize = int64_t{1} << 20;
 std::string read_vocabulary_text(const std::filesystem::path& path);  // inflates .gz
 nlohmann::json read_vocabulary_json(const std::filesystem::path& path);
 
+// What a tokenizer.json has as its "model": null where it has none.
+const nlohmann::json& model_of(const nlohmann::json& tokenizer_json);
+
 }  // namespace millrace

@@ -9,6 +9,7 @@
 #include "language/row_file.h"
 #include "tokenizers/byte_level_test_support.h"
 #include "tokenizers/byte_level_tokenizer.h"
+#include "tokenizers/vocabulary_files.h"
 
 namespace millrace {
 namespace {
@@ -22,7 +23,7 @@ void read_tiktoken(const std::string& text) {
 
 void read_json(const std::string& text) {
   const MemoryFile file(text);
-  const ByteLevelTokenizer tokenizer(read_byte_level_json(file.path()));
+  const ByteLevelTokenizer tokenizer(read_byte_level_json(read_vocabulary_json(file.path()), file.path()));
   for (const int32_t id : tokenizer.encode("abc <|begin_of_text|> \xC3\xA9")) {
     ASSERT_GE(id, 0);
     ASSERT_LT(id, tokenizer.vocabulary_size());
