@@ -53,15 +53,18 @@ class Planner {
 
   RunPlan plan() {
     RunPlan plan = frame();
+    StepMemory measured;
     for (const char* mode : kModes) {
       const bool configured = config_->activation_checkpoint.mode == mode;
       if (!configured && !options_.search) continue;
       step_.recompute = mode;
+      const StepMemory memory = measure_step(*config_, *task_, step_);
       if (configured) plan.mode = plan.modes.size();
-      plan.modes.push_back(memory_plan());
+      plan.modes.push_back(memory_plan(memory));
+      if (options_.search) plan.modes.back().largest_local_batch = largest_batch();
+      if (configured) measured = memory;
     }
     step_.recompute = config_->activation_checkpoint.mode;
-    const StepMemory measured = measure_step(*config_, *task_, step_);
     plan.parameters = measured.num_parameters;
     plan.model = task_->describe(plan.parameters);
     add_traffic(plan, measured);
@@ -79,7 +82,7 @@ class Planner {
     return plan;
   }
 
-  bool fits() { return memory_plan(/*search=*/false).peak_bytes <= usable(); }
+  bool fits() { return peak_with_batch(step_.batch) <= usable(); }
 
  private:
   // Driver, context and cuBLAS take about 1 GiB, every communicator of NCCL 0.5 GiB, fragmentation 3 %.
@@ -128,8 +131,7 @@ class Planner {
     return frozen.weight_bytes + memory.kept() + std::max(activations, frozen.activation_bytes);
   }
 
-  MemoryPlan memory_plan(bool search = true) {
-    const StepMemory memory = measure_step(*config_, *task_, step_);
+  MemoryPlan memory_plan(const StepMemory& memory) const {
     const FrozenNetworks frozen = task_->frozen_networks(step_);
     MemoryPlan plan;
     plan.recompute = step_.recompute;
@@ -145,7 +147,6 @@ class Planner {
     int64_t others = 0;
     for (const auto& [part, bytes] : plan.parts) others += bytes;
     plan.parts.back().second = plan.peak_bytes - others;
-    if (search && options_.search) plan.largest_local_batch = largest_batch();
     return plan;
   }
 
