@@ -71,7 +71,7 @@ std::string first_message(Peers& peers, const std::string& topic, const std::fun
   });
 }
 
-void check_equal_weights(Peers& peers, Communicator& communicator, uint64_t files_fingerprint,
+void check_equal_weights(Peers& peers, Communicator& communicator, const std::function<uint64_t()>& files_fingerprint,
                          const torch::Tensor& weights) {
   if (peers.size() == 1) return;
   Mesh& mesh = communicator.mesh();
@@ -80,7 +80,7 @@ void check_equal_weights(Peers& peers, Communicator& communicator, uint64_t file
       [&] {
         const bool has_replica = mesh.shape().dp_replicate > 1;
         return nlohmann::json{{"host", communicator.world().host},
-                              {"files", files_fingerprint},
+                              {"files", files_fingerprint()},
                               {"place", str(mesh.position().shard, ".", mesh.position().tp)},
                               {"weights", has_replica ? checksum_of(weights) : 0}}
             .dump();

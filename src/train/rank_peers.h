@@ -25,8 +25,8 @@ std::string first_message(Peers& peers, const std::string& topic, const std::fun
 std::string first_message(Peers& peers, const std::string& topic, const std::string& own);
 
 // Throws ModelError, the same on every rank, when ranks read different weight files or replicas hold different
-// weights.
-void check_equal_weights(Peers& peers, Communicator& communicator, uint64_t files_fingerprint,
+// weights. files_fingerprint reads a part of the files: it is called where there are other ranks.
+void check_equal_weights(Peers& peers, Communicator& communicator, const std::function<uint64_t()>& files_fingerprint,
                          const torch::Tensor& weights);
 
 }  // namespace millrace

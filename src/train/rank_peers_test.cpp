@@ -39,7 +39,8 @@ std::vector<Outcome> compare_weights(const std::function<uint64_t(int rank)>& fi
   return on_ranks(4, [&](Peers& peers, int rank) {
     CommOptions options;
     options.shape = {.dp_replicate = 2, .dp_shard = 2};
-    check_equal_weights(peers, *fake(4, rank, options), files(rank), weights(rank));
+    check_equal_weights(
+        peers, *fake(4, rank, options), [&] { return files(rank); }, weights(rank));
     return std::string("equal");
   });
 }

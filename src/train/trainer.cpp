@@ -294,7 +294,8 @@ class Trainer {
   // The ranks of the run, which must start from the same weights.
   static std::shared_ptr<Peers> checked_peers(Task& task, Communicator& ranks) {
     std::shared_ptr<Peers> peers = make_peers(ranks);
-    check_equal_weights(*peers, ranks, task.weights_fingerprint(), task.parameters().master());
+    check_equal_weights(
+        *peers, ranks, [&] { return task.weights_fingerprint(); }, task.parameters().master());
     return peers;
   }
 
