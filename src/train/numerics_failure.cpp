@@ -48,11 +48,15 @@ void throw_numerics_error(int64_t step, const StepShare& share, const StepTotals
   const std::string place =
       str("[step ", step, peers.size() > 1 ? str(", rank ", peers.rank(), " on ", ranks.world().host) : std::string(),
           "] ");
-  std::string own;
+  std::string own, in_files;
+  if (totals.bad_losses > 0) {
+    const auto search = [&] { return ranks.world().local_rank == 0 ? fault_in_files(task) : std::string(); };
+    in_files = first_message(peers, str("weight files at step ", step), search);
+  }
   const double own_loss = share.loss_1.item<double>();
   if (!std::isfinite(own_loss)) {
     own = str(place, "expected a finite loss, got ", own_loss);
-    const std::string in_files = fault_in_files(task), in_parameters = fault_in_parameters(groups);
+    const std::string in_parameters = fault_in_parameters(groups);
     if (!in_files.empty()) {
       own += str(" from weights that are not finite: ", in_files, " (try another copy of the file)");
     } else {

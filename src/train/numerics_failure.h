@@ -13,8 +13,8 @@
 namespace millrace {
 
 // Throws NumericsError that names step, rank and parameter, the same on all ranks. Collective, at the same
-// step. Where the loss is not finite, it reads the task's weight files to name the file and tensor that is the cause,
-// if one is.
+// step. Where a loss is not finite, on whichever rank, the first rank of each machine, with all its threads, reads the
+// task's weight files as that machine has them, to name the file and tensor that is the cause, if one is.
 [[noreturn]] void throw_numerics_error(int64_t step, const StepShare& share, const StepTotals& totals, const Task& task,
                                        const std::vector<FlatGroup>& groups, Communicator& ranks, Peers& peers);
 

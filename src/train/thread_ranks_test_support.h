@@ -115,6 +115,8 @@ class ThreadCommunicator : public Communicator {
   ThreadCommunicator(ThreadWorld& world, int rank) {
     world_.rank = rank;
     world_.size = world.shape.size();
+    world_.local_rank = rank;
+    world_.local_size = world_.size;
     world_.launcher = "threads";
     world_.host = "here";
     transport_ = "threads";

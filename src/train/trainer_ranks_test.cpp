@@ -2,14 +2,17 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cmath>
 #include <csignal>
+#include <filesystem>
 #include <map>
 #include <string>
 #include <vector>
 
 #include "checkpoint/loaded_checkpoint.h"
 #include "checkpoint/test_support.h"
+#include "nn/tensor_io.h"
 #include "train/thread_ranks_test_support.h"
 #include "train/trainer_test_support.h"
 
@@ -101,6 +104,31 @@ TEST_F(TrainerOnRanks, ABadNumberOnOneRankIsNamedOnAll) {
   for (const RunOutcome& outcome : run(config("bad", 2), {.dp_shard = 2}, with_bad_number)) {
     EXPECT_EQ(outcome.code, ExitCode::kNumerics);
     EXPECT_THAT(outcome.error, HasSubstr("[step 4, rank "));
+  }
+}
+
+// One rank for the machine on which all of them are, whichever of them has the bad loss.
+TEST_F(TrainerOnRanks, OneRankSearchesTheWeightFilesForTheCause) {
+  for (const bool on_all : {true, false}) {
+    std::atomic<int> searches{0};
+    const std::filesystem::path weights = folder_.path() / "weights.safetensors";
+    save_tensors(weights, {{"spoilt", torch::full({3}, NAN)}});
+    const auto with_bad_loss = [&](int rank) {
+      TenNumbersOptions options;
+      options.expected_sample_weight = 1e-10;  // what losses are divided by
+      options.weight = [=](int64_t sample) { return (on_all || rank == 2) && sample > 17 ? 1e305 : 1; };
+      options.weight_sources = [&] {
+        ++searches;
+        return std::vector<WeightSource>{{.path = weights}};
+      };
+      return options;
+    };
+    for (const RunOutcome& outcome : run(config(str("bad-", on_all), 3), {.dp_shard = 3}, with_bad_loss)) {
+      EXPECT_EQ(outcome.code, ExitCode::kNumerics);
+      EXPECT_THAT(outcome.error, HasSubstr(str("[step 4, rank ", on_all ? 0 : 2, " on here] expected a finite loss")));
+      EXPECT_THAT(outcome.error, HasSubstr("spoilt: 3 of 3 numbers are nan (try another copy of the file)"));
+    }
+    EXPECT_EQ(searches, 1);
   }
 }
 

@@ -37,6 +37,7 @@ struct TenNumbersOptions {
   std::function<double(int64_t microbatch)> validation_loss = nullptr;
   int64_t keep_every = 0;     // steps between two results that stay; 0: none
   int64_t keep_fails_at = 0;  // the step at which there is no room for one; 0: always is
+  std::function<std::vector<WeightSource>()> weight_sources = nullptr;
 };
 
 // Sample s is a point p(s) of weight c(s); the loss of numbers x is c(s) * |x - p(s)|^2 / 2. Ranks take turns with
@@ -120,6 +121,9 @@ class TenNumbers : public Task {
   }
   double flops_per_sample() const override { return 60; }
   uint64_t weights_fingerprint() const override { return 0; }
+  std::vector<WeightSource> weight_sources() const override {
+    return options_.weight_sources ? options_.weight_sources() : std::vector<WeightSource>();
+  }
   std::vector<std::string> describe() const override { return {"ten numbers"}; }
 
   // All numbers that the model computes with, on any rank.
