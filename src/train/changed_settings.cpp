@@ -40,10 +40,11 @@ bool contains(const std::array<std::string_view, kSize>& names, std::string_view
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
-// Caches that hold what would be computed anyhow are one value; sd-scripts' have draws of their own.
-std::string without_caches(const std::string& name, std::string text) {
+// Caches that hold what would be computed anyhow are alike; sd-scripts' have draws of their own.
+bool are_alike(const std::string& name, const std::string& before, const std::string& now) {
   const bool is_cache = name == "encoder.cache_latents" || name == "encoder.cache_encodings";
-  return is_cache && text != "\"npz\"" ? "\"other\"" : text;
+  const auto has_draws = [](const std::string& text) { return text == "\"npz\""; };
+  return before == now || (is_cache && !has_draws(before) && !has_draws(now));
 }
 
 bool decides_result(const std::string& section, const std::string& name) {
@@ -60,7 +61,7 @@ Settings settings_of(RunConfig& config) {
   for (const OptionSection& section : option_sections(config)) {
     for (const Option& option : section.options) {
       const std::string name = option.full_name();
-      if (decides_result(section.name, name)) settings[name] = without_caches(name, value_text(option));
+      if (decides_result(section.name, name)) settings[name] = value_text(option);
     }
   }
   if (schedule.decay_ratio && *schedule.decay_ratio == 0) settings.erase("lr_scheduler.total_steps");
@@ -96,7 +97,7 @@ Settings settings_in_file(const std::filesystem::path& config_toml) {
     for (const TomlSection& section : read_toml_file(config_toml)) {
       for (const TomlEntry& entry : section.entries) {
         const std::string name = section.name + "." + entry.key;
-        if (decides_result(section.name, name)) settings[name] = without_caches(name, toml_text(entry.value));
+        if (decides_result(section.name, name)) settings[name] = toml_text(entry.value);
         if (name == "training.steps") steps = toml_text(entry.value);
       }
     }
@@ -120,7 +121,7 @@ std::vector<std::string> changed_settings(const Settings& before, const Settings
   const bool is_lora = now.contains("lora.rank");
   for (const auto& [name, value] : now) {
     const auto old = before.find(name);
-    if (old == before.end() || old->second == value) continue;
+    if (old == before.end() || are_alike(name, old->second, value)) continue;
     lines.push_back(str(name, ": ", old->second, " -> ", value, remark(name, is_lora)));
   }
   return lines;

@@ -34,5 +34,10 @@ TEST(FluxSettings, PicturesAndCachesDoNot) {
   EXPECT_THAT(said([](FluxRunConfig& c) { c.encoder.cache_encodings = EncodingCache::kMemory; }), IsEmpty());
 }
 
+TEST(FluxSettings, CachesWithDrawsOfTheirOwnDoAndAreNamedAsTheyAreWritten) {
+  EXPECT_THAT(said([](FluxRunConfig& c) { c.encoder.cache_latents = EncodingCache::kNpz; }),
+              ElementsAre("encoder.cache_latents: \"auto\" -> \"npz\""));
+}
+
 }  // namespace
 }  // namespace millrace
