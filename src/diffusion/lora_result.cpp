@@ -248,18 +248,21 @@ flux::LoraParts kohya_parts(const std::vector<AdapterTensors>& adapters, const F
   return parts;
 }
 
-void write_lora_result(const std::filesystem::path& path, const std::vector<AdapterTensors>& adapters,
-                       const FluxRunConfig& config, const flux::FluxConfig& sizes, torch::ScalarType dtype,
-                       const LoraProgress& progress, const TrainingFacts& more) {
+std::vector<std::filesystem::path> write_lora_result(const std::filesystem::path& path,
+                                                     const std::vector<AdapterTensors>& adapters,
+                                                     const FluxRunConfig& config, const flux::FluxConfig& sizes,
+                                                     torch::ScalarType dtype, const LoraProgress& progress,
+                                                     const TrainingFacts& more) {
   const torch::ScalarType saved = save_dtype_of(*config.lora(), dtype);
   const flux::LoraParts parts = kohya_parts(adapters, config, sizes);
   flux::write_lora(parts, sizes, {path, flux::LoraNaming::kKohya, saved, metadata_of(config, sizes, progress, more)});
   check_lora_file(path, parts, sizes, saved);
-  if (!needs_diffusers_file(parts)) return;
+  if (!needs_diffusers_file(parts)) return {path};
   const flux::LoraParts theirs = parts_for_diffusers(parts);
   const std::filesystem::path theirs_path = path.parent_path() / diffusers_file_name(path);
   flux::write_lora(theirs, sizes, {theirs_path, flux::LoraNaming::kDiffusers, saved, {}});
   check_lora_file(theirs_path, theirs, sizes, saved);
+  return {path, theirs_path};
 }
 
 std::string diffusers_file_name(const std::filesystem::path& path) {

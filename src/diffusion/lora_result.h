@@ -35,10 +35,13 @@ flux::LoraParts kohya_parts(const std::vector<AdapterTensors>& adapters, const F
 
 // Atomic. adapters: as configured_adapters() gives them. dtype: of the run's computation, for save_dtype auto. Then
 // reads the file as another program would and compares what the adapters do. more: facts about the data, which replace
-// those of the same names. Throws StorageError where the file does something else: numbers that save_dtype cannot hold.
-void write_lora_result(const std::filesystem::path& path, const std::vector<AdapterTensors>& adapters,
-                       const FluxRunConfig& config, const flux::FluxConfig& sizes, torch::ScalarType dtype,
-                       const LoraProgress& progress, const TrainingFacts& more = {});
+// those of the same names. Returns the files. Throws StorageError where one does something else: numbers that
+// save_dtype cannot hold.
+std::vector<std::filesystem::path> write_lora_result(const std::filesystem::path& path,
+                                                     const std::vector<AdapterTensors>& adapters,
+                                                     const FluxRunConfig& config, const flux::FluxConfig& sizes,
+                                                     torch::ScalarType dtype, const LoraProgress& progress,
+                                                     const TrainingFacts& more = {});
 // The file beside it, in diffusers' naming, that write_lora_result() writes too where needs_diffusers_file().
 std::string diffusers_file_name(const std::filesystem::path& path);
 

@@ -25,6 +25,7 @@
 #include "config/number_text.h"
 #include "tasks/export_run.h"
 #include "tasks/task_table.h"
+#include "train/result_record.h"
 
 namespace millrace {
 namespace {
@@ -228,14 +229,14 @@ void write_result_folder(const RunConfig& config, const std::string& name, const
   log_info("for other programs: ", (fs::path(config.job.dump_folder) / name).string());
 }
 
-void write_last_result_folder(const RunConfig& config, ResultNaming naming, bool has_trained) {
+void write_last_result_folder(const RunConfig& config, ResultNaming naming) {
   const std::vector<int64_t> steps = checkpoint_steps(checkpoints_of(config));
   if (naming == ResultNaming::kNone || steps.empty()) return;
   const int64_t step = steps.back();
   const std::optional<int64_t> epoch = step == config.training.steps ? last_epoch_of_task(config) : std::nullopt;
   const std::optional<std::string> name = result_folder_name(naming, step, epoch);
   const fs::path run = config.job.dump_folder;
-  if (!name || (!has_trained && fs::exists(run / *name))) return;
+  if (!name || has_result(run, *name, step)) return;
   const fs::path checkpoint = checkpoints_of(config) / step_folder_name(step);
   if (!final_export_of_task(config)) {
     write_result_folder(config, *name, checkpoint);
@@ -246,24 +247,27 @@ void write_last_result_folder(const RunConfig& config, ResultNaming naming, bool
     folder.commit();
     log_info("for other programs: ", (run / *name).string());
   }
+  note_result(run, *name, step, {run / *name});
   remove_old_result_folders(run, naming, *name, config.checkpoint.keep_latest_k);
 }
 
-void write_best_model(const RunConfig& config, bool has_trained) {
+void write_best_model(const RunConfig& config) {
   const fs::path checkpoints = checkpoints_of(config), best = checkpoints / kBestCheckpointName;
   const fs::path run = config.job.dump_folder;
   std::optional<ExportOptions> options = final_export_of_task(config);
   if (!config.checkpoint.keep_best || !options || !fs::exists(best)) return;
-  if (!has_trained && fs::exists(run / "best" / "model")) return;
+  const int64_t step = read_checkpoint_index(best / kCheckpointIndexName).step;
+  if (has_result(run, "best/model", step)) return;
   HiddenFolder folder(run / "best", "model");
   const std::vector<int64_t> steps = checkpoint_steps(checkpoints);
-  if (!steps.empty() && read_checkpoint_index(best / kCheckpointIndexName).step == steps.back()) {
+  if (!steps.empty() && step == steps.back()) {
     link_folder(run / "model", folder.path());
   } else {
     options->checkpoint = best;
     export_run(run, config, folder.path(), *options);
   }
   folder.commit();
+  note_result(run, "best/model", step, {run / "best" / "model"});
   log_info("the best model: ", (run / "best" / "model").string());
 }
 

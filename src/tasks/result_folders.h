@@ -25,13 +25,14 @@ std::optional<std::string> result_folder_name(ResultNaming naming, int64_t step,
 void write_result_folder(const RunConfig& config, const std::string& name, const std::filesystem::path& checkpoint,
                          std::function<bool()> is_cancelled = nullptr);
 
-// The same of the newest checkpoint at a run's end, if it has a name and, unless the run has trained, no folder yet.
-// The weights are those of the folder "model", by hard links where the file system has them, if the run has left one.
-void write_last_result_folder(const RunConfig& config, ResultNaming naming, bool has_trained);
+// The same of the newest checkpoint at a run's end, if it has a name and the record of the run (result_record.h) lacks
+// its folder. The weights are those of the folder "model", by hard links where the file system has them, if the run has
+// left one.
+void write_last_result_folder(const RunConfig& config, ResultNaming naming);
 
 // With checkpoint.keep_best: the model of the best checkpoint as best/model, as "model" has the last one's; at a run's
-// end, or where it is missing.
-void write_best_model(const RunConfig& config, bool has_trained);
+// end, if the record lacks it.
+void write_best_model(const RunConfig& config);
 
 // Deletes folders of earlier checkpoints so that at most keep of this naming remain, the one of this name included; 0
 // keeps all. Failures are only logged.

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "checkpoint/checkpoint_folder.h"
 #include "metrics/device_memory.h"
 #include "metrics/memory.h"
 #include "parallel/rank_session.h"
@@ -31,6 +32,7 @@
 #include "tasks/llama_lora/llama_lora_config.h"
 #include "tasks/result_folders.h"
 #include "train/drawn_seed.h"
+#include "train/result_record.h"
 #include "train/run_folder.h"
 #include "train/trainer.h"
 
@@ -160,10 +162,11 @@ std::vector<std::unique_ptr<RunListener>> listeners_of_rank(const RunConfig& con
 }
 
 // The folder appears when it is complete. After all ranks have parted: none waits for it.
-void export_at_end(const RunConfig& config, const TaskEntry& entry, bool trained) {
+void export_at_end(const RunConfig& config, const TaskEntry& entry) {
   const std::optional<ExportOptions> options = entry.result.final_export(config);
   const std::filesystem::path run = config.job.dump_folder, folder = run / "model";
-  if (!options || (!trained && std::filesystem::exists(folder))) return;
+  const std::vector<int64_t> steps = checkpoint_steps(run / config.checkpoint.folder);
+  if (!options || steps.empty() || has_result(run, "model", steps.back())) return;
   const std::filesystem::path partial = run / "model.partial";
   std::error_code ignored;
   std::filesystem::remove_all(partial, ignored);  // of a process that was killed
@@ -175,6 +178,7 @@ void export_at_end(const RunConfig& config, const TaskEntry& entry, bool trained
   }
   std::filesystem::remove_all(folder);  // of fewer steps
   std::filesystem::rename(partial, folder);
+  note_result(run, "model", steps.back(), {folder});
   log_info("the trained model: ", folder.string());
 }
 
@@ -265,7 +269,6 @@ void run_task(const RunConfig& given, const World& world, const std::string& ver
   const bool draws_seed = given.training.random_seed;
   if (!draws_seed) entry.settle(*settled, world.size);
   const RunConfig& config = *settled;
-  bool trained = false;
   std::optional<ResultFolders> results;  // outlives the ranks' session: what it writes may take minutes
   with_ranks(config, world, version, [&](Communicator& ranks, torch::Device device) {
     if (draws_seed) {  // other settings may follow from it
@@ -273,7 +276,7 @@ void run_task(const RunConfig& given, const World& world, const std::string& ver
       settled->training.random_seed = false;
       entry.settle(*settled, world.size);
     }
-    const RunFolder folder(config, ranks);
+    const RunFolder folder(config, ranks, /*writes_results=*/entry.kind.is_lora);
     if (!folder.nothing_to_do().empty()) {
       log_info(folder.nothing_to_do());
       return;
@@ -285,12 +288,11 @@ void run_task(const RunConfig& given, const World& world, const std::string& ver
       const std::unique_ptr<Task> task = entry.make(*placed, ranks.mesh(), device, TaskPurpose::kTrain);
       train(*task, config, ranks, listeners_of_rank(config, ranks, results));
     });
-    trained = true;
   });
   if (results) results->finish();
-  if (world.rank == 0) export_at_end(config, entry, trained);
-  if (world.rank == 0) write_last_result_folder(config, entry.result.result_naming(config), trained);
-  if (world.rank == 0) write_best_model(config, trained);
+  if (world.rank == 0) export_at_end(config, entry);
+  if (world.rank == 0) write_last_result_folder(config, entry.result.result_naming(config));
+  if (world.rank == 0) write_best_model(config);
 }
 
 Evaluation evaluate_task(const RunConfig& config, const World& world, const std::string& version,

@@ -8,6 +8,7 @@
 #include "checkpoint/checkpoint_folder.h"
 #include "checkpoint/loaded_checkpoint.h"
 #include "train/rank_peers.h"
+#include "train/result_record.h"
 #include "train/train_state.h"
 
 namespace millrace {
@@ -19,11 +20,12 @@ namespace fs = std::filesystem;
 constexpr const char* kLockName = ".run-lock";
 
 // In the order of checking: the checkpoint that a run resumes from decides what is left to do.
-std::string reason_to_do_nothing(const RunConfig& config) {
+std::string reason_to_do_nothing(const RunConfig& config, bool writes_results) {
   const fs::path checkpoints = fs::path(config.job.dump_folder) / config.checkpoint.folder;
   if (!config.checkpoint.enable || step_folders(checkpoints).empty()) return "";
   const CheckpointIndex index = look_into_checkpoint(checkpoints, config.checkpoint.load_step);
   const Progress progress = parse_state_json(index.state_json);
+  if (!has_ended(progress, config) || (writes_results && !has_step_results(config, progress))) return "";
   const std::string where = str("[", config.job.dump_folder, "] nothing is left to do: ");
   if (has_reached_target(progress, config.validation)) {
     return str(where, "validation loss ", *progress.validation_loss, " reached the target ",
@@ -33,19 +35,18 @@ std::string reason_to_do_nothing(const RunConfig& config) {
     return str(where, progress.worse_validations, " validations were no better than that of step ", progress.best_step,
                " (try a larger --validation.patience)");
   }
-  if (progress.step < config.training.steps) return "";
   return str(where, "already at step ", progress.step, " of ", config.training.steps,
              " (try a larger --training.steps, or --checkpoint.load_step=N to go back to an older checkpoint)");
 }
 
 }  // namespace
 
-RunFolder::RunFolder(const RunConfig& config, Communicator& ranks) {
+RunFolder::RunFolder(const RunConfig& config, Communicator& ranks, bool writes_results) {
   const auto open = [&] {
     if (ranks.world().rank != 0) return std::string();
     create_folders(config.job.dump_folder);
     lock_.emplace(config.job.dump_folder, kLockName);
-    return reason_to_do_nothing(config);
+    return reason_to_do_nothing(config, writes_results);
   };
   nothing_to_do_ = first_message(*make_peers(ranks), "open the run's folder", open);
 }

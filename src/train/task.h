@@ -99,13 +99,15 @@ class Task {
 
   // What a task leaves in the run's folder beside its checkpoints, such as a file for other programs: written at every
   // checkpoint and at the end, with the weights that are validated. All ranks call it where writes_result() is true,
-  // which is the same on all.
+  // which is the same on all; the first returns the files or folders that it has written. It may be called once more
+  // after restore_state(), where it was not completed.
+  using Files = std::vector<std::filesystem::path>;
   virtual bool writes_result() const { return false; }
-  virtual void write_result(int64_t /*step*/, const std::filesystem::path& /*run_folder*/) {}
-  // Such files that stay, under names of their own: keeps_result() says after which steps, the same on all ranks, with
-  // or without a checkpoint there. last: no step follows.
+  virtual Files write_result(int64_t /*step*/, const std::filesystem::path& /*run_folder*/) { return {}; }
+  // Such files that stay, under names of their own, of a task that writes results: keeps_result() says after which
+  // steps, the same on all ranks, with or without a checkpoint there. last: no step follows.
   virtual bool keeps_result(int64_t /*step*/, bool /*last*/) const { return false; }
-  virtual void keep_result(int64_t /*step*/, bool /*last*/, const std::filesystem::path& /*run_folder*/) {}
+  virtual Files keep_result(int64_t /*step*/, bool /*last*/, const std::filesystem::path& /*run_folder*/) { return {}; }
 
   // Saves the position in the data after the last microbatch as JSON, and restores it. The same on every rank.
   virtual std::string data_position() const = 0;

@@ -82,6 +82,15 @@ bool has_run_out_of_patience(const Progress& progress, const ValidationConfig& v
   return validation.enable && validation.patience > 0 && progress.worse_validations >= validation.patience;
 }
 
+bool has_ended(const Progress& progress, const RunConfig& config) {
+  return progress.step >= config.training.steps || has_reached_target(progress, config.validation) ||
+         has_run_out_of_patience(progress, config.validation);
+}
+
+bool is_kept_best(const Progress& progress, const RunConfig& config) {
+  return config.checkpoint.keep_best && progress.best_loss && progress.best_step == progress.step;
+}
+
 bool Progress::note_validation(double loss) {
   validation_loss = loss;
   if (std::isfinite(loss) && (!best_loss || loss < *best_loss)) {

@@ -52,6 +52,12 @@ bool has_reached_target(const Progress& progress, const ValidationConfig& valida
 // Whether so many validations in a row were no better than the best that the run is to end.
 bool has_run_out_of_patience(const Progress& progress, const ValidationConfig& validation);
 
+// For one of these reasons, or because no step is left.
+bool has_ended(const Progress& progress, const RunConfig& config);
+
+// Whether the current weights are those of the best validation, which the run keeps.
+bool is_kept_best(const Progress& progress, const RunConfig& config);
+
 // Converts to and from the JSON of the checkpoint's state. Throws StorageError when a field is missing.
 std::string to_state_json(const Progress& progress, uint64_t seed, const Settings& settings);
 Progress parse_state_json(const std::string& json);

@@ -16,6 +16,7 @@
 #include "metrics/profiler.h"
 #include "train/cadence.h"
 #include "train/rank_peers.h"
+#include "train/result_record.h"
 #include "train/run_checkpoints.h"
 #include "train/run_listeners.h"
 #include "train/run_metrics.h"
@@ -60,16 +61,21 @@ class Trainer {
     const bool is_new = checkpoints_.is_new_run();
     if (is_new && cadence_.steps > 0) listeners_.run_prepares(facts(is_new));
     progress_ = checkpoints_.resume(is_new);
+    if (!is_new) {
+      saved_step_ = progress_.step;
+      const bool is_over = has_ended(progress_, config_);
+      write_missing_results(is_over);
+      if (is_over) return write_report(/*finished=*/true);
+    }
     // Not earlier: if the checkpoint does not fit the configuration, the older config.toml, which does, must stay.
-    if (ranks_.world().rank == 0) write_file_atomically(folder_ / "config.toml", to_toml(config_));
-    if (!is_new && progress_.step < cadence_.steps) {
+    if (ranks_.world().rank == 0) {
+      write_file_atomically(folder_ / "config.toml", to_toml(config_));
+      forget_results_after(folder_, progress_.step);
+    }
+    if (!is_new) {
       listeners_.run_prepares(facts(is_new));
       listeners_.restore_states(progress_.listeners);
       for (const int64_t saved : checkpoints_.steps_up_to(progress_.step)) tell_saved(saved, /*is_new=*/false);
-    }
-    // Where the process before ended between a save and this.
-    if (!is_new && config_.checkpoint.keep_best && progress_.best_loss && progress_.best_step == progress_.step) {
-      write_best_result();
     }
     train();
   }
@@ -102,9 +108,7 @@ class Trainer {
       }
 
       const bool ends = last || reached || gives_up;
-      if (task_.keeps_result(progress_.step, ends)) {
-        write_files([&] { task_.keep_result(progress_.step, ends, folder_); });
-      }
+      keep_result(ends);
       if (ends) {
         finish_saves();
         listeners_.run_ends(reached ? RunEnd::kTargetReached : gives_up ? RunEnd::kOutOfPatience : RunEnd::kStepsDone);
@@ -216,7 +220,7 @@ class Trainer {
   }
 
   void save(bool wait) {
-    write_result(folder_);
+    write_result();
     save_checkpoint(wait);
   }
 
@@ -225,6 +229,7 @@ class Trainer {
     progress_.task_state = task_.state();
     listeners_.put_states(progress_.listeners);
     checkpoints_.save(progress_, wait);
+    saved_step_ = progress_.step;
     tell_completed();
   }
 
@@ -239,12 +244,47 @@ class Trainer {
     listeners_.checkpoint_saved({.step = step, .epoch = task_.epoch_to_save(step), .is_new = is_new});
   }
 
-  void write_result(const fs::path& folder) {
-    if (task_.writes_result()) write_files([&] { task_.write_result(progress_.step, folder); });
+  void keep_result(bool last) {
+    kept_.clear();
+    if (!task_.keeps_result(progress_.step, last)) return;
+    write_files([&] { kept_ = task_.keep_result(progress_.step, last, folder_); });
+  }
+
+  void write_result() {
+    if (!task_.writes_result()) return;
+    write_files([&] {
+      Task::Files files = task_.write_result(progress_.step, folder_);
+      files.insert(files.end(), kept_.begin(), kept_.end());
+      note(kStepResult, files);
+    });
+  }
+
+  // Of the best checkpoint, beside that of the newest.
+  void write_best_result() {
+    if (!checkpoints_.are_enabled() || !task_.writes_result()) return;
+    const fs::path folder = folder_ / "best";
+    if (ranks_.world().rank == 0) create_folders(folder);
+    write_files([&] { note(kBestResult, task_.write_result(progress_.step, folder)); });
+  }
+
+  void note(const char* result, const Task::Files& files) {
+    const bool can_resume = checkpoints_.are_enabled();
+    if (can_resume && ranks_.world().rank == 0) note_result(folder_, result, progress_.step, files);
+  }
+
+  // Those of the checkpoint that the run resumes from, where the process before ended without them.
+  void write_missing_results(bool last) {
+    const auto has_them = [&] { return has_step_results(config_, progress_); };
+    if (!task_.writes_result() || ask_first_rank(*peers_, "files for other programs", has_them)) return;
+    log_info("files for other programs of step ", progress_.step, " are missing or incomplete: they are written now");
+    keep_result(last);
+    write_result();
+    if (is_kept_best(progress_, config_)) write_best_result();
   }
 
   // What the task leaves for other programs: before the checkpoint of the same step, so that a run that ends in between
-  // resumes from an earlier one and writes it again. Where it cannot be written, the run ends after a checkpoint.
+  // resumes from an earlier one and writes it again. Where it cannot be written, the run ends after a checkpoint, and
+  // the next process writes it.
   void write_files(const std::function<void()>& write) {
     std::string problem;
     {
@@ -259,17 +299,11 @@ class Trainer {
       });
     }
     if (problem.empty()) return;
-    log_error(problem);  // what fills the disk may prevent the checkpoint, too
-    save_checkpoint(/*wait=*/true);
+    if (saved_step_ != progress_.step) {
+      log_error(problem);  // what fills the disk may prevent the checkpoint, too
+      save_checkpoint(/*wait=*/true);
+    }
     throw StorageError(problem);
-  }
-
-  // What the task leaves for other programs, of the best checkpoint, beside that of the newest.
-  void write_best_result() {
-    if (!checkpoints_.are_enabled() || !task_.writes_result()) return;
-    const fs::path folder = folder_ / "best";
-    if (ranks_.world().rank == 0) create_folders(folder);
-    write_result(folder);
   }
 
   void write_report(bool finished) {
@@ -311,6 +345,8 @@ class Trainer {
   RunListeners listeners_;
   Progress progress_;
   bool has_started_ = false;  // with its first batch
+  int64_t saved_step_ = -1;   // of the newest checkpoint; -1: none
+  Task::Files kept_;          // by the task, after this step
   int64_t num_writings_ = 0;  // of files for other programs
   double tokens_per_sample_ = 0;
 };

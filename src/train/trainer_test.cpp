@@ -118,32 +118,6 @@ TEST_F(TrainerTest, ResumesFromTheStepThatIsAskedFor) {
   EXPECT_THAT(outcome.events, ElementsAre("new", "failed"));
 }
 
-// Results that stay
-
-TEST_F(TrainerTest, ResultsThatStayAreWrittenAtTheirOwnStepsBeforeTheCheckpoint) {
-  RunConfig kept = config();  // checkpoints at 2, 4, 6 and 7
-  EXPECT_THAT(run(kept, {.keep_every = 3}).task->kept, ElementsAre("3", "6", "7 last"));
-  kept = config("to-the-target");
-  kept.validation.enable = true;
-  kept.validation.freq = 1;
-  kept.validation.target_loss = 4;
-  TenNumbersOptions options{.keep_every = 3};
-  options.validation_loss = [](int64_t microbatch) { return 9.0 - static_cast<double>(microbatch); };
-  EXPECT_THAT(run(kept, options).task->kept, ElementsAre("3", "5 last"));
-  EXPECT_THAT(run(config("no-last-one"), killed_in(7, {.keep_every = 3})).task->kept, ElementsAre("3", "6"));
-}
-
-TEST_F(TrainerTest, AResultThatCannotBeWrittenEndsTheRunAfterACheckpoint) {
-  for (const int64_t step : {3, 4}) {  // without and with one of its own
-    const RunConfig failing = config(str("fails-at-", step));
-    const RunOutcome outcome = run(failing, {.keep_every = 1, .keep_fails_at = step});
-    EXPECT_EQ(outcome.code, ExitCode::kStorage);
-    EXPECT_EQ(outcome.error, "[result] expected room");
-    EXPECT_EQ(saved_steps(failing).back(), step);
-    EXPECT_EQ(run(failing, {.keep_every = 1}).task->microbatches, 7 - step);
-  }
-}
-
 // Stopping
 
 TEST_F(TrainerTest, ASignalStopsItAfterTheStepWithACheckpoint) {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/files.h"
 #include "base/log.h"
 #include "checkpoint/checkpoint_folder.h"
 #include "comm/communicator.h"
@@ -104,14 +105,20 @@ class TenNumbers : public Task {
     previewed.push_back(values());
     EXPECT_TRUE(std::filesystem::exists(run_folder / "config.toml"));
   }
+  bool writes_result() const override { return options_.keep_every > 0; }
+  Files write_result(int64_t step, const std::filesystem::path& run_folder) override {
+    return written(run_folder / "newest.txt", step);
+  }
   bool keeps_result(int64_t step, bool last) const override {
     return options_.keep_every > 0 && (last || step % options_.keep_every == 0);
   }
-  void keep_result(int64_t step, bool last, const std::filesystem::path& run_folder) override {
+  Files keep_result(int64_t step, bool last, const std::filesystem::path& run_folder) override {
     EXPECT_TRUE(std::filesystem::exists(run_folder / "config.toml"));
-    EXPECT_FALSE(std::filesystem::exists(checkpoints_ / step_folder_name(step))) << "it comes after";
+    const bool has_trained = microbatches > 0;
+    EXPECT_TRUE(!has_trained || !std::filesystem::exists(checkpoints_ / step_folder_name(step))) << "it comes after";
     if (mesh_.world().rank() == 0 && step == options_.keep_fails_at) throw StorageError("[result] expected room");
     kept.push_back(str(step, last ? " last" : ""));
+    return written(run_folder / str("kept-", step, ".txt"), step);
   }
   std::string state() const override { return nlohmann::json{{"seen", seen_}}.dump(); }
   void restore_state(const std::string& state) override { seen_ = nlohmann::json::parse(state).at("seen"); }
@@ -138,6 +145,13 @@ class TenNumbers : public Task {
   std::vector<std::string> previews, kept;          // of these moments
 
  private:
+  Files written(const std::filesystem::path& path, int64_t step) {
+    const torch::Tensor numbers = values();  // of all ranks
+    if (mesh_.world().rank() != 0) return {};
+    write_file_atomically(path, str("step ", step, ": ", numbers));
+    return {path};
+  }
+
   TenNumbersOptions options_;
   int64_t local_;
   std::filesystem::path checkpoints_;
@@ -214,7 +228,7 @@ inline RunOutcome run_ten_numbers(const RunConfig& config, Communicator& ranks, 
   outcome.task = std::make_unique<TenNumbers>(config, ranks.mesh(), options);
   if (ranks.world().rank == 0) listeners.push_back(std::make_unique<EventRecorder>(outcome.events));
   try {
-    const RunFolder folder(config, ranks);
+    const RunFolder folder(config, ranks, outcome.task->writes_result());
     if (folder.nothing_to_do().empty()) train(*outcome.task, config, ranks, std::move(listeners));
   } catch (const Error& error) {
     outcome.error = error.what();

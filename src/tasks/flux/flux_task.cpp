@@ -179,23 +179,26 @@ class FluxTask : public Task {
 
   bool writes_result() const override { return trainee_->is_adapter(); }
   // The adapters as other programs read them, in the dtype that the run computes in.
-  void write_result(int64_t step, const std::filesystem::path& run_folder) override {
+  Files write_result(int64_t step, const std::filesystem::path& run_folder) override {
     const UnitUse whole = trainee_->parameters().forward_unit(0, /*keep=*/false);
-    if (mesh_.world().rank() != 0) return;
+    if (mesh_.world().rank() != 0) return {};
     const int64_t epoch = epoch_ + (step == config_.training.steps ? 1 : 0);
     const std::vector<AdapterTensors> adapters = adapters_of(whole.compute());
-    write_lora_file(run_folder / "lora.safetensors", {step, epoch}, adapters);
+    const Files files = write_lora_file(run_folder / "lora.safetensors", {step, epoch}, adapters);
     warn_if_at_start(adapters, step);
+    return files;
   }
 
   bool keeps_result(int64_t step, bool last) const override { return !files_to_keep(step, last).due.empty(); }
-  void keep_result(int64_t step, bool last, const std::filesystem::path& run_folder) override {
+  Files keep_result(int64_t step, bool last, const std::filesystem::path& run_folder) override {
     const UnitUse whole = trainee_->parameters().forward_unit(0, /*keep=*/false);
-    if (mesh_.world().rank() != 0) return;
+    if (mesh_.world().rank() != 0) return {};
     const std::vector<AdapterTensors> adapters = adapters_of(whole.compute());
     const KohyaFiles files = files_to_keep(step, last);
+    Files written;
     for (const KohyaFile& file : files.due) {
-      write_lora_file(run_folder / file.name, {step, file.epoch}, adapters);
+      const Files both = write_lora_file(run_folder / file.name, {step, file.epoch}, adapters);
+      written.insert(written.end(), both.begin(), both.end());
       log_info("wrote ", (run_folder / file.name).string());
     }
     std::error_code ignored;
@@ -203,6 +206,7 @@ class FluxTask : public Task {
       std::filesystem::remove(run_folder / name, ignored);
       std::filesystem::remove(run_folder / diffusers_file_name(name), ignored);
     }
+    return written;
   }
 
   std::string data_position() const override { return training_->position(); }
@@ -330,9 +334,9 @@ class FluxTask : public Task {
   struct Trained {
     int64_t steps = 0, epochs = 0;
   };
-  void write_lora_file(const std::filesystem::path& path, const Trained& trained,
-                       const std::vector<AdapterTensors>& adapters) {
-    write_lora_result(
+  Files write_lora_file(const std::filesystem::path& path, const Trained& trained,
+                        const std::vector<AdapterTensors>& adapters) {
+    const Files files = write_lora_result(
         path, adapters, config_, sizes_, dtype_,
         {.step = trained.steps, .epoch = trained.epochs, .started_at = started_at_, .now = unix_seconds()},
         data_.facts());
@@ -340,6 +344,7 @@ class FluxTask : public Task {
       log_info(
           lora_readers(kohya_parts(adapters, config_, sizes_), path.filename().string(), diffusers_file_name(path)));
     }
+    return files;
   }
 
   // Of each model that has adapters.

@@ -154,14 +154,15 @@ class LlamaTask : public Task {
 
   bool writes_result() const override { return trainee_->is_adapter(); }
   // The adapters as PEFT reads them.
-  void write_result(int64_t /*step*/, const std::filesystem::path& run_folder) override {
+  Files write_result(int64_t /*step*/, const std::filesystem::path& run_folder) override {
     const UnitUse unit = trainee_->parameters().forward_unit(0, /*keep=*/false);
     TensorMap ours;
     for (const ParameterSlice& slice : trainee_->parameters().slices()) {
       ours[slice.name] = whole_of_parts(&mesh_.tp(), slice.part, FlatParameters::view(unit.compute(), slice));
     }
-    if (mesh_.world().rank() != 0) return;
+    if (mesh_.world().rank() != 0) return {};
     write_peft_folder(run_folder / "adapter", ours, peft_facts(config_, sizes_));
+    return {run_folder / "adapter"};
   }
 
   std::string data_position() const override { return batches_->position(); }
