@@ -10,9 +10,11 @@ namespace millrace {
 // A matrix of rows x columns; rank 0: whole, else a product of two of that rank.
 struct LokrFactor {
   int64_t rows = 0, columns = 0, rank = 0;
+  bool operator==(const LokrFactor&) const = default;
 };
 struct LokrSizes {
   LokrFactor w1, w2;
+  bool operator==(const LokrSizes&) const = default;
 };
 
 // The first matrix is the smaller one: each dimension of the layer is the product of two divisors, of which it has the

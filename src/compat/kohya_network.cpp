@@ -12,6 +12,11 @@ namespace {
 constexpr const char* kModule = "networks.lora_flux";
 constexpr const char *kClipModules = "lora_te1_", *kT5Modules = "lora_te3_";  // what names of their adapters begin with
 
+bool has_modules(const KohyaWeightsFacts& weights, const std::string& prefix) {
+  const auto first = weights.modules.lower_bound(prefix);
+  return first != weights.modules.end() && starts_with(first->first, prefix);
+}
+
 // "key=value" words. Adds a problem for others.
 std::map<std::string, std::string> network_args(const KohyaArguments& args, const TheirSetting& from,
                                                 Translation& out) {
@@ -68,15 +73,17 @@ TextRates text_rates(const KohyaTranslator& kohya) {
 
 // rates: of the encoders that have adapters.
 void set_text_encoders(const KohyaTranslator& kohya, const TextRates& rates) {
-  if (!rates.clip) return;
+  if (!rates.clip && !rates.t5) return;
   const KohyaArguments& args = kohya.args;
   Translation& out = kohya.out;
-  out.set("lora.train_clip_l", true, kohya.from("network_train_unet_only"));
+  if (rates.clip) out.set("lora.train_clip_l", true, kohya.from("network_train_unet_only"));
   if (rates.t5) {
-    out.set("lora.train_t5xxl", true, kohya.from("network_args"));
+    out.set("lora.train_t5xxl", true, kohya.from(kohya.around.weights ? "dim_from_weights" : "network_args"));
     if (args.has("cache_text_encoder_outputs") || args.has("cache_text_encoder_outputs_to_disk")) {
       out.refuse(kohya.from("cache_text_encoder_outputs"),
-                 "expected none with train_t5xxl=True, as in sd-scripts: no encoding stays the same");
+                 std::string("expected none with ") +
+                     (kohya.around.weights ? "adapters of T5 in the file of --dim_from_weights" : "train_t5xxl=True") +
+                     ", as in sd-scripts: no encoding stays the same");
     }
   }
   if (!rates.t5 && args.has("cache_text_encoder_outputs_to_disk")) {
@@ -92,15 +99,14 @@ void set_text_encoders(const KohyaTranslator& kohya, const TextRates& rates) {
     }
     return;
   }
-  if (is_given || args.has("unet_lr")) out.set("lora.text_encoder_lr", *rates.clip, from);
-  if (rates.t5 && *rates.t5 != *rates.clip) out.set("lora.t5xxl_lr", *rates.t5, from);
+  const double first = rates.clip ? *rates.clip : *rates.t5;
+  if (is_given || args.has("unet_lr")) out.set("lora.text_encoder_lr", first, from);
+  if (rates.t5 && *rates.t5 != first) out.set("lora.t5xxl_lr", *rates.t5, from);
 }
 
-void set_layers(const KohyaTranslator& kohya, KohyaNetworkArguments arguments, TextRates rates) {
+void set_layers(const KohyaTranslator& kohya, KohyaNetworkArguments arguments, const TextRates& rates) {
   Translation& out = kohya.out;
   const TheirSetting from = kohya.from("network_args");
-  const auto trains_t5 = arguments.network_args.find("train_t5xxl");
-  if (trains_t5 == arguments.network_args.end() || trains_t5->second != "True") rates.t5 = {};
   arguments.clip_lr = rates.clip;
   arguments.t5_lr = rates.t5;
   arguments.clip_blocks = kohya.around.clip_blocks;
@@ -183,7 +189,10 @@ void KohyaTranslator::network() {
       out.note(from("network_alpha"), Fate::kBecame, "lora.alpha = None: the rank");
     }
   }
-  if (weights) out.set("lora.initial_adapter", *weights, from("network_weights"));
+  if (weights) {
+    out.set("lora.initial_adapter", *weights, from("network_weights"));
+    out.set("lora.initial_adapter_strict", false, from("network_weights"));
+  }
   if (const auto dropout = args.number("network_dropout"); dropout && *dropout > 0) {
     out.set("lora.dropout", *dropout, from("network_dropout"));
   }
@@ -213,18 +222,14 @@ void KohyaTranslator::network() {
   TextRates rates = text_rates(*this);
   if (around.weights) {
     arguments.modules = around.weights->modules;
-    const auto first = arguments.modules.lower_bound(kClipModules);
-    const bool has_clip = first != arguments.modules.end() && starts_with(first->first, kClipModules);
-    if (rates.clip && !has_clip) {
-      rates = {};
+    if (rates.clip && !has_modules(*around.weights, kClipModules)) {
+      rates.clip = {};
       out.set("lora.train_clip_l", false, from("dim_from_weights"));
     }
-    const auto t5 = arguments.modules.lower_bound(kT5Modules);
-    const bool has_t5 = t5 != arguments.modules.end() && starts_with(t5->first, kT5Modules);
-    if (has_t5 && !rates.t5) {
-      out.note(from("dim_from_weights"), Fate::kNoEffect,
-               "the file's adapters of T5 are not trained (try --network_args train_t5xxl=True)");
-    }
+    if (!has_modules(*around.weights, kT5Modules)) rates.t5 = {};
+  } else if (const auto trains_t5 = arguments.network_args.find("train_t5xxl");
+             trains_t5 == arguments.network_args.end() || trains_t5->second != "True") {
+    rates.t5 = {};
   }
   set_layers(*this, std::move(arguments), rates);
 }

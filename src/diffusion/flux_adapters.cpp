@@ -1,19 +1,17 @@
 #include "diffusion/flux_adapters.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 
 #include "adapters/layer_patterns.h"
-#include "adapters/read_adapters.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "diffusion/initial_adapters.h"
 #include "diffusion/latents.h"
-#include "models/flux/lora_export.h"
 #include "models/flux/lora_layout.h"
-#include "models/flux/lora_names.h"
 #include "models/flux/lora_split.h"
-#include "models/lora_text_names.h"
 
 namespace millrace {
 namespace {
@@ -192,29 +190,40 @@ void FluxAdapters::initialize(uint64_t seed) {
   adapters_.initialize(seed, bases);
 }
 
+bool FluxAdapters::has_layer(const std::string& name) const {
+  return adapters_.has_layer(name) || adapters_.has_layer(name + "." + flux::kFusedParts.front());
+}
+
 void FluxAdapters::start_from(const std::filesystem::path& file) {
   const std::string place = file.string();
-  flux::LoraParts parts = flux::sort_adapters(read_adapters(WeightStore(file)), model_.config(), place);
-  std::vector<AdapterTensors> adapters = flux::whole_adapters(parts.transformer, model_.config());
+  const bool is_strict = options_.initial_adapter_strict;
+  std::vector<std::string> passed_over;
+  InitialAdapters found = read_initial_adapters(file, model_.config(), is_strict ? nullptr : &passed_over);
+  const size_t untrained = std::erase_if(found.text_encoders, [&](const AdapterTensors& adapter) {
+    return std::none_of(encoders_.begin(), encoders_.end(),
+                        [&](const TrainedEncoder& trained) { return starts_with(adapter.module, trained.prefix); });
+  });
+  if (untrained > 0) log_info(place, ": leaves out ", untrained, " adapters of text encoders that are not trained");
+  if (!is_strict) {
+    for (std::vector<AdapterTensors>* adapters : {&found.transformer, &found.text_encoders}) {
+      std::erase_if(*adapters, [&](const AdapterTensors& adapter) {
+        const bool is_passed_over = !has_layer(adapter.module);
+        if (is_passed_over) passed_over.push_back(name_in_file(adapter));
+        return is_passed_over;
+      });
+    }
+  }
+  if (!passed_over.empty()) {
+    log_warning(place, ": passes over ", passed_over.size(), " adapters of layers that are not trained here, ",
+                passed_over.front(), " first");
+  }
+  std::vector<AdapterTensors> adapters = std::move(found.transformer);
   if (options_.split_qkv) {
     const bool is_theirs = options_.split_qkv_alpha == SplitAlpha::kSdScripts;
     adapters = flux::split_adapters(adapters, model_.config(), is_theirs, place);
   }
-  size_t left_out = 0;
-  for (AdapterTensors& adapter : parts.text_encoders) {
-    const auto layer = flux::parse_text_encoder_layer(adapter.module);
-    const std::string name = layer ? flux::run_name(*layer) : std::string();
-    const bool is_trained = std::any_of(encoders_.begin(), encoders_.end(), [&](const TrainedEncoder& trained) {
-      return starts_with(name, trained.prefix);
-    });
-    if (!is_trained) {
-      ++left_out;
-      continue;
-    }
-    adapter.module = name;
-    adapters.push_back(std::move(adapter));
-  }
-  if (left_out > 0) log_info(place, ": leaves out ", left_out, " adapters of text encoders that are not trained");
+  std::move(found.text_encoders.begin(), found.text_encoders.end(), std::back_inserter(adapters));
+  if (adapters.empty()) throw ModelError("[" + place + "] expected adapters of layers that are trained, got none");
   adapters_.start_from(initial_values(adapters, config_, place), file);
 }
 

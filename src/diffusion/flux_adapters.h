@@ -41,12 +41,14 @@ class FluxAdapters : public FluxTrainee {
   void end_training_pass() override;
   void initialize(uint64_t seed) override;
   // Parts of a fused layer are put together, or taken apart where they are trained apart. Adapters of text encoders
-  // that are not trained are left out with a note.
+  // that are not trained are left out with a note; without lora.initial_adapter_strict those of all other layers that
+  // are not trained with a warning.
   void start_from(const std::filesystem::path& file) override;
   void set_strength(double strength) override { adapters_.set_strength(strength); }
 
  private:
   bool trains(const TrainedEncoder& encoder, const flux::FluxInputs& inputs) const;
+  bool has_layer(const std::string& name) const;  // whole or in parts
   // Whether it made its encoding, which the inputs lack.
   bool encode(const TrainedEncoder& trained, flux::FluxInputs& inputs);
 

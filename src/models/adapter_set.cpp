@@ -279,6 +279,10 @@ void AdapterSet::initialize_magnitudes(const std::vector<AdaptedBase>& bases) {
   }
 }
 
+bool AdapterSet::has_layer(const std::string& name) const {
+  return std::any_of(adapted_.begin(), adapted_.end(), [&](const Adapted& each) { return each.layer == name; });
+}
+
 void AdapterSet::start_from(const std::map<std::string, TensorMap>& layers, const std::filesystem::path& file) {
   const torch::NoGradGuard no_grad;
   std::map<std::string, const ParameterSlice*> slices;

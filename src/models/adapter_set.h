@@ -63,6 +63,7 @@ class AdapterSet {
   FlatParameters& parameters() { return *parameters_; }
   const std::vector<RateGroup>& rate_groups() const { return rate_groups_; }  // as Task::rate_groups()
   size_t num_layers() const { return adapted_.size(); }
+  bool has_layer(const std::string& name) const;  // with the part's name, of layers in parts
 
   // The adapters have memory while it lives: around a forward pass, and around its backward pass.
   UnitUse forward_use(bool keep) { return parameters_->forward_unit(0, keep); }

@@ -22,6 +22,7 @@
 #include "tasks/flux/flux_task.h"
 #include "tasks/flux_lora/flux_lora_export.h"
 #include "tasks/flux_lora/flux_lora_task.h"
+#include "tasks/flux_lora/initial_layers.h"
 #include "tasks/flux_pretrain/flux_pretrain_task.h"
 #include "tasks/llama_finetune/llama_data.h"
 #include "tasks/llama_finetune/llama_data_summary.h"
@@ -113,7 +114,7 @@ constexpr std::array kTasks = std::to_array<TaskEntry>({
      no_listeners,
      plan_flux,
      flux_lora_options,
-     settle_nothing,
+     settle_flux_lora_config,
      {flux_adapter_writer, no_companions, no_tokenizer, no_final_export, no_result_folders, no_last_epoch, nullptr,
       nullptr}},
     {{"llama_finetune", "llama", "trains all weights of a Llama-style language model on your text",
@@ -226,6 +227,13 @@ std::unique_ptr<RunConfig> with_offload_settled(const RunConfig& config, const T
     settled = settle_offload(config, machine, entry.plan);
   }
   log_info("lora.offload_blocks = auto: ", offload_setting(*settled), " blocks in host memory");
+  return settled;
+}
+
+// With the ranks of the file that training starts from, where the configuration takes those.
+std::unique_ptr<RunConfig> with_initial_layers(const RunConfig& config) {
+  std::unique_ptr<RunConfig> settled = config.clone();
+  settle_flux_lora_config(*settled, /*world_size=*/1);
   return settled;
 }
 
@@ -355,11 +363,11 @@ const ModelEntry& model_of_task(const RunConfig& config) {
 }
 
 RunPlan plan_task(const RunConfig& config, const PlanOptions& options) {
-  return plan_run(config, options, find_task(config).plan);
+  return plan_run(*with_initial_layers(config), options, find_task(config).plan);
 }
 
 std::vector<RunPlan> sweep_task(const RunConfig& config, const PlanOptions& options) {
-  return sweep_run(config, options, find_task(config).plan);
+  return sweep_run(*with_initial_layers(config), options, find_task(config).plan);
 }
 
 }  // namespace millrace

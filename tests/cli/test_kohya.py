@@ -231,6 +231,23 @@ def test_layers_ranks_and_alphas_come_from_a_file(millrace, arguments, tmp_path)
     assert lora["train_clip_l"] is True and lora["rank"] == 8 and lora["alpha"] == 8
     assert lora["alpha_patterns"][-2:] == ["double_blocks.*.img_attn.proj=4", "double_blocks.*.txt_mlp.0=4"]
 
+    # Embedders, and T5, which sd-scripts trains where the file has it.
+    assert lora["targets"] == ["all"] and lora["train_t5xxl"] is False
+    add("lora_unet_img_in", 5, 5.0)
+    add("lora_te3_encoder_block_23_layer_1_DenseReluDense_wo", 8, 8.0)
+    save(tmp_path / "start.safetensors", tensors)
+    lora = show(millrace, *words, "--text_encoder_lr", "5e-5", "1e-5")[0]["lora"]
+    assert lora["targets"] == ["all", "img_in"] and "img_in=5" in lora["rank_patterns"]
+    assert lora["train_t5xxl"] is True and lora["t5xxl_lr"] == 1e-5 and "t5xxl.encoder.block.*.layer.0.SelfAttention.q=0" in lora["rank_patterns"]
+    refused = millrace(*words, "--cache_text_encoder_outputs", "--show-config", status=2).stderr
+    assert "expected none with adapters of T5 in the file of --dim_from_weights, as in sd-scripts" in refused
+    only = [word for word in tensors if "_te1_" not in word]
+    save(tmp_path / "start.safetensors", {name: tensors[name] for name in only})
+    lora = show(millrace, *words, "--text_encoder_lr", "5e-5", "1e-5")[0]["lora"]
+    assert lora["train_clip_l"] is False and lora["train_t5xxl"] is True and lora["text_encoder_lr"] == 1e-5
+    lora = show(millrace, *words, "--network_train_unet_only")[0]["lora"]
+    assert lora["train_t5xxl"] is False and not any("t5xxl" in pattern for pattern in lora["rank_patterns"])
+
 
 def test_a_run_starts_from_a_file_with_a_rank_for_each_layer(millrace, arguments, weights, tmp_path):
     common = [word for word in arguments if word != "--network_train_unet_only"] + ["--max_train_steps", "2", "--learning_rate", "1e-2"]
@@ -243,6 +260,13 @@ def test_a_run_starts_from_a_file_with_a_rank_for_each_layer(millrace, arguments
     assert {name: tensor.shape for name, tensor in first.items()} == {name: tensor.shape for name, tensor in second.items()}
     assert {first[name].item() for name in first if name.endswith(".alpha")} == {1, 3, 4}
     assert all(first[name] == second[name] for name in first if name.endswith(".alpha"))
+
+    # sd-scripts passes over layers that the model does not have.
+    more = {name.replace("blocks_0", "blocks_7"): tensor.clone() for name, tensor in first.items() if "blocks_0" in name}
+    save(tmp_path / "start.safetensors", first | more)
+    said = millrace(*["out3" if word == "out2" else word for word in words], "--network_weights", "start.safetensors", "--dim_from_weights").stderr
+    assert f"passes over {sum(name.endswith('.alpha') for name in more)} adapters of layers that are not trained here" in " ".join(said.split())
+    assert load(tmp_path / "out3" / "cat.safetensors").keys() == first.keys()
 
 
 @pytest.fixture

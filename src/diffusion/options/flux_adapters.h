@@ -18,6 +18,7 @@ constexpr std::array<Choice<SplitAlpha>, 2> choices_of(SplitAlpha) {
 }
 
 struct FluxAdapterOptions {
+  bool ranks_from_initial_adapter = false, initial_adapter_strict = true;
   std::optional<bool> train_clip_l = {};
   bool train_t5xxl = false;
   std::optional<double> text_encoder_lr = {}, t5xxl_lr = {};
@@ -31,6 +32,14 @@ struct FluxAdapterOptions {
 
   template <typename Visitor>
   void describe(Visitor& visit) {
+    visit(ranks_from_initial_adapter,
+          {.name = "ranks_from_initial_adapter",
+           .meaning = "kind, layers, ranks and alphas are those of initial_adapter, whatever kind, rank, alpha and "
+                      "rank_stabilised say"});
+    visit(initial_adapter_strict,
+          {.name = "initial_adapter_strict",
+           .meaning = "an adapter in initial_adapter of a layer that is not trained is an error; false: a warning, and "
+                      "the others are taken, as sd-scripts does"});
     visit(train_clip_l, {.name = "train_clip_l",
                          .meaning = "adapters on CLIP's text model as well, which then encodes captions at every step; "
                                     "None: where training.dataset has captions and encoder.clip_encoder is a path"});

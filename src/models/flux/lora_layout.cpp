@@ -143,6 +143,10 @@ std::vector<LinearLayer> linear_layers(const t5::T5Config& config) {
   return layers;
 }
 
+bool is_in_block(const std::string& module) {
+  return starts_with(module, "double_blocks.") || starts_with(module, "single_blocks.");
+}
+
 std::vector<int64_t> fused_rows(const FluxConfig& config, const std::string& module) {
   const int64_t h = config.hidden_size;
   if (ends_with(module, "_attn.qkv")) return {h, h, h};

@@ -38,6 +38,7 @@ std::vector<LinearLayer> linear_layers(const FluxConfig& config);
 // Those that a LoRA may adapt.
 std::vector<LinearLayer> linear_layers(const clip::ClipConfig& config);
 std::vector<LinearLayer> linear_layers(const t5::T5Config& config);
+bool is_in_block(const std::string& module);  // of the transformer; others are embedders and the final layer
 // The outputs of q, k, v (and, in linear1, the MLP) in a fused layer; of other layers: empty.
 std::vector<int64_t> fused_rows(const FluxConfig& config, const std::string& module);
 inline constexpr std::array<const char*, 4> kFusedParts = {"q", "k", "v", "mlp"};  // in the order of their rows

@@ -127,36 +127,39 @@ void check_named_once(const LoraParts& parts, const std::string& place) {
 
 }  // namespace
 
-LoraParts sort_adapters(std::vector<AdapterTensors> in_file, const FluxConfig& config, const std::string& place) {
+LoraParts sort_adapters(std::vector<AdapterTensors> in_file, const FluxConfig& config, const std::string& place,
+                        std::vector<std::string>* unknown) {
   const std::map<std::string, Place> places = places_by_name(config);
   LoraParts parts;
-  std::vector<std::string> unknown;
+  std::vector<std::string> of_neither;
   for (AdapterTensors& adapter : in_file) {
     const Place* found = find_place(places, adapter.module);
     if (!found && is_of_text_encoder(adapter.module)) {
       parts.text_encoders.push_back(std::move(adapter));
     } else if (!found) {
-      unknown.push_back(name_in_file(adapter));
+      of_neither.push_back(name_in_file(adapter));
     } else {
       parts.transformer.push_back(placed(std::move(adapter), *found, place));
     }
   }
-  if (unknown.empty()) {
-    check_named_once(parts, place);
-    const std::vector<LinearLayer> layers = linear_layers(config);
-    for (const AdapterTensors& adapter : parts.transformer) {
-      const auto layer = std::find_if(layers.begin(), layers.end(),
-                                      [&](const LinearLayer& one) { return one.module == adapter.module; });
-      check_sizes(adapter, *layer, place);
-    }
-    return parts;
+  if (unknown != nullptr) {
+    *unknown = std::move(of_neither);
+  } else if (!of_neither.empty()) {
+    const size_t count = of_neither.size();
+    of_neither.resize(std::min(count, kUnknownShown));
+    throw ModelError(str("[", place, "] expected adapters of FLUX with ", config.depth, " double and ",
+                         config.depth_single_blocks, " single blocks, got ", count,
+                         " of modules that it does not have: ", join(of_neither, ", "),
+                         count > kUnknownShown ? ", ..." : "", " (try the weights that the file was trained on)"));
   }
-  const size_t count = unknown.size();
-  unknown.resize(std::min(count, kUnknownShown));
-  throw ModelError(str("[", place, "] expected adapters of FLUX with ", config.depth, " double and ",
-                       config.depth_single_blocks, " single blocks, got ", count,
-                       " of modules that it does not have: ", join(unknown, ", "), count > kUnknownShown ? ", ..." : "",
-                       " (try the weights that the file was trained on)"));
+  check_named_once(parts, place);
+  const std::vector<LinearLayer> layers = linear_layers(config);
+  for (const AdapterTensors& adapter : parts.transformer) {
+    const auto layer = std::find_if(layers.begin(), layers.end(),
+                                    [&](const LinearLayer& one) { return one.module == adapter.module; });
+    check_sizes(adapter, *layer, place);
+  }
+  return parts;
 }
 
 std::vector<AdapterTensors> transformer_adapters(std::vector<AdapterTensors> in_file, const FluxConfig& config,

@@ -16,8 +16,10 @@ struct LoraParts {
   std::vector<AdapterTensors> text_encoders;  // in the file's words
 };
 // in_file: adapters/read_adapters.h. Throws ModelError naming the tensors that are of neither, of other sizes than the
-// transformer's layer, or of a layer that another adapter of the file has already.
-LoraParts sort_adapters(std::vector<AdapterTensors> in_file, const FluxConfig& config, const std::string& place);
+// transformer's layer, or of a layer that another adapter of the file has already. unknown: gets a tensor's name of
+// every adapter that is of neither, in place of the error.
+LoraParts sort_adapters(std::vector<AdapterTensors> in_file, const FluxConfig& config, const std::string& place,
+                        std::vector<std::string>* unknown = nullptr);
 
 // The transformer's alone; a note in the log counts the text encoders'. Throws ModelError also where there are none.
 std::vector<AdapterTensors> transformer_adapters(std::vector<AdapterTensors> in_file, const FluxConfig& config,

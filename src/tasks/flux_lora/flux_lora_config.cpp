@@ -61,6 +61,34 @@ void check_text_encoders(const FluxLoraConfig& config, Problems& problems) {
   }
 }
 
+void check_initial_adapter(const FluxLoraConfig& config, Problems& problems) {
+  const LoraConfig& lora = config.lora_options;
+  const FluxAdapterOptions& options = config.flux_options;
+  if (lora.initial_adapter.empty() && (options.ranks_from_initial_adapter || !options.initial_adapter_strict)) {
+    problems.add("lora.initial_adapter", str("expected a file with ",
+                                             options.ranks_from_initial_adapter ? "ranks_from_initial_adapter"
+                                                                                : "initial_adapter_strict = false",
+                                             ", got none"));
+  }
+  if (!options.ranks_from_initial_adapter) return;
+  const auto expect_none = [&](bool is_given, const char* name) {
+    if (is_given) {
+      problems.add(str("lora.", name), "expected none with ranks_from_initial_adapter, whose file says it, got some");
+    }
+  };
+  const LoraConfig usual;
+  expect_none(lora.targets != usual.targets, "targets");
+  expect_none(!lora.rank_patterns.empty(), "rank_patterns");
+  expect_none(!lora.alpha_patterns.empty(), "alpha_patterns");
+  expect_none(lora.lokr_factor.has_value(), "lokr_factor");
+  expect_none(lora.lokr_decompose_both, "lokr_decompose_both");
+  if (options.split_qkv) {
+    problems.add("lora.split_qkv",
+                 "expected false with ranks_from_initial_adapter, which trains fused layers as the file has them, "
+                 "got true");
+  }
+}
+
 void check_split_qkv(const FluxLoraConfig& config, Problems& problems) {
   const FluxAdapterOptions& options = config.flux_options;
   if (options.split_qkv && config.lora_options.kind != AdapterKind::kLora) {
@@ -145,6 +173,7 @@ void FluxLoraConfig::check(Problems& problems) const {
   check_flow_objective(flow_objective, problems);
   check_lora(lora_options, problems);
   check_text_encoders(*this, problems);
+  check_initial_adapter(*this, problems);
   check_split_qkv(*this, problems);
   check_guidance(*this, problems);
   check_kohya_files(*this, problems);

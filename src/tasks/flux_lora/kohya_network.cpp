@@ -1,12 +1,9 @@
 #include "tasks/flux_lora/kohya_network.h"
 
-#include <algorithm>
-#include <cctype>
+#include <array>
 #include <map>
 
-#include "base/log.h"
 #include "base/text.h"
-#include "config/number_text.h"
 #include "models/clip/config.h"
 #include "models/flux/config.h"
 #include "models/flux/lora_groups.h"
@@ -14,72 +11,10 @@
 #include "models/flux/lora_network.h"
 #include "models/lora_text_names.h"
 #include "models/t5/config.h"
+#include "tasks/flux_lora/number_patterns.h"
 
 namespace millrace {
 namespace {
-
-// A number of each layer, in the layers' order.
-using NumbersByLayer = std::vector<std::pair<std::string, double>>;
-
-bool is_in_block(const std::string& layer) {
-  return starts_with(layer, "double_blocks.") || starts_with(layer, "single_blocks.");
-}
-
-// The place of a block's number in a layer's name: "double_blocks.3.img_mlp.0",
-// "clip_l.text_model.encoder.layers.3.mlp.fc1"; npos: the layer is in no block.
-size_t number_in(const std::string& layer) {
-  for (size_t dot = layer.find('.'); dot != std::string::npos; dot = layer.find('.', dot + 1)) {
-    if (std::isdigit(static_cast<unsigned char>(layer[dot + 1])) != 0) return dot + 1;
-  }
-  return std::string::npos;
-}
-
-// "double_blocks.*.img_mlp.0" for each "double_blocks.3.img_mlp.0".
-std::string kind_of(const std::string& layer) {
-  const size_t number = number_in(layer);
-  return number == std::string::npos ? layer : layer.substr(0, number) + "*" + layer.substr(layer.find('.', number));
-}
-
-// "double_blocks.*"; "" for layers in no block.
-std::string stack_of(const std::string& layer) {
-  const size_t number = number_in(layer);
-  return number == std::string::npos ? "" : layer.substr(0, number) + "*";
-}
-
-std::string pattern(const std::string& layers, double number) {
-  const auto whole = static_cast<int64_t>(number);
-  const std::string text = static_cast<double>(whole) == number ? std::to_string(whole) : number_text(number);
-  return layers + "=" + text;
-}
-
-// As few "pattern=number" as say which number each layer has; none for those that have the usual one. The first that
-// fits counts.
-std::vector<std::string> patterns_of(const NumbersByLayer& numbers, double usual) {
-  std::vector<std::string> patterns;
-  std::map<std::string, std::map<double, int>> counts;  // by stack, and by kind of layer
-  for (const auto& [layer, number] : numbers) {
-    ++counts[kind_of(layer)][number];
-    if (const std::string stack = stack_of(layer); !stack.empty()) ++counts[stack][number];
-  }
-  std::vector<std::string> done;
-  const auto is_done = [&](const std::string& name) { return std::find(done.begin(), done.end(), name) != done.end(); };
-  for (const auto& [first, unused] : numbers) {
-    const std::string stack = stack_of(first), kind = kind_of(first);
-    if (is_done(stack) || is_done(kind)) continue;
-    const std::string& name = !stack.empty() && counts[stack].size() == 1 ? stack : kind;
-    const std::map<double, int>& values = counts[name];
-    const auto most = std::max_element(values.begin(), values.end(),
-                                       [](const auto& a, const auto& b) { return a.second < b.second; });
-    for (const auto& [layer, number] : numbers) {  // exceptions come first
-      if (values.size() > 1 && kind_of(layer) == kind && number != most->first) {
-        patterns.push_back(pattern(layer, number));
-      }
-    }
-    if (most->first != usual) patterns.push_back(pattern(name, most->first));
-    done.push_back(name);
-  }
-  return patterns;
-}
 
 // As the run's own adapters are called.
 std::string run_layer_name(const flux::LoraModule& module) {
@@ -90,7 +25,7 @@ std::string run_layer_name(const flux::LoraModule& module) {
 // With --dim_from_weights, what sd-scripts' arguments choose counts for nothing.
 void take_every_layer(flux::LoraNetwork& network, const std::map<std::string, std::string>& network_args) {
   for (const auto& [key, value] : network_args) {
-    const bool chooses = starts_with(key, "train_blocks") || ends_with(key, "_indices") || ends_with(key, "_dim") ||
+    const bool chooses = starts_with(key, "train_") || ends_with(key, "_indices") || ends_with(key, "_dim") ||
                          ends_with(key, "_dims") || key == "split_qkv";
     if (!chooses || starts_with(key, "conv_")) continue;
     network.notes.push_back(key + " has no effect beside --dim_from_weights: layers and ranks are those of the file");
@@ -99,7 +34,7 @@ void take_every_layer(flux::LoraNetwork& network, const std::map<std::string, st
   network.double_blocks.clear();
   network.single_blocks.clear();
   network.type_dims = {};
-  network.in_dims.reset();
+  network.in_dims = std::array<int64_t, 5>{1, 1, 1, 1, 1};  // embedders too: take_file() has the ranks
   network.reg_dims.clear();
   network.split_qkv = false;
 }
@@ -122,7 +57,10 @@ KohyaLayersOf kohya_layers_of_flux(int64_t double_blocks, int64_t single_blocks,
     sizes.depth_single_blocks = single_blocks;
     flux::LoraNetwork network = flux::parse_lora_network(arguments.dim, arguments.alpha, arguments.network_args, sizes);
     const bool is_from_file = !arguments.modules.empty();
-    if (is_from_file) take_every_layer(network, arguments.network_args);
+    if (is_from_file) {
+      take_every_layer(network, arguments.network_args);
+      network.train_t5xxl = arguments.t5_lr.has_value();
+    }
     clip::ClipConfig clip;
     t5::T5Config t5;
     clip.num_hidden_layers = arguments.clip_blocks.value_or(clip.num_hidden_layers);
@@ -145,7 +83,8 @@ KohyaLayersOf kohya_layers_of_flux(int64_t double_blocks, int64_t single_blocks,
     const double ratio = ratio_of(network.loraplus_unet_lr_ratio);
     const double text_ratio = ratio_of(network.loraplus_text_encoder_lr_ratio);
     if (ratio != 0) layers.loraplus_ratio = ratio;
-    if (arguments.clip_lr && text_ratio != ratio) layers.text_encoder_loraplus_ratio = text_ratio != 0 ? text_ratio : 1;
+    if ((arguments.clip_lr || arguments.t5_lr) && text_ratio != ratio)
+      layers.text_encoder_loraplus_ratio = text_ratio != 0 ? text_ratio : 1;
 
     flux::LoraLearningRates rates;
     rates.learning_rate = arguments.learning_rate;
@@ -163,7 +102,7 @@ KohyaLayersOf kohya_layers_of_flux(int64_t double_blocks, int64_t single_blocks,
       lr_of[name] = lr_of_parameter[module.parameter_names().front()];
       alphas.emplace_back(name, module.alpha);
       const bool is_of_transformer = module.part == flux::LoraPart::kTransformer;
-      if (is_of_transformer && !is_in_block(name)) layers.targets.push_back(name);
+      if (is_of_transformer && !flux::is_in_block(name)) layers.targets.push_back(name);
     }
     NumbersByLayer ranks, factors;
     const auto add = [&](const std::string& name, bool is_target, double usual_rate) {
@@ -172,7 +111,7 @@ KohyaLayersOf kohya_layers_of_flux(int64_t double_blocks, int64_t single_blocks,
       if (is_trained && usual_rate > 0) factors.emplace_back(name, lr_of[name] / usual_rate);
     };
     for (const flux::LinearLayer& layer : flux::linear_layers(sizes)) {
-      add(layer.module, is_in_block(layer.module), arguments.learning_rate);
+      add(layer.module, flux::is_in_block(layer.module), arguments.learning_rate);
     }
     const auto add_text = [&](flux::LoraPart part, const std::vector<flux::LinearLayer>& of_encoder,
                               const std::optional<double>& rate) {
@@ -181,9 +120,9 @@ KohyaLayersOf kohya_layers_of_flux(int64_t double_blocks, int64_t single_blocks,
     };
     add_text(flux::LoraPart::kClip, flux::linear_layers(clip), arguments.clip_lr);
     add_text(flux::LoraPart::kT5, flux::linear_layers(t5), arguments.t5_lr);
-    layers.rank_patterns = patterns_of(ranks, static_cast<double>(arguments.dim));
-    if (is_from_file) layers.alpha_patterns = patterns_of(alphas, arguments.alpha);
-    layers.lr_patterns = patterns_of(factors, 1);
+    layers.rank_patterns = number_patterns(ranks, static_cast<double>(arguments.dim));
+    if (is_from_file) layers.alpha_patterns = number_patterns(alphas, arguments.alpha);
+    layers.lr_patterns = number_patterns(factors, 1);
     return layers;
   };
 }
