@@ -15,6 +15,19 @@ def q8_0(tensor):
     return data, torch.from_numpy(scale.astype(np.float32) * codes).reshape(tensor.shape)
 
 
+def flux_in_blocks(path, weights):
+    """FLUX's weights with the matrices of blocks as Q8_0; and the values of all."""
+    stored, values = {}, {}
+    for name, tensor in weights.items():
+        if "_blocks." in name and name.endswith(".weight"):
+            content, values[name] = q8_0(tensor.float())
+            stored[name] = (tensor.shape, 8, content)
+        else:
+            values[name] = tensor.float()
+            stored[name] = (tensor.shape, 0, values[name].numpy().tobytes())
+    return write_gguf(path, stored), values
+
+
 def write_gguf(path, tensors):
     """tensors: name -> (shape, GGUF's number of the type, bytes)."""
 

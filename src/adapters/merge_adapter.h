@@ -23,7 +23,9 @@ class AdapterMerger {
  public:
   // adapters: with modules and rows as the model has them.
   void add(std::vector<AdapterTensors> adapters, double strength);
-  // name: "<layer>.weight". The weight with the adapters of its layer, in its dtype; itself where there are none.
+  // name: "<layer>.weight".
+  bool has(const std::string& name) const { return of_weight_.contains(name); }
+  // The weight with the adapters of its layer, in its dtype; itself where there are none.
   torch::Tensor merged(const std::string& name, const torch::Tensor& weight) const;
   // "<layer>.weight" of every layer that has some, with the name of one of its tensors in the file.
   std::map<std::string, std::string> weights() const;

@@ -64,9 +64,7 @@ void load_initial_weights(flux::Flux& model, const std::string& path, const Flat
       log_info("lora.base_weights: leaves out adapters of text encoders, which are not loaded");
     }
   }
-  weights.load_into(model, stored, [&](const std::string& name, const torch::Tensor& weight) {
-    return base.transformer.merged(name, weight);
-  });
+  weights.load_into(model, stored, merging(base.transformer));
   log_info("weights: ", path, " (", naming_name(weights.naming()), " naming)");
 }
 

@@ -51,13 +51,13 @@ Mesh* sharding_mesh(const EncoderPlacement& placement, bool wanted) {
 
 template <typename Model>
 std::shared_ptr<Model> load_model(const ModelWeights& weights, const EncoderPlacement& placement, Mesh* mesh) {
-  ModelWeights::Change changed;
+  WeightChange change;
   if (const AdapterMerger* merged = placement.merged; merged != nullptr) {
     check_merged(*merged, weights);
-    changed = [merged](const std::string& name, const torch::Tensor& weight) { return merged->merged(name, weight); };
+    change = merging(*merged);
   }
   const auto model = std::dynamic_pointer_cast<Model>(weights.load(
-      FlatParametersOptions{.compute_dtype = placement.dtype, .device = placement.device, .mesh = mesh}, changed));
+      FlatParametersOptions{.compute_dtype = placement.dtype, .device = placement.device, .mesh = mesh}, change));
   MILLRACE_CHECK(model != nullptr);
   return model;
 }

@@ -103,7 +103,7 @@ std::shared_ptr<torch::nn::Module> ModelWeights::load(torch::ScalarType dtype, t
 }
 
 std::shared_ptr<torch::nn::Module> ModelWeights::load(const FlatParametersOptions& placement,
-                                                      const Change& changed) const {
+                                                      const WeightChange& change) const {
   if (placement.base_storage != BaseStorage::kDense && placement.mesh && placement.mesh->shape().tp > 1) {
     throw ConfigError(
         str("[base storage] expected dense under tensor parallelism, got ", base_storage_name(placement.base_storage)));
@@ -115,9 +115,9 @@ std::shared_ptr<torch::nn::Module> ModelWeights::load(const FlatParametersOption
   }
   for (torch::Tensor& parameter : module->parameters()) parameter.set_requires_grad(false);
   if (dynamic_cast<FlatModel*>(module.get()) != nullptr) {
-    load_into(*module, placement, changed);
+    load_into(*module, placement, change);
   } else {
-    MILLRACE_CHECK(!changed);
+    MILLRACE_CHECK(!change.concerns);
     load_weights(*module, store_, rules_, entry_.ignorable);
   }
   module->eval();
@@ -125,18 +125,23 @@ std::shared_ptr<torch::nn::Module> ModelWeights::load(const FlatParametersOption
 }
 
 void ModelWeights::load_into(torch::nn::Module& module, const FlatParametersOptions& placement,
-                             const Change& changed) const {
+                             const WeightChange& change) const {
   FlatParameters& flat = dynamic_cast<FlatModel&>(module).flat_parameters();
   for (const ParameterSlice& slice : flat.slices()) {
     if (!flat.owns(slice)) continue;
-    torch::Tensor values = import(slice.name);
-    if (changed) values = changed(slice.name, values);
+    const torch::Tensor values = change.changed(slice.name, import(slice.name));
     const bool rounds = placement.base_storage == BaseStorage::kFp8Unscaled;
     flat.assign(slice, rounds ? rounded_to_fp8(values) : values);
     release(slice.name);  // two copies of an encoder should not count as this process's memory
   }
   flat.refresh_compute();
-  load_quantised(module, store_, rules_of_, placement, changed);
+  load_quantised(module, store_, rules_of_, placement, change);
+}
+
+std::map<const QuantisedWeight*, int64_t> ModelWeights::bytes_in_blocks(torch::nn::Module& module,
+                                                                        torch::Dtype compute_dtype,
+                                                                        const WeightChange& change) const {
+  return millrace::bytes_in_blocks(module, store_, rules_of_, compute_dtype, change);
 }
 
 TensorMap ModelWeights::import() const {
@@ -167,6 +172,12 @@ void check_merged(const AdapterMerger& merger, const ModelWeights& weights) {
     throw ModelError("[lora.base_weights: " + in_file + "] expected adapters of layers of " +
                      weights.store().path().string() + ", got one for " + weight);
   }
+}
+
+WeightChange merging(const AdapterMerger& merger) {
+  return {.concerns = [&merger](const std::string& name) { return merger.has(name); },
+          .change = [&merger](const std::string& name,
+                              const torch::Tensor& weight) { return merger.merged(name, weight); }};
 }
 
 }  // namespace millrace

@@ -17,10 +17,13 @@
 
 #include "adapters/attach_adapters.h"
 #include "adapters/merge_adapter.h"
+#include "models/weight_change.h"
 #include "models/weights.h"
 #include "parallel/flat_parameters.h"
 
 namespace millrace {
+
+class QuantisedWeight;
 
 // A tensor that goes into a model.
 struct InputSpec {
@@ -116,13 +119,16 @@ class ModelWeights {
   // The model with these weights, converted, its large matrices stored as placement.base_storage says: each is read,
   // stored and released before the next, so that memory holds the stored model and at most one tensor. Its parameters
   // require no gradient. If sharded over placement.mesh, a rank reads only its own part of the files; the autoencoder
-  // is whole on every rank. changed: what becomes of each tensor of a flat model on the way, by our name; none: it
-  // stays as it is. Blocks of a GGUF file cannot be changed.
-  using Change = std::function<torch::Tensor(const std::string& name, const torch::Tensor& tensor)>;
-  std::shared_ptr<torch::nn::Module> load(const FlatParametersOptions& placement, const Change& changed = {}) const;
+  // is whole on every rank. change: of a flat model's tensors on the way (models/quantised_load.h).
+  std::shared_ptr<torch::nn::Module> load(const FlatParametersOptions& placement,
+                                          const WeightChange& change = {}) const;
   std::shared_ptr<torch::nn::Module> load(torch::ScalarType dtype, torch::Device device) const;
   // The same into a flat model of these sizes, which was built with this placement.
-  void load_into(torch::nn::Module& module, const FlatParametersOptions& placement, const Change& changed = {}) const;
+  void load_into(torch::nn::Module& module, const FlatParametersOptions& placement,
+                 const WeightChange& change = {}) const;
+  // The memory of every quantised matrix of such a model, if it is stored in the blocks of these weights.
+  std::map<const QuantisedWeight*, int64_t> bytes_in_blocks(torch::nn::Module& module, torch::Dtype compute_dtype,
+                                                            const WeightChange& change = {}) const;
   // The weights under our names, in the file's dtypes, bit for bit.
   TensorMap import() const;
   // The same one at a time, for models larger than memory: first shapes and dtypes, as meta tensors.
@@ -142,5 +148,7 @@ class ModelWeights {
 
 // Throws ModelError, naming a tensor of lora.base_weights, for adapters of layers that the model does not have.
 void check_merged(const AdapterMerger& merger, const ModelWeights& weights);
+// The weights with its adapters in them. It must live as long.
+WeightChange merging(const AdapterMerger& merger);
 
 }  // namespace millrace

@@ -63,8 +63,7 @@ std::vector<Part> parts_of_file(const WeightStore& store, const WeightRules& rul
 }
 
 // Their sizes alone, on the meta device.
-std::vector<Part> sizes_in_file(const WeightStore& store, const WeightRules& rules,
-                                const FlatParametersOptions& placement) {
+std::vector<Part> sizes_in_file(const WeightStore& store, const WeightRules& rules, torch::Dtype compute_dtype) {
   const auto meta = torch::TensorOptions(torch::kMeta);
   std::vector<Part> parts;
   for (const WeightRule& rule : by_row(rules)) {
@@ -77,10 +76,22 @@ std::vector<Part> sizes_in_file(const WeightStore& store, const WeightRules& rul
                                      .columns = view.shape[1],
                                      .codes = torch::empty({bytes}, meta.dtype(torch::kUInt8))}});
     } else {
-      parts.push_back({.dense_RK = torch::empty(view.shape, meta.dtype(placement.compute_dtype))});
+      parts.push_back({.dense_RK = torch::empty(view.shape, meta.dtype(compute_dtype))});
     }
   }
   return parts;
+}
+
+// A matrix of a GGUF file that is not what the file has: numbers, exact up to their rounding.
+std::vector<Part> changed_part(const std::string& name, const WeightStore& store, const WeightRules& rules,
+                               const FlatParametersOptions& placement, const WeightChange& change) {
+  return {{.dense_RK = change.change(name, import_tensor(store, rules))
+                           .to(placement.device, placement.compute_dtype, /*non_blocking=*/false, /*copy=*/true)}};
+}
+
+std::vector<Part> changed_size(const QuantisedWeight& weight, torch::Dtype compute_dtype) {
+  const auto options = torch::TensorOptions(torch::kMeta).dtype(compute_dtype);
+  return {{.dense_RK = torch::empty({weight.out_features(), weight.in_features()}, options)}};
 }
 
 std::vector<Part> quantised_sizes(const QuantisedWeight& weight, const FlatParametersOptions& placement) {
@@ -89,9 +100,8 @@ std::vector<Part> quantised_sizes(const QuantisedWeight& weight, const FlatParam
 }
 
 std::vector<Part> quantised_parts(const std::string& name, const WeightStore& store, const WeightRules& rules,
-                                  const FlatParametersOptions& placement, const WeightChange& changed) {
-  torch::Tensor weight_NK = import_tensor(store, rules);
-  if (changed) weight_NK = changed(name, weight_NK);
+                                  const FlatParametersOptions& placement, const WeightChange& change) {
+  torch::Tensor weight_NK = change.changed(name, import_tensor(store, rules));
   // torchao rounds in the type of the weights that it is given: that of the computation.
   if (placement.base_storage == BaseStorage::kNf4Torchao) weight_NK = weight_NK.to(placement.compute_dtype);
   try {
@@ -101,11 +111,17 @@ std::vector<Part> quantised_parts(const std::string& name, const WeightStore& st
   }
 }
 
+std::vector<Part> sizes_as_stored(const QuantisedWeight& weight, const std::string& name, const WeightStore& store,
+                                  const std::map<std::string, WeightRules>& rules, torch::Dtype compute_dtype,
+                                  const WeightChange& change) {
+  return change.is_of(name) ? changed_size(weight, compute_dtype) : sizes_in_file(store, rules.at(name), compute_dtype);
+}
+
 }  // namespace
 
 void load_quantised(torch::nn::Module& module, const WeightStore& store,
                     const std::map<std::string, WeightRules>& rules, const FlatParametersOptions& placement,
-                    const WeightChange& changed) {
+                    const WeightChange& change) {
   const std::map<std::string, QuantisedWeight*> weights = quantised_weights(module);
   const bool is_gguf = placement.base_storage == BaseStorage::kGguf;
   const auto& tensors = store.tensors();
@@ -119,8 +135,9 @@ void load_quantised(torch::nn::Module& module, const WeightStore& store,
   ShardedMatrices* sharded = dynamic_cast<FlatModel&>(module).flat_parameters().sharded_matrices();
   if (sharded != nullptr) {
     for (const auto& [layer, weight] : weights) {
-      weight->assign(is_gguf ? sizes_in_file(store, rules.at(layer + ".weight"), placement)
-                             : quantised_sizes(*weight, placement));
+      weight->assign(is_gguf
+                         ? sizes_as_stored(*weight, layer + ".weight", store, rules, placement.compute_dtype, change)
+                         : quantised_sizes(*weight, placement));
     }
     sharded->lay_out();
   }
@@ -130,11 +147,24 @@ void load_quantised(torch::nn::Module& module, const WeightStore& store,
     const WeightRules& own_rules = rules.at(name);
     FlatParametersOptions own = placement;
     if (sharded != nullptr || weight->is_kept_on_host()) own.device = torch::kCPU;
-    weight->assign(is_gguf ? parts_of_file(store, own_rules, own)
-                           : quantised_parts(name, store, own_rules, own, changed));
+    weight->assign(!is_gguf             ? quantised_parts(name, store, own_rules, own, change)
+                   : change.is_of(name) ? changed_part(name, store, own_rules, own, change)
+                                        : parts_of_file(store, own_rules, own));
     if (sharded != nullptr) sharded->keep(*weight);
     for (const WeightRule& rule : own_rules) release_mapped(store.find(rule.theirs)->bytes);
   }
+}
+
+std::map<const QuantisedWeight*, int64_t> bytes_in_blocks(torch::nn::Module& module, const WeightStore& store,
+                                                          const std::map<std::string, WeightRules>& rules,
+                                                          torch::Dtype compute_dtype, const WeightChange& change) {
+  std::map<const QuantisedWeight*, int64_t> bytes;
+  for (const auto& [layer, weight] : quantised_weights(module)) {
+    QuantisedWeight sizes(weight->in_features(), weight->out_features());
+    sizes.assign(sizes_as_stored(*weight, layer + ".weight", store, rules, compute_dtype, change));
+    bytes[weight] = sizes.bytes();
+  }
+  return bytes;
 }
 
 int64_t stored_bytes(BaseStorage storage, int64_t rows, int64_t columns) {
@@ -161,12 +191,6 @@ int64_t stored_bytes(BaseStorage storage, int64_t rows, int64_t columns) {
 
 int64_t stored_bytes(BaseStorage storage, const QuantisedWeight& weight) {
   return stored_bytes(storage, weight.out_features(), weight.in_features());
-}
-
-int64_t stored_bytes(BaseStorage storage, torch::nn::Module& module) {
-  int64_t bytes = 0;
-  for (const auto& [name, weight] : quantised_weights(module)) bytes += stored_bytes(storage, *weight);
-  return bytes;
 }
 
 }  // namespace millrace

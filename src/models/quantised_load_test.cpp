@@ -64,7 +64,8 @@ TEST_F(QuantisedLoad, ValuesMayChangeOnTheWay) {
   const std::string name = "single_blocks.1.linear2.weight";
   ModelWeights(find_model("flux"), path_)
       .load_into(model, {.base_storage = BaseStorage::kInt8},
-                 [&](const std::string& each, const Tensor& tensor) { return each == name ? tensor * 2 : tensor; });
+                 {.concerns = [&](const std::string& each) { return each == name; },
+                  .change = [](const std::string&, const Tensor& tensor) { return tensor * 2; }});
   const QuantisedTensor expected = quantise(weights_.at(name) * 2, QuantisedAs::kInt8);
   const QuantisedTensor& got = quantised_weights(model).at("single_blocks.1.linear2")->parts()[0].quantised;
   EXPECT_TRUE(at::equal(got.row_scales, expected.row_scales));

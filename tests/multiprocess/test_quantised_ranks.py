@@ -1,9 +1,10 @@
 """Adapters on a base in fewer bits, of which every rank holds its slice: the run of one rank."""
 
 import pytest
+import torch
 from flux_lora_runs import base, curve, emoji, start_ranks  # noqa: F401  (fixtures)
-from gguf_files import q8_0, write_gguf
-from helpers import load, relative_error, save
+from gguf_files import flux_in_blocks
+from helpers import load, random_tensors, relative_error, save
 from llama_runs import BASE, COMMON, LORA, RECIPES, SHORT, arguments, empty_config
 from train_ranks import Ranks
 
@@ -87,11 +88,7 @@ def test_copies_of_two_shares(llama, tmp_path):
 @pytest.fixture(scope="session")
 def base_in_blocks(base, tmp_path_factory):  # noqa: F811
     """The tiny FLUX as a GGUF file."""
-    stored = {}
-    for name, tensor in load(base).items():
-        in_blocks = "_blocks." in name and name.endswith(".weight")
-        stored[name] = (tensor.shape, 8, q8_0(tensor)[0]) if in_blocks else (tensor.shape, 0, tensor.float().numpy().tobytes())
-    return write_gguf(tmp_path_factory.mktemp("gguf") / "base.gguf", stored)
+    return flux_in_blocks(tmp_path_factory.mktemp("gguf") / "base.gguf", load(base))[0]
 
 
 @pytest.mark.slow
@@ -106,6 +103,19 @@ def test_flux_trains_as_on_one_rank(program, base, base_in_blocks, emoji, tmp_pa
             continue
         expect_same_curve(tmp_path / str(size), tmp_path / "1")
         expect_same_tensors(*(tmp_path / str(n) / "lora.safetensors" for n in (size, 1)))
+
+
+@pytest.mark.slow
+def test_adapters_merged_into_blocks_of_flux(program, base, base_in_blocks, emoji, tmp_path):  # noqa: F811
+    stem = "lora_unet_single_blocks_0_linear2"
+    outputs, inputs = load(base)["single_blocks.0.linear2.weight"].shape
+    lora = random_tensors({f"{stem}.lora_down.weight": (2, inputs), f"{stem}.lora_up.weight": (outputs, 2)}, 7)
+    file = save(tmp_path / "lora.safetensors", lora | {f"{stem}.alpha": torch.tensor(0.1)})
+    for size in (1, 3):
+        start_ranks(program, size, tmp_path / str(size), base_in_blocks, emoji, "--lora.base_dtype=gguf", f"--lora.base_weights={file}",
+                    "--training.steps=4", "--optimizer.lr=1e-2", "--training.global_batch_size=6",
+                    f"--training.local_batch_size={SHARDS[size]}").finish()  # fmt: skip
+    expect_same_curve(tmp_path / "3", tmp_path / "1")
 
 
 @pytest.mark.slow

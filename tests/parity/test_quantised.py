@@ -1,12 +1,14 @@
 """`millrace forward flux --base-storage ...`: against the same model with its weights rounded by torch, and from GGUF files."""
 
+import ctypes
 import json
 import re
 from pathlib import Path
 
 import pytest
 import torch
-from gguf_files import q8_0, write_gguf
+import xllamacpp
+from gguf_files import flux_in_blocks, q8_0, write_gguf
 from helpers import assert_agree, load, random_tensors, relative_error, save
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -112,7 +114,7 @@ def test_four_bits_stay_near_the_model(storage, forward, tmp_path):
 
 
 def test_the_error_of_the_output_is_as_documented(forward, tmp_path):
-    rows = re.findall(r"^\| `(\w+)` \|.*\| ([\d.]+) \|$", (ROOT / "docs/quantised.md").read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| `([a-z]\w+)` \|.*\| ([\d.]+) \|$", (ROOT / "docs/quantised.md").read_text(), re.MULTILINE)
     documented = {kind: float(error) for kind, error in rows}
     assert set(documented) == {*ROUNDED, "dense", "nf4", "nf4_torchao"}
     path = save(tmp_path / "dense.safetensors", weights())
@@ -121,16 +123,39 @@ def test_the_error_of_the_output_is_as_documented(forward, tmp_path):
         assert relative_error(forward(path, "--base-storage", kind)["output"], dense) == pytest.approx(error, rel=0.1), kind
 
 
-def test_gguf_files_are_read_dense_or_kept_in_blocks(forward, millrace, tmp_path):
-    values, stored = {}, {}
-    for name, tensor in weights().items():
-        if is_stored(name):
-            content, values[name] = q8_0(tensor)
-            stored[name] = (tensor.shape, 8, content)
-        else:
-            values[name] = tensor
-            stored[name] = (tensor.shape, 0, tensor.numpy().tobytes())
+# ggml's numbers of the types.
+GGUF_TYPES = {"Q8_0": 8, "Q6_K": 14, "Q5_K": 13, "Q5_1": 7, "Q5_0": 6, "Q4_K": 12, "Q4_1": 3, "Q4_0": 2, "F16": 1, "BF16": 30}
+GGML = ctypes.CDLL(str(Path(xllamacpp.__file__).with_name("xllamacpp.abi3.so")))
+GGML.ggml_quantize_chunk.restype = ctypes.c_size_t
+GGML.ggml_quantize_chunk.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_int64] * 3, ctypes.c_void_p]
+
+
+def made_by_llama_cpp(tensor, kind):
+    """The bytes that it makes of a matrix, without an importance matrix."""
+    content = ctypes.create_string_buffer(4 * tensor.numel())
+    size = GGML.ggml_quantize_chunk(GGUF_TYPES[kind], tensor.data_ptr(), content, 0, *tensor.shape, None)
+    return content.raw[:size]
+
+
+@pytest.mark.parametrize("kind", GGUF_TYPES)
+def test_bits_and_errors_of_gguf_types_are_as_documented(forward, millrace, tmp_path, kind):
+    row = re.search(rf"^\| `{kind}` \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", (ROOT / "docs/quantised.md").read_text(), re.MULTILINE)
+    bits, of_weights, of_output = map(float, row.groups())
+    dense, name = weights(), "single_blocks.0.linear1.weight"
+    stored = {other: (tensor.shape, 0, tensor.numpy().tobytes()) for other, tensor in dense.items()}
+    for other in filter(is_stored, dense):
+        stored[other] = (dense[other].shape, GGUF_TYPES[kind], made_by_llama_cpp(dense[other], kind))
     path = write_gguf(tmp_path / "flux.gguf", stored)
+    assert 8 * len(stored[name][2]) / dense[name].numel() == pytest.approx(bits, abs=0.005)
+    millrace("export", path, tmp_path / "unpacked.safetensors", "--dtype", "fp32", "--naming", "bfl")
+    assert relative_error(load(tmp_path / "unpacked.safetensors")[name], dense[name]) == pytest.approx(of_weights, rel=0.1)
+    storage = "dense" if kind in ("F16", "BF16") else "gguf"  # these two have no blocks
+    expected = forward(save(tmp_path / "dense.safetensors", dense))["output"]
+    assert relative_error(forward(path, "--base-storage", storage)["output"], expected) == pytest.approx(of_output, rel=0.1)
+
+
+def test_gguf_files_are_read_dense_or_kept_in_blocks(forward, millrace, tmp_path):
+    path, values = flux_in_blocks(tmp_path / "flux.gguf", weights())
     expected = forward(save(tmp_path / "values.safetensors", values))
     assert_agree(forward(path), expected, 1e-6)
     in_blocks = forward(path, "--base-storage", "gguf")

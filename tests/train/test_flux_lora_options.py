@@ -6,7 +6,8 @@ import struct
 
 import pytest
 import torch
-from flux_lora_runs import BLOCK_LAYERS, ROOT, adapters, checkpoint, curve, base, emoji, start_ranks, train  # noqa: F401  (fixtures)
+from flux_lora_runs import BLOCK_LAYERS, LAPTOP, ROOT, adapters, checkpoint, curve, base, emoji, start_ranks, train  # noqa: F401  (fixtures)
+from gguf_files import flux_in_blocks
 from helpers import load, save
 
 QUICK = ["--sample.every_steps=0", "--report.no_enable"]
@@ -232,6 +233,29 @@ def test_files_are_merged_into_the_frozen_weights(train, millrace, base, tmp_pat
     quantised = ["--lora.base_dtype=int8"]
     expected = curve(train(*one, *quantised, f"--checkpoint.initial_load_path={tmp_path / 'merged.safetensors'}", run="merged8"))
     assert curve(train(*one, *quantised, *merging, run="merging8")) == expected
+
+
+def test_files_are_merged_into_the_blocks_of_a_gguf_file(train, millrace, base, tmp_path):  # noqa: F811
+    """What they touch is exact, not quantised again; a plan counts it."""
+    lora = train("--lora.targets=single_blocks.*.linear*", "--optimizer.lr=3e-2", *QUICK, run="first") / "lora.safetensors"
+    blocks, values = flux_in_blocks(tmp_path / "base.gguf", load(base))
+    millrace("export", save(tmp_path / "values.safetensors", values), tmp_path / "merged.safetensors", "--merge", lora)
+    short = ["--training.steps=2", "--checkpoint.no_enable", *QUICK]
+    in_blocks = ["--lora.base_dtype=gguf", f"--checkpoint.initial_load_path={blocks}"]
+    expected = curve(train(*short, f"--checkpoint.initial_load_path={tmp_path / 'merged.safetensors'}", run="merged"))
+    assert curve(train(*short, *in_blocks, f"--lora.base_weights={lora}", run="merging")) == pytest.approx(expected, rel=1e-5)
+    assert curve(train(*short, *in_blocks, run="plain")) != pytest.approx(expected, rel=1e-4)
+
+    def frozen(*options):
+        plan = json.loads(millrace("plan", LAPTOP, "--json", *options).stdout)
+        return plan["memory"]["parts"]["frozen weights"]
+
+    touched = sum(values[f"single_blocks.0.linear{i}.weight"].numel() for i in (1, 2))
+    assert frozen(*in_blocks, f"--lora.base_weights={lora}") - frozen(*in_blocks) == touched * 4 - touched * 34 // 32
+    error = millrace("plan", LAPTOP, "--lora.base_dtype=gguf", f"--checkpoint.initial_load_path={tmp_path / 'none.gguf'}", status=2).stderr
+    assert "a plan without the GGUF file" in error
+    other = millrace("plan", LAPTOP, *in_blocks, "--model.depth=2", status=4).stderr
+    assert "base.gguf] expected weights of the sizes that the configuration has, got others" in other
 
 
 @pytest.mark.parametrize("dtype", ["fp8", "fp8_unscaled", "int8", "nf4", "nf4_torchao"])

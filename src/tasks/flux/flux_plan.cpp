@@ -1,20 +1,24 @@
 #include "tasks/flux/flux_plan.h"
 
 #include <algorithm>
+#include <map>
+#include <optional>
 
 #include "adapters/configured_adapter.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "diffusion/base_adapters.h"
 #include "diffusion/flux_objective.h"
 #include "diffusion/flux_setup.h"
 #include "diffusion/flux_trainee.h"
+#include "models/flux/entry.h"
 #include "models/flux/flops.h"
-#include "models/quantised_load.h"
 #include "tasks/flux/flux_encoders_plan.h"
 #include "tasks/flux/flux_pictures_plan.h"
 #include "tasks/flux/flux_work.h"
 #include "tasks/flux_lora/flux_lora_config.h"
+#include "tasks/frozen_matrices.h"
 
 namespace millrace {
 namespace {
@@ -23,18 +27,18 @@ namespace {
 class FluxStepModel : public StepModel {
  public:
   FluxStepModel(const FluxRunConfig& config, const flux::FluxConfig& sizes, const FlatParametersOptions& placement,
-                FluxBatch batch, FluxObjective objective, Keep keep, BaseStorage storage)
+                FluxBatch batch, FluxObjective objective, Keep keep, BaseStorage storage, const GgufBase* gguf)
       : encoders_(config),
         trainee_(make_empty_flux_trainee(config, sizes, placement, encoders_.trained(config))),
         batch_(std::move(batch)),
         objective_(std::move(objective)),
         keep_(keep),
-        storage_(storage) {}
+        matrix_bytes_(matrix_bytes(trainee_->model(), storage, placement.compute_dtype, gguf)) {}
 
   FlatParameters& parameters() override { return trainee_->parameters(); }
   FlatParameters* frozen() override { return trainee_->is_adapter() ? &trainee_->model().flat_parameters() : nullptr; }
-  int64_t quantised_bytes() override { return stored_bytes(storage_, trainee_->model()); }
-  int64_t quantised_bytes(const QuantisedWeight& one) override { return stored_bytes(storage_, one); }
+  int64_t quantised_bytes() override { return sum_of(matrix_bytes_); }
+  int64_t quantised_bytes(const QuantisedWeight& one) override { return matrix_bytes_.at(&one); }
   const OffloadedInputs* offloaded_inputs() override { return trainee_->model().offloaded_inputs(); }
   void train_microbatch() override { train_on_batch(*trainee_, batch_, objective_, keep_, /*weight=*/1); }
 
@@ -44,7 +48,7 @@ class FluxStepModel : public StepModel {
   FluxBatch batch_;
   FluxObjective objective_;
   Keep keep_;
-  BaseStorage storage_;  // of the frozen matrices
+  std::map<const QuantisedWeight*, int64_t> matrix_bytes_;  // of the frozen model
 };
 
 class FluxPlannedTask : public PlannedTask {
@@ -57,9 +61,8 @@ class FluxPlannedTask : public PlannedTask {
         pictures_(plan_pictures(config, encoders_.notes)),
         sizes_(flux_config(config, encoders_.latent_channels)) {
     if (storage() == BaseStorage::kGguf) {
-      throw ConfigError(
-          "[lora.base_dtype] expected another than gguf for a plan, whose file says how large it is, got gguf "
-          "(try nf4 for files of 4 bits, int8 for those of 8)");
+      gguf_.emplace("flux", config.checkpoint.initial_load_path, flux::describe(sizes_)->shapes());
+      gguf_->merged = read_base_adapters(*config.lora(), sizes_).transformer;
     }
     const int64_t multiple = encoders_.downscale * patch_size(config);
     for (const int64_t side : {pictures_.width, pictures_.height}) {
@@ -97,9 +100,9 @@ class FluxPlannedTask : public PlannedTask {
       batch.text_lengths.assign(static_cast<size_t>(step.batch), std::max<int64_t>(1, text_tokens() - 1));
       batch.text_lengths.front() = text_tokens();
     }
-    return std::make_unique<FluxStepModel>(config_, sizes_, placement, std::move(batch),
-                                           FluxObjective{0, patch_size(config_), config_.objective()},
-                                           keep_of(step.recompute, step.offload_inputs), storage());
+    return std::make_unique<FluxStepModel>(
+        config_, sizes_, placement, std::move(batch), FluxObjective{0, patch_size(config_), config_.objective()},
+        keep_of(step.recompute, step.offload_inputs), storage(), gguf_ ? &*gguf_ : nullptr);
   }
 
   std::vector<StageWork> forward_stages(const PlannedStep& step,
@@ -194,6 +197,7 @@ class FluxPlannedTask : public PlannedTask {
   EncodersPlan encoders_;
   PicturesPlan pictures_;
   flux::FluxConfig sizes_;
+  std::optional<GgufBase> gguf_;
 };
 
 }  // namespace

@@ -178,9 +178,6 @@ void FluxLoraConfig::check(Problems& problems) const {
   check_guidance(*this, problems);
   check_kohya_files(*this, problems);
   check_lora_rates(lora_options, optimizer, problems);
-  if (lora_options.base_dtype == "gguf" && !lora_options.base_weights.empty()) {
-    problems.add("lora.base_weights", "expected none with the blocks of a GGUF file, got some (try base_dtype nf4)");
-  }
   // The limit would act on the weights that are trained, not on those that are averaged.
   if (lora_options.scale_weight_norms &&
       (optimizer.ema_decay.value_or(0) > 0 || optimizer.name == "AdamWScheduleFree")) {

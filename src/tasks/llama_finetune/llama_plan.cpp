@@ -1,16 +1,17 @@
 #include "tasks/llama_finetune/llama_plan.h"
 
 #include <algorithm>
-#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
 
 #include "adapters/configured_adapter.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "formats/weight_store.h"
 #include "models/llama/flops.h"
-#include "models/quantised_load.h"
 #include "nn/recompute.h"
+#include "tasks/frozen_matrices.h"
 #include "tasks/llama_finetune/llama_trainee.h"
 
 namespace millrace {
@@ -19,29 +20,18 @@ namespace {
 // The tokens of one microbatch, and the model to train.
 class LlamaStepModel : public StepModel {
  public:
-  // block_bytes: of all matrices, if they lie as in a GGUF file.
-  LlamaStepModel(std::unique_ptr<LlamaTrainee> trainee, int64_t samples, int64_t length, Keep keep, BaseStorage storage,
-                 int64_t block_bytes)
+  LlamaStepModel(std::unique_ptr<LlamaTrainee> trainee, int64_t samples, int64_t length, Keep keep,
+                 std::map<const QuantisedWeight*, int64_t> matrix_bytes)
       : trainee_(std::move(trainee)),
         samples_(samples),
         length_(length),
         keep_(keep),
-        storage_(storage),
-        block_bytes_(block_bytes) {
-    for (const auto& [name, weight] : quantised_weights(trainee_->model())) block_elements_ += elements_of(*weight);
-  }
+        matrix_bytes_(std::move(matrix_bytes)) {}
 
   FlatParameters& parameters() override { return trainee_->parameters(); }
   FlatParameters* frozen() override { return trainee_->is_adapter() ? &trainee_->model().flat_parameters() : nullptr; }
-  int64_t quantised_bytes() override {
-    return storage_ == BaseStorage::kGguf ? block_bytes_ : stored_bytes(storage_, trainee_->model());
-  }
-  // Layers of a GGUF file are taken to be alike.
-  int64_t quantised_bytes(const QuantisedWeight& one) override {
-    if (storage_ != BaseStorage::kGguf) return stored_bytes(storage_, one);
-    return static_cast<int64_t>(static_cast<double>(block_bytes_) * static_cast<double>(elements_of(one)) /
-                                static_cast<double>(block_elements_));
-  }
+  int64_t quantised_bytes() override { return sum_of(matrix_bytes_); }
+  int64_t quantised_bytes(const QuantisedWeight& one) override { return matrix_bytes_.at(&one); }
   const OffloadedInputs* offloaded_inputs() override { return trainee_->model().offloaded_inputs(); }
   void train_microbatch() override {
     const torch::Tensor ids_T = torch::empty({samples_ * length_}, torch::dtype(torch::kInt64).device(torch::kMeta));
@@ -52,31 +42,11 @@ class LlamaStepModel : public StepModel {
   }
 
  private:
-  static int64_t elements_of(const QuantisedWeight& weight) { return weight.in_features() * weight.out_features(); }
-
   std::unique_ptr<LlamaTrainee> trainee_;
   int64_t samples_, length_;
   Keep keep_;
-  BaseStorage storage_;  // of the frozen matrices
-  int64_t block_bytes_, block_elements_ = 0;
+  std::map<const QuantisedWeight*, int64_t> matrix_bytes_;  // of the frozen model
 };
-
-// The layers' matrices of a GGUF file.
-int64_t layer_blocks_in(const std::string& weights) {
-  std::error_code ignored;
-  if (!std::filesystem::is_regular_file(weights, ignored)) {
-    throw ConfigError(
-        "[lora.base_dtype] expected another than gguf for a plan without the GGUF file, which says how "
-        "large its blocks are, got gguf (try checkpoint.initial_load_path, or nf4 for a file of 4 bits)");
-  }
-  const WeightStore store(weights);
-  int64_t bytes = 0;
-  for (const TensorView& tensor : store.tensors()) {
-    const bool is_quantised = tensor.block_format != BlockFormat::kNone && starts_with(tensor.name, "blk.");
-    if (is_quantised) bytes += static_cast<int64_t>(tensor.bytes.size());
-  }
-  return bytes;
-}
 
 // The arithmetic of one unit's passes over a microbatch.
 //
@@ -141,7 +111,7 @@ class LlamaPlannedTask : public PlannedTask {
     if (config.finetune.max_seq_len == 0) {
       throw ConfigError("[finetune.max_seq_len] expected the length of the samples to plan for, got 0");
     }
-    if (storage() == BaseStorage::kGguf) block_bytes_ = layer_blocks_in(config.checkpoint.initial_load_path);
+    if (storage() == BaseStorage::kGguf) open_gguf();
   }
 
   std::string describe(int64_t num_parameters) const override {
@@ -159,9 +129,10 @@ class LlamaPlannedTask : public PlannedTask {
   }
 
   std::unique_ptr<StepModel> build(const PlannedStep& step, const FlatParametersOptions& placement) const override {
-    return std::make_unique<LlamaStepModel>(make_empty_llama_trainee(config_, sizes_, placement), step.batch,
-                                            tokens_per_sample(), keep_of(step.recompute, step.offload_inputs),
-                                            storage(), block_bytes_);
+    std::unique_ptr<LlamaTrainee> trainee = make_empty_llama_trainee(config_, sizes_, placement);
+    auto bytes = matrix_bytes(trainee->model(), storage(), placement.compute_dtype, gguf_ ? &*gguf_ : nullptr);
+    return std::make_unique<LlamaStepModel>(std::move(trainee), step.batch, tokens_per_sample(),
+                                            keep_of(step.recompute, step.offload_inputs), std::move(bytes));
   }
   std::vector<StageWork> forward_stages(const PlannedStep& step,
                                         const std::vector<ParameterUnit>& units) const override {
@@ -187,12 +158,21 @@ class LlamaPlannedTask : public PlannedTask {
 
  private:
   bool is_frozen() const { return config_.lora() != nullptr; }
+  void open_gguf() {
+    const LoraConfig& lora = *config_.lora();
+    const std::string& path = config_.checkpoint.initial_load_path;
+    gguf_.emplace("llama", path, find_model("llama").from_json(llama::to_hugging_face_json(sizes_), path)->shapes());
+    const std::vector<double> multipliers = base_multipliers(lora);
+    for (size_t i = 0; i < multipliers.size(); ++i) {
+      gguf_->merged.add(gguf_->weights.model().read_adapters(lora.base_weights[i]), multipliers[i]);
+    }
+  }
   BaseStorage storage() const { return is_frozen() ? base_storage_of(*config_.lora()) : BaseStorage::kDense; }
 
   std::unique_ptr<RunConfig> owned_config_;
   const LlamaRunConfig& config_;
   llama::LlamaConfig sizes_;
-  int64_t block_bytes_ = 0;  // of matrices that stay as a GGUF file has them
+  std::optional<GgufBase> gguf_;
 };
 
 }  // namespace

@@ -76,8 +76,7 @@ void load_initial_weights(llama::Llama& model, const FlatParametersOptions& plac
     }
   }
   check_merged(merger, weights);
-  weights.load_into(model, stored,
-                    [&](const std::string& name, const torch::Tensor& weight) { return merger.merged(name, weight); });
+  weights.load_into(model, stored, merging(merger));
   log_info("weights: ", path, " (", naming_name(weights.naming()), " naming)");
 }
 
