@@ -17,9 +17,10 @@ std::vector<RandomStream> sample_streams(uint64_t seed, RandomPurpose purpose, c
 
 torch::Tensor draw_timesteps(const FlowObjectiveConfig& objective, int64_t image_tokens, uint64_t seed,
                              const std::vector<uint32_t>& epochs, const std::vector<uint64_t>& sample_ids,
-                             torch::Device device) {
+                             torch::Device device, const std::vector<double>& offsets) {
   const auto streams = sample_streams(seed, RandomPurpose::kTimestep, epochs, sample_ids);
-  return copy_to_device(torch::tensor(sample_times(objective, streams, image_tokens), torch::kFloat32), device);
+  return copy_to_device(torch::tensor(sample_times(objective, streams, image_tokens, offsets), torch::kFloat32),
+                        device);
 }
 
 torch::Tensor draw_noise(uint64_t seed, RandomPurpose purpose, const std::vector<uint32_t>& epochs,

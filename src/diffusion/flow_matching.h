@@ -18,10 +18,10 @@ namespace millrace {
 std::vector<RandomStream> sample_streams(uint64_t seed, RandomPurpose purpose, const std::vector<uint32_t>& epochs,
                                          const std::vector<uint64_t>& sample_ids);
 
-// t in [0, 1], fp32 [B], as the sampling says.
+// t in [0, 1], fp32 [B], as the sampling says. offsets: diffusion/timestep_sampling.h.
 torch::Tensor draw_timesteps(const FlowObjectiveConfig& objective, int64_t image_tokens, uint64_t seed,
                              const std::vector<uint32_t>& epochs, const std::vector<uint64_t>& sample_ids,
-                             torch::Device device);
+                             torch::Device device, const std::vector<double>& offsets = {});
 // N(0, 1), fp32, the shape of `like` (dimension 0 is the batch).
 torch::Tensor draw_noise(uint64_t seed, RandomPurpose purpose, const std::vector<uint32_t>& epochs,
                          const std::vector<uint64_t>& sample_ids, const torch::Tensor& like);

@@ -24,10 +24,11 @@ struct FluxBatch {
   std::vector<std::string> captions;  // as they were or are to be encoded; empty: encoded beforehand
   std::vector<uint64_t> sample_ids;
   std::vector<uint32_t> epochs;
-  std::vector<int64_t> timesteps;  // of validation; -1: none
-  std::vector<int64_t> rows;       // row in the batch over all ranks
-  torch::Tensor weight_B;          // fp32 factors of the samples' losses; undefined: 1
-  torch::Tensor mask_B1hw;         // fp32 factors of the loss at each place, 0 to 1; undefined: 1
+  std::vector<int64_t> timesteps;    // of validation; -1: none
+  std::vector<double> time_offsets;  // of training times (timestep_sampling.h); empty: 0
+  std::vector<int64_t> rows;         // row in the batch over all ranks
+  torch::Tensor weight_B;            // fp32 factors of the samples' losses; undefined: 1
+  torch::Tensor mask_B1hw;           // fp32 factors of the loss at each place, 0 to 1; undefined: 1
   // Differential output preservation: rows whose target is the frozen model's own prediction. preserves_any: some row
   // of some rank is one, so that all ranks run that model once more.
   std::vector<int64_t> preserved_rows;

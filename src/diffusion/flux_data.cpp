@@ -7,6 +7,7 @@
 #include "diffusion/encoder_identity.h"
 #include "diffusion/flux_setup.h"
 #include "diffusion/rank_files.h"
+#include "diffusion/timestep_sampling.h"
 #include "picture_sets/trained_options.h"
 
 namespace millrace {
@@ -26,6 +27,19 @@ FluxDataset open_dataset(const DatasetPlace& place, const LostFileLimit& limit, 
   dataset.name = place.path.empty() ? dataset.shards.front().path.parent_path().string() : place.path;
   if (dataset.kind->is_encoded) dataset.shapes = probe_encodings(dataset.shards);
   return dataset;
+}
+
+void warn_of_offsets(TimestepSampling sampling, const FluxDataset& dataset) {
+  if (reads_offset(sampling)) return;
+  for (const PictureSet& set : dataset.pictures->sets) {
+    for (const SubsetOptions& subset : set.options.subsets) {
+      if (timestep_offset(subset) == 0) continue;
+      log_warning(printable(dataset.name),
+                  ": timestep_sampling.offset has no effect with objective.timestep_sampling = ", choice_text(sampling),
+                  " (try sigmoid, shift or flux_shift)");
+      return;
+    }
+  }
 }
 
 // is_validation: nothing of it is trained on.
@@ -60,6 +74,7 @@ FluxDataset open_pictures(const FluxRunConfig& config, const std::string& path, 
                         "model that is trained whole has no frozen one beside it, got it without");
     }
   }
+  if (!is_validation) warn_of_offsets(config.objective().timestep_sampling, dataset);
   return dataset;
 }
 

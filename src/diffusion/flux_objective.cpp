@@ -50,7 +50,8 @@ FluxDraws draw_for(const FluxBatch& batch, const FluxObjective& objective) {
   const int64_t image_tokens = x0.size(2) * x0.size(3) / (objective.patch_size * objective.patch_size);
   FluxDraws draws;
   draws.noise_BZhw = draw_noise(objective.seed, RandomPurpose::kNoise, batch.epochs, batch.sample_ids, x0);
-  draws.t_B = draw_timesteps(objective.flow, image_tokens, objective.seed, batch.epochs, batch.sample_ids, x0.device());
+  draws.t_B = draw_timesteps(objective.flow, image_tokens, objective.seed, batch.epochs, batch.sample_ids, x0.device(),
+                             batch.time_offsets);
   if (objective.flow.ip_noise_gamma) draws.input_noise_BZhw = draw_input_noise(batch, objective);
   return draws;
 }

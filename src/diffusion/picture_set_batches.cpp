@@ -201,6 +201,7 @@ FluxBatch PictureSetBatches::next() {
     if (preserves_output(row.set->options.subsets[row.picture->subset])) {
       batch.preserved_rows.push_back(static_cast<int64_t>(captions.size()));
     }
+    batch.time_offsets.push_back(timestep_offset(row.set->options.subsets[row.picture->subset]));
     captions.push_back(row.caption);
     weights.push_back(row.picture->is_reg ? static_cast<float>(row.set->options.prior_loss_weight) : 1.0F);
   }
@@ -212,6 +213,9 @@ FluxBatch PictureSetBatches::next() {
     batch.epochs = {0};
     batch.rows = {0};
   }
+  const bool has_offsets =
+      std::any_of(batch.time_offsets.begin(), batch.time_offsets.end(), [](double x) { return x != 0; });
+  if (!has_offsets) batch.time_offsets.clear();
   batch.timesteps.assign(captions.size(), -1);
   if (std::any_of(weights.begin(), weights.end(), [](float weight) { return weight != 1; })) {
     batch.weight_B = torch::tensor(weights).to(options_.device);

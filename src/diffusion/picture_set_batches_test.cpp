@@ -132,6 +132,23 @@ TEST_F(PictureSetBatchesTest, PreservedPicturesAreKnownToEveryRank) {
   EXPECT_GT(mixed, 0);
 }
 
+TEST_F(PictureSetBatchesTest, SubsetsHaveOffsetsOfTheirTimes) {
+  const auto data = open("", "custom_attributes = { timestep_sampling = { offset = -0.5 } }");
+  PictureSetBatches made = batches(data);
+  size_t with_offset = 0;
+  for (int step = 0; step < 20; ++step) {
+    const FluxBatch batch = made.next();
+    for (int64_t row = 0; row < batch.num_samples; ++row) {
+      const bool is_reg = batch.weight_B.defined() && batch.weight_B[row].item<double>() == 0.5;
+      const double offset = batch.time_offsets.empty() ? 0 : batch.time_offsets.at(static_cast<size_t>(row));
+      EXPECT_EQ(offset, is_reg ? -0.5 : 0);
+      with_offset += offset != 0 ? 1 : 0;
+    }
+  }
+  EXPECT_GT(with_offset, 0);
+  EXPECT_TRUE(batches(open("", "")).next().time_offsets.empty());
+}
+
 TEST_F(PictureSetBatchesTest, AnyNumberOfRanksTakesTheSameSteps) {
   const auto data = open();
   std::vector<std::vector<Rows>> of_ranks;

@@ -45,8 +45,13 @@ double flux_shift_mu(int64_t image_tokens) {
   return 0.5 + (1.15 - 0.5) * (static_cast<double>(image_tokens) - 256) / (4096 - 256);
 }
 
-double sample_time(const FlowObjectiveConfig& objective, const RandomNumber& number, int64_t image_tokens) {
-  const double v = sigmoid(objective.sigmoid_scale.value_or(1) * number.normal);
+bool reads_offset(TimestepSampling sampling) {
+  return sampling != TimestepSampling::kUniform && sampling != TimestepSampling::kSigma;
+}
+
+double sample_time(const FlowObjectiveConfig& objective, const RandomNumber& number, int64_t image_tokens,
+                   double offset) {
+  const double v = sigmoid(objective.sigmoid_scale.value_or(1) * (number.normal + offset));
   const double shift = objective.discrete_flow_shift.value_or(kDefaultShift);
   switch (objective.timestep_sampling) {
     case TimestepSampling::kUniform:
@@ -69,11 +74,12 @@ double sample_time(const FlowObjectiveConfig& objective, const RandomNumber& num
 }
 
 std::vector<float> sample_times(const FlowObjectiveConfig& objective, const std::vector<RandomStream>& streams,
-                                int64_t image_tokens) {
+                                int64_t image_tokens, const std::vector<double>& offsets) {
   std::vector<float> times;
-  for (const RandomStream& stream : streams) {
-    const RandomNumber number{random_uniform(stream, 0), random_normal(stream, 0)};
-    times.push_back(static_cast<float>(sample_time(objective, number, image_tokens)));
+  for (size_t i = 0; i < streams.size(); ++i) {
+    const RandomNumber number{random_uniform(streams[i], 0), random_normal(streams[i], 0)};
+    const double offset = offsets.empty() ? 0 : offsets.at(i);
+    times.push_back(static_cast<float>(sample_time(objective, number, image_tokens, offset)));
   }
   return times;
 }

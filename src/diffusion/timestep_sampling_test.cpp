@@ -80,6 +80,45 @@ const std::vector<Case>& cases() {
   return all;
 }
 
+// The same with the offset of a subset (sd-scripts after 0.11.1): in fp32, by torch.
+TEST(TimestepSampling, AnOffsetIsAddedToTheNormalNumber) {
+  using Sampling = TimestepSampling;
+  struct Offset {
+    double offset;
+    Case expected;
+  };
+  const std::vector<Offset> offsets = {
+      {-0.5,
+       {{.timestep_sampling = Sampling::kSigmoid},
+        1024,
+        {0.37754068, 0.95257413, 0.01098694, 0.33338514, 0.29680148, 0.03405574, 0.71980959, 0.499396}}},
+      {0.5,
+       {{.timestep_sampling = Sampling::kSigmoid, .sigmoid_scale = 2.0},
+        1024,
+        {0.7310586, 0.99966466, 0.00091105, 0.64889187, 0.56828284, 0.00910112, 0.97990602, 0.88028878}}},
+      {0.5,
+       {{.timestep_sampling = Sampling::kShift, .discrete_flow_shift = 3.0},
+        1024,
+        {0.8318243, 0.99393189, 0.08306693, 0.80308664, 0.77487338, 0.2233074, 0.95444149, 0.89053297}}},
+      {-0.25,
+       {{.timestep_sampling = Sampling::kFluxShift},
+        1024,
+        {0.59387314, 0.97976691, 0.02608407, 0.54663551, 0.50435603, 0.07834075, 0.8609876, 0.7063213}}},
+  };
+  for (const auto& [offset, expected] : offsets) {
+    EXPECT_TRUE(reads_offset(expected.objective.timestep_sampling));
+    for (size_t i = 0; i < kNormals.size(); ++i) {
+      const double got = sample_time(expected.objective, {kUniforms[i], kNormals[i]}, expected.image_tokens, offset);
+      EXPECT_NEAR(got, expected.times[i], 1e-6) << offset << ", " << i;
+    }
+  }
+  for (const Sampling sampling : {Sampling::kUniform, Sampling::kSigma}) {
+    const FlowObjectiveConfig objective{.timestep_sampling = sampling};
+    EXPECT_FALSE(reads_offset(sampling));
+    EXPECT_EQ(sample_time(objective, {0.3, 1}, 64, 0.5), sample_time(objective, {0.3, 1}, 64));
+  }
+}
+
 TEST(TimestepSampling, GivesWhatSdScriptsGives) {
   for (const Case& c : cases()) {
     for (size_t i = 0; i < c.times.size(); ++i) {

@@ -132,7 +132,10 @@ TEST_F(SetIdentity, OptionsThatTrainingDoesNotHaveAreRefused) {
          "16",
          "enable_bucket = false with face_crop_aug_range"},
         {"custom_attributes = { a = 1 }", "no custom_attributes but diff_output_preservation"},
-        {"custom_attributes = { diff_output_preservation = 1 }", "true or false"}}) {
+        {"custom_attributes = { diff_output_preservation = 1 }", "true or false"},
+        {"custom_attributes = { timestep_sampling = { offset = \"a\" } }", "timestep_sampling = { offset = NUMBER }"},
+        {"custom_attributes = { timestep_sampling = { mode = 1 } }", "timestep_sampling = { offset = NUMBER }"},
+        {"custom_attributes = { timestep_sampling = 0.5 }", "timestep_sampling = { offset = NUMBER }"}}) {
     write_document(option);
     EXPECT_THAT([&] { open(); }, testing::ThrowsMessage<ConfigError>(HasSubstr(expected))) << option;
   }

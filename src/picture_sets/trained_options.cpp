@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -15,7 +16,14 @@
 namespace millrace {
 namespace {
 
-constexpr const char* kPreservation = "diff_output_preservation";
+constexpr const char *kPreservation = "diff_output_preservation", *kTimes = "timestep_sampling", *kOffset = "offset";
+
+bool is_trained_attribute(const std::string& key, const nlohmann::ordered_json& value) {
+  if (key == kPreservation) return value.is_boolean();
+  if (key != kTimes || !value.is_object()) return false;
+  return value.size() == 1 && value.contains(kOffset) && value.at(kOffset).is_number() &&
+         std::isfinite(value.at(kOffset).get<double>());
+}
 
 // Every name that a data set file may have (resolve.cpp) but for kAreaOrLanczos.
 Filter filter_named(const std::string& name) {
@@ -53,6 +61,11 @@ bool preserves_output(const SubsetOptions& subset) {
   return subset.custom_attributes.is_object() && subset.custom_attributes.value(kPreservation, false);
 }
 
+double timestep_offset(const SubsetOptions& subset) {
+  if (!subset.custom_attributes.is_object() || !subset.custom_attributes.contains(kTimes)) return 0;
+  return subset.custom_attributes.at(kTimes).at(kOffset).get<double>();
+}
+
 void check_options_are_trained(const std::vector<DatasetOptions>& datasets) {
   Problems problems;
   for (const DatasetOptions& dataset : datasets) {
@@ -72,8 +85,9 @@ void check_options_are_trained(const std::vector<DatasetOptions>& datasets) {
       refuse(faces && (*faces)[0] <= 0, where, "face_crop_aug_range above 0",
              format_double("%g", faces ? (*faces)[0] : 0));
       for (const auto& [key, value] : subset.custom_attributes.items()) {
-        refuse(key != kPreservation || !value.is_boolean(), where,
-               str("no custom_attributes but ", kPreservation, ", true or false, since no other has an effect here"),
+        refuse(!is_trained_attribute(key, value), where,
+               str("no custom_attributes but ", kPreservation, ", true or false, and ", kTimes, " = { ", kOffset,
+                   " = NUMBER }, since no other has an effect here"),
                str(key, " = ", value.dump()));
       }
     }

@@ -10,8 +10,7 @@
 namespace millrace {
 
 // Throws ConfigError that lists every option, with its place, whose effect training does not have: face_crop_aug_range
-// with buckets or not above 0, other custom_attributes than diff_output_preservation, network_multiplier and
-// debug_dataset.
+// with buckets or not above 0, other custom_attributes than the two below, network_multiplier and debug_dataset.
 void check_options_are_trained(const std::vector<DatasetOptions>& datasets);
 
 // The filter of resize_interpolation, the subset's or else its data set's; bicubic where there is none. from, to: sizes
@@ -22,5 +21,9 @@ Filter trained_filter(const DatasetOptions& dataset, const SubsetOptions& subset
 // custom_attributes.diff_output_preservation: adapters learn to leave the subset's pictures as the frozen model has
 // them (differential output preservation).
 bool preserves_output(const SubsetOptions& subset);
+
+// custom_attributes.timestep_sampling.offset: what is added to the normal number that the time of a training sample is
+// made of, so that the subset is trained at noisier times (above 0) or clearer ones.
+double timestep_offset(const SubsetOptions& subset);
 
 }  // namespace millrace

@@ -18,6 +18,7 @@ from picture_runs import (  # noqa: F401  (fixtures)
     make_base,
     metadata,
     picture,
+    said,
     subset_of,
     train,
 )
@@ -62,6 +63,25 @@ def test_an_adapter_without_effect_has_no_loss_on_preserved_pictures(train, fold
     assert losses("preserved", subset_of(other, preserved)) == [0, 0, 0, 0]
     with_class = losses("both", subset_of(subject), subset_of(other, preserved))
     assert 0 < sum(with_class) < sum(losses("plain", subset_of(subject), subset_of(other)))
+
+
+def test_a_subset_may_be_trained_at_other_times(train, folder, tmp_path):  # noqa: F811
+    """custom_attributes.timestep_sampling.offset, of sd-scripts: another loss, and the same validation loss of adapters that do nothing."""
+    path = folder("cat", 4, sizes=[(32, 32)])
+
+    def run(name, offset, *options):
+        attributes = "custom_attributes = { timestep_sampling = { offset = %s } }" % offset if offset is not None else ""
+        data = dataset(tmp_path / f"{name}.toml", subset_of(path, attributes))
+        return train(data, *STILL, f"--validation.dataset_path={data}", "--validation.enable", "--validation.freq=1", *options, run=name)
+
+    plain, clear, noisy = run("plain", None), run("clear", -2), run("noisy", 2.0)
+    assert len({curve(each)[0] for each in (plain, clear, noisy)}) == 3
+    assert curve(run("zero", 0.0)) == curve(plain)
+    assert curve(clear, "validation_loss")[0] == curve(noisy, "validation_loss")[0] == curve(plain, "validation_loss")[0]
+    uniform = ["--objective.timestep_sampling=uniform"]
+    ignored = run("ignored", 0.5, *uniform)
+    assert curve(ignored) == curve(run("uniform", None, *uniform))
+    assert "timestep_sampling.offset has no effect with objective.timestep_sampling = uniform" in said(ignored)
 
 
 def test_masked_padding_of_captions_does_not_matter(train, millrace, folder, tmp_path):  # noqa: F811
