@@ -76,6 +76,10 @@ nlohmann::ordered_json encoder_identity(const EncoderConfig& encoder) {
   return identity;
 }
 
+std::string text_encoder_hash(const std::string& weights, const std::string& tokenizer) {
+  return weights_hash(weights) + ":" + tokenizer_hash(tokenizer, weights);
+}
+
 std::string describe_difference(const nlohmann::ordered_json& wanted, const nlohmann::ordered_json& found,
                                 const std::string& place) {
   if (!wanted.is_object() || !found.is_object()) {

@@ -23,6 +23,9 @@ nlohmann::ordered_json read_encodings_manifest(const std::filesystem::path& file
 // (formats/weight_fingerprint.h), not their paths.
 nlohmann::ordered_json encoder_identity(const EncoderConfig& encoder);
 
+// One text encoder's weights and tokenizer likewise. tokenizer: "": beside the weights.
+std::string text_encoder_hash(const std::string& weights, const std::string& tokenizer);
+
 // Throws ModelError if the manifest in a data set's folder (or beside one of its files) names other encoders than the
 // configuration does. Fields missing on either side are not compared.
 void check_encoded_with(const std::filesystem::path& dataset, const EncoderConfig& encoder);

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "comm/mesh.h"
 #include "diffusion/caption_encoder.h"
+#include "diffusion/encoder_identity.h"
 #include "diffusion/trainable_encoder.h"
 #include "models/clip/model.h"
 #include "models/model_table.h"
@@ -85,9 +86,17 @@ class PretrainedCaptionEncoder : public CaptionEncoder, public TrainableEncoder 
   PretrainedCaptionEncoder(const std::filesystem::path& folder, const std::filesystem::path& tokenizer,
                            TokenizerKind kind, const EncoderPlacement& placement)
       : folder_(folder),
+        tokenizer_path_(tokenizer),
         tokenizer_(load_tokenizer(tokenizer.empty() ? folder : tokenizer, kind)),
         device_(placement.device),
+        dtype_(placement.dtype),
         merged_identity_(placement.merged != nullptr ? placement.merged_identity : std::string()) {}
+
+  // Of what is in the files, whose weights may be replaced. Reads a part of them.
+  std::string identity_of_files() const {
+    return str(text_encoder_hash(folder_.string(), tokenizer_path_.string()), ":", c10::toString(dtype_),
+               merged_identity_);
+  }
 
   // lengths: of T5's rows, if padding is masked.
   virtual torch::Tensor run(const torch::Tensor& ids_BL, const std::vector<int64_t>& lengths) = 0;
@@ -113,9 +122,10 @@ class PretrainedCaptionEncoder : public CaptionEncoder, public TrainableEncoder 
     return at::cat(parts, 0);
   }
 
-  std::filesystem::path folder_;
+  std::filesystem::path folder_, tokenizer_path_;
   std::unique_ptr<Tokenizer> tokenizer_;
   torch::Device device_;
+  torch::Dtype dtype_;
   std::string merged_identity_;  // "": nothing is merged into the weights
   int64_t num_tokens_ = 0;
   Mesh* mesh_ = nullptr;  // set if the weights are sharded
@@ -144,7 +154,7 @@ class T5CaptionEncoder : public PretrainedCaptionEncoder {
     return lengths;
   }
   std::string identity() const override {
-    return str("t5:", folder_.string(), ":", num_tokens_, masks_padding_ ? ":masked" : "", merged_identity_);
+    return str("t5:", identity_of_files(), ":", num_tokens_, masks_padding_ ? ":masked" : "");
   }
   FlatModel& model() override { return *model_; }
   torch::Tensor forward(const std::vector<std::string>& captions) override {
@@ -173,7 +183,7 @@ class ClipCaptionEncoder : public PretrainedCaptionEncoder {
     check_fit(folder, *tokenizer_, model_->config().vocab_size, model_->config().hidden_size, expected_width);
   }
 
-  std::string identity() const override { return str("clip:", folder_.string(), merged_identity_); }
+  std::string identity() const override { return "clip:" + identity_of_files(); }
   FlatModel& model() override { return *model_; }
   torch::Tensor forward(const std::vector<std::string>& captions) override {
     return model_->forward(ids_of(captions), &saved_).pooled_BD;

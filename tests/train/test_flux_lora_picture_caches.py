@@ -5,7 +5,7 @@ import subprocess
 
 import numpy
 import pytest
-from helpers import load
+from helpers import load, save
 from picture_runs import (  # noqa: F401  (fixtures)
     CODED,
     LAPTOP,
@@ -263,6 +263,31 @@ def test_encodings_beside_the_pictures_are_made_once(train, folder, tmp_path, en
     os.utime(path / "002.txt", (later, later))
     newer = train(data, *nine, run="newer")
     assert curve(newer) == curve(longer) and "expected a cache newer than 002.txt" in said(newer)
+
+
+def test_replaced_encoders_encode_again(train, folder, tmp_path, base):  # noqa: F811
+    """Weights in the same files, of which a cache on the disk has encodings."""
+    data = dataset(tmp_path / "set.toml", subset_of(folder("cat", 4, caption="a red cat {}", sizes=[(32, 32)])))
+    options = [*STILL, f"--encoder.clip_encoder={tmp_path / 'clip'}", f"--encoder.t5_encoder={tmp_path / 't5'}",
+               "--lora.no_train_clip_l", "--encoder.max_t5_encoding_len=8"]  # fmt: skip
+    on_disk = [*options, "--encoder.cache_encodings=disk", f"--encoder.cache_folder={tmp_path / 'cache'}"]
+
+    make_clip(tmp_path / "clip")
+    make_t5(tmp_path / "t5", d_model=16, num_layers=2)
+    expected = curve(train(data, *options, "--encoder.cache_encodings=none", run="none"))
+    assert curve(train(data, *on_disk, run="made")) == expected
+    files = sorted((tmp_path / "cache").rglob("*.safetensors"))
+    assert curve(train(data, *on_disk, run="found")) == expected and sorted((tmp_path / "cache").rglob("*.safetensors")) == files
+    for name in ("clip", "t5"):
+        file = tmp_path / name / "model.safetensors"
+        save(file, {key: tensor * 1.5 for key, tensor in load(file).items()})
+        before, expected = expected, curve(train(data, *options, "--encoder.cache_encodings=none", run=f"other_{name}"))
+        assert curve(train(data, *on_disk, run=f"replaced_{name}")) == expected != before
+    # Encodings of another precision are others, too.
+    bf16 = [*on_disk, "--training.mixed_precision_param=bfloat16"]
+    count = len(list((tmp_path / "cache").iterdir()))
+    train(data, *bf16, run="bf16")
+    assert len(list((tmp_path / "cache").iterdir())) == count + 2
 
 
 def test_what_cannot_lie_beside_the_pictures_is_refused(train, folder, tmp_path, encoders, coded):  # noqa: F811
