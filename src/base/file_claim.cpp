@@ -6,8 +6,12 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <thread>
+#include <utility>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/files.h"
 #include "base/log.h"
@@ -69,6 +73,35 @@ void FileClaim::commit() {
   fsync_folder(path_.parent_path());
   ::close(descriptor_);
   descriptor_ = -1;
+}
+
+void make_file_once(const fs::path& path, const std::string& what, double patience,
+                    const std::function<bool()>& is_there, const std::function<void(FileClaim& claim)>& make) {
+  if (is_there()) return;
+  create_folders(path.parent_path());
+  double last_growth = now_seconds();
+  bool is_waiting = false;
+  for (uint64_t bytes = 0;;) {
+    FileClaim claim(path);
+    if (claim.outcome() == FileClaim::Outcome::kNoLocks) {
+      throw StorageError(str("[", path.parent_path().string(), "] expected a file system with locks, got none"));
+    }
+    if (claim.outcome() == FileClaim::Outcome::kMine) {
+      if (!is_there()) make(claim);  // it is if another process was faster
+      return;
+    }
+    if (!std::exchange(is_waiting, true)) {
+      log_info("waiting for another process that ", what, ": ", claim.temporary().string());
+    }
+    const uint64_t bytes_now = claim.bytes_so_far();
+    if (std::exchange(bytes, bytes_now) != bytes_now) last_growth = now_seconds();
+    if (now_seconds() - last_growth > patience) {
+      throw StorageError(str("[", claim.temporary().string(),
+                             "] expected the process that writes it to make progress, ", "got nothing new in ",
+                             patience, " s"));
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
 }
 
 }  // namespace millrace

@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
+#include <string>
 
 namespace millrace {
 
@@ -34,5 +36,13 @@ class FileClaim {
   int descriptor_ = -1;
   Outcome outcome_;
 };
+
+// Makes a file unless it is there, in one process while others that want it wait, and take over from one that dies.
+// is_there: whether the file can be used, asked before and after each wait; make: writes claim.temporary() and commits
+// the claim; what: for the log, what the process does that makes the file. The folder is made where it does not exist.
+// Throws StorageError where the folder cannot be written to or has no locks, and where another process adds nothing to
+// the file for so many seconds of patience.
+void make_file_once(const std::filesystem::path& path, const std::string& what, double patience,
+                    const std::function<bool()>& is_there, const std::function<void(FileClaim& claim)>& make);
 
 }  // namespace millrace

@@ -1,6 +1,4 @@
 #include <arrow/api.h>
-#include <arrow/io/file.h>
-#include <parquet/arrow/reader.h>
 
 #include <cmath>
 #include <cstring>
@@ -9,6 +7,7 @@
 
 #include "base/text.h"
 #include "formats/arrow_access.h"
+#include "formats/arrow_parquet_rows.h"
 #include "formats/arrow_status.h"
 #include "formats/row_table.h"
 
@@ -17,7 +16,6 @@ namespace {
 
 using json = nlohmann::ordered_json;
 
-constexpr const char* kParquet = "a Parquet file";
 constexpr int kMaxDepth = 16;  // of lists and structs in each other
 
 bool is_parquet(const std::filesystem::path& path) {
@@ -35,7 +33,8 @@ json text_at(const arrow::Array& array, int64_t row, const std::string& place) {
 
 template <typename Array>
 json number_at(const arrow::Array& array, int64_t row) {
-  return static_cast<const Array&>(array).Value(row);
+  const auto number = static_cast<const Array&>(array).Value(row);
+  return std::isfinite(static_cast<double>(number)) ? json(number) : json(nullptr);
 }
 
 json value_at(const arrow::Array& array, int64_t row, const std::string& place, int depth);
@@ -108,37 +107,25 @@ json value_at(const arrow::Array& array, int64_t row, const std::string& place, 
   }
 }
 
-std::shared_ptr<arrow::Table> read_parquet(const std::filesystem::path& path) {
-  const std::string place = path.string();
-  const auto file = check_arrow(arrow::io::ReadableFile::Open(place), place, kParquet);
-  const auto reader = check_arrow(parquet::arrow::OpenFile(file, arrow::default_memory_pool()), place, kParquet);
-  const auto table = check_arrow(reader->ReadTable(), place, kParquet);
-  check_arrow(table->ValidateFull(), place, kParquet);
-  return table;
-}
-
 }  // namespace
 
 struct RowTable::Impl {
   std::filesystem::path path;
-  std::shared_ptr<arrow::Table> parquet;  // or
+  std::unique_ptr<ParquetRows> parquet;  // or
   std::optional<ArrowFile> arrow;
 
   std::string place(int64_t row, const std::string& column) const {
     return str(path.string(), ", row ", row, ", column ", in_quotes(column));
   }
   json parquet_row(int64_t index) const {
+    const auto part = parquet->part(index);
+    const int64_t at = index - part->first_row;
     json row = json::object();
-    for (int c = 0; c < parquet->num_columns(); ++c) {
-      const std::string& name = parquet->field(c)->name();
-      int64_t at = index;
-      for (const auto& chunk : parquet->column(c)->chunks()) {
-        if (at < chunk->length()) {
-          row[name] = value_at(*chunk, at, place(index, name), 0);
-          break;
-        }
-        at -= chunk->length();
-      }
+    for (int c = 0; c < part->rows->num_columns(); ++c) {
+      const std::string& name = part->rows->column_name(c);
+      const auto column = part->rows->column(c);
+      if (!part->is_sound) check_arrow(column->Slice(at, 1)->ValidateFull(), place(index, name), "a valid cell");
+      row[name] = value_at(*column, at, place(index, name), 0);
     }
     return row;
   }
@@ -157,7 +144,7 @@ struct RowTable::Impl {
 RowTable::RowTable(const std::filesystem::path& path) : impl_(std::make_unique<Impl>()) {
   impl_->path = path;
   if (is_parquet(path)) {
-    impl_->parquet = read_parquet(path);
+    impl_->parquet = std::make_unique<ParquetRows>(path);
   } else {
     impl_->arrow.emplace(path);
     if (!impl_->arrow->damage().empty()) {
@@ -170,7 +157,20 @@ RowTable::~RowTable() = default;
 RowTable::RowTable(RowTable&&) noexcept = default;
 
 int64_t RowTable::size() const {
-  return impl_->parquet ? impl_->parquet->num_rows() : impl_->arrow->num_rows();
+  return impl_->parquet ? impl_->parquet->size() : impl_->arrow->num_rows();
+}
+
+bool RowTable::is_packed() const {
+  return impl_->parquet != nullptr;
+}
+
+std::shared_ptr<const void> RowTable::hold(int64_t index) const {
+  if (!impl_->parquet) return nullptr;
+  try {
+    return impl_->parquet->part(index);
+  } catch (const DataError&) {
+    return nullptr;  // row() says what is wrong
+  }
 }
 
 json RowTable::row(int64_t index) const {

@@ -81,6 +81,12 @@ RowTable::RowTable(RowTable&&) noexcept = default;
 int64_t RowTable::size() const {
   fail("");
 }
+bool RowTable::is_packed() const {
+  fail("");
+}
+std::shared_ptr<const void> RowTable::hold(int64_t) const {
+  fail("");
+}
 nlohmann::ordered_json RowTable::row(int64_t) const {
   fail("");
 }

@@ -9,8 +9,9 @@
 
 namespace millrace {
 
-// Safe to read from several threads. An Arrow file stays on disk until its rows are wanted; the columns of a Parquet
-// file, which are compressed, are kept in memory as a whole.
+// Safe to read from several threads. Files stay on disk until their rows are wanted. Those of a Parquet file, which are
+// packed, are unpacked some thousand at a time, the last of which are kept: rows are cheap in order, and dear in any
+// other.
 class RowTable {
  public:
   // Which of the two kinds the file is, its first bytes say. Throws StorageError when it cannot be read, DataError for
@@ -20,8 +21,12 @@ class RowTable {
   RowTable(RowTable&&) noexcept;
 
   int64_t size() const;
-  // index in [0, size()). Lists become arrays, structs objects, nulls null. Throws DataError naming file, row and
-  // column for values that JSON has no word for (dates, decimals, bytes that are not UTF-8).
+  bool is_packed() const;
+  // Keeps the row unpacked, and those unpacked with it, for as long as the result lives; null where there is nothing to
+  // keep. index as of row().
+  std::shared_ptr<const void> hold(int64_t index) const;
+  // index in [0, size()). Lists become arrays, structs objects; nulls, NaN and infinities null. Throws DataError naming
+  // file, row and column for values that JSON has no word for (dates, decimals, bytes that are not UTF-8).
   nlohmann::ordered_json row(int64_t index) const;
 
  private:

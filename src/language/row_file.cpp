@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "formats/json.h"
 #include "language/csv_fields.h"
+#include "language/unpacked_rows.h"
 
 namespace millrace {
 namespace {
@@ -218,7 +219,21 @@ uint64_t RowFile::digest(ThreadPool& pool) const {
   return checksum64(sums.data(), 8 * sums.size());
 }
 
+HeldRows RowFile::hold(int64_t begin, int64_t end) const {
+  HeldRows held;
+  for (int64_t index = begin; is_packed() && index < end; ++index) {
+    auto rows = table_->hold(index);
+    if (rows != nullptr && (held.empty() || held.back() != rows)) held.push_back(std::move(rows));
+  }
+  return held;
+}
+
+void RowFile::unpack(const std::filesystem::path& folder, ThreadPool& pool) {
+  if (is_packed() && size() > 0) unpacked_ = unpacked_rows(*this, folder, pool);
+}
+
 nlohmann::ordered_json RowFile::row(int64_t index) const {
+  if (unpacked_) return row_of_unpacked(*this, unpacked_->row(index));
   if (table_) return table_->row(index);
   const Span& span = rows_[static_cast<size_t>(index)];
   const std::string_view text = text_of(file_).substr(span.begin, span.end - span.begin);

@@ -1,6 +1,6 @@
 // Rows of a data set in one file: JSON lines, a JSON array of objects, CSV with a header, Parquet or Arrow, or plain
-// text, of which every line is a row {"text": line}. Rows are parsed when they are asked for; of files but Parquet and
-// Arrow, only where they lie is kept in memory.
+// text, of which every line is a row {"text": line}. Rows are parsed when they are asked for: only where they lie is
+// kept in memory and, of Parquet, the rows that were unpacked last.
 #pragma once
 
 #include <cstdint>
@@ -19,6 +19,8 @@
 
 namespace millrace {
 
+using HeldRows = std::vector<std::shared_ptr<const void>>;
+
 enum class RowFileKind { kJson, kCsv, kTable, kText };
 
 // Safe to read from several threads.
@@ -33,10 +35,18 @@ class RowFile {
   // Throws DataError naming file and line for a row that is damaged or not UTF-8.
   nlohmann::ordered_json row(int64_t index) const;
   std::string place(int64_t index) const;  // file:line, or "file, row 3"
+  // Rows of Parquet are packed: in order they are cheap, in any other dear.
+  bool is_packed() const { return table_ && table_->is_packed() && unpacked_ == nullptr; }
+  // Keeps packed rows in [begin, end), which are about to be read, in memory for as long as the result lives.
+  HeldRows hold(int64_t begin, int64_t end) const;
+  // Reads packed rows from a file in the folder from now on (unpacked_rows.h), in any order. Not while others read.
+  void unpack(const std::filesystem::path& folder, ThreadPool& pool);
+  const RowFile* unpacked() const { return unpacked_.get(); }  // or null
+  const std::filesystem::path& path() const { return file_.path(); }
   // A checksum of the content and of how it is cut into rows; reads all of the file, by all threads of the pool.
   uint64_t digest(ThreadPool& pool) const;
   // Gives back the memory of what was read; it is read from the disk when it is wanted again.
-  void forget_read() const { release_mapped(file_.bytes()); }
+  void forget_read() const { release_mapped((unpacked_ ? *unpacked_ : *this).file_.bytes()); }
 
  private:
   struct Span {
@@ -52,8 +62,9 @@ class RowFile {
   MappedFile file_;
   RowFileKind kind_;
   std::vector<Span> rows_;
-  std::vector<std::string> header_;  // of CSV
-  std::optional<RowTable> table_;    // of Parquet and Arrow
+  std::vector<std::string> header_;    // of CSV
+  std::optional<RowTable> table_;      // of Parquet and Arrow
+  std::unique_ptr<RowFile> unpacked_;  // of Parquet, or null
 };
 
 // By the name, of files that a folder is searched for: .json, .jsonl and .ndjson, .csv, .parquet and .arrow; nullopt

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include "base/error.h"
 #include "base/files.h"
@@ -119,6 +120,27 @@ uint64_t RowSet::digest(ThreadPool& pool) const {
 void RowSet::forget_read() const {
   for (const RowSet& part : parts_) part.forget_read();
   for (const auto& file : files_) file->forget_read();
+}
+
+HeldRows RowSet::hold(int64_t begin, int64_t end) const {
+  HeldRows held;
+  for (int64_t index = begin; index < end; ++index) {
+    const Position at = position(index);
+    for (auto& rows : at.file->hold(at.row, at.row + 1)) {
+      if (held.empty() || held.back() != rows) held.push_back(std::move(rows));
+    }
+  }
+  return held;
+}
+
+std::vector<std::filesystem::path> RowSet::unpack(const std::filesystem::path& folder, ThreadPool& pool) {
+  std::vector<std::filesystem::path> paths;
+  for (RowSet& part : parts_) std::ranges::copy(part.unpack(folder, pool), std::back_inserter(paths));
+  for (const auto& file : files_) {
+    file->unpack(folder, pool);
+    if (file->unpacked() != nullptr) paths.push_back(file->unpacked()->path());
+  }
+  return paths;
 }
 
 std::vector<int64_t> RowSet::part_ends() const {

@@ -37,6 +37,10 @@ class RowSet {
   // A checksum of the files' contents and of which rows they give, in which order; not of where the files lie.
   uint64_t digest(ThreadPool& pool) const;
   void forget_read() const;  // see RowFile
+  // As RowFile, for rows of any files.
+  HeldRows hold(int64_t begin, int64_t end) const;
+  // The same. Returns the files in the folder that the rows are now read from.
+  std::vector<std::filesystem::path> unpack(const std::filesystem::path& folder, ThreadPool& pool);
 
  private:
   struct Position {

@@ -1,12 +1,12 @@
 #include "language/text_data_summary.h"
 
 #include <algorithm>
-#include <future>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "base/work_in_order.h"
 
 namespace millrace {
 namespace {
@@ -46,19 +46,16 @@ TextDataSummary summarise_rows(const TokenSource& source, const TokenSource& unc
   const RowSet& rows = *source.rows;
   TextDataSummary summary;
   summary.rows = rows.size();
-  std::vector<std::future<std::vector<RowCounts>>> parts;
-  for (int64_t begin = 0; begin < rows.size(); begin += kRowsAtOnce) {
-    parts.push_back(pool.submit([&, begin] {
-      std::vector<RowCounts> counts;
-      for (int64_t row = begin; row < std::min(begin + kRowsAtOnce, rows.size()); ++row) {
-        counts.push_back(count(source, uncut, row));
-      }
-      return counts;
-    }));
-  }
   std::vector<int64_t> lengths;
-  for (std::future<std::vector<RowCounts>>& part : parts) {
-    for (const RowCounts& counts : part.get()) {
+  const auto prepare = [&](int64_t begin, int64_t end) {
+    return [&, begin, end, held = source.hold(begin, end)] {
+      std::vector<RowCounts> counts;
+      for (int64_t row = begin; row < end; ++row) counts.push_back(count(source, uncut, row));
+      return counts;
+    };
+  };
+  work_in_order(pool, rows.size(), kRowsAtOnce, prepare, [&](const std::vector<RowCounts>& piece) {
+    for (const RowCounts& counts : piece) {
       if (!counts.problem.empty()) {
         ++summary.bad_rows;
         if (summary.problems.size() < kMaxProblems) summary.problems.push_back(counts.problem);
@@ -75,7 +72,7 @@ TextDataSummary summarise_rows(const TokenSource& source, const TokenSource& unc
         summary.longest_place = rows.place(counts.row);
       }
     }
-  }
+  });
   if (lengths.empty()) return summary;
   std::sort(lengths.begin(), lengths.end());
   summary.shortest = lengths.front();

@@ -26,7 +26,7 @@ struct TextDataSummary {
   std::vector<ShownPiece> example;
 };
 
-// source: as rows are trained; uncut: the same without a longest length. Tokenises every row once or, where they
+// source: as rows are trained; uncut: the same rows without a longest length. Tokenises every row once or, where they
 // differ, twice, by all threads of the pool.
 TextDataSummary summarise_rows(const TokenSource& source, const TokenSource& uncut, ThreadPool& pool);
 

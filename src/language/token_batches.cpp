@@ -4,11 +4,14 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/work_in_order.h"
 #include "data/sample_digest.h"
 #include "language/token_file.h"
 
 namespace millrace {
 namespace {
+
+constexpr int64_t kRowsTokenised = 16, kLengthsFound = 8192;
 
 template <typename T>
 std::vector<T> part(const std::vector<T>& values, int64_t begin, int64_t length) {
@@ -50,10 +53,8 @@ int64_t TokenSource::length(int64_t row) const {
 
 std::vector<int64_t> TokenSource::lengths(ThreadPool& pool) const {
   std::vector<int64_t> lengths(static_cast<size_t>(rows->size()));
-  std::vector<std::future<void>> parts;
-  const int64_t size = std::max<int64_t>(1, rows->size() / (8 * pool.size()));
-  for (int64_t begin = 0; begin < rows->size(); begin += size) {
-    parts.push_back(pool.submit([this, &lengths, begin, end = std::min(begin + size, rows->size())] {
+  const auto prepare = [&](int64_t begin, int64_t end) {
+    return [this, &lengths, begin, end, held = hold(begin, end)] {
       for (int64_t row = begin; row < end; ++row) {
         try {
           lengths[static_cast<size_t>(row)] = length(row);
@@ -61,10 +62,10 @@ std::vector<int64_t> TokenSource::lengths(ThreadPool& pool) const {
           bad_rows->add(row, error.what());
         }
       }
-    }));
-  }
-  for (auto& one : parts) one.wait();  // all, as they write into what is returned
-  for (auto& one : parts) one.get();
+      return end;
+    };
+  };
+  work_in_order(pool, rows->size(), kept == nullptr ? kRowsTokenised : kLengthsFound, prepare, [](int64_t) {});
   return lengths;
 }
 

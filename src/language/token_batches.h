@@ -42,7 +42,7 @@ class TokenFile;
 
 // A data set that is tokenised when it is needed, or was before.
 struct TokenSource {
-  std::shared_ptr<const RowSet> rows;
+  std::shared_ptr<RowSet> rows;
   std::shared_ptr<const RowEncoder> encoder;
   // One for each part of the rows if the parts differ, else empty.
   std::vector<std::shared_ptr<const RowEncoder>> encoders;
@@ -53,6 +53,8 @@ struct TokenSource {
   const RowEncoder& encoder_of(int64_t row) const;
   // One row. Throws DataError.
   TokenSample sample(int64_t row) const;
+  // For those who are about to read [begin, end): as RowSet, where tokens are not kept.
+  HeldRows hold(int64_t begin, int64_t end) const { return kept == nullptr ? rows->hold(begin, end) : HeldRows(); }
   // The number of tokens of every row, 0 of bad ones; by all threads of the pool, where they are not kept.
   std::vector<int64_t> lengths(ThreadPool& pool) const;
   int64_t length(int64_t row) const;

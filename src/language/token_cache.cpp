@@ -1,12 +1,8 @@
 #include "language/token_cache.h"
 
 #include <algorithm>
-#include <chrono>
-#include <deque>
-#include <future>
 #include <nlohmann/json.hpp>
 #include <system_error>
-#include <thread>
 #include <utility>
 
 #include "base/clock.h"
@@ -15,6 +11,7 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "base/work_in_order.h"
 
 namespace millrace {
 namespace {
@@ -23,7 +20,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kTokensExtension = ".tokens";
 constexpr int64_t kRowsOfPiece = 16;
-constexpr int64_t kRowsToForget = 8192;
+constexpr int64_t kRowsToForget = 512 * kRowsOfPiece;
 constexpr int64_t kComparedRows = 32;
 
 // A row for the file, which has them in order.
@@ -47,31 +44,13 @@ class TokenCacheMaker {
   }
 
   std::shared_ptr<const TokenFile> open() {
-    if (auto file = read()) return file;
-    create_folders(options_.folder);
-    double last_growth = now_seconds();
-    for (uint64_t bytes = 0;;) {
-      FileClaim claim(path_);
-      if (claim.outcome() == FileClaim::Outcome::kNoLocks) {
-        throw StorageError(str("[", options_.folder.string(), "] expected a file system with locks, got none"));
-      }
-      if (claim.outcome() == FileClaim::Outcome::kMine) {
-        if (auto file = read()) return file;  // another process was faster
-        make(claim);
-        return std::make_shared<TokenFile>(path_, identity_, vocabulary_size(), pool_);
-      }
-      if (!std::exchange(is_waiting_, true)) {
-        log_info("waiting for another process that tokenises the rows: ", claim.temporary().string());
-      }
-      const uint64_t bytes_now = claim.bytes_so_far();
-      if (std::exchange(bytes, bytes_now) != bytes_now) last_growth = now_seconds();
-      if (now_seconds() - last_growth > options_.patience) {
-        throw StorageError(str("[", claim.temporary().string(),
-                               "] expected the process that writes it to make progress, got ", "nothing new in ",
-                               options_.patience, " s"));
-      }
-      std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    }
+    std::shared_ptr<const TokenFile> file;
+    const auto is_there = [&] { return (file = read()) != nullptr; };
+    make_file_once(path_, "tokenises the rows", options_.patience, is_there, [&](FileClaim& claim) {
+      make(claim);
+      file = std::make_shared<TokenFile>(path_, identity_, vocabulary_size(), pool_);
+    });
+    return file;
   }
 
  private:
@@ -132,37 +111,19 @@ class TokenCacheMaker {
     return encoded;
   }
 
-  // The pool is some pieces ahead of what is written, so that memory does not grow with the rows.
   void encode_all(TokenFileWriter& writer) const {
-    const int64_t rows = source_.rows->size();
-    int64_t forgotten = 0;
-    std::deque<std::future<std::vector<EncodedRow>>> ahead;
-    const auto wait_for_all = [&] {
-      for (auto& one : ahead) one.wait();
+    const RowSet& rows = *source_.rows;
+    const auto prepare = [&](int64_t begin, int64_t end) {
+      if (begin % kRowsToForget == 0) rows.forget_read();
+      return [this, begin, end, held = rows.hold(begin, end)] { return encode(begin, end); };
     };
-    try {
-      for (int64_t begin = 0; begin < rows || !ahead.empty();) {
-        while (begin < rows && static_cast<int>(ahead.size()) < 2 * pool_.size()) {
-          const int64_t end = std::min(begin + kRowsOfPiece, rows);
-          ahead.push_back(pool_.submit([this, begin, end] { return encode(begin, end); }));
-          begin = end;
-        }
-        if (begin / kRowsToForget != forgotten) {
-          source_.rows->forget_read();
-          forgotten = begin / kRowsToForget;
-        }
-        std::future<std::vector<EncodedRow>> first = std::move(ahead.front());
-        ahead.pop_front();
-        for (const EncodedRow& row : first.get()) {
-          while (writer.size() < row.number) writer.add({}, row.shift);
-          writer.add(row.tokens, row.shift);
-        }
+    work_in_order(pool_, rows.size(), kRowsOfPiece, prepare, [&](const std::vector<EncodedRow>& encoded) {
+      for (const EncodedRow& row : encoded) {
+        while (writer.size() < row.number) writer.add({}, row.shift);
+        writer.add(row.tokens, row.shift);
       }
-    } catch (...) {
-      wait_for_all();
-      throw;
-    }
-    while (writer.size() < source_.rows->num_distinct()) writer.add({}, LabelShift::kByOne);
+    });
+    while (writer.size() < rows.num_distinct()) writer.add({}, LabelShift::kByOne);
   }
 
   void make(FileClaim& claim) const {
@@ -196,7 +157,7 @@ class TokenCacheMaker {
   ThreadPool& pool_;
   std::string identity_;
   fs::path path_;
-  bool is_reported_ = false, is_waiting_ = false;
+  bool is_reported_ = false;
 };
 
 }  // namespace

@@ -1,12 +1,15 @@
 #include "tasks/llama_finetune/llama_data.h"
 
 #include <algorithm>
+#include <system_error>
 #include <thread>
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "formats/weight_store.h"
 #include "language/token_cache.h"
+#include "language/unpacked_rows.h"
 #include "tasks/llama_finetune/llama_data_sets.h"
 #include "train/run_steps.h"
 
@@ -81,6 +84,24 @@ void keep_tokens(const LlamaRunConfig& config, TokenSource& source, const std::s
   options.name = name;
   options.is_only_one = is_own;
   source.kept = open_token_cache(source, options, pool);
+}
+
+void unpack_rows(const LlamaRunConfig& config, TokenSource& source, ThreadPool& pool) {
+  const fs::path folder = fs::path(config.job.dump_folder) / "rows";
+  try {
+    const std::vector<fs::path> used = source.rows->unpack(folder, pool);
+    std::error_code ignored;
+    for (fs::directory_iterator entry(folder, ignored), end; !ignored && entry != end; entry.increment(ignored)) {
+      const bool is_of_others = std::ranges::find(used, entry->path()) == used.end();
+      std::error_code failed;
+      if (is_of_others && ends_with(entry->path().filename().string(), kUnpackedExtension) &&
+          fs::remove(entry->path(), failed)) {
+        log_info("removed rows that were unpacked earlier: ", entry->path().string());
+      }
+    }
+  } catch (const StorageError& error) {
+    log_warning(error.what(), ": rows of Parquet are unpacked again whenever they are needed, which takes long");
+  }
 }
 
 int tokenising_threads(const LlamaRunConfig& config) {

@@ -23,6 +23,10 @@ TokenSource validation_source(const LlamaRunConfig& config, std::shared_ptr<cons
 // (finetune.cache_tokens, token_cache.h).
 void keep_tokens(const LlamaRunConfig& config, TokenSource& source, const std::string& name);
 
+// Lets the source read rows of Parquet, which are cheap in order alone, from files that they are unpacked into, in rows
+// of the run's folder.
+void unpack_rows(const LlamaRunConfig& config, TokenSource& source, ThreadPool& pool);
+
 // Threads that tokenise: training.num_workers.
 int tokenising_threads(const LlamaRunConfig& config);
 

@@ -19,7 +19,9 @@ TextDataSummary summarise_llama_data(const RunConfig& config, bool is_validation
   if (ours.finetune.max_seq_len == 0) return summarise_rows(source, source, pool);
   LlamaRunConfig unlimited = ours;
   unlimited.finetune.max_seq_len = 0;
-  return summarise_rows(source, source_of(unlimited, is_validation), pool);
+  TokenSource uncut = source_of(unlimited, is_validation);
+  uncut.rows = source.rows;  // which are then read once
+  return summarise_rows(source, uncut, pool);
 }
 
 }  // namespace millrace

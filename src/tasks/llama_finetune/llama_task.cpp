@@ -65,6 +65,7 @@ class LlamaTask : public Task {
       forget_start_if_resumed();
       TokenSource source = training_source(config_, encoder_);
       if (config_.finetune.keeps_tokens()) keep_tokens(config_, source, "train");
+      if (source.kept == nullptr) unpack_rows(config_, source, pool_);
       num_rows_ = source.rows->size();
       MicrobatchPlan plan = training_plan(config_, source, mesh.data_size(), pool_);
       if (config_.finetune.result_folders == ResultNaming::kEpochs) epoch_ends_ = plan.epoch_ends();

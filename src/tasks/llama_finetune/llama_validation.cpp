@@ -13,6 +13,7 @@ namespace {
 // This rank's rows of a batch: every rank takes as many batches, some of them perhaps empty.
 std::vector<TokenDocument> batch_of_rank(const TokenSource& source, Mesh& mesh, ThreadPool& pool, int64_t begin,
                                          int64_t end) {
+  const HeldRows held = source.hold(begin, end);
   std::vector<std::future<std::vector<TokenDocument>>> parts;
   for (int64_t row = begin + mesh.data_rank(); row < end; row += mesh.data_size()) {
     parts.push_back(pool.submit([&source, row] { return source.documents({{row, 0, -1}}); }));
