@@ -12,10 +12,6 @@ constexpr size_t kMaxNamed = 20;
 
 BadRows::BadRows(int64_t num_rows, double max_fraction) : num_rows_(num_rows), max_fraction_(max_fraction) {}
 
-BadRows::~BadRows() {
-  if (rows_.size() > kMaxNamed) log_warning("skipped ", rows_.size(), " of ", num_rows_, " rows");
-}
-
 void BadRows::add(int64_t row, const std::string& problem) {
   const std::lock_guard lock(mutex_);
   if (rows_.insert(row).second) {
@@ -33,6 +29,10 @@ void BadRows::add(int64_t row, const std::string& problem) {
 int64_t BadRows::count() const {
   const std::lock_guard lock(mutex_);
   return static_cast<int64_t>(rows_.size());
+}
+
+void BadRows::log_count() const {
+  if (count() > static_cast<int64_t>(kMaxNamed)) log_warning("skipped ", count(), " of ", num_rows_, " rows");
 }
 
 }  // namespace millrace

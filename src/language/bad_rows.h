@@ -13,14 +13,12 @@ class BadRows {
  public:
   // max_fraction: of the num_rows rows of the data set (training.max_bad_samples).
   BadRows(int64_t num_rows, double max_fraction);
-  ~BadRows();  // logs how many there were, where more were met than named
-  BadRows(const BadRows&) = delete;
-  BadRows& operator=(const BadRows&) = delete;
 
   // The first few are logged with their problem, which names file and line. A row counts once, however often it is met.
   // Throws DataError while there are more than the limit, whether the row is new or not.
   void add(int64_t row, const std::string& problem);
   int64_t count() const;
+  void log_count() const;  // where more were met than named
 
  private:
   mutable std::mutex mutex_;

@@ -183,3 +183,18 @@ def test_words_around_messages(millrace, tmp_path):
     assert plain.returncode == other.returncode == 0 and seen(tmp_path / "plain") != seen(tmp_path / "other")
     sampled = millrace("sample", tmp_path / "other", "--prompt", "Hi", "--max-new-tokens", 2).stdout
     assert sampled
+
+
+@pytest.mark.slow
+def test_many_skipped_rows_are_counted_once(program, tmp_path):
+    """Packing tokenises the rows for the number of steps, and again in the run."""
+    bad = [{"messages": "none"}] * 25
+    data = write_rows(tmp_path / "rows.jsonl", bad + ROWS)
+    options = COMMON | PACKED | {
+        "finetune.data": data, "finetune.packing": "greedy", "finetune.epochs": 1, "finetune.cache_tokens": "none",
+        "training.max_bad_samples": 0.9, "training.local_batch_size": 1, "training.global_batch_size": 3,
+    }  # fmt: skip
+    options.pop("training.steps")
+    ranks = Ranks(program, 3, tmp_path / "run", *arguments(options), config=empty_config(tmp_path)).finish()
+    said = "".join(ranks.output(rank) for rank in range(3))
+    assert said.count(f"skipped 25 of {25 + len(ROWS)} rows") == 1

@@ -67,6 +67,7 @@ class LlamaTask : public Task {
       if (config_.finetune.keeps_tokens()) keep_tokens(config_, source, "train");
       if (source.kept == nullptr) unpack_rows(config_, source, pool_);
       num_rows_ = source.rows->size();
+      bad_rows_ = source.bad_rows;
       MicrobatchPlan plan = training_plan(config_, source, mesh.data_size(), pool_);
       if (config_.finetune.result_folders == ResultNaming::kEpochs) epoch_ends_ = plan.epoch_ends();
       tokens_per_sample_ = mean_length(source);
@@ -86,6 +87,12 @@ class LlamaTask : public Task {
     placement.mesh = &mesh_;
     const auto seed = static_cast<uint64_t>(config_.training.seed.value_or(0));
     trainee_ = make_llama_trainee(config_, sizes_, placement, placement.training ? std::optional(seed) : std::nullopt);
+  }
+
+  ~LlamaTask() override {
+    if (mesh_.world().rank() != 0) return;
+    if (bad_rows_) bad_rows_->log_count();
+    if (validation_) validation_->bad_rows->log_count();
   }
 
   FlatParameters& parameters() override { return trainee_->parameters(); }
@@ -260,6 +267,7 @@ class LlamaTask : public Task {
   std::shared_ptr<const RowEncoder> encoder_;
   ThreadPool pool_;
   std::unique_ptr<TokenBatches> batches_;
+  std::shared_ptr<const BadRows> bad_rows_;  // of the rows to train on
   std::optional<TokenMicrobatch> microbatch_;
   std::optional<TokenSource> validation_;
   std::vector<std::string> prompts_;
