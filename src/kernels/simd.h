@@ -144,15 +144,29 @@ MILLRACE_INLINE VecF square_root(VecF x) {
 #endif
 }
 
-// Zeroes the invalid lanes.
-MILLRACE_INLINE VecF keep(VecF v, Full) {
-  return v;
-}
-MILLRACE_INLINE VecF keep(VecF v, Partial part) {
-  for (int64_t i = part.n; i < kLanes; ++i) v[i] = 0;
-  return v;
+// Lane by lane; b where one is NaN.
+MILLRACE_INLINE VecF larger(VecF a, VecF b) {
+  return a > b ? a : b;
 }
 
+// Replaces the invalid lanes.
+MILLRACE_INLINE VecF with_others(VecF v, float /*others*/, Full) {
+  return v;
+}
+MILLRACE_INLINE VecF with_others(VecF v, float others, Partial part) {
+  for (int64_t i = part.n; i < kLanes; ++i) v[i] = others;
+  return v;
+}
+template <typename Part>
+MILLRACE_INLINE VecF keep(VecF v, Part part) {
+  return with_others(v, 0, part);
+}
+
+MILLRACE_INLINE float reduce_larger(VecF v) {
+  float largest = v[0];
+  for (int i = 1; i < kLanes; ++i) largest = v[i] > largest ? v[i] : largest;
+  return largest;
+}
 MILLRACE_INLINE float reduce_add(VecF v) {
 #if defined(MILLRACE_ISA_v4)
   const auto v8 = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) +

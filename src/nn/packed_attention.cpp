@@ -1,16 +1,20 @@
-// GPUs have a flash kernel for all documents at once in half precision. Else a kernel is called once for each document
-// and each query head of a group, on views: keys and values are never copied once per query head, and gradients of a
-// group's heads are summed in fp32. On CPUs that is ATen's flash kernel, on GPUs, for fp32, plain products.
+// GPUs have a flash kernel for all documents at once in half precision, CPUs in fp32, for causal attention
+// (kernels/attention_fp32). Else a kernel is called once for each document and each query head of a group, on views:
+// keys and values are never copied once per query head, and gradients of a group's heads are summed in fp32. On CPUs
+// that is ATen's flash kernel, on GPUs, for fp32, plain products.
 //
-// A window longer than a document has no effect. A shorter one is computed in chunks of queries: each chunk sees the
-// keys from `window - 1` before its first query to its last query, under one small mask shared by all chunks.
+// A window longer than a document has no effect. For those calls a shorter one is computed in chunks of queries: each
+// chunk sees the keys from `window - 1` before its first query to its last query, under one small mask shared by all
+// chunks.
 #include "nn/packed_attention.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <optional>
 
 #include "base/error.h"
+#include "kernels/attention_fp32/attention_fp32.h"
 #include "nn/composed_attention.h"
 #include "nn/deterministic_scope.h"
 #include "nn/to_device.h"
@@ -96,6 +100,48 @@ std::tuple<torch::Tensor, torch::Tensor, torch::Tensor> piece_backward(const tor
                                                                   mask);
 }
 
+bool takes_attention_fp32(const torch::Tensor& q_THD, const torch::Tensor& k_TKD, const torch::Tensor& v_TKD,
+                          const PackedAttentionOptions& options) {
+  return suits_attention_fp32(q_THD.transpose(0, 1), k_TKD.transpose(0, 1), v_TKD.transpose(0, 1), options.causal);
+}
+
+AttentionFp32Options attention_fp32_options(const torch::Tensor& q_THD, const PackedAttentionOptions& options) {
+  return {
+      .scale = 1 / std::sqrt(static_cast<double>(q_THD.size(2))), .causal = options.causal, .window = options.window};
+}
+
+// The tokens of a document, its heads outermost.
+torch::Tensor document_of(const torch::Tensor& x_THD, int64_t begin, int64_t length) {
+  return x_THD.narrow(0, begin, length).transpose(0, 1);
+}
+
+std::vector<AttentionSequence> sequences_of(const torch::Tensor& q_THD, const torch::Tensor& k_TKD,
+                                            const torch::Tensor& v_TKD, const PackedAttention& forward,
+                                            const Documents& documents) {
+  std::vector<AttentionSequence> sequences;
+  int64_t begin = 0;
+  for (const int64_t length : documents.lengths()) {
+    sequences.push_back({document_of(q_THD, begin, length), document_of(k_TKD, begin, length),
+                         document_of(v_TKD, begin, length), document_of(forward.out_THD, begin, length),
+                         forward.logsumexps.front().narrow(1, begin, length)});
+    begin += length;
+  }
+  return sequences;
+}
+
+std::vector<AttentionSequenceGradients> sequence_gradients_of(const torch::Tensor& dout_THD,
+                                                              const PackedAttentionGradients& grads,
+                                                              const Documents& documents) {
+  std::vector<AttentionSequenceGradients> gradients;
+  int64_t begin = 0;
+  for (const int64_t length : documents.lengths()) {
+    gradients.push_back({document_of(dout_THD, begin, length), document_of(grads.dq_THD, begin, length),
+                         document_of(grads.dk_TKD, begin, length), document_of(grads.dv_TKD, begin, length)});
+    begin += length;
+  }
+  return gradients;
+}
+
 std::optional<int64_t> left_window(const PackedAttentionOptions& options) {
   return options.window > 0 ? std::optional(options.window - 1) : std::nullopt;
 }
@@ -135,6 +181,12 @@ PackedAttention packed_attention_forward(const torch::Tensor& q_THD, const torch
     result.logsumexps = {torch::empty({q_THD.size(1), q_THD.size(0)}, q_THD.options().dtype(torch::kFloat32))};
     return result;
   }
+  if (takes_attention_fp32(q_THD, k_TKD, v_TKD, options)) {
+    result.logsumexps = {torch::empty({q_THD.size(1), q_THD.size(0)}, torch::kFloat32)};
+    attention_fp32_forward(sequences_of(q_THD, k_TKD, v_TKD, result, documents),
+                           attention_fp32_options(q_THD, options));
+    return result;
+  }
   const int64_t group = q_THD.size(1) / k_TKD.size(1);
   for (const Piece& piece : pieces_of(documents, options, q_THD.options())) {
     const torch::Tensor k = heads_of(k_TKD, piece.k, piece.keys, 0, 1), v = heads_of(v_TKD, piece.k, piece.keys, 0, 1);
@@ -163,9 +215,15 @@ PackedAttentionGradients packed_attention_backward(const torch::Tensor& dout_THD
     return grads;
   }
   grads.dq_THD = torch::empty_like(q_THD, torch::MemoryFormat::Contiguous);
-  if (q_THD.is_meta()) {
+  const bool takes_fp32 = takes_attention_fp32(q_THD, k_TKD, v_TKD, options);
+  if (q_THD.is_meta() || takes_fp32) {
     grads.dk_TKD = torch::empty_like(k_TKD, torch::MemoryFormat::Contiguous);
     grads.dv_TKD = torch::empty_like(v_TKD, torch::MemoryFormat::Contiguous);
+  }
+  if (q_THD.is_meta()) return grads;
+  if (takes_fp32) {
+    attention_fp32_backward(sequences_of(q_THD, k_TKD, v_TKD, forward, documents),
+                            sequence_gradients_of(dout_THD, grads, documents), attention_fp32_options(q_THD, options));
     return grads;
   }
   // Several query heads and, with a window, several chunks contribute to a key's gradient.

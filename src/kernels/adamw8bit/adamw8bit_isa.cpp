@@ -9,9 +9,6 @@ constexpr int64_t kBlock = 256;
 MILLRACE_INLINE VecF magnitude(VecF x) {
   return (VecF)((VecU)x & 0x7FFFFFFFu);
 }
-MILLRACE_INLINE VecF larger(VecF a, VecF b) {
-  return a > b ? a : b;
-}
 MILLRACE_INLINE float largest_of(VecF v) {
   float largest = 0;
   for (int i = 0; i < kLanes; ++i) largest = v[i] > largest ? v[i] : largest;

@@ -39,18 +39,6 @@ void pack_values(const AttentionBf16Args& args) {
   }
 }
 
-MILLRACE_INLINE VecF larger(VecF a, VecF b) {
-  return a > b ? a : b;
-}
-
-MILLRACE_INLINE VecF with_others(VecF v, float /*others*/, Full) {
-  return v;
-}
-MILLRACE_INLINE VecF with_others(VecF v, float others, Partial part) {
-  for (int64_t i = part.n; i < kLanes; ++i) v[i] = others;
-  return v;
-}
-
 // Turns the scores of one query, row i of the tile, into unnormalised weights, and returns their sum.
 float soften(const AttentionBf16Args& args, int64_t query, int64_t i) {
   const auto score = [&](int64_t key) {
@@ -65,8 +53,7 @@ float soften(const AttentionBf16Args& args, int64_t query, int64_t i) {
     store(score(key), x, Full{});
     most = larger(with_others(x, kLowest, part), most);
   });
-  float top = most[0];
-  for (int j = 1; j < kLanes; ++j) top = most[j] > top ? most[j] : top;
+  const float top = reduce_larger(most);
 
   VecF sum{};
   uint16_t* const weights = args.weights + i * padded(args.keys);

@@ -6,25 +6,11 @@ namespace {
 
 constexpr float kLowest = -3.4028234663852886e38f;
 
-MILLRACE_INLINE VecF larger(VecF a, VecF b) {
-  return a > b ? a : b;
-}
-// Lanes that are not there must not be the largest.
-MILLRACE_INLINE VecF lowest_beyond(VecF v, Full) {
-  return v;
-}
-MILLRACE_INLINE VecF lowest_beyond(VecF v, Partial part) {
-  for (int64_t i = part.n; i < kLanes; ++i) v[i] = kLowest;
-  return v;
-}
-
 template <typename T>
 MILLRACE_INLINE float largest_of(const T* x, int64_t n) {
   VecF best = splat(kLowest);
-  for_vectors(n, [&](int64_t i, auto part) { best = larger(lowest_beyond(load(x + i, part), part), best); });
-  float result = best[0];
-  for (int i = 1; i < kLanes; ++i) result = best[i] > result ? best[i] : result;
-  return result;
+  for_vectors(n, [&](int64_t i, auto part) { best = larger(with_others(load(x + i, part), kLowest, part), best); });
+  return reduce_larger(best);
 }
 
 template <typename T>

@@ -13,10 +13,10 @@
 namespace millrace {
 namespace {
 
-// A panel of this depth is half of a core's first-level cache or more, a block of kBlockRows rows of it a quarter of
-// the second-level cache.
+// A panel of this depth is half of a core's first-level cache or more, a block of kBlockRows rows of it three quarters
+// of the second-level cache (of 512 KiB, as AMD's processors have at least).
 constexpr int64_t kMaxDepth = 256;
-constexpr int64_t kBlockRows = 128;
+constexpr int64_t kBlockRows = 384;
 // Of b, packed for all threads: 16 MiB. Of its columns at least so many, as a is packed again for the next ones.
 constexpr int64_t kPackedElements = int64_t{1} << 22;
 constexpr int64_t kMinColumns = 1024;

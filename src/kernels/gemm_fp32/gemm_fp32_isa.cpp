@@ -38,50 +38,55 @@ MILLRACE_INLINE VecF interleave_high(VecF a, VecF b) {
 #endif
 }
 
-// Element j of vector i becomes element i of vector j: each round shuffles both halves of the vectors like cards.
-MILLRACE_INLINE void transpose(VecF (&rows)[kLanes]) {
-  for (int round = 1; round < kLanes; round *= 2) {
-    VecF shuffled[kLanes];
-    for (int i = 0; i < kLanes / 2; ++i) {
-      shuffled[2 * i] = interleave_low(rows[i], rows[i + kLanes / 2]);
-      shuffled[2 * i + 1] = interleave_high(rows[i], rows[i + kLanes / 2]);
+// kRows rows of kLanes numbers become their columns, one after the other: each round shuffles both halves of the
+// vectors like cards, which turns the bits of an element's place by one.
+template <int kRows>
+MILLRACE_INLINE void transpose(VecF (&rows)[kRows]) {
+  for (int round = 1; round < kRows; round *= 2) {
+    VecF shuffled[kRows];
+    for (int i = 0; i < kRows / 2; ++i) {
+      shuffled[2 * i] = interleave_low(rows[i], rows[i + kRows / 2]);
+      shuffled[2 * i + 1] = interleave_high(rows[i], rows[i + kRows / 2]);
     }
-    for (int i = 0; i < kLanes; ++i) rows[i] = shuffled[i];
+    for (int i = 0; i < kRows; ++i) rows[i] = shuffled[i];
   }
 }
 
-// kLanes rows (or fewer, `valid`) whose depth is contiguous, `stored` of them side by side in rows of `width`.
-template <typename Part>
+// kRows rows (or fewer, `valid`) whose depth is contiguous, side by side in rows of `width`.
+template <int kRows>
 MILLRACE_INLINE void pack_transposed(const float* from, int64_t step, int64_t valid, int64_t depth, float* to,
-                                     int64_t width, Part stored) {
+                                     int64_t width) {
+  constexpr int kColumnsOfVector = kLanes / kRows;
   int64_t k = 0;
   for (; k + kLanes <= depth; k += kLanes) {
-    VecF rows[kLanes];
-    for (int i = 0; i < kLanes; ++i) rows[i] = i < valid ? load(from + i * step + k, Full{}) : VecF{};
+    VecF rows[kRows];
+    for (int i = 0; i < kRows; ++i) rows[i] = i < valid ? load(from + i * step + k, Full{}) : VecF{};
     transpose(rows);
-    for (int j = 0; j < kLanes; ++j) store(to + (k + j) * width, rows[j], stored);
+    for (int j = 0; j < kRows; ++j) store(to + (k + j * kColumnsOfVector) * width, rows[j], Full{});
   }
   for (; k < depth; ++k) {
-    VecF lanes{};
-    for (int i = 0; i < kLanes; ++i) lanes[i] = i < valid ? from[i * step + k] : 0.0f;
-    store(to + k * width, lanes, stored);
+    for (int i = 0; i < kRows; ++i) to[k * width + i] = i < valid ? from[i * step + k] : 0.0f;
   }
 }
 
 // One panel: `valid` rows or columns of `width`.
 void pack_panel(const GemmSide& side, int64_t valid, int64_t depth, int64_t width, float* to) {
-  if (side.depth_step == 1) {
+  if (side.depth_step == 1 && width == kTileRows) {
+    pack_transposed<kTileRows>(side.data, side.step, valid, depth, to, width);
+  } else if (side.depth_step == 1) {
     for (int64_t first = 0; first < width; first += kLanes) {
-      const float* const from = side.data + first * side.step;
-      if (width - first >= kLanes) {
-        pack_transposed(from, side.step, valid - first, depth, to + first, width, Full{});
-      } else {
-        pack_transposed(from, side.step, valid - first, depth, to + first, width, Partial{width - first});
-      }
+      pack_transposed<kLanes>(side.data + first * side.step, side.step, valid - first, depth, to + first, width);
     }
   } else if (side.step == 1 && valid == width) {
-    const uint64_t bytes = static_cast<uint64_t>(width) * sizeof(float);
-    for (int64_t k = 0; k < depth; ++k) __builtin_memcpy(to + k * width, side.data + k * side.depth_step, bytes);
+    // A number of bytes that the compiler knows is a few moves, any other is a call.
+    const auto copy = [&](auto bytes) {
+      for (int64_t k = 0; k < depth; ++k) __builtin_memcpy(to + k * width, side.data + k * side.depth_step, bytes());
+    };
+    if (width == kTileRows) {
+      copy([] { return kTileRows * sizeof(float); });
+    } else {
+      copy([] { return kPanelColumns * sizeof(float); });
+    }
   } else {
     for (int64_t k = 0; k < depth; ++k) {
       const float* const from = side.data + k * side.depth_step;
@@ -97,14 +102,18 @@ void pack(const GemmSide& side, int64_t count, int64_t depth, int64_t width, flo
   }
 }
 
-// sums[i][j] = the tile's row i, vector j.
+// sums[i][j] = the tile's row i, vector j. (Set to zero one by one: GCC 12 would call for a whole array's memory.)
 MILLRACE_INLINE void multiply_tile(const float* a, const float* b, int64_t depth,
                                    VecF (&sums)[kTileRows][kTileVectors]) {
-  for (int64_t k = 0; k < depth; ++k, a += kTileRows, b += kPanelColumns) {
+  for (int i = 0; i < kTileRows; ++i) {
+    for (int j = 0; j < kTileVectors; ++j) sums[i][j] = VecF{};
+  }
+#pragma GCC unroll 4
+  for (int64_t k = 0; k < depth; ++k) {
     VecF columns[kTileVectors];
-    for (int j = 0; j < kTileVectors; ++j) columns[j] = load(b + j * kLanes, Full{});
+    for (int j = 0; j < kTileVectors; ++j) columns[j] = load(b + k * kPanelColumns + j * kLanes, Full{});
     for (int i = 0; i < kTileRows; ++i) {
-      const VecF row = splat(a[i]);
+      const VecF row = splat(a[k * kTileRows + i]);
       for (int j = 0; j < kTileVectors; ++j) sums[i][j] += row * columns[j];
     }
   }
@@ -145,7 +154,7 @@ void multiply(const GemmPart& part) {
       // What is added to is fetched while the tile is computed.
       for (int64_t i = 0; i < smaller(kTileRows, part.rows - row); ++i)
         __builtin_prefetch(out + i * part.out_stride, 1);
-      VecF sums[kTileRows][kTileVectors] = {};
+      VecF sums[kTileRows][kTileVectors];
       multiply_tile(a, b, part.depth, sums);
       finish(sums, smaller(kTileRows, part.rows - row), smaller(kPanelColumns, part.columns - column), out,
              part.out_stride, part.accumulate);
