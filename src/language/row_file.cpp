@@ -112,15 +112,23 @@ RowFile::RowFile(const std::filesystem::path& path, RowFileKind kind, const std:
   }
 }
 
-// Where the list of an outermost object's member begins.
+// Where the list of the outermost object's member begins. The same name may stand deeper, or be a value.
 size_t RowFile::find_list(std::string_view text, const std::string& field) const {
   const std::string key = "\"" + field + "\"";
-  const size_t found = text.find(key);
-  const size_t open = found == std::string_view::npos ? found : text.find_first_not_of(" \t\r\n:", found + key.size());
-  if (open == std::string_view::npos || text[open] != '[') {
-    throw DataError(str("[", file_.path().string(), "] expected an object whose member ", key, " is a list, got none"));
+  const auto next = [&](size_t from) { return std::min(text.find_first_not_of(" \t\r\n", from), text.size()); };
+  int64_t line = 1;
+  size_t at = next(0);
+  if (at < text.size() && text[at] != '{') at = text.size();
+  while (at < text.size() && text[at] != '}') {
+    const size_t member = next(at + 1), colon = next(member + key.size());
+    if (starts_with(text.substr(member), key) && colon < text.size() && text[colon] == ':') {
+      const size_t open = next(colon + 1);
+      if (open < text.size() && text[open] == '[') return open;
+      break;
+    }
+    at = next(end_of_value(text, member, line));
   }
-  return open;
+  throw DataError(str("[", file_.path().string(), "] expected an object whose member ", key, " is a list, got none"));
 }
 
 void RowFile::cut_lines(std::string_view text, bool keeps_blank) {

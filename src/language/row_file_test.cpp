@@ -46,6 +46,18 @@ TEST_F(RowFiles, AnArrayOfObjects) {
   EXPECT_EQ(open("c.json", "{\"version\": 1, \"data\": [{\"a\": 1}, {\"a\": 2}]}", "data").size(), 2);
 }
 
+TEST_F(RowFiles, TheListOfAMember) {
+  const std::string rows = "\"data\": [{\"a\": 1}, {\"a\": 2}]";
+  for (const char* before :
+       {R"("name": "data", )", R"("info": {"data": [1]}, )", R"("database": [3], )", R"("s": "\"data\": [", )"}) {
+    EXPECT_EQ(open("a.json", std::string("{") + before + rows + "}", "data").size(), 2) << before;
+  }
+  for (const char* none : {"{}", "{\"data\": 1}", "{\"info\": {\"data\": [1]}}", "[{\"data\": [1]}]", "", "{",
+                           "{\"data\"", "{,]\"data\""}) {
+    EXPECT_THROW(open("b.json", none, "data"), DataError) << none;
+  }
+}
+
 TEST_F(RowFiles, CommaSeparatedValues) {
   const RowFile rows = open("a.csv", "input,output\r\n\"a, \"\"b\"\"\nc\",d\r\n,e\n");
   ASSERT_EQ(rows.size(), 2);
