@@ -136,7 +136,9 @@ std::vector<fs::path> find_row_files(const std::string& source, std::string_view
               " or in ", hub_cache().string(), ", got none (try `millrace download dataset ", source, "`)"));
     }
   }
-  if (!fs::is_directory(folder)) return {folder};  // which the reader will not find
+  if (!fs::is_directory(folder)) {
+    throw DataError(str("[", source, "] expected a file or a folder of rows, got nothing of that name"));
+  }
   std::vector<fs::path> files = files_of_split(folder, split);
   if (files.empty()) {
     throw DataError(str("[", folder.string(),

@@ -121,6 +121,11 @@ def test_data_sets_are_refused_by_name(millrace, tmp_path, member, expected):
     assert expected in train(millrace, tmp_path / "run", ONE_STEP | options, status=2).stderr
 
 
+def test_a_file_that_is_not_there_is_missing_data(millrace, tmp_path):
+    refused = train(millrace, tmp_path / "run", ONE_STEP | {"finetune.data": tmp_path / "rows.jsonl"}, status=3).stderr
+    assert f"[{tmp_path / 'rows.jsonl'}] expected a file or a folder of rows, got nothing of that name" in refused
+
+
 @pytest.mark.parametrize("damage", [b"PAR1 and nothing else", b"nothing"])
 def test_damaged_tables_are_named(millrace, tmp_path, damage):
     path = tmp_path / "rows.parquet"
