@@ -145,6 +145,10 @@ bool is_in(const std::array<const char*, N>& names, const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
+std::string any_of_role(TuneRole role) {
+  return std::string(role == R::kOptimizer ? "an " : "a ") + role_name(role);
+}
+
 }  // namespace
 
 const char* role_name(TuneRole role) {
@@ -185,14 +189,14 @@ const TuneComponent& find_tune_component(const std::string& name, TuneRole role,
     if (component.role == role && component.instead == nullptr) known.emplace_back(component.name);
     if (name != component.name) continue;
     if (component.role != role) {
-      throw ConfigError("[" + place + "] expected a " + role_name(role) + ", got the " + role_name(component.role) +
+      throw ConfigError("[" + place + "] expected " + any_of_role(role) + ", got the " + role_name(component.role) +
                         " " + name);
     }
     if (component.instead == nullptr) return component;
-    throw ConfigError("[" + place + "] expected a " + role_name(role) + " that is had here, got " + name + ": " +
+    throw ConfigError("[" + place + "] expected " + any_of_role(role) + " that is had here, got " + name + ": " +
                       component.instead);
   }
-  throw ConfigError(with_hint("[" + place + "] expected a " + role_name(role) + " of torchtune's recipes, got " +
+  throw ConfigError(with_hint("[" + place + "] expected " + any_of_role(role) + " of torchtune's recipes, got " +
                                   (name.empty() ? "none" : json_escape(name)),
                               nearest_component(name, known)));
 }

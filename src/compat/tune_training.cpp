@@ -38,19 +38,25 @@ std::optional<BatchSizes> batch_sizes(TuneTranslator& tune, int64_t batch, int64
   return BatchSizes{batch, batch * accumulation * (world / degree)};
 }
 
+std::optional<double> number_of(const PlacedValue& value) {
+  if (value.is(PlacedValue::Kind::kInteger)) return static_cast<double>(value.integer);
+  return value.is(PlacedValue::Kind::kFloat) ? std::optional(value.floating) : std::nullopt;
+}
+
 void adam_options(const TuneTranslator& tune, TuneTable& table, const std::string& rule) {
   Translation& out = tune.out;
   const PlacedValue* betas = table.value("betas");
   double beta1 = 0.9, beta2 = rule == "Lion" ? 0.99 : 0.999;
   if (betas != nullptr) {
-    const bool is_pair = betas->is(PlacedValue::Kind::kList) && betas->items.size() == 2 &&
-                         betas->items[0].is(PlacedValue::Kind::kFloat) && betas->items[1].is(PlacedValue::Kind::kFloat);
-    if (!is_pair) {
+    const bool is_pair = betas->is(PlacedValue::Kind::kList) && betas->items.size() == 2;
+    const std::optional<double> first = is_pair ? number_of(betas->items[0]) : std::nullopt;
+    const std::optional<double> second = is_pair ? number_of(betas->items[1]) : std::nullopt;
+    if (!first || !second) {
       table.refuse("betas", "expected a list of two numbers, got " + describe(*betas));
       return;
     }
-    beta1 = betas->items[0].floating;
-    beta2 = betas->items[1].floating;
+    beta1 = *first;
+    beta2 = *second;
   }
   out.set("optimizer.beta1", beta1, table.from("betas", "[0.9, 0.999]"));
   out.set("optimizer.beta2", beta2, table.from("betas", "[0.9, 0.999]"));

@@ -138,6 +138,16 @@ TEST(TuneTranslate, TheLossIsNeverMadeLarger) {
   EXPECT_EQ(setting(full({"optimizer.maximize=false"}), "optimizer.name"), "\"AdamW\"");
 }
 
+TEST(TuneTranslate, BetasMayBeWholeNumbers) {
+  const Translation got = full({"optimizer.betas=[0, 0.99]"});
+  EXPECT_EQ(setting(got, "optimizer.beta1"), "0.0");
+  EXPECT_EQ(setting(got, "optimizer.beta2"), "0.99");
+  for (const char* wrong : {"[0.9]", "[0.9, high]", "0.9"}) {
+    EXPECT_THAT(full_problem({std::string("optimizer.betas=") + wrong}), HasSubstr("expected a list of two numbers"));
+  }
+  EXPECT_THAT(full_problem({"optimizer=torch.optim.Adagrad"}), HasSubstr("expected an optimizer of"));
+}
+
 TEST(TuneTranslate, AnInfiniteNormIsNoLimit) {
   for (const char* written : {"inf", "'inf'", ".inf", "null"}) {
     const Translation got = full({std::string("clip_grad_norm=") + written});
