@@ -138,7 +138,12 @@ void tokenizer(TuneTranslator& tune) {
   const auto path = table.text("path"), special = table.text("special_tokens_path");
   if (special) {  // it has the whole vocabulary, too
     tune.out.set("finetune.tokenizer", *special, table.from("special_tokens_path"));
-    table.note("path", Fate::kSameResult, "special_tokens_path has the same vocabulary");
+    std::error_code ignored;
+    if (path && std::filesystem::exists(*special, ignored) && !std::filesystem::exists(*path, ignored)) {
+      table.refuse("path", "expected the vocabulary beside " + *special + ", got nothing of the name " + *path);
+    } else {
+      table.note("path", Fate::kSameResult, "special_tokens_path has the same vocabulary");
+    }
   } else if (path) {
     tune.out.set("finetune.tokenizer", *path, table.from("path"));
   } else {

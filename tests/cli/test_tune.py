@@ -167,6 +167,13 @@ def test_a_recorded_run_is_trained(millrace, tmp_path, name):
         assert files and any(key.endswith("q_proj.lora_A.weight") for key in load(files[0]))
 
 
+def test_a_vocabulary_that_is_not_there(millrace, tmp_path):
+    """tokenizer.json beside it has the same tokens, but the file of torchtune's is missing all the same."""
+    write_recorded_run(tmp_path, "full")
+    refused = millrace("tune", "run", FULL, "--config", "run.yaml", "tokenizer.path=base/tokeniser.model", status=2).stderr
+    assert "tokenizer.path] expected the vocabulary beside base/tokenizer.json, got nothing of the name base/tokeniser.model" in refused
+
+
 @pytest.mark.slow
 def test_ranks_of_one_machine_and_of_two(program, millrace, tmp_path):
     write_recorded_run(tmp_path, "full")
