@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "base/python_text.h"
 #include "base/text.h"
 #include "tokenizers/unicode.h"
 #include "tokenizers/vocabulary_files.h"
@@ -19,6 +20,7 @@ T5Tokenizer::T5Tokenizer(const T5Vocabulary& vocabulary)
     : character_map_(vocabulary.character_map.empty()
                          ? CharacterMap()
                          : CharacterMap(vocabulary.character_map, vocabulary.path.string())),
+      splits_at_whitespace_(vocabulary.splits_at_whitespace),
       unigram_(kUnkId) {
   constexpr std::string_view kExpected[] = {"<pad>", "</s>", "<unk>"};
   for (size_t id = 0; id < 3; ++id) {
@@ -61,6 +63,12 @@ void T5Tokenizer::append_ids(std::string_view text, std::vector<int32_t>& ids) c
 
 void T5Tokenizer::append_words(std::string_view normalized, std::vector<int32_t>& ids) const {
   std::string marked;
+  if (!splits_at_whitespace_) {
+    marked = replace_all(normalized, " ", kSpaceMark);
+    if (!marked.empty() && !starts_with(marked, kSpaceMark)) marked.insert(0, kSpaceMark);
+    append_marked(marked, ids);
+    return;
+  }
   for (size_t at = 0; at < normalized.size();) {
     const unicode::CodePoint first = unicode::decode(normalized, at);
     if (unicode::category(first.value) == unicode::Category::kSpace) {
@@ -77,12 +85,15 @@ void T5Tokenizer::append_words(std::string_view normalized, std::vector<int32_t>
     marked.assign(starts_with(word, kSpaceMark) ? std::string_view() : kSpaceMark);
     marked += word;
     at = end;
-    // A mark from the text also starts a word.
-    for (size_t begin = 0; begin < marked.size();) {
-      const size_t next = std::min(marked.find(kSpaceMark, begin + kSpaceMark.size()), marked.size());
-      append_word(std::string_view(marked).substr(begin, next - begin), ids);
-      begin = next;
-    }
+    append_marked(marked, ids);  // a mark from the text also starts a word
+  }
+}
+
+void T5Tokenizer::append_marked(std::string_view marked, std::vector<int32_t>& ids) const {
+  for (size_t begin = 0; begin < marked.size();) {
+    const size_t next = std::min(marked.find(kSpaceMark, begin + kSpaceMark.size()), marked.size());
+    append_word(marked.substr(begin, next - begin), ids);
+    begin = next;
   }
 }
 

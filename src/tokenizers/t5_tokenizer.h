@@ -26,12 +26,14 @@ class T5Tokenizer : public Tokenizer {
 
  private:
   void append_words(std::string_view normalized, std::vector<int32_t>& ids) const;
+  void append_marked(std::string_view marked, std::vector<int32_t>& ids) const;
   void append_word(std::string_view word, std::vector<int32_t>& ids) const;
 
   std::vector<std::string> tokens_;  // by id
   std::unordered_set<int32_t> special_ids_;
   AddedTokens added_tokens_;
   CharacterMap character_map_;
+  bool splits_at_whitespace_;
   Unigram unigram_;
   WordCache cache_;
 };

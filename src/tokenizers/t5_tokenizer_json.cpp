@@ -1,4 +1,5 @@
 #include <array>
+#include <set>
 
 #include "base/log.h"
 #include "tokenizers/t5_vocabulary.h"
@@ -49,6 +50,28 @@ std::string find_character_map(const std::filesystem::path& path, const nlohmann
   return decode_base64(path, map->get_ref<const std::string&>());
 }
 
+// The kinds of the parts of a normalizer or a pre_tokenizer, which may be a Sequence of them.
+std::set<std::string> types_in(const nlohmann::json& part, const char* list) {
+  std::set<std::string> types;
+  if (!part.is_object()) return types;
+  const nlohmann::json type = part.value("type", nlohmann::json());
+  if (type == "Sequence" && part.contains(list)) {
+    for (const auto& one : part[list]) types.merge(types_in(one, list));
+  } else if (type.is_string()) {
+    types.insert(type.get<std::string>());
+  }
+  return types;
+}
+
+// T5's own files have WhitespaceSplit before Metaspace. With Metaspace alone every blank counts, unless a normalizer
+// besides the character map takes the surplus ones away.
+bool splits_at_whitespace(const nlohmann::json& file) {
+  const std::set<std::string> splits = types_in(file.value("pre_tokenizer", nlohmann::json()), "pretokenizers");
+  std::set<std::string> normalizers = types_in(file.value("normalizer", nlohmann::json()), "normalizers");
+  normalizers.erase("Precompiled");
+  return !normalizers.empty() || splits != std::set<std::string>{"Metaspace"};
+}
+
 }  // namespace
 
 T5Vocabulary read_t5_tokenizer_json(const nlohmann::json& file, const std::filesystem::path& path) {
@@ -69,6 +92,7 @@ T5Vocabulary read_t5_tokenizer_json(const nlohmann::json& file, const std::files
     vocabulary.pieces.push_back({piece[0].get<std::string>(), piece[1].get<double>()});
   }
   vocabulary.character_map = find_character_map(path, file.value("normalizer", nlohmann::json()));
+  vocabulary.splits_at_whitespace = splits_at_whitespace(file);
   const nlohmann::json added = file.value("added_tokens", nlohmann::json::array());
   for (const auto& token : added) {
     const bool usable = token.is_object() && token.contains("content") && token["content"].is_string() &&

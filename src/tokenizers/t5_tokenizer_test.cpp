@@ -78,6 +78,24 @@ TEST_F(T5TokenizerTest, TakesTheMostProbableSegmentation) {
   EXPECT_THAT(tokenizer->encode(""), ElementsAre(1));
 }
 
+TEST_F(T5TokenizerTest, EveryBlankCountsWhereItsFileDoesNotSplitAtThem) {
+  path_.replace_extension(".json");
+  const std::string pieces = R"([["<pad>", 0], ["</s>", 0], ["<unk>", 0], ["\u2581", -3], ["\u2581a", -2], ["b", -4]])";
+  const auto load_json = [&](const std::string& pre_tokenizer, const std::string& normalizer) {
+    return load(R"({"normalizer": )" + normalizer + R"(, "pre_tokenizer": )" + pre_tokenizer +
+                R"(, "model": {"type": "Unigram", "vocab": )" + pieces + "}}");
+  };
+  const std::string metaspace = R"({"type": "Metaspace"})";
+  const auto plain = load_json(metaspace, "null");
+  EXPECT_THAT(plain->encode("a  a "), ElementsAre(4, 3, 4, 3, 1));
+  EXPECT_THAT(plain->encode("a\tb"), ElementsAre(4, 2, 5, 1));  // a tab is a character like others
+  EXPECT_THAT(plain->encode("b </s>"), ElementsAre(3, 5, 3, 1, 1));
+  EXPECT_THAT(plain->encode(""), ElementsAre(1));
+  const std::string both = R"({"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, )" + metaspace + "]}";
+  EXPECT_THAT(load_json(both, "null")->encode("a  a "), ElementsAre(4, 4, 1));
+  EXPECT_THAT(load_json(metaspace, R"({"type": "Replace"})")->encode("a  a "), ElementsAre(4, 4, 1));
+}
+
 TEST_F(T5TokenizerTest, SpecialTokensInTheTextAreTokens) {
   const auto tokenizer = load(model());
   EXPECT_THAT(tokenizer->encode("<extra_id_0> a<extra_id_99>b</s>"), ElementsAre(108, 4, 9, 3, 5, 1, 1));

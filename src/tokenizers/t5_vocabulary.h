@@ -17,6 +17,8 @@ struct T5Vocabulary {
   };
   std::vector<Piece> pieces;  // by id
   std::string character_map;  // precompiled; "" when text is not normalized
+  // At all of it, however much there is, into words; else only a blank begins a word, every one of them.
+  bool splits_at_whitespace = true;
   struct Token {
     std::string content;
     int32_t id = 0;

@@ -10,6 +10,7 @@ import subprocess
 import open_clip
 import pytest
 import sentencepiece
+import tokenizers
 from transformers import CLIPTokenizer, T5Tokenizer
 
 from mixed_text import CONTRACTIONS, EMOJI, LINES, WORDS, assert_same, make_lines, our_ids
@@ -117,6 +118,18 @@ def test_t5_ids(millrace, t5_folder, tmp_path):
     assert (tmp_path / "tokenizer.json").exists() and not (tmp_path / "spiece.model").exists()
     theirs = hugging_face_ids(T5Tokenizer.from_pretrained(tmp_path), LINES)
     assert_same(our_ids(millrace, tmp_path, LINES), theirs, LINES)
+
+
+def test_t5_ids_where_the_file_splits_at_marks_alone(millrace, t5_folder, tmp_path):
+    """As tokenizers that are made by hand do: then every blank counts, and a tab is a character."""
+    T5Tokenizer.from_pretrained(t5_folder).save_pretrained(tmp_path)
+    file = json.loads((tmp_path / "tokenizer.json").read_text())
+    splits = file["pre_tokenizer"]["pretokenizers"]
+    assert [split["type"] for split in splits] == ["WhitespaceSplit", "Metaspace"]
+    (tmp_path / "tokenizer.json").write_text(json.dumps(file | {"pre_tokenizer": splits[1]}))
+    tokenizer = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    theirs = [encoding.ids for encoding in tokenizer.encode_batch(LINES)]
+    assert_same(our_ids(millrace, tmp_path / "tokenizer.json", LINES), theirs, LINES)
 
 
 def test_t5_padded_and_cut(millrace, t5_folder):
