@@ -36,15 +36,14 @@ std::optional<double> read(const TomlValue& value, const double*) {
 std::optional<std::string> read(const TomlValue& value, const std::string*) {
   return value.kind == Kind::kText ? std::optional(value.text) : std::nullopt;
 }
-// 200, 0.1 or "10%"; 1.0 might mean either.
+// 200, 0.1 or "10%"; 1.0 might mean either, and is "100%".
 std::optional<StepsOrPart> read(const TomlValue& value, const StepsOrPart*) {
   if (value.kind == Kind::kInteger) return StepsOrPart{.steps = value.integer};
   double part = value.kind == Kind::kFloat ? value.floating : -1;
-  if (value.kind == Kind::kText && ends_with(value.text, "%")) {
-    part = parse_floating_point(value.text.substr(0, value.text.size() - 1)).value_or(-100) / 100;
-  }
+  const bool is_percentage = value.kind == Kind::kText && ends_with(value.text, "%");
+  if (is_percentage) part = parse_floating_point(value.text.substr(0, value.text.size() - 1)).value_or(-100) / 100;
   if (part == 0) return StepsOrPart{};
-  if (part > 0 && part < 1) return StepsOrPart{.part = part};
+  if (part > 0 && (part < 1 || (is_percentage && part == 1))) return StepsOrPart{.part = part};
   return std::nullopt;
 }
 template <typename T>
@@ -97,6 +96,7 @@ std::string text_of(double value) {
   return number_text(value);
 }
 std::string text_of(const StepsOrPart& value) {
+  if (value.part == 1) return quote_toml("100%");
   return value.is_part() ? number_text(value.part) : std::to_string(value.steps);
 }
 std::string text_of(const std::string& value) {

@@ -74,7 +74,8 @@ TEST_F(OptimizerRulesTest, StepsAreTakenAsNumbersPartsAndPercent) {
   EXPECT_EQ(warmup("7"), (StepsOrPart{.steps = 7}));
   EXPECT_EQ(warmup("0.1"), (StepsOrPart{.part = 0.1}));
   EXPECT_EQ(warmup("\"5%\""), (StepsOrPart{.part = 0.05}));
-  for (const char* wrong : {"1.0", "1.5", "-0.1", "\"5\"", "\"100%\"", "true", "-3"}) {
+  EXPECT_EQ(warmup("\"100%\""), (StepsOrPart{.part = 1}));
+  for (const char* wrong : {"1.0", "1.5", "-0.1", "\"5\"", "\"101%\"", "true", "-3"}) {
     EXPECT_THAT(problem(std::string("[lr_scheduler]\nname = \"linear\"\nwarmup_steps = ") + wrong + "\n"),
                 HasSubstr("warmup_steps"))
         << wrong;

@@ -25,6 +25,7 @@ class RandomValues {
       return list;
     }
     if (std::holds_alternative<std::optional<StepsOrPart>*>(option.member)) {
+      if (below(8) == 0) return TomlValue::of_text("100%");
       if (below(2) == 0) return {.kind = TomlValue::Kind::kFloat, .floating = 1.0 / static_cast<double>(2 + below(50))};
       return {.kind = TomlValue::Kind::kInteger, .integer = static_cast<int64_t>(below(300))};
     }
