@@ -120,7 +120,9 @@ void add_objective(TrainingFacts& facts, const FlowObjectiveConfig& objective) {
   facts["model_prediction_type"] = choice_text(objective.model_prediction_type);
   facts["discrete_flow_shift"] = objective.discrete_flow_shift.value_or(3);
   facts["loss_type"] = choice_text(objective.loss_type);
-  facts["huber_schedule"] = choice_text(objective.huber_schedule);
+  // Other losses read none, and sd-scripts writes its default.
+  const bool turns = objective.loss_type == LossType::kHuber || objective.loss_type == LossType::kSmoothL1;
+  facts["huber_schedule"] = turns ? choice_text(objective.huber_schedule) : "snr";
   facts["huber_c"] = objective.huber_c.value_or(0.1);
   facts["huber_scale"] = objective.huber_scale.value_or(1);
   facts["ip_noise_gamma"] = objective.ip_noise_gamma ? PythonValue(*objective.ip_noise_gamma) : PythonValue();

@@ -293,8 +293,8 @@ def test_the_file_says_what_trained_it(train, tmp_path):  # noqa: F811
     assert all(tensor.dtype == torch.bfloat16 for tensor in load(path).values())
     expected = {"ss_network_module": "networks.lora_flux", "ss_network_dim": "4", "ss_network_alpha": "2.0", "ss_steps": "8",
                 "ss_base_model_version": "flux1", "ss_training_comment": "süß", "ss_timestep_sampling": "shift",
-                "ss_discrete_flow_shift": "3.1582", "ss_loss_type": "l2", "ss_v2": "False", "ss_unet_lr": "None",
-                "ss_optimizer": "torch.optim.adamw.AdamW(betas=(0.9, 0.95))",
+                "ss_discrete_flow_shift": "3.1582", "ss_loss_type": "l2", "ss_huber_schedule": "snr", "ss_v2": "False",
+                "ss_unet_lr": "None", "ss_optimizer": "torch.optim.adamw.AdamW(betas=(0.9, 0.95))",
                 "modelspec.architecture": "flux-1-dev/lora", "modelspec.author": "A. Name", "modelspec.title": "run"}  # fmt: skip
     assert {key: facts.get(key) for key in expected} == expected
     content = path.read_bytes()
