@@ -12,9 +12,9 @@ namespace {
 using ValueKind = Value::Kind;
 
 const std::vector<std::string>& method_names() {
-  static const std::vector<std::string> names = {"strip", "lstrip", "rstrip", "split",   "startswith", "endswith",
-                                                 "upper", "lower",  "title",  "replace", "capitalize", "items",
-                                                 "keys",  "values", "get",    "find",    "count",      "join"};
+  static const std::vector<std::string> names = {
+      "strip",      "lstrip", "rstrip", "split",  "startswith", "endswith", "upper", "lower", "title", "replace",
+      "capitalize", "items",  "keys",   "values", "get",        "find",     "count", "join",  "cycle"};
   return names;
 }
 
@@ -132,6 +132,10 @@ Value dict_method(const std::string& name, const Value& dict, const Arguments& a
     Value::List values;
     for (const auto& [key, value] : dict.dict()) values.push_back(value);
     return Value::of(std::move(values));
+  }
+  const Value* turn = name == "cycle" ? dict.find("index0") : nullptr;  // of a loop
+  if (turn != nullptr && turn->is(ValueKind::kInt) && turn->integer() >= 0 && !arguments.positional.empty()) {
+    return arguments.positional[static_cast<size_t>(turn->integer()) % arguments.positional.size()];
   }
   if (name == "get") {
     const Value* key = arguments.find(0, "key");
