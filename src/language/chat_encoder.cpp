@@ -73,7 +73,7 @@ ChatTokens ChatEncoder::encode_template(const nlohmann::ordered_json& conversati
     rendered.text = template_->render(conversation, false, place);
     rendered.assistant = {{0, SIZE_MAX}};
   } else {
-    rendered = render_with_spans(*template_, conversation, place);
+    rendered = render_with_spans(*template_, tokenizer_, conversation, place);
     const bool keeps_last = options_.masking == MaskingStrategy::kLastAssistant && !rendered.assistant.empty();
     if (keeps_last) rendered.assistant = {rendered.assistant.back()};
   }

@@ -5,19 +5,11 @@
 #include <string_view>
 #include <vector>
 
-#include "base/error.h"
-#include "base/log.h"
 #include "base/text.h"
+#include "language/marked_turn.h"
 
 namespace millrace {
 namespace {
-
-nlohmann::ordered_json first_messages(const nlohmann::ordered_json& arguments, size_t count) {
-  nlohmann::ordered_json cut = arguments;
-  auto& messages = cut["messages"];
-  messages.erase(messages.begin() + static_cast<ptrdiff_t>(count), messages.end());
-  return cut;
-}
 
 bool is_assistant(const nlohmann::ordered_json& message) {
   return message.is_object() && message.contains("role") && message["role"] == "assistant";
@@ -56,30 +48,37 @@ bool is_blank(std::string_view text) {
   return text.find_first_not_of(" \n") == std::string_view::npos;
 }
 
+using Span = std::pair<size_t, size_t>;
+
+// The turn of message i by what the template makes of the conversation up to it. nullopt: of earlier messages or of the
+// turn it makes something else once others follow.
+std::optional<Span> turn_of_beginnings(const std::string& whole, const ChatTemplate& chat_template,
+                                       const nlohmann::ordered_json& arguments, size_t i, const std::string& place) {
+  const std::optional<size_t> own = turn_begin(whole, chat_template, first_messages(arguments, i), place);
+  if (!own) return std::nullopt;
+  const size_t begin = *own;
+  // The turn as the last one; the whole text may have left out what it begins with.
+  const std::string alone = i + 1 == arguments.at("messages").size()
+                                ? whole
+                                : chat_template.render(first_messages(arguments, i + 1), false, place);
+  if (alone.compare(0, begin, whole, 0, begin) != 0) return std::nullopt;
+  const std::string_view turn = std::string_view(alone).substr(begin);
+  const std::string_view kept = turn.substr(turn.size() - shared_end(turn, whole, begin));
+  if (is_blank(kept) && kept != turn) return std::nullopt;
+  return Span(begin, begin + kept.size());
+}
+
 }  // namespace
 
-RenderedChat render_with_spans(const ChatTemplate& chat_template, const nlohmann::ordered_json& arguments,
-                               const std::string& place) {
+RenderedChat render_with_spans(const ChatTemplate& chat_template, const ByteLevelTokenizer& tokenizer,
+                               const nlohmann::ordered_json& arguments, const std::string& place) {
   if (auto marked = chat_template.render_marked(arguments, place)) return *marked;
   RenderedChat chat{chat_template.render(arguments, false, place), {}};
   const auto& messages = arguments.at("messages");
   for (size_t i = 0; i < messages.size(); ++i) {
     if (!is_assistant(messages[i])) continue;
-    const std::optional<size_t> own = turn_begin(chat.text, chat_template, first_messages(arguments, i), place);
-    const size_t begin = own.value_or(0);
-    // The turn as the last one; the whole text may have left out what it begins with.
-    const std::string alone =
-        i + 1 == messages.size() ? chat.text : chat_template.render(first_messages(arguments, i + 1), false, place);
-    const bool begins_alike = own && alone.compare(0, begin, chat.text, 0, begin) == 0;
-    const std::string_view turn = begins_alike ? std::string_view(alone).substr(begin) : std::string_view();
-    const std::string_view kept = turn.substr(turn.size() - shared_end(turn, chat.text, begin));
-    if (!begins_alike || (is_blank(kept) && kept != turn)) {
-      throw DataError(str("[", place,
-                          "] expected a template that writes a turn alike whatever follows, got another text of "
-                          "message ",
-                          i + 1, " of ", messages.size(), " (try conversations of one answer)"));
-    }
-    size_t end = begin + kept.size();
+    const std::optional<Span> own = turn_of_beginnings(chat.text, chat_template, arguments, i, place);
+    auto [begin, end] = own ? *own : marked_turn(chat_template, tokenizer, arguments, i, chat.text, place);
     while (end > begin && chat.text[end - 1] == '\n') --end;
     chat.assistant.emplace_back(begin, end);
   }

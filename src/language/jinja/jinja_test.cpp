@@ -47,6 +47,7 @@ TEST(Jinja, LooksIntoValues) {
 TEST(Jinja, LoopsScopesAndNamespaces) {
   EXPECT_EQ(rendered("{% for i in [1, 2, 3] if i != 2 %}{{ loop.index }}{{ i }}{{ ',' if not loop.last }}{% endfor %}"),
             "11,23");
+  EXPECT_EQ(rendered("{% for i in [1, 2, 3] %}{{ i ~ loop.cycle('a', 'b') }}{% endfor %}"), "1a2b3a");
   EXPECT_EQ(rendered("{% set a = 1 %}{% for i in [1] %}{% set a = 2 %}{{ a }}{% endfor %}{{ a }}"), "21");
   EXPECT_EQ(rendered("{% set n = namespace(a=1) %}{% for i in [5, 6] %}{% set n.a = i %}{% endfor %}{{ n.a }}"), "6");
   EXPECT_EQ(rendered("{% for k, v in {'a': 1, 'b': 2}.items() %}{{ k ~ v }}{% else %}none{% endfor %}"), "a1b2");
@@ -108,7 +109,7 @@ TEST(Jinja, FindsTheAssistantsTurns) {
       json::parse(R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"},
                                                  {"role": "user", "content": "c"}, {"role": "assistant", "content": "d"}]})");
   const JinjaTemplate chat_template(kChatMl, {}, "template");
-  const RenderedChat rendered_chat = render_with_spans(chat_template, chat, "row");
+  const RenderedChat rendered_chat = render_with_spans(chat_template, small_tokenizer(), chat, "row");
   std::vector<std::string> turns;
   for (const auto& [begin, end] : rendered_chat.assistant)
     turns.push_back(rendered_chat.text.substr(begin, end - begin));
@@ -133,7 +134,7 @@ TEST(Jinja, FindsTurnsWhoseThoughtsAreLeftOut) {
   for (const auto& [opening, last] :
        {std::pair{"", "<think>\nyes\n</think>\nd<|im_end|>"}, {"<think>\n", "yes\n</think>\nd<|im_end|>"}}) {
     chat["opening"] = opening;
-    const RenderedChat rendered_chat = render_with_spans(chat_template, chat, "row");
+    const RenderedChat rendered_chat = render_with_spans(chat_template, small_tokenizer(), chat, "row");
     std::vector<std::string> turns;
     for (const auto& [begin, end] : rendered_chat.assistant)
       turns.push_back(rendered_chat.text.substr(begin, end - begin));
@@ -141,12 +142,46 @@ TEST(Jinja, FindsTurnsWhoseThoughtsAreLeftOut) {
   }
 }
 
+std::vector<std::string> turns_of(const std::string& source, const json& chat) {
+  const RenderedChat found = render_with_spans(JinjaTemplate(source, {}, "template"), small_tokenizer(), chat, "row");
+  std::vector<std::string> turns;
+  for (const auto& [begin, end] : found.assistant) turns.push_back(found.text.substr(begin, end - begin));
+  return turns;
+}
+
+const json& two_answers() {
+  static const json chat = json::parse(
+      R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": " b\n"},
+                       {"role": "user", "content": "c"}, {"role": "assistant", "content": "<d>"}]})");
+  return chat;
+}
+
+// tests/parity has the habits of more models.
+TEST(Jinja, MarksFindTurnsAmongMessagesThatChange) {
+  const std::string source =
+      "{{ messages | length }}\n{% for m in messages %}<|start_header_id|>{{ m.role + '\n' + m.content }}<|eot_id|>"
+      "{% if loop.last and not add_generation_prompt %}<|end_of_text|>{% endif %}{{ '\n' }}{% endfor %}"
+      "{% if add_generation_prompt %}<|start_header_id|>{{ 'assistant\n' }}{% endif %}";
+  EXPECT_THAT(turns_of(source, two_answers()), ElementsAre(" b\n<|eot_id|>", "<d><|eot_id|><|end_of_text|>"));
+}
+
 TEST(Jinja, TurnsThatCannotBeToldApartAreRefused) {
-  const JinjaTemplate chat_template(
-      "{% for m in messages %}{{ m.content + (messages | length | string) + '\n' }}{% endfor %}", {}, "template");
-  const json chat = json::parse(
-      R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}]})");
-  EXPECT_THROW(render_with_spans(chat_template, chat, "row"), DataError);
+  const auto fault = [](const std::string& written) {
+    return message_of<DataError>(
+        [&] { turns_of("{% for m in messages %}" + written + "{% endfor %}", two_answers()); });
+  };
+  EXPECT_EQ(
+      fault("{{ m.content + (messages | length | string) }}"),
+      "[row] expected a chat template that shows where message 2 of 4 begins and ends, got another header in front "
+      "of it than an answer is asked for with (try conversations of one answer)");
+  EXPECT_THAT(fault("{{ messages | length }}\n"), HasSubstr("got none of its text"));
+  EXPECT_THAT(fault("{{ m.content }}{% if loop.last and not add_generation_prompt %}<|eot_id|>{% endif %}"),
+              HasSubstr("got no end of the turn"));
+  EXPECT_THAT(
+      fault("{{ messages | length }}\n{{ m.content }}{% if loop.last %}{{ messages[1:2] | map(attribute='content') "
+            "| join('') }}{% endif %}"),
+      HasSubstr("got its text around another message"));
+  EXPECT_THAT(fault("{{ messages | length }}\n{{ m.content[:2] }}"), HasSubstr("once the messages are marked"));
 }
 
 TEST(Jinja, MessagesHaveNoNulls) {
@@ -160,7 +195,8 @@ TEST(Jinja, TakesTheMarksOfTheTemplate) {
   const JinjaTemplate chat_template(
       "{% for m in messages %}[{% generation %}{{ m.content }}{% endgeneration %}]{% endfor %}", {}, "template");
   const json chat = json::parse(R"({"messages": [{"content": "ab"}, {"content": "c"}]})");
-  EXPECT_THAT(render_with_spans(chat_template, chat, "row").assistant, ElementsAre(Pair(1, 3), Pair(5, 6)));
+  EXPECT_THAT(render_with_spans(chat_template, small_tokenizer(), chat, "row").assistant,
+              ElementsAre(Pair(1, 3), Pair(5, 6)));
 }
 
 }  // namespace
