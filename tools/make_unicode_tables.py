@@ -15,7 +15,8 @@ import tokenizers
 from tokenizers import Regex, normalizers
 
 CODE_POINTS = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
-LETTER, NUMBER, SPACE = 1, 2, 3
+# The order of enum class Category in unicode.h, after its kOther.
+CATEGORIES = [r"\p{N}", r"\s", r"\p{M}", r"\p{Lu}", r"\p{Ll}", r"\p{Lt}", r"\p{Lm}", r"\p{Lo}"]
 # The order of enum class GraphemeClass in unicode.h.
 GRAPHEME_CLASSES = ["Other", "CR", "LF", "Control", "Extend", "ZWJ", "RI", "Prepend", "SpacingMark", "L", "V", "T"]
 PICTOGRAPH = len(GRAPHEME_CLASSES)
@@ -74,9 +75,8 @@ def read_charsmap(message):
 
 
 def class_ranges():
-    category = {c: LETTER for c in matching(r"\p{L}")}
-    category.update({c: NUMBER for c in matching(r"\p{N}")})
-    category.update({c: SPACE for c in matching(r"\s")})
+    category = {c: index for index, pattern in enumerate(CATEGORIES, 1) for c in matching(pattern)}
+    assert {c for c in category if category[c] > CATEGORIES.index(r"\p{M}") + 1} == matching(r"\p{L}")
     joined = joined_to_letter()
     grapheme = {}
     for index, name in enumerate(GRAPHEME_CLASSES):
@@ -98,7 +98,7 @@ def class_ranges():
         grapheme[c] = value
     ranges, last = [], None
     for c in CODE_POINTS:
-        value = category.get(c, 0) | grapheme[c] << 2
+        value = category.get(c, 0) | grapheme[c] << 4
         if value != last:
             ranges.append(c << 8 | value)
             last = value

@@ -23,21 +23,31 @@ int32_t required_id(const ClipVocabulary& vocabulary, std::string_view token) {
   return found->second;
 }
 
+// Words are runs of one kind.
+enum class Kind : uint8_t { kOther, kLetter, kNumber, kSpace };
+
 struct Character {
-  Category category;
+  Kind kind;
   uint32_t length;
 };
 
+Kind kind_of(uint32_t code_point) {
+  const Category category = unicode::category(code_point);
+  if (unicode::is_letter(category)) return Kind::kLetter;
+  if (category == Category::kNumber) return Kind::kNumber;
+  return category == Category::kSpace ? Kind::kSpace : Kind::kOther;
+}
+
 Character character(std::string_view text, size_t at) {
-  static const std::array<Category, 128> ascii = [] {
-    std::array<Category, 128> table{};
-    for (uint32_t c = 0; c < 128; ++c) table[c] = unicode::category(c);
+  static const std::array<Kind, 128> ascii = [] {
+    std::array<Kind, 128> table{};
+    for (uint32_t c = 0; c < 128; ++c) table[c] = kind_of(c);
     return table;
   }();
   const auto byte = static_cast<unsigned char>(text[at]);
   if (byte < 128) return {ascii[byte], 1};
   const unicode::CodePoint c = unicode::decode(text, at);
-  return {unicode::category(c.value), c.length};
+  return {kind_of(c.value), c.length};
 }
 
 size_t contraction_length(std::string_view rest) {  // rest begins with '
@@ -59,15 +69,15 @@ size_t clip_word_length(std::string_view text, size_t at, size_t* skip) {
     if (const size_t length = contraction_length(text.substr(at, 3))) return length;
   }
   const Character first = character(text, at);
-  if (first.category == Category::kSpace) {
+  if (first.kind == Kind::kSpace) {
     *skip = first.length;
     return 0;
   }
   size_t end = at + first.length;
-  if (first.category == Category::kNumber) return first.length;
+  if (first.kind == Kind::kNumber) return first.length;
   while (end < text.size()) {
     const Character next = character(text, end);
-    if (next.category != first.category) break;
+    if (next.kind != first.kind) break;
     end += next.length;
   }
   return end - at;

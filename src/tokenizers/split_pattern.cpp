@@ -14,16 +14,34 @@ using Sequence = SplitPattern::Sequence;
 
 constexpr uint32_t kNoEnd = UINT32_MAX;
 constexpr size_t kMaxAlternatives = 64;  // bits of may_start_
-constexpr uint8_t kAllCategories = 0b1111;
+constexpr uint16_t kAllCategories = 0x1FF;
 
-uint8_t bit(Category category) {
-  return static_cast<uint8_t>(1u << static_cast<unsigned>(category));
+constexpr uint16_t bit(Category category) {
+  return static_cast<uint16_t>(1u << static_cast<unsigned>(category));
 }
 
-CodePointSet category_set(Category category) {
+struct NamedClass {
+  const char *name, *opposite;
+  uint16_t categories;
+};
+constexpr NamedClass kNamedClasses[] = {
+    {"\\s", "\\S", bit(Category::kSpace)},
+    {"\\p{N}", "\\P{N}", bit(Category::kNumber)},
+    {"\\p{M}", "\\P{M}", bit(Category::kMark)},
+    {"\\p{L}", "\\P{L}",
+     bit(Category::kUppercase) | bit(Category::kLowercase) | bit(Category::kTitlecase) |
+         bit(Category::kModifierLetter) | bit(Category::kOtherLetter)},
+    {"\\p{Lu}", "\\P{Lu}", bit(Category::kUppercase)},
+    {"\\p{Ll}", "\\P{Ll}", bit(Category::kLowercase)},
+    {"\\p{Lt}", "\\P{Lt}", bit(Category::kTitlecase)},
+    {"\\p{Lm}", "\\P{Lm}", bit(Category::kModifierLetter)},
+    {"\\p{Lo}", "\\P{Lo}", bit(Category::kOtherLetter)},
+};
+
+CodePointSet category_set(uint16_t categories) {
   CodePointSet set;
-  set.categories = bit(category);
-  for (uint32_t c = 0; c < 128; ++c) set.ascii[c] = unicode::category(c) == category;
+  set.categories = categories;
+  for (uint32_t c = 0; c < 128; ++c) set.ascii[c] = (categories & bit(unicode::category(c))) != 0;
   return set;
 }
 
@@ -43,7 +61,7 @@ void unite(CodePointSet& set, const CodePointSet& other) {
 
 CodePointSet complement(CodePointSet set) {
   for (size_t c = 0; c < 128; ++c) set.ascii[c] = !set.ascii[c];
-  set.categories = static_cast<uint8_t>(~set.categories & kAllCategories);
+  set.categories = static_cast<uint16_t>(~set.categories & kAllCategories);
   set.negated_beyond = true;
   return set;
 }
@@ -76,8 +94,8 @@ class Parser {
   [[noreturn]] void fail(const std::string& expected) const {
     const std::string got = at_ < text_.size() ? str("\"", text_.substr(at_, 12), "\"") : "its end";
     throw ModelError(str("[", place_,
-                         "] expected a splitting expression made as those of GPT-2, Llama 3 or Qwen2, got \"", text_,
-                         "\", whose byte ", at_, " should be ", expected, ", not ", got));
+                         "] expected a splitting expression made as those of GPT-2, Llama 3, Qwen2 or Tekken, got \"",
+                         text_, "\", whose byte ", at_, " should be ", expected, ", not ", got));
   }
   bool take(std::string_view word) {
     if (text_.substr(at_, word.size()) != word) return false;
@@ -191,13 +209,9 @@ class Parser {
   }
 
   CodePointSet escape() {
-    for (const auto& [name, category] : {std::pair{"\\s", Category::kSpace}, std::pair{"\\p{L}", Category::kLetter},
-                                         std::pair{"\\p{N}", Category::kNumber}}) {
-      if (take(name)) return category_set(category);
-    }
-    for (const auto& [name, category] : {std::pair{"\\S", Category::kSpace}, std::pair{"\\P{L}", Category::kLetter},
-                                         std::pair{"\\P{N}", Category::kNumber}}) {
-      if (take(name)) return complement(category_set(category));
+    for (const NamedClass& known : kNamedClasses) {
+      if (take(known.name)) return category_set(known.categories);
+      if (take(known.opposite)) return complement(category_set(known.categories));
     }
     CodePointSet set;
     for (const auto& [name, c] : {std::pair{"\\r", '\r'}, std::pair{"\\n", '\n'}, std::pair{"\\t", '\t'}}) {
@@ -208,7 +222,7 @@ class Parser {
     }
     const char c = at_ + 1 < text_.size() ? text_[at_ + 1] : 'a';
     if (static_cast<unsigned char>(c) >= 128 || unicode::category(static_cast<uint32_t>(c)) != Category::kOther) {
-      fail("\\s, \\S, \\p{L}, \\p{N} or a character that stands for itself");
+      fail("\\s, \\S, \\p{L}, \\p{Lu}, \\p{M}, \\p{N} or a character that stands for itself");
     }
     at_ += 2;
     add_code_point(set, static_cast<uint32_t>(c));
@@ -226,7 +240,7 @@ class Parser {
       const CodePointSet one = next_is('\\') ? escape() : literal(any_case);
       if (one.negated_beyond) {
         at_ = before;
-        fail("a class of \\s, \\p{L}, \\p{N} and characters");
+        fail("a class of \\s, \\p{..} and characters");
       }
       if (next_is('-') && at_ + 1 < text_.size() && text_[at_ + 1] != ']') {
         add_range(set, before);

@@ -1,9 +1,11 @@
 // The regular expressions by which byte-level tokenizers cut text into words, and the matcher for them.
 //
-// Understood is what the expressions of GPT-2, Llama 3, Qwen2 and SmolLM2 are made of: alternatives of sequences of
-// characters, classes (\s \S \p{L} \P{L} \p{N} \P{N} [..] [^..]) with ? * + {n} {n,m}, groups (?:..) and (?i:..) behind
-// parts of fixed length, and the look-ahead (?!x). Matching is leftmost-first with backtracking, as in Perl. Classes
-// are those of unicode.h, so that characters of every Unicode version fall as in the tokenizers library.
+// Understood is what the expressions of GPT-2, Llama 3, Qwen2, SmolLM2 and Mistral's Tekken are made of: alternatives
+// of sequences of characters, classes (\s \p{L} \p{Lu} \p{Ll} \p{Lt} \p{Lm} \p{Lo} \p{M} \p{N}, their opposites \S
+// \P{..},
+// [..] [^..]) with ? * + {n} {n,m}, groups (?:..) and (?i:..) behind parts of fixed length, and the look-ahead (?!x).
+// Matching is leftmost-first with backtracking, as in Perl. Classes are those of unicode.h, so that characters of every
+// Unicode version fall as in the tokenizers library.
 #pragma once
 
 #include <array>
@@ -21,7 +23,7 @@ namespace millrace {
 // code points beyond.
 struct CodePointSet {
   std::array<bool, 256> ascii{};
-  uint8_t categories = 0;
+  uint16_t categories = 0;
   bool negated_beyond = false;  // [^..] of single code points: all of `others` are out, else in
   std::vector<uint32_t> others;
 

@@ -15,6 +15,11 @@ constexpr const char* kLlama3 =
     "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
     "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
+constexpr const char* kTekken =
+    "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+|[^\\r\\n\\p{L}\\p{N}]?"
+    "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|"
+    "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+
 std::vector<std::string> pieces(const std::string& expression, const std::string& text, bool between_too = true) {
   std::vector<std::string> all;
   split_by(SplitPattern(expression, "test"), text, between_too,
@@ -38,6 +43,26 @@ TEST(SplitPattern, KnowsUnicode) {
   EXPECT_THAT(pieces(kLlama3, "x\u180ey"), ElementsAre("x", "\u180ey")) << "no white space since Unicode 6.3";
 }
 
+// Its two groups overlap: what the first takes too many of, it gives back to the second.
+TEST(SplitPattern, CutsAsTekkenDoes) {
+  EXPECT_THAT(pieces(kTekken, "HTTPServer getURL 中AB x́Y"),
+              ElementsAre("HTTPServer", " get", "URL", " 中", "AB", " x́", "Y"));
+  EXPECT_THAT(pieces(kTekken, "中AB日本C 12 ǅungla"), ElementsAre("中AB日本", "C", " ", "1", "2", " ǅungla"));
+  EXPECT_THAT(pieces(kTekken, "http://a//\n b"), ElementsAre("http", "://", "a", "//\n", " b"));
+  EXPECT_THAT(pieces(kTekken, "it's ʰA"), ElementsAre("it", "'s", " ʰ", "A"));
+}
+
+TEST(SplitPattern, KnowsThePartsOfLetters) {
+  const std::string text = "AaǅʰªЖж中ⅣA\u0301\u20dd";
+  EXPECT_THAT(pieces("\\p{Lu}", text, false), ElementsAre("A", "Ж", "A"));
+  EXPECT_THAT(pieces("\\p{Ll}", text, false), ElementsAre("a", "ж"));
+  EXPECT_THAT(pieces("\\p{Lt}", text, false), ElementsAre("ǅ"));
+  EXPECT_THAT(pieces("\\p{Lm}", text, false), ElementsAre("ʰ"));
+  EXPECT_THAT(pieces("\\p{Lo}", text, false), ElementsAre("ª", "中"));
+  EXPECT_THAT(pieces("\\p{M}+", text, false), ElementsAre("\u0301\u20dd"));
+  EXPECT_THAT(pieces("\\P{Ll}+", "aBc", false), ElementsAre("B"));
+}
+
 TEST(SplitPattern, KeepsWhatLiesBetweenMatchesOrNot) {
   EXPECT_THAT(pieces("\\p{N}", "a12b"), ElementsAre("a", "1", "2", "b"));
   EXPECT_THAT(pieces("\\p{N}+", "a12b", false), ElementsAre("12"));
@@ -52,12 +77,14 @@ TEST(SplitPattern, TakesTheFirstAlternativeThatMatches) {
 TEST(SplitPattern, LongRunsTakeLinearTime) {
   const std::string blanks(200'000, ' ');
   EXPECT_THAT(pieces(kLlama3, blanks), ElementsAre(blanks));
+  const std::string upper(200'000, 'A');
+  EXPECT_THAT(pieces(kTekken, upper), ElementsAre(upper));
 }
 
 TEST(SplitPattern, RefusesWhatItDoesNotKnow) {
   for (const char* expression :
-       {"\\p{Lu}", "\\d", "a(b)", "a*?", "a++", "(?=x)", "(?!xy)", "[a", "(?:a", "a{3,2}", "a)", "\\s*(?:a|b)", "[\\S]",
-        "(?:a)*", "^a", "(?i:\u00e9)", "[[:alpha:]]", "x{", "\\"}) {
+       {"\\p{Sm}", "\\p{Lu", "\\d",         "a(b)",  "a*?",    "a++", "(?=x)",       "(?!xy)",      "[a", "(?:a",
+        "a{3,2}",  "a)",     "\\s*(?:a|b)", "[\\S]", "(?:a)*", "^a",  "(?i:\u00e9)", "[[:alpha:]]", "x{", "\\"}) {
     try {
       SplitPattern(expression, "file");
       ADD_FAILURE() << expression << " was taken";

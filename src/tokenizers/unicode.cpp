@@ -46,7 +46,7 @@ GraphemeClass grapheme_class(uint32_t code_point) {
   if (code_point >= 0xAC00 && code_point < 0xD7A4) {
     return (code_point - 0xAC00) % 28 == 0 ? GraphemeClass::kHangulLV : GraphemeClass::kHangulLVT;
   }
-  return static_cast<GraphemeClass>(class_bits(code_point) >> 2);
+  return static_cast<GraphemeClass>(class_bits(code_point) >> 4);
 }
 
 bool is_break(GraphemeClass kind) {
@@ -133,7 +133,7 @@ std::string replace_invalid_utf8(std::string_view text) {
 }
 
 Category category(uint32_t code_point) {
-  return static_cast<Category>(class_bits(code_point) & 3);
+  return static_cast<Category>(class_bits(code_point) & 15);
 }
 
 std::string to_lowercase(std::string_view text) {

@@ -11,7 +11,22 @@
 
 namespace millrace::unicode {
 
-enum class Category : uint8_t { kOther, kLetter, kNumber, kSpace };
+// Unicode's general categories, as far as splitting expressions tell them apart: M and N whole, L by its parts. White
+// space is what \s matches.
+enum class Category : uint8_t {
+  kOther,
+  kNumber,
+  kSpace,
+  kMark,
+  kUppercase,
+  kLowercase,
+  kTitlecase,
+  kModifierLetter,
+  kOtherLetter,
+};
+inline bool is_letter(Category category) {
+  return category >= Category::kUppercase;
+}
 
 struct CodePoint {
   uint32_t value;

@@ -19,7 +19,7 @@ struct Decomposition {  // canonical, one step; Hangul syllables are computed
   bool composes;    // first and second join to code_point again in NFC
 };
 
-// first code point << 8 | GraphemeClass << 2 | Category, up to the next entry's code point.
+// first code point << 8 | GraphemeClass << 4 | Category, up to the next entry's code point.
 std::span<const uint32_t> class_ranges();
 std::span<const LowercaseRange> lowercase_ranges();
 std::span<const Decomposition> decompositions();

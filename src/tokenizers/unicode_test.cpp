@@ -26,8 +26,12 @@ TEST(Unicode, LowerCaseLooksAtNoContext) {
 }
 
 TEST(Unicode, CategoriesCoverScripts) {
-  EXPECT_EQ(category('a'), Category::kLetter);
-  EXPECT_EQ(category(0x4E2D), Category::kLetter);
+  EXPECT_EQ(category('a'), Category::kLowercase);
+  EXPECT_EQ(category('A'), Category::kUppercase);
+  EXPECT_EQ(category(0x1C5), Category::kTitlecase);
+  EXPECT_EQ(category(0x2B0), Category::kModifierLetter);
+  EXPECT_EQ(category(0x301), Category::kMark);
+  EXPECT_EQ(category(0x4E2D), Category::kOtherLetter);
   EXPECT_EQ(category(0x0665), Category::kNumber);
   EXPECT_EQ(category(0xBD), Category::kNumber);
   EXPECT_EQ(category(0x3000), Category::kSpace);
