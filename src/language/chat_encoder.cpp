@@ -81,14 +81,12 @@ ChatTokens ChatEncoder::encode_template(const nlohmann::ordered_json& conversati
     throw DataError(str("[", place, "] expected text in UTF-8, got half of a surrogate pair or other bytes"));
   }
   ChatTokens chat;
-  chat.ids = tokenizer_.encode_with_tokens(rendered.text);
-  // The bytes of tokens are the text's, so a token lies where those before it end. Normalization may move it by a few
-  // bytes, but not over the special tokens that separate turns.
-  size_t at = 0, turn = 0;
-  for (const int32_t id : chat.ids) {
+  std::vector<size_t> begins;
+  chat.ids = tokenizer_.encode_with_tokens(rendered.text, &begins);
+  size_t turn = 0;
+  for (const size_t at : begins) {
     while (turn < rendered.assistant.size() && rendered.assistant[turn].second <= at) ++turn;
     chat.masked.push_back(turn == rendered.assistant.size() || at < rendered.assistant[turn].first);
-    at += tokenizer_.bytes_of(id).size();
   }
   cut(chat.ids, options_.torchtune);
   cut(chat.masked, options_.torchtune);

@@ -12,7 +12,10 @@ void TextStream::add(int32_t token) {
 
 void TextStream::finish() {
   if (waiting_.empty()) return;
-  const std::string text = tokenizer_.decode(waiting_);
+  std::string text = tokenizer_.decode_behind(waiting_);
+  const bool first = !begun_ && !text.empty();
+  if (first) text = tokenizer_.decode(waiting_);
+  begun_ = begun_ || first;
   waiting_.clear();
   if (!text.empty()) on_piece_(text);
 }

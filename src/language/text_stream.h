@@ -26,6 +26,7 @@ class TextStream {
   const Tokenizer& tokenizer_;
   std::function<void(const std::string& piece)> on_piece_;
   std::vector<int32_t> waiting_;  // not shown yet
+  bool begun_ = false;            // something of the text came
 };
 
 }  // namespace millrace

@@ -3,13 +3,14 @@
 #include <gtest/gtest.h>
 
 #include "language/test_support.h"
+#include "tokenizers/byte_level_test_support.h"
 
 namespace millrace {
 namespace {
 
-std::vector<std::string> pieces_of(std::span<const int32_t> ids) {
+std::vector<std::string> pieces_of(std::span<const int32_t> ids, const Tokenizer& tokenizer = small_tokenizer()) {
   std::vector<std::string> pieces;
-  TextStream stream(small_tokenizer(), [&](const std::string& piece) { pieces.push_back(piece); });
+  TextStream stream(tokenizer, [&](const std::string& piece) { pieces.push_back(piece); });
   for (const int32_t id : ids) stream.add(id);
   stream.finish();
   return pieces;
@@ -29,6 +30,14 @@ TEST(TextStream, ShowsWholeCharacters) {
   EXPECT_GT(pieces.size(), 10u);
   EXPECT_LT(pieces.size(), ids.size());  // bytes of one character come together
   for (const std::string& piece : pieces) EXPECT_EQ(piece.find("\xEF\xBF\xBD"), std::string::npos) << piece;
+}
+
+// decode() leaves out the blank before the first word, not those before the others.
+TEST(TextStream, KeepsTheBlanksBetweenWords) {
+  const VocabularyFolder folder;
+  const auto tokenizer = load_tokenizer(folder.write("tokenizer.json", small_character_json().dump()));
+  const std::vector<int32_t> ids = tokenizer->encode("ab a 🙂 b");
+  EXPECT_EQ(joined(pieces_of(ids, *tokenizer)), "ab a 🙂 b");
 }
 
 TEST(TextStream, ShowsWhatIsLeftOfACharacterAtTheEnd) {

@@ -3,14 +3,17 @@
 #include <algorithm>
 #include <cstring>
 
+#include "tokenizers/unicode.h"
+
 namespace millrace {
 
-void AddedTokens::add(const std::string& content, int32_t id) {
+void AddedTokens::add(const AddedToken& token) {
+  const std::string& content = token.content;
   if (content.empty()) return;
   const auto same =
       std::find_if(tokens_.begin(), tokens_.end(), [&](const AddedToken& t) { return t.content == content; });
   if (same != tokens_.end()) {
-    same->id = id;
+    *same = token;
     return;
   }
   one_start_ = tokens_.empty() || (one_start_ && content[0] == start_);
@@ -18,7 +21,7 @@ void AddedTokens::add(const std::string& content, int32_t id) {
   starts_[static_cast<unsigned char>(content[0])] = true;
   const auto shorter = std::find_if(tokens_.begin(), tokens_.end(),
                                     [&](const AddedToken& t) { return t.content.size() < content.size(); });
-  tokens_.insert(shorter, {content, id});
+  tokens_.insert(shorter, token);
 }
 
 AddedTokens::Match AddedTokens::find(std::string_view text, size_t from) const {
@@ -31,10 +34,29 @@ AddedTokens::Match AddedTokens::find(std::string_view text, size_t from) const {
       continue;
     }
     for (const AddedToken& token : tokens_) {
-      if (text.substr(i, token.content.size()) == token.content) return {i, token.content.size(), token.id};
+      if (text.substr(i, token.content.size()) == token.content) return {i, token.content.size(), &token};
     }
   }
-  return {text.size(), 0, -1};
+  return {text.size(), 0, nullptr};
+}
+
+size_t space_before(std::string_view text, size_t end) {
+  while (end > 0) {
+    size_t last = end - 1;
+    while (last > 0 && (static_cast<unsigned char>(text[last]) & 0xC0) == 0x80) --last;
+    if (unicode::category(unicode::decode(text, last).value) != unicode::Category::kSpace) break;
+    end = last;
+  }
+  return end;
+}
+
+size_t space_behind(std::string_view text, size_t begin) {
+  while (begin < text.size()) {
+    const unicode::CodePoint c = unicode::decode(text, begin);
+    if (unicode::category(c.value) != unicode::Category::kSpace) break;
+    begin += c.length;
+  }
+  return begin;
 }
 
 }  // namespace millrace

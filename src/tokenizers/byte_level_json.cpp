@@ -1,5 +1,5 @@
-// tokenizer.json with a byte-level BPE model. What a part of the file would change about the ids and is not known here
-// is refused, never left out.
+// tokenizer.json with a BPE model, byte-level or with byte_fallback. What a part of the file would change about the ids
+// and is not known here is refused, never left out.
 #include <unordered_map>
 
 #include "base/log.h"
@@ -23,9 +23,14 @@ class Reader {
   ByteLevelVocabulary read(const json& file, const json& config) {
     if (!file.is_object() || !part(file, "model").is_object()) fail("an object with a \"model\"", "none");
     read_model(file["model"]);
-    read_normalizer(part(file, "normalizer"));
-    read_pre_tokenizer(part(file, "pre_tokenizer"));
-    if (!byte_level_) fail("a pre_tokenizer of type ByteLevel", "none");
+    if (vocabulary_.characters) {
+      read_blanks(part(file, "normalizer"), part(file, "pre_tokenizer"));
+      read_decoder(part(file, "decoder"));
+    } else {
+      read_normalizer(part(file, "normalizer"));
+      read_pre_tokenizer(part(file, "pre_tokenizer"));
+      if (!byte_level_) fail("a pre_tokenizer of type ByteLevel", "none");
+    }
     read_added_tokens(part(file, "added_tokens"));
     read_tokenizer_config(config);
     read_post_processor(part(file, "post_processor"));
@@ -96,7 +101,7 @@ class Reader {
     }
     const json& dropout = part(model, "dropout");
     if (!dropout.is_null() && dropout != 0.0) fail("a model without dropout", dropout.dump().substr(0, 80));
-    if (flag(model, "byte_fallback", false)) fail("a byte-level model", "one with byte_fallback");
+    if (flag(model, "byte_fallback", false)) vocabulary_.characters.emplace();
     const json &vocab = part(model, "vocab"), &merges = part(model, "merges");
     if (!vocab.is_object() || vocab.empty()) fail("a BPE model with an object \"vocab\"", "none");
     if (!merges.is_array()) fail("a BPE model with a list \"merges\"", "none");
@@ -111,10 +116,12 @@ class Reader {
       if (index >= 2 * vocab.size() + 4096)
         fail("ids without large gaps", str("the id ", index, " of \"", token, "\""));
       if (index >= vocabulary_.tokens.size()) vocabulary_.tokens.resize(index + 1);
-      vocabulary_.tokens[index] = bytes_of_symbols(token);
+      vocabulary_.tokens[index] = vocabulary_.characters ? characters_of(token) : bytes_of_symbols(token);
       ids_.emplace(token, static_cast<int32_t>(index));
     }
-    if (const std::string unknown = text(model, "unk_token"); !unknown.empty()) {
+    if (vocabulary_.characters) {
+      read_byte_tokens();
+    } else if (const std::string unknown = text(model, "unk_token"); !unknown.empty()) {
       for (const std::string& symbol : byte_symbols()) {
         if (!ids_.contains(symbol)) fail("a token for every single byte beside an unk_token", str("none for ", symbol));
       }
@@ -122,6 +129,71 @@ class Reader {
     vocabulary_.whole_words_first = flag(model, "ignore_merges", false);
     vocabulary_.merges.reserve(merges.size());
     for (const json& merge : merges) add_merge(merge);
+  }
+
+  std::string characters_of(const std::string& token) const {
+    if (token.find(' ') != std::string::npos) fail(str("tokens with \"", kBlankMark, "\" for a blank"), token);
+    return with_blanks(token);
+  }
+
+  // With all of them nothing is unknown: unk_token and fuse_unk mean nothing.
+  void read_byte_tokens() {
+    for (uint32_t byte = 0; byte < 256; ++byte) {
+      constexpr const char* kDigits = "0123456789ABCDEF";
+      const std::string token = str("<0x", kDigits[byte >> 4], kDigits[byte & 15], ">");
+      const auto found = ids_.find(token);
+      if (found == ids_.end()) fail("a token for every byte beside byte_fallback", str("none for ", token));
+      vocabulary_.characters->byte_ids[byte] = found->second;
+    }
+  }
+
+  // A normalizer that replaces blanks, and may put one before text, or Metaspace.
+  void read_blanks(const json& normalizer, const json& pre_tokenizer) {
+    using Prefix = CharacterRules::Prefix;
+    CharacterRules& rules = *vocabulary_.characters;
+    for (const json& one : parts(normalizer, "normalizers")) {
+      const std::string type = text(one, "type");
+      if (type == "Prepend" && text(one, "prepend") == kBlankMark && rules.prefix == Prefix::kNone) {
+        rules.prefix = Prefix::kEverywhere;
+      } else if (type == "Replace" && text(part(one, "pattern"), "String") == " " &&
+                 text(one, "content") == kBlankMark) {
+        rules.normalizes = true;
+      } else {
+        fail(str("a normalizer of Prepend \"", kBlankMark, "\" and Replace \" \" by it"), one.dump().substr(0, 80));
+      }
+    }
+    const std::vector<json> pre_tokenizers = parts(pre_tokenizer, "pretokenizers");
+    if (pre_tokenizers.empty() && rules.normalizes) return;
+    const std::string given = str(normalizer.is_null() ? "" : "a normalizer and ", pre_tokenizer.dump().substr(0, 80));
+    const json one = pre_tokenizers.size() == 1 ? pre_tokenizers.front() : json();
+    if (!normalizer.is_null() || text(one, "type") != "Metaspace" || text(one, "replacement") != kBlankMark) {
+      fail("a normalizer that replaces blanks, or a pre_tokenizer of type Metaspace alone, beside byte_fallback",
+           given);
+    }
+    const std::string scheme = part(one, "prepend_scheme").is_null() ? "always" : text(one, "prepend_scheme");
+    const bool prefixes = flag(one, "add_prefix_space", true);  // of older files
+    if ((scheme != "always" && scheme != "first" && scheme != "never") || (!prefixes && scheme != "never")) {
+      fail("Metaspace with prepend_scheme always, first or never, and an add_prefix_space that agrees", given);
+    }
+    rules.prefix = scheme == "always" ? Prefix::kEverywhere : scheme == "first" ? Prefix::kFirst : Prefix::kNone;
+    rules.cuts_before_blanks = flag(one, "split", true);
+  }
+
+  // It has no part in ids, but what decode() does is this and nothing else.
+  void read_decoder(const json& decoder) {
+    std::vector<json> given = parts(decoder, "decoders");
+    const std::vector<json> known = {{{"type", "Replace"}, {"pattern", {{"String", kBlankMark}}}, {"content", " "}},
+                                     {{"type", "ByteFallback"}},
+                                     {{"type", "Fuse"}}};
+    const json strip = {{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}};
+    if (!given.empty() && given.back() == strip) {
+      vocabulary_.characters->strips_first_blank = true;
+      given.pop_back();
+    }
+    if (given != known) {
+      fail("a decoder of Replace, ByteFallback, Fuse and, for one blank, Strip beside byte_fallback",
+           decoder.dump().substr(0, 200));
+    }
   }
 
   void add_merge(const json& merge) {
@@ -192,11 +264,16 @@ class Reader {
       const std::string content = text(token, "content");
       if (content.empty()) fail("added tokens with \"id\" and \"content\"", token.dump().substr(0, 80));
       const int32_t id = checked_id(part(token, "id"), content);
-      for (const char* key : {"single_word", "lstrip", "rstrip"}) {
-        if (flag(token, key, false)) fail(str("added tokens without ", key), content);
+      if (flag(token, "single_word", false)) fail("added tokens without single_word", content);
+      ByteLevelVocabulary::Added added_token{{content, id, flag(token, "lstrip", false), flag(token, "rstrip", false)}};
+      added_token.special = flag(token, "special", true);
+      added_token.normalized = flag(token, "normalized", false);
+      const bool strips = added_token.strips_left || added_token.strips_right;
+      // Its blanks are no white space any more when it is looked for.
+      if (strips && added_token.normalized && vocabulary_.characters) {
+        fail("added tokens without lstrip and rstrip where they are normalized", content);
       }
-      vocabulary_.added.push_back({content, id});
-      vocabulary_.added_is_special.push_back(flag(token, "special", true));
+      vocabulary_.added.push_back(added_token);
     }
   }
 

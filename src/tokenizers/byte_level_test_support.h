@@ -50,4 +50,37 @@ inline nlohmann::json small_tokenizer_json() {
           {"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", {"a b", "ab c"}}}}};
 }
 
+// tokenizer.json as Llama 2 has it: <unk>, <s>, </s>, the bytes, and ▁ a b é ▁a ab ▁ab; <s> comes before every text.
+inline nlohmann::json small_character_json() {
+  using nlohmann::json;
+  json vocab, added = json::array();
+  for (const char* token : {"<unk>", "<s>", "</s>"}) {
+    added.push_back({{"id", added.size()}, {"content", token}, {"special", true}, {"normalized", false}});
+    vocab[token] = vocab.size();
+  }
+  constexpr const char* kDigits = "0123456789ABCDEF";
+  for (size_t byte = 0; byte < 256; ++byte) {
+    vocab[std::string("<0x") + kDigits[byte >> 4] + kDigits[byte & 15] + ">"] = vocab.size();
+  }
+  for (const char* token : {"▁", "a", "b", "é", "▁a", "ab", "▁ab"}) vocab[token] = vocab.size();
+  const json replace = {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", "▁"}};
+  const json replace_back = {{"type", "Replace"}, {"pattern", {{"String", "▁"}}}, {"content", " "}};
+  const json strip = {{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}};
+  return {{"added_tokens", added},
+          {"normalizer", {{"type", "Sequence"}, {"normalizers", {{{"type", "Prepend"}, {"prepend", "▁"}}, replace}}}},
+          {"pre_tokenizer", nullptr},
+          {"post_processor",
+           {{"type", "TemplateProcessing"},
+            {"single", {{{"SpecialToken", {{"id", "<s>"}, {"type_id", 0}}}}, {{"Sequence", {{"id", "A"}}}}}}}},
+          {"decoder",
+           {{"type", "Sequence"}, {"decoders", {replace_back, {{"type", "ByteFallback"}}, {{"type", "Fuse"}}, strip}}}},
+          {"model",
+           {{"type", "BPE"},
+            {"byte_fallback", true},
+            {"fuse_unk", true},
+            {"unk_token", "<unk>"},
+            {"vocab", vocab},
+            {"merges", {"a b", "▁ ab", "▁ a"}}}}};
+}
+
 }  // namespace millrace

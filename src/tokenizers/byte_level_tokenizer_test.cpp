@@ -91,7 +91,7 @@ TEST(ByteLevelTokenizer, RefusesPartsThatItDoesNotKnow) {
       {"/model/dropout", 0.1},
       {"/model/merges", {"a z b"}},
       {"/model/vocab/ab", -3},
-      {"/added_tokens/0/lstrip", true},
+      {"/added_tokens/0/single_word", true},
       {"/added_tokens/0/content", 3},
   };
   for (const auto& [place, value] : changes) {
@@ -100,6 +100,88 @@ TEST(ByteLevelTokenizer, RefusesPartsThatItDoesNotKnow) {
     const auto path = folder.write("tokenizer.json", file.dump());
     EXPECT_THAT(message_of([&] { load_tokenizer(path); }), HasSubstr("tokenizer.json] expected")) << place;
   }
+}
+
+TEST(CharacterTokenizer, MergesCharactersAndFallsBackToBytes) {
+  const VocabularyFolder folder;
+  const auto tokenizer = load_tokenizer(folder.write("tokenizer.json", small_character_json().dump()));
+  // <unk> <s> </s>, the bytes from 3, ▁ a b é ▁a ab ▁ab from 259.
+  EXPECT_THAT(tokenizer->encode("ab ab"), ElementsAre(1, 265, 265));
+  EXPECT_THAT(tokenizer->encode("  b"), ElementsAre(1, 259, 259, 259, 261));
+  EXPECT_THAT(tokenizer->encode("▁a"), ElementsAre(1, 259, 263)) << "a mark in text is a blank";
+  EXPECT_THAT(tokenizer->encode("é中"), ElementsAre(1, 259, 262, 3 + 0xE4, 3 + 0xB8, 3 + 0xAD));
+  EXPECT_THAT(tokenizer->encode("a</s>a</s>"), ElementsAre(1, 263, 2, 263, 2)) << "a blank behind every token";
+  EXPECT_THAT(tokenizer->encode(""), ElementsAre(1));
+  EXPECT_EQ(tokenizer->decode(tokenizer->encode("  ab 中a")), "  ab 中a");
+  EXPECT_EQ(tokenizer->decode(std::vector<int32_t>{1, 263, 3 + 0xE4, 3 + 0xB8, 260}), "a\uFFFD\uFFFDa");
+  EXPECT_EQ(tokenizer->decode_behind(std::vector<int32_t>{263}), " a");
+}
+
+TEST(CharacterTokenizer, MetaspacePutsOneBlankBeforeTheText) {
+  const VocabularyFolder folder;
+  json file = small_character_json();
+  file["normalizer"] = nullptr;
+  file["pre_tokenizer"] = {{"type", "Metaspace"}, {"replacement", "▁"}, {"prepend_scheme", "first"}, {"split", false}};
+  const auto tokenizer = load_tokenizer(folder.write("tokenizer.json", file.dump()));
+  EXPECT_THAT(tokenizer->encode("a</s>a"), ElementsAre(1, 263, 2, 260));
+  EXPECT_THAT(tokenizer->encode(" a"), ElementsAre(1, 263));
+  EXPECT_THAT(tokenizer->encode("</s>a"), ElementsAre(1, 2, 260));
+}
+
+TEST(CharacterTokenizer, AddedTokensTakeWhiteSpaceAlong) {
+  const VocabularyFolder folder;
+  json file = small_character_json();
+  file["added_tokens"][2]["lstrip"] = true;
+  file["added_tokens"][1]["rstrip"] = true;
+  const auto tokenizer = load_tokenizer(folder.write("tokenizer.json", file.dump()));
+  EXPECT_THAT(tokenizer->encode("a \n</s><s>\u3000 b</s> "), ElementsAre(1, 263, 2, 1, 259, 261, 2, 259, 259));
+}
+
+TEST(CharacterTokenizer, KnowsWhereIdsBeginInText) {
+  const VocabularyFolder folder;
+  const auto tokenizer = load_tokenizer(folder.write("tokenizer.json", small_character_json().dump()));
+  std::vector<size_t> begins;
+  const std::vector<int32_t> ids =
+      dynamic_cast<const ByteLevelTokenizer&>(*tokenizer).encode_with_tokens("ab b</s>bé ab", &begins);
+  EXPECT_THAT(ids, ElementsAre(265, 259, 261, 2, 259, 261, 262, 265));
+  EXPECT_THAT(begins, ElementsAre(0, 2, 3, 4, 8, 8, 9, 11));
+}
+
+// Where tokens reach over blanks, text is not cut there.
+TEST(CharacterTokenizer, MergesAcrossBlanksWhereTheVocabularyDoes) {
+  const VocabularyFolder folder;
+  json file = small_character_json();
+  file["model"]["vocab"]["b▁a"] = 266;
+  file["model"]["merges"].insert(file["model"]["merges"].begin(), "b ▁a");
+  file["model"]["merges"].insert(file["model"]["merges"].begin(), "▁ a");
+  const auto tokenizer = load_tokenizer(folder.write("tokenizer.json", file.dump()));
+  EXPECT_THAT(tokenizer->encode("b a"), ElementsAre(1, 259, 266));
+}
+
+TEST(CharacterTokenizer, RefusesPartsThatItDoesNotKnow) {
+  const VocabularyFolder folder;
+  const std::vector<std::pair<std::string, json>> changes = {
+      {"/normalizer", {{"type", "NFKC"}}},
+      {"/normalizer", nullptr},
+      {"/normalizer/normalizers/0/prepend", "_"},
+      {"/pre_tokenizer", {{"type", "Metaspace"}, {"replacement", "▁"}}},
+      {"/pre_tokenizer", {{"type", "Whitespace"}}},
+      {"/decoder", nullptr},
+      {"/decoder/decoders/3/start", 2},
+      {"/model/vocab/a b", 300},
+      {"/model/byte_fallback", false},
+      {"/added_tokens/0/single_word", true},
+  };
+  for (const auto& [place, value] : changes) {
+    json file = small_character_json();
+    file[json::json_pointer(place)] = value;
+    const auto path = folder.write("tokenizer.json", file.dump());
+    EXPECT_THAT(message_of([&] { load_tokenizer(path); }), HasSubstr("tokenizer.json] expected")) << place;
+  }
+  json file = small_character_json();
+  file["model"]["vocab"].erase("<0x41>");
+  const auto path = folder.write("tokenizer.json", file.dump());
+  EXPECT_THAT(message_of([&] { load_tokenizer(path); }), HasSubstr("none for <0x41>"));
 }
 
 TEST(ByteLevelTokenizer, NamesTheDamagedLineOfATiktokenFile) {

@@ -1,10 +1,14 @@
-// Byte-level BPE vocabularies (GPT-2, Llama 3, Qwen2, SmolLM2), read from the two forms in which people have them.
+// BPE vocabularies of bytes (GPT-2, Llama 3, Qwen2, SmolLM2, Mistral-Nemo), read from the two forms in which people
+// have them, and of characters with bytes for those that they lack (Llama 2, Mistral 7B).
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tokenizers/added_tokens.h"
@@ -12,9 +16,24 @@
 
 namespace millrace {
 
+// Where words are merged from characters instead of bytes, blanks are characters like others. Files spell them "▁",
+// which text may hold as well, and is then taken for a blank.
+inline constexpr std::string_view kBlankMark = "\xE2\x96\x81";  // U+2581
+std::string with_blanks(std::string_view text);                 // for every mark
+
+struct CharacterRules {
+  std::array<int32_t, 256> byte_ids{};  // "<0x00>" to "<0xFF>", for characters without a token of their own
+  enum class Prefix { kNone, kFirst, kEverywhere };
+  Prefix prefix = Prefix::kNone;  // a blank before text: where it begins, or also behind every added token
+  bool normalizes = false;        // a normalizer does this, also to text that begins with a blank; else a pre-tokenizer
+  bool cuts_before_blanks = false;  // every blank begins a word
+  bool strips_first_blank = false;  // decode() does
+};
+
 struct ByteLevelVocabulary {
-  std::filesystem::path path;       // for messages
-  std::vector<std::string> tokens;  // bytes by id; "" where the id belongs to an added token or to none
+  std::filesystem::path path;                // for messages
+  std::vector<std::string> tokens;           // bytes by id; "" where the id belongs to an added token or to none
+  std::optional<CharacterRules> characters;  // tokens has "<0x00>" for their bytes, as it is spelled
   struct Merge {
     int32_t left, right, joined;
     uint32_t rank;
@@ -27,9 +46,12 @@ struct ByteLevelVocabulary {
   };
   std::vector<Split> splits;  // each cuts the pieces of the one before
   bool nfc = false;
-  std::vector<AddedToken> added;
-  std::vector<bool> added_is_special;  // left out by decode()
-  std::string bos, eos, pad;           // contents of added tokens, "" for none
+  struct Added : AddedToken {
+    bool special = true;      // left out by decode()
+    bool normalized = false;  // matched in normalized text, its content normalized as well
+  };
+  std::vector<Added> added;
+  std::string bos, eos, pad;  // contents of added tokens, "" for none
   bool adds_bos = false, adds_eos = false;
   bool finds_added_tokens = true;  // encode() recognises their spelling
   bool cuts_long_text = false;     // as torchtune and llama-models, see ByteLevelTokenizer
@@ -42,9 +64,9 @@ ByteLevelVocabulary read_tiktoken_model(const std::filesystem::path& path);
 // Whether a file's first line looks like one.
 bool is_tiktoken_model(const std::filesystem::path& path);
 
-// tokenizer.json with a model of type BPE and byte-level pre-tokenizers: what the file at path holds. bos, eos and pad
-// are taken from the tokenizer_config.json beside it. Throws ModelError naming the file and the part of it that is
-// beyond what is known.
+// tokenizer.json with a model of type BPE, and byte-level pre-tokenizers or byte_fallback: what the file at path holds.
+// bos, eos and pad are taken from the tokenizer_config.json beside it. Throws ModelError naming the file and the part
+// of it that is beyond what is known.
 ByteLevelVocabulary read_byte_level_json(const nlohmann::json& file, const std::filesystem::path& path);
 // The same from what the two files hold; config: null where there is no tokenizer_config.json. path: for messages.
 ByteLevelVocabulary read_byte_level_json(const nlohmann::json& file, const nlohmann::json& config,

@@ -36,6 +36,12 @@ bool has_word_ends(const nlohmann::json& model) {
   return vocabulary != model.end() && vocabulary->is_object() && vocabulary->contains("<|startoftext|>");
 }
 
+// Llama 2's kind, which may do without a pre-tokenizer.
+bool has_byte_fallback(const nlohmann::json& model) {
+  const auto fallback = model.find("byte_fallback");
+  return fallback != model.end() && *fallback == true;
+}
+
 std::unique_ptr<Tokenizer> load_model_file(const fs::path& path) {
   if (is_tiktoken_model(path)) return load_byte_level(read_tiktoken_model(path));
   return load_t5(read_sentencepiece_model(path));
@@ -51,7 +57,7 @@ std::unique_ptr<Tokenizer> load_tokenizer_json(const fs::path& path) {
   }
   const auto pre_tokenizer = json.find("pre_tokenizer");
   const bool splits = pre_tokenizer != json.end() && !pre_tokenizer->is_null();
-  if (type == "BPE" && (!splits || has_word_ends(json["model"])))
+  if (type == "BPE" && (has_word_ends(json["model"]) || (!splits && !has_byte_fallback(json["model"]))))
     return load_clip(read_clip_tokenizer_json(json, path));
   if (type == "BPE") return load_byte_level(read_byte_level_json(json, path));
   if (type == "Unigram") return load_t5(read_t5_tokenizer_json(json, path));

@@ -158,8 +158,7 @@ ByteLevelVocabulary read_tiktoken_model(const std::filesystem::path& path) {
   vocabulary.whole_words_first = true;
   vocabulary.splits.push_back({SplitPattern(kLlama3Split, path.string()), true});
   auto id = static_cast<int32_t>(vocabulary.tokens.size());
-  for (const std::string& name : llama3_special_tokens()) vocabulary.added.push_back({name, id++});
-  vocabulary.added_is_special.assign(vocabulary.added.size(), true);
+  for (const std::string& name : llama3_special_tokens()) vocabulary.added.push_back({{name, id++}});
   vocabulary.bos = "<|begin_of_text|>";
   vocabulary.eos = "<|end_of_text|>";
   vocabulary.pad = "<|finetune_right_pad_id|>";

@@ -36,6 +36,9 @@ class Tokenizer {
   // Text without the special tokens; ids outside the vocabulary are left out.
   virtual std::string decode(std::span<const int32_t> ids) const = 0;
 
+  // The same of ids that follow others, where decode() leaves out a blank before the first word.
+  virtual std::string decode_behind(std::span<const int32_t> ids) const { return decode(ids); }
+
   virtual int64_t vocabulary_size() const = 0;
   const SpecialTokens& special_tokens() const { return special_tokens_; }
   virtual const char* name() const = 0;
