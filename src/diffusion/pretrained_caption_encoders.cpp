@@ -92,7 +92,7 @@ class PretrainedCaptionEncoder : public CaptionEncoder, public TrainableEncoder 
         dtype_(placement.dtype),
         merged_identity_(placement.merged != nullptr ? placement.merged_identity : std::string()) {}
 
-  // Of what is in the files, whose weights may be replaced. Reads a part of them.
+  // Says what the files hold, whose weights may be replaced in place. Reads a part of them.
   std::string identity_of_files() const {
     return str(text_encoder_hash(folder_.string(), tokenizer_path_.string()), ":", c10::toString(dtype_),
                merged_identity_);

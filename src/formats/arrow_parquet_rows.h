@@ -41,7 +41,7 @@ class ParquetRows {
     int64_t damaged_from;  // end: it is whole, as far as is known
     std::string damage;
   };
-  // Where decoding goes on.
+  // Where the next part is decoded.
   struct Cursor {
     std::unique_ptr<parquet::arrow::FileReader> file;
     std::unique_ptr<arrow::RecordBatchReader> parts;

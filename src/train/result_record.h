@@ -28,7 +28,7 @@ bool has_result(const std::filesystem::path& run_folder, const std::string& resu
 // The same of both results of the step loop; the best only where this step's is.
 bool has_step_results(const RunConfig& config, const Progress& progress);
 
-// Of a run that goes on after this step: what was noted of later ones is of another course. Throws StorageError.
+// Call it before a run trains beyond this step: results of later steps belong to another course. Throws StorageError.
 void forget_results_after(const std::filesystem::path& run_folder, int64_t step);
 
 }  // namespace millrace

@@ -259,7 +259,7 @@ class Trainer {
     });
   }
 
-  // Of the best checkpoint, beside that of the newest.
+  // The best checkpoint has its own result, beside that of the newest.
   void write_best_result() {
     if (!checkpoints_.are_enabled() || !task_.writes_result()) return;
     const fs::path folder = folder_ / "best";
