@@ -11,6 +11,7 @@
 #   *_module.cpp     left out: a module of its own, which the program loads when it needs it
 #   *_isa.cpp        compiled once per CPU level (x86-64-v2, -v3, -v4) with -DMILLRACE_ISA=<level>
 #   *_bf16dot.cpp    compiled once, as for level v4, with AVX-512's dot products of bf16 pairs
+#   *_amx.cpp        compiled once, as for level v4, with AMX's products of bf16 tiles
 # TORCH uses libtorch and its precompiled header. Sources are compiled in units of several (Unity.cmake), but for the kinds above
 # that are compiled in a way of their own.
 set(MILLRACE_ISA_LEVELS v2 v3 v4)
@@ -39,10 +40,11 @@ function(millrace_library folder)
   file(GLOB_RECURSE tests CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*_test.cpp)
   file(GLOB_RECURSE isa_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*_isa.cpp)
   file(GLOB_RECURSE bf16dot_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*_bf16dot.cpp)
+  file(GLOB_RECURSE amx_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*_amx.cpp)
   file(GLOB_RECURSE twins CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*_no_cuda.cpp)
   file(GLOB_RECURSE modules CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*_module.cpp)
   file(GLOB_RECURSE cuda_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cu)
-  list(REMOVE_ITEM sources ${tests} ${isa_sources} ${bf16dot_sources} ${twins} ${modules} "")
+  list(REMOVE_ITEM sources ${tests} ${isa_sources} ${bf16dot_sources} ${amx_sources} ${twins} ${modules} "")
   set(twin_sources "")
   if(MILLRACE_GPU_KIND STREQUAL "none")
     set(twin_sources ${twins})
@@ -85,6 +87,9 @@ function(millrace_library folder)
   endif()
   if(bf16dot_sources)
     millrace_level_objects(${target} bf16dot v4 SOURCES ${bf16dot_sources} OPTIONS -mavx512bf16)
+  endif()
+  if(amx_sources)
+    millrace_level_objects(${target} amx v4 SOURCES ${amx_sources} OPTIONS -mamx-tile -mamx-bf16)
   endif()
 
   if(MILLRACE_TESTS AND tests)

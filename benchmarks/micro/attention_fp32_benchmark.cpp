@@ -33,7 +33,7 @@ void add_attention(int64_t batch, int64_t heads, int64_t tokens, int64_t size, b
   const std::string shape = std::to_string(batch) + "x" + std::to_string(heads) + "x" + std::to_string(tokens) + "x" +
                             std::to_string(size) + (causal ? "/causal" : "");
   const double flops = 4.0 * static_cast<double>(batch * heads * tokens * tokens * size) / (causal ? 2 : 1);
-  for (const CpuLevel level : supported_cpu_levels()) {
+  for (const std::optional<CpuLevel> level : cpu_level_choices()) {
     const auto at_level = [level](const auto& run) {
       return [=] {
         force_cpu_level(level);
@@ -41,7 +41,7 @@ void add_attention(int64_t batch, int64_t heads, int64_t tokens, int64_t size, b
         force_cpu_level(std::nullopt);
       };
     };
-    const std::string name = std::string("/attention_fp32_") + cpu_level_name(level);
+    const std::string name = std::string("/attention_fp32_") + cpu_level_choice_name(level);
     add(shape + "/forward" + name, flops, at_level([=] { attention_fp32_forward(sequences, options); }));
     add(shape + "/backward" + name, 2.5 * flops,
         at_level([=] { attention_fp32_backward(sequences, gradients, options); }));

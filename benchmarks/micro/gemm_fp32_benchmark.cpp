@@ -1,12 +1,13 @@
 // Links: kernels
 // Products of fp32 matrices at the shapes of a FLUX block, of a small Llama's and of its vocabulary: kernels/gemm_fp32
-// and gemv at each CPU level, and ATen's (MKL's).
+// and gemv at each CPU level and with AMX (best), and ATen's (MKL's).
 //
 //   build/benchmarks/micro/gemm_fp32_benchmark
 #include <benchmark/benchmark.h>
 #include <torch/types.h>
 
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "flops_benchmark.h"
@@ -17,7 +18,7 @@
 namespace millrace {
 namespace {
 
-std::function<void()> at_level(CpuLevel level, const std::function<void()>& run) {
+std::function<void()> at_level(std::optional<CpuLevel> level, const std::function<void()>& run) {
   return [=] {
     force_cpu_level(level);
     run();
@@ -32,8 +33,8 @@ void add_layer(int64_t rows, int64_t in, int64_t out) {
     const std::string shape = std::to_string(rows) + "x" + std::to_string(in) + "x" + std::to_string(out) + "/" + name;
     const double flops = 2.0 * static_cast<double>(rows * in * out);
     torch::Tensor c = torch::empty({a.size(0), b.size(1)});
-    for (const CpuLevel level : supported_cpu_levels()) {
-      add(shape + "/gemm_fp32_" + cpu_level_name(level), flops, at_level(level, [=] { gemm_fp32(c, a, b); }));
+    for (const std::optional<CpuLevel> level : cpu_level_choices()) {
+      add(shape + "/gemm_fp32_" + cpu_level_choice_name(level), flops, at_level(level, [=] { gemm_fp32(c, a, b); }));
     }
     add(shape + "/aten", flops, [=]() mutable { at::mm_out(c, a, b); });
   };

@@ -30,12 +30,20 @@ std::vector<CpuLevel> supported_cpu_levels();
 // Uses `level` from now on in this process; nullopt restores the default. For tests and comparisons.
 void force_cpu_level(std::optional<CpuLevel> level);
 
+// What tests run: the processor's own choice (nullopt), which may be more than the best level, and every level.
+std::vector<std::optional<CpuLevel>> cpu_level_choices();
+std::string cpu_level_choice_name(std::optional<CpuLevel> choice);  // "best", "v2", "v3", "v4"
+
 bool is_amd_processor();
 
 // Whether this processor has AVX-512's dot products of bf16 pairs, and the level in use is v4.
 bool has_bf16_dot_products();
 
-// One line for display: "x86-64-v4 (AVX-512; bf16 dot products: yes)".
+// Whether products of bf16 tiles (Intel's AMX) can be used: the processor has them, the kernel gives this process their
+// registers, and no level is forced, neither by force_cpu_level() nor by the environment variable.
+bool has_bf16_tiles();
+
+// One line for display: "x86-64-v4 (AVX-512; bf16 dot products: yes; AMX: no)".
 std::string cpu_level_report();
 
 }  // namespace millrace

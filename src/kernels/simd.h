@@ -1,4 +1,4 @@
-// Vectors of floats, as wide as the CPU level allows, for *_isa.cpp and *_bf16dot.cpp files only.
+// Vectors of floats, as wide as the CPU level allows, for *_isa.cpp, *_bf16dot.cpp and *_amx.cpp files only.
 //
 // An *_isa.cpp file is compiled once per level with MILLRACE_ISA set to v2, v3 or v4 (cmake/MillraceLibrary.cmake).
 // Everything here lives in an anonymous namespace, and those files include nothing with inline functions of external

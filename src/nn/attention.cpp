@@ -1,16 +1,18 @@
 #include "nn/attention.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "base/error.h"
 #include "kernels/attention_bf16/attention_bf16.h"
+#include "kernels/attention_fp32/attention_fp32.h"
 #include "nn/deterministic_scope.h"
 
 namespace millrace {
 namespace {
 
-enum class Backend { kShapesOnly, kCpuFlash, kCudaFlash, kCudaEfficient };
+enum class Backend { kShapesOnly, kCpuFp32, kCpuFlash, kCudaFlash, kCudaEfficient };
 
 bool is_half(const torch::Tensor& x) {
   return x.scalar_type() == torch::kBFloat16 || x.scalar_type() == torch::kFloat16;
@@ -23,11 +25,41 @@ torch::Tensor empty_heads(const torch::Tensor& like_BHLD) {
 
 // CUDA's flash kernels take half precision and head sizes in multiples of 8 up to 256; the memory-efficient ones take
 // the rest.
-Backend choose_backend(const torch::Tensor& q_BHLD) {
+Backend choose_backend(const torch::Tensor& q_BHLD, const torch::Tensor& k_BHLD, const torch::Tensor& v_BHLD) {
   if (q_BHLD.is_meta()) return Backend::kShapesOnly;
-  if (q_BHLD.is_cpu()) return Backend::kCpuFlash;
+  if (q_BHLD.is_cpu()) {
+    const bool is_fp32 = suits_attention_fp32(q_BHLD, k_BHLD, v_BHLD, /*causal=*/false);
+    return is_fp32 ? Backend::kCpuFp32 : Backend::kCpuFlash;
+  }
   return is_half(q_BHLD) && q_BHLD.size(3) % 8 == 0 && q_BHLD.size(3) <= 256 ? Backend::kCudaFlash
                                                                              : Backend::kCudaEfficient;
+}
+
+AttentionFp32Options fp32_options(const torch::Tensor& q_BHLD) {
+  return {.scale = 1 / std::sqrt(static_cast<double>(q_BHLD.size(3)))};
+}
+
+std::vector<AttentionSequence> fp32_sequences(const torch::Tensor& q_BHLD, const torch::Tensor& k_BHLD,
+                                              const torch::Tensor& v_BHLD, const Attention& result) {
+  std::vector<AttentionSequence> sequences;
+  for (int64_t b = 0; b < q_BHLD.size(0); ++b) {
+    sequences.push_back({q_BHLD.select(0, b), k_BHLD.select(0, b), v_BHLD.select(0, b), result.out_BHLD.select(0, b),
+                         result.logsumexp_BHL.select(0, b)});
+  }
+  return sequences;
+}
+
+AttentionGradients fp32_gradients(const torch::Tensor& dout_BHLD, const torch::Tensor& q_BHLD,
+                                  const torch::Tensor& k_BHLD, const torch::Tensor& v_BHLD, const Attention& forward) {
+  const torch::Tensor dout = dout_BHLD.stride(3) == 1 ? dout_BHLD : dout_BHLD.contiguous();
+  AttentionGradients grads = {empty_heads(q_BHLD), empty_heads(k_BHLD), empty_heads(v_BHLD)};
+  std::vector<AttentionSequenceGradients> of_sequences;
+  for (int64_t b = 0; b < q_BHLD.size(0); ++b) {
+    of_sequences.push_back(
+        {dout.select(0, b), grads.dq_BHLD.select(0, b), grads.dk_BHLD.select(0, b), grads.dv_BHLD.select(0, b)});
+  }
+  attention_fp32_backward(fp32_sequences(q_BHLD, k_BHLD, v_BHLD, forward), of_sequences, fp32_options(q_BHLD));
+  return grads;
 }
 
 // Sample b alone, as a batch of one.
@@ -96,11 +128,17 @@ Attention attention_forward(const torch::Tensor& q_BHLD, const torch::Tensor& k_
   const torch::NoGradGuard no_grad;
   if (leaves_out(padding)) return attention_by_sample(q_BHLD, k_BHLD, v_BHLD, padding);
   Attention result;
-  switch (choose_backend(q_BHLD)) {
+  switch (choose_backend(q_BHLD, k_BHLD, v_BHLD)) {
     case Backend::kShapesOnly: {
       result.out_BHLD = empty_heads(q_BHLD);
       result.logsumexp_BHL =
           torch::empty({q_BHLD.size(0), q_BHLD.size(1), q_BHLD.size(2)}, q_BHLD.options().dtype(torch::kFloat32));
+      break;
+    }
+    case Backend::kCpuFp32: {
+      result.out_BHLD = empty_heads(q_BHLD);
+      result.logsumexp_BHL = torch::empty({q_BHLD.size(0), q_BHLD.size(1), q_BHLD.size(2)}, q_BHLD.options());
+      attention_fp32_forward(fp32_sequences(q_BHLD, k_BHLD, v_BHLD, result), fp32_options(q_BHLD));
       break;
     }
     case Backend::kCpuFlash: {
@@ -138,7 +176,7 @@ AttentionGradients attention_backward(const torch::Tensor& dout_BHLD, const torc
   if (leaves_out(padding)) return gradients_by_sample(dout_BHLD, q_BHLD, k_BHLD, v_BHLD, forward, padding);
   const DeterministicScope deterministic;
   AttentionGradients grads;
-  switch (choose_backend(q_BHLD)) {
+  switch (choose_backend(q_BHLD, k_BHLD, v_BHLD)) {
     case Backend::kShapesOnly: {
       // The half-precision kernels sum dq in fp32; if heads x samples are fewer than a GPU's multiprocessors, in
       // several such sums, which are not counted here.
@@ -146,6 +184,9 @@ AttentionGradients attention_backward(const torch::Tensor& dout_BHLD, const torc
       grads = {empty_heads(q_BHLD), empty_heads(k_BHLD), empty_heads(v_BHLD)};
       break;
     }
+    case Backend::kCpuFp32:
+      grads = fp32_gradients(dout_BHLD, q_BHLD, k_BHLD, v_BHLD, forward);
+      break;
     case Backend::kCpuFlash:
       std::tie(grads.dq_BHLD, grads.dk_BHLD, grads.dv_BHLD) = at::_scaled_dot_product_flash_attention_for_cpu_backward(
           dout_BHLD, q_BHLD, k_BHLD, v_BHLD, forward.out_BHLD, forward.logsumexp_BHL, 0.0, false);

@@ -1,5 +1,5 @@
-// Softmax attention, forward and backward, on ATen's flash kernels, also of padded texts; and forward-only with a bias
-// on the scores.
+// Softmax attention, forward and backward, on ATen's flash kernels or kernels/attention_fp32, also of padded texts; and
+// forward-only with a bias on the scores.
 //
 // Shape letters: B batch, H heads, L tokens, D head_dim. Scale is 1/sqrt(D) by default.
 #pragma once

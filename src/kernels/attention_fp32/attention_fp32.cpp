@@ -123,7 +123,7 @@ void forward_heads(const std::vector<KeyHead>& heads, size_t& next) {
 
 bool suits_attention_fp32(const torch::Tensor& q_HLD, const torch::Tensor& k_KSD, const torch::Tensor& v_KSD,
                           bool causal) {
-  return causal && cpu_level() >= CpuLevel::kV3 && fit(q_HLD, k_KSD, v_KSD);
+  return (has_bf16_tiles() || (causal && cpu_level() >= CpuLevel::kV3)) && fit(q_HLD, k_KSD, v_KSD);
 }
 
 void attention_fp32_forward(const std::vector<AttentionSequence>& sequences, const AttentionFp32Options& options) {

@@ -32,7 +32,7 @@ struct AttentionFp32Options {
 };
 
 // Whether attention_fp32_*() accept such tensors, [.., H, L, D] and [.., K, S, D], and are the fastest way: with AVX2,
-// for causal attention, of which ATen's kernel computes nearly all that is hidden.
+// for causal attention, of which ATen's kernel computes nearly all that is hidden; with AMX, for all.
 bool suits_attention_fp32(const torch::Tensor& q_HLD, const torch::Tensor& k_KSD, const torch::Tensor& v_KSD,
                           bool causal);
 

@@ -35,7 +35,7 @@ GemmSide columns_of(const HeadTokens& tokens, int64_t first) {
 }  // namespace
 
 AttentionBlocks::AttentionBlocks(int64_t queries, int64_t keys, int64_t size, float scale, const KeyRule& rule)
-    : products_(MILLRACE_SELECT_KERNELS(gemm_fp32_kernels)),
+    : products_(gemm_fp32_kernels()),
       rows_(MILLRACE_SELECT_KERNELS(attention_fp32_kernels)),
       queries_(queries),
       keys_(keys),
@@ -70,12 +70,23 @@ ScoreRow AttentionBlocks::score_row(int64_t query, const Range& keys, float* sco
   return {scores, std::min(std::clamp(seen.first, keys.first, keys.end) - keys.first, end), end, keys.count(), scale_};
 }
 
+int64_t AttentionBlocks::scratch_size() const {
+  return over_size(query_step_) + query_step_ * (key_step_ + size_) + products_.packed_size(query_step_, key_step_);
+}
+
+int64_t AttentionBlocks::backward_scratch_size() const {
+  const int64_t tiles =
+      std::max(products_.packed_size(query_step_, key_step_), products_.packed_size(key_step_, query_step_));
+  return 2 * over_size(query_step_) + 2 * products_.packed_size(size_columns_, query_step_) +
+         2 * query_step_ * key_step_ + tiles;
+}
+
 void AttentionBlocks::pack_panels(const GemmSide& side, int64_t count, int64_t depth, float* packed) const {
-  products_.pack(side, count, depth, products_.panel_columns, packed, products_.panel_columns * depth);
+  products_.pack_columns(side, count, depth, packed, products_.packed_size(products_.panel_columns, depth));
 }
 
 void AttentionBlocks::pack_tiles(const GemmSide& side, int64_t count, int64_t depth, float* packed) const {
-  products_.pack(side, count, depth, products_.tile_rows, packed, products_.tile_rows * depth);
+  products_.pack_rows(side, count, depth, packed, products_.packed_size(products_.tile_rows, depth));
 }
 
 // out (+)= a b
@@ -86,26 +97,29 @@ void AttentionBlocks::multiply(const float* a, const Panels& b, const ProductSiz
                       .depth = sizes.depth,
                       .a = a,
                       .b = b.data,
-                      .panel_step = products_.panel_columns * b.depth,
+                      .panel_step = products_.packed_size(products_.panel_columns, b.depth),
                       .out = out.data,
                       .out_stride = out.stride,
-                      .accumulate = accumulate});
+                      .accumulate = accumulate,
+                      .first = true,
+                      .last = true,
+                      .kept = nullptr});
 }
 
 void AttentionBlocks::pack(const AttentionHead& head, int64_t block, float* packed) const {
   const Range keys = block_of_keys(block);
   packed += block * packed_step();
   pack_panels(rows_of(head.k, keys.first), keys.count(), size_, packed);
-  pack_panels(columns_of(head.v, keys.first), size_, keys.count(), packed + key_step_ * size_);
+  pack_panels(columns_of(head.v, keys.first), size_, keys.count(), packed + over_size(key_step_));
 }
 
 void AttentionBlocks::forward(const AttentionHead& head, const float* packed, int64_t block, float* scratch) const {
   const Range queries = block_of_queries(block);
   const Range seen = keys_of(queries);
   float* const q = scratch;
-  float* const scores = q + query_step_ * size_;
+  float* const scores = q + over_size(query_step_);
   float* const weights = scores + query_step_ * key_step_;
-  float* const out = weights + query_step_ * key_step_;
+  float* const out = weights + products_.packed_size(query_step_, key_step_);
   pack_tiles(rows_of(head.q, queries.first), queries.count(), size_, q);
 
   std::array<float, kQueries> most, sums;
@@ -123,7 +137,7 @@ void AttentionBlocks::forward(const AttentionHead& head, const float* packed, in
       if (correction != 1) rows_.multiply(out + i * size_, out + i * size_, correction, size_);
     }
     pack_tiles({scores, key_step_, 1}, queries.count(), keys.count(), weights);
-    multiply(weights, {k + key_step_ * size_, whole.count()}, {queries.count(), keys.count(), size_}, {out, size_},
+    multiply(weights, {k + over_size(key_step_), whole.count()}, {queries.count(), keys.count(), size_}, {out, size_},
              true);
   }
   for (int64_t i = 0; i < queries.count(); ++i) {
@@ -138,8 +152,8 @@ void AttentionBlocks::pack_backward(const AttentionHead& head, int64_t block, fl
   const Range keys = block_of_keys(block);
   packed += block * backward_packed_step();
   pack_panels(rows_of(head.k, keys.first), keys.count(), size_, packed);
-  pack_panels(rows_of(head.v, keys.first), keys.count(), size_, packed + key_step_ * size_);
-  pack_panels(columns_of(head.k, keys.first), size_, keys.count(), packed + 2 * key_step_ * size_);
+  pack_panels(rows_of(head.v, keys.first), keys.count(), size_, packed + over_size(key_step_));
+  pack_panels(columns_of(head.k, keys.first), size_, keys.count(), packed + 2 * over_size(key_step_));
 }
 
 void AttentionBlocks::backward(const AttentionHead& head, const AttentionHeadGradients& gradients, const float* packed,
@@ -153,10 +167,10 @@ void AttentionBlocks::backward_block(const AttentionHead& head, const AttentionH
                                      const float* packed, const Range& queries, float* scratch) const {
   const int64_t rows = queries.count();
   float* const q_tiles = scratch;
-  float* const dout_tiles = q_tiles + query_step_ * size_;
-  float* const q_panels = dout_tiles + query_step_ * size_;
-  float* const dout_panels = q_panels + query_step_ * size_columns_;
-  float* const scores = dout_panels + query_step_ * size_columns_;
+  float* const dout_tiles = q_tiles + over_size(query_step_);
+  float* const q_panels = dout_tiles + over_size(query_step_);
+  float* const dout_panels = q_panels + products_.packed_size(size_columns_, query_step_);
+  float* const scores = dout_panels + products_.packed_size(size_columns_, query_step_);
   float* const dweights = scores + query_step_ * key_step_;
   float* const tiles = dweights + query_step_ * key_step_;
   pack_tiles(rows_of(head.q, queries.first), rows, size_, q_tiles);
@@ -174,8 +188,8 @@ void AttentionBlocks::backward_block(const AttentionHead& head, const AttentionH
   for (int64_t block = first_block; block * key_step_ < seen.end; ++block) {
     const Range whole = block_of_keys(block), keys{whole.first, std::min(whole.end, seen.end)};
     const float* const k_over_size = packed + block * backward_packed_step();
-    const float* const v_over_size = k_over_size + key_step_ * size_;
-    const float* const k_over_keys = v_over_size + key_step_ * size_;
+    const float* const v_over_size = k_over_size + over_size(key_step_);
+    const float* const k_over_keys = v_over_size + over_size(key_step_);
     multiply(q_tiles, {k_over_size, size_}, {rows, size_, keys.count()}, {scores, key_step_}, false);
     multiply(dout_tiles, {v_over_size, size_}, {rows, size_, keys.count()}, {dweights, key_step_}, false);
     for (int64_t i = 0; i < rows; ++i) {

@@ -28,13 +28,13 @@ class AttentionBlocks {
   int64_t packed_size() const { return key_blocks() * packed_step(); }
   void pack(const AttentionHead& head, int64_t block, float* packed) const;
   // Writes out and logsumexp of one block of queries. The scratch memory need not be initialised.
-  int64_t scratch_size() const { return 2 * query_step_ * (size_ + key_step_); }
+  int64_t scratch_size() const;
   void forward(const AttentionHead& head, const float* packed, int64_t block, float* scratch) const;
 
   int64_t backward_packed_size() const { return key_blocks() * backward_packed_step(); }
   void pack_backward(const AttentionHead& head, int64_t block, float* packed) const;
   // Writes dq, adds to dk and dv.
-  int64_t backward_scratch_size() const { return query_step_ * (2 * size_ + 2 * size_columns_ + 3 * key_step_); }
+  int64_t backward_scratch_size() const;
   void backward(const AttentionHead& head, const AttentionHeadGradients& gradients, const float* packed,
                 float* scratch) const;
 
@@ -55,8 +55,11 @@ class AttentionBlocks {
   Range keys_of(int64_t query) const;
   Range keys_of(const Range& queries) const;
   ScoreRow score_row(int64_t query, const Range& keys, float* scores) const;
-  int64_t packed_step() const { return key_step_ * (size_ + size_columns_); }
-  int64_t backward_packed_step() const { return key_step_ * (2 * size_ + size_columns_); }
+  // Tokens packed side by side over the size; the size packed side by side over the keys.
+  int64_t over_size(int64_t tokens) const { return products_.packed_size(tokens, size_); }
+  int64_t over_keys() const { return products_.packed_size(size_columns_, key_step_); }
+  int64_t packed_step() const { return over_size(key_step_) + over_keys(); }
+  int64_t backward_packed_step() const { return 2 * over_size(key_step_) + over_keys(); }
   void pack_panels(const GemmSide& side, int64_t count, int64_t depth, float* packed) const;
   void pack_tiles(const GemmSide& side, int64_t count, int64_t depth, float* packed) const;
   void multiply(const float* a, const Panels& b, const ProductSizes& sizes, const HeadTokens& out,

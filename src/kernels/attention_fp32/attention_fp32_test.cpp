@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "base/error.h"
 #include "kernels/cpu_level.h"
@@ -65,7 +66,7 @@ struct AttentionCase {
   }
 };
 
-class AttentionFp32Test : public testing::TestWithParam<CpuLevel> {
+class AttentionFp32Test : public testing::TestWithParam<std::optional<CpuLevel>> {
  protected:
   void SetUp() override {
     torch::manual_seed(9);
@@ -80,8 +81,8 @@ class AttentionFp32Test : public testing::TestWithParam<CpuLevel> {
     }
   }
 };
-INSTANTIATE_TEST_SUITE_P(Levels, AttentionFp32Test, testing::ValuesIn(supported_cpu_levels()),
-                         [](const auto& level) { return std::string(cpu_level_name(level.param)); });
+INSTANTIATE_TEST_SUITE_P(Levels, AttentionFp32Test, testing::ValuesIn(cpu_level_choices()),
+                         [](const auto& choice) { return cpu_level_choice_name(choice.param); });
 
 // Ends of tiles, panels, vectors and blocks; one token; several blocks of queries and of keys.
 const std::vector<HeadShape> kHeadShapes = {

@@ -13,13 +13,12 @@
 namespace millrace {
 namespace {
 
-// A panel of this depth is half of a core's first-level cache or more, a block of kBlockRows rows of it three quarters
-// of the second-level cache (of 512 KiB, as AMD's processors have at least).
-constexpr int64_t kMaxDepth = 256;
-constexpr int64_t kBlockRows = 384;
-// Of b, packed for all threads: 16 MiB. Of its columns at least so many, as a is packed again for the next ones.
-constexpr int64_t kPackedElements = int64_t{1} << 22;
-constexpr int64_t kMinColumns = 1024;
+// Of each side, packed for all threads: 8 MiB, or 12 for AMX. Of b's columns at least so many, as a is packed again
+// for the next ones.
+constexpr int64_t kPackedElements = int64_t{1} << 21;
+constexpr int64_t kMinColumns = 1024, kMinRows = 512;
+// Blocks of the depth whose sums may be made in one go: always the same ones, whatever is packed at once.
+constexpr int64_t kBlocksInOneGo = 16;
 // Cores differ in speed, and all wait for the last one.
 constexpr int64_t kTasksPerWorker = 4;
 
@@ -42,90 +41,134 @@ struct Product {
   bool accumulate;
 };
 
-// Columns [first, end) of b, as packed: block by block of the depth, panel by panel.
-struct PackedColumns {
-  int64_t first, end;
-  float* memory;
-};
-
 GemmSide part_of(const GemmSide& side, int64_t first, int64_t k) {
   return {side.data + first * side.step + k * side.depth_step, side.step, side.depth_step};
 }
 
-float* packed_panel(const Product& product, const PackedColumns& columns, int64_t k, int64_t panel) {
-  const int64_t width = product.kernels.panel_columns, panels = ceil_div(columns.end - columns.first, width);
-  const int64_t depth = std::min(product.block_depth, product.depth - k);
-  return columns.memory + panels * width * k + panel * width * depth;
-}
+// Rows of a or columns of b, [first, end), as packed: block by block of the depth, tile by tile or panel by panel.
+struct PackedSide {
+  int64_t width;  // of a tile or panel
+  int64_t first, end;
+  float* memory;
 
-void pack_columns(const Product& product, const PackedColumns& columns) {
-  const int64_t width = product.kernels.panel_columns, count = columns.end - columns.first;
-  at::parallel_for(0, ceil_div(count, width), 2, [&](int64_t begin, int64_t end) {
+  int64_t count() const { return ceil_div(end - first, width); }  // of tiles or panels
+
+  float* at(const Product& product, int64_t k, int64_t index) const {
+    const int64_t depth = std::min(product.block_depth, product.depth - k), block = k / product.block_depth;
+    return memory + block * count() * product.kernels.packed_size(width, product.block_depth) +
+           index * product.kernels.packed_size(width, depth);
+  }
+};
+
+using Pack = decltype(GemmFp32Kernels::pack_rows);
+
+void pack_side(const Product& product, const GemmSide& side, Pack pack, const PackedSide& packed) {
+  at::parallel_for(0, packed.count(), 2, [&](int64_t begin, int64_t end) {
+    const int64_t first = packed.first + begin * packed.width, last = packed.first + end * packed.width;
     for (int64_t k = 0; k < product.depth; k += product.block_depth) {
-      const int64_t depth = std::min(product.block_depth, product.depth - k), first = begin * width;
-      product.kernels.pack(part_of(product.b, columns.first + first, k), std::min(count, end * width) - first, depth,
-                           width, packed_panel(product, columns, k, begin), width * depth);
+      const int64_t depth = std::min(product.block_depth, product.depth - k);
+      pack(part_of(side, first, k), std::min(packed.end, last) - first, depth, packed.at(product, k, begin),
+           product.kernels.packed_size(packed.width, depth));
     }
   });
 }
 
-// Rows [row, row + rows) of the product by the columns of panels [first, end). `packed_rows` is scratch memory.
-void multiply_block(const Product& product, const PackedColumns& columns, int64_t row, int64_t rows, int64_t first,
-                    int64_t end, float* packed_rows) {
-  const int64_t height = product.kernels.tile_rows, width = product.kernels.panel_columns;
-  const int64_t first_column = columns.first + first * width;
+// Tiles of rows by panels of columns, [first, end) each.
+struct Task {
+  int64_t first_tile, end_tile, first_panel, end_panel;
+};
+
+void multiply_task(const Product& product, const PackedSide& rows, const PackedSide& columns, const Task& task,
+                   float* kept) {
+  const int64_t first_row = rows.first + task.first_tile * rows.width;
+  const int64_t first_column = columns.first + task.first_panel * columns.width;
   for (int64_t k = 0; k < product.depth; k += product.block_depth) {
-    const int64_t depth = std::min(product.block_depth, product.depth - k);
-    product.kernels.pack(part_of(product.a, row, k), rows, depth, height, packed_rows, height * depth);
-    product.kernels.multiply({.rows = rows,
-                              .columns = std::min(columns.end, columns.first + end * width) - first_column,
-                              .depth = depth,
-                              .a = packed_rows,
-                              .b = packed_panel(product, columns, k, first),
-                              .panel_step = width * depth,
-                              .out = product.out + row * product.out_stride + first_column,
-                              .out_stride = product.out_stride,
-                              .accumulate = product.accumulate || k > 0});
+    const int64_t depth = std::min(product.block_depth, product.depth - k), block = k / product.block_depth;
+    product.kernels.multiply(
+        {.rows = std::min(rows.end, rows.first + task.end_tile * rows.width) - first_row,
+         .columns = std::min(columns.end, columns.first + task.end_panel * columns.width) - first_column,
+         .depth = depth,
+         .a = rows.at(product, k, task.first_tile),
+         .b = columns.at(product, k, task.first_panel),
+         .panel_step = product.kernels.packed_size(columns.width, depth),
+         .out = product.out + first_row * product.out_stride + first_column,
+         .out_stride = product.out_stride,
+         .accumulate = product.accumulate || block >= kBlocksInOneGo,
+         .first = block % kBlocksInOneGo == 0,
+         .last = (block + 1) % kBlocksInOneGo == 0 || k + depth == product.depth,
+         .kept = kept});
   }
 }
 
 // Each worker takes the next block of rows by a group of panels until none is left.
-void multiply_columns(const Product& product, const PackedColumns& columns) {
-  const int64_t panels = ceil_div(columns.end - columns.first, product.kernels.panel_columns);
-  const int64_t threads = at::get_num_threads(), row_blocks = ceil_div(product.rows, kBlockRows);
+void multiply_packed(const Product& product, const PackedSide& rows, const PackedSide& columns) {
+  const GemmFp32Kernels& kernels = product.kernels;
+  const int64_t threads = at::get_num_threads(), tiles = rows.count(), panels = columns.count();
+  const int64_t row_blocks = ceil_div(tiles, kernels.block_rows / rows.width);
+  const int64_t block_tiles = ceil_div(tiles, row_blocks);
   const int64_t wanted = threads == 1 ? 1 : std::min(panels, ceil_div(kTasksPerWorker * threads, row_blocks));
-  const int64_t group = ceil_div(panels, wanted), tasks = row_blocks * ceil_div(panels, group);
-  // Rows are distributed evenly, by whole tiles.
-  const int64_t block_rows = round_up(ceil_div(product.rows, row_blocks), product.kernels.tile_rows);
+  const int64_t groups = std::max(wanted, ceil_div(panels, kernels.block_columns / columns.width));
+  const int64_t group_panels = ceil_div(panels, groups), tasks = row_blocks * ceil_div(panels, group_panels);
+  const int64_t kept_size = kernels.keeps_sums ? block_tiles * rows.width * group_panels * columns.width : 0;
   std::atomic<int64_t> next = 0;
   at::parallel_for(0, std::min(threads, tasks), 1, [&](int64_t begin, int64_t end) {
-    const torch::Tensor packed_rows = torch::empty({block_rows * product.block_depth}, torch::kFloat32);
+    const torch::Tensor kept = torch::empty({kept_size}, torch::kFloat32);
     for (int64_t worker = begin; worker < end; ++worker) {
       for (int64_t task = next++; task < tasks; task = next++) {
-        const int64_t row = task % row_blocks * block_rows, first = task / row_blocks * group;
-        if (row >= product.rows) continue;  // rounding up has left nothing for the last block
-        multiply_block(product, columns, row, std::min(block_rows, product.rows - row), first,
-                       std::min(panels, first + group), packed_rows.data_ptr<float>());
+        const int64_t tile = task % row_blocks * block_tiles, panel = task / row_blocks * group_panels;
+        if (tile >= tiles) continue;  // rounding up has left nothing for the last block
+        multiply_task(product, rows, columns,
+                      {tile, std::min(tiles, tile + block_tiles), panel, std::min(panels, panel + group_panels)},
+                      kept.data_ptr<float>());
       }
     }
   });
 }
 
+// What is packed at once.
+struct Portion {
+  int64_t rows, depth, columns;
+};
+
+// As few parts as there can be of at most `largest`, of nearly the same size.
+int64_t even_part(int64_t size, int64_t largest, int64_t step) {
+  return round_up(ceil_div(size, ceil_div(size, largest)), step);
+}
+
+Portion portion_of(const Product& product) {
+  const int64_t columns =
+      even_part(product.columns, std::max(kMinColumns, kPackedElements / product.depth), product.kernels.panel_columns);
+  const int64_t blocks =
+      std::max(kBlocksInOneGo, kPackedElements / columns / product.block_depth / kBlocksInOneGo * kBlocksInOneGo);
+  const int64_t depth = std::min(round_up(product.depth, product.block_depth), blocks * product.block_depth);
+  const int64_t rows = even_part(product.rows, std::max(kMinRows, kPackedElements / depth), product.kernels.tile_rows);
+  return {rows, depth, columns};
+}
+
 }  // namespace
 
+const GemmFp32Kernels& gemm_fp32_kernels() {
+  return has_bf16_tiles() ? gemm_fp32_kernels_amx : MILLRACE_SELECT_KERNELS(gemm_fp32_kernels);
+}
+
 bool suits_gemm_fp32(const torch::Tensor& a_MK, const torch::Tensor& b_KN) {
-  constexpr int64_t kMinSide = 32, kMinDepth = 16, kMinWork = int64_t{1} << 20;  // multiplications
+  if (!fits(a_MK, b_KN)) return false;
+  const int64_t side = std::min(a_MK.size(0), b_KN.size(1)), depth = a_MK.size(1);
+  const int64_t work = a_MK.numel() * b_KN.size(1);  // multiplications
+  // Packing takes as long as multiplying by some hundred rows or columns; over a long depth nothing makes up for it.
+  if (has_bf16_tiles()) return side >= (depth > 1024 ? 512 : 192) && depth >= 64 && work >= int64_t{1} << 24;
   static const bool is_served_badly = is_amd_processor() && detected_cpu_level() == CpuLevel::kV3;
-  return is_served_badly && cpu_level() == CpuLevel::kV3 && fits(a_MK, b_KN) && a_MK.size(0) >= kMinSide &&
-         a_MK.size(1) >= kMinDepth && b_KN.size(1) >= kMinSide && a_MK.numel() * b_KN.size(1) >= kMinWork;
+  return is_served_badly && cpu_level() == CpuLevel::kV3 && side >= 32 && depth >= 16 && work >= int64_t{1} << 20;
 }
 
 void gemm_fp32(const torch::Tensor& out_MN, const torch::Tensor& a_MK, const torch::Tensor& b_KN, bool accumulate) {
   MILLRACE_CHECK(fits(a_MK, b_KN) && is_fp32_on_cpu(out_MN) && out_MN.size(0) == a_MK.size(0) &&
                  out_MN.size(1) == b_KN.size(1) && (out_MN.stride(1) == 1 || out_MN.size(1) <= 1));
   if (out_MN.numel() == 0) return;
-  const int64_t depth = a_MK.size(1), block_depth = ceil_div(depth, ceil_div(depth, kMaxDepth));
-  Product product{.kernels = MILLRACE_SELECT_KERNELS(gemm_fp32_kernels),
+  const GemmFp32Kernels& kernels = gemm_fp32_kernels();
+  const int64_t depth = a_MK.size(1), blocks = ceil_div(depth, kernels.block_depth);
+  const int64_t block_depth = round_up(ceil_div(depth, blocks), kernels.depth_step);
+  Product product{.kernels = kernels,
                   .rows = a_MK.size(0),
                   .depth = depth,
                   .columns = b_KN.size(1),
@@ -135,20 +178,27 @@ void gemm_fp32(const torch::Tensor& out_MN, const torch::Tensor& a_MK, const tor
                   .out = out_MN.data_ptr<float>(),
                   .out_stride = out_MN.stride(0),
                   .accumulate = accumulate};
-  const int64_t columns_at_once = round_up(std::min(product.columns, std::max(kMinColumns, kPackedElements / depth)),
-                                           product.kernels.panel_columns);
-  const int64_t depth_at_once =
-      std::min(depth, std::max(block_depth, kPackedElements / columns_at_once / block_depth * block_depth));
-  const torch::Tensor memory = torch::empty({columns_at_once * depth_at_once}, torch::kFloat32);
+  const Portion portion = portion_of(product);
+  const torch::Tensor packed_rows =
+      torch::empty({product.kernels.packed_size(portion.rows, portion.depth)}, torch::kFloat32);
+  const torch::Tensor packed_columns =
+      torch::empty({product.kernels.packed_size(portion.columns, portion.depth)}, torch::kFloat32);
   const GemmSide a = product.a, b = product.b;
-  for (int64_t k = 0; k < depth; k += depth_at_once) {
-    product.depth = std::min(depth_at_once, depth - k);
+  for (int64_t k = 0; k < depth; k += portion.depth) {
+    product.depth = std::min(portion.depth, depth - k);
     product.a = part_of(a, 0, k), product.b = part_of(b, 0, k);
     product.accumulate = accumulate || k > 0;
-    for (int64_t first = 0; first < product.columns; first += columns_at_once) {
-      const PackedColumns columns{first, std::min(product.columns, first + columns_at_once), memory.data_ptr<float>()};
-      pack_columns(product, columns);
-      multiply_columns(product, columns);
+    for (int64_t column = 0; column < product.columns; column += portion.columns) {
+      const PackedSide columns{kernels.panel_columns, column, std::min(product.columns, column + portion.columns),
+                               packed_columns.data_ptr<float>()};
+      pack_side(product, product.b, kernels.pack_columns, columns);
+      for (int64_t row = 0; row < product.rows; row += portion.rows) {
+        const PackedSide rows{kernels.tile_rows, row, std::min(product.rows, row + portion.rows),
+                              packed_rows.data_ptr<float>()};
+        // All rows stay packed, if they are as few.
+        if (column == 0 || portion.rows < product.rows) pack_side(product, product.a, kernels.pack_rows, rows);
+        multiply_packed(product, rows, columns);
+      }
     }
   }
 }

@@ -13,6 +13,9 @@ constexpr int64_t kTileRows = 4;
 #endif
 constexpr int64_t kTileVectors = 3;
 constexpr int64_t kPanelColumns = kTileVectors * kLanes;
+// A panel of a block is half of a core's first-level cache or more, a block of rows three quarters of the second-level
+// cache (of 512 KiB, as AMD's processors have at least).
+constexpr int64_t kBlockDepth = 256, kBlockRows = 384, kBlockColumns = int64_t{1} << 20;
 
 MILLRACE_INLINE int64_t smaller(int64_t a, int64_t b) {
   return a < b ? a : b;
@@ -69,36 +72,32 @@ MILLRACE_INLINE void pack_transposed(const float* from, int64_t step, int64_t va
   }
 }
 
-// One panel: `valid` rows or columns of `width`.
-void pack_panel(const GemmSide& side, int64_t valid, int64_t depth, int64_t width, float* to) {
-  if (side.depth_step == 1 && width == kTileRows) {
-    pack_transposed<kTileRows>(side.data, side.step, valid, depth, to, width);
+// One tile or panel: `valid` rows or columns of kWidth, as [depth][kWidth].
+template <int64_t kWidth>
+void pack_one(const GemmSide& side, int64_t valid, int64_t depth, float* to) {
+  if (side.depth_step == 1 && kWidth == kTileRows) {
+    pack_transposed<kTileRows>(side.data, side.step, valid, depth, to, kWidth);
   } else if (side.depth_step == 1) {
-    for (int64_t first = 0; first < width; first += kLanes) {
-      pack_transposed<kLanes>(side.data + first * side.step, side.step, valid - first, depth, to + first, width);
+    for (int64_t first = 0; first < kWidth; first += kLanes) {
+      pack_transposed<kLanes>(side.data + first * side.step, side.step, valid - first, depth, to + first, kWidth);
     }
-  } else if (side.step == 1 && valid == width) {
-    // A number of bytes that the compiler knows is a few moves, any other is a call.
-    const auto copy = [&](auto bytes) {
-      for (int64_t k = 0; k < depth; ++k) __builtin_memcpy(to + k * width, side.data + k * side.depth_step, bytes());
-    };
-    if (width == kTileRows) {
-      copy([] { return kTileRows * sizeof(float); });
-    } else {
-      copy([] { return kPanelColumns * sizeof(float); });
+  } else if (side.step == 1 && valid == kWidth) {
+    for (int64_t k = 0; k < depth; ++k) {
+      __builtin_memcpy(to + k * kWidth, side.data + k * side.depth_step, kWidth * sizeof(float));
     }
   } else {
     for (int64_t k = 0; k < depth; ++k) {
       const float* const from = side.data + k * side.depth_step;
-      for (int64_t i = 0; i < width; ++i) to[k * width + i] = i < valid ? from[i * side.step] : 0.0f;
+      for (int64_t i = 0; i < kWidth; ++i) to[k * kWidth + i] = i < valid ? from[i * side.step] : 0.0f;
     }
   }
 }
 
-void pack(const GemmSide& side, int64_t count, int64_t depth, int64_t width, float* packed, int64_t packed_step) {
-  for (int64_t first = 0; first < count; first += width, packed += packed_step) {
+template <int64_t kWidth>
+void pack(const GemmSide& side, int64_t count, int64_t depth, float* packed, int64_t packed_step) {
+  for (int64_t first = 0; first < count; first += kWidth, packed += packed_step) {
     const GemmSide rest{side.data + first * side.step, side.step, side.depth_step};
-    pack_panel(rest, smaller(width, count - first), depth, width, packed);
+    pack_one<kWidth>(rest, smaller(kWidth, count - first), depth, packed);
   }
 }
 
@@ -157,7 +156,7 @@ void multiply(const GemmPart& part) {
       VecF sums[kTileRows][kTileVectors];
       multiply_tile(a, b, part.depth, sums);
       finish(sums, smaller(kTileRows, part.rows - row), smaller(kPanelColumns, part.columns - column), out,
-             part.out_stride, part.accumulate);
+             part.out_stride, part.accumulate || !part.first);
     }
   }
 }
@@ -165,6 +164,16 @@ void multiply(const GemmPart& part) {
 }  // namespace
 
 extern const GemmFp32Kernels MILLRACE_ISA_NAME(gemm_fp32_kernels);
-const GemmFp32Kernels MILLRACE_ISA_NAME(gemm_fp32_kernels) = {kTileRows, kPanelColumns, pack, multiply};
+const GemmFp32Kernels MILLRACE_ISA_NAME(gemm_fp32_kernels) = {.tile_rows = kTileRows,
+                                                              .panel_columns = kPanelColumns,
+                                                              .block_rows = kBlockRows,
+                                                              .block_columns = kBlockColumns,
+                                                              .block_depth = kBlockDepth,
+                                                              .depth_step = 1,
+                                                              .halfwords = 2,
+                                                              .keeps_sums = false,
+                                                              .pack_rows = pack<kTileRows>,
+                                                              .pack_columns = pack<kPanelColumns>,
+                                                              .multiply = multiply};
 
 }  // namespace millrace
