@@ -1,6 +1,7 @@
 #include "picture_sets/check_schema.h"
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 
 #include "base/text.h"
@@ -42,8 +43,12 @@ const char* type_problem(const OptionRow<Owner>& row, const PlacedValue& value) 
     const char* operator()(int64_t Owner::*) const { return unless(is_whole(value), "a whole number"); }
     const char* operator()(std::optional<int64_t> Owner::*) const { return unless(is_whole(value), "a whole number"); }
     const char* operator()(double Owner::*) const {
-      return unless(is_number(value, row.takes_whole_numbers),
-                    row.takes_whole_numbers ? "a number" : "a number with a decimal point, such as 1.0");
+      if (!is_number(value, row.takes_whole_numbers)) {
+        return row.takes_whole_numbers ? "a number" : "a number with a decimal point, such as 1.0";
+      }
+      const double n = number(value);
+      if (row.is_share) return unless(n >= 0 && n <= 1, "a number from 0 to 1");
+      return unless(std::isfinite(n), "a finite number");
     }
     const char* operator()(std::string Owner::*) const { return unless(value.is(Kind::kText), "a text"); }
     const char* operator()(std::optional<std::string> Owner::*) const {

@@ -32,6 +32,7 @@ struct OptionRow {
   OptionPlace place;
   Member<Owner> member;
   bool takes_whole_numbers = true;  // a floating-point option
+  bool is_share = false;            // a floating-point option, from 0 to 1
 };
 
 std::span<const OptionRow<SubsetOptions>> subset_rows();

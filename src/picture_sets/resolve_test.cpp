@@ -80,6 +80,12 @@ TEST(Resolve, NamesLineAndNearestOption) {
   EXPECT_THAT(problem_of("[[datasets]]\nresolution = 512\n[[datasets.subsets]]\nimage_dir = 'a'\nrepeats = 3\n"),
               HasSubstr("(try num_repeats)"));
   EXPECT_THAT(problem_of("[[datasets]]\nresolution = 512\nimage_dir = 'a'\n"), HasSubstr("(try [[datasets.subsets]])"));
+  for (const char* rate : {"nan", "inf", "1.5", "-0.1"}) {
+    EXPECT_THAT(problem_of("[general]\ncaption_dropout_rate = " + std::string(rate) + "\n"),
+                HasSubstr("caption_dropout_rate: expected a number from 0 to 1, got the number " + std::string(rate)));
+  }
+  EXPECT_THAT(problem_of("[general]\ntoken_warmup_step = nan\n"),
+              HasSubstr("expected a finite number, got the number nan"));
   EXPECT_THAT(problem_of("[general]\ninterpolation_type = 'area'\n"), HasSubstr("(try resize_interpolation)"));
 }
 
