@@ -47,6 +47,16 @@ std::byte* BlockArena::take(size_t size) {
   return take_new_segment(size);
 }
 
+std::byte* BlockArena::take_untouched(size_t size) {
+  MILLRACE_CHECK(size > 0 && size % kGranule == 0);
+  for (Segment& segment : segments_) {
+    if (std::byte* block = take_end(segment, size)) return block;
+  }
+  if (add_segment(size)) return take_end(segments_.back(), size);
+  unmap_free_segments();
+  return add_segment(size) ? take_end(segments_.back(), size) : nullptr;
+}
+
 std::byte* BlockArena::take_known(size_t size) {
   if (const auto best = by_size_.lower_bound({size, nullptr}); best != by_size_.end()) {
     const auto [found, block] = *best;
@@ -61,12 +71,24 @@ std::byte* BlockArena::take_known(size_t size) {
 }
 
 std::byte* BlockArena::take_new_segment(size_t size) {
+  return add_segment(size) ? grow(segments_.back(), size) : nullptr;
+}
+
+bool BlockArena::add_segment(size_t size) {
   size_t length = size > kSegment / 2 ? aligned(size) : kSegment;
   std::byte* begin = map_memory(length);
   if (begin == nullptr) begin = map_memory(length = aligned(size));  // address space may be limited
-  if (begin == nullptr) return nullptr;
+  if (begin == nullptr) return false;
   segments_.push_back({begin, length, 0});
-  return grow(segments_.back(), size);
+  return true;
+}
+
+// nullptr if too little of the segment has never been handed out.
+std::byte* BlockArena::take_end(Segment& segment, size_t size) {
+  if (segment.size - segment.used < size) return nullptr;
+  std::byte* const block = segment.begin + segment.used;
+  segment.used += size;
+  return block;
 }
 
 void BlockArena::unmap_free_segments() {

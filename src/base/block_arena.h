@@ -26,6 +26,8 @@ class BlockArena {
 
   // nullptr when the system has no more memory.
   std::byte* take(size_t size);
+  // The same, of memory never handed out before: zeros, which the system provides when they are first touched.
+  std::byte* take_untouched(size_t size);
   void give_back(std::byte* block, size_t size);
 
   size_t bytes_free() const { return bytes_free_; }  // of what has been handed out before
@@ -40,7 +42,9 @@ class BlockArena {
 
   std::byte* take_known(size_t size);
   std::byte* take_new_segment(size_t size);
+  bool add_segment(size_t size);
   std::byte* grow(Segment& segment, size_t size);
+  static std::byte* take_end(Segment& segment, size_t size);
   void unmap_free_segments();
   void insert(std::byte* block, size_t size);
   void erase(Free::iterator block);

@@ -33,6 +33,20 @@ TEST(BlockArena, SplitsAndJoinsBlocks) {
   EXPECT_EQ(arena.bytes_free(), 0u);
 }
 
+TEST(BlockArena, UntouchedMemoryIsZeroHoweverMuchIsFree) {
+  BlockArena arena;
+  std::byte* const used = arena.take(4 * kMiB);
+  std::memset(used, 1, 4 * kMiB);
+  arena.give_back(used, 4 * kMiB);
+  for (const size_t size : {kMiB, 3 * kMiB, 700 * kMiB, 1030 * kMiB}) {  // the last two in segments of their own
+    std::byte* const block = arena.take_untouched(size);
+    for (size_t i = 0; i < size; i += kMiB / 2) ASSERT_EQ(block[i], std::byte{0}) << size;
+    EXPECT_EQ(block[size - 1], std::byte{0});
+  }
+  EXPECT_EQ(arena.bytes_free(), 4 * kMiB);
+  EXPECT_EQ(arena.take(4 * kMiB), used);
+}
+
 TEST(BlockArena, TakesTheSmallestBlockThatFits) {
   BlockArena arena;
   std::byte* large = arena.take(8 * kMiB);

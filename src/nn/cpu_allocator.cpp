@@ -21,6 +21,9 @@ size_t rounded_size(size_t bytes) {
   return (bytes + BlockArena::kGranule - 1) / BlockArena::kGranule * BlockArena::kGranule;
 }
 
+// Set while a thread asks for memory that nothing has touched.
+thread_local bool wants_untouched = false;
+
 class CachingCpuAllocator final : public c10::Allocator {
  public:
   c10::DataPtr allocate(size_t bytes) override {
@@ -57,7 +60,7 @@ class CachingCpuAllocator final : public c10::Allocator {
     size_t in_use = 0;
     {
       const std::lock_guard lock(mutex_);
-      block = arena_.take(size);
+      block = wants_untouched ? arena_.take_untouched(size) : arena_.take(size);
       if (block == nullptr) throw std::bad_alloc();
       sizes_[block] = size;
       in_use = stats_.bytes_in_use += size;
@@ -100,6 +103,19 @@ void install_caching_cpu_allocator() {
   if (CachingCpuAllocator::instance() != nullptr) return;
   CachingCpuAllocator::instance() = new CachingCpuAllocator;  // lives as long as any tensor
   c10::SetCPUAllocator(CachingCpuAllocator::instance(), /*priority=*/100);
+}
+
+torch::Tensor zeros_when_touched(at::IntArrayRef sizes, const torch::TensorOptions& options) {
+  const size_t bytes = static_cast<size_t>(c10::multiply_integers(sizes)) * options.dtype().itemsize();
+  if (!options.device().is_cpu() || CachingCpuAllocator::instance() == nullptr || bytes < kLargeBytes) {
+    return torch::zeros(sizes, options);
+  }
+  struct Scope {
+    Scope() { wants_untouched = true; }
+    ~Scope() { wants_untouched = false; }
+  };
+  const Scope scope;
+  return torch::empty(sizes, options);
 }
 
 CpuAllocatorStats cpu_allocator_stats() {

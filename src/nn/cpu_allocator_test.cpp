@@ -40,5 +40,16 @@ TEST(CachingCpuAllocator, ReportsLargeBlocksToAProfiler) {
   EXPECT_THAT(recorder->totals, testing::ElementsAre(before + counted, before));
 }
 
+TEST(CachingCpuAllocator, ZerosAreZeroAfterMemoryWasUsed) {
+  install_caching_cpu_allocator();
+  for (const int64_t size : {int64_t{3}, int64_t{1} << 18, (int64_t{1} << 20) + 7}) {
+    torch::ones({4, size});  // freed, but cached
+    const torch::Tensor zeros = zeros_when_touched({4, size}, torch::kFloat32);
+    EXPECT_EQ(zeros.sizes(), (at::IntArrayRef{4, size}));
+    EXPECT_EQ(zeros.count_nonzero().item<int64_t>(), 0) << size;
+    EXPECT_TRUE(zeros_when_touched({size}, torch::dtype(torch::kBFloat16).device(torch::kMeta)).is_meta());
+  }
+}
+
 }  // namespace
 }  // namespace millrace

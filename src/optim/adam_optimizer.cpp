@@ -1,6 +1,7 @@
 #include "optim/adam_optimizer.h"
 
 #include "kernels/adamw/adamw.h"
+#include "nn/cpu_allocator.h"
 #include "optim/ema.h"
 #include "optim/option_check.h"
 
@@ -39,8 +40,8 @@ AdamOptimizer::AdamOptimizer(std::vector<FlatGroup> groups, const AdamOptimizerO
   check_options(options_);
   const torch::NoGradGuard no_grad;
   for (const FlatGroup& group : this->groups()) {
-    exp_avgs_.push_back(torch::zeros_like(group.master));
-    exp_avg_sqs_.push_back(torch::zeros_like(group.master));
+    exp_avgs_.push_back(zeros_when_touched(group.master.sizes(), group.master.options()));
+    exp_avg_sqs_.push_back(zeros_when_touched(group.master.sizes(), group.master.options()));
   }
 }
 

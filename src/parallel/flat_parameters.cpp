@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "comm/mesh.h"
 #include "kernels/quantised/dequantise.h"
+#include "nn/cpu_allocator.h"
 
 namespace millrace {
 namespace {
@@ -33,7 +34,7 @@ FlatParameters::FlatParameters(std::vector<UnitSpec> units, const FlatParameters
     offloaded_ = std::make_unique<OffloadedUnits>(units, layout_, flat_options);
   }
   const int64_t on_host = offloaded_ ? offloaded_->elements_before(units.size()) : 0;
-  compute_ = torch::zeros({layout_.own_size() - on_host}, flat_options);
+  compute_ = zeros_when_touched({layout_.own_size() - on_host}, flat_options);
   if (options.mesh && options.mesh->shard().size() > 1) {
     std::vector<torch::Tensor> own;
     for (size_t unit = 0; unit < units.size(); ++unit) own.push_back(layout_.own_part(compute_, unit));
@@ -50,7 +51,7 @@ FlatParameters::FlatParameters(std::vector<UnitSpec> units, const FlatParameters
   }
   if (options.training) {
     const bool one_copy = options.compute_dtype == torch::kFloat32 || options.without_masters;
-    master_ = one_copy ? compute_ : torch::zeros({layout_.own_size()}, flat_options.dtype(torch::kFloat32));
+    master_ = one_copy ? compute_ : zeros_when_touched({layout_.own_size()}, flat_options.dtype(torch::kFloat32));
     allocate_gradients();
   }
 }
@@ -63,12 +64,13 @@ void FlatParameters::allocate_gradients() {
   const bool narrow_sums = mesh && mesh->data_size() == 1 && options_.narrow_sums;
   if (mesh && (mesh->data_size() > 1 || narrow_sums)) {
     const bool is_narrow = options_.without_masters || narrow_sums;
-    grad_ = torch::zeros_like(compute_, is_narrow ? compute_.scalar_type() : torch::kFloat32);
+    grad_ = zeros_when_touched(compute_.sizes(),
+                               compute_.options().dtype(is_narrow ? compute_.scalar_type() : torch::kFloat32));
     reducer_ =
         std::make_unique<GradientReducer>(layout_, mesh->shard(), mesh->replicate(), grad_, options_.compute_dtype,
                                           narrow_sums ? options_.compute_dtype : options_.reduce_dtype);
   } else {
-    grad_ = torch::zeros_like(compute_);
+    grad_ = zeros_when_touched(compute_.sizes(), compute_.options());
     for (size_t unit = 0; unit < units().size(); ++unit) point_gradients(unit, unit_grad(unit));
   }
 }
