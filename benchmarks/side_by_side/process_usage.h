@@ -4,6 +4,8 @@
 #include <sys/resource.h>
 
 #include <cstdint>
+#include <fstream>
+#include <string>
 
 inline rusage process_usage() {
   rusage usage{};
@@ -20,6 +22,12 @@ inline double process_cpu_seconds() {
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
+// Of this program alone: ru_maxrss would include the process that started it, which may have been larger.
 inline int64_t process_peak_bytes() {
-  return int64_t{1024} * process_usage().ru_maxrss;
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;) {
+    int64_t kib = 0;
+    if (word == "VmHWM:" && status >> kib) return 1024 * kib;
+  }
+  return 0;
 }

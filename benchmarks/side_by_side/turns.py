@@ -9,6 +9,8 @@ import sys
 import time
 from dataclasses import dataclass, field
 
+from process_peak import peak_bytes
+
 SKIPPED = 2  # steps before a program runs at its usual speed
 
 
@@ -30,6 +32,8 @@ class Run:
 
 def measured(command, folder):
     """Runs a command to its end: when it started, its peak memory in GiB and its standard output."""
+    if peak_bytes() > 2**28:
+        sys.exit("expected at most 256 MiB in the process that measures others, whose peaks include it (try run_apart)")
     with open(folder / "output.txt", "w+") as output, open(folder / "errors.txt", "w+") as errors:
         started = time.time()
         process = subprocess.Popen([str(word) for word in command], stdout=output, stderr=errors, cwd=folder)

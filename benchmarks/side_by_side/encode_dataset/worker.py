@@ -5,6 +5,7 @@
 
 import io
 import json
+import pathlib
 import resource
 import sys
 import tarfile
@@ -18,6 +19,9 @@ from datasets.arrow_writer import ArrowWriter
 from diffusers import AutoencoderKL
 from PIL import Image
 from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from process_peak import peak_bytes  # noqa: E402
 
 
 def main():
@@ -97,7 +101,7 @@ def main():
                     begin += batch
             wall, after = time.perf_counter() - wall, resource.getrusage(resource.RUSAGE_SELF)
             cpu = after.ru_utime - usage.ru_utime + after.ru_stime - usage.ru_stime
-            print(json.dumps({"seconds": wall, "cpu": cpu, "peak": after.ru_maxrss * 1024}), flush=True)
+            print(json.dumps({"seconds": wall, "cpu": cpu, "peak": peak_bytes()}), flush=True)
 
 
 if __name__ == "__main__":

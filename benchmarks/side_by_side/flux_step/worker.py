@@ -7,11 +7,14 @@ take turns on one machine and be compared under the same load.
 import argparse
 import json
 import os
-import resource
+import pathlib
 import sys
 import time
 
 START = time.perf_counter()
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from process_peak import peak_bytes  # noqa: E402
 
 
 def peak_memory_bytes(device):
@@ -19,7 +22,7 @@ def peak_memory_bytes(device):
         import torch
 
         return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return peak_bytes()
 
 
 def build_diffusers(folder, config):

@@ -3,10 +3,10 @@
     .venv/bin/python benchmarks/side_by_side/llama_step/run.py --lora 16
     .venv/bin/python benchmarks/side_by_side/llama_step/run.py --lora 16 --lengths alpaca
 
-Same random weights, rows, precision and optimizer; SmolLM2-135M's sizes with fewer layers. The programs take turns, run by
-run. Prints a Markdown table: medians of the steps' times, the ratio to the first peer, peak memory, seconds from the start of
-the process to the beginning of the first step and to its end. `--lengths alpaca` has short rows of unequal lengths, which the
-peers pad to the longest of a batch and this program packs: compare trained tokens/s there.
+Same random weights, rows, precision and optimizer; SmolLM2-135M's sizes with fewer layers, or Llama 3.2 1B's. The programs
+take turns, run by run. Prints a Markdown table: medians of the steps' times, the ratio to the first peer, peak memory, seconds
+from the start of the process to the beginning of the first step and to its end. `--lengths alpaca` has short rows of unequal
+lengths, which the peers pad to the longest of a batch and this program packs: compare trained tokens/s there.
 
 torchtune is not among the tests' wheels: where it cannot be imported, its rows are missing. (`pip install torchtune==0.6.1 torchao`)
 """
@@ -23,7 +23,14 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 sys.path[:0] = [str(HERE.parent), str(ROOT / "tests")]
 
+from process_peak import run_apart  # noqa: E402
 from turns import millrace_run, peer_run, print_table, take_turns  # noqa: E402
+
+
+SIZES = {
+    "smollm2-135m": dict(hidden_size=576, intermediate_size=1536, num_attention_heads=9, num_key_value_heads=3),
+    "llama-3.2-1b": dict(hidden_size=2048, intermediate_size=8192, num_attention_heads=32, num_key_value_heads=8),
+}
 
 
 def prepare(folder, options):
@@ -34,8 +41,7 @@ def prepare(folder, options):
 
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=49152, hidden_size=options.hidden, intermediate_size=options.hidden * 8 // 3, num_hidden_layers=options.layers,
-        num_attention_heads=options.hidden // 64, num_key_value_heads=options.hidden // 192, rope_theta=100000.0,
+        vocab_size=49152, **SIZES[options.sizes], num_hidden_layers=options.layers, rope_theta=100000.0,
         rms_norm_eps=1e-5, tie_word_embeddings=True, max_position_embeddings=8192, bos_token_id=1, eos_token_id=2,
     )  # fmt: skip
     LlamaForCausalLM(config).to(getattr(torch, options.dtype)).save_pretrained(folder / "model")
@@ -81,7 +87,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--layers", type=int, default=8)
-    parser.add_argument("--hidden", type=int, default=576)
+    parser.add_argument("--sizes", choices=list(SIZES), default="smollm2-135m", help="of a layer; the vocabulary is SmolLM2's")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--length", type=int, default=512)
     parser.add_argument("--lora", type=int, default=0, help="rank; 0 trains all weights")
@@ -93,7 +99,7 @@ def main():
     library = "transformers + peft" if options.lora else "transformers"
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary)
-        prepare(folder, options)
+        run_apart(prepare, folder, options)
         programs = {library: lambda: peer(folder, options, "transformers")}
         if "full" in options.recompute:
             programs[f"{library}, recompute"] = lambda: peer(folder, options, "transformers", "--recompute")

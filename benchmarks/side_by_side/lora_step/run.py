@@ -19,6 +19,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 sys.path[:0] = [str(HERE.parent), str(ROOT / "scripts" / "gpu")]
 
+from process_peak import run_apart  # noqa: E402
 from samples import write_samples  # noqa: E402
 from turns import millrace_run, peer_run, print_table, take_turns  # noqa: E402
 
@@ -87,7 +88,7 @@ def main():
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary)
-        prepare(folder, options)
+        run_apart(prepare, folder, options)
 
         def peer(*more):
             return peer_run([sys.executable, HERE / "worker.py", folder, "--steps", options.steps, "--batch", options.batch, "--side",
