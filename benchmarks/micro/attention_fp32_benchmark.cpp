@@ -1,12 +1,13 @@
 // Links: kernels
-// Attention in fp32, forward and backward, of FLUX and of a small Llama: kernels/attention_fp32 at each CPU level, and
-// ATen's.
+// Attention in fp32, forward and backward, of FLUX and of a small Llama: kernels/attention_fp32 at each CPU level and
+// with AMX (best), and ATen's.
 //
 //   build/benchmarks/micro/attention_fp32_benchmark
 #include <benchmark/benchmark.h>
 #include <torch/types.h>
 
 #include <cmath>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -41,7 +42,7 @@ void add_attention(int64_t batch, int64_t heads, int64_t tokens, int64_t size, b
         force_cpu_level(std::nullopt);
       };
     };
-    const std::string name = std::string("/attention_fp32_") + cpu_level_choice_name(level);
+    const std::string name = "/attention_fp32_" + cpu_level_choice_name(level);
     add(shape + "/forward" + name, flops, at_level([=] { attention_fp32_forward(sequences, options); }));
     add(shape + "/backward" + name, 2.5 * flops,
         at_level([=] { attention_fp32_backward(sequences, gradients, options); }));

@@ -42,9 +42,7 @@ BlockArena::~BlockArena() {
 std::byte* BlockArena::take(size_t size) {
   MILLRACE_CHECK(size > 0 && size % kGranule == 0);
   if (std::byte* block = take_known(size)) return block;
-  if (std::byte* block = take_new_segment(size)) return block;
-  unmap_free_segments();
-  return take_new_segment(size);
+  return take_new(size);
 }
 
 std::byte* BlockArena::take_untouched(size_t size) {
@@ -52,9 +50,7 @@ std::byte* BlockArena::take_untouched(size_t size) {
   for (Segment& segment : segments_) {
     if (std::byte* block = take_end(segment, size)) return block;
   }
-  if (add_segment(size)) return take_end(segments_.back(), size);
-  unmap_free_segments();
-  return add_segment(size) ? take_end(segments_.back(), size) : nullptr;
+  return take_new(size);
 }
 
 std::byte* BlockArena::take_known(size_t size) {
@@ -70,17 +66,19 @@ std::byte* BlockArena::take_known(size_t size) {
   return nullptr;
 }
 
-std::byte* BlockArena::take_new_segment(size_t size) {
-  return add_segment(size) ? grow(segments_.back(), size) : nullptr;
+std::byte* BlockArena::take_new(size_t size) {
+  if (std::byte* block = take_new_segment(size)) return block;
+  unmap_free_segments();
+  return take_new_segment(size);
 }
 
-bool BlockArena::add_segment(size_t size) {
+std::byte* BlockArena::take_new_segment(size_t size) {
   size_t length = size > kSegment / 2 ? aligned(size) : kSegment;
   std::byte* begin = map_memory(length);
   if (begin == nullptr) begin = map_memory(length = aligned(size));  // address space may be limited
-  if (begin == nullptr) return false;
+  if (begin == nullptr) return nullptr;
   segments_.push_back({begin, length, 0});
-  return true;
+  return take_end(segments_.back(), size);
 }
 
 // nullptr if too little of the segment has never been handed out.

@@ -41,8 +41,8 @@ class BlockArena {
   using Free = std::map<std::byte*, size_t>;
 
   std::byte* take_known(size_t size);
+  std::byte* take_new(size_t size);
   std::byte* take_new_segment(size_t size);
-  bool add_segment(size_t size);
   std::byte* grow(Segment& segment, size_t size);
   static std::byte* take_end(Segment& segment, size_t size);
   void unmap_free_segments();

@@ -13,9 +13,9 @@
 namespace millrace {
 namespace {
 
-// Of each side, packed for all threads: 8 MiB, or 12 for AMX. Of b's columns at least so many, as a is packed again
-// for the next ones.
+// How much of each side is packed at once, for all threads: 8 MiB, or 12 for AMX.
 constexpr int64_t kPackedElements = int64_t{1} << 21;
+// At least so many columns or rows, because the other side may have to be packed anew for the rest of them.
 constexpr int64_t kMinColumns = 1024, kMinRows = 512;
 // Blocks of the depth whose sums may be made in one go: always the same ones, whatever is packed at once.
 constexpr int64_t kBlocksInOneGo = 16;
