@@ -3,10 +3,6 @@
 
 #include <sys/resource.h>
 
-#include <cstdint>
-#include <fstream>
-#include <string>
-
 inline rusage process_usage() {
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
@@ -20,14 +16,4 @@ inline double process_cpu_seconds() {
   };
   const rusage usage = process_usage();
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-}
-
-// Of this program alone: ru_maxrss would include the process that started it, which may have been larger.
-inline int64_t process_peak_bytes() {
-  std::ifstream status("/proc/self/status");
-  for (std::string word; status >> word;) {
-    int64_t kib = 0;
-    if (word == "VmHWM:" && status >> kib) return 1024 * kib;
-  }
-  return 0;
 }

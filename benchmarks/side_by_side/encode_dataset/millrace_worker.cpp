@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "data/dataset_files.h"
+#include "metrics/memory.h"
 #include "nn/cpu_allocator.h"
 #include "prepare/encode/encode_networks.h"
 #include "prepare/encode/unit_encoder.h"
@@ -55,8 +56,8 @@ void run(const std::string& config_file, const std::string& output) {
       encoder.wait_for_files();
       begin += batch;
     }
-    std::printf("{\"seconds\": %.6f, \"cpu\": %.6f, \"peak\": %lld}\n", now_seconds() - wall,
-                process_cpu_seconds() - cpu, static_cast<long long>(process_peak_bytes()));
+    std::printf("{\"seconds\": %.6f, \"cpu\": %.6f, \"peak\": %llu}\n", now_seconds() - wall,
+                process_cpu_seconds() - cpu, static_cast<unsigned long long>(process_memory().peak_bytes));
     std::fflush(stdout);
   }
 }

@@ -8,10 +8,10 @@
 #include <memory>
 #include <string>
 
-#include "../process_usage.h"
 #include "base/clock.h"
 #include "comm/communicator.h"
 #include "diffusion/flow_matching.h"
+#include "metrics/memory.h"
 #include "metrics/profiler.h"
 #include "models/flux/model.h"
 #include "models/flux/weight_names.h"
@@ -102,8 +102,8 @@ int run(int argc, char** argv) {
     const StepTotals totals = exchange(share, mesh);
     optimizer.step(1e-4, grad_norm_of_sum(totals.squares_1, 1.0).coefficient_1);
     profiler.step(++step);
-    std::printf("{\"loss\": %.9g, \"seconds\": %.6f, \"peak\": %lld}\n", totals.loss_sum, now_seconds() - begin,
-                static_cast<long long>(process_peak_bytes()));
+    std::printf("{\"loss\": %.9g, \"seconds\": %.6f, \"peak\": %llu}\n", totals.loss_sum, now_seconds() - begin,
+                static_cast<unsigned long long>(process_memory().peak_bytes));
     std::fflush(stdout);
   }
   return 0;
