@@ -3,12 +3,11 @@
 #include <fnmatch.h>
 
 #include <algorithm>
-#include <memory>
 #include <optional>
-#include <regex>
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/regular_expression.h"
 #include "base/text.h"
 #include "config/number_text.h"
 
@@ -44,9 +43,8 @@ LayerPattern::LayerPattern(const std::string& text, const std::string& option) {
   if (starts_with(text, kRegularExpression)) {
     const std::string expression = text.substr(std::string(kRegularExpression).size());
     try {
-      const auto regex = std::make_shared<const std::regex>(expression);
-      fits_ = [regex](const std::string& layer) { return std::regex_search(layer, *regex); };
-    } catch (const std::regex_error& error) {
+      fits_ = [regex = RegularExpression(expression)](const std::string& layer) { return regex.found_in(layer); };
+    } catch (const ConfigError& error) {
       throw ConfigError("[" + option + "] expected a regular expression after re:, got \"" + expression +
                         "\": " + error.what());
     }

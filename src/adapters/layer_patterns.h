@@ -8,7 +8,7 @@
 namespace millrace {
 
 // A name in which * stands for any characters, dots too, ? for one, [abc] for one of these, and {0,3,8-11} for one of
-// these whole numbers. Or, after "re:", a regular expression (ECMAScript's) that some part of the name has to match, as
+// these whole numbers. Or, after "re:", a regular expression (Perl's) that some part of the name has to match, as
 // for Python's re.search.
 class LayerPattern {
  public:

@@ -2,10 +2,10 @@
 
 #include <cmath>
 #include <nlohmann/json.hpp>
-#include <regex>
 
 #include "base/error.h"
 #include "base/files.h"
+#include "base/regular_expression.h"
 #include "base/text.h"
 #include "formats/json.h"
 
@@ -59,8 +59,8 @@ class Reader {
     for (const auto& item : json_.at(key).items()) {
       if (item.key().size() > kMaxPatternSize) fail(key, "shorter patterns");
       try {
-        (void)std::regex(item.key());
-      } catch (const std::regex_error&) {
+        (void)RegularExpression(item.key());
+      } catch (const ConfigError&) {
         fail(key, "regular expressions");
       }
       result.emplace_back(item.key(), read_value(key, item.value()));
@@ -96,7 +96,7 @@ Value value_of(const std::vector<std::pair<std::string, Value>>& pattern, const 
 }  // namespace
 
 bool fits_peft_pattern(const std::string& pattern, const std::string& module) {
-  return std::regex_match(module, std::regex("(.*\\.)?(" + pattern + ")"));
+  return RegularExpression("(.*\\.)?(" + pattern + ")").matches(module);
 }
 
 int64_t PeftConfig::rank_of(const std::string& module) const {

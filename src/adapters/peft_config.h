@@ -31,7 +31,7 @@ struct PeftConfig {
 };
 
 // PEFT's rule for rank_pattern and alpha_pattern: a regular expression that fits the name of a module below the model,
-// or its end from a dot on. Throws std::regex_error.
+// or its end from a dot on. Throws ConfigError (base/regular_expression.h).
 bool fits_peft_pattern(const std::string& pattern, const std::string& module);
 
 // Throws ConfigError for what cannot be read, ModelError, naming the key, for adapters that are not LoRA, DoRA, LoHa or

@@ -1,8 +1,7 @@
 #include "models/flux/lora_groups.h"
 
-#include <regex>
-
 #include "base/log.h"
+#include "base/regular_expression.h"
 
 namespace millrace::flux {
 namespace {
@@ -29,7 +28,7 @@ void add_groups(std::vector<LoraGroup>& groups, const std::vector<LoraModule>& m
     if (module.part != part) continue;
     Rate* rate = &rest;
     for (size_t i = 0; i < reg_lrs.size(); ++i) {
-      if (!std::regex_search(module.name, std::regex(reg_lrs[i].first))) continue;
+      if (!RegularExpression(reg_lrs[i].first).found_in(module.name)) continue;
       auto known = matched.begin();
       while (known != matched.end() && known->first != i) ++known;
       if (known == matched.end()) {

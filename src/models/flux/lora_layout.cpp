@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <numeric>
-#include <regex>
 
 #include "adapters/tensor_names.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/regular_expression.h"
 #include "base/text.h"
 #include "formats/safetensors_layout.h"
 #include "models/clip/config.h"
@@ -40,7 +40,7 @@ int64_t block_index(const std::string& module) {
 int64_t rank_of(const LoraNetwork& network, LoraPart part, const std::string& name, const std::string& module,
                 int64_t default_rank) {
   for (const auto& [pattern, rank] : network.reg_dims) {
-    if (std::regex_search(name, std::regex(pattern))) return rank;
+    if (RegularExpression(pattern).found_in(name)) return rank;
   }
   if (part != LoraPart::kTransformer) return default_rank;
   int64_t rank = default_rank;

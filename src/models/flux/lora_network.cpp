@@ -1,11 +1,11 @@
 #include "models/flux/lora_network.h"
 
 #include <algorithm>
-#include <regex>
 #include <string_view>
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/regular_expression.h"
 #include "base/text.h"
 #include "config/number_text.h"
 #include "models/flux/config.h"
@@ -88,8 +88,8 @@ std::vector<std::pair<std::string, Value>> pattern_values(const std::string& key
     if (equals == std::string_view::npos) fail(key, "pattern=value pairs", pair);
     const std::string pattern(trim(pair.substr(0, equals)));
     try {
-      std::regex{pattern};
-    } catch (const std::regex_error&) {
+      (void)RegularExpression(pattern);
+    } catch (const ConfigError&) {
       fail(key, "a regular expression", pattern);
     }
     const Value value = parse(key, pair.substr(equals + 1));
