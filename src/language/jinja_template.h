@@ -12,8 +12,8 @@
 namespace millrace {
 
 // The template sees messages, tools, documents, add_generation_prompt, the special tokens by name (bos_token, ...) and
-// what else the arguments hold. strftime_now is not defined, so that ids don't depend on the day: templates fall back
-// to their fixed date, or take date_string.
+// what else the arguments hold. So that ids don't depend on the day, strftime_now is not "defined": templates that ask
+// fall back to their fixed date, or take date_string. Those that call it without asking get one day (fixed_date.h).
 class JinjaTemplate : public ChatTemplate {
  public:
   // special_tokens: ("bos_token", "<|im_start|>"), ... Throws ModelError naming place and line for what is not

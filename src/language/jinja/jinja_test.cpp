@@ -86,6 +86,16 @@ TEST(Jinja, RefusesWhatItDoesNotKnow) {
               HasSubstr(":501] expected"));
 }
 
+// Llama's templates ask whether there is a clock, Mistral's do not.
+TEST(Jinja, TheDayIsAlwaysTheSame) {
+  EXPECT_EQ(rendered("{% if strftime_now is defined %}today{% else %}26 Jul 2024{% endif %}"), "26 Jul 2024");
+  EXPECT_EQ(rendered("{{ strftime_now('%d %b %Y') }}, {{ strftime_now('%Y-%m-%d') }}, {{ strftime_now('%A %H:%M') }}"),
+            "26 Jul 2024, 2024-07-26, Friday 00:00");
+  EXPECT_THAT(message_of<DataError>([] { rendered("{{ strftime_now() }}"); }),
+              HasSubstr("a format for strftime_now()"));
+  EXPECT_THAT(message_of<DataError>([] { rendered("{{ strftime_now('') }}"); }), HasSubstr("1 to 255 bytes"));
+}
+
 TEST(Jinja, FaultsOfARowNameRowAndLine) {
   const auto fault = [](const std::string& source) { return message_of<DataError>([&] { rendered(source); }); };
   EXPECT_EQ(fault("{{ raise_exception('Roles must alternate') }}"),

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "language/jinja/builtins.h"
+#include "language/jinja/fixed_date.h"
 
 namespace millrace::jinja {
 namespace {
@@ -348,7 +349,13 @@ class Interpreter {
       return value;
     }
     if (target.name == "range") return range(arguments, expression.line);
-    fail(expression.line, "one of the functions raise_exception, namespace, dict and range", target.name);
+    if (target.name == "strftime_now") {
+      const Value* format = arguments.find(0, "format");
+      if (format == nullptr || !format->is(ValueKind::kString))
+        fail(expression.line, "a format for strftime_now()", "none");
+      return at_line(expression.line, [&] { return Value::of(fixed_date(format->string())); });
+    }
+    fail(expression.line, "one of the functions raise_exception, namespace, dict, range and strftime_now", target.name);
   }
 
   Value range(const Arguments& arguments, int line) const {
