@@ -146,7 +146,7 @@ int run_tokenize(const std::vector<std::string>& args) {
                                                    {"t5", TokenizerKind::kT5},
                                                    {"byte-level", TokenizerKind::kByteLevel}};
   app.add_option("--tokenizer", path,
-                 "Folder with tokenizer.json, vocab.json and merges.txt, spiece.model or Llama 3's tokenizer.model; "
+                 "Folder with tokenizer.json, vocab.json and merges.txt, spiece.model or tokenizer.model; "
                  "a .gguf file; one of these "
                  "files; or open_clip's bpe_simple_vocab_16e6.txt.gz")
       ->required();

@@ -91,7 +91,7 @@ ByteLevelTokenizer::ByteLevelTokenizer(ByteLevelVocabulary vocabulary)
     added_ids_[token.content] = token.id;
     if (token.special) special_ids_.push_back(token.id);
     vocabulary_size_ = std::max(vocabulary_size_, int64_t{token.id} + 1);
-    if (token.normalized) token.content = normalized(token.content);
+    if (token.normalized) token.content = normalized(token.content, false);
     added_ids_.try_emplace(token.content, token.id);
     bytes_by_id_[token.id] = token.content;
     (token.normalized ? normalized_added_ : added_).add(token);
@@ -183,10 +183,10 @@ bool ByteLevelTokenizer::adds_blank(std::string_view text, bool at_start) const 
          (characters_->prefix == CharacterRules::Prefix::kFirst && at_start);
 }
 
-std::string ByteLevelTokenizer::normalized(std::string_view text) const {
+std::string ByteLevelTokenizer::normalized(std::string_view text, bool at_start) const {
   if (nfc_) return unicode::to_nfc(text);
   if (!characters_ || !characters_->normalizes) return std::string(text);
-  return (adds_blank(text, false) ? " " : "") + with_blanks(text);
+  return (adds_blank(text, at_start) ? " " : "") + with_blanks(text);
 }
 
 // text has no token of added_ in it.
@@ -194,7 +194,7 @@ void ByteLevelTokenizer::append_piece(std::string_view text, bool at_start, Toke
                                       std::vector<int32_t>& ids) const {
   std::string changed;
   if (nfc_ || (characters_ && characters_->normalizes)) {
-    changed = normalized(text);
+    changed = normalized(text, at_start);
     text = changed;
   }
   if (tokens == Tokens::kText || normalized_added_.tokens().empty()) return append_text(text, at_start, ids);

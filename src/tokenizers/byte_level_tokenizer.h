@@ -42,7 +42,7 @@ class ByteLevelTokenizer : public Tokenizer {
 
  private:
   enum class Tokens { kText, kFound };  // what the spelling of an added token is
-  std::string normalized(std::string_view text) const;
+  std::string normalized(std::string_view text, bool at_start) const;
   bool adds_blank(std::string_view text, bool at_start) const;
   void append_piece(std::string_view text, bool at_start, Tokens tokens, std::vector<int32_t>& ids) const;
   void append_text(std::string_view text, bool at_start, std::vector<int32_t>& ids) const;

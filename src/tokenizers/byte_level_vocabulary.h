@@ -64,6 +64,13 @@ ByteLevelVocabulary read_tiktoken_model(const std::filesystem::path& path);
 // Whether a file's first line looks like one.
 bool is_tiktoken_model(const std::filesystem::path& path);
 
+// tokenizer.model of SentencePiece with a BPE model, as Llama 2 and Mistral 7B have it: the same ids as SentencePiece
+// gives. No special token is added or recognised in text by encode(). The names of the special ones are taken from the
+// tokenizer_config.json beside it, or are <s> and </s>. Throws ModelError naming the file for models that change text
+// first, and for pieces that users defined.
+ByteLevelVocabulary read_sentencepiece_bpe(const std::filesystem::path& path);
+bool is_sentencepiece_bpe(const std::filesystem::path& path);  // not a unigram model, such as T5's
+
 // tokenizer.json with a model of type BPE, and byte-level pre-tokenizers or byte_fallback: what the file at path holds.
 // bos, eos and pad are taken from the tokenizer_config.json beside it. Throws ModelError naming the file and the part
 // of it that is beyond what is known.

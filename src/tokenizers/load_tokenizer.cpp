@@ -13,7 +13,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kForms =
-    "tokenizer.json, vocab.json with merges.txt, spiece.model, Llama 3's tokenizer.model, or open_clip's "
+    "tokenizer.json, vocab.json with merges.txt, spiece.model, the tokenizer.model of Llama or Mistral, or open_clip's "
     "bpe_simple_vocab_16e6.txt.gz";
 
 std::unique_ptr<Tokenizer> load_clip(const ClipVocabulary& vocabulary) {
@@ -44,6 +44,7 @@ bool has_byte_fallback(const nlohmann::json& model) {
 
 std::unique_ptr<Tokenizer> load_model_file(const fs::path& path) {
   if (is_tiktoken_model(path)) return load_byte_level(read_tiktoken_model(path));
+  if (is_sentencepiece_bpe(path)) return load_byte_level(read_sentencepiece_bpe(path));
   return load_t5(read_sentencepiece_model(path));
 }
 

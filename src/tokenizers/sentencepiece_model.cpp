@@ -1,11 +1,13 @@
-// The few fields of sentencepiece_model.proto (google/sentencepiece) that make up a unigram vocabulary, read straight
-// from the wire format: no protobuf library, no trust in lengths.
-#include <cstring>
-#include <optional>
+// The two kinds of vocabulary that SentencePiece's files hold: T5's unigram model, and the BPE models of Llama 2 and
+// Mistral 7B.
+#include <algorithm>
 #include <string_view>
+#include <unordered_set>
 
 #include "base/log.h"
 #include "base/text.h"
+#include "tokenizers/byte_level_vocabulary.h"
+#include "tokenizers/sentencepiece_file.h"
 #include "tokenizers/t5_vocabulary.h"
 #include "tokenizers/vocabulary_files.h"
 
@@ -14,109 +16,50 @@ namespace {
 
 constexpr int kExtraIds = 100;
 
-struct Field {
-  uint64_t number = 0;
-  uint64_t integer = 0;    // varint
-  std::string_view bytes;  // length-delimited, and the 4 or 8 bytes of fixed fields
+struct Merge {
+  std::string left, right;
+  double score;
 };
 
-class MessageReader {
- public:
-  MessageReader(const std::filesystem::path& path, std::string_view data) : path_(path), data_(data) {}
-
-  std::optional<Field> next() {
-    if (data_.empty()) return std::nullopt;
-    const uint64_t key = varint();
-    Field field{key >> 3};
-    switch (key & 7) {
-      case 0:
-        field.integer = varint();
-        break;
-      case 1:
-        field.bytes = take(8);
-        break;
-      case 2:
-        field.bytes = take(varint());
-        break;
-      case 5:
-        field.bytes = take(4);
-        break;
-      default:
-        fail();
+// SentencePiece joins the two neighbours whose joint piece has the best score. As merges in order: every way to cut a
+// piece into two others, by the piece's score.
+std::vector<Merge> merges_of(const SentencePieceFile& file) {
+  std::unordered_set<std::string_view> known;
+  for (const SentencePieceFile::Piece& piece : file.pieces) {
+    if (piece.type == SentencePieceFile::kNormal) known.insert(piece.text);
+  }
+  std::vector<Merge> merges;
+  for (const SentencePieceFile::Piece& piece : file.pieces) {
+    if (piece.type != SentencePieceFile::kNormal) continue;
+    for (size_t cut = 1; cut < piece.text.size(); ++cut) {
+      if ((static_cast<unsigned char>(piece.text[cut]) & 0xC0) == 0x80) continue;  // inside a character
+      const std::string_view left = std::string_view(piece.text).substr(0, cut);
+      const std::string_view right = std::string_view(piece.text).substr(cut);
+      if (!known.contains(left) || !known.contains(right)) continue;
+      merges.push_back({std::string(left), std::string(right), piece.score});
     }
-    return field;
   }
-
- private:
-  uint64_t varint() {
-    uint64_t value = 0;
-    for (unsigned shift = 0; shift < 64; shift += 7) {
-      const auto byte = static_cast<unsigned char>(take(1)[0]);
-      value |= static_cast<uint64_t>(byte & 127) << shift;
-      if (byte < 128) return value;
-    }
-    fail();
-  }
-  std::string_view take(uint64_t size) {
-    if (size > data_.size()) fail();
-    const std::string_view taken = data_.substr(0, size);
-    data_.remove_prefix(size);
-    return taken;
-  }
-  [[noreturn]] void fail() const { fail_vocabulary(path_, 0, "expected a SentencePiece model, got a damaged file"); }
-
-  const std::filesystem::path& path_;
-  std::string_view data_;
-};
-
-enum PieceType : uint64_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4 };
-
-void read_piece(T5Vocabulary& vocabulary, std::string_view message) {
-  MessageReader reader(vocabulary.path, message);
-  T5Vocabulary::Piece piece;
-  uint64_t type = kNormal;
-  while (const auto field = reader.next()) {
-    if (field->number == 1) piece.text = field->bytes;
-    if (field->number == 2 && field->bytes.size() == 4) {
-      float score;
-      std::memcpy(&score, field->bytes.data(), 4);
-      piece.score = score;
-    }
-    if (field->number == 3) type = field->integer;
-  }
-  const auto id = static_cast<int32_t>(vocabulary.pieces.size());
-  if (type == kUnknown || type == kControl || type == kUserDefined) {
-    vocabulary.added_tokens.push_back({piece.text, id, type != kUserDefined});
-  }
-  vocabulary.pieces.push_back(std::move(piece));
-  if (static_cast<int64_t>(vocabulary.pieces.size()) > kMaxVocabularySize) {
-    fail_vocabulary(vocabulary.path, 0, str("expected at most ", kMaxVocabularySize, " pieces, got more"));
-  }
+  std::stable_sort(merges.begin(), merges.end(), [](const Merge& a, const Merge& b) { return a.score > b.score; });
+  return merges;
 }
 
 }  // namespace
 
 T5Vocabulary read_sentencepiece_model(const std::filesystem::path& path) {
+  SentencePieceFile file = read_sentencepiece_file(path);
+  if (file.model_type != SentencePieceFile::kUnigram) {
+    fail_vocabulary(path, 0, "expected a unigram model, got another kind (BPE, word or char)");
+  }
   T5Vocabulary vocabulary;
   vocabulary.path = path;
-  const std::string data = read_vocabulary_text(path);
-  MessageReader model(vocabulary.path, data);
-  while (const auto field = model.next()) {
-    if (field->number == 1) {
-      read_piece(vocabulary, field->bytes);
-    } else if (field->number == 2) {  // trainer_spec
-      MessageReader trainer(vocabulary.path, field->bytes);
-      while (const auto option = trainer.next()) {
-        if (option->number == 3 && option->integer != 1) {
-          fail_vocabulary(path, 0, "expected a unigram model, got another kind (BPE, word or char)");
-        }
-      }
-    } else if (field->number == 3) {  // normalizer_spec
-      MessageReader normalizer(vocabulary.path, field->bytes);
-      while (const auto option = normalizer.next()) {
-        if (option->number == 2) vocabulary.character_map = option->bytes;
-      }
+  vocabulary.character_map = std::move(file.character_map);
+  for (SentencePieceFile::Piece& piece : file.pieces) {
+    const auto id = static_cast<int32_t>(vocabulary.pieces.size());
+    if (piece.type == SentencePieceFile::kUnknown || piece.type == SentencePieceFile::kControl ||
+        piece.type == SentencePieceFile::kUserDefined) {
+      vocabulary.added_tokens.push_back({piece.text, id, piece.type != SentencePieceFile::kUserDefined});
     }
+    vocabulary.pieces.push_back({std::move(piece.text), piece.score});
   }
   for (int i = kExtraIds - 1; i >= 0; --i) {
     const std::string sentinel = str("<extra_id_", i, ">");
@@ -124,6 +67,59 @@ T5Vocabulary read_sentencepiece_model(const std::filesystem::path& path) {
     vocabulary.pieces.push_back({sentinel, 0.0});
   }
   return vocabulary;
+}
+
+bool is_sentencepiece_bpe(const std::filesystem::path& path) {
+  return read_sentencepiece_file(path).model_type == SentencePieceFile::kBpe;
+}
+
+ByteLevelVocabulary read_sentencepiece_bpe(const std::filesystem::path& path) {
+  using nlohmann::json;
+  const SentencePieceFile file = read_sentencepiece_file(path);
+  if (!file.character_map.empty() || file.removes_extra_whitespaces || !file.escapes_whitespaces) {
+    fail_vocabulary(
+        path, 0,
+        "expected a BPE model that takes text as it is, as Llama 2's and Mistral's, got one that normalizes "
+        "it (try the model's tokenizer.json)");
+  }
+  json vocabulary = json::object(), merges = json::array(), added = json::array();
+  for (size_t id = 0; id < file.pieces.size(); ++id) {
+    const SentencePieceFile::Piece& piece = file.pieces[id];
+    if (piece.type == SentencePieceFile::kUserDefined) {
+      fail_vocabulary(
+          path, 0,
+          str("expected no pieces that users defined, got \"", piece.text, "\" (try the model's tokenizer.json)"));
+    }
+    if (!is_valid_utf8(piece.text)) fail_vocabulary(path, 0, str("expected pieces in UTF-8, got other bytes at ", id));
+    if (!vocabulary.emplace(piece.text, id).second) {
+      fail_vocabulary(path, 0, str("expected each piece once, got \"", piece.text, "\" twice"));
+    }
+    if (piece.type == SentencePieceFile::kControl || piece.type == SentencePieceFile::kUnknown) {
+      added.push_back({{"id", id}, {"content", piece.text}, {"special", true}});
+    }
+  }
+  for (const Merge& merge : merges_of(file)) merges.push_back({merge.left, merge.right});
+  json normalizers = {{{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", kBlankMark}}};
+  const json prepend = {{"type", "Prepend"}, {"prepend", kBlankMark}};
+  if (file.adds_dummy_prefix) normalizers.insert(normalizers.begin(), prepend);
+  json decoders = {{{"type", "Replace"}, {"pattern", {{"String", kBlankMark}}}, {"content", " "}},
+                   {{"type", "ByteFallback"}},
+                   {{"type", "Fuse"}}};
+  if (file.adds_dummy_prefix) decoders.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
+  // What transformers makes of such a file.
+  const json as_json = {
+      {"model", {{"type", "BPE"}, {"byte_fallback", true}, {"vocab", vocabulary}, {"merges", merges}}},
+      {"normalizer", {{"type", "Sequence"}, {"normalizers", normalizers}}},
+      {"pre_tokenizer", nullptr},
+      {"decoder", {{"type", "Sequence"}, {"decoders", decoders}}},
+      {"added_tokens", added}};
+  ByteLevelVocabulary result = read_byte_level_json(as_json, path);
+  CharacterRules& rules = *result.characters;
+  if (rules.prefix == CharacterRules::Prefix::kEverywhere) rules.prefix = CharacterRules::Prefix::kFirst;
+  result.finds_added_tokens = false;
+  if (result.bos.empty() && vocabulary.contains("<s>")) result.bos = "<s>";
+  if (result.eos.empty() && vocabulary.contains("</s>")) result.eos = "</s>";
+  return result;
 }
 
 }  // namespace millrace

@@ -115,7 +115,9 @@ TEST_F(T5TokenizerTest, AppliesTheCharacterMapBeforeTheModel) {
 }
 
 TEST_F(T5TokenizerTest, OtherModelsAreRefused) {
-  EXPECT_THAT([&] { load(model() + field(2, "\x18\x02")); }, ThrowsMessage<ModelError>(HasSubstr("unigram")));
+  // A BPE model, of the kind that changes text, and a model of words.
+  EXPECT_THAT([&] { load(model() + field(2, "\x18\x02")); }, ThrowsMessage<ModelError>(HasSubstr("normalizes it")));
+  EXPECT_THAT([&] { load(model() + field(2, "\x18\x03")); }, ThrowsMessage<ModelError>(HasSubstr("unigram")));
   EXPECT_THAT([&] { load(piece("<unk>", 0, 2)); }, ThrowsMessage<ModelError>(HasSubstr("<pad>")));
   EXPECT_THAT([&] { load("not a model"); }, ThrowsMessage<ModelError>(HasSubstr("damaged")));
   EXPECT_THAT([&] { load(model("xx")); }, ThrowsMessage<ModelError>(HasSubstr("character map")));

@@ -5,6 +5,7 @@ import json
 import random
 
 import pytest
+import sentencepiece
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from mixed_text import LINES, assert_same, make_lines, our_ids
@@ -128,3 +129,36 @@ def test_characters(millrace, tmp_path, form, across, ignore_merges):
     drawn = [[rng.choice([rng.randrange(theirs.get_vocab_size()), rng.randint(3, 258)]) for _ in range(12)] for _ in range(500)]
     for given in (ids, drawn):
         assert_same(decoded(millrace, path, given), theirs.decode_batch(given), given)
+
+
+@pytest.fixture(scope="session", params=[True, False], ids=["dummy_prefix", "no_prefix"])
+def sentencepiece_bpe(tmp_path_factory, request):
+    """tokenizer.model of Llama 2's and Mistral 7B's kind."""
+    path = tmp_path_factory.mktemp("sentencepiece") / "tokenizer.model"
+    # Few characters have pieces of their own, most are bytes.
+    corpus = [line for line in CORPUS if line.strip() and "\x00" not in line and max(line) < "\u0500"]
+    with open(path, "wb") as file:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(corpus), model_writer=file, vocab_size=3000, model_type="bpe", byte_fallback=True,
+            normalization_rule_name="identity", remove_extra_whitespaces=False, add_dummy_prefix=request.param,
+            allow_whitespace_only_pieces=True, split_digits=True, character_coverage=0.99, num_threads=2,
+            minloglevel=2)
+    return path
+
+
+def test_sentencepiece_bpe(millrace, sentencepiece_bpe):
+    theirs = sentencepiece.SentencePieceProcessor(model_file=str(sentencepiece_bpe))
+    lines = [line for line in LINES + CASES + [" a", "  a b ", "▁a", "<s> </s> <0x41>"] if "\x00" not in line]
+    ids = theirs.encode(lines)
+    assert_same(our_ids(millrace, sentencepiece_bpe, lines), ids, lines)
+    assert decoded(millrace, sentencepiece_bpe, ids[::8]) == [theirs.decode(line) for line in ids[::8]]
+
+
+def test_sentencepiece_models_that_change_text_are_refused(millrace, tmp_path):
+    path = tmp_path / "tokenizer.model"
+    with open(path, "wb") as file:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(["a b c d e f g"] * 9), model_writer=file, vocab_size=14, model_type="bpe",
+            hard_vocab_limit=False, minloglevel=2)
+    result = millrace("tokenize", "--tokenizer", path, input="a\n", status=4)
+    assert "that normalizes it (try the model's tokenizer.json)" in result.stderr
