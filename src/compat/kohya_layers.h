@@ -20,7 +20,8 @@ struct KohyaModule {
 struct KohyaNetworkArguments {
   int64_t dim = 4;
   double alpha = 1;
-  double learning_rate = 0;  // of layers without one of their own; 0: nothing but ranks is wanted
+  double learning_rate = 0;                   // the optimizer's, to which factors refer; 0: nothing but ranks is wanted
+  std::optional<double> transformer_lr = {};  // of its layers without one of their own; none: learning_rate
   // The same of CLIP's and T5's layers; none: they are not trained.
   std::optional<double> clip_lr = {}, t5_lr = {};
   std::optional<int64_t> clip_blocks = {}, t5_blocks = {};  // of these encoders; none: as FLUX.1's

@@ -217,7 +217,8 @@ void KohyaTranslator::network() {
   KohyaNetworkArguments arguments;
   arguments.dim = dim;
   arguments.alpha = alpha;
-  arguments.learning_rate = args.number("unet_lr").value_or(*args.number("learning_rate"));
+  arguments.learning_rate = base_rate();
+  arguments.transformer_lr = transformer_rate();
   arguments.network_args = network_args(args, from("network_args"), out);
   TextRates rates = text_rates(*this);
   if (around.weights) {

@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "compat/kohya_parts.h"
 #include "compat/python_literal.h"
+#include "config/number_text.h"
 #include "config/optimizer_rules.h"
 
 namespace millrace {
@@ -238,6 +239,18 @@ void KohyaTranslator::optimizer() {
   const std::string plain = plain_name(name);
   const OptimizerRow* row = find_optimizer(plain);
   if (row == nullptr || row->ours == nullptr) {
+double KohyaTranslator::transformer_rate() const {
+  return args.number("unet_lr").value_or(*args.number("learning_rate"));
+}
+
+double KohyaTranslator::base_rate() const {
+  if (transformer_rate() != 0 || args.has("network_train_unet_only")) return transformer_rate();
+  for (const std::string& text : args.texts("text_encoder_lr")) {
+    if (const double rate = parse_floating_point(text).value_or(0); rate > 0) return rate;
+  }
+  return *args.number("learning_rate");
+}
+
     std::vector<std::string> known;
     for (const OptimizerRow& candidate : kOptimizers) {
       if (candidate.ours != nullptr) known.emplace_back(candidate.theirs);
@@ -266,7 +279,7 @@ void KohyaTranslator::optimizer() {
     out.note(rate, args.has("learning_rate") || args.has("unet_lr") ? Fate::kNoEffect : Fate::kSameResult,
              "there as here, Adafactor with relative_step chooses the rate itself");
   } else {
-    out.set("optimizer.lr", *args.number(args.has("unet_lr") ? "unet_lr" : "learning_rate"), rate);
+    out.set("optimizer.lr", base_rate(), base_rate() == transformer_rate() ? rate : from("text_encoder_lr"));
     if (args.has("unet_lr") && args.has("learning_rate") && !out.mentions(from("learning_rate"))) {
       out.note(from("learning_rate"), Fate::kSameResult, "--unet_lr takes its place");
     }

@@ -19,6 +19,8 @@ struct KohyaTranslator {
   std::string optimizer_text() const;
   // The learning rate is an argument's, not the optimizer's own.
   bool has_own_rate() const;
+  double transformer_rate() const;
+  double base_rate() const;  // the optimizer's: of text encoders where the transformer's is 0
   // Optimizer steps of an epoch.
   int64_t steps_per_epoch() const;
 

@@ -302,6 +302,9 @@ TEST(KohyaTranslate, NamesWhatItCannotHave) {
   EXPECT_THAT(problem({"--network_args", "x"}), HasSubstr("expected key=value for --network_args, got x"));
   EXPECT_EQ(setting(translated({"--apply_t5_attn_mask"}), "encoder.apply_t5_attn_mask"), "true");
 }
+  const Translation texts_alone = with_text_encoders({"--unet_lr=0", "--text_encoder_lr", "5e-5"});
+  EXPECT_EQ(setting(texts_alone, "optimizer.lr"), "5e-05");
+  EXPECT_EQ(setting(texts_alone, "lora.text_encoder_lr"), "5e-05");
 
 TEST(KohyaTranslate, OffloadsAsManyBlocksOfEachKindAsSdScripts) {
   const auto blocks = [](const Words& words) { return setting(translated(words), "lora.offload_blocks"); };

@@ -88,6 +88,7 @@ KohyaLayersOf kohya_layers_of_flux(int64_t double_blocks, int64_t single_blocks,
 
     flux::LoraLearningRates rates;
     rates.learning_rate = arguments.learning_rate;
+    rates.unet_lr = arguments.transformer_lr;
     rates.text_encoder_lr = {arguments.clip_lr.value_or(0), arguments.t5_lr.value_or(0)};
     std::map<std::string, double> lr_of_parameter;
     for (const flux::LoraGroup& group : flux::lora_groups(modules, network, rates)) {
