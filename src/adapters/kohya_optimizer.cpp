@@ -1,6 +1,6 @@
 #include "adapters/kohya_optimizer.h"
 
-#include <array>
+#include <algorithm>
 #include <map>
 #include <string_view>
 #include <vector>
@@ -18,11 +18,21 @@ std::string class_of(const std::string& optimizer) {
       {"AdamW", "torch.optim.adamw.AdamW"},
       {"AdamW8bit", "bitsandbytes.optim.adamw.AdamW8bit"},
       {"Adafactor", "transformers.optimization.Adafactor"},
+      {"CAME", "pytorch_optimizer.optimizer.came.CAME"},
+      {"DAdaptAdaGrad", "dadaptation.dadapt_adagrad.DAdaptAdaGrad"},
+      {"DAdaptAdam", "dadaptation.dadapt_adam.DAdaptAdam"},
+      {"DAdaptAdamPreprint", "dadaptation.experimental.dadapt_adam_preprint.DAdaptAdamPreprint"},
+      {"DAdaptAdan", "dadaptation.dadapt_adan.DAdaptAdan"},
+      {"DAdaptAdanIP", "dadaptation.experimental.dadapt_adan_ip.DAdaptAdanIP"},
+      {"DAdaptLion", "dadaptation.dadapt_lion.DAdaptLion"},
+      {"DAdaptSGD", "dadaptation.dadapt_sgd.DAdaptSGD"},
       {"AdamWScheduleFree", "schedulefree.adamw_schedulefree.AdamWScheduleFree"},
       {"Lion", "lion_pytorch.lion_pytorch.Lion"},
       {"Prodigy", "prodigyopt.prodigy.Prodigy"},
       {"ProdigyPlusScheduleFree", "prodigyplus.prodigy_plus_schedulefree.ProdigyPlusScheduleFree"},
+      {"RAdamScheduleFree", "schedulefree.radam_schedulefree.RAdamScheduleFree"},
       {"SGD", "torch.optim.sgd.SGD"},
+      {"SGDScheduleFree", "schedulefree.sgd_schedulefree.SGDScheduleFree"},
   };
   const auto found = kClasses.find(optimizer);
   return found == kClasses.end() ? optimizer : found->second;
@@ -59,13 +69,30 @@ bool is_same(const PythonValue& a, const PythonValue& b) {
   return whole != nullptr && number != nullptr ? static_cast<double>(*whole) == *number : a == b;
 }
 
-// Two options that are one argument of the packages.
-struct Pair {
+// Options that are one argument of the packages.
+struct Tuple {
   const char* argument;
-  const char* first;
-  const char* second;
+  std::vector<std::string_view> options;
+
+  bool holds(std::string_view option) const {
+    return std::find(options.begin(), options.end(), option) != options.end();
+  }
 };
-constexpr std::array kPairs = {Pair{"betas", "beta1", "beta2"}, Pair{"eps", "eps1", "eps2"}};
+
+std::vector<Tuple> tuples_of(const OptimizerRule& rule) {
+  std::vector<Tuple> tuples;
+  bool has_betas = false, third_is_a_number = false;
+  for (const RuleOption& option : rule.options) {
+    const std::string_view name = option.name;
+    has_betas = has_betas || name == "beta2";
+    // Prodigy's, which may be None, is an argument of its own.
+    third_is_a_number = third_is_a_number || (name == "beta3" && std::holds_alternative<double>(option.fallback));
+  }
+  if (has_betas) tuples.push_back({"betas", {"beta1", "beta2"}});
+  if (third_is_a_number) tuples.back().options.push_back("beta3");
+  if (std::string_view(rule.name) == "Adafactor") tuples.push_back({"eps", {"eps1", "eps2"}});
+  return tuples;
+}
 
 }  // namespace
 
@@ -79,20 +106,18 @@ std::string kohya_optimizer_text(const OptimizerConfig& given) {
     differs[option.name] = !is_same(of.values.at(option.name), package_default(rule.name, option)) ||
                            std::string_view(option.name) == "relative_step";
   }
-  const auto pair_of = [&](std::string_view option) -> const Pair* {
-    for (const Pair& pair : kPairs) {
-      const bool has_both = differs.contains(pair.first) && differs.contains(pair.second);
-      if (has_both && (option == pair.first || option == pair.second)) return &pair;
-    }
-    return nullptr;
-  };
+  const std::vector<Tuple> tuples = tuples_of(rule);
   std::vector<std::string> arguments;
   for (const RuleOption& option : rule.options) {
     const std::string_view name = option.name;
-    if (const Pair* pair = pair_of(name)) {
-      if (name != pair->first || !(differs[pair->first] || differs[pair->second])) continue;
-      arguments.push_back(std::string(pair->argument) + "=(" + python_str(of.values.at(pair->first)) + ", " +
-                          python_str(of.values.at(pair->second)) + ")");
+    const auto tuple = std::find_if(tuples.begin(), tuples.end(), [&](const Tuple& each) { return each.holds(name); });
+    if (tuple != tuples.end()) {
+      const auto differing = [&](std::string_view each) { return differs[each]; };
+      const std::vector<std::string_view>& options = tuple->options;
+      if (name != options.front() || std::none_of(options.begin(), options.end(), differing)) continue;
+      std::vector<std::string> items;
+      for (const std::string_view each : options) items.push_back(python_str(of.values.at(each)));
+      arguments.push_back(std::string(tuple->argument) + "=(" + join(items, ", ") + ")");
     } else if (!is_ours_alone(name) && differs[name]) {
       arguments.push_back(std::string(name) + "=" + python_str(of.values.at(name)));
     }

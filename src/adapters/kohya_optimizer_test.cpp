@@ -18,6 +18,14 @@ TEST(KohyaOptimizerText, HasWhatDiffersFromThePackagesDefaults) {
             "torch.optim.sgd.SGD(momentum=0.9,nesterov=True)");
 }
 
+TEST(KohyaOptimizerText, HasThreeBetasInOneTuple) {
+  EXPECT_EQ(kohya_optimizer_text({.name = "CAME"}), "pytorch_optimizer.optimizer.came.CAME");
+  EXPECT_EQ(kohya_optimizer_text({.name = "CAME", .beta3 = 0.99, .eps1 = 1e-20}),
+            "pytorch_optimizer.optimizer.came.CAME(betas=(0.9, 0.999, 0.99),eps1=1e-20)");
+  EXPECT_EQ(kohya_optimizer_text({.name = "DAdaptAdan", .beta1 = 0.9, .no_prox = true}),
+            "dadaptation.dadapt_adan.DAdaptAdan(betas=(0.9, 0.92, 0.99),no_prox=True)");
+}
+
 TEST(KohyaOptimizerText, AlwaysHasAdafactorsRelativeStep) {
   EXPECT_EQ(kohya_optimizer_text({.name = "Adafactor"}), "transformers.optimization.Adafactor(relative_step=True)");
   EXPECT_EQ(kohya_optimizer_text({.name = "Adafactor", .beta1 = 0.9, .eps2 = 0.01, .relative_step = false}),

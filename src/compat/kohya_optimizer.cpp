@@ -38,24 +38,27 @@ constexpr std::array kOptimizers = std::to_array<OptimizerRow>({
     {"prodigy", "Prodigy", "", "prodigyopt.prodigy.Prodigy"},
     {"adafactor", "Adafactor", "", "transformers.optimization.Adafactor"},
     {"adamwschedulefree", "AdamWScheduleFree", "", "schedulefree.adamw_schedulefree.AdamWScheduleFree"},
-    {"radamschedulefree", nullptr, "AdamWScheduleFree"},
-    {"sgdschedulefree", nullptr, "AdamWScheduleFree"},
+    {"radamschedulefree", "RAdamScheduleFree", "", "schedulefree.radam_schedulefree.RAdamScheduleFree"},
+    {"sgdschedulefree", "SGDScheduleFree", "", "schedulefree.sgd_schedulefree.SGDScheduleFree"},
     {"prodigyplusschedulefree", "ProdigyPlusScheduleFree", "",
      "prodigyplus.prodigy_plus_schedulefree.ProdigyPlusScheduleFree"},
-    {"dadaptation", nullptr, "Prodigy"},
-    {"dadaptadampreprint", nullptr, "Prodigy"},
-    {"dadaptadagrad", nullptr, "Prodigy"},
-    {"dadaptadam", nullptr, "Prodigy"},
-    {"dadaptadan", nullptr, "Prodigy"},
-    {"dadaptadanip", nullptr, "Prodigy"},
-    {"dadaptlion", nullptr, "Prodigy"},
-    {"dadaptsgd", nullptr, "Prodigy"},
+    {"came", "CAME", "", "pytorch_optimizer.optimizer.came.CAME"},
+    {"dadaptation", "DAdaptAdamPreprint", "", "dadaptation.experimental.dadapt_adam_preprint.DAdaptAdamPreprint"},
+    {"dadaptadampreprint", "DAdaptAdamPreprint", "",
+     "dadaptation.experimental.dadapt_adam_preprint.DAdaptAdamPreprint"},
+    {"dadaptadagrad", "DAdaptAdaGrad", "", "dadaptation.dadapt_adagrad.DAdaptAdaGrad"},
+    {"dadaptadam", "DAdaptAdam", "", "dadaptation.dadapt_adam.DAdaptAdam"},
+    {"dadaptadan", "DAdaptAdan", "", "dadaptation.dadapt_adan.DAdaptAdan"},
+    {"dadaptadanip", "DAdaptAdanIP", "", "dadaptation.experimental.dadapt_adan_ip.DAdaptAdanIP"},
+    {"dadaptlion", "DAdaptLion", "", "dadaptation.dadapt_lion.DAdaptLion"},
+    {"dadaptsgd", "DAdaptSGD", "", "dadaptation.dadapt_sgd.DAdaptSGD"},
     {"ademamix8bit", nullptr, "AdamW8bit"},
     {"pagedademamix8bit", nullptr, "AdamW8bit"},
 });
 
 // Arguments of the packages that change how a step is computed, not its result.
-constexpr std::array kNoMatter = {"fused", "foreach", "capturable", "fsdp_in_use", "is_paged", "differentiable"};
+constexpr std::array kNoMatter = {"fused",    "foreach",        "capturable", "fsdp_in_use",
+                                  "is_paged", "differentiable", "log_every"};
 
 const OptimizerRow* find_optimizer(const std::string& name) {
   const auto found =
@@ -69,7 +72,9 @@ std::string plain_name(const std::string& name) {
 }
 
 std::string shown_names() {
-  return "AdamW, AdamW8bit, Lion, SGDNesterov, Prodigy, Adafactor, AdamWScheduleFree, ProdigyPlusScheduleFree";
+  return "AdamW, AdamW8bit, Lion, SGDNesterov, Prodigy, Adafactor, CAME, AdamWScheduleFree, RAdamScheduleFree, "
+         "SGDScheduleFree, ProdigyPlusScheduleFree, DAdaptAdam, DAdaptation, DAdaptAdan, DAdaptAdanIP, DAdaptLion, "
+         "DAdaptSGD, DAdaptAdaGrad";
 }
 
 class OptimizerArguments {
@@ -95,7 +100,7 @@ class OptimizerArguments {
       return;
     }
     if (name == "betas" || (name == "eps" && value->kind == PythonLiteral::Kind::kTuple)) {
-      read_pair(name, *value, from);
+      read_tuple(name, *value, from);
     } else if (std::find(kNoMatter.begin(), kNoMatter.end(), name) != kNoMatter.end()) {
       kohya_.out.note(from, Fate::kBecame, name + " changes nothing in the result");
     } else if (is_at_default(name, *value)) {
@@ -114,10 +119,7 @@ class OptimizerArguments {
   }
 
  private:
-  bool has(const std::string& name) const {
-    const std::vector<RuleOption>& options = optimizer_rule(rule_).options;
-    return std::any_of(options.begin(), options.end(), [&](const RuleOption& option) { return name == option.name; });
-  }
+  bool has(const std::string& name) const { return optimizer_rule(rule_).has(name); }
 
   // Arguments of packages that are not had, where they say what is done here anyway.
   static bool is_at_default(const std::string& name, const PythonLiteral& value) {
@@ -126,10 +128,12 @@ class OptimizerArguments {
       return value.kind == PythonLiteral::Kind::kNumber && value.number == kNoClipping;
     }
     if (value.kind != PythonLiteral::Kind::kBool) return false;
-    if (name == "factored_fp32" || name == "weight_decay_by_lr" || name == "block_wise") return value.boolean;
-    return !value.boolean &&
-           (name == "maximize" || name == "use_cautious" || name == "use_grams" || name == "use_adopt" ||
-            name == "use_orthograd" || name == "use_focus" || name == "use_muon_pp");
+    if (name == "factored_fp32" || name == "weight_decay_by_lr" || name == "block_wise" || name == "weight_decouple") {
+      return value.boolean;
+    }
+    return !value.boolean && (name == "maximize" || name == "use_cautious" || name == "use_grams" ||
+                              name == "use_adopt" || name == "use_orthograd" || name == "use_focus" ||
+                              name == "use_muon_pp" || name == "fixed_decay" || name == "ams_bound");
   }
 
   void refuse(const TheirSetting& from, const std::string& expected, const std::string& got) {
@@ -143,18 +147,19 @@ class OptimizerArguments {
     refuse(from, "an argument of " + rule_, name + (near.empty() ? "" : " (try " + near + ")"));
   }
 
-  // betas=(0.9, 0.99), and Adafactor's eps=(1e-30, 1e-3).
-  void read_pair(const std::string& name, const PythonLiteral& value, const TheirSetting& from) {
-    const bool is_pair = value.kind == PythonLiteral::Kind::kTuple && value.items.size() == 2 &&
-                         value.items[0].kind == PythonLiteral::Kind::kNumber &&
-                         value.items[1].kind == PythonLiteral::Kind::kNumber;
-    const std::string first = name == "betas" ? "beta1" : "eps1", second = name == "betas" ? "beta2" : "eps2";
-    if (!is_pair || !has(first) || !has(second)) {
-      refuse(from, is_pair ? "an argument of " + rule_ : "two numbers", name);
-      return;
+  // betas=(0.9, 0.99), with three numbers for CAME and Adan, and Adafactor's eps=(1e-30, 1e-3).
+  void read_tuple(const std::string& name, const PythonLiteral& value, const TheirSetting& from) {
+    std::vector<std::string> options = {"eps1", "eps2"};
+    if (name == "betas") options = {"beta1", "beta2"};
+    const bool has_three = name == "betas" && (rule_ == "CAME" || rule_.starts_with("DAdaptAdan"));
+    if (has_three) options.emplace_back("beta3");
+    if (!has(options[0]) || !has(options[1])) return refuse(from, "an argument of " + rule_, name);
+    const auto is_number = [](const PythonLiteral& item) { return item.kind == PythonLiteral::Kind::kNumber; };
+    if (value.kind != PythonLiteral::Kind::kTuple || value.items.size() != options.size() ||
+        !std::all_of(value.items.begin(), value.items.end(), is_number)) {
+      return refuse(from, has_three ? "three numbers" : "two numbers", name);
     }
-    set(first, value.items[0].number, from);
-    set(second, value.items[1].number, from);
+    for (size_t i = 0; i < options.size(); ++i) set(options[i], value.items[i].number, from);
   }
 
   const KohyaTranslator& kohya_;
@@ -233,12 +238,6 @@ bool KohyaTranslator::has_own_rate() const {
   return !is_relative;
 }
 
-void KohyaTranslator::optimizer() {
-  refuse_second_name(*this);
-  const auto [name, origin] = chosen_optimizer(*this);
-  const std::string plain = plain_name(name);
-  const OptimizerRow* row = find_optimizer(plain);
-  if (row == nullptr || row->ours == nullptr) {
 double KohyaTranslator::transformer_rate() const {
   return args.number("unet_lr").value_or(*args.number("learning_rate"));
 }
@@ -251,6 +250,12 @@ double KohyaTranslator::base_rate() const {
   return *args.number("learning_rate");
 }
 
+void KohyaTranslator::optimizer() {
+  refuse_second_name(*this);
+  const auto [name, origin] = chosen_optimizer(*this);
+  const std::string plain = plain_name(name);
+  const OptimizerRow* row = find_optimizer(plain);
+  if (row == nullptr || row->ours == nullptr) {
     std::vector<std::string> known;
     for (const OptimizerRow& candidate : kOptimizers) {
       if (candidate.ours != nullptr) known.emplace_back(candidate.theirs);

@@ -30,9 +30,10 @@ struct KohyaTranslator {
   void objective();  // times, prediction, loss
   void optimizer();
   void schedule();
-  void steps();      // how long, in which batches, in which precision
-  void saving();     // LoRA files and checkpoints
-  void observing();  // samples, validation, logs
+  void torch_schedule();  // of --lr_scheduler_type
+  void steps();           // how long, in which batches, in which precision
+  void saving();          // LoRA files and checkpoints
+  void observing();       // samples, validation, logs
 };
 
 }  // namespace millrace

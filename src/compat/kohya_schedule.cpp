@@ -111,7 +111,8 @@ void KohyaTranslator::schedule() {
   const bool is_relative = optimizer != nullptr && optimizer->text == "Adafactor" && !out.has("optimizer.lr");
   if (is_relative || (optimizer != nullptr && ends_with(optimizer->text, "ScheduleFree"))) {
     out.set("lr_scheduler.name", "constant", {.name = "--optimizer_type", .value = optimizer->text, .place = ""});
-    for (const char* option : {"lr_scheduler", "lr_warmup_steps", "lr_decay_steps", "lr_scheduler_num_cycles"}) {
+    for (const char* option : {"lr_scheduler", "lr_scheduler_type", "lr_scheduler_args", "lr_warmup_steps",
+                               "lr_decay_steps", "lr_scheduler_num_cycles"}) {
       if (!args.has(option)) continue;
       out.note(from(option), Fate::kNoEffect,
                is_relative ? "there as here, Adafactor with relative_step has a schedule of its own"
@@ -119,6 +120,7 @@ void KohyaTranslator::schedule() {
     }
     return;
   }
+  if (args.has("lr_scheduler_type")) return torch_schedule();
   if (row == kSchedules.end()) {
     std::vector<std::string> known;
     for (const ScheduleRow& candidate : kSchedules) known.emplace_back(candidate.name);

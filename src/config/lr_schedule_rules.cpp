@@ -66,6 +66,14 @@ const std::vector<LrScheduleRule>& lr_schedule_rules() {
       {"inverse_sqrt", {"warmup_steps", "timescale"}},
       {"warmup_stable_decay", {"warmup_steps", "decay_steps", "num_cycles", "min_lr_factor"}},
       {"piecewise_constant", {"step_rules"}},
+      {"CosineAnnealingLR", {"t_max", "eta_min"}},
+      {"CosineAnnealingWarmRestarts", {"t_0", "t_mult", "eta_min"}},
+      {"StepLR", {"step_size", "gamma"}},
+      {"MultiStepLR", {"milestones", "gamma"}},
+      {"ExponentialLR", {"gamma"}},
+      {"OneCycleLR",
+       {"max_lr", "pct_start", "div_factor", "final_div_factor", "anneal_strategy", "three_phase", "cycle_momentum",
+        "base_momentum", "max_momentum"}},
   };
   return kRules;
 }
@@ -85,6 +93,15 @@ void check_lr_schedule(const LrSchedulerConfig& config, Problems& problems) {
   }
   if (has(rule, "step_rules") && config.step_rules.empty()) {
     problems.add("lr_scheduler.step_rules", "expected rules such as \"1:10,0.1:20,0.005\", got nothing");
+  }
+  if (config.name == "StepLR" && !config.step_size) {
+    problems.add("lr_scheduler.step_size", "expected a number of steps with StepLR, got none");
+  }
+  if (config.name == "MultiStepLR" && config.milestones.empty()) {
+    problems.add("lr_scheduler.milestones", "expected steps such as [100, 200] with MultiStepLR, got none");
+  }
+  if (config.name == "ExponentialLR" && !config.gamma) {
+    problems.add("lr_scheduler.gamma", "expected the factor of each step with ExponentialLR, got none");
   }
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -18,9 +19,19 @@ struct RuleOption {
 };
 
 struct OptimizerRule {
+  enum class Kind {
+    kPlain,
+    kAveragesWeights,  // the run evaluates and draws with the average, as with ema_decay
+    kFindsStepSize,    // one for all parameters: groups with other rates are refused
+  };
+
   const char* name;
   std::vector<RuleOption> options;
-  bool averages_weights = false;  // the run then evaluates and draws with the average, as with ema_decay
+  Kind kind = Kind::kPlain;
+
+  bool has(std::string_view option) const;
+  bool averages_weights() const { return kind == Kind::kAveragesWeights; }
+  bool finds_step_size() const { return kind == Kind::kFindsStepSize; }
 };
 
 const std::vector<OptimizerRule>& optimizer_rules();

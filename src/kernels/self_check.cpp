@@ -134,7 +134,7 @@ KernelCheckResult check_flat_update_shard(torch::ScalarType type, torch::Device 
   const FlatUpdateOptions options{.step = 3, .seed = kSeed, .average_decay = 0.9};
   double worst = 0;
   for (const FlatUpdateCase& rule : flat_update_cases()) {
-    const bool writes = rule.rule != FlatRule::kProdigyMoments && rule.rule != FlatRule::kScaledMoments;
+    const bool writes = writes_weights(rule.rule);
     Tensor sums, exact_sums;
     const auto after = [&](torch::Device where, Tensor& totals, auto update) {
       FlatUpdateBuffers buffers = rule.buffers(kSize, torch::kFloat32, where);

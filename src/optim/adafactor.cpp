@@ -24,7 +24,7 @@ void check_options(const AdafactorOptions& options) {
 }  // namespace
 
 Adafactor::Adafactor(std::vector<FlatGroup> groups, const AdafactorOptions& options, const RankSums& ranks)
-    : Optimizer(std::move(groups)), options_(options), ranks_(ranks), parts_(this->groups(), "Adafactor") {
+    : Optimizer(std::move(groups)), options_(options), ranks_(ranks), parts_(this->groups(), "Adafactor", {}) {
   check_options(options_);
   if (!options_.beta1) return;
   for (const FlatGroup& group : this->groups()) {
@@ -62,7 +62,7 @@ class Adafactor::Step {
         kept_(1 - std::pow(static_cast<double>(owner.step_count()), options_.decay_rate)),
         lr_(owner.effective_lr(lr)),
         coefficient_1_(coefficient_1),
-        of_(parts_.parameters.size()) {}
+        rates_(parts_.parameters.size()) {}
 
   // The row and column sums of squared gradients of each matrix; the squared weights of each parameter.
   void sum_squares() {
@@ -72,10 +72,7 @@ class Adafactor::Step {
       const torch::Tensor square = gradient(part).square_().add_(options_.eps1);
       if (!parameter.is_factored) part.exp_avg_sq.mul_(kept_).add_(square, 1 - kept_);
       if (!part.primary) continue;  // another rank counts it
-      if (parameter.is_factored) {
-        parameter.row_sums.narrow(0, part.first_row, part.rows).add_(square.sum(1));
-        parameter.column_sums.narrow(0, part.first_column, part.columns).add_(square.sum(0));
-      }
+      if (parameter.is_factored) parts_.add_to_sums(part, square);
       if (options_.scale_parameter) sum_of(part.parameter).add_(weights(part).to(torch::kFloat32).square().sum());
     }
     owner_.ranks_.add(parts_.sums);
@@ -87,15 +84,10 @@ class Adafactor::Step {
       const Parameter& parameter = parts_.parameters[i];
       const double lr = lr_ * owner_.groups()[parameter.group].lr_factor;
       const torch::Tensor mean_square = sum_of(i) / static_cast<double>(parameter.numel);
-      of_[i].rate = options_.scale_parameter ? mean_square.sqrt().clamp_min(options_.eps2) * lr
-                                             : torch::full_like(mean_square, lr);
-      if (!parameter.is_factored) continue;
-      const auto rows = static_cast<double>(parameter.shape[0]), columns = static_cast<double>(parameter.shape[1]);
-      parameter.row_means.mul_(kept_).add_(parameter.row_sums, (1 - kept_) / columns);
-      parameter.column_means.mul_(kept_).add_(parameter.column_sums, (1 - kept_) / rows);
-      of_[i].row_factors = (parameter.row_means / parameter.row_means.mean()).rsqrt_().unsqueeze(1);
-      of_[i].column_factors = parameter.column_means.rsqrt();
+      rates_[i] = options_.scale_parameter ? mean_square.sqrt().clamp_min(options_.eps2) * lr
+                                           : torch::full_like(mean_square, lr);
     }
+    factors_ = parts_.move_averages(kept_);
   }
 
   void sum_updates() {
@@ -108,7 +100,7 @@ class Adafactor::Step {
 
   void update_weights() {
     for (const Part& part : parts_.parts) {
-      const torch::Tensor& rate = of_[part.parameter].rate;
+      const torch::Tensor& rate = rates_[part.parameter];
       const auto numel = static_cast<double>(parts_.parameters[part.parameter].numel);
       const torch::Tensor rms = (sum_of(part.parameter) / numel).sqrt_();
       torch::Tensor step = direction(part).mul_(rate / (rms / options_.clip_threshold).clamp_min_(1));
@@ -136,22 +128,18 @@ class Adafactor::Step {
   }
   torch::Tensor direction(const Part& part) const {
     if (part.exp_avg_sq.defined()) return gradient(part) * part.exp_avg_sq.rsqrt();
-    return gradient(part) * of_[part.parameter].row_factors.narrow(0, part.first_row, part.rows) *
-           of_[part.parameter].column_factors.narrow(0, part.first_column, part.columns);
+    return factors_[part.parameter].scale(gradient(part), part);
   }
   torch::Tensor sum_of(size_t parameter) const { return parts_.per_parameter[static_cast<int64_t>(parameter)]; }
-
-  struct OfParameter {
-    torch::Tensor rate;                         // one number
-    torch::Tensor row_factors, column_factors;  // of a matrix: [rows, 1], [columns]
-  };
 
   Adafactor& owner_;
   const AdafactorOptions& options_;
   AdafactorParts& parts_;
   double kept_, lr_;
   torch::Tensor coefficient_1_;
-  std::vector<OfParameter> of_;
+  // Of each parameter.
+  std::vector<torch::Tensor> rates_;  // one number
+  std::vector<AdafactorParts::Factors> factors_;
 };
 
 void Adafactor::update(double lr, const torch::Tensor& coefficient_1) {

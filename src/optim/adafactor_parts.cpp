@@ -63,7 +63,8 @@ torch::Tensor AdafactorParts::Part::of(const torch::Tensor& flat) const {
   return flat.as_strided({rows, columns}, {row_stride, 1}, flat.storage_offset() + begin);
 }
 
-AdafactorParts::AdafactorParts(const std::vector<FlatGroup>& groups, const char* rule, int64_t min_side) {
+AdafactorParts::AdafactorParts(const std::vector<FlatGroup>& groups, const char* rule, Averages averages)
+    : average_(std::move(averages.name)) {
   const auto fp32 = torch::dtype(torch::kFloat32).device(groups.at(0).master.device());
   std::map<std::string, size_t> index_of;
   int64_t num_sums = 0;
@@ -77,7 +78,7 @@ AdafactorParts::AdafactorParts(const std::vector<FlatGroup>& groups, const char*
       parameter.name = whole.name;
       parameter.shape = whole.shape;
       parameter.group = i;
-      parameter.is_factored = whole.shape.size() == 2 && std::max(whole.shape[0], whole.shape[1]) >= min_side;
+      parameter.is_factored = whole.shape.size() == 2 && std::max(whole.shape[0], whole.shape[1]) >= averages.min_side;
       parameter.numel = c10::multiply_integers(whole.shape);
       if (parameter.is_factored) num_sums += whole.shape[0] + whole.shape[1];
       index_of[whole.name] = parameters.size();
@@ -104,7 +105,9 @@ AdafactorParts::AdafactorParts(const std::vector<FlatGroup>& groups, const char*
         part.group = i;
         part.parameter = index;
         part.primary = range.primary;
-        if (!parameters[part.parameter].is_factored) part.exp_avg_sq = torch::zeros({part.rows, part.columns}, fp32);
+        if (averages.includes_unfactored && !parameters[index].is_factored) {
+          part.exp_avg_sq = torch::zeros({part.rows, part.columns}, fp32);
+        }
         parts.push_back(std::move(part));
       }
     }
@@ -122,6 +125,30 @@ void AdafactorParts::restart() {
   }
 }
 
+torch::Tensor AdafactorParts::Factors::scale(const torch::Tensor& x, const Part& part) const {
+  return x * rows.narrow(0, part.first_row, part.rows) * columns.narrow(0, part.first_column, part.columns);
+}
+
+void AdafactorParts::add_to_sums(const Part& part, const torch::Tensor& square) const {
+  const Parameter& parameter = parameters[part.parameter];
+  parameter.row_sums.narrow(0, part.first_row, part.rows).add_(square.sum(1));
+  parameter.column_sums.narrow(0, part.first_column, part.columns).add_(square.sum(0));
+}
+
+std::vector<AdafactorParts::Factors> AdafactorParts::move_averages(double kept) const {
+  std::vector<Factors> factors(parameters.size());
+  for (size_t i = 0; i < factors.size(); ++i) {
+    const Parameter& parameter = parameters[i];
+    if (!parameter.is_factored) continue;
+    const auto rows = static_cast<double>(parameter.shape[0]), columns = static_cast<double>(parameter.shape[1]);
+    parameter.row_means.mul_(kept).add_(parameter.row_sums, (1 - kept) / columns);
+    parameter.column_means.mul_(kept).add_(parameter.column_sums, (1 - kept) / rows);
+    factors[i] = {(parameter.row_means / parameter.row_means.mean()).rsqrt_().unsqueeze(1),
+                  parameter.column_means.rsqrt()};
+  }
+  return factors;
+}
+
 std::vector<StateTensor> AdafactorParts::state() const {
   std::vector<StateTensor> tensors;
   StateTensor state;
@@ -130,14 +157,14 @@ std::vector<StateTensor> AdafactorParts::state() const {
     if (!parameter.is_factored) continue;
     state.parameter = parameter.name;
     state.group = parameter.group;
-    state.name = "exp_avg_sq_row";
+    state.name = average_ + "_row";
     state.tensor = parameter.row_means;
     tensors.push_back(state);
-    state.name = "exp_avg_sq_col";
+    state.name = average_ + "_col";
     state.tensor = parameter.column_means;
     tensors.push_back(state);
   }
-  state.name = "exp_avg_sq";
+  state.name = average_;
   for (const Part& part : parts) {
     if (!part.exp_avg_sq.defined()) continue;
     state.parameter = parameters[part.parameter].name;

@@ -32,6 +32,7 @@ class AdamOptimizer : public Optimizer {
 
   std::vector<StateTensor> state() const override;
   void restart() override;
+  void set_momentum(double momentum) override { options_.beta1 = momentum; }
 
  protected:
   void update(double lr, const torch::Tensor& coefficient_1) override;

@@ -39,9 +39,9 @@ void FlatRuleOptimizer::set_to_weights(size_t state) {
 
 void FlatRuleOptimizer::run(FlatRule rule, const FlatUpdateNumbers& numbers, size_t group,
                             const std::vector<size_t>& states, const torch::Tensor& coefficient_1,
-                            const torch::Tensor& sums_2) {
+                            const torch::Tensor& sums_3) {
   for (const RoundingRange& range : rounding_ranges(groups()[group], rounding_.stochastic)) {
-    run_range(rule, numbers, group, states, coefficient_1, sums_2, range);
+    run_range(rule, numbers, group, states, coefficient_1, sums_3, range);
   }
 }
 
@@ -52,9 +52,32 @@ void FlatRuleOptimizer::run_with(const torch::Tensor& grad, FlatRule rule, const
   }
 }
 
+void FlatRuleOptimizer::run_with_sums(FlatRule rule, const FlatUpdateNumbers& numbers, size_t group,
+                                      const std::vector<size_t>& states, const torch::Tensor& coefficient_1,
+                                      const torch::Tensor& sums_3) {
+  const FlatGroup& of = groups()[group];
+  const auto run_part = [&](int64_t begin, int64_t end, const torch::Tensor& sums) {
+    if (begin == end) return;
+    run_range(rule, numbers, group, states, coefficient_1, sums, {.begin = begin, .size = end - begin});
+  };
+  int64_t begin = 0;
+  for (const ParameterRange& range : of.parameters) {
+    if (range.primary) continue;
+    run_part(begin, range.begin, sums_3);
+    run_part(range.begin, range.begin + range.size, torch::zeros_like(sums_3));
+    begin = range.begin + range.size;
+  }
+  run_part(begin, of.master.numel(), sums_3);
+}
+
+void FlatRuleOptimizer::rest() {
+  for (const FlatGroup& group : groups()) group.grad.zero_();
+  if (average() != nullptr) average()->update(step_count());
+}
+
 void FlatRuleOptimizer::run_range(FlatRule rule, const FlatUpdateNumbers& numbers, size_t group,
                                   const std::vector<size_t>& states, const torch::Tensor& coefficient_1,
-                                  const torch::Tensor& sums_2, const RoundingRange& range, const torch::Tensor& grad) {
+                                  const torch::Tensor& sums_3, const RoundingRange& range, const torch::Tensor& grad) {
   const auto part = [&](const torch::Tensor& whole) {
     return whole.defined() ? whole.narrow(0, range.begin, range.size) : whole;
   };
@@ -73,7 +96,7 @@ void FlatRuleOptimizer::run_range(FlatRule rule, const FlatUpdateNumbers& number
       .seed = rounding_.seed,
       .average_decay = average() != nullptr ? average()->decay_at(step_count()) : 0,
   };
-  flat_update(rule, numbers, buffers, options, coefficient_1, sums_2);
+  flat_update(rule, numbers, buffers, options, coefficient_1, sums_3);
 }
 
 }  // namespace millrace

@@ -19,6 +19,7 @@ struct LionOptions {
 class Lion : public FlatRuleOptimizer {
  public:
   Lion(std::vector<FlatGroup> groups, const LionOptions& options);
+  void set_momentum(double momentum) override { options_.beta1 = momentum; }
 
  protected:
   void update(double lr, const torch::Tensor& coefficient_1) override;

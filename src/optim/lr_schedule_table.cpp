@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <memory>
 #include <string_view>
+#include <utility>
 
 #include "base/error.h"
 #include "base/log.h"
 #include "config/lr_schedule_rules.h"
 #include "optim/lr_curves.h"
+#include "optim/torch_curves.h"
 #include "optim/torchtitan_schedule.h"
 
 namespace millrace {
@@ -88,6 +90,52 @@ LrSchedule make_piecewise_constant(const Setup& setup) {
               [pieces = PiecewiseConstant(setup.config.step_rules)](int64_t step) { return pieces.factor(step); });
 }
 
+// A learning rate as a factor of the base rate.
+double as_factor(const Setup& setup, double lr) {
+  return setup.base_lr > 0 ? lr / setup.base_lr : 0;
+}
+
+LrSchedule make_cosine_annealing(const Setup& setup) {
+  const int64_t half_period = setup.config.t_max.value_or(setup.steps.total);
+  const double end = as_factor(setup, setup.config.eta_min);
+  return make(setup, [=](int64_t step) { return cosine_annealing_factor(step, half_period, end); });
+}
+LrSchedule make_warm_restarts(const Setup& setup) {
+  const int64_t first = setup.config.t_0.value_or(setup.steps.total), growth = setup.config.t_mult;
+  const double end = as_factor(setup, setup.config.eta_min);
+  return make(setup, [=](int64_t step) { return warm_restarts_factor(step, first, growth, end); });
+}
+constexpr double kTorchGamma = 0.1;
+LrSchedule make_step(const Setup& setup) {
+  const int64_t step_size = *setup.config.step_size;
+  const double gamma = setup.config.gamma.value_or(kTorchGamma);
+  return make(setup, [=](int64_t step) { return step_factor(step, step_size, gamma); });
+}
+LrSchedule make_multi_step(const Setup& setup) {
+  const double gamma = setup.config.gamma.value_or(kTorchGamma);
+  return make(setup, [milestones = setup.config.milestones, gamma](int64_t step) {
+    return multi_step_factor(step, milestones, gamma);
+  });
+}
+LrSchedule make_exponential(const Setup& setup) {
+  return make(setup, [gamma = *setup.config.gamma](int64_t step) { return exponential_factor(step, gamma); });
+}
+LrSchedule make_one_cycle(const Setup& setup) {
+  const LrSchedulerConfig& config = setup.config;
+  const OneCycle cycle = {.total_steps = setup.steps.total,
+                          .max_factor = config.max_lr ? as_factor(setup, *config.max_lr) : 1,
+                          .pct_start = config.pct_start,
+                          .div_factor = config.div_factor,
+                          .final_div_factor = config.final_div_factor,
+                          .three_phase = config.three_phase,
+                          .linear = config.anneal_strategy == "linear",
+                          .base_momentum = config.base_momentum,
+                          .max_momentum = config.max_momentum};
+  std::function<double(int64_t)> momentum;
+  if (config.cycle_momentum) momentum = [cycle](int64_t step) { return cycle.momentum(step); };
+  return {setup.steps.warmup, [cycle](int64_t step) { return cycle.factor(step); }, std::move(momentum)};
+}
+
 struct LrScheduleRow {
   std::string_view name;
   LrSchedule (*make)(const Setup& setup);
@@ -105,6 +153,12 @@ constexpr LrScheduleRow kLrSchedules[] = {
     {"inverse_sqrt", make_inverse_sqrt},
     {"warmup_stable_decay", make_warmup_stable_decay},
     {"piecewise_constant", make_piecewise_constant},
+    {"CosineAnnealingLR", make_cosine_annealing},
+    {"CosineAnnealingWarmRestarts", make_warm_restarts},
+    {"StepLR", make_step},
+    {"MultiStepLR", make_multi_step},
+    {"ExponentialLR", make_exponential},
+    {"OneCycleLR", make_one_cycle},
 };
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "config/lr_schedule_rules.h"
 
 namespace millrace {
@@ -14,6 +15,9 @@ LrSchedulerConfig config_of(const std::string& name) {
   LrSchedulerConfig config;
   config.name = name;
   if (name == "piecewise_constant") config.step_rules = "1:3,0.5";
+  if (name == "StepLR") config.step_size = 7;
+  if (name == "MultiStepLR") config.milestones = {3, 50};
+  if (name == "ExponentialLR") config.gamma = 0.9;
   return config;
 }
 
@@ -57,6 +61,30 @@ TEST(LrScheduleTable, RefusesOptionsOfOtherSchedules) {
   config.power = 2;
   EXPECT_THAT(problem_with(config), HasSubstr("got one of polynomial"));
   EXPECT_THAT(problem_with(config_of("cosin")), HasSubstr("try cosine"));
+}
+
+TEST(LrScheduleTable, RefusesSchedulesOfTorchWithoutWhatTheyNeed) {
+  for (const auto& [name, option] :
+       {std::pair{"StepLR", "step_size"}, {"MultiStepLR", "milestones"}, {"ExponentialLR", "gamma"}}) {
+    LrSchedulerConfig config;
+    config.name = name;
+    EXPECT_THAT(problem_with(config), HasSubstr(str("[lr_scheduler.", option, "] expected "))) << name;
+  }
+}
+
+// Their rates are numbers: the factor depends on the base rate. The momentum moves with OneCycleLR alone.
+TEST(LrScheduleTable, TakesRatesAsNumbersWhereTorchDoes) {
+  LrSchedulerConfig config = config_of("CosineAnnealingLR");
+  config.t_max = 10;
+  config.eta_min = 1e-4;
+  EXPECT_NEAR(make_lr_schedule(config, 100, 1e-3).factor(10), 0.1, 1e-12);
+  EXPECT_FALSE(make_lr_schedule(config, 100, 1e-3).momentum(0).has_value());
+  config = config_of("OneCycleLR");
+  config.max_lr = 2e-3;
+  const LrSchedule cycle = make_lr_schedule(config, 100, 1e-3);
+  EXPECT_NEAR(cycle.factor(29), 2, 1e-12);
+  EXPECT_NEAR(*cycle.momentum(29), 0.85, 1e-12);
+  EXPECT_NEAR(*cycle.momentum(0), 0.95, 1e-12);
 }
 
 TEST(LrScheduleTable, RefusesStepRulesThatAreNone) {

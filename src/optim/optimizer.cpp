@@ -18,6 +18,12 @@ void Optimizer::step(double lr, const torch::Tensor& coefficient_1) {
   if (average_ != nullptr && !updates_average()) average_->update(step_count_);
 }
 
+void Optimizer::set_momentum(double /*momentum*/) {
+  throw ConfigError(
+      "[lr_scheduler.cycle_momentum] expected false with this optimizer, whose momentum is fixed (AdamW, Adam, "
+      "AdamW8bit, Lion, Prodigy and SGD with momentum take another one for each step)");
+}
+
 void Optimizer::set_average(MovingAverage* average) {
   MILLRACE_CHECK(average == nullptr || average->buffers().size() == groups_.size());
   average_ = average;

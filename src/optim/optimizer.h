@@ -52,6 +52,10 @@ class Optimizer {
   // must not wait for a device.
   virtual double effective_lr(double lr) const { return lr; }
 
+  // Replaces beta1, or SGD's momentum, for the steps that follow. Throws ConfigError unless the rule has one that may
+  // change.
+  virtual void set_momentum(double momentum);
+
   // An average that every step updates, if possible in the same pass over memory; null: none. Must outlive
   // this.
   void set_average(MovingAverage* average);

@@ -10,6 +10,12 @@
 #include "optim/adafactor.h"
 #include "optim/adam_optimizer.h"
 #include "optim/adamw8bit_optimizer.h"
+#include "optim/came.h"
+#include "optim/dadapt_adagrad.h"
+#include "optim/dadapt_adam.h"
+#include "optim/dadapt_adan.h"
+#include "optim/dadapt_lion.h"
+#include "optim/dadapt_sgd.h"
 #include "optim/lion.h"
 #include "optim/prodigy.h"
 #include "optim/prodigy_schedule_free.h"
@@ -103,17 +109,22 @@ std::unique_ptr<Optimizer> make_prodigy(OptimizerSetup setup) {
   return std::make_unique<Prodigy>(std::move(setup.groups), options, setup.ranks);
 }
 
-std::unique_ptr<Optimizer> make_schedule_free(OptimizerSetup setup) {
+std::unique_ptr<Optimizer> make_schedule_free(OptimizerSetup setup, ScheduleFreeOptions::Rule rule) {
   const OptimizerConfig& config = setup.config;
-  const ScheduleFreeOptions options = {.beta1 = *config.beta1,
-                                       .beta2 = *config.beta2,
-                                       .eps = *config.eps,
-                                       .weight_decay = *config.weight_decay,
-                                       .warmup_steps = *config.warmup_steps,
-                                       .r = *config.r,
-                                       .weight_lr_power = *config.weight_lr_power,
-                                       .rounding = rounding_of(setup)};
-  return std::make_unique<ScheduleFreeAdamW>(std::move(setup.groups), options);
+  const bool is_sgd = rule == ScheduleFreeOptions::Rule::kSgd;
+  ScheduleFreeOptions options = {.rule = rule,
+                                 .beta1 = is_sgd ? *config.momentum : *config.beta1,
+                                 .weight_decay = *config.weight_decay,
+                                 .warmup_steps = config.warmup_steps.value_or(0),
+                                 .silent_sgd_phase = config.silent_sgd_phase.value_or(true),
+                                 .r = *config.r,
+                                 .weight_lr_power = *config.weight_lr_power,
+                                 .rounding = rounding_of(setup)};
+  if (!is_sgd) {
+    options.beta2 = *config.beta2;
+    options.eps = *config.eps;
+  }
+  return std::make_unique<ScheduleFree>(std::move(setup.groups), options);
 }
 
 std::unique_ptr<Optimizer> make_prodigy_schedule_free(OptimizerSetup setup) {
@@ -146,21 +157,104 @@ std::unique_ptr<Optimizer> make_sgd(OptimizerSetup setup) {
   return std::make_unique<Sgd>(std::move(setup.groups), options);
 }
 
+std::unique_ptr<Optimizer> make_came(OptimizerSetup setup) {
+  const OptimizerConfig& config = setup.config;
+  const CameOptions options = {.beta1 = *config.beta1,
+                               .beta2 = *config.beta2,
+                               .beta3 = *config.beta3,
+                               .eps1 = *config.eps1,
+                               .eps2 = *config.eps2,
+                               .clip_threshold = *config.clip_threshold,
+                               .weight_decay = *config.weight_decay};
+  return std::make_unique<Came>(std::move(setup.groups), options, setup.ranks);
+}
+
+DAdaptationOptions dadaptation_of(const OptimizerSetup& setup) {
+  return {.d0 = *setup.config.d0, .growth_rate = setup.config.growth_rate, .rounding = rounding_of(setup)};
+}
+
+std::unique_ptr<Optimizer> make_dadapt_adam(OptimizerSetup setup, bool preprint) {
+  const OptimizerConfig& config = setup.config;
+  const DAdaptAdamOptions options = {.preprint = preprint,
+                                     .beta1 = *config.beta1,
+                                     .beta2 = *config.beta2,
+                                     .eps = *config.eps,
+                                     .weight_decay = *config.weight_decay,
+                                     .decouple = *config.decouple,
+                                     .use_bias_correction = config.use_bias_correction.value_or(false),
+                                     .estimate = dadaptation_of(setup)};
+  return std::make_unique<DAdaptAdam>(std::move(setup.groups), options, setup.ranks);
+}
+
+std::unique_ptr<Optimizer> make_dadapt_adan(OptimizerSetup setup, bool ip) {
+  const OptimizerConfig& config = setup.config;
+  const DAdaptAdanOptions options = {.ip = ip,
+                                     .beta1 = *config.beta1,
+                                     .beta2 = *config.beta2,
+                                     .beta3 = *config.beta3,
+                                     .eps = *config.eps,
+                                     .weight_decay = *config.weight_decay,
+                                     .no_prox = *config.no_prox,
+                                     .estimate = dadaptation_of(setup)};
+  return std::make_unique<DAdaptAdan>(std::move(setup.groups), options, setup.ranks);
+}
+
+std::unique_ptr<Optimizer> make_dadapt_lion(OptimizerSetup setup) {
+  const OptimizerConfig& config = setup.config;
+  const DAdaptLionOptions options = {.beta1 = *config.beta1,
+                                     .beta2 = *config.beta2,
+                                     .weight_decay = *config.weight_decay,
+                                     .estimate = dadaptation_of(setup)};
+  return std::make_unique<DAdaptLion>(std::move(setup.groups), options, setup.ranks);
+}
+
+std::unique_ptr<Optimizer> make_dadapt_sgd(OptimizerSetup setup) {
+  const OptimizerConfig& config = setup.config;
+  const DAdaptSgdOptions options = {
+      .momentum = *config.momentum, .weight_decay = *config.weight_decay, .estimate = dadaptation_of(setup)};
+  return std::make_unique<DAdaptSgd>(std::move(setup.groups), options, setup.ranks);
+}
+
+std::unique_ptr<Optimizer> make_dadapt_adagrad(OptimizerSetup setup) {
+  const OptimizerConfig& config = setup.config;
+  const DAdaptAdaGradOptions options = {.momentum = *config.momentum,
+                                        .eps = *config.eps,
+                                        .weight_decay = *config.weight_decay,
+                                        .estimate = dadaptation_of(setup)};
+  return std::make_unique<DAdaptAdaGrad>(std::move(setup.groups), options, setup.ranks);
+}
+
+// One of the functions above with its second argument chosen.
+template <auto make, auto choice>
+std::unique_ptr<Optimizer> make_with(OptimizerSetup setup) {
+  return make(std::move(setup), choice);
+}
+
 struct OptimizerRow {
   std::string_view name;
   std::unique_ptr<Optimizer> (*make)(OptimizerSetup setup);
 };
 
 constexpr OptimizerRow kOptimizers[] = {
-    {"AdamW", [](OptimizerSetup setup) { return make_adam(std::move(setup), WeightDecay::kDecoupled); }},
-    {"Adam", [](OptimizerSetup setup) { return make_adam(std::move(setup), WeightDecay::kL2); }},
+    {"AdamW", make_with<make_adam, WeightDecay::kDecoupled>},
+    {"Adam", make_with<make_adam, WeightDecay::kL2>},
     {"AdamW8bit", make_adamw8bit},
     {"Lion", make_lion},
     {"Adafactor", make_adafactor},
     {"Prodigy", make_prodigy},
-    {"AdamWScheduleFree", make_schedule_free},
+    {"CAME", make_came},
+    {"AdamWScheduleFree", make_with<make_schedule_free, ScheduleFreeOptions::Rule::kAdamW>},
+    {"RAdamScheduleFree", make_with<make_schedule_free, ScheduleFreeOptions::Rule::kRAdam>},
+    {"SGDScheduleFree", make_with<make_schedule_free, ScheduleFreeOptions::Rule::kSgd>},
     {"ProdigyPlusScheduleFree", make_prodigy_schedule_free},
     {"SGD", make_sgd},
+    {"DAdaptAdam", make_with<make_dadapt_adam, false>},
+    {"DAdaptAdamPreprint", make_with<make_dadapt_adam, true>},
+    {"DAdaptAdan", make_with<make_dadapt_adan, false>},
+    {"DAdaptAdanIP", make_with<make_dadapt_adan, true>},
+    {"DAdaptLion", make_dadapt_lion},
+    {"DAdaptSGD", make_dadapt_sgd},
+    {"DAdaptAdaGrad", make_dadapt_adagrad},
 };
 
 }  // namespace

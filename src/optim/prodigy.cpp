@@ -5,9 +5,6 @@
 #include <limits>
 #include <utility>
 
-#include "base/error.h"
-#include "base/log.h"
-#include "optim/ema.h"
 #include "optim/option_check.h"
 #include "optim/prodigy_slices.h"
 
@@ -40,16 +37,6 @@ void check_options(const ProdigyOptions& options) {
   require_option(options.slice_p >= 1, "slice_p", "1 or more", static_cast<double>(options.slice_p));
 }
 
-void check_rates(const std::vector<FlatGroup>& groups) {
-  for (const FlatGroup& group : groups) {
-    if (group.lr_factor == 1 || group.lr_factor == 0) continue;
-    throw ConfigError(
-        str("[optimizer.name] expected one learning rate for all parameters with Prodigy, which finds the "
-            "step size itself, got ",
-            group.lr_factor, " times lr for ", group.name));
-  }
-}
-
 }  // namespace
 
 Prodigy::Prodigy(std::vector<FlatGroup> groups, const ProdigyOptions& options, const RankSums& ranks)
@@ -61,7 +48,7 @@ Prodigy::Prodigy(std::vector<FlatGroup> groups, const ProdigyOptions& options, c
       d_numerator_(scalar(0)),
       k_(scalar(0)) {
   check_options(options_);
-  check_rates(this->groups());
+  require_one_rate(this->groups(), "Prodigy");
   if (options_.slice_p > 1) {
     slices_ = std::make_unique<ProdigySlices>(this->groups(), options_.slice_p);
   } else {
@@ -131,13 +118,13 @@ bool Prodigy::estimate_d(double scaled_lr, double lr, const torch::Tensor& coeff
   numbers.beta3 = options_.beta3.value_or(std::sqrt(options_.beta2));
   numbers.grad_share = (d / d0) * (options_.safeguard_warmup ? d : scaled_lr);
   const torch::Device device = groups().front().master.device();
-  const torch::Tensor sums_2 = torch::zeros({2}, torch::dtype(torch::kFloat64).device(device));
+  const torch::Tensor sums_3 = torch::zeros({3}, torch::dtype(torch::kFloat64).device(device));
   for (size_t i = 0; i < groups().size(); ++i) {
-    if (takes_part(i)) gather(numbers, i, coefficient_1, sums_2);
+    if (takes_part(i)) gather(numbers, i, coefficient_1, sums_3);
   }
   if (device.is_meta()) return true;  // a plan of memory, without numbers
-  ranks_.add(sums_2);
-  const torch::Tensor sums = sums_2.to(torch::kCPU);  // waits for the device
+  ranks_.add(sums_3);
+  const torch::Tensor sums = sums_3.to(torch::kCPU);  // waits for the device
   const double inner_product = sums[0].item<double>(), denominator = sums[1].item<double>();
   if (denominator == 0 || lr < 0) return false;
 
@@ -153,34 +140,15 @@ bool Prodigy::estimate_d(double scaled_lr, double lr, const torch::Tensor& coeff
 }
 
 void Prodigy::gather(const FlatUpdateNumbers& numbers, size_t group, const torch::Tensor& coefficient_1,
-                     const torch::Tensor& sums_2) {
-  const FlatGroup& of = groups()[group];
+                     const torch::Tensor& sums_3) {
   if (slices_) {
-    slices_->gather(group, numbers.beta3, numbers.grad_share, numbers.weight_decay, coefficient_1, sums_2);
+    slices_->gather(group, numbers.beta3, numbers.grad_share, numbers.weight_decay, coefficient_1, sums_3);
     run_range(FlatRule::kScaledMoments, numbers, group, {state::kExpAvg, state::kExpAvgSq}, coefficient_1, {},
-              {.size = of.master.numel()});
+              {.size = groups()[group].master.numel()});
     return;
   }
-  // Elements that another rank counts are updated, but not counted here: with tensor parallelism, whole parameters.
-  const auto gather_range = [&](int64_t begin, int64_t end, const torch::Tensor& sums) {
-    if (begin == end) return;
-    run_range(FlatRule::kProdigyMoments, numbers, group, {state::kExpAvg, state::kExpAvgSq, state::kS, state::kP0},
-              coefficient_1, sums, {.begin = begin, .size = end - begin});
-  };
-  int64_t begin = 0;
-  for (const ParameterRange& range : of.parameters) {
-    if (range.primary) continue;
-    gather_range(begin, range.begin, sums_2);
-    gather_range(range.begin, range.begin + range.size, torch::zeros_like(sums_2));
-    begin = range.begin + range.size;
-  }
-  gather_range(begin, of.master.numel(), sums_2);
-}
-
-// A step that changes no weights.
-void Prodigy::rest() {
-  for (const FlatGroup& group : groups()) group.grad.zero_();
-  if (average() != nullptr) average()->update(step_count());
+  run_with_sums(FlatRule::kProdigyMoments, numbers, group, {state::kExpAvg, state::kExpAvgSq, state::kS, state::kP0},
+                coefficient_1, sums_3);
 }
 
 }  // namespace millrace

@@ -49,6 +49,7 @@ class Prodigy : public FlatRuleOptimizer {
   void restart() override;
   double effective_lr(double lr) const override { return lr * d(); }
   double d() const { return d_.item<double>(); }
+  void set_momentum(double momentum) override { options_.beta1 = momentum; }
 
  protected:
   void update(double lr, const torch::Tensor& coefficient_1) override;
@@ -57,8 +58,7 @@ class Prodigy : public FlatRuleOptimizer {
   // d, d_max, d_numerator and k, as they are saved: fp64 on the CPU, one element each.
   bool estimate_d(double scaled_lr, double lr, const torch::Tensor& coefficient_1);
   void gather(const FlatUpdateNumbers& numbers, size_t group, const torch::Tensor& coefficient_1,
-              const torch::Tensor& sums_2);
-  void rest();
+              const torch::Tensor& sums_3);
   bool takes_part(size_t group) const { return groups()[group].lr_factor != 0; }
 
   ProdigyOptions options_;

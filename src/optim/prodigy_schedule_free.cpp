@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "optim/option_check.h"
+#include "optim/rectification.h"
 
 namespace millrace {
 namespace {
@@ -35,20 +36,17 @@ torch::Tensor magnitudes(const torch::Tensor& x) {
   return at::maximum(x, x.neg());
 }
 
-// What bias correction makes of beta2 and of the step size (Liu et al. 2019, "On the Variance of the Adaptive Learning
-// Rate and Beyond"). is_rectified: the squared averages are known well enough to divide by.
+// What bias correction makes of beta2 and of the step size. is_rectified: the squared averages are known well enough to
+// divide by.
 struct Rectified {
   double beta2 = 0, factor = 1;
   bool is_rectified = true;
 };
 Rectified rectified(double beta2, double k) {
-  const double power = std::pow(beta2, k), correction = 1 - power;
-  const double longest = 2 / (1 - beta2) - 1, length = longest - 2 * k * power / correction;
-  Rectified result = {.beta2 = 1 - (1 - beta2) / correction, .is_rectified = length > 4};
-  result.factor = result.is_rectified
-                      ? std::sqrt((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length))
-                      : 0;
-  return result;
+  const std::optional<double> factor = rectification(beta2, k);
+  return {.beta2 = 1 - (1 - beta2) / (1 - std::pow(beta2, k)),
+          .factor = factor.value_or(0),
+          .is_rectified = factor.has_value()};
 }
 
 }  // namespace
@@ -58,7 +56,8 @@ ProdigyScheduleFree::ProdigyScheduleFree(std::vector<FlatGroup> groups, const Pr
     : ScheduleFreeOptimizer(std::move(groups), options.rounding, options.beta1, {}),
       options_(options),
       ranks_(ranks),
-      parts_(this->groups(), kName, options.factored ? kMinFactoredSide : std::numeric_limits<int64_t>::max()),
+      parts_(this->groups(), kName,
+             {.min_side = options.factored ? kMinFactoredSide : std::numeric_limits<int64_t>::max()}),
       slices_(this->groups(), kSliceStep, torch::kBFloat16),
       d_(one_per_group(this->groups(), options.d0)),
       d_prev_(d_.clone()),
@@ -146,8 +145,7 @@ class ProdigyScheduleFree::Step {
       if (!parameter.is_factored) {
         part.exp_avg_sq.mul_(kept(part.group)).add_(square, 1 - rectified_.beta2);
       } else if (part.primary) {
-        parameter.row_sums.narrow(0, part.first_row, part.rows).add_(square.sum(1));
-        parameter.column_sums.narrow(0, part.first_column, part.columns).add_(square.sum(0));
+        parts_.add_to_sums(part, square);
       }
     }
     owner_.ranks_.add(parts_.sums);

@@ -67,7 +67,7 @@ std::vector<StateTensor> ProdigySlices::state() const {
 }
 
 void ProdigySlices::gather(size_t group, double beta3, double grad_share, double weight_decay,
-                           const torch::Tensor& coefficient_1, const torch::Tensor& sums_2) const {
+                           const torch::Tensor& coefficient_1, const torch::Tensor& sums_3) const {
   for (const Slice& slice : slices_[group]) {
     const torch::Tensor p = sliced(groups_[group].master, slice).to(torch::kFloat32);
     torch::Tensor g = sliced(groups_[group].grad, slice).to(torch::kFloat32);
@@ -75,9 +75,9 @@ void ProdigySlices::gather(size_t group, double beta3, double grad_share, double
     if (weight_decay != 0) g = g + weight_decay * p;
     slice.s.mul_(beta3).add_(g, grad_share);
     if (!slice.range.primary) continue;  // another rank counts them
-    sums_2[0].add_((g * (slice.p0 - p)).sum(torch::kFloat64));
+    sums_3[0].add_((g * (slice.p0 - p)).sum(torch::kFloat64));
     // abs(), which has no version for the meta device
-    sums_2[1].add_(at::maximum(slice.s, slice.s.neg()).sum(torch::kFloat64));
+    sums_3[1].add_(at::maximum(slice.s, slice.s.neg()).sum(torch::kFloat64));
   }
 }
 

@@ -28,9 +28,9 @@ class ProdigySlices {
   torch::Tensor sliced(const torch::Tensor& flat, const Slice& slice) const;
 
   // Prodigy's sums: s = beta3 * s + grad_share * g with g = clip * grad + weight_decay * p; adds <g, p0 - p> and |s| to
-  // sums_2.
+  // sums_3.
   void gather(size_t group, double beta3, double grad_share, double weight_decay, const torch::Tensor& coefficient_1,
-              const torch::Tensor& sums_2) const;
+              const torch::Tensor& sums_3) const;
 
  private:
   std::vector<FlatGroup> groups_;

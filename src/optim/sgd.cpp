@@ -22,6 +22,11 @@ Sgd::Sgd(std::vector<FlatGroup> groups, const SgdOptions& options)
   require_option(!options.nesterov || options.dampening == 0, "dampening", "0 with nesterov", options.dampening);
 }
 
+void Sgd::set_momentum(double momentum) {
+  if (options_.momentum == 0) FlatRuleOptimizer::set_momentum(momentum);  // there is no state for it
+  options_.momentum = momentum;
+}
+
 void Sgd::update(double lr, const torch::Tensor& coefficient_1) {
   FlatUpdateNumbers numbers;
   numbers.weight_decay = options_.weight_decay;

@@ -20,6 +20,8 @@ class Sgd : public FlatRuleOptimizer {
  public:
   Sgd(std::vector<FlatGroup> groups, const SgdOptions& options);
 
+  void set_momentum(double momentum) override;
+
  protected:
   void update(double lr, const torch::Tensor& coefficient_1) override;
 

@@ -28,6 +28,8 @@ TrainStep::TrainStep(Task& task, const RunConfig& config, Communicator& ranks, P
       average_(make_average()),
       own_ranges_(own_ranges(task.parameters())) {
   MILLRACE_CHECK(std::isfinite(expected_weight_) && expected_weight_ > 0);
+  // At once, so that an optimizer whose momentum is fixed is refused before the first step.
+  if (const auto momentum = schedule_.momentum(0)) optimizer_->set_momentum(*momentum);
 }
 
 std::vector<FlatGroup> TrainStep::make_groups() {
@@ -102,6 +104,7 @@ StepMetrics TrainStep::update(int64_t step, const StepShare& share, const StepTo
   }
   const torch::Tensor factor_1 = grad_norm_of_sum(totals.squares_1, config_.training.max_norm, ratio).coefficient_1;
   task_.gradients_ready(step, grad_, factor_1);
+  if (const auto momentum = schedule_.momentum(step - 1)) optimizer_->set_momentum(*momentum);
   optimizer_->step(metrics.lr, factor_1);
   const double effective_lr = optimizer_->effective_lr(metrics.lr);
   if (effective_lr != metrics.lr) metrics.effective_lr = effective_lr;

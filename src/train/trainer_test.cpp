@@ -250,6 +250,15 @@ TEST_F(TrainerTest, TheStepSizeOfARuleThatAdaptsItIsLogged) {
   EXPECT_THAT(logged(fixed, "effective_lr"), IsEmpty());
 }
 
+TEST_F(TrainerTest, AScheduleThatMovesTheMomentumNeedsARuleThatHasOne) {
+  RunConfig moving = config("moving"), fixed = config("fixed"), still = config("still");
+  for (RunConfig* each : {&moving, &fixed, &still}) each->lr_scheduler = {.name = "OneCycleLR"};
+  for (RunConfig* each : {&fixed, &still}) each->optimizer = {.name = "CAME"};
+  still.lr_scheduler.cycle_momentum = false;
+  EXPECT_EQ(run(moving).error + run(still).error, "");
+  EXPECT_THAT(run(fixed).error, HasSubstr("[lr_scheduler.cycle_momentum] expected false with this optimizer"));
+}
+
 // Validations and previews
 
 TEST_F(TrainerTest, ValidatesAtItsIntervalAndAtTheEnd) {

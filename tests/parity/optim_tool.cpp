@@ -3,9 +3,10 @@
 //   millrace_optim_tool CASES.json IN.safetensors OUT.safetensors
 //
 // CASES: {"schedules": [{"name", "arguments", "count"}], "steps": [{"name", "arguments", "parameters": [names],
-// "source", "steps", "lr": [numbers] or absent, "max_norm", "own_groups", "copy", "record": [steps], "dtype"}]}.
-// Arguments are the command line's (--optimizer.name=Lion). OUT gets, for a schedule, "<name>" with the rates of steps
-// 0 to count - 1; for steps "<name>/<step>.<parameter>" after each recorded step, and after the last
+// "source", "steps", "lr": [numbers] or absent, "scheduled", "max_norm", "own_groups", "copy", "record": [steps],
+// "dtype"}]}. Arguments are the command line's (--optimizer.name=Lion). OUT gets, for a schedule, "<name>" with the
+// rates of steps 0 to count - 1 and, if it has any, "<name>/momentum"; for steps, with the schedule's rates if
+// scheduled, "<name>/<step>.<parameter>" after each recorded step, and after the last
 // "<name>/eval.<parameter>",
 // "<name>/state.<state>" (element-wise ones, of all groups), "<name>/state.<state>.<parameter>", "<name>/ema",
 // "<name>/copy", "<name>/norms", "<name>/grads" and "<name>/effective_lr" (of a rate of 1, after each step).
@@ -40,13 +41,21 @@ RunConfig config_of(const json& test) {
   return *load_run_config(kTasks, "", test.at("arguments").get<std::vector<std::string>>());
 }
 
-torch::Tensor rates_of(const json& test) {
+LrSchedule schedule_of(const RunConfig& config) {
+  return make_lr_schedule(config.lr_scheduler, config.training.steps, config.optimizer.lr.value_or(1));
+}
+
+void put_rates(const json& test, TensorMap& out) {
   const RunConfig config = config_of(test);
-  const double base = config.optimizer.lr.value_or(1);
-  const LrSchedule schedule = make_lr_schedule(config.lr_scheduler, config.training.steps, base);
-  std::vector<double> rates;
-  for (int64_t step = 0; step < test.at("count").get<int64_t>(); ++step) rates.push_back(base * schedule.factor(step));
-  return torch::tensor(rates, torch::kFloat64);
+  const LrSchedule schedule = schedule_of(config);
+  std::vector<double> rates, momenta;
+  for (int64_t step = 0; step < test.at("count").get<int64_t>(); ++step) {
+    rates.push_back(config.optimizer.lr.value_or(1) * schedule.factor(step));
+    if (const auto momentum = schedule.momentum(step)) momenta.push_back(*momentum);
+  }
+  const std::string name = test.at("name").get<std::string>();
+  out[name] = torch::tensor(rates, torch::kFloat64);
+  if (!momenta.empty()) out[name + "/momentum"] = torch::tensor(momenta, torch::kFloat64);
 }
 
 // One buffer for all parameters, cut into one group or into one for each.
@@ -87,10 +96,14 @@ class StepCase {
       }
       const GradNorm norm = global_grad_norm(optimizer->groups(), test_.value("max_norm", 0.0));
       norms.push_back(finite_norm(norm, optimizer->groups()));
-      const bool has_rates = test_.contains("lr");
-      optimizer->step(
-          has_rates ? test_["lr"][static_cast<size_t>(step)].get<double>() : config_.optimizer.lr.value_or(1),
-          norm.coefficient_1);
+      double lr = config_.optimizer.lr.value_or(1);
+      if (test_.contains("lr")) lr = test_["lr"][static_cast<size_t>(step)].get<double>();
+      if (test_.value("scheduled", false)) {
+        const LrSchedule schedule = schedule_of(config_);
+        lr *= schedule.factor(step);
+        if (const auto momentum = schedule.momentum(step)) optimizer->set_momentum(*momentum);
+      }
+      optimizer->step(lr, norm.coefficient_1);
       effective.push_back(optimizer->effective_lr(1));
       for (const int64_t wanted : recorded) {
         if (wanted == step) put(out, std::to_string(step), master_);
@@ -154,7 +167,7 @@ void run(const char* cases_path, const char* in_path, const char* out_path) {
   const json cases = json::parse(file);
   const TensorMap in = load_tensors(in_path);
   TensorMap out;
-  for (const json& test : cases.at("schedules")) out[test.at("name").get<std::string>()] = rates_of(test);
+  for (const json& test : cases.at("schedules")) put_rates(test, out);
   for (const json& test : cases.at("steps")) StepCase(test, in).run(out);
   save_tensors(out_path, out);
 }

@@ -40,6 +40,22 @@ TORCHTITAN = [
 ]
 DECAY_TYPES = ["linear", "sqrt", "cosine"]
 
+# Of torch.optim.lr_scheduler: arguments, the number of steps compared; 1e-3 is the base rate.
+TORCH_SCHEDULES = [
+    ("CosineAnnealingLR", {"T_max": 30, "eta_min": 1e-5}, 64),
+    ("CosineAnnealingLR", {"T_max": 7}, 40),
+    ("CosineAnnealingWarmRestarts", {"T_0": 9, "eta_min": 2e-5}, 60),
+    ("CosineAnnealingWarmRestarts", {"T_0": 5, "T_mult": 3}, 90),
+    ("StepLR", {"step_size": 7}, 40),
+    ("StepLR", {"step_size": 1, "gamma": 0.93}, 40),
+    ("MultiStepLR", {"milestones": [3, 10, 10, 31], "gamma": 0.5}, 40),
+    ("ExponentialLR", {"gamma": 0.97}, 60),
+    ("OneCycleLR", {"max_lr": 2e-3, "total_steps": 70}, 70),
+    ("OneCycleLR", {"max_lr": 1e-3, "total_steps": 53, "pct_start": 0.41, "div_factor": 7, "final_div_factor": 11,
+                    "three_phase": True, "base_momentum": 0.7, "max_momentum": 0.99}, 53),
+    ("OneCycleLR", {"max_lr": 5e-3, "total_steps": 31, "anneal_strategy": "linear", "pct_start": 0.5}, 31),
+]
+
 SIZES = [1, 1023, 4099, 37]  # odd, so that no vector width divides them
 STEPS = 50
 OPTIONS = {"lr": 1e-3, "betas": (0.9, 0.95), "eps": 1e-8, "weight_decay": 0.1}
@@ -78,6 +94,13 @@ def adam_arguments(name, options):
     return [f"--optimizer.name={name}", *(f"--optimizer.{key}={value}" for key, value in numbers.items())]
 
 
+def torch_schedule_arguments(name, arguments):
+    """The same as options of the command line; eta_min, max_lr and the base rate are rates."""
+    texts = {key: str(value).lower() for key, value in arguments.items()}
+    return ["--optimizer.lr=1e-3", f"--lr_scheduler.name={name}",
+            *(f"--lr_scheduler.{key.lower()}={text}" for key, text in texts.items())]
+
+
 def all_cases():
     schedules = [
         {"name": f"torchtitan/{i}/{decay_type}", "count": steps + 1, "arguments": [
@@ -88,6 +111,10 @@ def all_cases():
     ]
     schedules += [
         {"name": "schedule/" + case["name"], "count": len(case["lr"]), "arguments": case["arguments"]} for case in SCHEDULES
+    ]
+    schedules += [
+        {"name": f"torch_schedule/{i}", "count": count, "arguments": torch_schedule_arguments(name, arguments)}
+        for i, (name, arguments, count) in enumerate(TORCH_SCHEDULES)
     ]
     indices = [str(i) for i in range(len(SIZES))]
     common = {"parameters": indices, "steps": STEPS, "own_groups": True, "record": [STEPS - 1]}
@@ -101,6 +128,8 @@ def all_cases():
     steps.append(common | {"name": "narrow", "source": "narrow.",
                            "arguments": adam_arguments("AdamW", NARROW_OPTIONS) + [
                                "--optimizer.stochastic_rounding", "--training.dtype=bfloat16"]})
+    steps.append(common | {"name": "one_cycle", "source": "wide.", "scheduled": True, "arguments": [
+        *adam_arguments("AdamW", OPTIONS), *torch_schedule_arguments(*TORCH_SCHEDULES[-3][:2])]})
     for case in RECORDED["cases"]:
         steps.append({"name": case["name"], "source": "recorded.", "parameters": RECORDED["parameters"],
                       "steps": RECORDED_STEPS, "record": list(range(RECORDED_STEPS)), "arguments": case["arguments"]}
@@ -170,6 +199,35 @@ def test_learning_rates_are_transformers_and_diffusers(ours, case):
     assert ours["schedule/" + case["name"]].tolist() == pytest.approx(case["lr"], rel=1e-12, abs=1e-18)
 
 
+@pytest.mark.parametrize("index", range(len(TORCH_SCHEDULES)))
+def test_learning_rates_and_momenta_are_torchs(ours, index):
+    name, arguments, count = TORCH_SCHEDULES[index]
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
+    scheduler = getattr(torch.optim.lr_scheduler, name)(optimizer, **arguments)
+    rates, momenta = [], []
+    for _ in range(count):
+        rates.append(optimizer.param_groups[0]["lr"])
+        momenta.append(optimizer.param_groups[0]["betas"][0])
+        optimizer.step()
+        if len(rates) < count:  # OneCycleLR refuses to go beyond its end
+            scheduler.step()
+    assert ours[f"torch_schedule/{index}"].tolist() == pytest.approx(rates, rel=1e-11, abs=1e-17)
+    if name == "OneCycleLR":
+        assert ours[f"torch_schedule/{index}/momentum"].tolist() == pytest.approx(momenta, rel=1e-12)
+
+
+def test_a_cycle_moves_beta1_as_in_torch(ours):
+    param, grads = make_problem()
+    parameter = torch.nn.Parameter(param.clone())
+    optimizer = torch.optim.AdamW([parameter], foreach=False, **OPTIONS)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, **TORCH_SCHEDULES[-3][1])
+    for grad in grads:
+        parameter.grad = grad.clone()
+        optimizer.step()
+        scheduler.step()
+    assert relative_error(whole(ours, "one_cycle", STEPS - 1), parameter.detach()) <= 1e-6
+
+
 def run_torch(param, grads, name, options, max_norm, ema_decay=0.0):
     parameters = [torch.nn.Parameter(part.clone()) for part in param.split(SIZES)]
     optimizer = getattr(torch.optim, name)(parameters, foreach=False, **options)
@@ -230,16 +288,20 @@ def largest_error(got, expected):
     return (got - expected).abs().max().item() / (scale if scale > 0 else 1)  # a warm-up's first step moves nothing
 
 
+def parameters_of(case):
+    return [name for name in RECORDED["parameters"] if name not in case.get("without", [])]
+
+
 @pytest.mark.parametrize("case", RECORDED["cases"], ids=lambda case: case["name"])
 def test_every_step_is_the_packages(ours, recorded, case):
     # Rules that estimate their step size let small differences grow.
     tolerance = 1e-3 if "d" in case else 2e-5
     name = case["name"]
     for step in range(RECORDED_STEPS):
-        for parameter in RECORDED["parameters"]:
+        for parameter in parameters_of(case):
             expected = recorded[f"{name}/{step}.{parameter}"]
             assert largest_error(ours[f"{name}/{step}.{parameter}"], expected) <= tolerance, (step, parameter)
-    for parameter in RECORDED["parameters"]:
+    for parameter in parameters_of(case):
         expected = recorded.get(f"{name}/eval.{parameter}", recorded[f"{name}/{RECORDED_STEPS - 1}.{parameter}"])
         assert largest_error(ours[f"{name}/eval.{parameter}"], expected) <= tolerance, parameter
 

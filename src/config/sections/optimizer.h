@@ -24,7 +24,7 @@ struct OptimizerConfig {
   std::optional<double> beta1, beta2, beta3;
   std::optional<double> eps, eps1, eps2;
   std::optional<double> weight_decay;
-  std::optional<bool> decoupled_weight_decay, decouple;
+  std::optional<bool> decoupled_weight_decay, decouple, no_prox;
   std::optional<double> momentum, dampening;
   std::optional<bool> nesterov;
   std::optional<double> d0, d_coef, growth_rate;
@@ -33,6 +33,7 @@ struct OptimizerConfig {
   std::optional<int64_t> prodigy_steps;
   std::optional<bool> use_speed, factored, use_stableadamw, split_groups, split_groups_mean;
   std::optional<int64_t> warmup_steps;
+  std::optional<bool> silent_sgd_phase;
   std::optional<double> r, weight_lr_power;
   std::optional<double> clip_threshold, decay_rate;
   std::optional<bool> scale_parameter, relative_step, warmup_init;
@@ -58,12 +59,15 @@ struct OptimizerConfig {
                   .at_least = 0,
                   .below = 1});
     visit(beta3, {.name = "beta3",
-                  .meaning = "decay of the sums that estimate the step size; None: the root of beta2",
+                  .meaning = "decay of the sums that estimate the step size; None: the root of beta2; with CAME of the "
+                             "residuals' average, with Adan of the squared one",
                   .at_least = 0,
                   .below = 1});
     visit(eps, {.name = "eps", .meaning = "added to the root of the squared average", .above = 0});
     visit(eps1, {.name = "eps1", .meaning = "added to squared gradients", .at_least = 0});
-    visit(eps2, {.name = "eps2", .meaning = "least scale of a parameter, with scale_parameter", .at_least = 0});
+    visit(eps2, {.name = "eps2",
+                 .meaning = "least scale of a parameter, with scale_parameter; with CAME added to squared residuals",
+                 .at_least = 0});
     visit(weight_decay,
           {.name = "weight_decay",
            .meaning = "weight decay, on every parameter: with AdamW each step multiplies it by 1 - lr * weight_decay",
@@ -73,6 +77,7 @@ struct OptimizerConfig {
                                               "multiplies by 1 - weight_decay times the schedule's factor"});
     visit(decouple, {.name = "decouple",
                      .meaning = "shrink the weights by the weight decay; otherwise it is added to the gradient"});
+    visit(no_prox, {.name = "no_prox", .meaning = "shrink the weights before the step, not after it"});
     visit(momentum, {.name = "momentum", .meaning = "decay of the gradient's sum; 0: none", .at_least = 0, .below = 1});
     visit(dampening, {.name = "dampening", .meaning = "fraction of the gradient that is not added to the momentum"});
     visit(nesterov, {.name = "nesterov", .meaning = "look one step ahead along the momentum"});
@@ -104,6 +109,9 @@ struct OptimizerConfig {
                          .unit = "steps",
                          .meaning = "linear warm-up of the learning rate within the rule, instead of a schedule",
                          .at_least = 0});
+    visit(silent_sgd_phase, {.name = "silent_sgd_phase",
+                             .meaning = "change no weights in the first steps, whose squared averages are too short to "
+                                        "divide by; otherwise step as SGD"});
     visit(r, {.name = "r", .meaning = "power of the step number in the average's weights"});
     visit(weight_lr_power,
           {.name = "weight_lr_power", .meaning = "power of the learning rate in the average's weights"});
@@ -144,12 +152,26 @@ struct LrSchedulerConfig {
   double lr_end = 1e-7;
   std::optional<int64_t> timescale;
   std::string step_rules;
+  std::optional<int64_t> t_max, t_0;
+  int64_t t_mult = 1;
+  double eta_min = 0;
+  std::optional<int64_t> step_size;
+  std::vector<int64_t> milestones;
+  std::optional<double> gamma;   // unset: 0.1
+  std::optional<double> max_lr;  // unset: optimizer.lr
+  double pct_start = 0.3;
+  double div_factor = 25, final_div_factor = 1e4;
+  std::string anneal_strategy = "cos";
+  bool three_phase = false;
+  bool cycle_momentum = true;
+  double base_momentum = 0.85, max_momentum = 0.95;
 
   template <typename Visitor>
   void describe(Visitor& visit) {
-    visit(name, {.name = "name",
-                 .meaning = "schedule (docs/optimizers.md): torchtitan's, or one of transformers' and diffusers'",
-                 .choices = lr_schedule_names()});
+    visit(name,
+          {.name = "name",
+           .meaning = "schedule (docs/optimizers.md): torchtitan's, or one of transformers', diffusers' and torch's",
+           .choices = lr_schedule_names()});
     visit(warmup_steps,
           {.name = "warmup_steps",
            .unit = "steps",
@@ -192,6 +214,48 @@ struct LrSchedulerConfig {
           {.name = "step_rules",
            .meaning = "piecewise_constant: \"1:10,0.1:20,0.005\" is lr before step 10, a tenth of it before "
                       "step 20, then 0.005 of it"});
+    visit(t_max, {.name = "t_max",
+                  .unit = "steps",
+                  .meaning = "CosineAnnealingLR: steps until the rate is eta_min; it rises again after that; None: all",
+                  .at_least = 1});
+    visit(t_0, {.name = "t_0",
+                .unit = "steps",
+                .meaning = "CosineAnnealingWarmRestarts: steps until the first restart; None: all",
+                .at_least = 1});
+    visit(t_mult, {.name = "t_mult",
+                   .meaning = "CosineAnnealingWarmRestarts: how much longer each fall takes than the one before",
+                   .at_least = 1});
+    visit(eta_min, {.name = "eta_min", .meaning = "the lowest learning rate of torch's cosines", .at_least = 0});
+    visit(
+        step_size,
+        {.name = "step_size", .unit = "steps", .meaning = "StepLR: steps until the next factor gamma", .at_least = 1});
+    visit(milestones, {.name = "milestones", .unit = "steps", .meaning = "MultiStepLR: steps of the factors gamma"});
+    visit(gamma, {.name = "gamma",
+                  .meaning = "StepLR, MultiStepLR: factor of each fall, None: 0.1; ExponentialLR: factor of each step",
+                  .above = 0});
+    visit(max_lr,
+          {.name = "max_lr", .meaning = "OneCycleLR: the highest learning rate; None: optimizer.lr", .above = 0});
+    visit(pct_start, {.name = "pct_start",
+                      .meaning = "OneCycleLR: fraction of the steps in which the rate rises",
+                      .at_least = 0,
+                      .at_most = 1});
+    visit(div_factor,
+          {.name = "div_factor", .meaning = "OneCycleLR: max_lr over the rate of the first step", .above = 0});
+    visit(final_div_factor, {.name = "final_div_factor",
+                             .meaning = "OneCycleLR: the rate of the first step over that of the last",
+                             .above = 0});
+    visit(anneal_strategy, {.name = "anneal_strategy",
+                            .meaning = "OneCycleLR: shape of the rise and the fall",
+                            .choices = {"cos", "linear"}});
+    visit(three_phase, {.name = "three_phase",
+                        .meaning = "OneCycleLR: fall to the first rate as fast as it rose, then to the last one"});
+    visit(cycle_momentum, {.name = "cycle_momentum",
+                           .meaning = "OneCycleLR: move beta1, or SGD's momentum, against the rate, from max_momentum "
+                                      "to base_momentum and back"});
+    visit(base_momentum,
+          {.name = "base_momentum", .meaning = "OneCycleLR: the lowest momentum", .at_least = 0, .below = 1});
+    visit(max_momentum,
+          {.name = "max_momentum", .meaning = "OneCycleLR: the highest momentum", .at_least = 0, .below = 1});
   }
   bool operator==(const LrSchedulerConfig&) const = default;
 };

@@ -123,5 +123,144 @@ struct ProdigyStepRule {
   }
 };
 
+// D-Adaptation's Adam (Defazio and Mishchenko 2023, "Learning-Rate-Free Learning by D-Adaptation"), the half before d
+// is known. one_minus_beta1 and grad_share include the previous d * lr; beta3 is the decay of s.
+struct DAdaptAdamMomentsRule {
+  static constexpr int kStates = 3, kWrittenStates = 3, kSums = 2;
+  static constexpr bool kWritesParam = false, kReadsGrad = true;
+  template <typename V>
+  MILLRACE_RULE static void apply(const FlatUpdateArgs& a, V& p, V g, V* s, V* sums) {
+    g = g + a.weight_decay * p;
+    sums[0] = g * s[2] / (square_root(s[1]) + a.eps);
+    s[0] = s[0] * a.beta1 + a.one_minus_beta1 * g;
+    s[1] = s[1] * a.beta2 + a.one_minus_beta2 * g * g;
+    s[2] = s[2] * a.beta3 + a.grad_share * g;
+    sums[1] = magnitude_of(s[2]);
+  }
+};
+
+// The same with the estimate of the paper's first version.
+struct DAdaptPreprintMomentsRule {
+  static constexpr int kStates = 3, kWrittenStates = 3, kSums = 3;
+  static constexpr bool kWritesParam = false, kReadsGrad = true;
+  template <typename V>
+  MILLRACE_RULE static void apply(const FlatUpdateArgs& a, V& p, V g, V* s, V* sums) {
+    g = g + a.weight_decay * p;
+    s[0] = s[0] * a.beta1 + a.one_minus_beta1 * g;
+    s[1] = s[1] * a.beta2 + a.one_minus_beta2 * g * g;
+    s[2] = s[2] * a.beta3 + a.grad_share * g;
+    const V scale = square_root(s[1]) + a.eps;
+    sums[0] = g * g / scale;
+    sums[1] = magnitude_of(s[2]);
+    sums[2] = s[2] * s[2] / scale;
+  }
+};
+
+// D-Adaptation's Lion: LionRule then takes the step and updates m, which is s[1] here.
+struct DAdaptLionMomentsRule {
+  static constexpr int kStates = 2, kWrittenStates = 1, kSums = 2;
+  static constexpr bool kWritesParam = false, kReadsGrad = true;
+  template <typename V>
+  MILLRACE_RULE static void apply(const FlatUpdateArgs& a, V& /*p*/, V g, V* s, V* sums) {
+    const V direction = sign_of(s[1] * a.beta1 + g * a.one_minus_beta1);
+    sums[0] = direction * s[0];
+    s[0] = s[0] * a.beta3 + a.grad_share * direction;
+    sums[1] = magnitude_of(s[0]);
+  }
+};
+
+struct DAdaptSgdMomentsRule {
+  static constexpr int kStates = 1, kWrittenStates = 1, kSums = 2;
+  static constexpr bool kWritesParam = false, kReadsGrad = true;
+  template <typename V>
+  MILLRACE_RULE static void apply(const FlatUpdateArgs& a, V& p, V g, V* s, V* sums) {
+    g = g + a.weight_decay * p;
+    sums[0] = g * s[0];
+    s[0] = s[0] + a.grad_share * g;
+    sums[1] = s[0] * s[0];
+  }
+};
+
+struct DAdaptAdaGradMomentsRule {
+  static constexpr int kStates = 2, kWrittenStates = 2, kSums = 3;
+  static constexpr bool kWritesParam = false, kReadsGrad = true;
+  template <typename V>
+  MILLRACE_RULE static void apply(const FlatUpdateArgs& a, V& p, V g, V* s, V* sums) {
+    g = g + a.weight_decay * p;
+    s[1] = s[1] + g * g;
+    s[0] = s[0] + a.grad_share * g;
+    const V scale = square_root(s[1]) + a.eps;
+    sums[0] = g * g / scale;
+    sums[1] = magnitude_of(s[0]);
+    sums[2] = s[0] * s[0] / scale;
+  }
+};
+
+// Adan (Xie et al. 2022, "Adaptive Nesterov Momentum Algorithm"): the averages of the gradient, of its change and of
+// their squared sum, from which sqrt(v) scales the step. state_share is 0 where there is no previous gradient, else 1.
+// one_minus_beta1, one_minus_beta2 and grad_share include d * lr.
+template <typename V>
+MILLRACE_RULE void update_adan_averages(const FlatUpdateArgs& a, V g, V* s) {
+  const V change = (g - s[4]) * a.state_share;
+  const V ahead = g + a.beta2 * change;
+  s[0] = s[0] * a.beta1 + a.one_minus_beta1 * g;
+  s[1] = s[1] * a.beta2 + a.one_minus_beta2 * change;
+  s[2] = s[2] * a.beta3 + a.one_minus_beta3 * ahead * ahead;
+  s[3] = s[3] * a.beta3 + a.grad_share * g;
+  s[4] = g;
+}
+
+struct DAdaptAdanMomentsRule {
+  static constexpr int kStates = 5, kWrittenStates = 5, kSums = 3;
+  static constexpr bool kWritesParam = false, kReadsGrad = true;
+  template <typename V>
+  MILLRACE_RULE static void apply(const FlatUpdateArgs& a, V& /*p*/, V g, V* s, V* sums) {
+    update_adan_averages(a, g, s);
+    const V scale = square_root(s[2]) + a.eps;
+    sums[0] = g * g / scale;
+    sums[1] = magnitude_of(s[3]);
+    sums[2] = s[3] * s[3] / scale;
+  }
+};
+
+struct DAdaptAdanIpMomentsRule {
+  static constexpr int kStates = 5, kWrittenStates = 5, kSums = 2;
+  static constexpr bool kWritesParam = false, kReadsGrad = true;
+  template <typename V>
+  MILLRACE_RULE static void apply(const FlatUpdateArgs& a, V& /*p*/, V g, V* s, V* sums) {
+    sums[0] = g * s[3] / (square_root(s[2]) + a.eps);
+    update_adan_averages(a, g, s);
+    sums[1] = magnitude_of(s[3]);
+  }
+};
+
+struct AdanStepRule {
+  static constexpr int kStates = 3, kWrittenStates = 0, kSums = 0;
+  static constexpr bool kWritesParam = true, kReadsGrad = false;
+  template <typename V>
+  MILLRACE_RULE static void apply(const FlatUpdateArgs& a, V& p, V /*g*/, V* s, V* /*sums*/) {
+    p = p * a.decay - a.step_size * (s[0] + a.beta2 * s[1]) / (square_root(s[2]) + a.eps);
+  }
+};
+
+// Dual averaging: towards p0 - s, of which grad_share is taken, state_share of the weights is kept.
+struct DualAveragingStepRule {
+  static constexpr int kStates = 2, kWrittenStates = 0, kSums = 0;
+  static constexpr bool kWritesParam = true, kReadsGrad = false;
+  template <typename V>
+  MILLRACE_RULE static void apply(const FlatUpdateArgs& a, V& p, V /*g*/, V* s, V* /*sums*/) {
+    p = a.state_share * p + a.grad_share * (s[1] - s[0]);
+  }
+};
+
+struct DualAveragingScaledStepRule {
+  static constexpr int kStates = 3, kWrittenStates = 0, kSums = 0;
+  static constexpr bool kWritesParam = true, kReadsGrad = false;
+  template <typename V>
+  MILLRACE_RULE static void apply(const FlatUpdateArgs& a, V& p, V /*g*/, V* s, V* /*sums*/) {
+    p = a.state_share * p + a.grad_share * (s[1] - s[0] / (square_root(s[2]) + a.eps));
+  }
+};
+
 }  // namespace
 }  // namespace millrace

@@ -14,22 +14,38 @@ using torch::Tensor;
 struct RuleFacts {
   const char* name;
   size_t states;
-  bool sums;
+  bool sums, writes;
 };
-constexpr RuleFacts kFacts[kFlatRules] = {{"lion", 1, false},           {"momentum sgd", 1, false},
-                                          {"plain sgd", 0, false},      {"schedule-free", 2, false},
-                                          {"prodigy moments", 4, true}, {"scaled moments", 2, false},
-                                          {"prodigy step", 2, false},   {"schedule-free step", 1, false}};
+constexpr RuleFacts kFacts[kFlatRules] = {
+    {"lion", 1, false, true},
+    {"momentum sgd", 1, false, true},
+    {"plain sgd", 0, false, true},
+    {"schedule-free", 2, false, true},
+    {"prodigy moments", 4, true, false},
+    {"scaled moments", 2, false, false},
+    {"prodigy step", 2, false, true},
+    {"schedule-free step", 1, false, true},
+    {"d-adapt adam moments", 3, true, false},
+    {"d-adapt preprint moments", 3, true, false},
+    {"d-adapt lion moments", 2, true, false},
+    {"d-adapt sgd moments", 1, true, false},
+    {"d-adapt adagrad moments", 2, true, false},
+    {"d-adapt adan moments", 5, true, false},
+    {"d-adapt adan-ip moments", 5, true, false},
+    {"adan step", 3, false, true},
+    {"dual averaging step", 2, false, true},
+    {"dual averaging scaled step", 3, false, true},
+};
 
 const RuleFacts& facts_of(FlatRule rule) {
   return kFacts[static_cast<size_t>(rule)];
 }
 
 void check_buffers(FlatRule rule, const FlatUpdateBuffers& buffers, const FlatUpdateOptions& options,
-                   const Tensor& clip_coefficient, const Tensor& sums_2) {
+                   const Tensor& clip_coefficient, const Tensor& sums_3) {
   check_buffer(buffers.param, buffers.param);
   check_buffer(buffers.grad, buffers.param);
-  MILLRACE_CHECK(buffers.states.size() == facts_of(rule).states);
+  MILLRACE_CHECK(buffers.states.size() == num_states_of(rule));
   for (const Tensor& state : buffers.states) {
     check_buffer(state, buffers.param);
     MILLRACE_CHECK(state.scalar_type() == torch::kFloat32);
@@ -46,10 +62,10 @@ void check_buffers(FlatRule rule, const FlatUpdateBuffers& buffers, const FlatUp
     MILLRACE_CHECK(clip_coefficient.numel() == 1 && clip_coefficient.scalar_type() == torch::kFloat32);
     MILLRACE_CHECK(clip_coefficient.device() == buffers.param.device());
   }
-  MILLRACE_CHECK(sums_2.defined() == facts_of(rule).sums);
-  if (sums_2.defined()) {
-    MILLRACE_CHECK(sums_2.is_contiguous() && sums_2.numel() == kFlatSums && sums_2.scalar_type() == torch::kFloat64);
-    MILLRACE_CHECK(sums_2.device() == buffers.param.device());
+  MILLRACE_CHECK(sums_3.defined() == has_sums(rule));
+  if (sums_3.defined()) {
+    MILLRACE_CHECK(sums_3.is_contiguous() && sums_3.numel() == kFlatSums && sums_3.scalar_type() == torch::kFloat64);
+    MILLRACE_CHECK(sums_3.device() == buffers.param.device());
   }
   MILLRACE_CHECK(options.step >= 1 && buffers.stream < (uint64_t{1} << 62));
   constexpr uint64_t kStreamElements = uint64_t{1} << 35;  // two to a word
@@ -79,9 +95,21 @@ const char* name_of(FlatRule rule) {
   return facts_of(rule).name;
 }
 
+size_t num_states_of(FlatRule rule) {
+  return facts_of(rule).states;
+}
+
+bool has_sums(FlatRule rule) {
+  return facts_of(rule).sums;
+}
+
+bool writes_weights(FlatRule rule) {
+  return facts_of(rule).writes;
+}
+
 void flat_update(FlatRule rule, const FlatUpdateNumbers& numbers, const FlatUpdateBuffers& buffers,
-                 const FlatUpdateOptions& options, const Tensor& clip_coefficient, const Tensor& sums_2) {
-  check_buffers(rule, buffers, options, clip_coefficient, sums_2);
+                 const FlatUpdateOptions& options, const Tensor& clip_coefficient, const Tensor& sums_3) {
+  check_buffers(rule, buffers, options, clip_coefficient, sums_3);
   if (nothing_to_compute(buffers.param)) return;
   const auto narrow = [](double x) { return static_cast<float>(x); };
   FlatUpdateArgs args{
@@ -105,6 +133,7 @@ void flat_update(FlatRule rule, const FlatUpdateNumbers& numbers, const FlatUpda
       .beta2 = narrow(numbers.beta2),
       .one_minus_beta2 = narrow(numbers.one_minus_beta2),
       .beta3 = narrow(numbers.beta3),
+      .one_minus_beta3 = narrow(numbers.one_minus_beta3),
       .eps = narrow(numbers.eps),
       .bias_correction2 = narrow(numbers.bias_correction2),
       .mix = narrow(numbers.mix),
@@ -114,12 +143,12 @@ void flat_update(FlatRule rule, const FlatUpdateNumbers& numbers, const FlatUpda
       .param_stream = rounding_stream(options.seed, options.step, buffers.stream, RoundedTensor::kParam),
   };
   for (size_t i = 0; i < buffers.states.size(); ++i) args.states[i] = buffers.states[i].data_ptr<float>();
-  double* const sums = sums_2.defined() ? sums_2.data_ptr<double>() : nullptr;
+  double* const sums = sums_3.defined() ? sums_3.data_ptr<double>() : nullptr;
   if (!on_cuda(buffers.param)) return update_on_cpu(rule, args, sums);
   const DeviceScope scope(buffers.param);
   Tensor partials;
   if (sums != nullptr) {
-    partials = torch::empty({flat_update_partials_size(args.size)}, sums_2.options());
+    partials = torch::empty({flat_update_partials_size(args.size)}, sums_3.options());
   }
   flat_update_cuda(static_cast<int>(rule), args, sums != nullptr ? partials.data_ptr<double>() : nullptr, sums,
                    cuda_stream(buffers.param));

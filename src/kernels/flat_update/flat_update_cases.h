@@ -10,7 +10,6 @@ namespace millrace {
 struct FlatUpdateCase {
   FlatRule rule;
   FlatUpdateNumbers numbers;
-  size_t num_states;
 
   // Random; squared averages are not negative.
   FlatUpdateBuffers buffers(int64_t size, torch::ScalarType param_type, torch::Device device = torch::kCPU) const;

@@ -89,7 +89,7 @@ __global__ void update_kernel(FlatUpdateArgs a, bool aligned, int64_t groups, do
   }
   if constexpr (Rule::kSums > 0) {
 #pragma unroll
-    for (int k = 0; k < Rule::kSums; ++k) {
+    for (int k = 0; k < kFlatSums; ++k) {  // those that the rule does not have are 0
       const double sum = block_sum(totals[k]);
       if (threadIdx.x == 0) partials[static_cast<int64_t>(blockIdx.x) * kFlatSums + k] = sum;
     }
@@ -136,8 +136,24 @@ void update(const FlatUpdateArgs& args, double* partials, double* sums, GpuStrea
 
 // In the order of FlatRule.
 constexpr void (*kUpdates[kFlatRules])(const FlatUpdateArgs&, double*, double*, GpuStream) = {
-    update<LionRule>,           update<MomentumSgdRule>,   update<PlainSgdRule>,    update<ScheduleFreeRule>,
-    update<ProdigyMomentsRule>, update<ScaledMomentsRule>, update<ProdigyStepRule>, update<ScheduleFreeStepRule>};
+    update<LionRule>,
+    update<MomentumSgdRule>,
+    update<PlainSgdRule>,
+    update<ScheduleFreeRule>,
+    update<ProdigyMomentsRule>,
+    update<ScaledMomentsRule>,
+    update<ProdigyStepRule>,
+    update<ScheduleFreeStepRule>,
+    update<DAdaptAdamMomentsRule>,
+    update<DAdaptPreprintMomentsRule>,
+    update<DAdaptLionMomentsRule>,
+    update<DAdaptSgdMomentsRule>,
+    update<DAdaptAdaGradMomentsRule>,
+    update<DAdaptAdanMomentsRule>,
+    update<DAdaptAdanIpMomentsRule>,
+    update<AdanStepRule>,
+    update<DualAveragingStepRule>,
+    update<DualAveragingScaledStepRule>};
 
 }  // namespace
 

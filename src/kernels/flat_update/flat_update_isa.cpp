@@ -65,6 +65,16 @@ extern const FlatUpdateKernels MILLRACE_ISA_NAME(flat_update_kernels) = {{
     MILLRACE_TYPES_OF(ScaledMomentsRule),
     MILLRACE_TYPES_OF(ProdigyStepRule),
     MILLRACE_TYPES_OF(ScheduleFreeStepRule),
+    MILLRACE_TYPES_OF(DAdaptAdamMomentsRule),
+    MILLRACE_TYPES_OF(DAdaptPreprintMomentsRule),
+    MILLRACE_TYPES_OF(DAdaptLionMomentsRule),
+    MILLRACE_TYPES_OF(DAdaptSgdMomentsRule),
+    MILLRACE_TYPES_OF(DAdaptAdaGradMomentsRule),
+    MILLRACE_TYPES_OF(DAdaptAdanMomentsRule),
+    MILLRACE_TYPES_OF(DAdaptAdanIpMomentsRule),
+    MILLRACE_TYPES_OF(AdanStepRule),
+    MILLRACE_TYPES_OF(DualAveragingStepRule),
+    MILLRACE_TYPES_OF(DualAveragingScaledStepRule),
 }};
 
 }  // namespace millrace

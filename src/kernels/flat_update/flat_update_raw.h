@@ -6,9 +6,9 @@
 
 namespace millrace {
 
-constexpr int kFlatRules = 8;
-constexpr int kMaxFlatStates = 4;
-constexpr int kFlatSums = 2;
+constexpr int kFlatRules = 18;
+constexpr int kMaxFlatStates = 5;
+constexpr int kFlatSums = 3;
 
 struct FlatUpdateArgs {
   int64_t size;
@@ -22,7 +22,7 @@ struct FlatUpdateArgs {
   const float* clip_coefficient;  // one element on the device of the buffers, or null
   float decay, weight_decay;
   float step_size, grad_share, state_share;
-  float beta1, one_minus_beta1, beta2, one_minus_beta2, beta3;
+  float beta1, one_minus_beta1, beta2, one_minus_beta2, beta3, one_minus_beta3;
   float eps;
   float bias_correction2, mix, lookahead;
   float one_minus_average_decay;

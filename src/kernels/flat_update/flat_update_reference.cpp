@@ -63,6 +63,81 @@ struct Step {
     return true;
   }
 
+  // sqrt(v) + eps
+  Tensor scale_of(const Tensor& v) const { return v.sqrt().add_(n.eps); }
+  static Tensor total(const Tensor& x) { return x.to(torch::kFloat64).sum(); }
+  void add_sums(const Tensor& step, const Tensor& average, const Tensor& scale) const {
+    sums[0] += total(step * step / scale);
+    sums[1] += total(average.abs());
+    sums[2] += total(average * average / scale);
+  }
+  bool dadapt_adam_moments() const {
+    const Tensor before = s[2] / scale_of(s[1]);
+    scaled_moments();
+    sums[0] += total(g * before);
+    s[2].mul_(n.beta3).add_(g, n.grad_share);
+    sums[1] += total(s[2].abs());
+    return false;
+  }
+  bool dadapt_preprint_moments() const {
+    scaled_moments();
+    s[2].mul_(n.beta3).add_(g, n.grad_share);
+    add_sums(g, s[2], scale_of(s[1]));
+    return false;
+  }
+  bool dadapt_lion_moments() const {
+    const Tensor direction = (s[1] * n.beta1 + g * n.one_minus_beta1).sign_();
+    sums[0] += total(direction * s[0]);
+    s[0].mul_(n.beta3).add_(direction, n.grad_share);
+    sums[1] += total(s[0].abs());
+    return false;
+  }
+  bool dadapt_sgd_moments() const {
+    g.add_(p, n.weight_decay);
+    sums[0] += total(g * s[0]);
+    s[0].add_(g, n.grad_share);
+    sums[1] += total(s[0].square());
+    return false;
+  }
+  bool dadapt_adagrad_moments() const {
+    g.add_(p, n.weight_decay);
+    s[1].addcmul_(g, g);
+    s[0].add_(g, n.grad_share);
+    add_sums(g, s[0], scale_of(s[1]));
+    return false;
+  }
+  void adan_averages() const {
+    const Tensor change = (g - s[4]) * n.state_share, ahead = g + change * n.beta2;
+    s[0].mul_(n.beta1).add_(g, n.one_minus_beta1);
+    s[1].mul_(n.beta2).add_(change, n.one_minus_beta2);
+    s[2].mul_(n.beta3).addcmul_(ahead, ahead, n.one_minus_beta3);
+    s[3].mul_(n.beta3).add_(g, n.grad_share);
+    s[4].copy_(g);
+  }
+  bool dadapt_adan_moments() const {
+    adan_averages();
+    add_sums(g, s[3], scale_of(s[2]));
+    return false;
+  }
+  bool dadapt_adan_ip_moments() const {
+    sums[0] += total(g * s[3] / scale_of(s[2]));
+    adan_averages();
+    sums[1] += total(s[3].abs());
+    return false;
+  }
+  bool adan_step() const {
+    p.mul_(n.decay).addcdiv_(s[0] + s[1] * n.beta2, scale_of(s[2]), -n.step_size);
+    return true;
+  }
+  bool dual_averaging_step() const {
+    p.mul_(n.state_share).add_(s[1] - s[0], n.grad_share);
+    return true;
+  }
+  bool dual_averaging_scaled_step() const {
+    p.mul_(n.state_share).add_(s[1] - s[0] / scale_of(s[2]), n.grad_share);
+    return true;
+  }
+
   // Whether it changes the weights.
   bool take(FlatRule rule) const {
     switch (rule) {
@@ -82,6 +157,26 @@ struct Step {
         return prodigy_step();
       case FlatRule::kScheduleFreeStep:
         return schedule_free_step();
+      case FlatRule::kDAdaptAdamMoments:
+        return dadapt_adam_moments();
+      case FlatRule::kDAdaptPreprintMoments:
+        return dadapt_preprint_moments();
+      case FlatRule::kDAdaptLionMoments:
+        return dadapt_lion_moments();
+      case FlatRule::kDAdaptSgdMoments:
+        return dadapt_sgd_moments();
+      case FlatRule::kDAdaptAdaGradMoments:
+        return dadapt_adagrad_moments();
+      case FlatRule::kDAdaptAdanMoments:
+        return dadapt_adan_moments();
+      case FlatRule::kDAdaptAdanIpMoments:
+        return dadapt_adan_ip_moments();
+      case FlatRule::kAdanStep:
+        return adan_step();
+      case FlatRule::kDualAveragingStep:
+        return dual_averaging_step();
+      case FlatRule::kDualAveragingScaledStep:
+        return dual_averaging_scaled_step();
     }
     return false;
   }
@@ -90,10 +185,10 @@ struct Step {
 }  // namespace
 
 void flat_update_reference(FlatRule rule, const FlatUpdateNumbers& numbers, const FlatUpdateBuffers& buffers,
-                           const FlatUpdateOptions& options, const Tensor& clip_coefficient, const Tensor& sums_2) {
+                           const FlatUpdateOptions& options, const Tensor& clip_coefficient, const Tensor& sums_3) {
   const torch::NoGradGuard no_grad;
   MILLRACE_CHECK(!options.stochastic_rounding || buffers.param.scalar_type() == torch::kFloat32);
-  const Step step{numbers, to_fp32(buffers.param), to_fp32(buffers.grad), buffers.states, sums_2};
+  const Step step{numbers, to_fp32(buffers.param), to_fp32(buffers.grad), buffers.states, sums_3};
   if (clip_coefficient.defined()) step.g.mul_(clip_coefficient);
   if (!step.take(rule)) return;
   buffers.param.copy_(step.p);

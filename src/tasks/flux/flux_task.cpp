@@ -13,6 +13,7 @@
 #include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "config/optimizer_rules.h"
 #include "diffusion/flux_batch.h"
 #include "diffusion/flux_drawing.h"
 #include "diffusion/flux_front_end.h"
@@ -107,6 +108,7 @@ class FluxTask : public Task {
   }
 
   void next_microbatch() override { batch_ = training_->next(); }
+  std::optional<double> arrived_weight() const override { return static_cast<double>(batch_->num_samples); }
 
   MicrobatchResult train_microbatch(double scale) override {
     MILLRACE_CHECK(batch_.has_value());
@@ -132,7 +134,7 @@ class FluxTask : public Task {
     const double average = losses_.value();
     std::vector<TaggedNumber> numbers = {{"loss/current", step.loss}, {kAverageLossTag, average}, {"lr/unet", step.lr}};
     if (steps_per_epoch_ > 0 && step.step % steps_per_epoch_ == 0) numbers.push_back({kEpochLossTag, average});
-    const bool has_d = config_.optimizer.name == "Prodigy";
+    const bool has_d = optimizer_rule(config_.optimizer.name).finds_step_size();
     const double d_lr = step.effective_lr.value_or(step.lr);
     if (has_d) numbers.push_back({"lr/d*lr/unet", d_lr});
     if (config_.optimizer.name == "ProdigyPlusScheduleFree") numbers.push_back({"lr/d*lr", d_lr});
