@@ -40,7 +40,7 @@ std::string class_of(const std::string& optimizer) {
 
 // Options that no package has as an argument, or that sd-scripts writes elsewhere.
 bool is_ours_alone(std::string_view option) {
-  return option == "lr" || option == "ema_decay" || option == "stochastic_rounding";
+  return option == "lr" || option == "ema_decay" || option == "stochastic_rounding" || option == "in_backward";
 }
 
 // The values of options by name.

@@ -7,6 +7,9 @@
 namespace millrace {
 
 void check_lora_rates(const LoraConfig& config, const OptimizerConfig& optimizer, Problems& problems) {
+  if (optimizer.in_backward.value_or(false)) {
+    problems.add("optimizer.in_backward", "expected false with adapters, whose gradients are small, got true");
+  }
   if (!optimizer_rule(optimizer.name).finds_step_size()) return;
   const auto refuse = [&](const char* option, double factor) {
     if (factor == 1 || factor == 0) return;

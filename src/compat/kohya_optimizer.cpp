@@ -8,6 +8,7 @@
 #include "compat/python_literal.h"
 #include "config/number_text.h"
 #include "config/optimizer_rules.h"
+#include "config/sections/training.h"
 
 namespace millrace {
 namespace {
@@ -293,8 +294,7 @@ void KohyaTranslator::optimizer() {
   if (norm > 0) {
     out.set("training.max_norm", norm, from("max_grad_norm"));
   } else {
-    constexpr double kUnlimited = 1e30;
-    out.set("training.max_norm", kUnlimited, from("max_grad_norm"));
+    out.set("training.max_norm", kUnlimitedNorm, from("max_grad_norm"));
     out.note(from("max_grad_norm"), Fate::kBecame, "gradients are not scaled");
   }
 }

@@ -6,11 +6,11 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "compat/tune_parts.h"
+#include "config/optimizer_rules.h"
+#include "config/sections/training.h"
 
 namespace millrace {
 namespace {
-
-constexpr double kNoLimit = 1e30;  // of training.max_norm
 
 // Ranks that share the layers share their batch.
 // Returns the samples of one rank at a time, and of a step over all ranks; nullopt after a refusal.
@@ -170,6 +170,23 @@ void loss(TuneTranslator& tune) {
   table.refuse_unknown();
 }
 
+// Of the rules that can, where there are gradients worth the memory.
+void set_in_backward(const TuneTranslator& tune, bool in_backward) {
+  const TomlValue* name = tune.out.find("optimizer.name");
+  const TheirSetting from = tune.root.from("optimizer_in_bwd");
+  if (!in_backward) {
+    tune.out.note(from, Fate::kSameResult, "weights change behind the backward pass");
+  } else if (tune.recipe.is_lora || tune.around.world_size > 1) {
+    tune.out.note(from, Fate::kSameResult,
+                  tune.recipe.is_lora ? "the gradients of adapters are small"
+                                      : "weights change behind the backward pass, and ranks share the gradients");
+  } else if (name == nullptr || !optimizer_rule(name->text).has("in_backward")) {
+    tune.out.note(from, Fate::kSameResult, "weights change behind the backward pass");
+  } else {
+    tune.out.set("optimizer.in_backward", true, from);
+  }
+}
+
 }  // namespace
 
 void TuneTranslator::batches() {
@@ -224,14 +241,14 @@ void TuneTranslator::updates() {
   if (const auto norm = largest_norm(*this); norm && std::isfinite(*norm)) {
     out.set("training.max_norm", *norm, root.from("clip_grad_norm"));
   } else {
-    out.set("training.max_norm", kNoLimit, root.from("clip_grad_norm", "null"));
+    out.set("training.max_norm", kUnlimitedNorm, root.from("clip_grad_norm", "null"));
     out.note(root.from("clip_grad_norm", "null"), Fate::kBecame, "gradients are not scaled");
   }
   const bool in_backward = root.flag("optimizer_in_bwd").value_or(false);
   if (in_backward && root.integer("gradient_accumulation_steps").value_or(1) > 1) {
     root.refuse("optimizer_in_bwd", "expected false with gradient_accumulation_steps, got true");
   } else {
-    root.note("optimizer_in_bwd", Fate::kSameResult, "weights change behind the backward pass");
+    set_in_backward(*this, in_backward);
   }
 }
 

@@ -71,6 +71,7 @@ bool OptimizerRule::has(std::string_view option) const {
 const std::vector<OptimizerRule>& optimizer_rules() {
   static const std::vector<RuleOption> kAdam = {
       {"lr", 1e-4},          {"beta1", 0.9},     {"beta2", 0.95},        {"eps", 1e-8},
+      {"weight_decay", 0.1}, {"ema_decay", 0.0}, {"in_backward", false}, {"stochastic_rounding", {}}};
   static const std::vector<RuleOption> kAdan = {{"lr", 1.0},
                                                 {"beta1", 0.98},
                                                 {"beta2", 0.92},
@@ -92,7 +93,8 @@ const std::vector<OptimizerRule>& optimizer_rules() {
         {"beta2", 0.999},
         {"eps", 1e-8},
         {"weight_decay", 0.01},
-        {"ema_decay", 0.0}}},
+        {"ema_decay", 0.0},
+        {"in_backward", false}}},
       {"Lion",
        {{"lr", 1e-4},
         {"beta1", 0.9},
@@ -100,6 +102,7 @@ const std::vector<OptimizerRule>& optimizer_rules() {
         {"weight_decay", 0.0},
         {"decoupled_weight_decay", false},
         {"ema_decay", 0.0},
+        {"in_backward", false},
         {"stochastic_rounding", {}}}},
       {"Adafactor",
        {{"lr", {}},
@@ -196,6 +199,7 @@ const std::vector<OptimizerRule>& optimizer_rules() {
         {"weight_decay", 0.0},
         {"nesterov", false},
         {"ema_decay", 0.0},
+        {"in_backward", false},
         {"stochastic_rounding", {}}}},
       {"DAdaptAdam",
        {{"lr", 1.0},

@@ -56,6 +56,27 @@ void RunConfig::describe(OptionCollector& visit) {
   visit.section("report", "the page that summarises the run", report);
 }
 
+namespace {
+
+// What needs all gradients at once.
+void check_in_backward(const RunConfig& config, Problems& problems) {
+  if (!config.optimizer.in_backward.value_or(false)) return;
+  const TrainingConfig& training = config.training;
+  if (training.max_norm < kUnlimitedNorm) {
+    problems.add("optimizer.in_backward",
+                 str("expected training.max_norm = 1e30 with it, since the norm of all gradients is known too late to "
+                     "scale them, got ",
+                     training.max_norm));
+  }
+  if (training.global_batch_size > training.local_batch_size) {
+    problems.add("optimizer.in_backward",
+                 str("expected one microbatch a step with it, got training.global_batch_size ",
+                     training.global_batch_size, " of ", training.local_batch_size, " at a time"));
+  }
+}
+
+}  // namespace
+
 void RunConfig::check(Problems& problems) const {
   if (training.random_seed && training.seed) {
     problems.add("training.random_seed",
@@ -64,6 +85,7 @@ void RunConfig::check(Problems& problems) const {
   check_training(*this, problems);
   check_optimizer(optimizer, problems);
   check_lr_schedule(lr_scheduler, problems);
+  check_in_backward(*this, problems);
   check_activation_checkpoint(activation_checkpoint, problems);
   check_profiling(profiling, problems);
   if (validation.steps == 0) problems.add("validation.steps", "expected -1 or at least 1, got 0");
@@ -91,10 +113,14 @@ void require_trainable(const RunConfig& config) {
 namespace {
 
 Problems mesh_problems(const RunConfig& config, int64_t world_size) {
+  const bool in_backward = config.optimizer.in_backward.value_or(false);
   const int64_t replicate = config.parallelism.data_parallel_replicate_degree;
   const int64_t shard = config.parallelism.data_parallel_shard_degree;
   const int64_t tp = config.parallelism.tensor_parallel_degree;
   Problems problems;
+  if (in_backward && world_size > 1) {
+    problems.add("optimizer.in_backward", str("expected false with several ranks, got true and ", world_size));
+  }
   if (tp > world_size || world_size % tp != 0) {
     problems.add("parallelism.tensor_parallel_degree",
                  str("expected a divisor of the number of ranks, ", world_size, ", got ", tp));

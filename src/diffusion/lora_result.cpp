@@ -130,10 +130,9 @@ void add_objective(TrainingFacts& facts, const FlowObjectiveConfig& objective) {
 }
 
 void add_steps(TrainingFacts& facts, const FluxRunConfig& config) {
-  constexpr double kUnlimited = 1e30;  // sd-scripts' 0
   facts["learning_rate"] = config.optimizer.lr.value_or(1);
   facts["optimizer"] = kohya_optimizer_text(config.optimizer);
-  facts["max_grad_norm"] = config.training.max_norm < kUnlimited ? config.training.max_norm : 0;
+  facts["max_grad_norm"] = config.training.max_norm < kUnlimitedNorm ? config.training.max_norm : 0;
   facts["lr_scheduler"] = config.lr_scheduler.name;
   constexpr int64_t kTorchtitanWarmup = 200;
   const StepsOrPart unset{.steps = config.lr_scheduler.name == "torchtitan" ? kTorchtitanWarmup : 0};

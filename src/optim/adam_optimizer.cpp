@@ -52,8 +52,14 @@ void AdamOptimizer::restart() {
 }
 
 void AdamOptimizer::update(double lr, const torch::Tensor& coefficient_1) {
+  for (size_t i = 0; i < groups().size(); ++i) update_group(i, lr, coefficient_1);
+}
+
+void AdamOptimizer::update_group(size_t index, double lr, const torch::Tensor& coefficient_1) {
   const bool l2 = options_.decay_mode == WeightDecay::kL2 && options_.weight_decay > 0;
+  const FlatGroup& group = groups()[index];
   AdamWOptions options;
+  options.lr = lr * group.lr_factor;
   options.beta1 = options_.beta1;
   options.beta2 = options_.beta2;
   options.eps = options_.eps;
@@ -63,21 +69,17 @@ void AdamOptimizer::update(double lr, const torch::Tensor& coefficient_1) {
   options.seed = options_.seed;
   options.ema_decay = average() != nullptr ? average()->decay_at(step_count()) : 0;
   options.zero_grad = true;
-  for (size_t i = 0; i < groups().size(); ++i) {
-    const FlatGroup& group = groups()[i];
-    options.lr = lr * group.lr_factor;
-    AdamWBuffers buffers;
-    buffers.param = group.master;
-    buffers.grad = l2 ? decayed_gradient(group, options_.weight_decay, coefficient_1) : group.grad;
-    buffers.exp_avg = exp_avgs_[i];
-    buffers.exp_avg_sq = exp_avg_sqs_[i];
-    buffers.model_copy = group.model_copy;
-    if (average() != nullptr) buffers.ema = average()->buffers()[i];
-    for (const RoundingRange& range : rounding_ranges(group, options_.stochastic_rounding)) {
-      adamw_step(part_of(buffers, range), options, l2 ? torch::Tensor() : coefficient_1);
-    }
-    if (!buffers.grad.is_same(group.grad)) group.grad.zero_();
+  AdamWBuffers buffers;
+  buffers.param = group.master;
+  buffers.grad = l2 ? decayed_gradient(group, options_.weight_decay, coefficient_1) : group.grad;
+  buffers.exp_avg = exp_avgs_[index];
+  buffers.exp_avg_sq = exp_avg_sqs_[index];
+  buffers.model_copy = group.model_copy;
+  if (average() != nullptr) buffers.ema = average()->buffers()[index];
+  for (const RoundingRange& range : rounding_ranges(group, options_.stochastic_rounding)) {
+    adamw_step(part_of(buffers, range), options, l2 ? torch::Tensor() : coefficient_1);
   }
+  if (!buffers.grad.is_same(group.grad)) group.grad.zero_();
 }
 
 std::vector<StateTensor> AdamOptimizer::state() const {

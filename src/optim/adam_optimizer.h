@@ -32,10 +32,12 @@ class AdamOptimizer : public Optimizer {
 
   std::vector<StateTensor> state() const override;
   void restart() override;
+  bool steps_by_group() const override { return true; }
   void set_momentum(double momentum) override { options_.beta1 = momentum; }
 
  protected:
   void update(double lr, const torch::Tensor& coefficient_1) override;
+  void update_group(size_t group, double lr, const torch::Tensor& coefficient_1) override;
   bool updates_average() const override { return true; }
 
  private:

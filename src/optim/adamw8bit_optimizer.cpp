@@ -162,28 +162,37 @@ std::vector<StateTensor> AdamW8bitOptimizer::state() const {
 
 void AdamW8bitOptimizer::update(double lr, const torch::Tensor& coefficient_1) {
   if (ranks_.is_alone()) {
-    run_all_large(Pass::kWhole, lr, coefficient_1);
-  } else {
-    // A block may be spread over several ranks: they agree on its scales before coding.
-    new_scales_.zero_();
-    run_all_large(Pass::kGatherScales, lr, coefficient_1);
-    ranks_.take_largest(new_scales_);
-    run_all_large(Pass::kWithScales, lr, coefficient_1);
-    scales_.copy_(new_scales_);
+    for (size_t i = 0; i < groups().size(); ++i) update_group(i, lr, coefficient_1);
+    return;
   }
-  for (size_t i = 0; i < groups().size(); ++i) {
-    for (const Part& part : parts_[i].parts) {
-      if (part.quantized == nullptr) step_small(groups()[i], part, lr * groups()[i].lr_factor, coefficient_1);
-    }
-    groups()[i].grad.zero_();  // including padding
+  // A block may be spread over several ranks: they agree on its scales before coding.
+  new_scales_.zero_();
+  run_all_large(Pass::kGatherScales, lr, coefficient_1);
+  ranks_.take_largest(new_scales_);
+  run_all_large(Pass::kWithScales, lr, coefficient_1);
+  scales_.copy_(new_scales_);
+  for (size_t i = 0; i < groups().size(); ++i) step_others(i, lr, coefficient_1);
+}
+
+void AdamW8bitOptimizer::update_group(size_t group, double lr, const torch::Tensor& coefficient_1) {
+  run_group(Pass::kWhole, group, lr, coefficient_1);
+  step_others(group, lr, coefficient_1);
+}
+
+void AdamW8bitOptimizer::step_others(size_t group, double lr, const torch::Tensor& coefficient_1) const {
+  for (const Part& part : parts_[group].parts) {
+    if (part.quantized == nullptr) step_small(groups()[group], part, lr * groups()[group].lr_factor, coefficient_1);
   }
+  groups()[group].grad.zero_();  // including padding
 }
 
 void AdamW8bitOptimizer::run_all_large(Pass pass, double lr, const torch::Tensor& coefficient_1) const {
-  for (size_t i = 0; i < groups().size(); ++i) {
-    for (const Part& part : parts_[i].parts) {
-      if (part.quantized != nullptr) run_large(pass, i, part, lr * groups()[i].lr_factor, coefficient_1);
-    }
+  for (size_t i = 0; i < groups().size(); ++i) run_group(pass, i, lr, coefficient_1);
+}
+
+void AdamW8bitOptimizer::run_group(Pass pass, size_t group, double lr, const torch::Tensor& coefficient_1) const {
+  for (const Part& part : parts_[group].parts) {
+    if (part.quantized != nullptr) run_large(pass, group, part, lr * groups()[group].lr_factor, coefficient_1);
   }
 }
 

@@ -30,10 +30,12 @@ class AdamW8bitOptimizer : public Optimizer {
 
   std::vector<StateTensor> state() const override;
   void restart() override;
+  bool steps_by_group() const override { return ranks_.is_alone(); }
   void set_momentum(double momentum) override { options_.beta1 = momentum; }
 
  protected:
   void update(double lr, const torch::Tensor& coefficient_1) override;
+  void update_group(size_t group, double lr, const torch::Tensor& coefficient_1) override;
 
  private:
   // A large parameter's scales: parts of scales_ and of new_scales_. Every rank has all of them.
@@ -66,6 +68,8 @@ class AdamW8bitOptimizer : public Optimizer {
   void run_run(Pass pass, const FlatGroup& group, const Group& state, const Run& run, const Quantized& scales,
                const AdamW8bitOptions& options, const torch::Tensor& coefficient_1) const;
   void run_all_large(Pass pass, double lr, const torch::Tensor& coefficient_1) const;
+  void run_group(Pass pass, size_t group, double lr, const torch::Tensor& coefficient_1) const;
+  void step_others(size_t group, double lr, const torch::Tensor& coefficient_1) const;
 
   AdamW8bitOptimizerOptions options_;
   RankSums ranks_;

@@ -17,7 +17,7 @@ void check_buffer(const torch::Tensor& buffer, const torch::Tensor& master) {
 void check_groups(const std::vector<FlatGroup>& groups) {
   for (const FlatGroup& group : groups) {
     check_buffer(group.master, group.master);
-    check_buffer(group.grad, group.master);
+    if (group.grad.defined()) check_buffer(group.grad, group.master);
     const auto dtype = group.master.scalar_type();
     MILLRACE_CHECK(dtype == torch::kFloat32 || dtype == torch::kBFloat16);
     if (group.model_copy.defined()) {

@@ -48,7 +48,7 @@ struct RoundingRange {
 struct FlatGroup {
   std::string name;
   torch::Tensor master;      // float32, or bfloat16 without a master copy
-  torch::Tensor grad;        // float32 or bfloat16
+  torch::Tensor grad;        // float32 or bfloat16; undefined: for steps in parts (Optimizer::step_group())
   torch::Tensor model_copy;  // bfloat16 weights that the model computes with, or undefined: it computes with master
   std::vector<ParameterRange> parameters = {};        // this rank's, ascending; may be empty for rules that need none
   std::vector<WholeParameter> whole_parameters = {};  // all ranks', in the same order on every rank

@@ -16,18 +16,20 @@ Lion::Lion(std::vector<FlatGroup> groups, const LionOptions& options)
 }
 
 void Lion::update(double lr, const torch::Tensor& coefficient_1) {
+  for (size_t i = 0; i < groups().size(); ++i) update_group(i, lr, coefficient_1);
+}
+
+void Lion::update_group(size_t group, double lr, const torch::Tensor& coefficient_1) {
   FlatUpdateNumbers numbers;
   numbers.beta1 = options_.beta1;
   numbers.one_minus_beta1 = 1 - options_.beta1;
   numbers.beta2 = options_.beta2;
   numbers.one_minus_beta2 = 1 - options_.beta2;
-  for (size_t i = 0; i < groups().size(); ++i) {
-    numbers.step_size = lr * groups()[i].lr_factor;
-    // A group's factor also applies to its base rate.
-    const double decay_rate = options_.decoupled_weight_decay ? lr / options_.base_lr : numbers.step_size;
-    numbers.decay = 1 - decay_rate * options_.weight_decay;
-    run(FlatRule::kLion, numbers, i, {0}, coefficient_1);
-  }
+  numbers.step_size = lr * groups()[group].lr_factor;
+  // A group's factor also applies to its base rate.
+  const double decay_rate = options_.decoupled_weight_decay ? lr / options_.base_lr : numbers.step_size;
+  numbers.decay = 1 - decay_rate * options_.weight_decay;
+  run(FlatRule::kLion, numbers, group, {0}, coefficient_1);
 }
 
 }  // namespace millrace

@@ -19,10 +19,12 @@ struct LionOptions {
 class Lion : public FlatRuleOptimizer {
  public:
   Lion(std::vector<FlatGroup> groups, const LionOptions& options);
+  bool steps_by_group() const override { return true; }
   void set_momentum(double momentum) override { options_.beta1 = momentum; }
 
  protected:
   void update(double lr, const torch::Tensor& coefficient_1) override;
+  void update_group(size_t group, double lr, const torch::Tensor& coefficient_1) override;
 
  private:
   LionOptions options_;

@@ -33,6 +33,14 @@ class Optimizer {
   // factor applied to the gradients first (see clip.h); undefined means 1. Collective if there are several ranks.
   void step(double lr, const torch::Tensor& coefficient_1 = {});
 
+  // The same update in parts, for gradients that exist for one group at a time, if steps_by_group(): begin_step(), then
+  // step_group() for each group once, in any order, then end_step(). grad: of the group, in place of its own; zeros
+  // afterwards.
+  virtual bool steps_by_group() const { return false; }
+  void begin_step(double lr);
+  void step_group(size_t group, const torch::Tensor& grad);
+  void end_step();
+
   int64_t step_count() const { return step_count_; }  // updates so far
   void set_step_count(int64_t count) { step_count_ = count; }
 
@@ -65,6 +73,8 @@ class Optimizer {
  protected:
   // step_count() already counts this update.
   virtual void update(double lr, const torch::Tensor& coefficient_1) = 0;
+  // Of one group; with steps_by_group().
+  virtual void update_group(size_t group, double lr, const torch::Tensor& coefficient_1);
   // Whether update() itself updates average().
   virtual bool updates_average() const { return false; }
   MovingAverage* average() const { return average_; }
@@ -72,6 +82,7 @@ class Optimizer {
  private:
   std::vector<FlatGroup> groups_;
   int64_t step_count_ = 0;
+  double begun_lr_ = 0;  // of a step in parts
   MovingAverage* average_ = nullptr;
 };
 

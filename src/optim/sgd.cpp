@@ -28,20 +28,21 @@ void Sgd::set_momentum(double momentum) {
 }
 
 void Sgd::update(double lr, const torch::Tensor& coefficient_1) {
+  for (size_t i = 0; i < groups().size(); ++i) update_group(i, lr, coefficient_1);
+}
+
+void Sgd::update_group(size_t group, double lr, const torch::Tensor& coefficient_1) {
   FlatUpdateNumbers numbers;
   numbers.weight_decay = options_.weight_decay;
   numbers.grad_share = options_.nesterov ? 1 : 0;
   numbers.state_share = options_.nesterov ? options_.momentum : 1;
   numbers.beta1 = options_.momentum;
   numbers.one_minus_beta1 = step_count() == 1 ? 1 : 1 - options_.dampening;
-  const bool has_momentum = options_.momentum > 0;
-  for (size_t i = 0; i < groups().size(); ++i) {
-    numbers.step_size = lr * groups()[i].lr_factor;
-    if (has_momentum) {
-      run(FlatRule::kMomentumSgd, numbers, i, {0}, coefficient_1);
-    } else {
-      run(FlatRule::kPlainSgd, numbers, i, {}, coefficient_1);
-    }
+  numbers.step_size = lr * groups()[group].lr_factor;
+  if (options_.momentum > 0) {
+    run(FlatRule::kMomentumSgd, numbers, group, {0}, coefficient_1);
+  } else {
+    run(FlatRule::kPlainSgd, numbers, group, {}, coefficient_1);
   }
 }
 

@@ -20,10 +20,12 @@ class Sgd : public FlatRuleOptimizer {
  public:
   Sgd(std::vector<FlatGroup> groups, const SgdOptions& options);
 
+  bool steps_by_group() const override { return true; }
   void set_momentum(double momentum) override;
 
  protected:
   void update(double lr, const torch::Tensor& coefficient_1) override;
+  void update_group(size_t group, double lr, const torch::Tensor& coefficient_1) override;
 
  private:
   SgdOptions options_;

@@ -38,6 +38,7 @@ FlatParametersOptions configured_placement(const RunConfig& config, torch::Devic
   }
   placement.reduce_dtype =
       config.training.mixed_precision_reduce == Precision::kBFloat16 ? torch::kBFloat16 : torch::kFloat32;
+  placement.hands_over_gradients = config.optimizer.in_backward.value_or(false);
   placement.narrow_sums = sums_in_bf16(config, placement);
   placement.reduce_every_microbatch = config.parallelism.reduce_every_microbatch;
   placement.reshard = config.parallelism.fsdp_reshard_after_forward;

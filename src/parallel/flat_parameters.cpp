@@ -59,8 +59,13 @@ FlatParameters::FlatParameters(std::vector<UnitSpec> units, const FlatParameters
 FlatParameters::~FlatParameters() = default;
 
 void FlatParameters::allocate_gradients() {
-  if (grad_.defined()) return;
+  if (are_trained()) return;
   Mesh* mesh = options_.mesh;
+  if (options_.hands_over_gradients) {
+    MILLRACE_CHECK(!mesh || mesh->world().size() == 1);
+    handed_ = std::make_unique<HandedGradients>(layout_, order_, compute_.options());
+    return;
+  }
   const bool narrow_sums = mesh && mesh->data_size() == 1 && options_.narrow_sums;
   if (mesh && (mesh->data_size() > 1 || narrow_sums)) {
     const bool is_narrow = options_.without_masters || narrow_sums;
@@ -101,6 +106,15 @@ std::vector<QuantisedWeight*> FlatParameters::matrices_in_use(size_t unit) const
   if (sharded_matrices_) return sharded_matrices_->matrices(unit);
   if (offloaded_ && offloaded_->has(unit)) return offloaded_->quantised(unit);
   return {};
+}
+
+bool FlatParameters::sums_microbatches() const {
+  return reducer_ != nullptr || (grad_.defined() && grad_.scalar_type() == torch::kFloat32);
+}
+
+void FlatParameters::receive_gradients(HandedGradients::Receiver receiver) {
+  MILLRACE_CHECK(handed_ != nullptr);
+  handed_->set_receiver(std::move(receiver));
 }
 
 void FlatParameters::round_sums_at_random(uint64_t seed, int64_t number) {
@@ -172,6 +186,7 @@ UseOrder::Use FlatParameters::enter(size_t unit, UnitUse::Pass pass) {
     offloaded_->fetch_after(unit, backward ? UnitFetcher::Direction::kBackward : UnitFetcher::Direction::kForward);
   }
   if (backward && reducer_) point_gradients(unit, reducer_->enter(unit));
+  if (backward && handed_) point_gradients(unit, handed_->enter(unit));
   return use;
 }
 
@@ -203,6 +218,10 @@ void FlatParameters::leave(size_t unit, UnitUse::Pass pass, const UseOrder::Use&
     const bool keeps_whole = options_.mesh->data_size() > 1 && !options_.reduce_every_microbatch;
     reducer_->leave(unit, /*complete=*/(last_microbatch_ || !keeps_whole) && use.completes_unit);
   }
+  if (backward && handed_) {
+    point_gradients(unit, {});
+    handed_->leave(unit, /*complete=*/last_microbatch_ && use.completes_unit);
+  }
 }
 
 torch::Tensor FlatParameters::own_part(const torch::Tensor& flat, size_t unit) const {
@@ -218,6 +237,7 @@ torch::Tensor FlatParameters::unit_compute(size_t unit) const {
 
 torch::Tensor FlatParameters::unit_grad(size_t unit) const {
   if (reducer_) return reducer_->whole(unit);
+  if (handed_) return handed_->whole(unit);
   return grad_.defined() ? layout_.own_part(grad_, unit) : torch::Tensor();
 }
 

@@ -21,6 +21,7 @@
 #include "nn/base_storage.h"
 #include "parallel/flat_layout.h"
 #include "parallel/gradient_reducer.h"
+#include "parallel/handed_gradients.h"
 #include "parallel/offloaded_units.h"
 #include "parallel/parameter_piece.h"
 #include "parallel/sharded_matrices.h"
@@ -47,6 +48,9 @@ struct FlatParametersOptions {
   // On one data rank, with a narrow compute_dtype: a unit's gradients are added to grad() after its backward pass,
   // rounded at random (round_sums_at_random()), so that sums of many microbatches need no wider buffer.
   bool narrow_sums = false;
+  // On one rank: there is no grad(). A unit's gradients are handed to the receiver of receive_gradients() as soon as
+  // its backward pass is over, and their memory is reused.
+  bool hands_over_gradients = false;
   // How a frozen model's large matrices are stored. Unless dense, they are not parameters: ModelWeights::load() brings
   // their values. Over the shard axis their bytes are divided like parameters (sharded_matrices.h).
   BaseStorage base_storage = BaseStorage::kDense;
@@ -103,8 +107,8 @@ class FlatParameters {
   const torch::Tensor& compute() const { return compute_; }  // compute_dtype, 1-D; viewed by the modules, or gathered
   // fp32, 1-D; in fp32 training and without masters, compute() itself.
   const torch::Tensor& master() const { return master_; }
-  // 1-D, zero between steps. The sum over all data ranks once finish_backward() has returned. compute_dtype; fp32 if
-  // data ranks are summed into masters.
+  // 1-D, zero between steps; undefined with hands_over_gradients. The sum over all data ranks once finish_backward()
+  // has returned. compute_dtype; fp32 if data ranks are summed into masters.
   const torch::Tensor& grad() const { return grad_; }
 
   // Which parts of which tensors compute(), master() and grad() hold, ascending.
@@ -122,10 +126,15 @@ class FlatParameters {
   UnitUse backward_unit(size_t unit) { return {*this, unit, UnitUse::Pass::kBackward, false}; }
   // Microbatches before a step's last one add to this rank's gradients and send nothing: the whole model's gradients
   // then stay in memory until the last one. (Not with reduce_every_microbatch and narrow_sums.) Initially true.
+  // With hands_over_gradients units are handed over in the backward pass of the last one.
   void set_last_microbatch(bool last) { last_microbatch_ = last; }
   // Whether grad() takes the sum of any number of microbatches as it is: wide, reduced over ranks, or rounded at
   // random.
-  bool sums_microbatches() const { return reducer_ != nullptr || grad_.scalar_type() == torch::kFloat32; }
+  bool sums_microbatches() const;
+  bool hands_over_gradients() const { return handed_ != nullptr; }
+  // With hands_over_gradients; the receiver may change the unit's weights, which the next forward pass uses.
+  void receive_gradients(HandedGradients::Receiver receiver);
+  bool are_trained() const { return grad_.defined() || handed_ != nullptr; }  // they have gradients
   // For the next microbatch's additions to narrow sums: see gradient_reducer.h.
   void round_sums_at_random(uint64_t seed, int64_t number);
   // Waits for all reductions; call it before reading grad() or changing weights.
@@ -167,6 +176,7 @@ class FlatParameters {
   std::unique_ptr<UnitGatherer> gatherer_;             // with more than one rank on the shard axis
   std::unique_ptr<ShardedMatrices> sharded_matrices_;  // the same, if any units have quantised matrices
   std::unique_ptr<GradientReducer> reducer_;           // with more than one data rank
+  std::unique_ptr<HandedGradients> handed_;            // with hands_over_gradients
   bool last_microbatch_ = true;
 };
 

@@ -18,6 +18,10 @@ UseOrder::UseOrder(std::vector<size_t> order, size_t num_units) : order_(std::mo
   }
 }
 
+bool UseOrder::is_used_again(size_t unit) const {
+  return std::count(order_.begin(), order_.end(), unit) > 1;
+}
+
 UseOrder::Use UseOrder::forward(size_t unit) {
   backward_ = kNone;
   const size_t following = forward_ + 1;  // kNone + 1 is 0

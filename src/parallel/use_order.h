@@ -21,6 +21,7 @@ class UseOrder {
     bool ends_pass = false;       // nothing follows in this pass
     bool completes_unit = false;  // the pass does not use this unit again
   };
+  bool is_used_again(size_t unit) const;  // a pass uses it more than once
   // The pass is at this unit now. A use that does not follow the previous one starts a new pass or, after an aborted
   // pass, continues from the unit's first use.
   Use forward(size_t unit);

@@ -61,6 +61,7 @@ struct FrozenNetworks {
 struct PlanRemedy {
   std::string text;  // as options of the command line
   std::function<void(RunConfig&)> apply;
+  std::string not_with = {};  // an option of another one with which it does not go
 };
 
 class PlannedTask {

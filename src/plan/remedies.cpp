@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "config/optimizer_rules.h"
 #include "plan/offload_choice.h"
 
 namespace millrace {
@@ -73,6 +74,15 @@ std::vector<PlanRemedy> remedy_candidates(const RunConfig& config, const PlanOpt
                       c.parallelism.data_parallel_shard_degree = -1;
                     }});
   }
+  if (step.mesh.size() == 1 && step.microbatches == 1 && task.frozen_blocks() == 0 &&
+      optimizer_rule(config.optimizer.name).has("in_backward") && !config.optimizer.in_backward.value_or(false)) {
+    list.push_back({str("--optimizer.in_backward=true --training.max_norm=", kUnlimitedNorm),
+                    [](RunConfig& c) {
+                      c.optimizer.in_backward = true;
+                      c.training.max_norm = kUnlimitedNorm;
+                    },
+                    /*not_with=*/"--training.local_batch_size"});
+  }
   if (config.training.dtype != Precision::kBFloat16 && step.placement.compute_dtype == torch::kBFloat16) {
     list.push_back({"--training.dtype=bfloat16", [](RunConfig& c) { c.training.dtype = Precision::kBFloat16; }});
   }
@@ -96,6 +106,8 @@ std::vector<std::string> find_remedies(const RunConfig& config, const std::vecto
   std::string text;
   const auto option = [&](size_t number) { return all[number].text.substr(0, all[number].text.find('=')); };
   for (size_t i = 0; found.empty() && i < all.size(); ++i) {
+    const std::string& other = all[i].not_with;
+    if (!other.empty() && text.find(other) != std::string::npos) continue;
     all[i].apply(*changed);
     const std::string with_this = text + (text.empty() ? "" : " ") + all[i].text;
     if (fits(*changed)) found.push_back(with_this);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <vector>
 
 #include "base/error.h"
 #include "comm/communicator.h"
@@ -60,7 +61,10 @@ StepMemory measure_step(const RunConfig& config, const PlannedTask& task, const 
   }
   StepMemory result;
   result.parameters = bytes_of(flat.compute()) + bytes_of(group.model_copy.defined() ? flat.master() : torch::Tensor());
-  result.gradients = bytes_of(flat.grad()) + (group.grad.is_same(flat.grad()) ? 0 : bytes_of(group.grad));
+  const bool in_backward = flat.hands_over_gradients();
+  if (!in_backward) {
+    result.gradients = bytes_of(flat.grad()) + (group.grad.is_same(flat.grad()) ? 0 : bytes_of(group.grad));
+  }
   FlatParameters* frozen = model->frozen();
   ShardedMatrices* sharded = frozen != nullptr ? frozen->sharded_matrices() : nullptr;
   if (sharded) sharded->lay_out([&](const QuantisedWeight& weight) { return model->quantised_bytes(weight); });
@@ -78,7 +82,9 @@ StepMemory measure_step(const RunConfig& config, const PlannedTask& task, const 
     result.frozen = bytes_of(frozen->compute()) + quantised + (sharded ? sharded->own_bytes() : 0);
   }
   const std::unique_ptr<Optimizer> optimizer =
-      make_optimizer({.groups = {group}, .config = config.optimizer, .ranks = RankSums(ranks->mesh())});
+      make_optimizer({.groups = in_backward ? unit_groups(flat) : std::vector{group},
+                      .config = config.optimizer,
+                      .ranks = RankSums(ranks->mesh())});
   for (const StateTensor& state : optimizer->state()) result.optimizer += bytes_of(state.tensor);
   std::unique_ptr<MovingAverage> average;
   if (const double decay = config.optimizer.ema_decay.value_or(0); decay > 0) {
@@ -90,17 +96,29 @@ StepMemory measure_step(const RunConfig& config, const PlannedTask& task, const 
   memory.restart_peak();
   {
     const MetaMemoryLabel label("activations");
+    if (in_backward) {
+      flat.receive_gradients([&](size_t unit, const torch::Tensor& grad) { optimizer->step_group(unit, grad); });
+      optimizer->begin_step(1e-4);
+    }
     const int64_t microbatches = std::min<int64_t>(step.microbatches, 2);
     for (int64_t i = 0; i < microbatches; ++i) {
       flat.set_last_microbatch(i + 1 == microbatches);
       model->train_microbatch();
     }
     flat.finish_backward();
-    optimizer->step(1e-4, global_grad_norm(optimizer->groups(), 1).coefficient_1);
+    if (in_backward) {
+      optimizer->end_step();
+    } else {
+      optimizer->step(1e-4, global_grad_norm(optimizer->groups(), 1).coefficient_1);
+    }
   }
   const MetaMemory::Use peak = memory.peak();
-  const auto buffers = peak.by_label.find("collective buffers");
-  result.collective_buffers = buffers == peak.by_label.end() ? 0 : buffers->second;
+  const auto labelled = [&](const char* label) {
+    const auto found = peak.by_label.find(label);
+    return found == peak.by_label.end() ? 0 : found->second;
+  };
+  result.collective_buffers = labelled("collective buffers");
+  if (in_backward) result.gradients = labelled("gradients");  // of a unit at a time
   result.peak = peak.bytes + quantised;
   // The meta buffers have the units' parameters alone.
   if (result.offload_buffers > 0) result.peak += result.offload_buffers - frozen->offloaded()->buffer_bytes();

@@ -62,6 +62,8 @@ void throw_numerics_error(int64_t step, const StepShare& share, const StepTotals
     } else {
       own += str(in_parameters.empty() ? "" : ": ", in_parameters, way_out);
     }
+  } else if (!share.bad_gradient.empty()) {
+    own = place + share.bad_gradient;
   } else if (totals.bad_losses == 0) {  // a bad loss spoils the gradients of every rank, which are not the cause then
     try {
       finite_norm(grad_norm_of_sum(share.squares_1, /*max_norm=*/0), groups);

@@ -39,7 +39,7 @@ namespace {
 FlatGroup part_of(const FlatGroup& whole, int64_t begin, int64_t end) {
   FlatGroup part;
   part.master = whole.master.narrow(0, begin, end - begin);
-  part.grad = whole.grad.narrow(0, begin, end - begin);
+  if (whole.grad.defined()) part.grad = whole.grad.narrow(0, begin, end - begin);
   if (whole.model_copy.defined()) part.model_copy = whole.model_copy.narrow(0, begin, end - begin);
   for (ParameterRange range : whole.parameters) {
     if (range.begin < begin || range.begin >= end) continue;
@@ -86,6 +86,19 @@ std::vector<FlatGroup> parameter_groups(const FlatParameters& parameters, const 
     range = next;
   }
   MILLRACE_CHECK(range == whole.parameters.end() && described == whole.whole_parameters.end());
+  return groups;
+}
+
+std::vector<FlatGroup> unit_groups(const FlatParameters& parameters) {
+  const FlatGroup whole = parameter_group(parameters);
+  std::vector<FlatGroup> groups;
+  for (const ParameterUnit& unit : parameters.units()) {
+    FlatGroup group = part_of(whole, unit.begin, unit.begin + unit.size);
+    group.name = unit.name;
+    for (size_t i = unit.first_slice; i < unit.end_slice; ++i)
+      group.whole_parameters.push_back(whole.whole_parameters[i]);
+    groups.push_back(std::move(group));
+  }
   return groups;
 }
 

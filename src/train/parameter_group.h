@@ -19,4 +19,7 @@ FlatGroup parameter_group(const FlatParameters& parameters);
 std::vector<FlatGroup> parameter_groups(const FlatParameters& parameters, const std::vector<RateGroup>& rates,
                                         const torch::Tensor& grad);
 
+// A group for each unit, without gradients, for steps in parts. On one rank.
+std::vector<FlatGroup> unit_groups(const FlatParameters& parameters);
+
 }  // namespace millrace

@@ -111,7 +111,7 @@ std::vector<ElementRange> own_ranges(const FlatParameters& parameters) {
     if (piece.begin > begin) ranges.push_back({begin, piece.begin - begin});
     begin = piece.begin + piece.size;
   }
-  const int64_t end = parameters.grad().numel();
+  const int64_t end = parameters.master().numel();
   if (end > begin) ranges.push_back({begin, end - begin});
   return ranges;
 }

@@ -4,6 +4,7 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "comm/mesh.h"
@@ -23,6 +24,7 @@ struct StepShare {
   uint64_t sample_digest = 0;
   int stop_signal = 0;        // the signal that asked this rank to stop, or 0
   bool save_is_over = false;  // a checkpoint was being written, and is complete now
+  std::string bad_gradient;   // what is wrong with the first one that is not finite, where it is known already
 
   void add(const MicrobatchResult& result);
 };

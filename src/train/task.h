@@ -83,6 +83,9 @@ class Task {
   virtual std::vector<TaggedNumber> numbers_of(const StepMetrics& /*step*/) { return {}; }
   // Waits for this rank's part of the next microbatch.
   virtual void next_microbatch() = 0;
+  // The weight that train_microbatch() will report of it; nullopt: not known before, so that optimizer.in_backward is
+  // not possible.
+  virtual std::optional<double> arrived_weight() const { return std::nullopt; }
   // Runs forward and backward on it and adds scale x the gradients of the sum of its losses. With weight 0 it adds
   // zeros, but takes part in the collectives.
   virtual MicrobatchResult train_microbatch(double scale) = 0;

@@ -41,11 +41,15 @@ class TrainStep {
   // and has a NaN loss.
   //
   // step: its number, counted from 1. All ranks have the same totals. Throws NumericsError on all ranks when a loss
-  // or gradient is not finite; nothing has changed then.
+  // or gradient is not finite; nothing has changed then, or, with optimizer.in_backward, what the backward pass reached
+  // before that gradient.
   StepMetrics update(int64_t step, const StepShare& share, const StepTotals& totals);
 
  private:
   std::vector<FlatGroup> make_groups();
+  void begin_in_backward(int64_t step);
+  void receive_unit(size_t unit, const torch::Tensor& grad);
+  double rate_of(int64_t step) const { return optimizer_config_.lr.value_or(1) * schedule_.factor(step - 1); }
   std::unique_ptr<MovingAverage> make_average();
 
   Task& task_;
@@ -61,6 +65,12 @@ class TrainStep {
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<MovingAverage> average_;
   std::vector<ElementRange> own_ranges_;
+  // With optimizer.in_backward the scale is the step's weight itself, and each unit's group is updated while the
+  // backward pass goes on.
+  double scale_weight_;  // by which loss and gradients are divided while they are summed
+  bool changes_weights_ = false;
+  torch::Tensor squares_1_;   // fp64, one element: of the units so far
+  std::string bad_gradient_;  // the first one that is not finite; from then on nothing changes
 };
 
 }  // namespace millrace

@@ -168,6 +168,52 @@ TEST_F(TrainerTest, NumbersThatAreNotFiniteEndItAndSaveNothing) {
   EXPECT_THAT(outcome.error, HasSubstr("[step 5]"));
 }
 
+// Updates behind the backward pass
+
+RunConfig in_backward(RunConfig config, bool wanted = true) {
+  config.optimizer.in_backward = wanted;
+  config.training.max_norm = kUnlimitedNorm;
+  return config;
+}
+
+TEST_F(TrainerTest, UpdatesInTheBackwardPassAreThoseBehindIt) {
+  for (const char* rule : {"AdamW", "Adam", "AdamW8bit", "Lion", "SGD"}) {
+    RunConfig during = in_backward(config(str("during-", rule)));
+    RunConfig after = in_backward(config(str("after-", rule)), false);
+    for (RunConfig* each : {&during, &after}) each->optimizer.name = rule;
+    EXPECT_EQ(run(during).error + run(after).error, "") << rule;
+    EXPECT_EQ(saved_tensors(during, 7), saved_tensors(after, 7)) << rule;
+    EXPECT_EQ(logged(during, "loss"), logged(after, "loss")) << rule;
+    EXPECT_EQ(logged(during, "grad_norm"), logged(after, "grad_norm")) << rule;
+  }
+}
+
+// Gradients are divided by the step's own weight, not by the expected one first: another rounding.
+TEST_F(TrainerTest, UpdatesInTheBackwardPassTakeAStepsOwnWeight) {
+  TenNumbersOptions uneven;
+  uneven.weight = uneven_weight;
+  const RunConfig during = in_backward(config("during")), after = in_backward(config("after"), false);
+  EXPECT_EQ(run(during, uneven).error + run(after, uneven).error, "");
+  const torch::Tensor numbers = saved(during, 7, "model.numbers");
+  EXPECT_TRUE(torch::allclose(numbers, saved(after, 7, "model.numbers"), 1e-6, 1e-7));
+  for (int64_t step = 1; step <= 7; ++step) {
+    const RunConfig disturbed = in_backward(config(str("killed-", step)));
+    EXPECT_EQ(run(disturbed, killed_in(step, uneven)).error, "killed");
+    EXPECT_EQ(run(disturbed, uneven).error, "");
+    EXPECT_EQ(saved_tensors(disturbed, 7), saved_tensors(during, 7)) << step;
+  }
+}
+
+TEST_F(TrainerTest, AGradientThatIsNotFiniteEndsARunWithUpdatesInTheBackwardPass) {
+  const RunConfig broken = in_backward(config());
+  TenNumbersOptions options;
+  options.disturb = [](int64_t microbatch) { return microbatch == 4 ? INFINITY : 0.0; };
+  const RunOutcome outcome = run(broken, options);
+  EXPECT_EQ(outcome.code, ExitCode::kNumerics);
+  EXPECT_THAT(outcome.error, ::testing::AllOf(HasSubstr("[step 4]"), HasSubstr("gradient of numbers[0]")));
+  EXPECT_THAT(saved_steps(broken), ElementsAre(2));
+}
+
 // Weights
 
 TEST_F(TrainerTest, ManyMicrobatchesOfUnequalWeightAreOneBatch) {

@@ -53,6 +53,7 @@ class TenNumbers : public Task {
     FlatParametersOptions placement;
     placement.training = true;
     placement.mesh = &mesh;
+    placement.hands_over_gradients = config.optimizer.in_backward.value_or(false);
     placement.compute_dtype = config.training.mixed_precision_param == "bfloat16" ? torch::kBFloat16 : torch::kFloat32;
     std::vector<UnitSpec> units = {{"unit", {{"numbers", numbers_}}}};
     flat_ = std::make_unique<FlatParameters>(std::move(units), placement);
@@ -70,6 +71,11 @@ class TenNumbers : public Task {
     next_sample_ += mesh_.data_size() * local_;
     ++microbatches;
     ++seen_;
+  }
+  std::optional<double> arrived_weight() const override {
+    double weight = 0;
+    for (int64_t i = 0; i < local_; ++i) weight += options_.weight(first_sample_ + i);
+    return weight;
   }
   MicrobatchResult train_microbatch(double scale) override {
     const torch::NoGradGuard no_grad;

@@ -38,6 +38,7 @@ struct OptimizerConfig {
   std::optional<double> clip_threshold, decay_rate;
   std::optional<bool> scale_parameter, relative_step, warmup_init;
   std::optional<double> ema_decay;  // 0: no average
+  std::optional<bool> in_backward;
   std::optional<bool> stochastic_rounding;
 
   template <typename Visitor>
@@ -131,6 +132,10 @@ struct OptimizerConfig {
                "decay of the exponential moving average of the weights, with which samples are then drawn; 0: none",
            .at_least = 0,
            .below = 1});
+    visit(in_backward,
+          {.name = "in_backward",
+           .meaning = "change the weights of a layer as soon as its gradients are known, which then need no memory of "
+                      "their own: on one rank, with one microbatch a step and without training.max_norm"});
     visit(stochastic_rounding, {.name = "stochastic_rounding",
                                 .meaning = "round updates of bfloat16 weights up or down at random (training.dtype "
                                            "bfloat16), so that small ones are not lost; None: wherever weights are "

@@ -15,13 +15,15 @@ constexpr std::array<Choice<Precision>, 2> choices_of(Precision) {
   return {{{"float32", Precision::kFloat32}, {"bfloat16", Precision::kBFloat16}}};
 }
 
+inline constexpr double kUnlimitedNorm = 1e30;  // of training.max_norm, and anything above it
+
 struct TrainingConfig {
   std::optional<int64_t> subset_size;
   int64_t local_batch_size = 8;
   int64_t global_batch_size = -1;  // -1: local_batch_size times the ranks, without accumulation
   std::string accumulate_dtype = "auto";
   int64_t steps = 10000;
-  double max_norm = 1.0;
+  double max_norm = 1.0;        // kUnlimitedNorm: gradients stay as they are
   std::optional<int64_t> seed;  // unset: 0
   bool random_seed = false;
   std::string device = "auto";
@@ -57,7 +59,9 @@ struct TrainingConfig {
                "the dtype of the weights (training.dtype)",
            .choices = {"auto", "float32", "bfloat16"}});
     visit(steps, {.name = "steps", .unit = "steps", .meaning = "length of the run", .at_least = 0});
-    visit(max_norm, {.name = "max_norm", .meaning = "gradients are scaled down to this global norm", .above = 0});
+    visit(max_norm, {.name = "max_norm",
+                     .meaning = "gradients are scaled down to this global norm; 1e30 or more: never",
+                     .above = 0});
     visit(seed, {.name = "seed",
                  .meaning = "seed of everything random: weights, order, noise, timesteps, dropout; None: 0",
                  .at_least = 0,

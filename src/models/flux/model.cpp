@@ -209,7 +209,7 @@ void Flux::backward(Saved& saved, const torch::Tensor& doutput_BIC, FluxInputGra
 }
 
 bool Flux::embedders_train() const {
-  return flat_->grad().defined() || img_in_->adapter() || txt_in_->adapter() || time_in_->is_adapted() ||
+  return flat_->are_trained() || img_in_->adapter() || txt_in_->adapter() || time_in_->is_adapted() ||
          vector_in_->is_adapted() || (guidance_in_ && guidance_in_->is_adapted());
 }
 

@@ -221,7 +221,7 @@ torch::Tensor Llama::backward_logits(const Saved& saved, const torch::Tensor& dl
 
 void Llama::backward_hidden(Saved& saved, const torch::Tensor& dhidden_TD) {
   const torch::NoGradGuard no_grad;
-  const bool embedding_trains = flat_->grad().defined();
+  const bool embedding_trains = flat_->are_trained();
   const TokenShare& share = saved.context.share;
   if (saved.offloaded) saved.offloaded->start_backward();
   torch::Tensor d_UD = torch::empty_like(saved.last_UD);

@@ -111,6 +111,11 @@ class LlamaTask : public Task {
     data_seconds_ = now_seconds() - start;
     epoch_ = microbatch_->epoch + 1;
   }
+  std::optional<double> arrived_weight() const override {
+    double weight = 0;
+    for (const TokenPass& pass : microbatch_->passes) weight += static_cast<double>(share_of(pass.documents).counted);
+    return weight;
+  }
   int64_t epoch() const override { return epoch_; }
   std::optional<int64_t> epoch_to_save(int64_t step) const override {
     const auto after = std::ranges::upper_bound(epoch_ends_, step);  // of several that are over, the last
@@ -129,7 +134,10 @@ class LlamaTask : public Task {
     uint64_t pass_number = mix64(static_cast<uint64_t>(config_.training.seed.value_or(0)) ^ microbatch.digest) ^
                            checksum64(position.data(), position.size());
     double sum = 0;
+    size_t passes_left = microbatch.passes.size();
     for (const TokenPass& pass : microbatch.passes) {
+      --passes_left;
+      if (parameters().hands_over_gradients()) parameters().set_last_microbatch(passes_left == 0);
       trainee_->set_pass(pass_number++);
       const LabelledTokens batch = labelled_tokens(pass.documents, device_);
       const PassShare share = share_of(pass.documents);
