@@ -1,10 +1,10 @@
 // Matrix products into existing buffers.
 //
-// ATen sends fp32 products on a CPU to MKL, which takes its generic paths on AMD processors. With AVX-512, oneDNN,
-// which libtorch also includes, is 5 to 15 % faster there on a transformer's shapes, three times on a product of two
-// rows (benchmarks/results/flux_step_cpu.md); without, libtorch's entry to oneDNN refuses to work, and large products
-// go to kernels/gemm_fp32, as they do on Intel's processors with AMX, which libraries do not use for fp32. A row by a
-// matrix, which MKL multiplies on one core, goes to kernels/gemv everywhere.
+// ATen sends fp32 products on a CPU to MKL. On AMD's processors with AVX-512, oneDNN, which libtorch also includes, is
+// 5 to 15 % faster on a transformer's shapes, three times on a product of two rows
+// (benchmarks/results/flux_step_cpu.md); without AVX-512 libtorch's entry to oneDNN refuses to work. On Intel's
+// processors with AMX, which libraries do not use for fp32, large products go to kernels/gemm_fp32. A row by a matrix,
+// which MKL multiplies on one core, goes to kernels/gemv everywhere.
 // The choice depends on make and instruction set, never on a clock, so that a resumed run makes the same one. In bf16 a
 // product with a transposed matrix, as weights are, goes to kernels/linear_bf16 if the processor supports it.
 //

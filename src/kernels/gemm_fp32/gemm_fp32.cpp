@@ -152,13 +152,11 @@ const GemmFp32Kernels& gemm_fp32_kernels() {
 }
 
 bool suits_gemm_fp32(const torch::Tensor& a_MK, const torch::Tensor& b_KN) {
-  if (!fits(a_MK, b_KN)) return false;
+  if (!has_bf16_tiles() || !fits(a_MK, b_KN)) return false;
   const int64_t side = std::min(a_MK.size(0), b_KN.size(1)), depth = a_MK.size(1);
   const int64_t work = a_MK.numel() * b_KN.size(1);  // multiplications
   // Packing takes as long as multiplying by some hundred rows or columns; over a long depth nothing makes up for it.
-  if (has_bf16_tiles()) return side >= (depth > 1024 ? 512 : 192) && depth >= 64 && work >= int64_t{1} << 24;
-  static const bool is_served_badly = is_amd_processor() && detected_cpu_level() == CpuLevel::kV3;
-  return is_served_badly && cpu_level() == CpuLevel::kV3 && side >= 32 && depth >= 16 && work >= int64_t{1} << 20;
+  return side >= (depth > 1024 ? 512 : 192) && depth >= 64 && work >= int64_t{1} << 24;
 }
 
 void gemm_fp32(const torch::Tensor& out_MN, const torch::Tensor& a_MK, const torch::Tensor& b_KN, bool accumulate) {

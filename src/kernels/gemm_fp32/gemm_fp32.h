@@ -1,7 +1,7 @@
-// Products of fp32 matrices on a CPU, for processors that libraries serve badly. On AMD's with AVX2 alone MKL may take
-// slow paths. On Intel's with AMX libraries do not use it for fp32: here each number becomes three of bf16, whose
-// products and sums are as exact as those of fp32 (gemm_fp32_amx.cpp). The blocking is that of Goto and van de Geijn
-// 2008, "Anatomy of high-performance matrix multiplication".
+// Products of fp32 matrices on a CPU, for processors with AMX, which libraries do not use for fp32: each number becomes
+// three of bf16, whose products and sums are as exact as those of fp32 (gemm_fp32_amx.cpp). Without AMX libraries are
+// as fast; the other levels are for attention_fp32. The blocking is that of Goto and van de Geijn 2008, "Anatomy of
+// high-performance matrix multiplication".
 //
 // Letters: M rows, K depth, N columns.
 #pragma once
@@ -10,8 +10,8 @@
 
 namespace millrace {
 
-// Whether gemm_fp32() accepts these matrices and is the fastest way to multiply them: with AMX, and on AMD's processors
-// with AVX2 and without AVX-512, above a size that pays for packing.
+// Whether gemm_fp32() accepts these matrices and is the fastest way to multiply them: with AMX, above a
+// size that pays for packing.
 bool suits_gemm_fp32(const torch::Tensor& a_MK, const torch::Tensor& b_KN);
 
 // out_MN = a_MK * b_KN, or out_MN += with accumulate. All fp32 on the CPU; out's rows are contiguous, a and b have any
