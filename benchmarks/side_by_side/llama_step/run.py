@@ -59,7 +59,7 @@ def prepare(folder, options):
     (folder / "ids.json").write_text(json.dumps([[1, *tokenizer(row)["input_ids"], 2][: options.length] for row in rows]))
 
 
-def millrace(folder, options, recompute):
+def millrace(folder, options, recompute, in_backward=False):
     arguments = {
         "job.task": "llama_lora" if options.lora else "llama_finetune", "checkpoint.initial_load_path": folder / "model",
         "finetune.data": folder / "rows.jsonl", "finetune.rows": "text", "finetune.chat_layout": "template", "finetune.max_seq_len": options.length,
@@ -72,6 +72,8 @@ def millrace(folder, options, recompute):
         arguments |= {"lora.rank": options.lora, "lora.alpha": 2 * options.lora,
                       "lora.targets": "q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj"}  # fmt: skip
         del arguments["finetune.save_model"], arguments["training.dtype"]
+    if in_backward:
+        arguments |= {"optimizer.in_backward": "true", "training.max_norm": "1e30"}
     if options.lengths == "alpaca":
         arguments |= {"finetune.packing": "best_fit"}
     return millrace_run(ROOT / "build" / "millrace", arguments, folder)
@@ -95,6 +97,7 @@ def main():
     parser.add_argument("--lengths", choices=["full", "alpaca"], default="full")
     parser.add_argument("--recompute", default="none", help="some of none,selective,full")
     parser.add_argument("--compile", action="store_true", help="transformers under torch.compile, too")
+    parser.add_argument("--in-backward", action="store_true", help="updates in the backward pass, too, without clipping")
     options = parser.parse_args()
     library = "transformers + peft" if options.lora else "transformers"
     with tempfile.TemporaryDirectory() as temporary:
@@ -107,8 +110,15 @@ def main():
             programs[f"{library}, compiled"] = lambda: peer(folder, options, "transformers", "--compile")
         if importlib.util.find_spec("torchtune"):
             programs["torchtune"] = lambda: peer(folder, options, "torchtune")
+        if options.in_backward:
+            programs[f"{library}, in backward"] = lambda: peer(folder, options, "transformers", "--in-backward")
+            if importlib.util.find_spec("torchtune"):
+                programs["torchtune, in backward"] = lambda: peer(folder, options, "torchtune", "--in-backward")
         for recompute in options.recompute.split(","):
             programs[f"millrace, recompute {recompute}"] = lambda recompute=recompute: millrace(folder, options, recompute)
+            if options.in_backward:
+                programs[f"millrace, recompute {recompute}, in backward"] = lambda recompute=recompute: millrace(
+                    folder, options, recompute, in_backward=True)
         print_table(take_turns(programs, options.rounds), tokens=True)
 
 

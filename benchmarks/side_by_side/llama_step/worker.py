@@ -75,6 +75,18 @@ def build_torchtune(folder, options, dtype):
     return model, loss_of
 
 
+def step_in_backward(trained, adamw):
+    """As torchtune's optimizer_in_bwd: a rule for each parameter, run where its gradient is complete."""
+    rules = {parameter: adamw([parameter]) for parameter in trained}
+
+    def step(parameter):
+        rules[parameter].step()
+        rules[parameter].zero_grad()
+
+    for parameter in trained:
+        parameter.register_post_accumulate_grad_hook(step)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=pathlib.Path)
@@ -86,6 +98,7 @@ def main():
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--recompute", action="store_true")
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--in-backward", action="store_true")
     options = parser.parse_args()
 
     rows = json.loads((options.folder / "ids.json").read_text())
@@ -95,7 +108,14 @@ def main():
     if options.compile:
         loss_of = torch.compile(loss_of)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=1e-4, betas=(0.9, 0.95), weight_decay=0.1)
+
+    def adamw(parameters):
+        return torch.optim.AdamW(parameters, lr=1e-4, betas=(0.9, 0.95), weight_decay=0.1)
+
+    if options.in_backward:
+        step_in_backward(trained, adamw)
+    else:
+        optimizer = adamw(trained)
     seconds, losses, tokens, first = [], [], [], None
     for step in range(options.steps):
         begin = time.perf_counter()
@@ -105,9 +125,10 @@ def main():
         labels = torch.tensor([row + [-100] * (longest - len(row)) for row in batch])
         loss = loss_of(ids, labels)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+        if not options.in_backward:
+            torch.nn.utils.clip_grad_norm_(trained, 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
         losses.append(loss.item())
         seconds.append(time.perf_counter() - begin)
         tokens.append(sum(len(row) - 1 for row in batch))
