@@ -62,6 +62,16 @@ std::string names_of_rules_with(std::string_view option) {
   return join(names, ", ");
 }
 
+// The options of a rule with D-Adaptation, with these of its own.
+std::vector<RuleOption> dadaptation(const std::vector<RuleOption>& own, const std::vector<RuleOption>& more = {}) {
+  std::vector<RuleOption> options = {{"lr", 1.0}};
+  options.insert(options.end(), own.begin(), own.end());
+  options.insert(options.end(), {{"d0", 1e-6}, {"growth_rate", {}}});
+  options.insert(options.end(), more.begin(), more.end());
+  options.insert(options.end(), {{"ema_decay", 0.0}, {"stochastic_rounding", {}}});
+  return options;
+}
+
 }  // namespace
 
 bool OptimizerRule::has(std::string_view option) const {
@@ -72,17 +82,10 @@ const std::vector<OptimizerRule>& optimizer_rules() {
   static const std::vector<RuleOption> kAdam = {
       {"lr", 1e-4},          {"beta1", 0.9},     {"beta2", 0.95},        {"eps", 1e-8},
       {"weight_decay", 0.1}, {"ema_decay", 0.0}, {"in_backward", false}, {"stochastic_rounding", {}}};
-  static const std::vector<RuleOption> kAdan = {{"lr", 1.0},
-                                                {"beta1", 0.98},
-                                                {"beta2", 0.92},
-                                                {"beta3", 0.99},
-                                                {"eps", 1e-8},
-                                                {"weight_decay", 0.02},
-                                                {"no_prox", false},
-                                                {"d0", 1e-6},
-                                                {"growth_rate", {}},
-                                                {"ema_decay", 0.0},
-                                                {"stochastic_rounding", {}}};
+  static const std::vector<RuleOption> kDAdaptAdam = {
+      {"beta1", 0.9}, {"beta2", 0.999}, {"eps", 1e-8}, {"weight_decay", 0.0}, {"decouple", false}};
+  static const std::vector<RuleOption> kDAdaptAdan = {{"beta1", 0.98}, {"beta2", 0.92},        {"beta3", 0.99},
+                                                      {"eps", 1e-8},   {"weight_decay", 0.02}, {"no_prox", false}};
   using Kind = OptimizerRule::Kind;
   static const std::vector<OptimizerRule> kRules = {
       {"AdamW", kAdam},
@@ -201,33 +204,10 @@ const std::vector<OptimizerRule>& optimizer_rules() {
         {"ema_decay", 0.0},
         {"in_backward", false},
         {"stochastic_rounding", {}}}},
-      {"DAdaptAdam",
-       {{"lr", 1.0},
-        {"beta1", 0.9},
-        {"beta2", 0.999},
-        {"eps", 1e-8},
-        {"weight_decay", 0.0},
-        {"decouple", false},
-        {"d0", 1e-6},
-        {"growth_rate", {}},
-        {"use_bias_correction", false},
-        {"ema_decay", 0.0},
-        {"stochastic_rounding", {}}},
-       Kind::kFindsStepSize},
-      {"DAdaptAdamPreprint",
-       {{"lr", 1.0},
-        {"beta1", 0.9},
-        {"beta2", 0.999},
-        {"eps", 1e-8},
-        {"weight_decay", 0.0},
-        {"decouple", false},
-        {"d0", 1e-6},
-        {"growth_rate", {}},
-        {"ema_decay", 0.0},
-        {"stochastic_rounding", {}}},
-       Kind::kFindsStepSize},
-      {"DAdaptAdan", kAdan, Kind::kFindsStepSize},
-      {"DAdaptAdanIP", kAdan, Kind::kFindsStepSize},
+      {"DAdaptAdam", dadaptation(kDAdaptAdam, {{"use_bias_correction", false}}), Kind::kFindsStepSize},
+      {"DAdaptAdamPreprint", dadaptation(kDAdaptAdam), Kind::kFindsStepSize},
+      {"DAdaptAdan", dadaptation(kDAdaptAdan), Kind::kFindsStepSize},
+      {"DAdaptAdanIP", dadaptation(kDAdaptAdan), Kind::kFindsStepSize},
       {"DAdaptLion",
        {{"lr", 1.0},
         {"beta1", 0.9},
@@ -237,25 +217,8 @@ const std::vector<OptimizerRule>& optimizer_rules() {
         {"ema_decay", 0.0},
         {"stochastic_rounding", {}}},
        Kind::kFindsStepSize},
-      {"DAdaptSGD",
-       {{"lr", 1.0},
-        {"momentum", 0.0},
-        {"weight_decay", 0.0},
-        {"d0", 1e-6},
-        {"growth_rate", {}},
-        {"ema_decay", 0.0},
-        {"stochastic_rounding", {}}},
-       Kind::kFindsStepSize},
-      {"DAdaptAdaGrad",
-       {{"lr", 1.0},
-        {"momentum", 0.0},
-        {"eps", 1e-6},
-        {"weight_decay", 0.0},
-        {"d0", 1e-6},
-        {"growth_rate", {}},
-        {"ema_decay", 0.0},
-        {"stochastic_rounding", {}}},
-       Kind::kFindsStepSize},
+      {"DAdaptSGD", dadaptation({{"momentum", 0.0}, {"weight_decay", 0.0}}), Kind::kFindsStepSize},
+      {"DAdaptAdaGrad", dadaptation({{"momentum", 0.0}, {"eps", 1e-6}, {"weight_decay", 0.0}}), Kind::kFindsStepSize},
   };
   return kRules;
 }

@@ -418,6 +418,24 @@ def test_a_run_leaves_the_file_that_sd_scripts_would(millrace, arguments, weight
     assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.parametrize("words, optimizer", [
+    (["--optimizer_type", "DAdaptAdam", "--learning_rate", "1", "--optimizer_args", "d0=1e-4", "decouple=True"],
+     "dadaptation.dadapt_adam.DAdaptAdam(d0=0.0001,decouple=True)"),
+    (["--optimizer_type", "pytorch_optimizer.CAME", "--learning_rate", "1e-3", "--optimizer_args", "betas=(0.9,0.95,0.99)"],
+     "pytorch_optimizer.optimizer.came.CAME(betas=(0.9, 0.95, 0.99))"),
+    (["--optimizer_type", "SGDScheduleFree", "--learning_rate", "0.1"], "schedulefree.sgd_schedulefree.SGDScheduleFree"),
+    (["--learning_rate", "1e-3", "--lr_scheduler_type", "OneCycleLR", "--lr_scheduler_args", "max_lr=2e-3", "total_steps=6"],
+     "torch.optim.adamw.AdamW"),
+], ids=["d-adaptation", "came", "schedule-free", "one cycle"])  # fmt: skip
+def test_rarer_optimizers_and_schedules_run_and_resume(millrace, arguments, weights, tmp_path, words, optimizer):
+    for folder, steps in [("whole", "4"), ("parts", "2"), ("parts", "4")]:
+        millrace(*arguments, *SMALL, *words, "--output_dir", folder, "--max_train_steps", steps)
+    whole, parts = (load(tmp_path / folder / "cat.safetensors") for folder in ("whole", "parts"))
+    assert whole.keys() == parts.keys() and all(whole[name].equal(parts[name]) for name in whole)
+    assert whole["lora_unet_single_blocks_0_linear1.lora_up.weight"].abs().max() > 0
+    assert metadata(tmp_path / "whole" / "cat.safetensors")["ss_optimizer"] == optimizer
+
+
 def test_the_page_names_every_argument(millrace):
     page = "".join((ROOT / "docs" / name).read_text() for name in ("compat.md", "picture_sets.md"))
     prefixes = re.findall(r"--([a-z_]+)\*", page)
