@@ -175,13 +175,13 @@ void set_in_backward(const TuneTranslator& tune, bool in_backward) {
   const TomlValue* name = tune.out.find("optimizer.name");
   const TheirSetting from = tune.root.from("optimizer_in_bwd");
   if (!in_backward) {
-    tune.out.note(from, Fate::kSameResult, "weights change behind the backward pass");
+    tune.out.note(from, Fate::kSameResult, "weights change after the backward pass");
   } else if (tune.recipe.is_lora || tune.around.world_size > 1) {
     tune.out.note(from, Fate::kSameResult,
                   tune.recipe.is_lora ? "the gradients of adapters are small"
-                                      : "weights change behind the backward pass, and ranks share the gradients");
+                                      : "weights change after the backward pass, and ranks share the gradients");
   } else if (name == nullptr || !optimizer_rule(name->text).has("in_backward")) {
-    tune.out.note(from, Fate::kSameResult, "weights change behind the backward pass");
+    tune.out.note(from, Fate::kSameResult, "weights change after the backward pass");
   } else {
     tune.out.set("optimizer.in_backward", true, from);
   }

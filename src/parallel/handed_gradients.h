@@ -1,5 +1,5 @@
 // Gradients that exist for one unit at a time: a unit's backward pass adds into a buffer, its end hands that over, and
-// the next unit gets the same memory. For optimizers that change weights behind the backward pass, on one rank.
+// the next unit gets the same memory. For optimizers that change weights during the backward pass, on one rank.
 #pragma once
 
 #include <functional>

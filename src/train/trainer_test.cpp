@@ -168,7 +168,7 @@ TEST_F(TrainerTest, NumbersThatAreNotFiniteEndItAndSaveNothing) {
   EXPECT_THAT(outcome.error, HasSubstr("[step 5]"));
 }
 
-// Updates behind the backward pass
+// Updates during the backward pass
 
 RunConfig in_backward(RunConfig config, bool wanted = true) {
   config.optimizer.in_backward = wanted;
@@ -176,7 +176,7 @@ RunConfig in_backward(RunConfig config, bool wanted = true) {
   return config;
 }
 
-TEST_F(TrainerTest, UpdatesInTheBackwardPassAreThoseBehindIt) {
+TEST_F(TrainerTest, UpdatesInTheBackwardPassAreThoseAfterIt) {
   for (const char* rule : {"AdamW", "Adam", "AdamW8bit", "Lion", "SGD"}) {
     RunConfig during = in_backward(config(str("during-", rule)));
     RunConfig after = in_backward(config(str("after-", rule)), false);

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from train_ranks import TINY, Ranks
 
 IN_BACKWARD = {"optimizer.in_backward": "true", "training.max_norm": "1e30"}
-BEHIND = {"training.max_norm": "1e30"}
+AFTERWARDS = {"training.max_norm": "1e30"}
 ONE = {"finetune.order": "millrace", "training.local_batch_size": 4, "training.global_batch_size": 4, "training.steps": 4}
 
 
@@ -42,10 +42,10 @@ def test_a_llama_gets_the_same_weights(millrace, tmp_path, rule, recompute):
         millrace("train", empty_config(tmp_path), *arguments(flat))
         return tmp_path / name
 
-    during, behind = run("during", IN_BACKWARD), run("behind", BEHIND)
+    during, afterwards = run("during", IN_BACKWARD), run("afterwards", AFTERWARDS)
     # The same sums, divided by the number of trained tokens at another time.
-    assert losses(during) == pytest.approx(losses(behind), rel=2e-6)
-    ours, theirs = weights(millrace, during), weights(millrace, behind)
+    assert losses(during) == pytest.approx(losses(afterwards), rel=2e-6)
+    ours, theirs = weights(millrace, during), weights(millrace, afterwards)
     assert ours.keys() == theirs.keys()
     for name in ours:
         # A moment that lies between two codes of 8 bits may get the other one.
@@ -66,8 +66,8 @@ def test_a_tied_model_gets_the_same_weights(millrace, tmp_path):
     (tied / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": True}))
     options = ONE | {"checkpoint.initial_load_path": tied}
     train(millrace, tmp_path / "during", options | IN_BACKWARD)
-    train(millrace, tmp_path / "behind", options | BEHIND)
-    assert losses(tmp_path / "during") == pytest.approx(losses(tmp_path / "behind"), rel=2e-6)
+    train(millrace, tmp_path / "afterwards", options | AFTERWARDS)
+    assert losses(tmp_path / "during") == pytest.approx(losses(tmp_path / "afterwards"), rel=2e-6)
 
 
 def test_a_flux_gets_the_same_bits(millrace, emoji_set, tmp_path):
@@ -78,9 +78,9 @@ def test_a_flux_gets_the_same_bits(millrace, emoji_set, tmp_path):
         millrace("train", TINY, *arguments(flat))
         return logged(tmp_path / name, "grad_norm")
 
-    during, behind = run("during", IN_BACKWARD), run("behind", BEHIND)
-    assert [step["loss"] for step in during] == [step["loss"] for step in behind]
-    norms = [[step["grad_norm"] for step in steps] for steps in (during, behind)]
+    during, afterwards = run("during", IN_BACKWARD), run("afterwards", AFTERWARDS)
+    assert [step["loss"] for step in during] == [step["loss"] for step in afterwards]
+    norms = [[step["grad_norm"] for step in steps] for steps in (during, afterwards)]
     assert norms[0] == pytest.approx(norms[1], rel=1e-6)
 
 
@@ -96,9 +96,9 @@ def test_a_run_resumes_with_the_same_bits(millrace, tmp_path):
 
 @pytest.mark.parametrize("options, words", [
     (ONE, "[optimizer.in_backward] expected training.max_norm = 1e30 with it"),
-    (SHORT | BEHIND, "[optimizer.in_backward] expected one microbatch a step with it"),
-    (ONE | BEHIND | LORA, "[optimizer.in_backward] expected false with adapters"),
-    (ONE | BEHIND | {"optimizer.name": "Adafactor"}, "[optimizer.in_backward] expected an option that Adafactor has"),
+    (SHORT | AFTERWARDS, "[optimizer.in_backward] expected one microbatch a step with it"),
+    (ONE | AFTERWARDS | LORA, "[optimizer.in_backward] expected false with adapters"),
+    (ONE | AFTERWARDS | {"optimizer.name": "Adafactor"}, "[optimizer.in_backward] expected an option that Adafactor has"),
 ], ids=["norm", "microbatches", "adapters", "rule"])
 def test_what_needs_all_gradients_is_refused(millrace, tmp_path, options, words):
     done = train(millrace, tmp_path / "run", options | {"optimizer.in_backward": "true"}, status=2)
@@ -128,9 +128,9 @@ def test_the_plan_counts_one_unit_of_gradients(millrace, tmp_path):
             "--finetune.max_seq_len=512", "--json", "--training.mixed_precision_param=bfloat16", "--training.dtype=bfloat16", *options)
         return json.loads(done.stdout)["memory"]
 
-    behind = memory("--training.max_norm=1e30")
+    afterwards = memory("--training.max_norm=1e30")
     during = memory("--training.max_norm=1e30", "--optimizer.in_backward=true")
     embedding = 2 * 128256 * 4096
-    assert behind["parts"]["gradients"] == pytest.approx(2 * 8.03e9, rel=0.01)
+    assert afterwards["parts"]["gradients"] == pytest.approx(2 * 8.03e9, rel=0.01)
     assert during["parts"]["gradients"] <= 1.01 * embedding
-    assert behind["peak_bytes"] - during["peak_bytes"] > 14e9
+    assert afterwards["peak_bytes"] - during["peak_bytes"] > 14e9
