@@ -1,8 +1,8 @@
 // --lr_scheduler_type: a class of torch.optim.lr_scheduler, with its arguments in --lr_scheduler_args.
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <map>
+#include <optional>
 #include <string_view>
 
 #include "base/text.h"
@@ -88,45 +88,40 @@ class TorchSchedule {
     }
     if (value->kind == PythonLiteral::Kind::kNone) return;  // as if it were not there
     given_[name] = *value;
-    if (!has_kind(argument->kind, *value))
-      return refuse(expected_of(argument->kind) + " for " + name, json_escape(word));
-    if (argument->ours == nullptr) return;
-    const std::string ours = std::string("lr_scheduler.") + argument->ours;
-    switch (argument->kind) {
-      case Argument::kWhole:
-        return kohya_.out.set(ours, *value->whole, from);
-      case Argument::kNumber:
-        return kohya_.out.set(ours, value->number, from);
-      case Argument::kFlag:
-        return kohya_.out.set(ours, value->boolean, from);
-      case Argument::kText:
-        return kohya_.out.set(ours, value->text, from);
-      case Argument::kWholeList: {
-        TomlValue list = {.kind = TomlValue::Kind::kList};
-        for (const PythonLiteral& item : value->items) {
-          list.items.push_back({.kind = TomlValue::Kind::kInteger, .integer = *item.whole});
-        }
-        return kohya_.out.set(ours, list, from);
-      }
-    }
+    const std::optional<TomlValue> ours = option_value(argument->kind, *value);
+    if (!ours) return refuse(expected_of(argument->kind) + " for " + name, json_escape(word));
+    if (argument->ours != nullptr) kohya_.out.set(std::string("lr_scheduler.") + argument->ours, *ours, from);
   }
 
-  static bool has_kind(Argument kind, const PythonLiteral& value) {
+  // As our option has it; none: it is of another kind.
+  static std::optional<TomlValue> option_value(Argument kind, const PythonLiteral& value) {
+    using Kind = TomlValue::Kind;
     switch (kind) {
       case Argument::kWhole:
-        return value.whole.has_value();
+        if (value.whole) return TomlValue{.kind = Kind::kInteger, .integer = *value.whole};
+        break;
       case Argument::kNumber:
-        return value.kind == PythonLiteral::Kind::kNumber && std::isfinite(value.number);
+        if (value.kind == PythonLiteral::Kind::kNumber && std::isfinite(value.number)) {
+          return TomlValue{.kind = Kind::kFloat, .floating = value.number};
+        }
+        break;
       case Argument::kFlag:
-        return value.kind == PythonLiteral::Kind::kBool;
+        if (value.kind == PythonLiteral::Kind::kBool) return TomlValue{.kind = Kind::kBool, .boolean = value.boolean};
+        break;
       case Argument::kText:
-        return value.kind == PythonLiteral::Kind::kText;
-      case Argument::kWholeList:
-        return value.kind == PythonLiteral::Kind::kTuple &&
-               std::all_of(value.items.begin(), value.items.end(),
-                           [](const PythonLiteral& item) { return item.whole.has_value(); });
+        if (value.kind == PythonLiteral::Kind::kText) return TomlValue::of_text(value.text);
+        break;
+      case Argument::kWholeList: {
+        if (value.kind != PythonLiteral::Kind::kTuple) break;
+        TomlValue list = {.kind = Kind::kList};
+        for (const PythonLiteral& item : value.items) {
+          if (!item.whole) return std::nullopt;
+          list.items.push_back({.kind = Kind::kInteger, .integer = *item.whole});
+        }
+        return list;
+      }
     }
-    return false;
+    return std::nullopt;
   }
 
   static std::string expected_of(Argument kind) {

@@ -170,21 +170,21 @@ void loss(TuneTranslator& tune) {
   table.refuse_unknown();
 }
 
-// Of the rules that can, where there are gradients worth the memory.
+// Taken where the optimizer can do it and gradients are large; otherwise weights change after the backward pass, which
+// gives the same result.
 void set_in_backward(const TuneTranslator& tune, bool in_backward) {
   const TomlValue* name = tune.out.find("optimizer.name");
   const TheirSetting from = tune.root.from("optimizer_in_bwd");
-  if (!in_backward) {
-    tune.out.note(from, Fate::kSameResult, "weights change after the backward pass");
-  } else if (tune.recipe.is_lora || tune.around.world_size > 1) {
-    tune.out.note(from, Fate::kSameResult,
-                  tune.recipe.is_lora ? "the gradients of adapters are small"
-                                      : "weights change after the backward pass, and ranks share the gradients");
-  } else if (name == nullptr || !optimizer_rule(name->text).has("in_backward")) {
-    tune.out.note(from, Fate::kSameResult, "weights change after the backward pass");
-  } else {
-    tune.out.set("optimizer.in_backward", true, from);
+  const bool is_lora = tune.recipe.is_lora, has_ranks = tune.around.world_size > 1;
+  const bool can = name != nullptr && optimizer_rule(name->text).has("in_backward");
+  if (in_backward && can && !is_lora && !has_ranks) return tune.out.set("optimizer.in_backward", true, from);
+  const char* why = "weights change after the backward pass";
+  if (in_backward && is_lora) {
+    why = "the gradients of adapters are small";
+  } else if (in_backward && has_ranks) {
+    why = "weights change after the backward pass, and ranks share the gradients";
   }
+  tune.out.note(from, Fate::kSameResult, why);
 }
 
 }  // namespace

@@ -137,9 +137,8 @@ class Adafactor::Step {
   AdafactorParts& parts_;
   double kept_, lr_;
   torch::Tensor coefficient_1_;
-  // Of each parameter.
-  std::vector<torch::Tensor> rates_;  // one number
-  std::vector<AdafactorParts::Factors> factors_;
+  std::vector<torch::Tensor> rates_;              // one number for each parameter
+  std::vector<AdafactorParts::Factors> factors_;  // likewise
 };
 
 void Adafactor::update(double lr, const torch::Tensor& coefficient_1) {

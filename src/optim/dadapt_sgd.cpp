@@ -3,6 +3,7 @@
 #include <cmath>
 #include <utility>
 
+#include "kernels/global_norm/global_norm.h"
 #include "optim/option_check.h"
 
 namespace millrace {
@@ -39,15 +40,16 @@ std::vector<StateTensor> DAdaptSgd::state() const {
 double DAdaptSgd::gradient_norm(const torch::Tensor& coefficient_1) {
   const torch::Device device = groups().front().master.device();
   const torch::Tensor square = torch::zeros({1}, torch::dtype(torch::kFloat64).device(device));
+  const torch::Tensor of_others = torch::zeros_like(square);  // parameters that another rank counts
   for (size_t i = 0; i < groups().size(); ++i) {
     if (!takes_part(i)) continue;
-    const auto square_of = [](const torch::Tensor& x) { return x.to(torch::kFloat32).square().sum(torch::kFloat64); };
-    square.add_(square_of(groups()[i].grad));
+    add_sum_of_squares(groups()[i].grad, square);
     for (const ParameterRange& range : groups()[i].parameters) {
-      if (!range.primary) square.sub_(square_of(range.view(groups()[i].grad)));  // another rank counts it
+      if (!range.primary) add_sum_of_squares(range.view(groups()[i].grad), of_others);
     }
   }
   if (device.is_meta()) return 1;
+  square.sub_(of_others);
   ranks().add(square);
   const double coefficient = coefficient_1.defined() ? coefficient_1.item<double>() : 1;
   return std::sqrt(square.item<double>()) * coefficient;

@@ -25,20 +25,20 @@ HandedGradients::HandedGradients(const FlatLayout& layout, const UseOrder& order
 
 void HandedGradients::add_buffer(int64_t size) {
   const MetaMemoryLabel label("gradients");
-  buffers_.push_back(zeros_when_touched({size}, options_));
-  is_free_.push_back(true);
+  buffers_.push_back({zeros_when_touched({size}, options_)});
 }
 
 // Part of the smallest free buffer that is large enough.
 torch::Tensor HandedGradients::take(int64_t size) {
   size_t best = buffers_.size();
   for (size_t i = 0; i < buffers_.size(); ++i) {
-    const bool fits = is_free_[i] && buffers_[i].numel() >= size;
-    if (fits && (best == buffers_.size() || buffers_[i].numel() < buffers_[best].numel())) best = i;
+    const auto size_of = [&](size_t number) { return buffers_[number].memory.numel(); };
+    const bool fits = buffers_[i].is_free && size_of(i) >= size;
+    if (fits && (best == buffers_.size() || size_of(i) < size_of(best))) best = i;
   }
   if (best == buffers_.size()) add_buffer(size);  // units that are in use together
-  is_free_[best] = false;
-  return buffers_[best].narrow(0, 0, size);
+  buffers_[best].is_free = false;
+  return buffers_[best].memory.narrow(0, 0, size);
 }
 
 const torch::Tensor& HandedGradients::enter(size_t unit) {
@@ -54,9 +54,7 @@ void HandedGradients::leave(size_t unit, bool complete) {
   if (!complete) return;
   const torch::Tensor whole = std::exchange(whole_[unit], {});
   if (receiver_) receiver_(unit, whole);
-  for (size_t i = 0; i < buffers_.size(); ++i) {
-    if (buffers_[i].is_alias_of(whole)) is_free_[i] = true;
-  }
+  for (Buffer& buffer : buffers_) buffer.is_free = buffer.is_free || buffer.memory.is_alias_of(whole);
 }
 
 }  // namespace millrace

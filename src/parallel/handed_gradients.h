@@ -34,10 +34,13 @@ class HandedGradients {
 
   const FlatLayout& layout_;
   torch::TensorOptions options_;
-  std::vector<torch::Tensor> buffers_;  // all that were ever needed at once
-  std::vector<bool> is_free_;           // of each buffer
-  std::vector<torch::Tensor> whole_;    // per unit; undefined when it holds nothing
-  Receiver receiver_;                   // none: gradients are dropped
+  struct Buffer {
+    torch::Tensor memory;
+    bool is_free = true;
+  };
+  std::vector<Buffer> buffers_;       // all that were ever needed at once
+  std::vector<torch::Tensor> whole_;  // per unit; undefined when it holds nothing
+  Receiver receiver_;                 // none: gradients are dropped
 };
 
 }  // namespace millrace

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "tokenizers/added_tokens.h"
+#include "tokenizers/sentencepiece_file.h"
 #include "tokenizers/split_pattern.h"
 
 namespace millrace {
@@ -66,10 +67,9 @@ bool is_tiktoken_model(const std::filesystem::path& path);
 
 // tokenizer.model of SentencePiece with a BPE model, as Llama 2 and Mistral 7B have it: the same ids as SentencePiece
 // gives. No special token is added or recognised in text by encode(). The names of the special ones are taken from the
-// tokenizer_config.json beside it, or are <s> and </s>. Throws ModelError naming the file for models that change text
+// tokenizer_config.json beside path, or are <s> and </s>. Throws ModelError naming the file for models that change text
 // first, and for pieces that users defined.
-ByteLevelVocabulary read_sentencepiece_bpe(const std::filesystem::path& path);
-bool is_sentencepiece_bpe(const std::filesystem::path& path);  // not a unigram model, such as T5's
+ByteLevelVocabulary bpe_vocabulary(const SentencePieceFile& file, const std::filesystem::path& path);
 
 // tokenizer.json with a model of type BPE, and byte-level pre-tokenizers or byte_fallback: what the file at path holds.
 // bos, eos and pad are taken from the tokenizer_config.json beside it. Throws ModelError naming the file and the part

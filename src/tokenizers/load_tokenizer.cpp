@@ -42,10 +42,15 @@ bool has_byte_fallback(const nlohmann::json& model) {
   return fallback != model.end() && *fallback == true;
 }
 
+T5Vocabulary read_unigram(const fs::path& path) {
+  return unigram_vocabulary(read_sentencepiece_file(path), path);
+}
+
 std::unique_ptr<Tokenizer> load_model_file(const fs::path& path) {
   if (is_tiktoken_model(path)) return load_byte_level(read_tiktoken_model(path));
-  if (is_sentencepiece_bpe(path)) return load_byte_level(read_sentencepiece_bpe(path));
-  return load_t5(read_sentencepiece_model(path));
+  SentencePieceFile file = read_sentencepiece_file(path);
+  if (file.model_type == SentencePieceFile::kBpe) return load_byte_level(bpe_vocabulary(file, path));
+  return load_t5(unigram_vocabulary(std::move(file), path));
 }
 
 std::unique_ptr<Tokenizer> load_tokenizer_json(const fs::path& path) {
@@ -68,7 +73,7 @@ std::unique_ptr<Tokenizer> load_tokenizer_json(const fs::path& path) {
 std::unique_ptr<Tokenizer> load_folder(const fs::path& folder) {
   // The search order of transformers.
   if (fs::exists(folder / "tokenizer.json")) return load_tokenizer_json(folder / "tokenizer.json");
-  if (fs::exists(folder / "spiece.model")) return load_t5(read_sentencepiece_model(folder / "spiece.model"));
+  if (fs::exists(folder / "spiece.model")) return load_t5(read_unigram(folder / "spiece.model"));
   if (fs::exists(folder / "vocab.json")) return load_clip(read_clip_folder(folder));
   for (const char* name : {"tokenizer.model", "original/tokenizer.model"}) {
     if (fs::exists(folder / name)) return load_model_file(folder / name);

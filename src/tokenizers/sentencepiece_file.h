@@ -19,7 +19,7 @@ struct SentencePieceFile {
   };
   std::vector<Piece> pieces;  // by id
   uint64_t model_type = kUnigram;
-  // Of the normalizer.
+  // What is done to text before it is cut into pieces.
   std::string character_map;  // precompiled; "": text is not normalized
   bool adds_dummy_prefix = true, removes_extra_whitespaces = true, escapes_whitespaces = true;
 };

@@ -45,8 +45,7 @@ std::vector<Merge> merges_of(const SentencePieceFile& file) {
 
 }  // namespace
 
-T5Vocabulary read_sentencepiece_model(const std::filesystem::path& path) {
-  SentencePieceFile file = read_sentencepiece_file(path);
+T5Vocabulary unigram_vocabulary(SentencePieceFile file, const std::filesystem::path& path) {
   if (file.model_type != SentencePieceFile::kUnigram) {
     fail_vocabulary(path, 0, "expected a unigram model, got another kind (BPE, word or char)");
   }
@@ -69,13 +68,8 @@ T5Vocabulary read_sentencepiece_model(const std::filesystem::path& path) {
   return vocabulary;
 }
 
-bool is_sentencepiece_bpe(const std::filesystem::path& path) {
-  return read_sentencepiece_file(path).model_type == SentencePieceFile::kBpe;
-}
-
-ByteLevelVocabulary read_sentencepiece_bpe(const std::filesystem::path& path) {
+ByteLevelVocabulary bpe_vocabulary(const SentencePieceFile& file, const std::filesystem::path& path) {
   using nlohmann::json;
-  const SentencePieceFile file = read_sentencepiece_file(path);
   if (!file.character_map.empty() || file.removes_extra_whitespaces || !file.escapes_whitespaces) {
     fail_vocabulary(
         path, 0,

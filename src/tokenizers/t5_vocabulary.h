@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "tokenizers/sentencepiece_file.h"
+
 namespace millrace {
 
 struct T5Vocabulary {
@@ -29,7 +31,7 @@ struct T5Vocabulary {
 
 // spiece.model: SentencePiece's protocol buffer of a unigram model. T5's 100 sentinels, <extra_id_99> ... <extra_id_0>,
 // follow its last piece.
-T5Vocabulary read_sentencepiece_model(const std::filesystem::path& path);
+T5Vocabulary unigram_vocabulary(SentencePieceFile file, const std::filesystem::path& path);
 // What the tokenizer.json at path holds, with a Unigram model.
 T5Vocabulary read_t5_tokenizer_json(const nlohmann::json& file, const std::filesystem::path& path);
 

@@ -65,8 +65,8 @@ class TrainStep {
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<MovingAverage> average_;
   std::vector<ElementRange> own_ranges_;
-  // With optimizer.in_backward the scale is the step's weight itself, and each unit's group is updated while the
-  // backward pass goes on.
+  // With optimizer.in_backward the scale is the step's weight itself, and each unit's group is updated during the
+  // backward pass.
   double scale_weight_;  // by which loss and gradients are divided while they are summed
   bool changes_weights_ = false;
   torch::Tensor squares_1_;   // fp64, one element: of the units so far
