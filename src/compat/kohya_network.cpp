@@ -87,9 +87,8 @@ void set_text_encoders(const KohyaTranslator& kohya, const TextRates& rates) {
     }
   }
   if (!rates.t5 && args.has("cache_text_encoder_outputs_to_disk")) {
-    const TheirSetting on_disk = kohya.from("cache_text_encoder_outputs_to_disk");
-    out.set("encoder.cache_encodings", "disk", on_disk);
-    out.note(on_disk, Fate::kBecame, "T5's, in the run's folder: CLIP-L's change as it is trained");
+    out.note(kohya.from("cache_text_encoder_outputs_to_disk"), Fate::kBecame,
+             "T5's encodings are taken from the files: CLIP-L's change as it is trained");
   }
   const bool is_given = args.has("text_encoder_lr");
   const TheirSetting from = kohya.from(is_given ? "text_encoder_lr" : "learning_rate");

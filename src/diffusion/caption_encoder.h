@@ -25,6 +25,8 @@ class CaptionEncoder {
   virtual ~CaptionEncoder() = default;
   // [B, T, X] or [B, V]; the same caption gives the same numbers in every batch.
   virtual torch::Tensor encode(const std::vector<std::string>& captions) = 0;
+  // The same without the adapters that are trained on its layers.
+  virtual torch::Tensor encode_frozen(const std::vector<std::string>& captions) { return encode(captions); }
   // How many of its T tokens each caption has; no token attends to the padding after them. Empty: padding is attended
   // to.
   virtual std::vector<int64_t> lengths(const std::vector<std::string>& /*captions*/) { return {}; }

@@ -99,7 +99,8 @@ FluxAdapters::FluxAdapters(const LoraConfig& config, const flux::FluxConfig& siz
       encoders_(std::move(encoders)),
       adapters_(config, chosen_layers(model_, config, options, encoders_), placement) {
   for (const TrainedEncoder& trained : encoders_) {
-    trained.encoder->set_trained([this] { return adapters_.forward_use(/*keep=*/false); });
+    trained.encoder->set_trained({.use = [this] { return adapters_.forward_use(/*keep=*/false); },
+                                  .set_strength = [this](double strength) { adapters_.set_strength(strength); }});
   }
 }
 

@@ -100,7 +100,7 @@ class LetterEncoder : public TrainableEncoder {
         model_.forward(torch::tensor(ids).view({static_cast<int64_t>(captions.size()), -1}), &saved_));
   }
   void backward(const torch::Tensor& dencoding) override { model_.backward(saved_, dencoding); }
-  void set_trained(std::function<UnitUse()> use_adapters) override { use_adapters_ = std::move(use_adapters); }
+  void set_trained(EncoderAdapters adapters) override { use_adapters_ = std::move(adapters.use); }
 
  private:
   Model model_;

@@ -126,11 +126,16 @@ std::optional<KohyaText> KohyaPictureCaches::read_text_file(const fs::path& file
   }
 }
 
+bool KohyaPictureCaches::will_write_text(const Picture& picture, const std::string& caption) const {
+  return writes(options_.text) && caption == picture.file.caption &&
+         !written_.contains(kohya_text_file(picture.file.path).string());
+}
+
 void KohyaPictureCaches::write_text(const Picture& picture, const std::string& caption, const torch::Tensor& tokens_TX,
                                     const torch::Tensor& pooled_V) {
-  if (!writes(options_.text) || caption != picture.file.caption) return;
+  if (!will_write_text(picture, caption)) return;
   const fs::path file = kohya_text_file(picture.file.path);
-  if (!written_.insert(file.string()).second) return;
+  written_.insert(file.string());
   const KohyaText text{.pooled_V = pooled_V,
                        .tokens_TX = tokens_TX,
                        .num_tokens = options_.count_tokens(caption),

@@ -70,6 +70,8 @@ class KohyaPictureCaches {
 
   // None where the caption is trained otherwise than it stands there, or no file gives encodings of it.
   std::optional<KohyaText> read_text(const Picture& picture, const std::string& caption);
+  bool will_write_text(const Picture& picture, const std::string& caption) const;
+  // Does nothing where it will not.
   void write_text(const Picture& picture, const std::string& caption, const torch::Tensor& tokens_TX,
                   const torch::Tensor& pooled_V);
 

@@ -7,41 +7,51 @@
 namespace millrace {
 
 void KohyaTexts::encode(const std::vector<const Picture*>& pictures, std::vector<std::string> captions,
-                        FluxBatch& batch) {
+                        bool for_training, FluxBatch& batch) {
   CaptionEncoder &tokens = *encoders_.tokens, &pooled = *encoders_.pooled;
   if (!example_1TX_.defined()) {
-    example_1TX_ = tokens.encode({""});
-    example_1V_ = pooled.encode({""});
+    example_1TX_ = tokens.encode_frozen({""});
+    example_1V_ = pooled.encode_frozen({""});
   }
   std::vector<std::optional<KohyaText>> texts(captions.size());
   for (size_t i = 0; i < pictures.size(); ++i) texts[i] = read(*pictures[i], captions[i]);
   std::vector<std::string> missing;
+  bool writes_any = false;
   for (size_t i = 0; i < texts.size(); ++i) {
-    if (!texts[i]) missing.push_back(captions[i]);
+    if (texts[i]) continue;
+    missing.push_back(captions[i]);
+    writes_any = writes_any || (i < pictures.size() && caches_.will_write_text(*pictures[i], captions[i]));
   }
 
-  // Ranks that share an encoder's weights encode equally often.
+  // Ranks that share an encoder's weights encode equally often. A trained encoder's are for files alone.
   const auto encode_missing = [&](CaptionEncoder& encoder) {
-    if (!encoder.any_rank(!missing.empty())) return torch::Tensor();
-    return encoder.encode(missing.empty() ? std::vector<std::string>(1) : missing);
+    const bool is_needed = encoder.is_trained() ? writes_any : !missing.empty();
+    if (!encoder.any_rank(is_needed)) return torch::Tensor();
+    return encoder.encode_frozen(missing.empty() ? std::vector<std::string>(1) : missing);
   };
   const torch::Tensor missing_BTX = encode_missing(tokens), missing_BV = encode_missing(pooled);
-  std::vector<torch::Tensor> all_TX, all_V;
-  int64_t next = 0;
-  for (size_t i = 0; i < texts.size(); ++i) {
-    if (texts[i]) {
-      all_TX.push_back(texts[i]->tokens_TX.to(example_1TX_.device(), example_1TX_.scalar_type()));
-      all_V.push_back(texts[i]->pooled_V.to(example_1V_.device(), example_1V_.scalar_type()));
-      continue;
-    }
-    all_TX.push_back(missing_BTX[next]);
-    all_V.push_back(missing_BV[next++]);
-    if (i < pictures.size()) caches_.write_text(*pictures[i], captions[i], all_TX[i], all_V[i]);
+  int64_t row = 0;  // of what was missing
+  for (size_t i = 0; writes_any && i < texts.size(); ++i) {
+    if (texts[i]) continue;
+    if (i < pictures.size()) caches_.write_text(*pictures[i], captions[i], missing_BTX[row], missing_BV[row]);
+    ++row;
   }
-  batch.txt_BTX = at::stack(all_TX);
-  batch.y_BV = at::stack(all_V);
+
+  const auto all_of = [&](CaptionEncoder& encoder, const torch::Tensor& example, torch::Tensor KohyaText::*stored,
+                          const torch::Tensor& encoded) {
+    // Undefined for training: what a trained encoder says changes with every step.
+    if (encoder.is_trained()) return for_training ? torch::Tensor() : encoder.encode(captions);
+    std::vector<torch::Tensor> all;
+    int64_t next = 0;
+    for (const std::optional<KohyaText>& text : texts) {
+      all.push_back(text ? ((*text).*stored).to(example.device(), example.scalar_type()) : encoded[next++]);
+    }
+    return at::stack(all);
+  };
+  batch.txt_BTX = all_of(tokens, example_1TX_, &KohyaText::tokens_TX, missing_BTX);
+  batch.y_BV = all_of(pooled, example_1V_, &KohyaText::pooled_V, missing_BV);
+  batch.text_lengths = tokens.lengths(captions);
   batch.captions = std::move(captions);
-  batch.text_lengths = tokens.lengths(batch.captions);
 }
 
 // None where it is not there, or to be written anew.

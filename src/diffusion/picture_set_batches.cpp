@@ -221,13 +221,13 @@ FluxBatch PictureSetBatches::next() {
     batch.weight_B = torch::tensor(weights).to(options_.device);
   }
   const CaptionEncoders& encoders = front_end_.encoders;
-  // What an encoder that is trained says changes with every step.
-  if (kohya_texts_ && !encoders.tokens->is_trained() && !encoders.pooled->is_trained()) {
+  const bool for_training = !options_.is_validation;
+  if (kohya_texts_) {
     std::vector<const Picture*> pictures;
     for (const Row& row : planned.rows) pictures.push_back(row.picture);
-    kohya_texts_->encode(pictures, std::move(captions), batch);
+    kohya_texts_->encode(pictures, std::move(captions), for_training, batch);
   } else {
-    encode_captions(encoders, std::move(captions), !options_.is_validation, batch);
+    encode_captions(encoders, std::move(captions), for_training, batch);
   }
   return batch;
 }

@@ -67,14 +67,21 @@ std::shared_ptr<Model> load_model(const ModelWeights& weights, const EncoderPlac
 class PretrainedCaptionEncoder : public CaptionEncoder, public TrainableEncoder {
  public:
   torch::Tensor encode(const std::vector<std::string>& captions) override {
-    if (!use_adapters_) return encode_now(captions);
-    const UnitUse adapters = use_adapters_();
+    if (!is_trained()) return encode_now(captions);
+    const UnitUse adapters = adapters_->use();
     return encode_now(captions);
   }
+  torch::Tensor encode_frozen(const std::vector<std::string>& captions) override {
+    if (!is_trained()) return encode_now(captions);
+    adapters_->set_strength(0);
+    torch::Tensor encodings = encode_now(captions);
+    adapters_->set_strength(1);
+    return encodings;
+  }
   bool is_sharded() const override { return mesh_ != nullptr; }
-  bool is_trained() const override { return use_adapters_ != nullptr; }
+  bool is_trained() const override { return adapters_.has_value(); }
   TrainableEncoder* trainable() override { return this; }
-  void set_trained(std::function<UnitUse()> use_adapters) override { use_adapters_ = std::move(use_adapters); }
+  void set_trained(EncoderAdapters adapters) override { adapters_ = std::move(adapters); }
   bool any_rank(bool mine) override {
     if (!mesh_) return mine;
     const torch::Tensor answer_1 = torch::full({1}, mine ? 1 : 0, torch::dtype(torch::kInt32).device(device_));
@@ -128,8 +135,8 @@ class PretrainedCaptionEncoder : public CaptionEncoder, public TrainableEncoder 
   torch::Dtype dtype_;
   std::string merged_identity_;  // "": nothing is merged into the weights
   int64_t num_tokens_ = 0;
-  Mesh* mesh_ = nullptr;  // set if the weights are sharded
-  std::function<UnitUse()> use_adapters_;
+  Mesh* mesh_ = nullptr;                     // set if the weights are sharded
+  std::optional<EncoderAdapters> adapters_;  // none: it is not trained
 };
 
 class T5CaptionEncoder : public PretrainedCaptionEncoder {

@@ -12,6 +12,12 @@
 
 namespace millrace {
 
+// The adapters on an encoder's layers.
+struct EncoderAdapters {
+  std::function<UnitUse()> use;              // gives them memory while its result lives; collective if sharded
+  std::function<void(double)> set_strength;  // 1: as they are; with 0 they add nothing and need no memory
+};
+
 class TrainableEncoder {
  public:
   virtual ~TrainableEncoder() = default;
@@ -21,9 +27,8 @@ class TrainableEncoder {
   virtual torch::Tensor forward(const std::vector<std::string>& captions) = 0;
   // Adds to the adapters' gradients. Once after each forward().
   virtual void backward(const torch::Tensor& dencoding) = 0;
-  // From now on the layers have adapters; encodings, too, are made with them. use_adapters: gives them memory while its
-  // result lives; collective where they are sharded.
-  virtual void set_trained(std::function<UnitUse()> use_adapters) = 0;
+  // From now on the layers have adapters; encodings, too, are made with them.
+  virtual void set_trained(EncoderAdapters adapters) = 0;
 };
 
 // One of FLUX's two, trained.

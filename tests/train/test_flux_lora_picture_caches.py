@@ -1,5 +1,6 @@
 """LoRA on FLUX from pictures in folders: what is kept of the frozen networks, in memory, on the disk and by sd-scripts."""
 
+import io
 import os
 import subprocess
 
@@ -263,6 +264,44 @@ def test_encodings_beside_the_pictures_are_made_once(train, folder, tmp_path, en
     os.utime(path / "002.txt", (later, later))
     newer = train(data, *nine, run="newer")
     assert curve(newer) == curve(longer) and "expected a cache newer than 002.txt" in said(newer)
+
+
+@pytest.mark.parametrize("trained", ["train_clip_l", "train_t5xxl"])
+def test_a_trained_encoder_leaves_the_other_ones_encodings(train, start, folder, tmp_path, encoders, base, trained):  # noqa: F811
+    """The files are those of frozen encoders, of which each run takes what it does not train."""
+    path = folder("cat", 4, caption="a red cat {}", sizes=[(32, 32)])
+    data = dataset(tmp_path / "set.toml", subset_of(path), general="validation_split = 0.25")
+    run = [*STILL, *encoders[:2], "--encoder.max_t5_encoding_len=8", "--optimizer.lr=0.05", "--validation.enable", "--validation.freq=4"]
+    npz = "--encoder.cache_encodings=npz"
+    train(data, *run, "--lora.no_train_clip_l", npz, run="frozen")
+    files = contents(path)
+    for file in path.glob("*.npz"):
+        file.unlink()
+    run += [f"--lora.{trained}", *(["--lora.no_train_clip_l"] if trained == "train_t5xxl" else [])]
+    none = train(data, *run, "--encoder.cache_encodings=none", run="none")
+    expected = curve(none)
+    made = train(data, *run, npz, run="made")
+    assert curve(made) == expected and curve(made, "validation_loss") == curve(none, "validation_loss")
+    written = contents(path)
+    assert written.keys() == files.keys() and len(files) == 4
+    for name in files:
+        now, before = (dict(numpy.load(io.BytesIO(each[name])).items()) for each in (written, files))
+        assert now.keys() == before.keys()
+        for key, array in before.items():  # a layer with adapters of strength 0 may round otherwise
+            assert now[key] == pytest.approx(array, rel=1e-5, abs=1e-6)
+    assert curve(train(data, *run, npz, run="found")) == expected
+    for file in path.glob("*.npz"):
+        file.unlink()
+    start(2, data, "ranks", *run, npz, weights=base).finish()
+    assert curve(tmp_path / "ranks") == pytest.approx(expected, rel=1e-5) and contents(path) == written
+    # The frozen one's are read, the trained one's are not.
+    frozen, other = ("t5_out", "l_pooled") if trained == "train_clip_l" else ("l_pooled", "t5_out")
+    for changed, is_taken in ((other, False), (frozen, True)):
+        for name in files:
+            with numpy.load(path / name) as arrays:
+                theirs = dict(arrays.items())
+            numpy.savez(path / name, **theirs | {changed: theirs[changed] + 1})
+        assert (curve(train(data, *run, npz, run=changed)) != expected) == is_taken
 
 
 def test_replaced_encoders_encode_again(train, folder, tmp_path, base):  # noqa: F811

@@ -126,7 +126,7 @@ class ShapesOfEncoder : public TrainableEncoder {
   FlatModel& model() override { return *model_; }
   torch::Tensor forward(const std::vector<std::string>&) override { throw LogicError("a planned encoder runs"); }
   void backward(const torch::Tensor&) override { throw LogicError("a planned encoder runs"); }
-  void set_trained(std::function<UnitUse()>) override {}
+  void set_trained(EncoderAdapters) override {}
 
  private:
   std::shared_ptr<FlatModel> model_;

@@ -267,7 +267,7 @@ std::shared_ptr<KohyaPictureCaches> FluxTaskData::kohya_caches() {
   };
   KohyaPictureCachesOptions options;
   options.latents = use_of(encoder.cache_latents);
-  options.text = use_of(encoder.cache_encodings);
+  if (!config_.trains_clip_l() || !config_.trains_t5xxl()) options.text = use_of(encoder.cache_encodings);
   if (options.latents == KohyaCacheUse::kNone && options.text == KohyaCacheUse::kNone) return nullptr;
   if (kohya_caches_) return kohya_caches_;
   options.masks_padding = encoder.apply_t5_attn_mask;

@@ -45,11 +45,6 @@ void check_text_encoders(const FluxLoraConfig& config, Problems& problems) {
   if (clip && t5 && cache != EncodingCache::kAuto && cache != EncodingCache::kNone) {
     problems.add("encoder.cache_encodings",
                  str("expected auto or none where both encoders are trained, got ", choice_text(cache)));
-  } else if ((clip || t5) && cache == EncodingCache::kNpz) {
-    problems.add(
-        "encoder.cache_encodings",
-        str("expected memory or disk where one encoder is trained, since sd-scripts' files have those of both, "
-            "got npz (try disk, or lora.train_clip_l = false)"));
   }
   const AdapterKind kind = config.lora_options.kind;
   if (options.text_encoder_loraplus_ratio && kind != AdapterKind::kLora && kind != AdapterKind::kDora) {

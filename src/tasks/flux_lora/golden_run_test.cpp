@@ -36,7 +36,7 @@ class RecordedClip : public TrainableEncoder {
   FlatModel& model() override { return *clip_; }
   torch::Tensor forward(const std::vector<std::string>&) override { return clip_->forward(ids_BL_, &saved_).pooled_BD; }
   void backward(const torch::Tensor& dpooled_BD) override { clip_->backward(saved_, dpooled_BD); }
-  void set_trained(std::function<UnitUse()>) override {}
+  void set_trained(EncoderAdapters) override {}
 
  private:
   static std::filesystem::path config_file(const nlohmann::json& config) {
