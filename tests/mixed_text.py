@@ -5,6 +5,13 @@ import random
 
 NUM_LINES = 12_000
 
+# The expression by which Mistral Nemo and Mistral Small split text.
+TEKKEN = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|"
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|"
+    r"\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
 SCRIPTS = {  # ranges to draw letters from
     "latin": [(0x61, 0x7A), (0x41, 0x5A)],
     "accents": [(0xC0, 0x24F), (0x1E00, 0x1EFF), (0x61, 0x7A)],

@@ -61,6 +61,57 @@ bool adds_first_token(const json& tokenizer) {
   return found != tokenizer.end() && found->dump().find("TemplateProcessing") != std::string::npos;
 }
 
+// "<0x0A>".
+bool is_byte_token(const std::string& token) {
+  constexpr size_t kLength = 6;
+  return token.size() == kLength && starts_with(token, "<0x") && token.back() == '>' &&
+         token.find_first_not_of("0123456789ABCDEF", 3) == kLength - 1;
+}
+
+// Of merges, which tokenizer.json has as "a b" or as ["a", "b"].
+std::pair<std::string, std::string> parts_of(const json& merge) {
+  if (merge.is_array()) return {merge.at(0).get<std::string>(), merge.at(1).get<std::string>()};
+  const auto text = merge.get<std::string>();
+  const size_t blank = text.find(' ');
+  if (blank == std::string::npos) {
+    throw ModelError(str("[tokenizer.json, merges] expected two tokens, got ", in_quotes(text)));
+  }
+  return {text.substr(0, blank), text.substr(blank + 1)};
+}
+
+// SentencePiece joins what makes the piece of the best score: the earlier merges make it, the better it is.
+std::vector<float> scores_of(const json& merges, const std::map<std::string, uint32_t>& ids, size_t num_tokens) {
+  std::vector<float> scores(num_tokens, 0);
+  float score = 0;
+  std::string last;
+  for (const json& merge : merges) {
+    const auto [left, right] = parts_of(merge);
+    const std::string joined = left + right;
+    if (joined == last) continue;
+    last = joined;
+    const auto found = ids.find(joined);
+    if (found == ids.end() || scores[found->second] != 0) {
+      throw ModelError(
+          str("[tokenizer.json, merges] expected merges that make tokens, those of one token together, as "
+              "SentencePiece's, got ",
+              in_quotes(joined), found == ids.end() ? ", which is none" : " apart"));
+    }
+    scores[found->second] = --score;
+  }
+  for (float& each : scores) {
+    if (each == 0) each = --score;  // of what is never made
+  }
+  return scores;
+}
+
+// Whether a blank is put before text.
+bool adds_prefix(const json& tokenizer) {
+  const std::string text =
+      tokenizer.value("normalizer", json()).dump() + tokenizer.value("pre_tokenizer", json()).dump();
+  const bool is_metaspace = text.find("\"Metaspace\"") != std::string::npos;
+  return text.find("\"Prepend\"") != std::string::npos || (is_metaspace && text.find("\"never\"") == std::string::npos);
+}
+
 }  // namespace
 
 std::string gguf_name(const std::string& name) {
@@ -119,8 +170,9 @@ void add_gguf_sizes(GgufKeys& keys, const json& config, const std::string& model
 
 void add_gguf_tokenizer(GgufKeys& keys, const json& tokenizer, const json& config, const std::string& chat_template,
                         int64_t vocab_size) {
-  constexpr int32_t kNormal = 1, kControl = 3, kUserDefined = 4, kUnused = 5;
+  constexpr int32_t kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6;
   const json& model = tokenizer.at("model");
+  const bool on_bytes = !model.value("byte_fallback", false);
   std::vector<std::string> tokens(static_cast<size_t>(vocab_size));
   std::vector<int32_t> types(tokens.size(), kUnused);
   std::map<std::string, uint32_t> ids;
@@ -140,16 +192,28 @@ void add_gguf_tokenizer(GgufKeys& keys, const json& tokenizer, const json& confi
   for (size_t id = 0; id < tokens.size(); ++id) {
     if (types[id] == kUnused) tokens[id] = str("[PAD", id, "]");
   }
-  std::vector<std::string> merges;
-  for (const json& merge : model.at("merges")) {
-    merges.push_back(merge.is_array() ? merge.at(0).get<std::string>() + " " + merge.at(1).get<std::string>()
-                                      : merge.get<std::string>());
+  if (on_bytes) {
+    std::vector<std::string> merges;
+    for (const json& merge : model.at("merges")) {
+      const auto [left, right] = parts_of(merge);
+      merges.push_back(left + " " + right);
+    }
+    keys.add("tokenizer.ggml.model", std::string_view("gpt2"));
+    keys.add("tokenizer.ggml.pre", std::string_view(gguf_split_name(tokenizer.value("pre_tokenizer", json()))));
+    keys.add("tokenizer.ggml.merges", merges);
+  } else {
+    for (size_t id = 0; id < tokens.size(); ++id) {
+      if (is_byte_token(tokens[id])) types[id] = kByte;
+    }
+    const auto unknown = ids.find(content_of(model, "unk_token"));
+    if (unknown != ids.end()) types[unknown->second] = kUnknown;
+    keys.add("tokenizer.ggml.model", std::string_view("llama"));
+    keys.add("tokenizer.ggml.pre", std::string_view("default"));
+    keys.add("tokenizer.ggml.scores", scores_of(model.at("merges"), ids, tokens.size()));
+    keys.add("tokenizer.ggml.add_space_prefix", adds_prefix(tokenizer));
   }
-  keys.add("tokenizer.ggml.model", std::string_view("gpt2"));
-  keys.add("tokenizer.ggml.pre", std::string_view(gguf_split_name(tokenizer.value("pre_tokenizer", json()))));
   keys.add("tokenizer.ggml.tokens", tokens);
   keys.add("tokenizer.ggml.token_type", types);
-  keys.add("tokenizer.ggml.merges", merges);
   for (const auto& [theirs, ours] : {std::pair{"bos_token", "bos_token_id"},
                                      {"eos_token", "eos_token_id"},
                                      {"pad_token", "padding_token_id"},

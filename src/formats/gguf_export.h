@@ -21,9 +21,9 @@ std::string gguf_name(const std::string& hugging_face_name);
 // model_type other than llama, and mistral without a sliding window.
 void add_gguf_sizes(GgufKeys& keys, const nlohmann::json& config, const std::string& model_name, GgufStorage storage);
 
-// The keys tokenizer.*. tokenizer: tokenizer.json of byte-level BPE; config: tokenizer_config.json, or null;
-// chat_template: replaces config's; vocab_size: the model's, whose last tokens the tokenizer may not have. Throws
-// ModelError for a tokenizer that GGUF has no words for.
+// The keys tokenizer.*. tokenizer: tokenizer.json of BPE, of bytes or SentencePiece's; config: tokenizer_config.json,
+// or null; chat_template: replaces config's; vocab_size: the model's, whose last tokens the tokenizer may not have.
+// Throws ModelError for a tokenizer that GGUF has no words for.
 void add_gguf_tokenizer(GgufKeys& keys, const nlohmann::json& tokenizer, const nlohmann::json& config,
                         const std::string& chat_template, int64_t vocab_size);
 

@@ -39,6 +39,13 @@ class GgufText {
     for (const int32_t value : values) raw(keys_, value);
     return *this;
   }
+  GgufText& floats(std::string_view key, const std::vector<float>& values) {
+    begin_key(key, GgufType::kArray);
+    raw(keys_, static_cast<uint32_t>(GgufType::kFloat32));
+    raw(keys_, uint64_t{values.size()});
+    for (const float value : values) raw(keys_, value);
+    return *this;
+  }
   // sizes: the contiguous one first, as in the file. offset: from the first tensor's byte.
   GgufText& tensor(std::string_view name, const std::vector<uint64_t>& sizes, uint32_t type, uint64_t offset) {
     text(tensors_, name);

@@ -20,6 +20,13 @@ GgufText vocabulary(const std::string& pre) {
   return text.number("tokenizer.ggml.eos_token_id", GgufType::kUint32, uint32_t{0});
 }
 
+GgufText sentencepiece(const std::vector<float>& scores) {
+  GgufText text;
+  text.string("tokenizer.ggml.model", "llama");
+  text.strings("tokenizer.ggml.tokens", {"<s>", "a", "b", "ab", "ba"}).floats("tokenizer.ggml.scores", scores);
+  return text.integers("tokenizer.ggml.token_type", {3, 1, 1, 1, 1});
+}
+
 std::optional<GgufTokenizer> tokenizer_in(const GgufText& text) {
   const std::string file = text.file(0);
   return gguf_tokenizer(parse_gguf(as_bytes(file), "w.gguf").metadata, "w.gguf");
@@ -48,9 +55,19 @@ TEST(GgufTokenizer, ALlamaPutsItsFirstTokenBeforeTheText) {
   EXPECT_EQ(found->tokenizer["model"]["ignore_merges"], true);
 }
 
+TEST(GgufTokenizer, SentencePiecesAreMergedByTheirScores) {
+  const auto found = tokenizer_in(sentencepiece({0, -8, -9, -2, -1}));
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->tokenizer["model"]["merges"], nlohmann::json::parse(R"([["b", "a"], ["a", "b"]])"));
+  EXPECT_EQ(found->tokenizer["model"]["byte_fallback"], true);
+  EXPECT_EQ(found->tokenizer["normalizer"]["normalizers"].size(), 2u);
+}
+
 TEST(GgufTokenizer, OthersAreRefusedByName) {
   EXPECT_FALSE(tokenizer_in(GgufText().string("general.architecture", "flux")));
   EXPECT_THAT(failure(GgufText().string("tokenizer.ggml.model", "llama")), HasSubstr("got \"llama\""));
+  EXPECT_THAT(failure(GgufText().string("tokenizer.ggml.model", "t5")), HasSubstr("got \"t5\""));
+  EXPECT_THAT(failure(sentencepiece({0, -1})), HasSubstr("scores] expected 5 numbers, one for each token, got 2"));
   EXPECT_THAT(failure(vocabulary("deepseek-llm")), HasSubstr("got \"deepseek-llm\""));
   GgufText few;
   few.string("tokenizer.ggml.model", "gpt2").strings("tokenizer.ggml.tokens", {"a", "b"});

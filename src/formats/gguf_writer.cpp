@@ -134,6 +134,13 @@ void GgufKeys::add(std::string_view key, const std::vector<int32_t>& numbers) {
   for (const int32_t number : numbers) append(bytes_, number);
 }
 
+void GgufKeys::add(std::string_view key, const std::vector<float>& numbers) {
+  begin(key, GgufType::kArray);
+  append(bytes_, static_cast<uint32_t>(GgufType::kFloat32));
+  append(bytes_, uint64_t{numbers.size()});
+  for (const float number : numbers) append(bytes_, number);
+}
+
 void write_gguf(const std::filesystem::path& path, const GgufKeys& keys, std::span<const GgufTensor> tensors,
                 const GgufValues& values) {
   std::string header(kGgufMagic);

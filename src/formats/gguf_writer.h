@@ -24,6 +24,7 @@ class GgufKeys {
   void add(std::string_view key, bool flag);
   void add(std::string_view key, const std::vector<std::string>& texts);
   void add(std::string_view key, const std::vector<int32_t>& numbers);
+  void add(std::string_view key, const std::vector<float>& numbers);
 
   uint64_t count() const { return count_; }
   const std::string& bytes() const { return bytes_; }

@@ -11,16 +11,16 @@
 #include <string_view>
 #include <vector>
 
+#include "base/sentencepiece_json.h"
 #include "tokenizers/added_tokens.h"
 #include "tokenizers/sentencepiece_file.h"
 #include "tokenizers/split_pattern.h"
 
 namespace millrace {
 
-// Where words are merged from characters instead of bytes, blanks are characters like others. Files spell them "▁",
-// which text may hold as well, and is then taken for a blank.
-inline constexpr std::string_view kBlankMark = "\xE2\x96\x81";  // U+2581
-std::string with_blanks(std::string_view text);                 // for every mark
+// Where words are merged from characters instead of bytes, blanks are characters like others. Files spell them with
+// kBlankMark, "▁", which text may hold as well, and is then taken for a blank.
+std::string with_blanks(std::string_view text);  // for every mark
 
 struct CharacterRules {
   std::array<int32_t, 256> byte_ids{};  // "<0x00>" to "<0xFF>", for characters without a token of their own

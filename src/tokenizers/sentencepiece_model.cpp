@@ -1,10 +1,11 @@
 // The two kinds of vocabulary that SentencePiece's files hold: T5's unigram model, and the BPE models of Llama 2 and
 // Mistral 7B.
-#include <algorithm>
-#include <string_view>
-#include <unordered_set>
+#include <nlohmann/json.hpp>
+#include <utility>
+#include <vector>
 
 #include "base/log.h"
+#include "base/sentencepiece_json.h"
 #include "base/text.h"
 #include "tokenizers/byte_level_vocabulary.h"
 #include "tokenizers/sentencepiece_file.h"
@@ -15,33 +16,6 @@ namespace millrace {
 namespace {
 
 constexpr int kExtraIds = 100;
-
-struct Merge {
-  std::string left, right;
-  double score;
-};
-
-// SentencePiece joins the two neighbours whose joint piece has the best score. As merges in order: every way to cut a
-// piece into two others, by the piece's score.
-std::vector<Merge> merges_of(const SentencePieceFile& file) {
-  std::unordered_set<std::string_view> known;
-  for (const SentencePieceFile::Piece& piece : file.pieces) {
-    if (piece.type == SentencePieceFile::kNormal) known.insert(piece.text);
-  }
-  std::vector<Merge> merges;
-  for (const SentencePieceFile::Piece& piece : file.pieces) {
-    if (piece.type != SentencePieceFile::kNormal) continue;
-    for (size_t cut = 1; cut < piece.text.size(); ++cut) {
-      if ((static_cast<unsigned char>(piece.text[cut]) & 0xC0) == 0x80) continue;  // inside a character
-      const std::string_view left = std::string_view(piece.text).substr(0, cut);
-      const std::string_view right = std::string_view(piece.text).substr(cut);
-      if (!known.contains(left) || !known.contains(right)) continue;
-      merges.push_back({std::string(left), std::string(right), piece.score});
-    }
-  }
-  std::stable_sort(merges.begin(), merges.end(), [](const Merge& a, const Merge& b) { return a.score > b.score; });
-  return merges;
-}
 
 }  // namespace
 
@@ -76,7 +50,8 @@ ByteLevelVocabulary bpe_vocabulary(const SentencePieceFile& file, const std::fil
         "expected a BPE model that takes text as it is, as Llama 2's and Mistral's, got one that normalizes "
         "it (try the model's tokenizer.json)");
   }
-  json vocabulary = json::object(), merges = json::array(), added = json::array();
+  json vocabulary = json::object(), added = json::array();
+  std::vector<ScoredPiece> ordinary;
   for (size_t id = 0; id < file.pieces.size(); ++id) {
     const SentencePieceFile::Piece& piece = file.pieces[id];
     if (piece.type == SentencePieceFile::kUserDefined) {
@@ -90,29 +65,19 @@ ByteLevelVocabulary bpe_vocabulary(const SentencePieceFile& file, const std::fil
     }
     if (piece.type == SentencePieceFile::kControl || piece.type == SentencePieceFile::kUnknown) {
       added.push_back({{"id", id}, {"content", piece.text}, {"special", true}});
+    } else if (piece.type == SentencePieceFile::kNormal) {
+      ordinary.push_back({piece.text, piece.score});
     }
   }
-  for (const Merge& merge : merges_of(file)) merges.push_back({merge.left, merge.right});
-  json normalizers = {{{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", kBlankMark}}};
-  const json prepend = {{"type", "Prepend"}, {"prepend", kBlankMark}};
-  if (file.adds_dummy_prefix) normalizers.insert(normalizers.begin(), prepend);
-  json decoders = {{{"type", "Replace"}, {"pattern", {{"String", kBlankMark}}}, {"content", " "}},
-                   {{"type", "ByteFallback"}},
-                   {{"type", "Fuse"}}};
-  if (file.adds_dummy_prefix) decoders.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
-  // What transformers makes of such a file.
-  const json as_json = {
-      {"model", {{"type", "BPE"}, {"byte_fallback", true}, {"vocab", vocabulary}, {"merges", merges}}},
-      {"normalizer", {{"type", "Sequence"}, {"normalizers", normalizers}}},
-      {"pre_tokenizer", nullptr},
-      {"decoder", {{"type", "Sequence"}, {"decoders", decoders}}},
-      {"added_tokens", added}};
+  const bool has_begin = vocabulary.contains("<s>"), has_end = vocabulary.contains("</s>");
+  const json as_json =
+      sentencepiece_tokenizer_json(std::move(vocabulary), std::move(added), ordinary, file.adds_dummy_prefix);
   ByteLevelVocabulary result = read_byte_level_json(as_json, path);
   CharacterRules& rules = *result.characters;
   if (rules.prefix == CharacterRules::Prefix::kEverywhere) rules.prefix = CharacterRules::Prefix::kFirst;
   result.finds_added_tokens = false;
-  if (result.bos.empty() && vocabulary.contains("<s>")) result.bos = "<s>";
-  if (result.eos.empty() && vocabulary.contains("</s>")) result.eos = "</s>";
+  if (result.bos.empty() && has_begin) result.bos = "<s>";
+  if (result.eos.empty() && has_end) result.eos = "</s>";
   return result;
 }
 

@@ -6,9 +6,12 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+import sentencepiece
 import torch
 import xllamacpp
 from forward_parity import randomize
+from mixed_text import TEKKEN
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM
 
 BASE = Path(__file__).resolve().parents[1] / "golden" / "llama" / "recipes" / "base"
@@ -84,3 +87,60 @@ def test_texts_become_the_same_tokens(millrace, tmp_path):
     with urllib.request.urlopen(f"{server.listening_address}/props", timeout=60) as answer:
         properties = json.load(answer)
     assert (properties["bos_token"], properties["eos_token"]) == ("<|begin_of_text|>", "<|end_of_text|>")
+
+
+# Mistral's two kinds of vocabulary
+
+
+def model_with(folder, tokenizer):
+    """The base model with another tokenizer of as many tokens at most."""
+    folder.mkdir()
+    for file in BASE.iterdir():
+        shutil.copy(file, folder)
+    (folder / "tokenizer.json").write_text(tokenizer)
+    (folder / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<s>", "eos_token": "</s>"}))
+    return folder
+
+
+def ids_in_gguf(millrace, model, path):
+    """Of each of the texts, from the vocabulary in a GGUF file: llama.cpp's and ours."""
+    millrace("export", model, path, "--model", "llama", "--format", "gguf", "--dtype", "q8_0")
+    server = serve(path)
+    lines = "".join(json.dumps({"text": text}) + "\n" for text in TEXTS)
+    ours = [json.loads(line)["ids"] for line in millrace("tokenize", "--tokenizer", path, input=lines).stdout.splitlines()]
+    return [tokenize(server, text) for text in TEXTS], ours
+
+
+CORPUS = ["The cat dreams of a river, 12345 times!", "Where is the CAT's dream? HTTPServer", "Привет, мир! river//\n\n  cat"] * 50
+
+
+def test_tekken_becomes_the_same_tokens(millrace, tmp_path):
+    tokenizer = Tokenizer(models.BPE(ignore_merges=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(TEKKEN), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.train_from_iterator(CORPUS, trainers.BpeTrainer(
+        vocab_size=VOCAB_SIZE, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False, special_tokens=["<unk>", "<s>", "</s>"]))  # fmt: skip
+    theirs, ours = ids_in_gguf(millrace, model_with(tmp_path / "model", tokenizer.to_str()), tmp_path / "model.gguf")
+    assert theirs == ours == [one.ids for one in tokenizer.encode_batch(TEXTS)]
+
+
+@pytest.mark.parametrize("prefix", [True, False])
+def test_sentencepiece_becomes_the_same_tokens(millrace, tmp_path, prefix):
+    with open(tmp_path / "tokenizer.model", "wb") as file:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(CORPUS), model_writer=file, vocab_size=400, model_type="bpe", byte_fallback=True,
+            normalization_rule_name="identity", remove_extra_whitespaces=False, add_dummy_prefix=prefix,
+            allow_whitespace_only_pieces=True, split_digits=True, minloglevel=2)  # fmt: skip
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "tokenizer.model"))
+    tokens = [pieces.id_to_piece(i) for i in range(pieces.vocab_size())]
+    scores = {token: pieces.get_score(i) for i, token in enumerate(tokens) if not (pieces.is_control(i) or pieces.is_byte(i) or pieces.is_unknown(i))}
+    merges = [(score, [token[:cut], token[cut:]]) for token, score in scores.items() for cut in range(1, len(token)) if token[:cut] in scores and token[cut:] in scores]
+    merges.sort(key=lambda merge: -merge[0])
+    normalizer = [normalizers.Prepend("▁")] * prefix + [normalizers.Replace(" ", "▁")]
+    tokenizer = Tokenizer(models.BPE(dict(zip(tokens, range(len(tokens)))), [tuple(pair) for _, pair in merges], byte_fallback=True, fuse_unk=True, unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Sequence(normalizer)
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *[decoders.Strip(" ", 1, 0)] * prefix])
+    tokenizer.add_special_tokens(["<unk>", "<s>", "</s>"])
+    theirs, ours = ids_in_gguf(millrace, model_with(tmp_path / "model", tokenizer.to_str()), tmp_path / "model.gguf")
+    assert theirs == ours == pieces.encode(TEXTS)

@@ -8,14 +8,9 @@ import pytest
 import sentencepiece
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from mixed_text import LINES, assert_same, make_lines, our_ids
+from mixed_text import LINES, TEKKEN, assert_same, make_lines, our_ids
 
 CORPUS = [line for line in make_lines(4000, seed=11) if len(line) < 3000]
-TEKKEN = (
-    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|"
-    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|"
-    r"\s*[\r\n]+|\s+(?!\S)|\s+"
-)
 # Letters of every kind, and marks, in words that change from one to another.
 CASES = [line.swapcase() for line in make_lines(3000, seed=13)] + [
     "HTTPServer getURLOf 中AB日本C ʰAʰb ǅungla ǅǅ aǅ", "http://a//\r\n//b /\n", "x\u0301Y\u0301 \u0301\u0301A !\u0301a",
