@@ -93,10 +93,6 @@ void check_lora(const LoraConfig& config, Problems& problems) {
   };
   check(base_multipliers);
   check(offload_blocks_of);
-  if (config.offload_blocks == "auto" && config.base_dtype == "gguf") {
-    problems.add("lora.offload_blocks",
-                 "expected a number with the blocks of a GGUF file, whose size is known when it is read, got auto");
-  }
 }
 
 namespace {

@@ -5,6 +5,7 @@ import resource
 from pathlib import Path
 
 import pytest
+from gguf_files import sparse_flux_dev
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -197,6 +198,16 @@ def test_lora_on_small_cards(plan):
         assert not result["fits"] and remedy in result["remedies"]
         assert plan(f"--gpu={card}", *remedy.split(), config=LORA)["fits"]
     assert plan("--gpu=rtx-4060ti-16gb", "--encoder.device=cpu", "--lora.base_dtype=fp8", config=LORA)["fits"]
+
+
+def test_blocks_of_a_gguf_file_lie_in_host_memory_as_far_as_they_must(plan, tmp_path):
+    in_blocks = ["--lora.base_dtype=gguf", f"--checkpoint.initial_load_path={sparse_flux_dev(tmp_path / 'flux1-dev-Q8_0.gguf')}", "--encoder.device=cpu"]
+    frozen = {}
+    for card, setting in (("rtx-4090-24gb", "0"), ("rtx-4090-24gb", "auto"), ("rtx-3060-12gb", "auto"), ("rtx-3060-12gb", "0")):
+        result = plan(f"--gpu={card}", *in_blocks, f"--lora.offload_blocks={setting}", config=LORA)
+        assert result["fits"] == ((card, setting) != ("rtx-3060-12gb", "0"))
+        frozen[card, setting] = result["memory"]["parts"]["frozen weights"]
+    assert frozen["rtx-4090-24gb", "auto"] == frozen["rtx-4090-24gb", "0"] > 12e9 > frozen["rtx-3060-12gb", "auto"]
 
 
 def test_sweep_lists_meshes_the_fastest_first(plan, millrace):
