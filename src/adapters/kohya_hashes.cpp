@@ -1,7 +1,9 @@
 #include "adapters/kohya_hashes.h"
 
 #include <algorithm>
+#include <vector>
 
+#include "base/file_reader.h"
 #include "base/files.h"
 #include "base/text.h"
 #include "download/checksum.h"
@@ -57,15 +59,17 @@ std::string kohya_model_hash(const std::filesystem::path& path) {
   return window.finish();
 }
 
-std::string kohya_file_sha256(const std::filesystem::path& path) {
+std::string kohya_file_sha256(const std::filesystem::path& path, const std::stop_token& stop) {
   if (!std::filesystem::is_regular_file(path)) return "NOFILE";
-  const MappedFile file(path);
-  ChecksumStream sha(ChecksumKind::kSha256, file.bytes().size());
-  constexpr size_t kPiece = size_t{64} << 20;  // so that a large file need not stay in memory
-  for (size_t begin = 0; begin < file.bytes().size(); begin += kPiece) {
-    const auto piece = file.bytes().subspan(begin, std::min(kPiece, file.bytes().size() - begin));
-    sha.update(piece);
-    release_mapped(piece);
+  // Not mapped: a mapped file that is cut meanwhile ends the process.
+  const FileReader file(path);
+  ChecksumStream sha(ChecksumKind::kSha256, file.size());
+  std::vector<char> piece(size_t{4} << 20);
+  for (uint64_t begin = 0; begin < file.size(); begin += piece.size()) {
+    if (stop.stop_requested()) return "";
+    const auto bytes = std::span(piece).first(std::min<uint64_t>(piece.size(), file.size() - begin));
+    file.read(begin, bytes);
+    sha.update(std::as_bytes(bytes));
   }
   return sha.finish().hex;
 }

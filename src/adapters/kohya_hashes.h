@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <span>
+#include <stop_token>
 #include <string>
 
 #include "formats/safetensors.h"
@@ -21,7 +22,8 @@ KohyaHashes kohya_hashes(std::span<const TensorView> tensors, const TensorBytes&
 
 // ss_sd_model_hash of a file: 8 digits of the SHA-256 of the same 64 KiB; "NOFILE" if the file does not exist.
 std::string kohya_model_hash(const std::filesystem::path& path);
-// ss_new_sd_model_hash: SHA-256 of the whole file; "NOFILE" if the file does not exist.
-std::string kohya_file_sha256(const std::filesystem::path& path);
+// ss_new_sd_model_hash: SHA-256 of the whole file; "NOFILE" if the file does not exist, "" if it was stopped. Throws
+// StorageError for a file that cannot be read, DataError for one that becomes shorter meanwhile.
+std::string kohya_file_sha256(const std::filesystem::path& path, const std::stop_token& stop = {});
 
 }  // namespace millrace

@@ -5,6 +5,7 @@
 #include <ctime>
 #include <nlohmann/json.hpp>
 
+#include "adapters/background_file_hash.h"
 #include "adapters/kohya_hashes.h"
 #include "adapters/kohya_metadata.h"
 #include "adapters/kohya_test_support.h"
@@ -28,7 +29,11 @@ TEST_F(KohyaHashesTest, OfModelFilesAreTheReferences) {
     write_file_atomically(path("model"), bytes);
     EXPECT_EQ(kohya_model_hash(path("model")), test.at("model_hash"));
     EXPECT_EQ(kohya_file_sha256(path("model")), test.at("sha256"));
+    EXPECT_EQ(BackgroundFileHash(path("model")).get(), test.at("sha256"));
   }
+  std::stop_source stop;
+  stop.request_stop();
+  EXPECT_EQ(kohya_file_sha256(path("model"), stop.get_token()), "");
 }
 
 // Every value of a real run's metadata, back from its text.

@@ -1,5 +1,5 @@
 // The keys of lora.metadata: modelspec's that a user may fill in, the name that the file goes by, and what it says of
-// the optimizer (ss_optimizer).
+// the optimizer and its schedule (ss_optimizer, ss_lr_scheduler).
 #pragma once
 
 #include <array>
@@ -19,6 +19,7 @@ inline constexpr std::array kLoraMetadataKeys = {"title",
                                                  "is_negative_embedding",
                                                  "resolution",
                                                  "output_name",
-                                                 "optimizer"};
+                                                 "optimizer",
+                                                 "lr_scheduler"};
 
 }  // namespace millrace

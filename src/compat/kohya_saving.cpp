@@ -27,7 +27,7 @@ void metadata(const KohyaTranslator& kohya) {
   std::vector<std::string> facts;
   TheirSetting from;
   for (const std::string name : kLoraMetadataKeys) {
-    if (name == "optimizer") continue;
+    if (name == "optimizer" || name == "lr_scheduler") continue;
     const std::string option = name == "output_name" || name == "resolution" ? name : "metadata_" + name;
     if (!kohya.args.has(option)) continue;
     const std::string value = *kohya.args.text(option);
@@ -37,10 +37,16 @@ void metadata(const KohyaTranslator& kohya) {
   }
   // A class without arguments is what the run writes by itself.
   const std::string optimizer = kohya.optimizer_text();
-  if (optimizer.find('(') == std::string::npos && optimizer.find("Paged") == std::string::npos) return;
-  facts.push_back("optimizer=" + optimizer);
-  kohya.out.set("lora.metadata", facts,
-                kohya.from(kohya.args.has("optimizer_args") ? "optimizer_args" : "optimizer_type"));
+  if (optimizer.find('(') != std::string::npos || optimizer.find("Paged") != std::string::npos) {
+    facts.push_back("optimizer=" + optimizer);
+    from = kohya.from(kohya.args.has("optimizer_args") ? "optimizer_args" : "optimizer_type");
+    kohya.out.set("lora.metadata", facts, from);
+  }
+  // sd-scripts' metadata have the option that --lr_scheduler_type replaces.
+  if (kohya.args.has("lr_scheduler_type")) {
+    facts.push_back("lr_scheduler=" + kohya.args.text("lr_scheduler").value_or("constant"));
+    kohya.out.set("lora.metadata", facts, kohya.from("lr_scheduler_type"));
+  }
 }
 
 // How often LoRA files are written; 0: not at all.

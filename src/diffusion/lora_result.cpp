@@ -169,7 +169,7 @@ SafetensorsMetadata metadata_of(const FluxRunConfig& config, const flux::FluxCon
     const std::string key = text.substr(0, equals), value = text.substr(equals + 1);
     if (key == "title") {
       title = value;
-    } else if (key == "output_name" || key == "optimizer") {
+    } else if (key == "output_name" || key == "optimizer" || key == "lr_scheduler") {
       facts[key] = value;
     } else {
       spec.more[key] = value;

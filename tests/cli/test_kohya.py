@@ -1,5 +1,6 @@
 """`millrace kohya flux_train_network`: sd-scripts' command line as a configuration, explained, refused, and trained."""
 
+import hashlib
 import json
 import os
 import re
@@ -283,7 +284,7 @@ def test_caches_on_disk_lie_beside_the_pictures(millrace, arguments, weights, tm
     config, _ = show(millrace, *arguments, *on_disk)
     assert config["encoder"]["cache_latents"] == config["encoder"]["cache_encodings"] == "npz"
     with_clip, said = show(millrace, *[word for word in arguments if word != "--network_train_unet_only"], *on_disk)
-    assert with_clip["encoder"]["cache_encodings"] == "disk" and "CLIP-L's change as it is trained" in " ".join(said.split())
+    assert with_clip["encoder"]["cache_encodings"] == "npz" and "CLIP-L's change as it is trained" in " ".join(said.split())
 
     def run(output):
         words = [output if word == "out" else word for word in [*arguments, *on_disk]]
@@ -433,7 +434,9 @@ def test_rarer_optimizers_and_schedules_run_and_resume(millrace, arguments, weig
     whole, parts = (load(tmp_path / folder / "cat.safetensors") for folder in ("whole", "parts"))
     assert whole.keys() == parts.keys() and all(whole[name].equal(parts[name]) for name in whole)
     assert whole["lora_unet_single_blocks_0_linear1.lora_up.weight"].abs().max() > 0
-    assert metadata(tmp_path / "whole" / "cat.safetensors")["ss_optimizer"] == optimizer
+    said = metadata(tmp_path / "whole" / "cat.safetensors")
+    assert said["ss_optimizer"] == optimizer and said["ss_lr_scheduler"] == "constant"
+    assert said["ss_new_sd_model_hash"] == hashlib.sha256((tmp_path / "flux.safetensors").read_bytes()).hexdigest()
 
 
 def test_the_page_names_every_argument(millrace):

@@ -7,6 +7,7 @@
 #include <set>
 #include <utility>
 
+#include "adapters/background_file_hash.h"
 #include "adapters/configured_adapter.h"
 #include "base/clock.h"
 #include "base/error.h"
@@ -107,7 +108,12 @@ class FluxTask : public Task {
     if (gradient_norm_) *gradient_norm_ *= factor_1.item<double>();
   }
 
-  void next_microbatch() override { batch_ = training_->next(); }
+  void next_microbatch() override {
+    if (writes_result() && mesh_.world().rank() == 0 && !base_hash_) {
+      base_hash_.emplace(config_.checkpoint.initial_load_path);
+    }
+    batch_ = training_->next();
+  }
   std::optional<double> arrived_weight() const override { return static_cast<double>(batch_->num_samples); }
 
   MicrobatchResult train_microbatch(double scale) override {
@@ -336,12 +342,24 @@ class FluxTask : public Task {
   struct Trained {
     int64_t steps = 0, epochs = 0;
   };
+  // Those of the data, and of the base's file.
+  TrainingFacts facts_of_files() const {
+    TrainingFacts facts = data_.facts();
+    if (!base_hash_ || !std::filesystem::is_regular_file(config_.checkpoint.initial_load_path)) return facts;
+    try {
+      facts["new_sd_model_hash"] = base_hash_->get();
+    } catch (const Error& error) {
+      log_warning("the metadata of the adapters lack ss_new_sd_model_hash: ", error.what());
+    }
+    return facts;
+  }
+
   Files write_lora_file(const std::filesystem::path& path, const Trained& trained,
                         const std::vector<AdapterTensors>& adapters) {
     const Files files = write_lora_result(
         path, adapters, config_, sizes_, dtype_,
         {.step = trained.steps, .epoch = trained.epochs, .started_at = started_at_, .now = unix_seconds()},
-        data_.facts());
+        facts_of_files());
     if (!std::exchange(said_readers_, true)) {
       log_info(
           lora_readers(kohya_parts(adapters, config_, sizes_), path.filename().string(), diffusers_file_name(path)));
@@ -446,6 +464,7 @@ class FluxTask : public Task {
   EpochAverage losses_;
   std::optional<double> gradient_norm_;  // of the step, if it is logged
   double started_at_ = unix_seconds();
+  std::optional<BackgroundFileHash> base_hash_;  // where results are written, from the first microbatch on
 };
 
 }  // namespace
