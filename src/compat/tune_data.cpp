@@ -62,9 +62,15 @@ struct Rows {
 std::vector<std::string> data_files(TuneTable& table, const std::string& split) {
   const PlacedValue* value = table.value("data_files");
   if (value == nullptr) return {};
-  if (!value->is(PlacedValue::Kind::kTable)) return table.texts("data_files").value_or(std::vector<std::string>{});
-  TuneTable by_split = table.table("data_files");
   const std::string name = split.substr(0, split.find('['));
+  if (!value->is(PlacedValue::Kind::kTable)) {
+    if (name != "train" && name != "all") {
+      table.refuse("split", "expected train, the only split of data_files without names, got " + name +
+                                " (try data_files: {" + name + ": FILE})");
+    }
+    return table.texts("data_files").value_or(std::vector<std::string>{});
+  }
+  TuneTable by_split = table.table("data_files");
   const std::vector<std::string> files = by_split.texts(name).value_or(std::vector<std::string>{});
   if (files.empty()) table.refuse("data_files", "expected files for the split " + name + ", got none");
   return files;

@@ -226,6 +226,13 @@ TEST(TuneTranslate, FindsFilesByFolder) {
   };
   EXPECT_EQ(setting(with({"dataset.source=text", "dataset.data_files=[a.txt]"}), "finetune.data"), "[\"a.txt\"]");
   EXPECT_EQ(setting(with({"dataset.source=parquet", "dataset.data_dir=rows"}), "finetune.data"), "[\"rows\"]");
+  EXPECT_EQ(setting(with({"dataset.source=text", "dataset.data_files={test: a.txt}", "dataset.split='test[:5%]'"}),
+                    "finetune.data"),
+            "[\"a.txt\"]");
+  EXPECT_THAT(config_problem([&] {
+                with({"dataset.source=text", "dataset.data_files=[a.txt]", "dataset.split='test[:5%]'"});
+              }),
+              HasSubstr("expected train, the only split of data_files without names, got test"));
   const std::filesystem::path folder = std::filesystem::path(testing::TempDir()) / "tune_rows";
   std::filesystem::create_directories(folder / "second" / "part");
   const std::string source = "dataset.source=" + folder.string();
