@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <set>
 
 #include "base/text.h"
 #include "compat/kohya_parts.h"
@@ -92,9 +93,7 @@ class OptimizerArguments {
 
   void read(const std::string& word) {
     const TheirSetting from = kohya_.from("optimizer_args");
-    const size_t equals = word.find('=');
-    const std::string name = word.substr(0, equals);
-    const auto value = equals == std::string::npos ? std::nullopt : parse_python_literal(word.substr(equals + 1));
+    const auto [name, value] = parse_python_argument(word);
     if (!value) {
       kohya_.out.refuse(from,
                         "expected name=VALUE with a Python literal for --optimizer_args, got " + json_escape(word));
@@ -129,12 +128,11 @@ class OptimizerArguments {
       return value.kind == PythonLiteral::Kind::kNumber && value.number == kNoClipping;
     }
     if (value.kind != PythonLiteral::Kind::kBool) return false;
-    if (name == "factored_fp32" || name == "weight_decay_by_lr" || name == "block_wise" || name == "weight_decouple") {
-      return value.boolean;
-    }
-    return !value.boolean && (name == "maximize" || name == "use_cautious" || name == "use_grams" ||
-                              name == "use_adopt" || name == "use_orthograd" || name == "use_focus" ||
-                              name == "use_muon_pp" || name == "fixed_decay" || name == "ams_bound");
+    static const std::set<std::string> kTrue = {"factored_fp32", "weight_decay_by_lr", "block_wise", "weight_decouple"};
+    static const std::set<std::string> kFalse = {"maximize",      "use_cautious", "use_grams",
+                                                 "use_adopt",     "use_focus",    "use_muon_pp",
+                                                 "use_orthograd", "fixed_decay",  "ams_bound"};
+    return (value.boolean ? kTrue : kFalse).contains(name);
   }
 
   void refuse(const TheirSetting& from, const std::string& expected, const std::string& got) {
@@ -202,10 +200,9 @@ std::string KohyaTranslator::optimizer_text() const {
     return std::find_if(arguments.begin(), arguments.end(), [&](const auto& each) { return each.first == name; });
   };
   for (const std::string& word : args.texts("optimizer_args")) {
-    const size_t equals = word.find('=');
-    const auto value = equals == std::string::npos ? std::nullopt : parse_python_literal(word.substr(equals + 1));
+    const auto [name, value] = parse_python_argument(word);
     if (!value) return "";  // refused
-    const std::string name = word.substr(0, equals), text = python_text(*value);
+    const std::string text = python_text(*value);
     if (const auto known = find(name); known != arguments.end()) {
       known->second = text;
     } else {

@@ -83,9 +83,7 @@ struct Schedule {
 void schedule_args(const KohyaTranslator& kohya, const std::string& schedule) {
   const TheirSetting from = kohya.from("lr_scheduler_args");
   for (const std::string& word : kohya.args.texts("lr_scheduler_args")) {
-    const size_t equals = word.find('=');
-    const std::string name = word.substr(0, equals);
-    const auto value = equals == std::string::npos ? std::nullopt : parse_python_literal(word.substr(equals + 1));
+    const auto [name, value] = parse_python_argument(word);
     using PythonKind = PythonLiteral::Kind;
     if (schedule == "piecewise_constant" && name == "step_rules" && value && value->kind == PythonKind::kText) {
       kohya.out.set("lr_scheduler.step_rules", value->text, from);

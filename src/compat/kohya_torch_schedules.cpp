@@ -73,9 +73,7 @@ class TorchSchedule {
 
   void read_word(const std::string& word) {
     const TheirSetting from = kohya_.from("lr_scheduler_args");
-    const size_t equals = word.find('=');
-    const std::string name = word.substr(0, equals);
-    const auto value = equals == std::string::npos ? std::nullopt : parse_python_literal(word.substr(equals + 1));
+    const auto [name, value] = parse_python_argument(word);
     if (!value) return refuse("name=VALUE with a Python literal", json_escape(word));
     if (name == "last_epoch" && value->whole == -1) return;  // the beginning
     const auto argument = std::find_if(row_.arguments.begin(), row_.arguments.end(),

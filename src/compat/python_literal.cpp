@@ -77,6 +77,12 @@ std::optional<PythonLiteral> parse_python_literal(const std::string& text) {
   return parse(text, 0);
 }
 
+PythonArgument parse_python_argument(const std::string& text) {
+  const size_t equals = text.find('=');
+  if (equals == std::string::npos) return {text, std::nullopt};
+  return {text.substr(0, equals), parse_python_literal(text.substr(equals + 1))};
+}
+
 std::string python_text(const PythonLiteral& value) {
   switch (value.kind) {
     case LiteralKind::kNone:

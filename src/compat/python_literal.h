@@ -22,6 +22,13 @@ struct PythonLiteral {
 // "0.01", "True", "None", "(0.9, 0.99)", "0.9,0.99", "[1, 2]", "'word'". nullopt: none of these.
 std::optional<PythonLiteral> parse_python_literal(const std::string& text);
 
+struct PythonArgument {
+  std::string name;  // the whole text where it has no "="
+  std::optional<PythonLiteral> value;
+};
+// "name=VALUE".
+PythonArgument parse_python_argument(const std::string& text);
+
 // As Python's str() writes the value: "1e-06", "(0.9, 0.99)", "[1, 2]", "(2,)", "word", "('word', 1)".
 std::string python_text(const PythonLiteral& value);
 
