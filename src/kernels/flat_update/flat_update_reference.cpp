@@ -16,52 +16,40 @@ struct Step {
   const std::vector<Tensor>& s;
   const Tensor& sums;
 
-  bool lion() const {
+  void lion() const {
     const Tensor direction = (s[0] * n.beta1 + g * n.one_minus_beta1).sign_();
     p.mul_(n.decay).sub_(direction, n.step_size);
     s[0].mul_(n.beta2).add_(g, n.one_minus_beta2);
-    return true;
   }
-  bool momentum_sgd() const {
+  void momentum_sgd() const {
     g.add_(p, n.weight_decay);
     s[0].mul_(n.beta1).add_(g, n.one_minus_beta1);
     p.sub_(g * n.grad_share + s[0] * n.state_share, n.step_size);
-    return true;
   }
-  bool plain_sgd() const {
-    p.sub_(g + p * n.weight_decay, n.step_size);
-    return true;
-  }
-  bool schedule_free() const {
+  void plain_sgd() const { p.sub_(g + p * n.weight_decay, n.step_size); }
+  void schedule_free() const {
     s[1].mul_(n.beta2).addcmul_(g, g, n.one_minus_beta2);
     const Tensor direction = (g / (s[1] / n.bias_correction2).sqrt_().add_(n.eps)).add_(p, n.weight_decay);
     p.add_(s[0] - p, n.mix).add_(direction, n.lookahead);
     s[0].sub_(direction, n.step_size);
-    return true;
   }
-  bool schedule_free_step() const {
+  void schedule_free_step() const {
     const Tensor direction = g.add_(p, n.weight_decay);
     p.add_(s[0] - p, n.mix).add_(direction, n.lookahead);
     s[0].sub_(direction, n.step_size);
-    return true;
   }
-  bool scaled_moments() const {
+  void scaled_moments() const {
     g.add_(p, n.weight_decay);
     s[0].mul_(n.beta1).add_(g, n.one_minus_beta1);
     s[1].mul_(n.beta2).addcmul_(g, g, n.one_minus_beta2);
-    return false;
   }
-  bool prodigy_moments() const {
+  void prodigy_moments() const {
     scaled_moments();
     s[2].mul_(n.beta3).add_(g, n.grad_share);
     sums[0] += (g.to(torch::kFloat64) * (s[3] - p)).sum();
     sums[1] += s[2].to(torch::kFloat64).abs().sum();
-    return false;
   }
-  bool prodigy_step() const {
-    p.mul_(n.decay).addcdiv_(s[0], s[1].sqrt().add_(n.eps), -n.step_size);
-    return true;
-  }
+  void prodigy_step() const { p.mul_(n.decay).addcdiv_(s[0], s[1].sqrt().add_(n.eps), -n.step_size); }
 
   // sqrt(v) + eps
   Tensor scale_of(const Tensor& v) const { return v.sqrt().add_(n.eps); }
@@ -71,40 +59,35 @@ struct Step {
     sums[1] += total(average.abs());
     sums[2] += total(average * average / scale);
   }
-  bool dadapt_adam_moments() const {
+  void dadapt_adam_moments() const {
     const Tensor before = s[2] / scale_of(s[1]);
     scaled_moments();
     sums[0] += total(g * before);
     s[2].mul_(n.beta3).add_(g, n.grad_share);
     sums[1] += total(s[2].abs());
-    return false;
   }
-  bool dadapt_preprint_moments() const {
+  void dadapt_preprint_moments() const {
     scaled_moments();
     s[2].mul_(n.beta3).add_(g, n.grad_share);
     add_sums(g, s[2], scale_of(s[1]));
-    return false;
   }
-  bool dadapt_lion_moments() const {
+  void dadapt_lion_moments() const {
     const Tensor direction = (s[1] * n.beta1 + g * n.one_minus_beta1).sign_();
     sums[0] += total(direction * s[0]);
     s[0].mul_(n.beta3).add_(direction, n.grad_share);
     sums[1] += total(s[0].abs());
-    return false;
   }
-  bool dadapt_sgd_moments() const {
+  void dadapt_sgd_moments() const {
     g.add_(p, n.weight_decay);
     sums[0] += total(g * s[0]);
     s[0].add_(g, n.grad_share);
     sums[1] += total(s[0].square());
-    return false;
   }
-  bool dadapt_adagrad_moments() const {
+  void dadapt_adagrad_moments() const {
     g.add_(p, n.weight_decay);
     s[1].addcmul_(g, g);
     s[0].add_(g, n.grad_share);
     add_sums(g, s[0], scale_of(s[1]));
-    return false;
   }
   void adan_averages() const {
     const Tensor change = (g - s[4]) * n.state_share, ahead = g + change * n.beta2;
@@ -114,32 +97,20 @@ struct Step {
     s[3].mul_(n.beta3).add_(g, n.grad_share);
     s[4].copy_(g);
   }
-  bool dadapt_adan_moments() const {
+  void dadapt_adan_moments() const {
     adan_averages();
     add_sums(g, s[3], scale_of(s[2]));
-    return false;
   }
-  bool dadapt_adan_ip_moments() const {
+  void dadapt_adan_ip_moments() const {
     sums[0] += total(g * s[3] / scale_of(s[2]));
     adan_averages();
     sums[1] += total(s[3].abs());
-    return false;
   }
-  bool adan_step() const {
-    p.mul_(n.decay).addcdiv_(s[0] + s[1] * n.beta2, scale_of(s[2]), -n.step_size);
-    return true;
-  }
-  bool dual_averaging_step() const {
-    p.mul_(n.state_share).add_(s[1] - s[0], n.grad_share);
-    return true;
-  }
-  bool dual_averaging_scaled_step() const {
-    p.mul_(n.state_share).add_(s[1] - s[0] / scale_of(s[2]), n.grad_share);
-    return true;
-  }
+  void adan_step() const { p.mul_(n.decay).addcdiv_(s[0] + s[1] * n.beta2, scale_of(s[2]), -n.step_size); }
+  void dual_averaging_step() const { p.mul_(n.state_share).add_(s[1] - s[0], n.grad_share); }
+  void dual_averaging_scaled_step() const { p.mul_(n.state_share).add_(s[1] - s[0] / scale_of(s[2]), n.grad_share); }
 
-  // Whether it changes the weights.
-  bool take(FlatRule rule) const {
+  void take(FlatRule rule) const {
     switch (rule) {
       case FlatRule::kLion:
         return lion();
@@ -178,7 +149,6 @@ struct Step {
       case FlatRule::kDualAveragingScaledStep:
         return dual_averaging_scaled_step();
     }
-    return false;
   }
 };
 
@@ -190,7 +160,8 @@ void flat_update_reference(FlatRule rule, const FlatUpdateNumbers& numbers, cons
   MILLRACE_CHECK(!options.stochastic_rounding || buffers.param.scalar_type() == torch::kFloat32);
   const Step step{numbers, to_fp32(buffers.param), to_fp32(buffers.grad), buffers.states, sums_3};
   if (clip_coefficient.defined()) step.g.mul_(clip_coefficient);
-  if (!step.take(rule)) return;
+  step.take(rule);
+  if (!writes_weights(rule)) return;
   buffers.param.copy_(step.p);
   if (buffers.model_copy.defined()) buffers.model_copy.copy_(buffers.param);
   if (buffers.average.defined()) buffers.average.lerp_(to_fp32(buffers.param), 1 - options.average_decay);
