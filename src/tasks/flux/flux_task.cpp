@@ -109,9 +109,7 @@ class FluxTask : public Task {
   }
 
   void next_microbatch() override {
-    if (writes_result() && mesh_.world().rank() == 0 && !base_hash_) {
-      base_hash_.emplace(config_.checkpoint.initial_load_path);
-    }
+    start_base_hash();
     batch_ = training_->next();
   }
   std::optional<double> arrived_weight() const override { return static_cast<double>(batch_->num_samples); }
@@ -342,10 +340,16 @@ class FluxTask : public Task {
   struct Trained {
     int64_t steps = 0, epochs = 0;
   };
-  // Those of the data, and of the base's file.
-  TrainingFacts facts_of_files() const {
+  // Where metadata that this rank writes have the hash of the base's file.
+  void start_base_hash() {
+    const std::filesystem::path base = config_.checkpoint.initial_load_path;
+    if (base_hash_ || !writes_result() || mesh_.world().rank() != 0 || config_.lora()->no_metadata) return;
+    if (std::filesystem::is_regular_file(base)) base_hash_.emplace(base);
+  }
+  TrainingFacts facts_of_files() {
     TrainingFacts facts = data_.facts();
-    if (!base_hash_ || !std::filesystem::is_regular_file(config_.checkpoint.initial_load_path)) return facts;
+    start_base_hash();  // of a run that trains no step, but writes what a full disk kept it from writing
+    if (!base_hash_) return facts;
     try {
       facts["new_sd_model_hash"] = base_hash_->get();
     } catch (const Error& error) {
