@@ -56,9 +56,11 @@ void check_metadata(const LoraConfig& config, Problems& problems) {
     const std::string key = text.substr(0, text.find('='));
     if (key == text) {
       problems.add("lora.metadata", str("expected \"key=text\", got \"", text, "\""));
+    } else if (starts_with(key, kAnyFactPrefix) && key != kAnyFactPrefix) {
+      continue;
     } else if (std::find(keys.begin(), keys.end(), key) == keys.end()) {
       const std::string near = nearest(key, keys);
-      problems.add("lora.metadata", str("expected one of ", join(keys, ", "), ", got \"", key, "\"",
+      problems.add("lora.metadata", str("expected one of ", join(keys, ", "), " or ss_NAME, got \"", key, "\"",
                                         near.empty() ? "" : " (try " + near + ")"));
     }
   }

@@ -123,7 +123,7 @@ struct LoraConfig {
                      .meaning = "facts for the metadata of lora.safetensors, as \"author=A. Name\": title, author, "
                                 "description, license, tags, usage_hint, thumbnail, merged_from, trigger_phrase, "
                                 "preprocessor, is_negative_embedding, output_name, optimizer, "
-                                "lr_scheduler"});
+                                "lr_scheduler, or any as ss_NAME"});
     visit(no_metadata,
           {.name = "no_metadata", .meaning = "lora.safetensors says no more than what programs recognise it by"});
   }

@@ -33,6 +33,7 @@ struct KohyaTranslator {
   void torch_schedule();  // of --lr_scheduler_type
   void steps();           // how long, in which batches, in which precision
   void saving();          // LoRA files and checkpoints
+  void metadata();        // of LoRA files; what has an option of its own is set before
   void observing();       // samples, validation, logs
 };
 

@@ -1,11 +1,10 @@
-// LoRA files, their metadata, and checkpoints.
+// LoRA files and checkpoints.
 #include <algorithm>
 #include <filesystem>
 #include <optional>
 #include <string_view>
 #include <system_error>
 
-#include "adapters/lora_metadata_keys.h"
 #include "base/text.h"
 #include "compat/kohya_parts.h"
 #include "config/number_text.h"
@@ -14,40 +13,6 @@ namespace millrace {
 namespace {
 
 namespace fs = std::filesystem;
-
-// "512x768" of "512,768", and "512x512" of "512".
-std::string model_resolution(std::string argument) {
-  std::erase(argument, ' ');
-  const size_t comma = argument.find(',');
-  if (comma == std::string::npos) return argument + "x" + argument;
-  return argument.substr(0, comma) + "x" + argument.substr(comma + 1);
-}
-
-void metadata(const KohyaTranslator& kohya) {
-  std::vector<std::string> facts;
-  TheirSetting from;
-  for (const std::string name : kLoraMetadataKeys) {
-    if (name == "optimizer" || name == "lr_scheduler") continue;
-    const std::string option = name == "output_name" || name == "resolution" ? name : "metadata_" + name;
-    if (!kohya.args.has(option)) continue;
-    const std::string value = *kohya.args.text(option);
-    facts.push_back(name + "=" + (name == "resolution" ? model_resolution(value) : value));
-    from = kohya.from(option);
-    kohya.out.set("lora.metadata", facts, from);
-  }
-  // A class without arguments is what the run writes by itself.
-  const std::string optimizer = kohya.optimizer_text();
-  if (optimizer.find('(') != std::string::npos || optimizer.find("Paged") != std::string::npos) {
-    facts.push_back("optimizer=" + optimizer);
-    from = kohya.from(kohya.args.has("optimizer_args") ? "optimizer_args" : "optimizer_type");
-    kohya.out.set("lora.metadata", facts, from);
-  }
-  // sd-scripts' metadata have the option that --lr_scheduler_type replaces.
-  if (kohya.args.has("lr_scheduler_type")) {
-    facts.push_back("lr_scheduler=" + kohya.args.text("lr_scheduler").value_or("constant"));
-    kohya.out.set("lora.metadata", facts, kohya.from("lr_scheduler_type"));
-  }
-}
 
 // How often LoRA files are written; 0: not at all.
 struct Saving {
@@ -180,7 +145,7 @@ void KohyaTranslator::saving() {
     out.refuse(from("save_model_as"),
                "expected safetensors, got " + *args.text("save_model_as") + ", a pickle, which is never written here");
   }
-  metadata(*this);
+  metadata();
   if (const auto comment = args.text("training_comment")) {
     out.set("lora.training_comment", *comment, from("training_comment"));
   }

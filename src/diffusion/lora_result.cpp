@@ -6,11 +6,14 @@
 
 #include "adapters/kohya_hashes.h"
 #include "adapters/kohya_optimizer.h"
+#include "adapters/lora_metadata_keys.h"
 #include "adapters/merge_adapter.h"
 #include "adapters/read_adapters.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "diffusion/lora_readers.h"
+#include "formats/python_json.h"
 #include "models/flux/lora_convert.h"
 #include "models/flux/lora_export.h"
 #include "models/flux/lora_split.h"
@@ -71,6 +74,13 @@ std::string text_layer_name(const AdapterTensors& adapter) {
   return layer ? flux::run_name(*layer) : adapter.module;
 }
 
+// The numbers that a user gives for the file, whatever the ranks of its layers.
+bool gives_rank(const LoraConfig& lora) {
+  return std::any_of(lora.metadata.begin(), lora.metadata.end(), [](const std::string& text) {
+    return starts_with(text, "ss_network_dim=") || starts_with(text, "ss_network_alpha=");
+  });
+}
+
 void add_network(TrainingFacts& facts, const FluxRunConfig& config) {
   const LoraConfig& lora = *config.lora();
   const FluxAdapterOptions& options = *config.flux_adapters();
@@ -99,7 +109,7 @@ void add_network(TrainingFacts& facts, const FluxRunConfig& config) {
   facts["network_module"] = is_lora ? "networks.lora_flux" : "lycoris.kohya";
   if (!arguments.empty()) {  // sd-scripts adds its option of that name
     arguments["dropout"] = lora.dropout > 0 ? nlohmann::ordered_json(lora.dropout) : nlohmann::ordered_json();
-    facts["network_args"] = arguments.dump();
+    facts["network_args"] = python_json(arguments);
   }
   facts["network_dropout"] = lora.dropout > 0 ? PythonValue(lora.dropout) : PythonValue();
   facts["scale_weight_norms"] = lora.scale_weight_norms ? PythonValue(*lora.scale_weight_norms) : PythonValue();
@@ -169,6 +179,8 @@ SafetensorsMetadata metadata_of(const FluxRunConfig& config, const flux::FluxCon
     const std::string key = text.substr(0, equals), value = text.substr(equals + 1);
     if (key == "title") {
       title = value;
+    } else if (starts_with(key, kAnyFactPrefix)) {
+      facts[key.substr(std::string_view(kAnyFactPrefix).size())] = value;
     } else if (key == "output_name" || key == "optimizer" || key == "lr_scheduler") {
       facts[key] = value;
     } else {
@@ -256,7 +268,9 @@ std::vector<std::filesystem::path> write_lora_result(const std::filesystem::path
                                                      const TrainingFacts& more) {
   const torch::ScalarType saved = save_dtype_of(*config.lora(), dtype);
   const flux::LoraParts parts = kohya_parts(adapters, config, sizes);
-  flux::write_lora(parts, sizes, {path, flux::LoraNaming::kKohya, saved, metadata_of(config, sizes, progress, more)});
+  flux::write_lora(
+      parts, sizes,
+      {path, flux::LoraNaming::kKohya, saved, metadata_of(config, sizes, progress, more), gives_rank(*config.lora())});
   check_lora_file(path, parts, sizes, saved);
   if (!needs_diffusers_file(parts)) return {path};
   const flux::LoraParts theirs = parts_for_diffusers(parts);

@@ -386,7 +386,7 @@ def test_a_run_leaves_the_file_that_sd_scripts_would(millrace, arguments, weight
         "--timestep_sampling", "shift", "--model_prediction_type", "raw", "--guidance_scale", "1", "--save_every_n_steps", "2",
         "--save_precision", "bf16", "--sample_prompts", "prompts.txt", "--sample_every_n_steps", "2", "--training_comment", "it's a cat",
         "--t5xxl_max_token_length", "16", "--cache_latents", "--cache_text_encoder_outputs", "--max_grad_norm", "0",
-        "--network_args", "module_dropout=0.1", "--lr_scheduler", "linear", "--lr_warmup_steps", "0.25",
+        "--network_args", "module_dropout=0.1", "single_dim=1", "--min_snr_gamma", "5", "--lr_scheduler", "linear", "--lr_warmup_steps", "0.25",
         "--optimizer_args", "weight_decay=0", "betas=0.9,0.99",
     ]  # fmt: skip
     said = millrace(*words).stderr
@@ -402,8 +402,9 @@ def test_a_run_leaves_the_file_that_sd_scripts_would(millrace, arguments, weight
     assert load(tmp_path / "out" / "cat-step00000002.safetensors").keys() == tensors.keys()
     assert load(tmp_path / "out" / "cat-step00000004.safetensors").keys() == tensors.keys()
     facts = metadata(tmp_path / "out" / "cat.safetensors")
-    assert json.loads(facts["ss_network_args"]) == {"module_dropout": "0.1", "dropout": None}
+    assert facts["ss_network_args"] == '{"module_dropout": "0.1", "single_dim": "1", "dropout": null}'
     expected = {
+        "ss_network_dim": "2", "ss_network_alpha": "2.0", "ss_min_snr_gamma": "5.0", "ss_unet_lr": "None",
         "ss_output_name": "cat", "modelspec.title": "cat", "ss_max_grad_norm": "0.0",
         "ss_optimizer": "torch.optim.adamw.AdamW(weight_decay=0,betas=(0.9, 0.99))",
         "ss_lr_scheduler": "linear", "ss_lr_warmup_steps": "0.25", "ss_max_token_length": "None",

@@ -31,7 +31,7 @@ std::filesystem::path file_in(const LoraOutput& output, const char* name) {
 }
 
 // By which programs recognise a LoRA of FLUX. One number for rank and alpha where all modules agree, else "Dynamic".
-void add_basic_metadata(SafetensorsMetadata& metadata, const TensorMap& tensors) {
+void add_basic_metadata(SafetensorsMetadata& metadata, const TensorMap& tensors, bool keeps_rank) {
   std::set<std::string> ranks, alphas;
   for (const auto& [name, tensor] : tensors) {
     if (ends_with(name, ".lora_down.weight")) ranks.insert(std::to_string(tensor.size(0)));
@@ -41,8 +41,10 @@ void add_basic_metadata(SafetensorsMetadata& metadata, const TensorMap& tensors)
     return values.size() == 1 ? *values.begin() : "Dynamic";
   };
   // Of other kinds the configuration says them, if any does.
-  if (!ranks.empty()) metadata["ss_network_dim"] = one_of(ranks);
-  if (!ranks.empty()) metadata["ss_network_alpha"] = one_of(alphas);
+  if (!ranks.empty() && !keeps_rank) {
+    metadata["ss_network_dim"] = one_of(ranks);
+    metadata["ss_network_alpha"] = one_of(alphas);
+  }
   metadata.emplace("ss_network_module", "networks.lora_flux");
   metadata.emplace("ss_base_model_version", "flux1");
   metadata.emplace("ss_v2", "False");
@@ -79,7 +81,7 @@ size_t write_lora(const LoraParts& parts, const FluxConfig& config, LoraOutput o
   switch (output.naming) {
     case LoraNaming::kKohya: {
       const TensorMap tensors = kohya_tensors(parts, config);
-      add_basic_metadata(output.metadata, tensors);
+      add_basic_metadata(output.metadata, tensors, output.keeps_rank);
       write_kohya_file(file_in(output, "lora.safetensors"), tensors, output.dtype, std::move(output.metadata));
       return tensors.size();
     }

@@ -15,6 +15,7 @@ struct LoraOutput {
   LoraNaming naming = LoraNaming::kKohya;
   std::optional<torch::ScalarType> dtype;  // none: as the tensors are
   SafetensorsMetadata metadata;            // of kohya's files; hashes and the basic ss_* keys are added
+  bool keeps_rank = false;                 // metadata say ss_network_dim and ss_network_alpha, not the tensors
 };
 // Returns the number of tensors written.
 size_t write_lora(const LoraParts& parts, const FluxConfig& config, LoraOutput output);

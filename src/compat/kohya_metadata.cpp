@@ -1,0 +1,129 @@
+// What LoRA files say of the arguments: those that a run cannot tell from its own options.
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "adapters/lora_metadata_keys.h"
+#include "base/python_float.h"
+#include "base/text.h"
+#include "compat/kohya_options.h"
+#include "compat/kohya_parts.h"
+#include "config/number_text.h"
+#include "formats/python_json.h"
+
+namespace millrace {
+namespace {
+
+// Arguments that are written as given, and the name of the fact where it is another.
+struct GivenFact {
+  const char* argument;
+  const char* fact;
+};
+constexpr GivenFact kGivenFacts[] = {{"network_dim", "network_dim"},
+                                     {"network_alpha", "network_alpha"},
+                                     {"noise_offset", "noise_offset"},
+                                     {"noise_offset_random_strength", "noise_offset_random_strength"},
+                                     {"adaptive_noise_scale", "adaptive_noise_scale"},
+                                     {"multires_noise_iterations", "multires_noise_iterations"},
+                                     {"multires_noise_discount", "multires_noise_discount"},
+                                     {"min_snr_gamma", "min_snr_gamma"},
+                                     {"zero_terminal_snr", "zero_terminal_snr"},
+                                     {"clip_skip", "clip_skip"},
+                                     {"max_token_length", "max_token_length"},
+                                     {"lowram", "lowram"},
+                                     {"weighting_scheme", "weighting_scheme"},
+                                     {"debiased_estimation_loss", "debiased_estimation"},
+                                     {"unet_lr", "unet_lr"}};
+
+// "512x768" of "512,768", and "512x512" of "512".
+std::string model_resolution(std::string argument) {
+  std::erase(argument, ' ');
+  const size_t comma = argument.find(',');
+  if (comma == std::string::npos) return argument + "x" + argument;
+  return argument.substr(0, comma) + "x" + argument.substr(comma + 1);
+}
+
+// As Python's str() writes what argparse makes of it.
+std::string python_value(const KohyaArguments& args, const std::string& name) {
+  switch (find_kohya_option(name)->type) {
+    case KohyaType::kFlag:
+      return "True";
+    case KohyaType::kInteger:
+      return std::to_string(args.integer(name).value_or(0));
+    case KohyaType::kNumber:
+      return python_float(args.number(name).value_or(0));
+    case KohyaType::kText:
+    case KohyaType::kTexts:
+      break;
+  }
+  return args.text(name).value_or("");
+}
+
+// "" where no arguments of the network are given, of which sd-scripts then says nothing.
+std::string network_args_json(const KohyaArguments& args) {
+  nlohmann::ordered_json pairs = nlohmann::ordered_json::object();
+  for (const std::string& word : args.texts("network_args")) {
+    const size_t equals = word.find('=');
+    if (equals != std::string::npos) pairs[word.substr(0, equals)] = word.substr(equals + 1);
+  }
+  if (pairs.empty()) return "";
+  if (!args.has("dim_from_weights") && !pairs.contains("dropout")) {
+    const auto dropout = args.number("network_dropout");
+    pairs["dropout"] = dropout ? nlohmann::ordered_json(*dropout) : nlohmann::ordered_json();
+  }
+  return python_json(pairs);
+}
+
+std::vector<std::string> given_facts(const KohyaTranslator& kohya) {
+  const KohyaArguments& args = kohya.args;
+  std::vector<std::string> facts;
+  const auto add = [&](const std::string& name, const std::string& value) {
+    facts.push_back(kAnyFactPrefix + name + "=" + value);
+  };
+  // Adafactor that chooses its rate makes sd-scripts forget both.
+  const bool has_rates = kohya.has_own_rate();
+  for (const auto& [argument, fact] : kGivenFacts) {
+    if (args.has(argument) && (has_rates || fact != std::string_view("unet_lr"))) {
+      add(fact, python_value(args, argument));
+    }
+  }
+  const double rate = *args.number("learning_rate");
+  if (!has_rates) add("learning_rate", "None");
+  if (has_rates && kohya.base_rate() != rate) add("learning_rate", python_float(rate));
+  if (args.has("text_encoder_lr")) {
+    std::vector<std::string> rates;
+    for (const std::string& text : args.texts("text_encoder_lr")) {
+      rates.push_back(python_float(parse_floating_point(text).value_or(0)));
+    }
+    add("text_encoder_lr", "[" + join(rates, ", ") + "]");
+  } else if (kohya.out.has("lora.text_encoder_lr")) {
+    add("text_encoder_lr", "None");
+  }
+  if (const std::string json = network_args_json(args); !json.empty()) add("network_args", json);
+  return facts;
+}
+
+}  // namespace
+
+void KohyaTranslator::metadata() {
+  std::vector<std::string> facts = given_facts(*this);
+  for (const std::string name : kLoraMetadataKeys) {
+    if (name == "optimizer" || name == "lr_scheduler") continue;
+    const std::string option = name == "output_name" || name == "resolution" ? name : "metadata_" + name;
+    if (!args.has(option)) continue;
+    const std::string value = *args.text(option);
+    facts.push_back(name + "=" + (name == "resolution" ? model_resolution(value) : value));
+    if (name != "output_name") out.note(from(option), Fate::kBecame, "modelspec." + name + " of the LoRA file");
+  }
+  // A class without arguments is what the run writes by itself.
+  const std::string optimizer = optimizer_text();
+  if (optimizer.find('(') != std::string::npos || optimizer.find("Paged") != std::string::npos) {
+    facts.push_back("optimizer=" + optimizer);
+  }
+  // sd-scripts' metadata have the option that --lr_scheduler_type replaces.
+  if (args.has("lr_scheduler_type")) {
+    facts.push_back("lr_scheduler=" + args.text("lr_scheduler").value_or("constant"));
+  }
+  if (!facts.empty()) out.set("lora.metadata", facts, {.name = "sd-scripts", .value = "", .place = ""});
+}
+
+}  // namespace millrace
