@@ -13,7 +13,7 @@
 #   SAMPLE_PROMPTS               file of prompts; empty: no sample pictures
 #   PARAMS_OPTIMIZER_TYPE        prodigy
 #   PARAMS_OPTIMIZER_ARGS        more arguments of the optimizer, blanks between them: "d0=1e-5 betas=0.9,0.99"
-#   PARAMS_D_COEF                1; of Prodigy
+#   PARAMS_D_COEF                1; of Prodigy and ProdigyPlusScheduleFree, has no effect on others, and a warning says so
 #   PARAMS_WEIGHT_DECAY          0.01
 #   PARAMS_LEARNING_RATE         1; right for Prodigy
 #   PARAMS_LEARNING_SCHEDULER    cosine
@@ -39,6 +39,15 @@ if [[ -z $program ]]; then
   echo "train-flux: [MILLRACE] expected the program, got none (try scripts/build.sh)" >&2
   exit 2
 fi
+
+PARAMS_SPLIT_QKV=${PARAMS_SPLIT_QKV:-False}
+case ${PARAMS_SPLIT_QKV,,} in
+  true | 1 | yes | on | false | 0 | no | off | none) ;;
+  *)
+    echo "train-flux: [PARAMS_SPLIT_QKV] expected True or False, got $PARAMS_SPLIT_QKV" >&2
+    exit 2
+    ;;
+esac
 
 MODEL_PATH=${MODEL_PATH:-/workspace/flux}
 OUTPUT_PATH=${OUTPUT_PATH:-/workspace/output}
@@ -77,7 +86,12 @@ if [[ -n $back_to && -z ${DRY_RUN:-} && -d $OUTPUT_PATH/checkpoint/$back_to ]]; 
 fi
 
 optimizer_args=("weight_decay=${PARAMS_WEIGHT_DECAY:-0.01}")
-if [[ ${optimizer,,} == prodigy ]]; then optimizer_args+=("d_coef=${PARAMS_D_COEF:-1}"); fi
+rule=${optimizer##*.}
+case ${rule,,} in
+  prodigy) optimizer_args+=("d_coef=${PARAMS_D_COEF:-1}") ;;
+  prodigyplusschedulefree) if [[ -n ${PARAMS_D_COEF:-} ]]; then optimizer_args+=("d_coef=$PARAMS_D_COEF"); fi ;;
+  *) if [[ -n ${PARAMS_D_COEF:-} ]]; then echo "train-flux: warning: [PARAMS_D_COEF] has no effect on $optimizer" >&2; fi ;;
+esac
 if [[ -n ${PARAMS_OPTIMIZER_ARGS:-} ]]; then
   read -r -a more <<< "$PARAMS_OPTIMIZER_ARGS"
   optimizer_args+=("${more[@]}")
@@ -117,7 +131,9 @@ if [[ -n ${SAMPLE_PROMPTS:-} ]]; then
   arguments+=(--sample_prompts "$SAMPLE_PROMPTS" --sample_every_n_steps "${PARAMS_SAMPLE_EVERY_N_STEPS:-100}")
 fi
 if [[ -n ${PARAMS_NOISE_OFFSET:-} ]]; then arguments+=(--noise_offset "$PARAMS_NOISE_OFFSET"); fi
-if [[ ${PARAMS_SPLIT_QKV:-False} == True ]]; then arguments+=(--network_args split_qkv=True); fi
+case ${PARAMS_SPLIT_QKV,,} in
+  true | 1 | yes | on) arguments+=(--network_args split_qkv=True) ;;
+esac
 if [[ -n $resume_from ]]; then arguments+=(--resume "$resume_from"); fi
 
 command=("$program")

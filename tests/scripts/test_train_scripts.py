@@ -96,6 +96,20 @@ def test_every_variable_becomes_its_argument(tmp_path):
     assert words[-2:] == ["--seed", "9"]  # behind the script's own, which it overrides
 
 
+@pytest.mark.parametrize("value, splits", [("true", True), ("1", True), ("YES", True), ("False", False), ("0", False), ("", False)])
+def test_split_qkv_is_taken_as_people_write_it(tmp_path, value, splits):
+    assert ("--network_args" in run(tmp_path, PARAMS_SPLIT_QKV=value)) == splits
+    assert "[PARAMS_SPLIT_QKV] expected True or False, got maybe" in run(tmp_path, status=2, PARAMS_SPLIT_QKV="maybe")
+
+
+@pytest.mark.parametrize("optimizer, takes", [("prodigyopt.Prodigy", True), ("ProdigyPlusScheduleFree", True), ("AdamW", False)])
+def test_d_coef_reaches_the_optimizers_that_have_it(tmp_path, optimizer, takes):
+    environment = {"PATH": "/usr/bin:/bin", "DRY_RUN": "1", "MILLRACE": "/bin/true", "PARAMS_OPTIMIZER_TYPE": optimizer, "PARAMS_D_COEF": "2"}
+    result = subprocess.run([ROOT / "scripts" / "train-flux.sh"], env=environment, capture_output=True, text=True, timeout=60, check=True)
+    assert ("d_coef=2" in shlex.split(result.stdout)) == takes
+    assert (f"[PARAMS_D_COEF] has no effect on {optimizer}" in result.stderr) != takes
+
+
 @pytest.mark.parametrize(
     "variables, place",
     [({"BASE_MODEL": "sdxl"}, "BASE_MODEL"), ({"DATASET_CONFIG": ""}, "DATASET_CONFIG"), ({"DATASET_CONFIG": "/none.json"}, "DATASET_CONFIG"),
