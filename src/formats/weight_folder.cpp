@@ -123,6 +123,10 @@ WeightFolder search_weight_folder(const fs::path& folder) {
                          "] expected *.safetensors files, got a checkpoint of a run (try `millrace ",
                          "export` first)"));
   }
+  const fs::path original = folder / "original";  // where folders of Llama have Meta's own files
+  std::error_code ignored;
+  const Listing of_meta = fs::is_directory(original, ignored) ? list(original) : Listing();
+  if (!of_meta.pickles.empty()) refuse_pickle(of_meta.pickles[0]);
   throw ModelError(str("[", folder.string(), "] expected *.safetensors files, got a folder without any"));
 }
 

@@ -133,6 +133,9 @@ TEST_F(WeightStoreTest, RefusesPicklesByNameAndByContent) {
   for (const char* name : {"meta/consolidated.00.pth", "meta/consolidated.01.pth"}) write(name, zip);
   EXPECT_THAT(failure("meta"), HasSubstr("convert_llama_weights_to_hf --input_dir '" + path("meta").string() +
                                          "' --output_dir converted --llama_version 3.1 --num_shards 2)"));
+  write("whole/original/consolidated.00.pth", zip);
+  EXPECT_THAT(failure("whole"),
+              HasSubstr("convert_llama_weights_to_hf --input_dir '" + path("whole/original").string()));
   write("p/pytorch_model.bin", zip);
   EXPECT_THAT(failure("p"), HasSubstr("got a pickle"));
 }
