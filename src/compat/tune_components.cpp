@@ -18,6 +18,10 @@ constexpr const char* kOtherTokenizer =
     "torchtune lays out this model's conversations in a way of its own; `millrace train` with finetune.chat_layout = "
     "\"template\" takes the model's own chat template";
 constexpr const char* kPickles = "it reads pickles; torchtune.training.FullModelHFCheckpointer reads safetensors";
+constexpr const char* kMetaPickles =
+    "it reads pickles; torchtune.training.FullModelHFCheckpointer reads safetensors, which `python -m "
+    "transformers.models.llama.convert_llama_weights_to_hf --input_dir CHECKPOINT_DIR --output_dir converted "
+    "--llama_version 3.1`, of transformers 4, makes of Meta's files";
 constexpr const char* kDistillation = "there is no distillation; LinearCrossEntropyLoss is";
 constexpr const char* kService =
     "nothing is sent to a service; metrics.jsonl has every number, and TensorBoardLogger draws them";
@@ -95,7 +99,7 @@ constexpr std::array kComponents = std::to_array<TuneComponent>({
 
     {"torchtune.training.FullModelHFCheckpointer", R::kCheckpointer, "", nullptr},
     {"torchtune.utils.FullModelHFCheckpointer", R::kCheckpointer, "", nullptr},
-    {"torchtune.training.FullModelMetaCheckpointer", R::kCheckpointer, "", kPickles},
+    {"torchtune.training.FullModelMetaCheckpointer", R::kCheckpointer, "", kMetaPickles},
     {"torchtune.training.FullModelTorchTuneCheckpointer", R::kCheckpointer, "", kPickles},
     {"torchtune.training.DistributedCheckpointer", R::kCheckpointer, "", kPickles},
 

@@ -177,7 +177,15 @@ void read_style(TuneTable& table, const Builder& builder, Rows& rows) {
     rows.add_eos = table.flag("add_eos").value_or(true);
   } else {
     rows.train_on = train_on(table, rows.rows == "alpaca");
-    if (rows.rows != "alpaca") rows.new_system_prompt = table.text("new_system_prompt").value_or("");
+    if (rows.rows != "alpaca") {
+      const auto prompt = table.text("new_system_prompt");
+      if (prompt && prompt->empty()) {
+        table.refuse("new_system_prompt",
+                     "expected a text or null, got an empty one, with which torchtune puts an empty system message in "
+                     "front of every conversation (try new_system_prompt: null)");
+      }
+      rows.new_system_prompt = prompt.value_or("");
+    }
     if (kind != "chat") read_columns(table, builder, rows);
   }
 }
@@ -299,7 +307,8 @@ void TuneTranslator::data() {
     root.refuse("dataset", "expected a data set, got none");
   }
   out.set("finetune.order", "torchtune", {.name = "sampler", .value = "", .place = ""});
-  out.set("finetune.shuffle", root.flag("shuffle").value_or(true), root.from("shuffle", "true"));
+  const bool is_null = root.has("shuffle") && root.value("shuffle") == nullptr;  // which Python takes for false
+  out.set("finetune.shuffle", root.flag("shuffle").value_or(!is_null), root.from("shuffle", "true"));
   if (const auto* collate = root.value("collate_fn")) {
     try {
       find_tune_component(collate->text, TuneRole::kCollate, root.from("collate_fn").place);

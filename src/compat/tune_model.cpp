@@ -1,12 +1,16 @@
 // What is trained, by which tokenizer, and where its weights come from and go to.
 #include <algorithm>
+#include <exception>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <string_view>
 #include <system_error>
 
 #include "base/log.h"
 #include "base/text.h"
 #include "compat/tune_parts.h"
+#include "formats/weight_store.h"
 
 namespace millrace {
 namespace {
@@ -18,6 +22,12 @@ struct LayerName {
 };
 constexpr LayerName kAttention[] = {
     {"q_proj", "q_proj"}, {"k_proj", "k_proj"}, {"v_proj", "v_proj"}, {"output_proj", "o_proj"}};
+
+// As torchtune has them: their builders take no adapter on the output layer, which is the embedding.
+bool has_tied_output(const TuneModel& builder, TuneTable& model) {
+  const std::string_view name = builder.builder;
+  return model.flag("tie_word_embeddings").value_or(name.ends_with("llama3_2_1b") || name.ends_with("llama3_2_3b"));
+}
 
 std::vector<std::string> targets(TuneTable& model) {
   std::vector<std::string> layers;
@@ -38,8 +48,13 @@ std::vector<std::string> targets(TuneTable& model) {
   return layers;
 }
 
-void adapters(const TuneTranslator& tune, TuneTable& model, TuneAdapter adapter) {
+void adapters(const TuneTranslator& tune, TuneTable& model, const ChosenTuneModel& chosen) {
   Translation& out = tune.out;
+  if (model.flag("apply_lora_to_output").value_or(false) && has_tied_output(*chosen.model, model)) {
+    model.refuse("apply_lora_to_output",
+                 "expected false, got true: torchtune does not support it for this model, whose output layer is its "
+                 "embedding (tied)");
+  }
   const std::vector<std::string> layers = targets(model);
   if (layers.empty()) {
     model.refuse("lora_attn_modules", "expected layers for adapters, got none");
@@ -57,7 +72,7 @@ void adapters(const TuneTranslator& tune, TuneTable& model, TuneAdapter adapter)
     model.note("lora_dropout", Fate::kSameResult, "");
   }
   if (model.flag("use_dora").value_or(false)) out.set("lora.kind", "dora", model.from("use_dora"));
-  const bool is_quantised = model.flag("quantize_base").value_or(adapter == TuneAdapter::kQuantizedLora);
+  const bool is_quantised = model.flag("quantize_base").value_or(chosen.adapter == TuneAdapter::kQuantizedLora);
   if (is_quantised) {
     out.set("lora.base_dtype", "nf4_torchao", model.from(model.has("quantize_base") ? "quantize_base" : "_component_"));
   }
@@ -95,6 +110,75 @@ std::string prompt_template(const PlacedValue& value) {
     }
   }
   return roles.dump();
+}
+
+// checkpoint_files: a list, or a format with the largest number. Empty after a refusal, and where there are none.
+std::vector<std::string> named_files(TuneTable& checkpointer) {
+  const PlacedValue* value = checkpointer.value("checkpoint_files");
+  if (value == nullptr) return {};
+  if (!value->is(PlacedValue::Kind::kTable)) {
+    return checkpointer.texts("checkpoint_files").value_or(std::vector<std::string>{});
+  }
+  TuneTable table = checkpointer.table("checkpoint_files");
+  const std::string format = table.text("filename_format").value_or(""), last = table.text("max_filename").value_or("");
+  const size_t first = format.find("{}"), second = first == std::string::npos ? first : format.find("{}", first + 2);
+  const auto count = parse_integer(last);
+  constexpr int64_t kMost = 10'000;
+  if (second == std::string::npos || !count || *count < 1 || *count > kMost) {
+    checkpointer.refuse("checkpoint_files",
+                        "expected filename_format with {} for a file's number and {} for the largest, and max_filename "
+                        "such as \"00030\", got " +
+                            checkpointer.from("checkpoint_files").value);
+    return {};
+  }
+  std::vector<std::string> names;
+  for (int64_t number = 1; number <= *count; ++number) {
+    const std::string digits = std::to_string(number);
+    const std::string padded = std::string(last.size() - std::min(last.size(), digits.size()), '0') + digits;
+    names.push_back(format.substr(0, first) + padded + format.substr(first + 2, second - first - 2) + last +
+                    format.substr(second + 2));
+  }
+  table.refuse_unknown();
+  return names;
+}
+
+// The files that a run reads of a folder or an index; none where it cannot, which the run says.
+std::set<std::string> read_files(const std::filesystem::path& folder) {
+  std::set<std::string> names;
+  try {
+    for (const std::filesystem::path& file : WeightStore(folder).files()) names.insert(file.filename().string());
+  } catch (const std::exception&) {
+    return {};
+  }
+  return names;
+}
+
+// The files that a run would read anyway, or one other, are taken; a part of the weights is not.
+void weight_files(TuneTranslator& tune, TuneTable& checkpointer, const std::filesystem::path& folder) {
+  const char* const key = "checkpoint_files";
+  const std::vector<std::string> names = named_files(checkpointer);
+  std::error_code ignored;
+  if (names.empty() || !std::filesystem::is_directory(folder, ignored)) {
+    checkpointer.note(key, Fate::kSameResult, "the files are those that the folder's index names");
+    return;
+  }
+  for (const std::string& name : names) {
+    if (std::filesystem::is_regular_file(folder / name, ignored)) continue;
+    return checkpointer.refuse(
+        key, "expected files of " + folder.string() + ", got " + json_escape(name) + ", which is not there");
+  }
+  const std::set<std::string> ours = read_files(folder), theirs(names.begin(), names.end());
+  if (ours.empty() || ours == theirs) {
+    return checkpointer.note(key, Fate::kSameResult, "they are the files of the folder that a run reads");
+  }
+  const std::filesystem::path index = folder / "model.safetensors.index.json";  // beside a file of all weights
+  const bool is_one = names.size() == 1 && !(ours.size() > 1 && ours.contains(names.front()));
+  if (is_one || read_files(index) == theirs) {
+    const std::filesystem::path path = is_one ? folder / names.front() : index;
+    return tune.out.set("checkpoint.initial_load_path", path.string(), checkpointer.from(key));
+  }
+  checkpointer.refuse(key, "expected " + join({ours.begin(), ours.end()}, ", ") + ", the files of the weights in " +
+                               folder.string() + ", or one file that has all of them, got " + join(names, ", "));
 }
 
 // torchtune writes adapters twice, as a pickle and, beside it, as PEFT reads them. A path of adapter_checkpoint begins
@@ -183,7 +267,7 @@ void TuneTranslator::model() {
     }
     out.note(name, Fate::kBecame, "the model whose config.json is in checkpointer.checkpoint_dir");
     sizes(table);
-    if (is_lora) adapters(*this, table, chosen.adapter);
+    if (is_lora) adapters(*this, table, chosen);
     table.refuse_unknown();
   } catch (const ConfigError& error) {
     out.problems().add_line(error.what());
@@ -202,10 +286,10 @@ void TuneTranslator::weights() {
   if (component(table, TuneRole::kCheckpointer) != nullptr) {
     if (const auto path = table.text("checkpoint_dir")) {
       out.set("checkpoint.initial_load_path", *path, table.from("checkpoint_dir"));
+      weight_files(*this, table, *path);
     } else {
       table.refuse("checkpoint_dir", "expected the folder of the weights, got none");
     }
-    table.note("checkpoint_files", Fate::kSameResult, "the files are those that the folder's index names");
     table.note("model_type", Fate::kSameResult, "config.json beside the weights says it");
     const auto out_dir = table.text("output_dir");
     if (out_dir && folder && *out_dir != *folder) {

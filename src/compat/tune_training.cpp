@@ -160,6 +160,9 @@ void loss(TuneTranslator& tune) {
   tune.out.set("finetune.torchtune_version", has_keys_of_main(tune) ? "main" : component->here,
                table.from("_component_"));
   tune.out.note(table.from("_component_"), Fate::kBecame, "the mean over trained tokens, of logits in parts");
+  if (const std::string reduction = table.text("reduction").value_or("mean"); reduction != "mean") {
+    table.refuse("reduction", "expected mean, got " + json_escape(reduction));
+  }
   for (const char* key : {"num_output_chunks", "mask_ignored_tokens", "tp_enabled", "reduction"}) {
     table.note(key, Fate::kSameResult, "");
   }

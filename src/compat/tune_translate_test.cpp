@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <fstream>
 
 #include "compat/golden_test_support.h"
 #include "compat/tune_components.h"
@@ -288,7 +289,7 @@ TEST(TuneTranslate, ValidatesWhereItIsAsked) {
 TEST(TuneTranslate, NamesTheNearestKeyWithItsLine) {
   const std::string yaml = *tune_config_text("llama3_3/70B_lora");
   EXPECT_THAT(config_problem([&] { translated("lora_finetune_distributed", yaml + "batch_sise: 4\n"); }),
-              AllOf(HasSubstr("[f.yaml:"), HasSubstr("expected a known key, got batch_sise (try batch_size)")));
+              AllOf(HasSubstr("[f.yaml:"), HasSubstr("got batch_sise (try batch_size)")));
   EXPECT_THAT(lora_problem({"model.lora_rnak=4"}), HasSubstr("[model.lora_rnak] expected a known key, got "
                                                              "model.lora_rnak (try lora_rank)"));
   EXPECT_THAT(lora_problem({"dataset=torchtune.datasets.alpaca_datset"}),
@@ -302,11 +303,73 @@ TEST(TuneTranslate, NamesTheNearestKeyWithItsLine) {
   EXPECT_THAT(got.warnings(), testing::ElementsAre(HasSubstr("[checkpoint_dir] has no effect")));
 }
 
+TEST(TuneTranslate, RefusesKeysThatNothingReads) {
+  const auto problem = [](const std::string& word) { return lora_problem({word}); };
+  EXPECT_THAT(problem("lr=1e-3"),
+              AllOf(HasSubstr("[lr] expected a key that the recipe reads"), HasSubstr("got lr (try optimizer.lr)")));
+  EXPECT_THAT(problem("lora_rank=64"), HasSubstr("(try model.lora_rank)"));
+  EXPECT_THAT(problem("max_seq_len=2048"), HasSubstr("(try tokenizer.max_seq_len)"));
+  EXPECT_THAT(problem("packed=True"), HasSubstr("(try dataset.packed)"));
+  EXPECT_THAT(problem("zzz=1"), HasSubstr("got zzz (try without it)"));
+  EXPECT_EQ(setting(lora({"zzz=5", "epochs=${zzz}"}), "finetune.epochs"), "5");
+}
+
+TEST(TuneTranslate, NullDoesNotShuffle) {
+  EXPECT_EQ(setting(lora({"shuffle=null"}), "finetune.shuffle"), "false");
+  EXPECT_EQ(setting(lora({"~shuffle"}), "finetune.shuffle"), "true");
+}
+
+TEST(TuneTranslate, RefusesWhatWouldTrainAnother) {
+  EXPECT_THAT(full_problem({"loss.reduction=sum"}), HasSubstr("[loss.reduction] expected mean, got sum"));
+  EXPECT_EQ(setting(full({"loss.reduction=mean"}), "model.name"), "\"llama\"");
+  EXPECT_THAT(lora_problem({"dataset.source=a.json", "dataset=torchtune.datasets.instruct_dataset",
+                            "dataset.new_system_prompt=''"}),
+              HasSubstr("(try new_system_prompt: null)"));
+  EXPECT_THAT(lora_problem({"model=torchtune.models.llama3_2.lora_llama3_2_1b", "model.apply_lora_to_output=true"}),
+              HasSubstr("[model.apply_lora_to_output] expected false, got true: torchtune does not support it"));
+}
+
+TEST(TuneTranslate, TakesTheFilesThatAreNamed) {
+  const std::filesystem::path folder = std::filesystem::path(testing::TempDir()) / "tune_weights";
+  std::filesystem::create_directories(folder);
+  const auto write = [&](const std::string& name, const std::string& tensor) {
+    std::string header = R"({")" + tensor + R"(":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})";
+    header.resize(120, ' ');
+    std::ofstream(folder / name) << '\x78' << std::string(7, '\0') << header << std::string(4, '\0');
+  };
+  const auto with = [&](const std::string& files) {
+    return std::vector<std::string>{"checkpointer.checkpoint_dir=" + folder.string(),
+                                    "checkpointer.checkpoint_files=" + files};
+  };
+  const auto path = [&](const std::string& files) {
+    return setting(full(with(files)), "checkpoint.initial_load_path");
+  };
+  const std::string whole = "\"" + folder.string() + "\"", format = "{filename_format: 'm-{}-of-{}.safetensors', ";
+  for (const char* name : {"m-00001-of-00002.safetensors", "m-00002-of-00002.safetensors"}) write(name, name);
+  EXPECT_EQ(path("[m-00001-of-00002.safetensors, m-00002-of-00002.safetensors]"), whole);
+  EXPECT_EQ(path(format + "max_filename: '00002'}"), whole);
+  EXPECT_THAT(full_problem(with(format + "max_filename: '00003'}")),
+              HasSubstr("got m-00001-of-00003.safetensors, which is not there"));
+  EXPECT_THAT(
+      full_problem(with("[m-00001-of-00002.safetensors]")),
+      HasSubstr("expected m-00001-of-00002.safetensors, m-00002-of-00002.safetensors, the files of the weights"));
+  EXPECT_THAT(full_problem(with("{filename_format: 'm-{}', max_filename: '00002'}")),
+              HasSubstr("filename_format with"));
+  write("other.safetensors", "w");
+  write("model.safetensors", "w");
+  EXPECT_EQ(path("[model.safetensors]"), whole);
+  EXPECT_EQ(path("[other.safetensors]"), "\"" + (folder / "other.safetensors").string() + "\"");
+  EXPECT_THAT(full_problem(with("[missing.safetensors]")), HasSubstr("got missing.safetensors, which is not there"));
+  EXPECT_THAT(full_problem(with("[model.safetensors, other.safetensors]")),
+              HasSubstr("expected model.safetensors, the"));
+  std::filesystem::remove_all(folder);
+}
+
 TEST(TuneTranslate, SaysWhatThereIsInstead) {
   EXPECT_THAT(lora_problem({"dataset=torchtune.datasets.preference_dataset"}),
               HasSubstr("preferences are not trained"));
   EXPECT_THAT(lora_problem({"checkpointer=torchtune.training.FullModelMetaCheckpointer"}),
-              HasSubstr("FullModelHFCheckpointer reads safetensors"));
+              AllOf(HasSubstr("FullModelHFCheckpointer reads safetensors"), HasSubstr("convert_llama_weights_to_hf")));
   EXPECT_THAT(lora_problem({"model=torchtune.models.qwen2_5.lora_qwen2_5_7b_instruct"}), HasSubstr("Qwen2"));
   EXPECT_THAT(lora_problem({"model=torchtune.models.llama3_3.llama3_3_70b"}),
               HasSubstr("expected a model with adapters"));
