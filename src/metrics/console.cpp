@@ -67,17 +67,24 @@ std::string progress_bar(const BarState& state, int columns) {
   const std::string time_left = human_duration(left * state.seconds_per_step),
                     step_time = format_double("%.2f", state.seconds_per_step) + " s/it",
                     memory = format_double("%.1f", static_cast<double>(state.memory_bytes) / kGiB) + " GiB";
-  std::string line;
-  if (state.reads_text) {
-    line = str(state.epoch, "|", state.step, "|Loss: ", loss_text(state.loss), ": ",
-               format_double("%3.0f", 100 * fraction), "%|", bar(10), "| ", state.step, "/", state.total_steps, " [",
-               human_duration(state.seconds), "<", time_left, ", ", step_time, ", ",
-               with_thousands(std::llround(state.tokens_per_second)), " tok/s, ", memory, "]");
-  } else {
-    line = str("[", bar(24), "] step ", with_thousands(state.step), "/", with_thousands(state.total_steps), "  loss ",
-               loss_text(state.loss), "  ", step_time, "  ", format_double("%.1f", state.samples_per_second),
-               " img/s  ETA ", time_left, "  ", memory);
-  }
+  const auto line_of = [&](int width, bool with_speed) {
+    if (state.reads_text) {
+      return str(state.epoch, "|", state.step, "|Loss: ", loss_text(state.loss), ": ",
+                 format_double("%3.0f", 100 * fraction), "%|", bar(width), "| ", state.step, "/", state.total_steps,
+                 " [", human_duration(state.seconds), "<", time_left, ", ", step_time, ", ",
+                 with_speed ? with_thousands(std::llround(state.tokens_per_second)) + " tok/s, " : "", memory, "]");
+    }
+    return str(width > 0 ? "[" + bar(width) + "] " : "", "step ", with_thousands(state.step), "/",
+               with_thousands(state.total_steps), "  loss ", loss_text(state.loss), "  ", step_time,
+               with_speed ? "  " + format_double("%.1f", state.samples_per_second) + " img/s" : "", "  ETA ", time_left,
+               "  ", memory);
+  };
+  // Where columns are few the bar is the first to become shorter, and the speed the next to go.
+  const auto fits = [&](const std::string& line) { return columns <= 1 || line.size() < static_cast<size_t>(columns); };
+  int width = state.reads_text ? 10 : 24;
+  std::string line = line_of(width, true);
+  while (!fits(line) && width > 0) line = line_of(--width, true);
+  if (!fits(line)) line = line_of(0, false);
   // A line that wraps cannot be erased.
   if (columns > 1 && line.size() >= static_cast<size_t>(columns)) line.resize(static_cast<size_t>(columns) - 1);
   return line;

@@ -43,9 +43,10 @@ struct BarState {
   uint64_t memory_bytes = 0;
   bool reads_text = false;  // a language model
 };
-// "[######------] step 700/1,000  loss 0.7052  0.65 s/it  12.3 img/s  ETA 4:31  76.8 GiB", cut to columns. Of language
-// models as torchtune has it, with epoch and step in front:
-// "2|700|Loss: 0.7052:  70%|#######---| 700/1000 [10:32<04:31, 0.90 s/it, 4,032 tok/s, 76.8 GiB]".
+// "[######------] step 700/1,000  loss 0.7052  0.65 s/it  12.3 img/s  ETA 4:31  76.8 GiB". Where columns are few the
+// bar becomes shorter, then the speed is left out, then the end is cut. Of language models as torchtune has it, with
+// epoch and step in front: "2|700|Loss: 0.7052:  70%|#######---| 700/1000 [10:32<04:31, 0.90 s/it, 4,032 tok/s, 76.8
+// GiB]".
 std::string progress_bar(const BarState& state, int columns);
 
 // The width of the terminal behind stderr; 0 when stderr is not a terminal.

@@ -57,6 +57,10 @@ TEST(ProgressBar, ShowsWhereTheRunStands) {
                  .memory_bytes = uint64_t{3} << 29};
   EXPECT_EQ(progress_bar(state, 200),
             "[######------------------] step 500/2,000  loss 0.2500  0.20 s/it  12.3 img/s  ETA 5:00  1.5 GiB");
+  EXPECT_EQ(progress_bar(state, 80), "[#------] step 500/2,000  loss 0.2500  0.20 s/it  12.3 img/s  ETA 5:00  1.5 GiB")
+      << "79 characters";
+  EXPECT_EQ(progress_bar(state, 72), "step 500/2,000  loss 0.2500  0.20 s/it  12.3 img/s  ETA 5:00  1.5 GiB");
+  EXPECT_EQ(progress_bar(state, 65), "step 500/2,000  loss 0.2500  0.20 s/it  ETA 5:00  1.5 GiB");
   EXPECT_EQ(progress_bar(state, 41).size(), 40u);
   state.reads_text = true;
   EXPECT_EQ(progress_bar(state, 200),
