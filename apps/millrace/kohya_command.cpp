@@ -86,7 +86,11 @@ int run_kohya(const std::vector<std::string>& args) {
   const Translation translation = translate_kohya(arguments, around);
   const std::unique_ptr<RunConfig> config = load_translated(translation, "sd-scripts", world);
   if (!show_config) data.write();
-  return start_run(*config, world, {.show_config = show_config});
+  try {
+    return start_run(*config, world, {.show_config = show_config});
+  } catch (const ConfigError& error) {
+    throw ConfigError(translation.in_their_words(error.what()));
+  }
 }
 
 }  // namespace millrace

@@ -163,6 +163,11 @@ def test_refusals_name_the_argument(millrace, arguments, words, expected):
     assert result.stdout == "" and expected in result.stderr
 
 
+def test_refusals_of_the_run_name_the_argument_too(millrace, arguments, weights):
+    said = millrace(*arguments, "--cache_latents", "--color_aug", status=2).stderr
+    assert "[--cache_latents, here encoder.cache_latents] expected" in said
+
+
 def test_scripts_and_help(millrace, arguments):
     assert "(try millrace kohya flux_train_network)" in millrace("kohya", "train_network", status=2).stderr
     assert "expected flux_train_network, got nothing" in millrace("kohya", status=2).stderr
