@@ -105,8 +105,7 @@ void inspect_prompts(const std::string& path, bool as_json) {
                format_double("%g", request.guidance_scale), request.seed ? std::to_string(*request.seed) : "-",
                request.negative_prompt});
     for (const std::string& part : prompts[i].ignored) {
-      warnings += "warning: [" + path + ", prompt " + std::to_string(i) + "] expected a flag with its value, got " +
-                  printable(part) + ": left out\n";
+      warnings += "warning: [" + path + ", prompt " + std::to_string(i) + "] left out: " + printable(part) + "\n";
     }
   }
   std::cout << path << ": " << prompts.size() << (prompts.size() == 1 ? " prompt\n" : " prompts\n") << table.text()

@@ -22,7 +22,7 @@ PromptToDraw to_draw(const SamplePrompt& prompt, const std::string& place) {
   if (is_given("scale")) result.guidance_scale = request.scale;
   if (is_given("guidance_scale")) result.distilled_guidance = request.guidance_scale;
   result.seed = request.seed;
-  for (const std::string& part : prompt.ignored) log_warning("[", place, "] has no effect: ", printable(part));
+  for (const std::string& part : prompt.ignored) log_warning("[", place, "] left out: ", printable(part));
   return result;
 }
 
@@ -52,7 +52,9 @@ std::vector<PromptToDraw> read_prompts_file(const std::filesystem::path& path) {
   }
   if (!is_theirs) return plain_prompts(texts);
   std::vector<PromptToDraw> prompts;
-  for (const SamplePrompt& prompt : read_sample_prompts(path)) prompts.push_back(to_draw(prompt, printable(name)));
+  for (const SamplePrompt& prompt : read_sample_prompts(path)) {
+    prompts.push_back(to_draw(prompt, str(printable(name), ", prompt ", prompts.size())));
+  }
   return prompts;
 }
 

@@ -1,6 +1,7 @@
 #include "picture_sets/sample_prompts.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <limits>
 
@@ -49,6 +50,31 @@ constexpr Flag kFlags[] = {
     {"rcfg", "renorm_cfg", FlagValue::kTextNumber},
     {"fs", "flow_shift", FlagValue::kWholeText},
 };
+
+// Keys that sd-scripts reads for other models.
+constexpr std::array kKeysOfOthers = {"sample_sampler", "controlnet_image", "cfg_trunc_ratio", "renorm_cfg",
+                                      "flow_shift"};
+constexpr const char* kOfOthers = "FLUX, which Euler steps draw, does not read it";
+
+bool is_of_others(std::string_view key) {
+  return std::find(kKeysOfOthers.begin(), kKeysOfOthers.end(), key) != kKeysOfOthers.end();
+}
+
+// What of an entry of TOML or JSON is not read.
+void note_unread_keys(SamplePrompt& prompt) {
+  std::vector<std::string> known = {"prompt"};
+  for (const Flag& flag : kFlags) {
+    if (!is_of_others(flag.key)) known.emplace_back(flag.key);
+  }
+  for (const auto& [key, value] : prompt.values.items()) {
+    if (std::find(known.begin(), known.end(), key) != known.end() || key == "enum") continue;
+    const std::string near = nearest(key, known);
+    prompt.ignored.push_back(
+        key + ": " +
+        (is_of_others(key) ? kOfOthers
+                           : "expected one of " + join(known, ", ") + (near.empty() ? "" : " (try " + near + ")")));
+  }
+}
 
 std::string_view leading(std::string_view text, std::string_view characters) {
   return text.substr(0, std::min(text.find_first_not_of(characters), text.size()));
@@ -124,6 +150,7 @@ std::vector<SamplePrompt> prompts_of_toml(const PlacedValue& document, const std
       }
       prompt.values[value.key] = to_json(value);
     }
+    note_unread_keys(prompt);
     prompts.push_back(std::move(prompt));
   }
   return prompts;
@@ -138,6 +165,7 @@ std::vector<SamplePrompt> prompts_of_json(const PlacedValue& document, const std
     } else if (item.is(Kind::kTable)) {
       prompts.push_back({to_json(item), {}});
       prompts.back().values.erase("subset");
+      note_unread_keys(prompts.back());
     } else {
       fail(file, item, "a text or an object for a prompt, got " + describe(item));
     }
@@ -175,9 +203,10 @@ SamplePrompt parse_prompt_line(std::string_view line) {
       if (value.is_null()) continue;
       prompt.values[flag.key] = std::move(value);
       is_known = true;
+      if (is_of_others(flag.key)) prompt.ignored.push_back("--" + std::string(parts[i]) + ": " + kOfOthers);
       break;
     }
-    if (!is_known && i > 0) prompt.ignored.emplace_back("--" + std::string(parts[i]));
+    if (!is_known && i > 0) prompt.ignored.push_back("--" + std::string(parts[i]) + ": expected a flag with its value");
   }
   return prompt;
 }

@@ -17,7 +17,9 @@ struct SamplePrompt {
   // {"prompt", "negative_prompt", "width", "height", "seed", "sample_steps", "scale", "guidance_scale", ..., "enum"}:
   // what the file says, other keys of TOML and JSON included, and the prompt's number from 0.
   nlohmann::ordered_json values;
-  std::vector<std::string> ignored;  // parts of the line that look like flags but are none, or have no value
+  // What changes no picture of FLUX, and why: "--z 3: expected a flag with its value", "widht: expected one of ... (try
+  // width)".
+  std::vector<std::string> ignored;
 };
 
 // .txt: a prompt a line, `a cat --w 1024 --h 768 --d 42`, "#" at the start of a line for a comment. .toml: [prompt]

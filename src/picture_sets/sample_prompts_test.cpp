@@ -22,7 +22,27 @@ TEST(SamplePrompts, AreReadAsSdScriptsReadsThem) {
 }
 
 TEST(SamplePrompts, SayWhichFlagsTheyLeaveOut) {
-  EXPECT_THAT(parse_prompt_line("a cat --w 64 --z 3 --h").ignored, testing::ElementsAre("--z 3", "--h"));
+  EXPECT_THAT(parse_prompt_line("a cat --w 64 --z 3 --h").ignored,
+              testing::ElementsAre("--z 3: expected a flag with its value", "--h: expected a flag with its value"));
+  // Known, but of other models.
+  const std::string flags = "a cat --ss ddim --cn x.png --ctr 0.3 --rcfg 1 --fs 2 --w 64";
+  const std::vector<std::string> ignored = parse_prompt_line(flags).ignored;
+  ASSERT_EQ(ignored.size(), 5u);
+  EXPECT_EQ(ignored[1], "--cn x.png: FLUX, which Euler steps draw, does not read it");
+}
+
+TEST(SamplePrompts, SayWhichKeysTheyDoNotRead) {
+  using testing::ElementsAre;
+  using testing::EndsWith;
+  const std::filesystem::path folder = testing::TempDir();
+  write_file_atomically(
+      folder / "keys.json",
+      R"([{"prompt": "x", "widht": 64, "sample_step": 3}, {"prompt": "y", "flow_shift": 2, "width": 64}])");
+  const auto prompts = read_sample_prompts(folder / "keys.json");
+  EXPECT_THAT(prompts[0].ignored, ElementsAre(EndsWith("(try width)"), EndsWith("(try sample_steps)")));
+  EXPECT_THAT(prompts[1].ignored, ElementsAre(testing::StartsWith("flow_shift: FLUX")));
+  write_file_atomically(folder / "keys.toml", "[prompt]\nhight = 64\n[[prompt.subset]]\nprompt = 'a'\nseed = 1\n");
+  EXPECT_THAT(read_sample_prompts(folder / "keys.toml")[0].ignored, ElementsAre(EndsWith("(try height)")));
 }
 
 TEST(SamplePrompts, RefuseAKeyInBothTables) {
