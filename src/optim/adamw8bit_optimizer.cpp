@@ -17,14 +17,6 @@ bool is_large(const std::vector<int64_t>& shape) {
   return c10::multiply_integers(shape) >= kSmallest;
 }
 
-void check_groups_for_codes(const std::vector<FlatGroup>& groups) {
-  for (const FlatGroup& group : groups) {
-    if (group.master.scalar_type() != torch::kFloat32) {
-      throw ConfigError("[training.dtype] expected float32 weights with AdamW8bit, got bfloat16");
-    }
-  }
-}
-
 // A box of whole blocks, without gaps between its rows.
 bool is_of_whole_blocks(const ParameterRange& range) {
   const auto fits = [](int64_t size) { return size % kQuantizedBlock == 0; };
@@ -64,7 +56,6 @@ AdamW8bitOptimizer::AdamW8bitOptimizer(std::vector<FlatGroup> groups, const Adam
   require_option(options.beta2 >= 0 && options.beta2 < 1, "beta2", "0 to below 1", options.beta2);
   require_option(options.eps > 0, "eps", "more than 0", options.eps);
   require_option(options.weight_decay >= 0, "weight_decay", "0 or more", options.weight_decay);
-  check_groups_for_codes(this->groups());
   make_scales();
   for (size_t i = 0; i < this->groups().size(); ++i) make_parts(i);
   restart();
@@ -81,7 +72,7 @@ void AdamW8bitOptimizer::make_scales() {
       all += 2 * blocks_of.back().second;
     }
   }
-  scales_ = torch::zeros({all}, groups().front().master.options());
+  scales_ = torch::zeros({all}, groups().front().master.options().dtype(torch::kFloat32));
   if (!ranks_.is_alone()) new_scales_ = torch::zeros_like(scales_);
   int64_t at = 0;
   for (const auto& [name, blocks] : blocks_of) {
@@ -113,7 +104,7 @@ void AdamW8bitOptimizer::make_parts(size_t index) {
       continue;
     }
     for (const ParameterRange& run : rows_of(ranges[i])) {
-      const torch::Tensor zeros = torch::zeros({run.size}, group.master.options());
+      const torch::Tensor zeros = torch::zeros({run.size}, group.master.options().dtype(torch::kFloat32));
       made.parts.push_back({run, nullptr, zeros, torch::zeros_like(zeros)});
     }
   }
@@ -205,14 +196,16 @@ void AdamW8bitOptimizer::run_large(Pass pass, size_t index, const Part& part, do
                                     .beta2 = options_.beta2,
                                     .eps = options_.eps,
                                     .weight_decay = options_.weight_decay,
-                                    .step = step_count()};
+                                    .step = step_count(),
+                                    .stochastic_rounding = options_.stochastic_rounding,
+                                    .seed = options_.seed};
   const auto run = [&](const Run& of, const Quantized& scales) {
     run_run(pass, group, parts_[index], of, scales, options, coefficient_1);
   };
   const Quantized& whole = *part.quantized;
   if (!range.is_box()) {
     run({range.begin, range.size, range.offset}, whole);
-  } else if (is_of_whole_blocks(range)) {
+  } else if (is_of_whole_blocks(range) && group.master.scalar_type() == torch::kFloat32) {
     MILLRACE_CHECK(pass != Pass::kWhole);  // there are other ranks
     const auto box = [&](const torch::Tensor& scales) { return box_of_scales(range, scales).contiguous().view({-1}); };
     const Quantized own = {whole.name, box(whole.m_scales), box(whole.v_scales), box(whole.new_m_scales),
@@ -247,6 +240,7 @@ void AdamW8bitOptimizer::run_run(Pass pass, const FlatGroup& group, const Group&
   buffers.v_scales = scales(of.v_scales);
   buffers.tables = &tables_;
   buffers.first_element = run.first_element;
+  buffers.stream = rounding_stream(of.name);
   switch (pass) {
     case Pass::kWhole:
       return adamw8bit_step(buffers, options, coefficient_1);
@@ -266,6 +260,8 @@ void AdamW8bitOptimizer::step_small(const FlatGroup& group, const Part& part, do
   if (group.model_copy.defined()) buffers.model_copy = part.range.view(group.model_copy);
   buffers.exp_avg = part.exp_avg;
   buffers.exp_avg_sq = part.exp_avg_sq;
+  buffers.stream = rounding_stream(part.range.name);
+  buffers.first_element = static_cast<uint64_t>(part.range.offset);
   AdamWOptions options;
   options.lr = lr;
   options.beta1 = options_.beta1;
@@ -273,7 +269,8 @@ void AdamW8bitOptimizer::step_small(const FlatGroup& group, const Part& part, do
   options.eps = options_.eps;
   options.weight_decay = options_.weight_decay;
   options.step = step_count();
-  options.stochastic_rounding = false;
+  options.stochastic_rounding = options_.stochastic_rounding;
+  options.seed = options_.seed;
   adamw_step(buffers, options, coefficient_1);
 }
 

@@ -6,7 +6,7 @@
 //
 // Blocks are counted through the whole parameter, on any number of ranks, so that its codes do not depend on them. Of a
 // box of a matrix (tensor parallelism) each row is a run of its own; where the box is made of whole blocks, all of its
-// rows are one run of them.
+// rows are one run of them, unless weights are in bf16, whose random bits go by an element's place in the parameter.
 #pragma once
 
 #include <vector>
@@ -21,11 +21,12 @@ struct AdamW8bitOptimizerOptions {
   double beta1 = 0.9, beta2 = 0.999;
   double eps = 1e-8;
   double weight_decay = 0.01;
+  bool stochastic_rounding = true;  // of bf16 masters
+  uint64_t seed = 0;                // of the random bits
 };
 
 class AdamW8bitOptimizer : public Optimizer {
  public:
-  // Throws ConfigError for bf16 masters.
   AdamW8bitOptimizer(std::vector<FlatGroup> groups, const AdamW8bitOptimizerOptions& options, const RankSums& ranks);
 
   std::vector<StateTensor> state() const override;

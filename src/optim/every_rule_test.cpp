@@ -339,6 +339,28 @@ TEST(EveryRule, LendsWeightsAndTakesThemBackBitForBit) {
   }
 }
 
+TEST(EveryRule, TrainsWeightsKeptInBf16Alone) {
+  for (const std::vector<std::string>& options : option_sets()) {
+    FlatGroup narrow = whole_model(random_weights(1)), exact = whole_model(random_weights(1));
+    narrow.master = narrow.master.to(torch::kBFloat16);
+    narrow.grad = narrow.grad.to(torch::kBFloat16);
+    exact.master.copy_(narrow.master);
+    const torch::Tensor before = exact.master.clone();
+    for (const FlatGroup& group : {narrow, exact}) {
+      const auto optimizer = make_optimizer({.groups = {group}, .config = config_of(options)});
+      for (const torch::Tensor& grad : random_gradients(4, 10)) {
+        group.grad.copy_(grad);
+        optimizer->step(kRate);
+      }
+    }
+    const torch::Tensor moved = (exact.master - before).abs().max();
+    const torch::Tensor error = (narrow.master.to(torch::kFloat32) - exact.master).abs().max();
+    // Four roundings of a number of at most 4, and what a rule makes of rounded gradients.
+    EXPECT_LE(error.item<double>(), 0.1 + 0.5 * moved.item<double>()) << text_of(options);
+    EXPECT_TRUE(narrow.master.isfinite().all().item<bool>()) << text_of(options);
+  }
+}
+
 TEST(EveryRule, BringsAnAverageUpToDate) {
   for (const OptimizerRule& rule : optimizer_rules()) {
     OptimizerConfig config;

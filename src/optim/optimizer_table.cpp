@@ -54,8 +54,12 @@ std::unique_ptr<Optimizer> make_adam(OptimizerSetup setup, WeightDecay decay_mod
 
 std::unique_ptr<Optimizer> make_adamw8bit(OptimizerSetup setup) {
   const OptimizerConfig& config = setup.config;
-  const AdamW8bitOptimizerOptions options = {
-      .beta1 = *config.beta1, .beta2 = *config.beta2, .eps = *config.eps, .weight_decay = *config.weight_decay};
+  const AdamW8bitOptimizerOptions options = {.beta1 = *config.beta1,
+                                             .beta2 = *config.beta2,
+                                             .eps = *config.eps,
+                                             .weight_decay = *config.weight_decay,
+                                             .stochastic_rounding = rounds_stochastically(setup),
+                                             .seed = setup.seed};
   return std::make_unique<AdamW8bitOptimizer>(std::move(setup.groups), options, setup.ranks);
 }
 

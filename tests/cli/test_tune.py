@@ -84,6 +84,27 @@ def test_overrides_beat_the_file(millrace, tmp_path):
     assert "[checkpoint_dir] has no effect" in said
 
 
+def test_8_bit_moments_beside_weights_in_bf16(millrace, tmp_path):
+    """Llama 3.1 8B on one device, as torchtune ships it, on a tiny model: it trains, and resumes with the same bits."""
+    rows = [{"instruction": f"Say {word}.", "input": "", "output": f"{word} " * 3} for word in ("hi", "no", "yes", "cat", "river", "cake", "a", "b")]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    config = "llama3_1/8B_full_single_device"
+    base = RECIPES / "base"
+    words = [f"checkpointer.checkpoint_dir={base}", f"checkpointer.checkpoint_files=[{', '.join(sorted(file.name for file in base.glob('*.safetensors')))}]",
+             f"tokenizer.path={base / 'tokenizer.model'}", "device=cpu", "dataset.source=json", "dataset.data_files=rows.json", "batch_size=2", "seed=1",
+             "optimizer.lr=0.05"]  # fmt: skip
+    shown, _ = show(millrace, FULL, "--config", config, *words)
+    assert shown["optimizer"]["name"] == "AdamW8bit" and shown["training"]["dtype"] == "bfloat16" and shown["optimizer"]["in_backward"]
+    weights = {}
+    for folder, steps in (("whole", 4), ("parts", 2), ("parts", 4)):
+        millrace("tune", "run", FULL, "--config", config, *words, f"output_dir={folder}", f"max_steps_per_epoch={steps}")
+        weights[folder] = {name: tensor for file in (tmp_path / folder / "model").glob("*.safetensors") for name, tensor in load(file).items()}
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines() if '"loss"' in line]
+    assert losses[-1] < losses[0]
+    assert weights["whole"].keys() == weights["parts"].keys()
+    assert all(tensor.equal(weights["parts"][name]) for name, tensor in weights["whole"].items())
+
+
 def test_our_own_options_beat_what_the_file_became(millrace):
     config, _ = show(millrace, LORA, "--config", "llama3_1/8B_lora_single_device", "--lora.initial_adapter=start", "batch_size=1", "--lora.rank=5")
     assert config["lora"]["initial_adapter"] == "start" and config["lora"]["rank"] == 5

@@ -6,6 +6,7 @@
 
 #include "kernels/adamw8bit/adamw8bit_raw.h"
 #include "kernels/cpu_level.h"
+#include "kernels/rounding_stream.h"
 #include "kernels/tensor_args.h"
 
 namespace millrace {
@@ -21,7 +22,7 @@ void check_buffer(const Tensor& x, const Tensor& like, torch::Dtype dtype, int64
 void check_buffers(const AdamW8bitBuffers& buffers, const Tensor& clip_coefficient) {
   const Tensor& param = buffers.param;
   const int64_t size = param.numel(), blocks = quantized_blocks(buffers.first_element, size);
-  check_buffer(param, param, torch::kFloat32, size);
+  check_buffer(param, param, param.scalar_type(), size);
   check_buffer(buffers.grad, param, buffers.grad.scalar_type(), size);
   if (buffers.model_copy.defined()) check_buffer(buffers.model_copy, param, torch::kBFloat16, size);
   check_buffer(buffers.m_codes, param, torch::kUInt8, size);
@@ -38,7 +39,7 @@ void check_buffers(const AdamW8bitBuffers& buffers, const Tensor& clip_coefficie
 void run(QuantizedPass pass, const AdamW8bitBuffers& buffers, const AdamW8bitOptions& options,
          const Tensor& clip_coefficient, const Tensor& new_m_scales, const Tensor& new_v_scales) {
   check_buffers(buffers, clip_coefficient);
-  MILLRACE_CHECK(options.step >= 1 && buffers.first_element >= 0);
+  MILLRACE_CHECK(options.step >= 1 && buffers.first_element >= 0 && buffers.stream < (uint64_t{1} << 62));
   const int64_t blocks = quantized_blocks(buffers.first_element, buffers.param.numel());
   for (const Tensor* scales : {&new_m_scales, &new_v_scales}) {
     if (scales->defined()) check_buffer(*scales, buffers.param, torch::kFloat32, blocks);
@@ -51,8 +52,9 @@ void run(QuantizedPass pass, const AdamW8bitBuffers& buffers, const AdamW8bitOpt
   const AdamW8bitArgs args{
       .size = buffers.param.numel(),
       .first_element = buffers.first_element,
+      .param_type = element_type(buffers.param),
       .grad_type = element_type(buffers.grad),
-      .param = buffers.param.data_ptr<float>(),
+      .param = buffers.param.data_ptr(),
       .grad = buffers.grad.data_ptr(),
       .model_copy = buffers.model_copy.defined() ? buffers.model_copy.data_ptr() : nullptr,
       .m_codes = buffers.m_codes.data_ptr<uint8_t>(),
@@ -73,6 +75,8 @@ void run(QuantizedPass pass, const AdamW8bitBuffers& buffers, const AdamW8bitOpt
       .one_minus_beta2 = static_cast<float>(1 - options.beta2),
       .step_size = static_cast<float>(options.lr * bias_correction2_sqrt / (1 - std::pow(options.beta1, step))),
       .eps = static_cast<float>(options.eps * bias_correction2_sqrt),
+      .stochastic = options.stochastic_rounding,
+      .param_stream = rounding_stream(options.seed, options.step, buffers.stream, RoundedTensor::kParam),
   };
   if (on_cuda(buffers.param)) {
     const DeviceScope scope(buffers.param);
@@ -80,7 +84,8 @@ void run(QuantizedPass pass, const AdamW8bitBuffers& buffers, const AdamW8bitOpt
     return;
   }
   const auto kernel =
-      MILLRACE_SELECT_KERNELS(adamw8bit_kernels).update[static_cast<int>(pass)][static_cast<int>(args.grad_type)];
+      MILLRACE_SELECT_KERNELS(adamw8bit_kernels)
+          .update[static_cast<int>(pass)][static_cast<int>(args.param_type)][static_cast<int>(args.grad_type)];
   constexpr int64_t kBlocksPerThread = 16;
   at::parallel_for(0, blocks, kBlocksPerThread, [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
 }

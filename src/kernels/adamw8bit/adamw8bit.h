@@ -4,6 +4,9 @@
 //   p -= lr / (1 - beta1^step) * m / (sqrt(v) / sqrt(1 - beta2^step) + eps)
 //   scale = largest |m| of the block;  code = the one whose value is nearest to m / scale; v likewise
 //
+// What is rounded to bf16 stochastically takes random bits by (seed, step, stream, element of the parameter), whatever
+// the threads, devices and shards (kernels/rounding_stream.h).
+//
 // Tensors are 1-D and contiguous. Blocks are counted from the parameter's first element, wherever the buffers begin.
 #pragma once
 
@@ -36,17 +39,21 @@ struct AdamW8bitOptions {
   double eps = 1e-8;
   double weight_decay = 0.01;
   int64_t step = 1;  // of this update, counted from 1
+  // Round bf16 weights stochastically; otherwise to nearest, which loses small updates.
+  bool stochastic_rounding = true;
+  uint64_t seed = 0;
 };
 
 // A run of one parameter: N elements, beginning with its element `first_element`.
 struct AdamW8bitBuffers {
-  torch::Tensor param;               // fp32 [N]
+  torch::Tensor param;               // fp32 or bf16 [N]
   torch::Tensor grad;                // fp32 or bf16 [N]; gets zeros
   torch::Tensor model_copy;          // bf16 [N], or undefined: gets the new param, rounded to nearest
   torch::Tensor m_codes, v_codes;    // uint8 [N]
   torch::Tensor m_scales, v_scales;  // fp32 [quantized_blocks(first_element, N)]
   const CodeTables* tables = nullptr;
   int64_t first_element = 0;
+  uint64_t stream = 0;  // separates the parameter's random numbers from others'; below 2^62
 };
 
 // One update. clip_coefficient: fp32, one element, on the buffers' device; undefined means 1.
@@ -63,7 +70,7 @@ void adamw8bit_step_with_scales(const AdamW8bitBuffers& buffers, const AdamW8bit
                                 const torch::Tensor& clip_coefficient, const torch::Tensor& new_m_scales,
                                 const torch::Tensor& new_v_scales);
 
-// Composed of ATen's operations.
+// Composed of ATen's operations; bf16 weights are rounded to nearest (stochastic_rounding must be off for them).
 void adamw8bit_step_reference(const AdamW8bitBuffers& buffers, const AdamW8bitOptions& options,
                               const torch::Tensor& clip_coefficient = {});
 

@@ -20,11 +20,11 @@ Tensor random_codes(int64_t n, uint64_t id) {
 }  // namespace
 
 AdamW8bitBuffers adamw8bit_case(int64_t size, int64_t first_element, const CodeTables& tables,
-                                torch::ScalarType grad_type) {
+                                torch::ScalarType grad_type, torch::ScalarType param_type) {
   const torch::Device device = tables.m_values.device();
   const int64_t blocks = quantized_blocks(first_element, size);
   AdamW8bitBuffers buffers;
-  buffers.param = normal(size, 1).to(device);
+  buffers.param = normal(size, 1).to(param_type).to(device);
   buffers.grad = normal(size, 2).to(grad_type).to(device);
   buffers.model_copy = buffers.param.to(torch::kBFloat16);
   buffers.m_codes = random_codes(size, 3).to(device);
@@ -33,6 +33,7 @@ AdamW8bitBuffers adamw8bit_case(int64_t size, int64_t first_element, const CodeT
   buffers.v_scales = normal(blocks, 6).square().to(device);
   buffers.tables = &tables;
   buffers.first_element = first_element;
+  buffers.stream = 5;
   return buffers;
 }
 

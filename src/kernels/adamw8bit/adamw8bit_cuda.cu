@@ -1,5 +1,5 @@
 #include "kernels/adamw8bit/adamw8bit_raw.h"
-#include "kernels/cuda_util.cuh"
+#include "kernels/rounding_cuda.cuh"
 
 namespace millrace {
 namespace {
@@ -34,7 +34,7 @@ __device__ __forceinline__ uint8_t encode(float x, float scale, const float* mid
   return static_cast<uint8_t>(code);
 }
 
-template <QuantizedPass pass, typename G>
+template <QuantizedPass pass, typename P, typename G>
 __global__ void update_kernel(AdamW8bitArgs a, int64_t blocks) {
   __shared__ float m_values[kCodes], v_values[kCodes], m_middles[kCodes], v_middles[kCodes], scratch[kThreads];
   const int thread = static_cast<int>(threadIdx.x);
@@ -74,8 +74,16 @@ __global__ void update_kernel(AdamW8bitArgs a, int64_t blocks) {
     }
     if constexpr (pass != QuantizedPass::kGatherScales) {
       if (mine) {
-        const float p = a.param[i] * a.decay - a.step_size * (m / (sqrtf(v) + a.eps));
-        a.param[i] = p;
+        P* const param = static_cast<P*>(a.param);
+        float p = to_float(param[i]) * a.decay - a.step_size * (m / (sqrtf(v) + a.eps));
+        if constexpr (sizeof(P) == 2) {
+          // One of the eight elements that share a block of random bits.
+          const uint64_t element = static_cast<uint64_t>(a.first_element + i);
+          uint32_t words[4] = {};
+          if (a.stochastic) rounding_words(a.param_stream, element / kGroup, words);
+          p = rounded<P>(p, a.stochastic, words, static_cast<int>(element % kGroup));
+        }
+        param[i] = from_float<P>(p);
         if (a.model_copy != nullptr) static_cast<bf16*>(a.model_copy)[i] = float_to_bf16(p);
         static_cast<G*>(a.grad)[i] = from_float<G>(0.0f);
         a.m_codes[i] = encode(m, m_scale, m_middles);
@@ -88,10 +96,13 @@ __global__ void update_kernel(AdamW8bitArgs a, int64_t blocks) {
 template <QuantizedPass pass>
 void update(const AdamW8bitArgs& args, int64_t blocks, GpuStream stream) {
   const int64_t grid = blocks < kMaxBlocks ? blocks : kMaxBlocks;
+  const bool is_exact = args.param_type == ElementType::kF32;
   if (args.grad_type == ElementType::kF32) {
-    launch(kOp, update_kernel<pass, float>, grid, kThreads, 0, stream, args, blocks);
+    const auto kernel = is_exact ? update_kernel<pass, float, float> : update_kernel<pass, bf16, float>;
+    launch(kOp, kernel, grid, kThreads, 0, stream, args, blocks);
   } else {
-    launch(kOp, update_kernel<pass, bf16>, grid, kThreads, 0, stream, args, blocks);
+    const auto kernel = is_exact ? update_kernel<pass, float, bf16> : update_kernel<pass, bf16, bf16>;
+    launch(kOp, kernel, grid, kThreads, 0, stream, args, blocks);
   }
 }
 

@@ -1,5 +1,5 @@
 #include "kernels/adamw8bit/adamw8bit_raw.h"
-#include "kernels/simd.h"
+#include "kernels/rounding_simd.h"
 
 namespace millrace {
 namespace {
@@ -37,13 +37,27 @@ void encode(const float* x, const float* middles, float scale, int64_t n, uint8_
   });
 }
 
-template <QuantizedPass pass, typename G>
+// The rounding bits of the parameter's n elements from `first` on.
+MILLRACE_INLINE void make_bits(const RandomStream& stream, uint64_t first, int64_t n, uint16_t (&bits)[kBlock]) {
+  static_assert(kBlock % kTile == 0);
+  for (int64_t tile = 0; tile < n; tile += kTile) {
+    RoundingBits made;
+    made.make(stream, first + static_cast<uint64_t>(tile));
+    __builtin_memcpy(bits + tile, made.at, kTile * sizeof bits[0]);
+  }
+}
+
+template <QuantizedPass pass, typename P, typename G>
 void update_block(const AdamW8bitArgs& a, int64_t block, int64_t begin, int64_t n, float clip) {
-  float* const param = a.param + begin;
+  P* const param = static_cast<P*>(a.param) + begin;
   G* const grad = static_cast<G*>(a.grad) + begin;
   alignas(64) float m[kBlock], v[kBlock];
   decode(a.m_codes + begin, a.m_values, a.m_scales[block], n, m);
   decode(a.v_codes + begin, a.v_values, a.v_scales[block], n, v);
+  alignas(64) uint16_t bits[kBlock];
+  if constexpr (__is_same(P, BF16) && pass != QuantizedPass::kGatherScales) {
+    if (a.stochastic) make_bits(a.param_stream, static_cast<uint64_t>(a.first_element + begin), n, bits);
+  }
   VecF m_largest{}, v_largest{};
   for_vectors(n, [&](int64_t i, auto part) {
     const VecF g = load(grad + i, part) * clip;
@@ -54,8 +68,8 @@ void update_block(const AdamW8bitArgs& a, int64_t block, int64_t begin, int64_t 
     m_largest = larger(magnitude(keep(new_m, part)), m_largest);
     v_largest = larger(keep(new_v, part), v_largest);
     if constexpr (pass != QuantizedPass::kGatherScales) {
-      const VecF p = load(param + i, part) * a.decay - a.step_size * (new_m / (square_root(new_v) + a.eps));
-      store(param + i, p, part);
+      VecF p = load(param + i, part) * a.decay - a.step_size * (new_m / (square_root(new_v) + a.eps));
+      p = store_rounded(param + i, p, bits + i, a.stochastic, part);
       if (a.model_copy != nullptr) store(static_cast<BF16*>(a.model_copy) + begin + i, p, part);
       store(grad + i, VecF{}, part);
     }
@@ -77,23 +91,34 @@ void update_block(const AdamW8bitArgs& a, int64_t block, int64_t begin, int64_t 
   encode(v, a.v_middles, v_scale, n, a.v_codes + begin);
 }
 
-template <QuantizedPass pass, typename G>
+template <QuantizedPass pass, typename P, typename G>
 void update(const AdamW8bitArgs& args, int64_t begin, int64_t end) {
   const float clip = args.clip_coefficient != nullptr ? *args.clip_coefficient : 1.0f;
   const int64_t lead = args.first_element % kBlock;
   for (int64_t block = begin; block < end; ++block) {
     const int64_t at = block * kBlock - lead, first = at > 0 ? at : 0;
     const int64_t last = at + kBlock < args.size ? at + kBlock : args.size;
-    update_block<pass, G>(args, block, first, last - first, clip);
+    update_block<pass, P, G>(args, block, first, last - first, clip);
   }
+}
+
+template <QuantizedPass pass>
+constexpr auto update_of(int param, int grad) {
+  return param == 0 ? (grad == 0 ? update<pass, float, float> : update<pass, float, BF16>)
+                    : (grad == 0 ? update<pass, BF16, float> : update<pass, BF16, BF16>);
 }
 
 }  // namespace
 
-extern const AdamW8bitKernels MILLRACE_ISA_NAME(adamw8bit_kernels) = {{
-    {update<QuantizedPass::kWhole, float>, update<QuantizedPass::kWhole, BF16>},
-    {update<QuantizedPass::kGatherScales, float>, update<QuantizedPass::kGatherScales, BF16>},
-    {update<QuantizedPass::kWithScales, float>, update<QuantizedPass::kWithScales, BF16>},
-}};
+#define MILLRACE_TYPES_OF(pass)                       \
+  {                                                   \
+    {update_of<pass>(0, 0), update_of<pass>(0, 1)}, { \
+      update_of<pass>(1, 0), update_of<pass>(1, 1)    \
+    }                                                 \
+  }
+extern const AdamW8bitKernels MILLRACE_ISA_NAME(adamw8bit_kernels) = {{MILLRACE_TYPES_OF(QuantizedPass::kWhole),
+                                                                       MILLRACE_TYPES_OF(QuantizedPass::kGatherScales),
+                                                                       MILLRACE_TYPES_OF(QuantizedPass::kWithScales)}};
+#undef MILLRACE_TYPES_OF
 
 }  // namespace millrace

@@ -43,8 +43,11 @@ void adamw8bit_step_reference(const AdamW8bitBuffers& buffers, const AdamW8bitOp
   const double step = static_cast<double>(options.step);
   const double bias_correction2_sqrt = std::sqrt(1 - std::pow(options.beta2, step));
   const double step_size = options.lr * bias_correction2_sqrt / (1 - std::pow(options.beta1, step));
-  buffers.param.mul_(1 - options.lr * options.weight_decay)
+  MILLRACE_CHECK(!options.stochastic_rounding || buffers.param.scalar_type() == torch::kFloat32);
+  const Tensor param = buffers.param.to(torch::kFloat32);
+  param.mul_(1 - options.lr * options.weight_decay)
       .addcdiv_(m, v.sqrt().add_(options.eps * bias_correction2_sqrt), -step_size);
+  buffers.param.copy_(param);
   if (buffers.model_copy.defined()) buffers.model_copy.copy_(buffers.param);
   encode(m, tables.m_middles, buffers.first_element, buffers.m_codes, buffers.m_scales);
   encode(v, tables.v_middles, buffers.first_element, buffers.v_codes, buffers.v_scales);

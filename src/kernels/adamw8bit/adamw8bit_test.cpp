@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <utility>
+
 #include "base/error.h"
 #include "kernels/adamw8bit/adamw8bit_cases.h"
 #include "kernels/cpu_level.h"
@@ -28,13 +31,20 @@ class AdamW8bitAtLevel : public testing::TestWithParam<CpuLevel> {
 };
 
 TEST_P(AdamW8bitAtLevel, AStepIsThatOfTheReference) {
-  for (const auto grad_type : {torch::kFloat32, torch::kBFloat16}) {
-    const AdamW8bitBuffers fused = adamw8bit_case(5003, /*first_element=*/77, tables_, grad_type);
+  AdamW8bitOptions options = kOptions;
+  options.stochastic_rounding = false;
+  for (const auto& [param_type, grad_type] : {std::pair{torch::kFloat32, torch::kFloat32},
+                                              {torch::kFloat32, torch::kBFloat16},
+                                              {torch::kBFloat16, torch::kFloat32},
+                                              {torch::kBFloat16, torch::kBFloat16}}) {
+    const AdamW8bitBuffers fused = adamw8bit_case(5003, /*first_element=*/77, tables_, grad_type, param_type);
     const AdamW8bitBuffers reference = copy_of(fused);
     const Tensor clip = torch::tensor({0.37f});
-    adamw8bit_step(fused, kOptions, clip);
-    adamw8bit_step_reference(reference, kOptions, clip);
-    EXPECT_TRUE(torch::allclose(fused.param, reference.param, 1e-5, 1e-7));
+    adamw8bit_step(fused, options, clip);
+    adamw8bit_step_reference(reference, options, clip);
+    const double tolerance = param_type == torch::kFloat32 ? 1e-5 : 1e-2;  // a last bit may round otherwise
+    EXPECT_TRUE(torch::allclose(fused.param, reference.param, tolerance, 1e-7));
+    EXPECT_LT(torch::ne(fused.param, reference.param).sum().item<int64_t>(), param_type == torch::kFloat32 ? 5004 : 10);
     EXPECT_TRUE(torch::allclose(fused.m_scales, reference.m_scales, 1e-6, 0));
     EXPECT_TRUE(torch::allclose(fused.v_scales, reference.v_scales, 1e-6, 0));
     expect_equal_codes(fused.m_codes, reference.m_codes, "m");
@@ -45,8 +55,8 @@ TEST_P(AdamW8bitAtLevel, AStepIsThatOfTheReference) {
 }
 
 // Runs that cut blocks anywhere give what the whole gives, once they agree on the scales.
-TEST_P(AdamW8bitAtLevel, TwoPassesOverPartsGiveTheBitsOfOneOverTheWhole) {
-  const AdamW8bitBuffers whole = adamw8bit_case(3000, 0, tables_, torch::kFloat32), parts = copy_of(whole);
+void expect_parts_to_give_the_whole(const CodeTables& tables, torch::ScalarType param_type) {
+  const AdamW8bitBuffers whole = adamw8bit_case(3000, 0, tables, torch::kFloat32, param_type), parts = copy_of(whole);
   adamw8bit_step(whole, kOptions);
   const Tensor m_scales = torch::zeros_like(parts.m_scales), v_scales = torch::zeros_like(parts.v_scales);
   for (const bool gathers : {true, false}) {
@@ -69,6 +79,33 @@ TEST_P(AdamW8bitAtLevel, TwoPassesOverPartsGiveTheBitsOfOneOverTheWhole) {
   EXPECT_TRUE(torch::equal(parts.v_codes, whole.v_codes));
   EXPECT_TRUE(torch::equal(m_scales, whole.m_scales));
   EXPECT_TRUE(torch::equal(v_scales, whole.v_scales));
+}
+
+TEST_P(AdamW8bitAtLevel, TwoPassesOverPartsGiveTheBitsOfOneOverTheWhole) {
+  expect_parts_to_give_the_whole(tables_, torch::kFloat32);
+}
+
+// Weights in bf16, too, whose random bits go by the element.
+TEST_P(AdamW8bitAtLevel, TwoPassesRoundAsOneDoes) {
+  expect_parts_to_give_the_whole(tables_, torch::kBFloat16);
+}
+
+// On average the weights are those of fp32, and each is one of the two neighbours in bf16.
+TEST_P(AdamW8bitAtLevel, RoundsUpAsOftenAsTheRestIsLarge) {
+  const AdamW8bitBuffers narrow = adamw8bit_case(20000, 3, tables_, torch::kFloat32, torch::kBFloat16);
+  AdamW8bitBuffers exact = copy_of(narrow);
+  exact.param = exact.param.to(torch::kFloat32);
+  adamw8bit_step(narrow, kOptions);
+  adamw8bit_step(exact, kOptions);
+  const Tensor error = narrow.param.to(torch::kFloat32) - exact.param, step = exact.param.abs() / 128;
+  EXPECT_TRUE((error.abs() <= step + 1e-30).all().item<bool>());
+  EXPECT_GT(error.abs().mean().item<double>(), 1e-4);
+  EXPECT_LT(std::abs(error.mean().item<double>()), 1e-4);
+  const AdamW8bitBuffers nearest = adamw8bit_case(20000, 3, tables_, torch::kFloat32, torch::kBFloat16);
+  AdamW8bitOptions options = kOptions;
+  options.stochastic_rounding = false;
+  adamw8bit_step(nearest, options);
+  EXPECT_TRUE(torch::equal(nearest.param, exact.param.to(torch::kBFloat16)));
 }
 
 INSTANTIATE_TEST_SUITE_P(Levels, AdamW8bitAtLevel, testing::ValuesIn(supported_cpu_levels()),
