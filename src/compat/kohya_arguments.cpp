@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <set>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -94,21 +95,37 @@ std::string word_of(const PlacedValue& value) {
   }
 }
 
+bool is_gui_key(const std::string& key) {
+  static const std::set<std::string> kKeys = {"double_blocks_to_swap",  "epoch",
+                                              "loraplus_lr_ratio",      "loraplus_text_encoder_lr_ratio",
+                                              "loraplus_unet_lr_ratio", "lowvram",
+                                              "mem_eff_save",           "noise_offset_type",
+                                              "single_blocks_to_swap",  "stop_text_encoder_training"};
+  return kKeys.contains(key);
+}
+
 // Options of a file that the command line does not give. Sections only group them.
-void read_file_options(const PlacedValue& table, const std::string& file, Given& given, Problems& problems) {
+void read_file_options(const PlacedValue& table, const std::string& file, Given& given, Given& gui_keys,
+                       Problems& problems) {
   for (const PlacedValue& entry : table.items) {
     const std::string place = file + ":" + std::to_string(entry.place.line);
     if (entry.is(PlacedValue::Kind::kTable)) {
-      read_file_options(entry, file, given, problems);
+      read_file_options(entry, file, given, gui_keys, problems);
+      continue;
+    }
+    if (is_gui_key(entry.key)) {
+      gui_keys[entry.key] = {.words = {word_of(entry)}, .place = place};
       continue;
     }
     const KohyaOption* option = option_named(entry.key, place, problems);
     if (option == nullptr || given.count(option->name) != 0) continue;
     KohyaValue value{.words = {}, .place = place};
     if (option->type == KohyaType::kFlag) {
-      if (!entry.is(PlacedValue::Kind::kBool))
+      const bool is_number = entry.is(PlacedValue::Kind::kInteger);  // as Python takes it: 0 is false
+      if (!is_number && !entry.is(PlacedValue::Kind::kBool)) {
         problems.add(place, "expected true or false for " + entry.key + ", got " + describe(entry));
-      if (entry.boolean) given[option->name] = value;
+      }
+      if (is_number ? entry.integer != 0 : entry.boolean) given[option->name] = value;
       continue;
     }
     if (entry.is(PlacedValue::Kind::kList) && option->type != KohyaType::kTexts) {
@@ -141,7 +158,7 @@ KohyaArguments parse_kohya_arguments(const std::vector<std::string>& words) {
   if (arguments.has("config_file")) {
     std::string file = *arguments.text("config_file");
     if (!ends_with(file, ".toml")) file += ".toml";
-    read_file_options(read_document(file), file, arguments.given_, problems);
+    read_file_options(read_document(file), file, arguments.given_, arguments.gui_keys_, problems);
   }
   check_supported(arguments.given_, problems);
   problems.throw_if_any();
@@ -191,6 +208,9 @@ std::vector<std::string> kohya_warnings(const KohyaArguments& arguments) {
     const KohyaOption& option = *find_kohya_option(name);
     if (option.use != KohyaUse::kNoEffect) continue;
     warnings.push_back("[" + value.place + "] " + name + " has no effect on FLUX, there as here: " + option.note);
+  }
+  for (const auto& [name, value] : arguments.gui_keys()) {
+    warnings.push_back("[" + value.place + "] " + name + " has no effect: " + kOfGui);
   }
   return warnings;
 }

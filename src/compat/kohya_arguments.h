@@ -25,13 +25,17 @@ class KohyaArguments {
   std::vector<std::string> texts(const std::string& name) const;
 
   const std::map<std::string, KohyaValue>& given() const { return given_; }
+  // Keys of the file that the kohya_ss GUI alone writes: sd-scripts passes over them.
+  const std::map<std::string, KohyaValue>& gui_keys() const { return gui_keys_; }
   // The options of data sets among them.
   DatasetArguments dataset() const;
 
  private:
   friend KohyaArguments parse_kohya_arguments(const std::vector<std::string>& words);
-  std::map<std::string, KohyaValue> given_;
+  std::map<std::string, KohyaValue> given_, gui_keys_;
 };
+
+inline constexpr const char* kOfGui = "it belongs to the kohya_ss GUI, and sd-scripts passes over it";
 
 // `--name VALUE`, `--name=VALUE`, unambiguous beginnings of names as argparse takes them, and --config_file, a TOML
 // file whose sections do not matter and which the command line overrides. Throws ConfigError that lists every unknown

@@ -80,6 +80,13 @@ TEST(KohyaArguments, ReadAFileThatTheCommandLineOverrides) {
               AllOf(HasSubstr("kohya.toml:2] expected an option"), HasSubstr("(try --seed)")));
   write_file_atomically(path, "seed = [1, 2]\n");
   EXPECT_THAT(problem_of({"--config_file", path.string()}), HasSubstr("expected one value for seed, got a list"));
+  // As the kohya_ss GUI writes it.
+  write_file_atomically(path, "epoch = 10\nnoise_offset_type = \"Original\"\npersistent_data_loader_workers = 1\n");
+  const KohyaArguments of_gui = parse_kohya_arguments({"--config_file", path.string()});
+  EXPECT_TRUE(of_gui.has("persistent_data_loader_workers"));
+  EXPECT_THAT(kohya_warnings(of_gui),
+              ElementsAre(HasSubstr("toml:1] epoch has no effect"), HasSubstr("noise_offset_type has no effect")));
+  EXPECT_THAT(problem_of({"--epoch", "10"}), HasSubstr("expected an option of flux_train_network, got epoch"));
 }
 
 TEST(KohyaArguments, PassOnThoseOfDataSets) {

@@ -24,6 +24,10 @@ void note_rest(const KohyaTranslator& translator) {
                           is_default ? "it is the default" : "beside the other arguments it changes nothing");
     }
   }
+  for (const auto& [name, value] : translator.args.gui_keys()) {
+    translator.out.note({.name = "--" + name, .value = join(value.words, " "), .place = value.place}, Fate::kNoEffect,
+                        kOfGui);
+  }
 }
 
 }  // namespace
