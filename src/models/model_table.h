@@ -79,6 +79,9 @@ class ModelDescription {
   // The adapters of a file, their modules named as adaptable_layers() does. Throws ConfigError for a model that takes
   // none, ModelError for a file that is not for it.
   virtual std::vector<AdapterTensors> read_adapters(const std::filesystem::path& file) const;
+  // Those of a run's adapters that are this model's, as read_adapters() gives those of a file. Others, of models around
+  // it, are left out with a note.
+  virtual std::vector<AdapterTensors> adapters_of_run(std::vector<AdapterTensors> adapters) const { return adapters; }
   // The layers of a module from build() that an adapter may be put on: all its linear ones.
   virtual LinearLayers adaptable_layers(torch::nn::Module& module) const;
 

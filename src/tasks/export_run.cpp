@@ -122,7 +122,23 @@ void merge_into(AdapterMerger& merger, const ModelDescription& model, std::vecto
   merger.add(std::move(adapters), strength);
 }
 
+namespace {
+
+// An adapter of a weight that the files do not have would be lost.
+void check_all_are_merged(const ModelWeights& weights, const AdapterMerger& merger) {
+  const ShapeMap shapes = weights.model().shapes();
+  for (const auto& [weight, in_file] : merger.weights()) {
+    if (shapes.contains(weight)) continue;
+    throw ModelError("[" + in_file + "] expected an adapter of a layer with weights of its own, got one of " + weight +
+                     ", which are another layer's (tied): it cannot be merged into what both share (try the adapters "
+                     "beside the weights, without merging)");
+  }
+}
+
+}  // namespace
+
 TensorSource merged_source(const ModelWeights& weights, const AdapterMerger& merger) {
+  check_all_are_merged(weights, merger);
   return [&weights, &merger, previous = std::make_shared<std::string>()](const std::string& name) {
     if (!previous->empty()) weights.release(*previous);
     *previous = name;
@@ -209,7 +225,8 @@ std::string export_merged(const RunConfig& config, const OpenRunWeights& run, co
   }
   TensorMap ours;
   for (const auto& [name, shape] : run.shapes) ours[name] = run.read(name);
-  merge_into(merger, weights.model(), configured_adapters(lora, ours), 1, "the run's adapters");
+  merge_into(merger, weights.model(), weights.model().adapters_of_run(configured_adapters(lora, ours)), 1,
+             "the run's adapters");
   const TensorMap shapes = weights.import_shapes();
   const std::unique_ptr<ModelDescription> model = describe_run_model(config, shapes);
   ExportOptions own = options;

@@ -176,6 +176,21 @@ def test_pictures_and_validation_use_the_trained_encoder(train, millrace, base, 
     assert again["loss"] == pytest.approx(measured[-1], rel=1e-5)
 
 
+@pytest.mark.parametrize("split", [False, True])
+def test_a_run_is_exported_with_its_adapters_merged(train, millrace, base, encoders, tmp_path, split):  # noqa: F811
+    """FLUX's, which is what the file holds; those of text encoders are left out."""
+    folder = train(encoders["clip"], encoders["t5"], "--optimizer.lr=0.05", f"--lora.split_qkv={str(split).lower()}", *QUICK)
+    said = millrace("export", folder, tmp_path / "run.safetensors", "--merged").stderr
+    assert f"leaves out {CLIP_LAYERS} adapters of text encoders" in said
+    millrace("export", base, tmp_path / "file.safetensors", "--merge", folder / "lora.safetensors")
+    of_run, of_file, before = load(tmp_path / "run.safetensors"), load(tmp_path / "file.safetensors"), load(base)
+    assert of_run.keys() == of_file.keys() == before.keys()
+    changed = [name for name in before if not torch.equal(of_run[name], before[name])]
+    assert len(changed) > 4
+    for name in of_run:
+        torch.testing.assert_close(of_run[name], of_file[name], rtol=1e-5, atol=1e-6)
+
+
 def test_base_weights_are_merged_into_the_text_encoders(train, encoders, tmp_path):  # noqa: F811
     first = train(encoders["clip"], encoders["t5"], "--lora.train_t5xxl", "--optimizer.lr=0.05", *QUICK, run="first") / "lora.safetensors"
     written = load(first)

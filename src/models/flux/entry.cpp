@@ -3,10 +3,13 @@
 #include <nlohmann/json.hpp>
 
 #include "adapters/read_adapters.h"
+#include "base/log.h"
 #include "models/adapted_model.h"
 #include "models/flux/lora_names.h"
+#include "models/flux/lora_split.h"
 #include "models/flux/model.h"
 #include "models/flux/weight_names.h"
+#include "models/lora_text_names.h"
 
 namespace millrace::flux {
 namespace {
@@ -66,6 +69,12 @@ class Description : public ModelDescription {
   }
   std::vector<AdapterTensors> read_adapters(const std::filesystem::path& file) const override {
     return transformer_adapters(millrace::read_adapters(WeightStore(file)), config_, file.string());
+  }
+  std::vector<AdapterTensors> adapters_of_run(std::vector<AdapterTensors> adapters) const override {
+    const size_t of_encoders =
+        std::erase_if(adapters, [](const AdapterTensors& each) { return parse_run_text_layer(each.module); });
+    if (of_encoders > 0) log_info("leaves out ", of_encoders, " adapters of text encoders");
+    return placed_parts(std::move(adapters), config_);
   }
   std::vector<ForwardPass> passes() const override {
     using Kind = InputSpec::Kind;
