@@ -33,6 +33,14 @@ QuantisedAs quantised_as(BaseStorage storage) {
   MILLRACE_CHECK(false);
 }
 
+// By its name, or by blocks, which no other file has.
+bool is_gguf_file(const WeightStore& store) {
+  const auto& tensors = store.tensors();
+  return (!store.files().empty() && store.files()[0].extension() == ".gguf") ||
+         std::any_of(tensors.begin(), tensors.end(),
+                     [](const TensorView& tensor) { return tensor.block_format != BlockFormat::kNone; });
+}
+
 // The pieces of a matrix in the order of its rows.
 WeightRules by_row(WeightRules rules) {
   std::sort(rules.begin(), rules.end(),
@@ -124,13 +132,9 @@ void load_quantised(torch::nn::Module& module, const WeightStore& store,
                     const WeightChange& change) {
   const std::map<std::string, QuantisedWeight*> weights = quantised_weights(module);
   const bool is_gguf = placement.base_storage == BaseStorage::kGguf;
-  const auto& tensors = store.tensors();
-  const bool has_blocks = std::any_of(tensors.begin(), tensors.end(), [](const TensorView& tensor) {
-    return tensor.block_format != BlockFormat::kNone;
-  });
-  if (is_gguf && !has_blocks) {
-    throw ConfigError(str("[base storage] expected a GGUF file with quantised blocks for gguf, got ",
-                          store.path().string(), " (try nf4, int8 or fp8)"));
+  if (is_gguf && !is_gguf_file(store)) {
+    throw ConfigError(
+        str("[base storage] expected a GGUF file for gguf, got ", store.path().string(), " (try nf4, int8 or fp8)"));
   }
   ShardedMatrices* sharded = dynamic_cast<FlatModel&>(module).flat_parameters().sharded_matrices();
   if (sharded != nullptr) {
