@@ -54,7 +54,6 @@ std::vector<AdapterTensors> configured_adapters(const LoraConfig& config, const 
 }
 
 bool is_without_effect(const AdapterTensors& adapter) {
-  if (adapter.kind == AdapterKind::kDora) return false;
   for (const char* role : {"up", "w2_a", "w2_b", "w2"}) {
     const auto found = adapter.tensors.find(role);
     if (found != adapter.tensors.end() && !found->second.values.any().item<bool>()) return true;

@@ -25,7 +25,8 @@ std::shared_ptr<ModuleAdapter> make_configured_adapter(const LoraConfig& config,
 // configuration trains with.
 std::vector<AdapterTensors> configured_adapters(const LoraConfig& config, const TensorMap& ours);
 
-// One of the matrices that start at zero is still zero, so that the adapter adds nothing; never so of DoRA.
+// One of the matrices that start at zero is still zero, so that the adapter adds nothing; of DoRA, whose magnitudes may
+// have changed, nothing but lengths.
 bool is_without_effect(const AdapterTensors& adapter);
 
 // lora.base_dtype.

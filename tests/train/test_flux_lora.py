@@ -49,6 +49,19 @@ def test_a_run_that_learns_nothing_says_so(train):
     folder = train("--optimizer.lr=0")
     assert "[lora] expected up matrices that have learnt something, got zeros alone after step 4" in (folder / "log.txt").read_text()
     assert "expected up matrices" not in (train(run="other") / "log.txt").read_text()
+    dora = (train("--optimizer.lr=0", "--lora.kind=dora", run="dora") / "log.txt").read_text()
+    assert "got zeros alone after step 4: the adapters change no direction" in dora
+
+
+def test_a_run_that_changes_nothing_of_its_first_file_says_so(train):
+    first = train(run="first") / "lora.safetensors"
+    said = "[lora] expected adapters that have learnt something, got those of lora.initial_adapter after step "
+    still = ["--optimizer.lr=0", f"--lora.initial_adapter={first}"]
+    assert said + "8" in (train(*still, run="still") / "log.txt").read_text()
+    assert said not in (train(still[1], run="more") / "log.txt").read_text()
+    # A resumed run may end with steps of a rate of 0.
+    train(still[1], "--training.steps=4", run="parts")
+    assert said not in (train(*still, run="parts") / "log.txt").read_text()
 
 
 def test_a_run_with_merged_weights_has_the_same_loss(train, millrace, base, emoji, tmp_path):

@@ -109,6 +109,7 @@ class FluxTask : public Task {
   }
 
   void next_microbatch() override {
+    remember_start();
     start_base_hash();
     batch_ = training_->next();
   }
@@ -192,6 +193,7 @@ class FluxTask : public Task {
     const std::vector<AdapterTensors> adapters = adapters_of(whole.compute());
     const Files files = write_lora_file(run_folder / "lora.safetensors", {step, epoch}, adapters);
     warn_if_at_start(adapters, step);
+    warn_if_unchanged(whole.compute(), step);
     return files;
   }
 
@@ -371,6 +373,25 @@ class FluxTask : public Task {
     return files;
   }
 
+  // Two sums over all adapters: the same before and after where nothing was learnt.
+  using Sums = std::pair<double, double>;
+  static Sums sums_of(const torch::Tensor& whole) {
+    return {whole.sum(torch::kFloat64).item<double>(),
+            at::linalg_vector_norm(whole, 2, at::OptionalIntArrayRef(), false, torch::kFloat64).item<double>()};
+  }
+
+  // Of a run that starts from a file, before the first step; a resumed one has forgotten the file.
+  void remember_start() {
+    if (start_ || !trainee_->is_adapter() || config_.lora()->initial_adapter.empty()) return;
+    start_ = sums_of(trainee_->parameters().forward_unit(0, /*keep=*/false).compute());
+  }
+
+  void warn_if_unchanged(const torch::Tensor& whole, int64_t step) const {
+    if (!start_ || *start_ != sums_of(whole)) return;
+    log_warning("[lora] expected adapters that have learnt something, got those of lora.initial_adapter after step ",
+                step, " (try a larger optimizer.lr)");
+  }
+
   // Of each model that has adapters.
   void warn_if_at_start(const std::vector<AdapterTensors>& adapters, int64_t step) const {
     std::map<std::string, bool> at_start;
@@ -387,7 +408,9 @@ class FluxTask : public Task {
     if (models.empty()) return;
     const bool are_all = models.size() == at_start.size();
     log_warning("[lora] expected up matrices that have learnt something, got zeros alone after step ", step,
-                are_all ? ": the adapters change nothing (try a larger optimizer.lr)"
+                are_all ? config_.lora()->kind == AdapterKind::kDora
+                              ? ": the adapters change no direction (try a larger optimizer.lr)"
+                              : ": the adapters change nothing (try a larger optimizer.lr)"
                         : str(": the adapters of ", join(models, " and "), " change nothing (try larger rates)"));
   }
 
@@ -467,6 +490,7 @@ class FluxTask : public Task {
   int64_t steps_per_epoch_ = 0;  // 0: unknown
   EpochAverage losses_;
   std::optional<double> gradient_norm_;  // of the step, if it is logged
+  std::optional<Sums> start_;            // of a run that starts from a file of adapters
   double started_at_ = unix_seconds();
   std::optional<BackgroundFileHash> base_hash_;  // where results are written, from the first microbatch on
 };
