@@ -182,7 +182,9 @@ void KohyaTranslator::network() {
     out.set("lora.alpha", alpha, from("dim_from_weights"));
   } else {
     out.set("lora.rank", dim, from("network_dim"));
-    if (alpha > 0) {
+    if (alpha < 0) {
+      out.refuse(from("network_alpha"), "expected 0, which is the rank, or more, got " + number_text(alpha));
+    } else if (alpha > 0) {
       out.set("lora.alpha", alpha, from("network_alpha"));
     } else {
       out.note(from("network_alpha"), Fate::kBecame, "lora.alpha = None: the rank");

@@ -368,6 +368,7 @@ TEST(KohyaTranslate, NamesWhatItCannotHave) {
   EXPECT_THAT(problem({"--lr_scheduler=cosin"}), HasSubstr("(try cosine)"));
   EXPECT_THAT(problem({"--save_model_as=ckpt"}), HasSubstr("a pickle"));
   EXPECT_THAT(problem({"--fp8_base"}), HasSubstr("expected --mixed_precision bf16"));
+  EXPECT_THAT(problem({"--network_alpha=-1"}), HasSubstr("[--network_alpha] expected 0, which is the rank, or more"));
   EXPECT_THAT(problem({"--network_args", "x"}), HasSubstr("expected key=value for --network_args, got x"));
   EXPECT_EQ(setting(translated({"--apply_t5_attn_mask"}), "encoder.apply_t5_attn_mask"), "true");
 }
