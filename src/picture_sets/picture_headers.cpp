@@ -41,12 +41,13 @@ std::vector<HeaderResult> look_at_all(const std::vector<PictureFile>& pictures, 
   return results;
 }
 
-void note_oddities(const PictureHeader& header, const std::string& key, Notices& notices) {
+void note_oddities(const PictureHeader& header, const std::string& key, bool alpha_is_mask, Notices& notices) {
   if (header.orientation != 1) {
     notices.add("turned_picture",
                 "expected upright pictures, got EXIF orientation: turned upright (sd-scripts would not)", key);
   }
   for (const std::string& note : header.notes) {
+    if (alpha_is_mask && note == "transparent") continue;
     const char* taken = note == "animated"      ? "the first frame is taken"
                         : note == "CMYK"        ? "converted to RGB"
                         : note == "transparent" ? "the colours alone are taken"
@@ -74,7 +75,8 @@ bool is_on_disk(const std::string& path) {
 
 }  // namespace
 
-std::vector<PictureFile> with_sizes(std::vector<PictureFile> files, int num_threads, Notices& notices) {
+std::vector<PictureFile> with_sizes(std::vector<PictureFile> files, int num_threads, bool alpha_is_mask,
+                                    Notices& notices) {
   std::vector<HeaderResult> results = look_at_all(files, num_threads);
   std::vector<PictureFile> sized;
   for (size_t i = 0; i < files.size(); ++i) {
@@ -82,7 +84,7 @@ std::vector<PictureFile> with_sizes(std::vector<PictureFile> files, int num_thre
     const auto& [header, problem] = results[i];
     if (problem.empty()) {
       compare_sizes(file, header, notices);
-      note_oddities(header, file.key, notices);
+      note_oddities(header, file.key, alpha_is_mask, notices);
       file.size = {header.width, header.height};
       file.orientation = header.orientation;
     } else if (!file.size || is_on_disk(file.path)) {

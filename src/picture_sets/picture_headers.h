@@ -9,7 +9,9 @@
 namespace millrace {
 
 // The files whose sizes are known afterwards, upright; the others, and what is odd about a picture, are noted. A size
-// that metadata state counts only while the picture itself is not there. Reads on that many threads.
-std::vector<PictureFile> with_sizes(std::vector<PictureFile> files, int num_threads, Notices& notices);
+// that metadata state counts only while the picture itself is not there. Reads on that many threads. alpha_is_mask:
+// transparent pictures are not odd.
+std::vector<PictureFile> with_sizes(std::vector<PictureFile> files, int num_threads, bool alpha_is_mask,
+                                    Notices& notices);
 
 }  // namespace millrace

@@ -202,7 +202,7 @@ ListedPictureSet list_picture_set(const DatasetOptions& options, const ReadSetti
 
     SubsetFiles found = list_subset_files(subset, options.style, settings.root, set.notices);
     set.tag_counts.back() = std::move(found.tag_counts);
-    listed.files.back() = with_sizes(std::move(found.pictures), settings.num_threads, set.notices);
+    listed.files.back() = with_sizes(std::move(found.pictures), settings.num_threads, subset.alpha_mask, set.notices);
     set.num_files.back() = static_cast<int64_t>(listed.files.back().size());
     if (listed.files.back().empty()) {
       set.notices.add("no_pictures", "expected pictures, got none: the subset is left out", name);
