@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/printable.h"
 #include "base/python_random.h"
+#include "base/text.h"
 #include "picture_sets/picture_headers.h"
 
 namespace millrace {
@@ -267,18 +268,19 @@ PictureSet read_picture_set(const DatasetOptions& options, const ReadSettings& s
 }
 
 void check_trainable(const std::vector<PictureSet>& sets, bool is_validation) {
-  std::string problems;
+  std::string problems, left_out;
   int64_t samples = 0;
   for (const PictureSet& set : sets) {
     samples += (is_validation ? set.validation : set.train).num_samples();
     for (const Notice& notice : set.notices.all()) {
       if (notice.is_fatal) problems += (problems.empty() ? "" : "\n") + notice_text(notice);
+      if (ends_with(notice.message, "left out")) left_out += "\n" + notice_text(notice);
     }
   }
   if (!problems.empty()) throw DataError(problems);
   if (samples == 0) {
     throw DataError("[" + (sets.empty() ? std::string("data set") : sets[0].options.place) + "] expected pictures to " +
-                    (is_validation ? "validate" : "train") + " on, got none (try millrace inspect)");
+                    (is_validation ? "validate" : "train") + " on, got none (try millrace inspect)" + left_out);
   }
 }
 

@@ -352,6 +352,13 @@ TEST_F(Folder, APictureMayBeTooLongForAnyBucket) {
   const PictureSet set = read_picture_set(options, {.root = root_});
   EXPECT_EQ(set.train.num_samples(), 0);
   EXPECT_EQ(notices_of(set).at("no_bucket"), 1u);
+  try {
+    check_trainable({set});
+    ADD_FAILURE();
+  } catch (const DataError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("expected pictures to train on, got none"));
+    EXPECT_THAT(error.what(), testing::ContainsRegex("long.png\\] expected .*: (no bucket fits, )?left out"));
+  }
 }
 
 TEST_F(Folder, LoadsAPictureAsLargeAsItsBucket) {
