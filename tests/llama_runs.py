@@ -4,6 +4,8 @@ import json
 import shutil
 from pathlib import Path
 
+from helpers import load, save
+
 RECIPES = Path(__file__).resolve().parent / "golden" / "llama" / "recipes"
 BASE = RECIPES / "base"
 
@@ -39,6 +41,19 @@ SHORT = {
     "training.global_batch_size": 12,
     "training.steps": 4,
 }
+
+
+def tied_base(folder: Path) -> Path:
+    """BASE without an output layer of its own."""
+    shutil.copytree(BASE, folder)
+    tensors = {name: tensor for file in BASE.glob("*.safetensors") for name, tensor in load(file).items()}
+    del tensors["lm_head.weight"]
+    for file in folder.glob("*.safetensors*"):
+        file.unlink()
+    save(folder / "model.safetensors", tensors)
+    config = json.loads((BASE / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": True}))
+    return folder
 
 
 def arguments(options: dict) -> list[str]:

@@ -1,11 +1,10 @@
 """Weights that change in the backward pass (optimizer.in_backward), as torchtune's optimizer_in_bwd."""
 
 import json
-import shutil
 
 import pytest
-from llama_runs import BASE, COMMON, LORA, SHORT, arguments, empty_config, logged, recorded_run, steps, train
-from safetensors.torch import load_file, save_file
+from llama_runs import COMMON, LORA, SHORT, arguments, empty_config, logged, recorded_run, steps, tied_base, train
+from safetensors.torch import load_file
 from train_ranks import TINY, Ranks
 
 IN_BACKWARD = {"optimizer.in_backward": "true", "training.max_norm": "1e30"}
@@ -55,16 +54,7 @@ def test_a_llama_gets_the_same_weights(millrace, tmp_path, rule, recompute):
 
 def test_a_tied_model_gets_the_same_weights(millrace, tmp_path):
     """One matrix at both ends; the first and the last use of it in a backward pass add to the same gradient."""
-    tied = tmp_path / "tied"
-    shutil.copytree(BASE, tied)
-    tensors = {name: tensor for file in BASE.glob("*.safetensors") for name, tensor in load_file(file).items()}
-    del tensors["lm_head.weight"]
-    for file in tied.glob("*.safetensors*"):
-        file.unlink()
-    save_file(tensors, tied / "model.safetensors")
-    config = json.loads((BASE / "config.json").read_text())
-    (tied / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": True}))
-    options = ONE | {"checkpoint.initial_load_path": tied}
+    options = ONE | {"checkpoint.initial_load_path": tied_base(tmp_path / "tied")}
     train(millrace, tmp_path / "during", options | IN_BACKWARD)
     train(millrace, tmp_path / "afterwards", options | AFTERWARDS)
     assert losses(tmp_path / "during") == pytest.approx(losses(tmp_path / "afterwards"), rel=2e-6)

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 from helpers import load, save
-from llama_runs import LORA, SHORT, steps, train
+from llama_runs import LORA, SHORT, steps, tied_base, train
 
 
 def losses(folder):
@@ -62,6 +62,18 @@ def test_a_resumed_run_does_not_need_the_file_it_started_from(millrace, tmp_path
     shutil.rmtree(tmp_path / "first")
     train(millrace, tmp_path / "parts", start)
     assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+
+
+def test_an_adapter_on_a_tied_output_layer_is_not_merged(millrace, tmp_path):
+    """Its weights are the embedding's, which the adapter does not change."""
+    options = SHORT | LORA | {"checkpoint.initial_load_path": tied_base(tmp_path / "tied"), "lora.targets": "lm_head", "training.steps": 1}
+    train(millrace, tmp_path / "run", options)
+    for output, more in (("merged", []), ("merged.gguf", ["--format=gguf"])):
+        refused = millrace("export", tmp_path / "run", tmp_path / output, "--merged", *more, status=4).stderr
+        assert "got one of lm_head.weight, which are another layer's (tied)" in refused and not (tmp_path / output).exists()
+    refused = train(millrace, tmp_path / "merging", options | {"finetune.save_merged": None}, status=2).stderr
+    assert "got lm_head, whose weights are the embedding's (tied)" in refused and "loss:" not in refused
+    millrace("export", tmp_path / "run", tmp_path / "adapters")
 
 
 def test_files_are_merged_into_the_frozen_weights(millrace, tmp_path):

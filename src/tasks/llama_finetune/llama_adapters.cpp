@@ -2,6 +2,8 @@
 
 #include "adapters/layer_patterns.h"
 #include "adapters/peft_file.h"
+#include "base/error.h"
+#include "base/text.h"
 #include "models/llama/shard_plan.h"
 
 namespace millrace {
@@ -45,6 +47,19 @@ std::vector<std::string> adapted_llama_layers(const llama::Llama& model, const s
   if (layers.contains("lm_head") && (names.empty() || names.back() != "lm_head"))
     names.emplace_back("lm_head");  // tied
   return matching_layers(names, patterns_of(targets), "lora.targets");
+}
+
+void check_can_be_merged(const LlamaRunConfig& config, const llama::LlamaConfig& sizes) {
+  const LoraConfig* lora = config.lora();
+  if (lora == nullptr || !config.finetune.save_merged || !sizes.tie_word_embeddings) return;
+  LlamaAdapters adapters(*lora, sizes, {.device = torch::kMeta});
+  for (const ParameterSlice& slice : adapters.parameters().slices()) {
+    if (!starts_with(slice.name, "lm_head.")) continue;
+    throw ConfigError(
+        "[lora.targets] expected layers with weights of their own for finetune.save_merged, got lm_head, whose weights "
+        "are the embedding's (tied): its adapter cannot be merged (try finetune.save_merged = false, in torchtune "
+        "save_adapter_weights_only=true, which keeps the adapters by themselves)");
+  }
 }
 
 LlamaAdapters::LlamaAdapters(const LoraConfig& config, const llama::LlamaConfig& sizes,

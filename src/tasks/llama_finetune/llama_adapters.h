@@ -14,6 +14,10 @@ namespace millrace {
 // lm_head); else patterns of whole names. Throws ConfigError for a target that matches no layer.
 std::vector<std::string> adapted_llama_layers(const llama::Llama& model, const std::vector<std::string>& targets);
 
+// Throws ConfigError for a run that is to merge its adapters into weights and cannot: one on the output layer of a tied
+// model changes that layer alone, while its weights are the embedding's, too.
+void check_can_be_merged(const LlamaRunConfig& config, const llama::LlamaConfig& sizes);
+
 class LlamaAdapters : public LlamaTrainee {
  public:
   // placement: of the adapters; the model is placed the same way, but frozen.
