@@ -1,5 +1,8 @@
 #include "language/csv_fields.h"
 
+#include <algorithm>
+#include <array>
+
 #include "base/error.h"
 #include "base/log.h"
 
@@ -51,6 +54,14 @@ std::vector<std::string> csv_fields(std::string_view record, const std::string& 
     }
   }
   return fields;
+}
+
+bool is_csv_null(std::string_view field) {
+  constexpr std::array<std::string_view, 19> kNull = {
+      // pandas' default na_values
+      "",     "#N/A", "#N/A N/A", "#NA",  "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN",
+      "<NA>", "N/A",  "NA",       "NULL", "NaN",     "None",     "n/a",  "nan",  "null"};
+  return std::ranges::find(kNull, field) != kNull.end();
 }
 
 }  // namespace millrace

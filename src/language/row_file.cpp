@@ -201,13 +201,20 @@ nlohmann::ordered_json RowFile::csv_row(const Span& span) const {
         str("[", here, "] expected ", header_.size(), " fields, as many as the header has, got ", fields.size()));
   }
   nlohmann::ordered_json row = nlohmann::ordered_json::object();
-  for (size_t i = 0; i < fields.size(); ++i) row[header_[i]] = fields[i];
+  for (size_t i = 0; i < fields.size(); ++i) {
+    row[header_[i]] = is_csv_null(fields[i]) ? nlohmann::ordered_json() : nlohmann::ordered_json(fields[i]);
+  }
   return row;
 }
 
 std::string RowFile::place(int64_t index) const {
   if (table_) return str(file_.path().string(), ", row ", index);
-  return str(file_.path().string(), ":", rows_[static_cast<size_t>(index)].line);
+  const auto at = static_cast<size_t>(index);
+  const int64_t line = rows_[at].line;
+  const bool shares_line =
+      (at > 0 && rows_[at - 1].line == line) || (at + 1 < rows_.size() && rows_[at + 1].line == line);
+  const std::string place = str(file_.path().string(), ":", line);
+  return shares_line ? str(place, ", row ", index) : place;
 }
 
 uint64_t RowFile::digest(ThreadPool& pool) const {

@@ -34,7 +34,9 @@ class RowFile {
   int64_t size() const { return table_ ? table_->size() : static_cast<int64_t>(rows_.size()); }
   // Throws DataError naming file and line for a row that is damaged or not UTF-8.
   nlohmann::ordered_json row(int64_t index) const;
-  std::string place(int64_t index) const;  // file:line, or "file, row 3"
+  // file:line; "file:line, row 3" where several rows are on it, "file, row 3" where there are no lines. Lines are
+  // counted from 1, rows from 0.
+  std::string place(int64_t index) const;
   // Rows of Parquet are packed: in order they are cheap, in any other dear.
   bool is_packed() const { return table_ && table_->is_packed() && unpacked_ == nullptr; }
   // Keeps packed rows in [begin, end), which are about to be read, in memory for as long as the result lives.

@@ -63,8 +63,12 @@ TEST_F(RowFiles, CommaSeparatedValues) {
   ASSERT_EQ(rows.size(), 2);
   EXPECT_EQ(rows.row(0)["input"], "a, \"b\"\nc");
   EXPECT_EQ(rows.row(0)["output"], "d");
-  EXPECT_EQ(rows.row(1)["input"], "");
+  EXPECT_TRUE(rows.row(1)["input"].is_null());
   EXPECT_THAT(rows.place(1), EndsWith("a.csv:4"));
+  const RowFile nulls = open("c.csv", "a,b\nNA,\"null\"\nna,None \n");
+  EXPECT_TRUE(nulls.row(0)["a"].is_null() && nulls.row(0)["b"].is_null());
+  EXPECT_EQ(nulls.row(1)["a"], "na");
+  EXPECT_EQ(nulls.row(1)["b"], "None ");
   // A quote inside of a field is one, as in `datasets`.
   const RowFile inches = open("b.csv", "input,output\na 5\" disk,\"two\"\nthree,4\"\n");
   ASSERT_EQ(inches.size(), 2);
@@ -80,6 +84,12 @@ TEST_F(RowFiles, LinesOfText) {
   EXPECT_EQ(rows.row(1)["text"], "");
   EXPECT_EQ(rows.row(2)["text"], "{\"two\": 2}");
   EXPECT_EQ(find_row_file_kind("LICENSE.txt"), std::nullopt);
+}
+
+TEST_F(RowFiles, RowsOfOneLineAreNumbered) {
+  const RowFile rows = open("a.json", "[{\"a\": 1}, {\"a\": 2},\n{\"a\": 3}]");
+  EXPECT_THAT(rows.place(1), EndsWith("a.json:1, row 1"));
+  EXPECT_THAT(rows.place(2), EndsWith("a.json:2"));
 }
 
 TEST_F(RowFiles, FaultsNameTheLine) {

@@ -224,10 +224,16 @@ TEST(Splits, RoundAsDatasetsDoes) {
   EXPECT_THAT(ranges("train[-3:]", 7), ElementsAre(RowRange{4, 7}));
   EXPECT_THAT(ranges("train[10%:20%]+train[-10%:]", 100), ElementsAre(RowRange{10, 20}, RowRange{90, 100}));
   EXPECT_THAT(ranges("train[2:5]", 7), ElementsAre(RowRange{2, 5}));
+  EXPECT_THAT(ranges("train[3:70%]", 23), ElementsAre(RowRange{1, 16}));  // one % is of both
+  EXPECT_THAT(ranges("train[5%:9]", 23), ElementsAre(RowRange{1, 2}));
+  EXPECT_THAT(ranges("train[:200]", 23), ElementsAre(RowRange{0, 23}));
+  EXPECT_THAT(ranges("train[30:]", 23), ElementsAre(RowRange{23, 23}));
+  EXPECT_THAT(ranges("train[10%:20%](closest)", 23), ElementsAre(RowRange{2, 5}));
 }
 
 TEST(Splits, RefuseOtherTexts) {
-  for (const char* text : {"", "train[", "train[5]", "train[a:b]", "train[:101%]", "train[:9]", "train+test", "[:5]"}) {
+  for (const char* text :
+       {"", "train[", "train[5]", "train[a:b]", "train[:101%]", "train[101:5%]", "train+test", "[:5]"}) {
     EXPECT_THAT(message_of<ConfigError>([&] { parse_split(text, 7); }), HasSubstr("[split] expected")) << text;
   }
 }

@@ -27,10 +27,16 @@ class SliceParser {
       slice.ranges.push_back({0, num_rows_});
       return;
     }
+    constexpr std::string_view kClosest = "(closest)";  // how percents are rounded in any case
+    if (part.ends_with(kClosest)) part.remove_suffix(kClosest.size());
     const size_t colon = part.find(':', bracket);
     if (part.back() != ']' || colon == std::string_view::npos) fail("a slice [from:to]");
-    const Bound from = bound(part.substr(bracket + 1, colon - bracket - 1));
-    const Bound to = bound(part.substr(colon + 1, part.size() - colon - 2));
+    Bound from = bound(part.substr(bracket + 1, colon - bracket - 1));
+    Bound to = bound(part.substr(colon + 1, part.size() - colon - 2));
+    from.percent = to.percent = from.percent || to.percent;  // one sign is of both numbers
+    for (const Bound& each : {from, to}) {
+      if (each.percent && std::abs(each.value.value_or(0)) > 100) fail("percents from -100 to 100");
+    }
     slice.ranges.push_back(range(from, to));
   }
 
@@ -53,7 +59,6 @@ class SliceParser {
     int64_t value = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
     if (error != std::errc() || end != text.data() + text.size()) fail("whole rows or percents");
-    if (bound.percent && std::abs(value) > 100) fail("percents from -100 to 100");
     bound.value = value;
     return bound;
   }
@@ -68,10 +73,7 @@ class SliceParser {
   }
 
   RowRange range(const Bound& from, const Bound& to) const {
-    RowRange range{row_of(from, 0), row_of(to, num_rows_)};
-    if (range.begin > num_rows_ || range.end > num_rows_) {
-      fail(str("rows up to ", num_rows_, ", as many as there are"));
-    }
+    RowRange range{std::min(row_of(from, 0), num_rows_), std::min(row_of(to, num_rows_), num_rows_)};
     range.end = std::max(range.begin, range.end);
     return range;
   }
