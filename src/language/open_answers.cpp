@@ -12,18 +12,27 @@ namespace {
 
 constexpr size_t kMostShownBytes = 2000;
 
-bool has_open_answer(const TokenSample& sample, const RowEncoder& encoder, int64_t max_length) {
+bool is_cut(const TokenSample& sample, int64_t max_length) {
+  return max_length > 0 && sample.tokens.size() >= static_cast<size_t>(max_length);
+}
+
+// In the first tokens of a sample: answers whose last token is not one that ends them.
+bool has_open_answer(const TokenSample& sample, const RowEncoder& encoder, size_t first_tokens) {
   const std::vector<int32_t> ends = encoder.stop_tokens();
   const auto trained = [&](size_t token) { return is_trained(sample, token, encoder.label_shift()); };
-  const size_t size = sample.tokens.size();
-  const bool is_cut = max_length > 0 && size >= static_cast<size_t>(max_length);
-  // Where a row was cut, its last token may have become the end of the text, which is not trained.
-  const size_t end = is_cut ? size - std::min<size_t>(size, 2) : size;
-  for (size_t token = 0; token < end; ++token) {
-    const bool is_last = trained(token) && (token + 1 == size || !trained(token + 1));
+  for (size_t token = 0; token < first_tokens; ++token) {
+    const bool is_last = trained(token) && (token + 1 == sample.tokens.size() || !trained(token + 1));
     if (is_last && std::ranges::find(ends, sample.tokens[token]) == ends.end()) return true;
   }
   return false;
+}
+
+OpenAnswer shown_answer(const TokenSource& source, int64_t row, const TokenSample& sample) {
+  std::string text = shown_text(shown_pieces(sample, source.encoder_of(row)), /*colours=*/false);
+  if (text.size() > kMostShownBytes) {
+    text = std::string(unicode::replace_invalid_utf8(text.substr(0, kMostShownBytes))) + "...";
+  }
+  return {source.rows->place(row), std::move(text)};
 }
 
 }  // namespace
@@ -34,12 +43,10 @@ std::optional<OpenAnswer> find_open_answer(const TokenSource& source, int64_t ro
     if (!encoder.has_conversations()) continue;
     try {
       const TokenSample sample = source.sample(row);
-      if (!has_open_answer(sample, encoder, source.max_length)) continue;
-      std::string text = shown_text(shown_pieces(sample, encoder), /*colours=*/false);
-      if (text.size() > kMostShownBytes) {
-        text = std::string(unicode::replace_invalid_utf8(text.substr(0, kMostShownBytes))) + "...";
-      }
-      return OpenAnswer{source.rows->place(row), std::move(text)};
+      const size_t size = sample.tokens.size();
+      // Where a row was cut, its last token may have become the end of the text, which is not trained.
+      const size_t end = is_cut(sample, source.max_length) ? size - std::min<size_t>(size, 2) : size;
+      if (has_open_answer(sample, encoder, end)) return shown_answer(source, row, sample);
     } catch (const DataError&) {
       continue;  // counted when it is trained
     }
@@ -55,13 +62,15 @@ CutAnswers count_cut_answers(const TokenSource& source, int64_t rows) {
     try {
       const TokenSample sample = source.sample(row);
       ++cut.checked;
-      const bool is_cut = source.max_length > 0 && sample.tokens.size() >= static_cast<size_t>(source.max_length);
-      if (!is_cut) continue;
+      if (!is_cut(sample, source.max_length)) continue;
       bool has_trained = false;
       for (size_t token = 0; token < sample.tokens.size(); ++token) {
         has_trained = has_trained || is_trained(sample, token, encoder.label_shift());
       }
       if (!has_trained && cut.rows++ == 0) cut.place = source.rows->place(row);
+      if (has_open_answer(sample, encoder, sample.tokens.size()) && cut.open++ == 0) {
+        cut.first_open = shown_answer(source, row, sample);
+      }
     } catch (const DataError&) {
       continue;  // counted when it is trained
     }

@@ -159,6 +159,17 @@ def test_answers_that_are_trained_without_their_end_are_named(millrace, tmp_path
         assert (f"【{answer}】<|eot_id|>" in said) == (not is_trained)
 
 
+def test_answers_that_are_cut_before_their_end_are_counted(millrace, tmp_path):
+    long = {"messages": [{"role": "user", "content": "river"}, {"role": "assistant", "content": "stone river " * 100}]}
+    data = tmp_path / "rows.json"
+    data.write_text(json.dumps(rows()[:3] + [long] * 2))
+    said = train(millrace, tmp_path / "run", SHORT | {"finetune.data": data, "training.steps": 1}).stderr
+    assert f"[{data}:1, row 3] expected answers within finetune.max_seq_len = 112 tokens" in said and "2 of the first 5 rows" in said
+    assert "\n\nstone river stone" in said and "【" in said and "end token of an answer" not in said
+    whole = train(millrace, tmp_path / "whole", SHORT | {"finetune.data": data, "training.steps": 1, "finetune.max_seq_len": 400}).stderr
+    assert "expected answers within" not in whole
+
+
 def test_rows_that_train_nothing_weigh_nothing(millrace, tmp_path):
     """Cut before the answer, a row has no trained token; a step of such rows changes nothing and is no NaN."""
     long = {"messages": [{"role": "user", "content": "stone river " * 100}, {"role": "assistant", "content": "Yes."}]}

@@ -62,6 +62,7 @@ class LlamaTask : public Task {
         pool_(tokenising_threads(config)) {
     check_tokenizer_fits(config_, *encoder_, sizes_.vocab_size, /*warns=*/mesh.world().rank() == 0);
     if (purpose == TaskPurpose::kTrain) {
+      check_can_be_merged(config_, sizes_);
       forget_start_if_resumed();
       TokenSource source = training_source(config_, encoder_);
       if (config_.finetune.keeps_tokens()) keep_tokens(config_, source, "train");
@@ -244,6 +245,13 @@ class LlamaTask : public Task {
       log_warning("[", cut.place, "] expected an answer within finetune.max_seq_len = ", source.max_length,
                   " tokens, got a row that is cut before it, as ", cut.rows, " of the first ", cut.checked,
                   " are: nothing of them is trained (try a larger one)");
+    }
+    if (cut.open > 0) {
+      log_warning("[", cut.first_open.place, "] expected answers within finetune.max_seq_len = ", source.max_length,
+                  " tokens, got one that is cut, as in ", cut.open, " of the first ", cut.checked,
+                  " rows: they are trained without the token that ends them (try a larger one). What is trained stands "
+                  "in 【】:\n",
+                  cut.first_open.sample);
     }
     const std::optional<OpenAnswer> open = find_open_answer(source, kLookedAt);
     if (!open) return;
