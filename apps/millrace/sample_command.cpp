@@ -2,6 +2,7 @@
 #include <filesystem>
 #include <string>
 
+#include "base/error.h"
 #include "checkpoint/run_weights.h"
 #include "commands.h"
 #include "sample_commands.h"
@@ -26,6 +27,10 @@ fs::path named_config(const std::vector<std::string>& args) {
 }  // namespace
 
 int run_sample(const std::vector<std::string>& args) {
+  // Before options are read, which are those of pictures where there is no run.
+  if (!args.empty() && !args.front().starts_with("-") && !is_run_folder(args.front())) {
+    throw ConfigError("[" + args.front() + "] expected a run's folder with config.toml, got none");
+  }
   const fs::path config = named_config(args);
   const bool writes_texts =
       !config.empty() && fs::is_regular_file(config) && text_sampler_of_task(*load_task_config(config, {})) != nullptr;

@@ -23,6 +23,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr double kMostTemperature = 1000;
+
 struct TextArguments {
   std::string run, weights, config, prompts_file, device, use = "best";
   std::vector<std::string> prompts, overrides;
@@ -53,7 +55,7 @@ bool read_arguments(TextArguments& arguments, const std::vector<std::string>& ar
   app.add_option("--temperature", arguments.sampling.temperature,
                  "What the logits are divided by before a token is drawn; 0: the likeliest token; by default the "
                  "configuration's")
-      ->check(CLI::NonNegativeNumber);
+      ->check(CLI::Range(0.0, kMostTemperature));
   app.add_option("--top-p", arguments.sampling.top_p,
                  "Draw among the likeliest tokens that together have this probability; by default the configuration's")
       ->check(CLI::Range(1e-9, 1.0));

@@ -62,6 +62,15 @@ def test_weights(millrace, tmp_path, base, damage, kind):
     assert named in refusal(millrace, tmp_path, options, status=4)
 
 
+def test_weights_of_a_name_that_is_not_there(millrace, tmp_path):
+    missing = {"checkpoint.initial_load_path": "nothere"}
+    assert refusal(millrace, tmp_path, missing, status=4).startswith("millrace: [nothere] expected weights, got nothing of that name")
+    assert refusal(millrace, tmp_path, missing | LORA, status=4).startswith("millrace: [nothere] expected weights")
+    for option in ("--chat", "--top-p=0.5", "--temperature=1"):
+        said = millrace("sample", "typo", option, status=2).stderr
+        assert said == "millrace: [typo] expected a run's folder with config.toml, got none\n"
+
+
 def test_adapters_of_another_rank_or_model(millrace, tmp_path):
     start = tmp_path / "start"
     start.mkdir()

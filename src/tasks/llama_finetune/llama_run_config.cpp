@@ -3,6 +3,7 @@
 #include <charconv>
 #include <filesystem>
 #include <optional>
+#include <system_error>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -190,8 +191,13 @@ std::filesystem::path LlamaRunConfig::tokenizer_path() const {
   if (weights.empty()) {
     throw ConfigError("[finetune.tokenizer] expected a tokenizer, or weights that have one beside them, got nothing");
   }
+  std::error_code ignored;
+  if (!std::filesystem::exists(weights, ignored)) {
+    throw ModelError("[" + weights.string() + "] expected weights, got nothing of that name (it is " +
+                     "checkpoint.initial_load_path)");
+  }
   if (std::filesystem::is_directory(weights)) return weights;
-  const std::filesystem::path folder = weights.parent_path();
+  const std::filesystem::path folder = weights.has_parent_path() ? weights.parent_path() : ".";
   const bool carries_one = weights.extension() == ".gguf" && !std::filesystem::exists(folder / "tokenizer.json");
   return carries_one ? weights : folder;
 }
