@@ -113,7 +113,22 @@ std::vector<std::string> ArgumentParser::unambiguous(const std::vector<std::stri
   return words;
 }
 
-bool parse_command_line(ArgumentParser& app, const std::vector<std::string>& args) {
+std::string ArgumentParser::unknown_words(std::vector<std::string> others) const {
+  const std::vector<std::string> words = remaining(/*recurse=*/true);
+  std::vector<std::string> names = std::move(others);
+  for (const CLI::Option* option : get_options()) {
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  }
+  std::string near;
+  for (const std::string& word : words) {
+    if (near.empty() && is_long(word)) near = nearest(name_in(word), names);
+  }
+  return "[" + get_name() + "] expected an option or argument of this command, got " + join(words, " ") + " (try " +
+         (near.empty() ? get_name() + " --help" : near) + ")";
+}
+
+bool parse_command_line(ArgumentParser& app, const std::vector<std::string>& args,
+                        const std::vector<std::string>& read_before) {
   std::vector<std::string> words = app.unambiguous(args);
   std::reverse(words.begin(), words.end());  // the order CLI11 wants
   try {
@@ -121,6 +136,8 @@ bool parse_command_line(ArgumentParser& app, const std::vector<std::string>& arg
   } catch (const CLI::CallForHelp&) {
     std::cout << app.help();
     return false;
+  } catch (const CLI::ExtrasError&) {
+    throw ConfigError(app.unknown_words(read_before));
   } catch (const CLI::ParseError& error) {
     throw ConfigError("[" + app.get_name() + "] " + error.what() + " (try " + app.get_name() + " --help)");
   }

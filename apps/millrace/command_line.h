@@ -27,6 +27,8 @@ class ArgumentParser : public CLI::App {
   // The same arguments in a form that CLI11 cannot misread. Throws ConfigError if a value is missing.
   std::vector<std::string> unambiguous(const std::vector<std::string>& args) const;
   void take_texts() const;  // after parsing
+  // The message about words that parsing left over, with the nearest option: one of this command or of others.
+  std::string unknown_words(std::vector<std::string> others) const;
 
  private:
   const CLI::Option* find(const std::string& word) const;
@@ -35,8 +37,10 @@ class ArgumentParser : public CLI::App {
   std::vector<std::pair<CLI::Option*, std::vector<std::string>*>> texts_;
 };
 
-// False if --help was given and printed. Throws ConfigError for invalid arguments.
-bool parse_command_line(ArgumentParser& app, const std::vector<std::string>& args);
+// False if --help was given and printed. Throws ConfigError for invalid arguments. read_before: names of options that
+// args no longer have, for the message about unknown ones.
+bool parse_command_line(ArgumentParser& app, const std::vector<std::string>& args,
+                        const std::vector<std::string>& read_before = {});
 
 // The same for a command that also takes options of the configuration: those, --section.key=value or
 // --section.key VALUE, go into overrides; --job.config_file too, unless config_file takes it.

@@ -89,7 +89,7 @@ int run_inspect(const std::vector<std::string>& args) {
                "Of data sets: refuse what sd-scripts' FLUX LoRA trainer refuses, bucket_reso_steps that are not "
                "multiples of 64");
   const DatasetArguments dataset = parse_dataset_arguments(args);
-  if (!parse_command_line(app, dataset.rest)) return static_cast<int>(ExitCode::kDone);
+  if (!parse_command_line(app, dataset.rest, dataset_argument_names())) return static_cast<int>(ExitCode::kDone);
   if (path.empty()) path = dataset.dataset_config;
   const bool has_arguments = !dataset.settings.command_line.items.empty() || dataset.settings.masked_loss ||
                              !dataset.train_data_dir.empty() || !dataset.dataset_config.empty();

@@ -206,6 +206,18 @@ DatasetArguments parse_dataset_arguments(const std::vector<std::string>& args) {
   return parsed;
 }
 
+std::vector<std::string> dataset_argument_names() {
+  std::vector<std::string> names = {"--dataset_config", "--train_data_dir", "--reg_data_dir", "--in_json",
+                                    "--masked_loss"};
+  const auto add = [&](const std::string& name) {
+    if (std::find(kOnlyInFiles.begin(), kOnlyInFiles.end(), name) == kOnlyInFiles.end()) names.push_back("--" + name);
+  };
+  for (const Alias& alias : kAliases) add(alias.argument);
+  for (const auto& row : subset_rows()) add(row.name);
+  for (const auto& row : dataset_rows()) add(row.name);
+  return names;
+}
+
 PlacedValue folder_document(const std::filesystem::path& train_data_dir, const std::filesystem::path& reg_data_dir,
                             std::vector<std::string>& ignored) {
   PlacedValue subsets{.kind = Kind::kList};

@@ -19,6 +19,8 @@ struct DatasetArguments {
 };
 // `--name VALUE` or `--name=VALUE`. Throws ConfigError for a value that is missing or of a wrong type.
 DatasetArguments parse_dataset_arguments(const std::vector<std::string>& args);
+// "--train_batch_size" and the others that it takes.
+std::vector<std::string> dataset_argument_names();
 
 // One data set of the sub-folders of both folders, "N_words": N repeats of its pictures, whose caption is "words" where
 // they have none of their own. Sub-folders come sorted by name, regularisation pictures last. Those that do not begin

@@ -200,6 +200,19 @@ def test_lines_of_tags_are_counted_apart_where_they_are_joined(millrace, tmp_pat
         assert report(millrace, path, "--per-image")["datasets"][0]["tag_frequency"] == [counts]
 
 
+def test_alpha_that_is_the_mask_is_nothing_odd(millrace, tmp_path):
+    path = write_set(tmp_path, DATASET, {"a.png": noise((64, 64), 1, "RGBA"), "b.png": (64, 64)})
+    assert kinds(report(millrace, path)["datasets"][0]) == {"transparent": 1}
+    path.write_text(DATASET + "  alpha_mask = true\n")
+    assert kinds(report(millrace, path)["datasets"][0]) == {}
+
+
+def test_unknown_options_are_named_as_written(millrace, tmp_path):
+    path = write_set(tmp_path, DATASET, {"a.png": (64, 64)})
+    said = millrace("inspect", path, "--train_batch_siz", "3", status=2).stderr
+    assert "expected an option or argument of this command, got --train_batch_siz 3 (try --train_batch_size)" in said
+
+
 def test_prompts_are_listed(millrace):
     for item in json.loads((GOLDEN / "prompts" / "parsed.json").read_text()):
         assert report(millrace, GOLDEN / "prompts" / item["file"])["prompts"] == item["prompts"]
