@@ -105,6 +105,23 @@ def test_8_bit_moments_beside_weights_in_bf16(millrace, tmp_path):
     assert all(tensor.equal(weights["parts"][name]) for name, tensor in weights["whole"].items())
 
 
+@pytest.mark.slow
+def test_every_configuration_trains(millrace, tmp_path):
+    """What each of them chooses goes together: optimizer, precision, adapters, recomputation."""
+    (tmp_path / "rows.json").write_text(json.dumps([{"instruction": "Say hi.", "input": "", "output": "hi hi"}] * 2))
+    base, recipe, names = RECIPES / "base", "", []
+    for line in millrace("tune", "ls").stdout.splitlines()[1:]:
+        *first, config = line.split()
+        recipe = first[0] if first else recipe
+        millrace("tune", "run", recipe, "--config", config, f"checkpointer.checkpoint_dir={base}", f"tokenizer.path={base / 'tokenizer.model'}",
+                 "checkpointer.checkpoint_files=[model-00001-of-00002.safetensors, model-00002-of-00002.safetensors]", "device=cpu",
+                 f"output_dir={config}", "dataset=torchtune.datasets.alpaca_dataset", "dataset.source=json", "dataset.data_files=rows.json",
+                 "batch_size=1", "max_steps_per_epoch=1", "gradient_accumulation_steps=1")  # fmt: skip
+        assert '"loss"' in (tmp_path / config / "metrics.jsonl").read_text()
+        names.append(config)
+    assert len(names) >= 24
+
+
 def test_our_own_options_beat_what_the_file_became(millrace):
     config, _ = show(millrace, LORA, "--config", "llama3_1/8B_lora_single_device", "--lora.initial_adapter=start", "batch_size=1", "--lora.rank=5")
     assert config["lora"]["initial_adapter"] == "start" and config["lora"]["rank"] == 5
