@@ -102,10 +102,40 @@ std::vector<std::string> given_facts(const KohyaTranslator& kohya) {
   return facts;
 }
 
+// Without a data set file sd-scripts writes its options one by one. The sides of buckets as their steps make them.
+void add_dataset_facts(const KohyaTranslator& kohya, std::vector<std::string>& facts) {
+  const KohyaArguments& args = kohya.args;
+  if (args.has("dataset_config")) return;
+  const auto add = [&](const std::string& name, const std::string& value) {
+    facts.push_back(kAnyFactPrefix + name + "=" + value);
+  };
+  const int64_t batch = args.integer("train_batch_size").value_or(1);
+  add("batch_size_per_device", std::to_string(batch));
+  add("total_batch_size", std::to_string(batch * kohya.around.world_size *
+                                         std::max<int64_t>(1, *args.integer("gradient_accumulation_steps"))));
+  if (const auto resolution = args.text("resolution")) {
+    const std::string both = model_resolution(*resolution);
+    const size_t cross = both.find('x');
+    add("resolution", "(" + both.substr(0, cross) + ", " + both.substr(cross + 1) + ")");
+  }
+  for (const char* name : {"color_aug", "flip_aug", "random_crop", "shuffle_caption", "enable_bucket"}) {
+    add(name, args.has(name) ? "True" : "False");
+  }
+  const bool has_buckets = args.has("enable_bucket");
+  add("bucket_no_upscale", has_buckets && args.has("bucket_no_upscale") ? "True" : "False");
+  const int64_t step = std::max<int64_t>(1, *args.integer("bucket_reso_steps"));
+  const int64_t least = *args.integer("min_bucket_reso") / step * step;
+  const int64_t most = (*args.integer("max_bucket_reso") + step - 1) / step * step;
+  add("min_bucket_reso", has_buckets ? std::to_string(least) : "None");
+  add("max_bucket_reso", has_buckets ? std::to_string(most) : "None");
+  add("keep_tokens", std::to_string(args.integer("keep_tokens").value_or(0)));
+}
+
 }  // namespace
 
 void KohyaTranslator::metadata() {
   std::vector<std::string> facts = given_facts(*this);
+  add_dataset_facts(*this, facts);
   for (const std::string name : kLoraMetadataKeys) {
     if (name == "optimizer" || name == "lr_scheduler") continue;
     const std::string option = name == "output_name" || name == "resolution" ? name : "metadata_" + name;

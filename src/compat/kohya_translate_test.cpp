@@ -162,6 +162,36 @@ TEST(KohyaTranslate, HandsFactsOverToTheLoraFile) {
                           "ss_debiased_estimation=True"));
 }
 
+// As sd-scripts does where no file lists the data sets.
+TEST(KohyaTranslate, HandsOptionsOfFoldersOverToTheLoraFile) {
+  KohyaSurroundings around{.world_size = 2, .model = {}, .batches_per_epoch = [] { return int64_t{25}; }};
+  around.dataset_path = "out/dataset.json";
+  around.layers = [](const KohyaNetworkArguments&) { return KohyaLayers(); };
+  const Words words = {"--pretrained_model_name_or_path=flux.safetensors",
+                       "--clip_l=clip.safetensors",
+                       "--t5xxl=t5.safetensors",
+                       "--ae=ae.safetensors",
+                       "--output_dir=out",
+                       "--network_module=networks.lora_flux",
+                       "--network_train_unet_only",
+                       "--train_data_dir=folders",
+                       "--resolution=512,768",
+                       "--train_batch_size=3",
+                       "--gradient_accumulation_steps=2",
+                       "--enable_bucket",
+                       "--min_bucket_reso=200",
+                       "--max_bucket_reso=1000",
+                       "--flip_aug"};
+  const std::string facts = setting(translate_kohya(parse_kohya_arguments(words), around), "lora.metadata");
+  for (const char* fact :
+       {"ss_batch_size_per_device=3", "ss_total_batch_size=12", "ss_resolution=(512, 768)", "ss_flip_aug=True",
+        "ss_color_aug=False", "ss_enable_bucket=True", "ss_bucket_no_upscale=False", "ss_min_bucket_reso=192",
+        "ss_max_bucket_reso=1024", "ss_keep_tokens=0"}) {
+    EXPECT_THAT(facts, HasSubstr(fact));
+  }
+  EXPECT_THAT(setting(translated({"--network_dim=4"}), "lora.metadata"), testing::Not(HasSubstr("keep_tokens")));
+}
+
 TEST(KohyaTranslate, TakesTheSchedulesThatSdScriptsTakes) {
   const Json golden = compat_golden("flux_lora/commands.json");
   for (const Json& item : golden["schedules"]) {
