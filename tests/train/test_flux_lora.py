@@ -64,6 +64,16 @@ def test_a_run_that_changes_nothing_of_its_first_file_says_so(train):
     assert said not in (train(*still, run="parts") / "log.txt").read_text()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("rate", ["0", "1e-3"])
+def test_ranks_compare_the_whole_adapters_with_their_first_file(train, program, base, emoji, tmp_path, rate):
+    options = ["--training.steps=2", "--training.local_batch_size=2", f"--optimizer.lr={rate}",
+               f"--lora.initial_adapter={train(run='first') / 'lora.safetensors'}"]  # fmt: skip
+    start_ranks(program, 2, tmp_path / "two", base, emoji, *options).finish()
+    said = "got those of lora.initial_adapter after step 2"
+    assert (said in (tmp_path / "two" / "log.txt").read_text()) == (rate == "0")
+
+
 def test_a_run_with_merged_weights_has_the_same_loss(train, millrace, base, emoji, tmp_path):
     """What is evaluated is base + scale * up down: the merged weights, evaluated by themselves, give the same."""
     data = [f"--validation.dataset_path={emoji}", "--validation.steps=2"]
