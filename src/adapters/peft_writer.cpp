@@ -22,6 +22,7 @@ nlohmann::ordered_json unused_fields(AdapterKind kind) {
   const auto set_null = [&](const std::vector<const char*>& names) {
     for (const char* name : names) fields[name] = nullptr;
   };
+  fields["peft_version"] = "0.21.2";  // whose fields these are
   set_null({"auto_mapping", "exclude_modules", "layers_pattern", "layers_to_transform", "modules_to_save", "revision"});
   if (kind == AdapterKind::kLora || kind == AdapterKind::kDora) {
     fields.update({{"bias", "none"},
