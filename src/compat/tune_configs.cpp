@@ -1,7 +1,8 @@
 // The configurations of torchtune 0.6.1 for what is trained here, written from what they have in common and what
-// differs between them. Those for Llama 3 8B are left out: they start from pickles.
+// differs between them. Those for Llama 3 8B start from Meta's pickles there, and from Hugging Face's files here.
 #include <algorithm>
 #include <array>
+#include <string_view>
 
 #include "base/log.h"
 #include "base/text.h"
@@ -24,6 +25,7 @@ struct Weights {
   const char* model_type = "LLAMA3";
   const char* tokenizer = "original/tokenizer.model";
 };
+constexpr Weights k3_8B = {"llama3", "8B", "Meta-Llama-3-8B-Instruct", 4};
 constexpr Weights k3_70B = {"llama3", "70B", "Meta-Llama-3-70B-Instruct", 30};
 constexpr Weights k31_8B = {"llama3_1", "8B", "Meta-Llama-3.1-8B-Instruct", 4};
 constexpr Weights k31_70B = {"llama3_1", "70B", "Meta-Llama-3.1-70B-Instruct", 30};
@@ -55,10 +57,12 @@ struct Config {
 
 // clang-format off
 constexpr std::array kConfigs = std::to_array<Config>({
+    {.recipe = kFullOne, .weights = k3_8B, .variant = "full_single_device"},
     {.recipe = kFullOne, .weights = k31_8B, .variant = "full_single_device"},
     {.recipe = kFullOne, .weights = k32_1B, .variant = "full_single_device", .batch_size = 4, .checkpointing = false},
     {.recipe = kFullOne, .weights = k32_3B, .variant = "full_single_device", .batch_size = 4},
 
+    {.recipe = kFull, .weights = k3_8B, .variant = "full", .ranks = 4, .shards_ends = true},
     {.recipe = kFull, .weights = k31_8B, .variant = "full", .ranks = 4, .shards_ends = true},
     {.recipe = kFull, .weights = k32_1B, .variant = "full", .ranks = 4, .batch_size = 4, .accumulation = 8, .checkpointing = false},
     {.recipe = kFull, .weights = k32_3B, .variant = "full", .ranks = 4, .batch_size = 4, .accumulation = 8},
@@ -67,6 +71,10 @@ constexpr std::array kConfigs = std::to_array<Config>({
     {.recipe = kFull, .weights = k33_70B, .variant = "full", .ranks = 8, .shards_ends = true, .names_plan = true},
     {.recipe = kFull, .weights = k33_70B, .variant = "full_multinode", .ranks = 8, .batch_size = 4, .shards_ends = true, .is_multinode = true},
 
+    {.recipe = kLoraOne, .weights = k3_8B, .variant = "lora_single_device", .rank = 8, .accumulation = 8, .dataset = kClean},
+    {.recipe = kLoraOne, .weights = k3_8B, .variant = "qlora_single_device", .rank = 8, .accumulation = 8, .dataset = kClean},
+    {.recipe = kLoraOne, .weights = k3_8B, .variant = "dora_single_device", .rank = 8, .accumulation = 8, .dataset = kClean},
+    {.recipe = kLoraOne, .weights = k3_8B, .variant = "qdora_single_device", .rank = 8, .accumulation = 8, .dataset = kClean},
     {.recipe = kLoraOne, .weights = k31_8B, .variant = "lora_single_device", .rank = 8, .accumulation = 8, .dataset = kClean},
     {.recipe = kLoraOne, .weights = k31_8B, .variant = "qlora_single_device", .rank = 8, .accumulation = 8, .dataset = kClean},
     {.recipe = kLoraOne, .weights = k32_1B, .variant = "lora_single_device", .rank = 64, .batch_size = 4, .accumulation = 8, .checkpointing = false, .dataset = kClean},
@@ -74,6 +82,8 @@ constexpr std::array kConfigs = std::to_array<Config>({
     {.recipe = kLoraOne, .weights = k32_3B, .variant = "lora_single_device", .rank = 64, .batch_size = 4, .accumulation = 8, .dataset = kClean},
     {.recipe = kLoraOne, .weights = k32_3B, .variant = "qlora_single_device", .rank = 64, .batch_size = 4, .accumulation = 8, .dataset = kClean},
 
+    {.recipe = kLora, .weights = k3_8B, .variant = "lora", .ranks = 2, .rank = 8, .accumulation = 8, .checkpointing = false, .dataset = kClean},
+    {.recipe = kLora, .weights = k3_8B, .variant = "dora", .ranks = 2, .rank = 8, .checkpointing = false, .dataset = kClean},
     {.recipe = kLora, .weights = k31_8B, .variant = "lora", .ranks = 2, .rank = 8, .accumulation = 8, .checkpointing = false, .dataset = kClean},
     {.recipe = kLora, .weights = k32_1B, .variant = "lora", .ranks = 2, .rank = 64, .batch_size = 4, .accumulation = 8, .checkpointing = false, .dataset = kClean},
     {.recipe = kLora, .weights = k32_3B, .variant = "lora", .ranks = 2, .rank = 64, .batch_size = 4, .accumulation = 8, .checkpointing = false, .dataset = kClean},
@@ -93,6 +103,9 @@ bool is_lora(const Config& config) {
 }
 bool is_quantised(const Config& config) {
   return starts_with(config.variant, "qlora");
+}
+bool is_dora(const Config& config) {
+  return std::string_view(config.variant).find("dora") != std::string_view::npos;
 }
 bool is_of(const Config& config, const Weights& weights) {
   return &config.weights == &weights;
@@ -134,14 +147,16 @@ std::string model(const Config& config) {
   text += "  lora_attn_modules: [q_proj, v_proj, output_proj]\n  apply_lora_to_mlp: true\n";
   if (weights.package != std::string("llama3_2")) text += "  apply_lora_to_output: false\n";
   text += str("  lora_rank: ", config.rank, "\n  lora_alpha: ", 2 * config.rank, "\n");
-  if (!is_of(config, k31_405B)) text += "  lora_dropout: 0.0\n";
+  if (is_dora(config)) text += "  use_dora: true\n";
+  if (starts_with(config.variant, "qdora")) text += "  quantize_base: true\n";
+  if (!is_of(config, k31_405B) && !is_dora(config)) text += "  lora_dropout: 0.0\n";
   return text;
 }
 
 std::string tokenizer(const Config& config) {
   std::string text = str("tokenizer:\n  _component_: torchtune.models.llama3.llama3_tokenizer\n  path: /tmp/",
                          config.weights.folder, "/", config.weights.tokenizer, "\n");
-  if (is_of(config, k31_405B)) return text;
+  if (is_of(config, k31_405B) || is_dora(config)) return text;
   return text + "  max_seq_len: " + (config.is_multinode ? "1024" : "null") + "\n";
 }
 
@@ -151,7 +166,7 @@ std::string checkpoints(const Config& config) {
           config.weights.folder, is_of(config, k3_70B) ? "" : "/", "\n", lines_of_files(config.weights.files),
           "  recipe_checkpoint: null\n  output_dir: ${output_dir}\n  model_type: ", config.weights.model_type,
           "\nresume_from_checkpoint: false\n");
-  if (is_lora(config)) text += line("save_adapter_weights_only", config.adapter_only);
+  if (is_lora(config) && !is_dora(config)) text += line("save_adapter_weights_only", config.adapter_only);
   return text;
 }
 
@@ -168,8 +183,9 @@ std::string updates(const Config& config) {
       str("optimizer:\n  _component_: ", is_paged ? "bitsandbytes.optim.PagedAdamW8bit" : "torch.optim.AdamW", "\n");
   if (!is_paged) text += line("  fused", !config.names_plan);  // not with tensor parallelism
   if (is_lora(config)) text += "  weight_decay: 0.01\n";
-  text += str("  lr: ", number_text(is_lora(config) ? 3e-4 : 2e-5), "\n");
-  if (is_lora(config)) {
+  const bool warms_up = is_paged && is_of(config, k3_8B);
+  text += str("  lr: ", number_text(is_lora(config) ? 3e-4 : warms_up ? 1e-5 : 2e-5), "\n");
+  if (is_lora(config) || warms_up) {
     text +=
         "lr_scheduler:\n  _component_: torchtune.training.lr_schedulers.get_cosine_schedule_with_warmup\n"
         "  num_warmup_steps: 100\n";
@@ -192,7 +208,7 @@ std::string memory(const Config& config) {
   if (config.shards_ends) text += "custom_sharded_layers: [tok_embeddings, output]\n";
   if (config.names_plan || config.is_multinode) text += line("fsdp_cpu_offload", !config.is_multinode);
   if (is_of(config, k31_405B)) text += "fsdp:\n  cpu_offload: false\n";
-  if (is_of(config, k31_8B) && is_quantised(config)) text += line("low_cpu_ram", false);
+  if (config.weights.size == std::string_view("8B") && is_quantised(config)) text += line("low_cpu_ram", false);
   return text;
 }
 
@@ -215,7 +231,8 @@ std::string config_text(const Config& config) {
          "profiler:\n  _component_: torchtune.training.setup_torch_profiler\n  enabled: false\n"
          "  output_dir: ${output_dir}/profiling_outputs\n  cpu: true\n  cuda: true\n  profile_memory: false\n"
          "  with_stack: false\n  record_shapes: true\n  with_flops: false\n"
-         "  wait_steps: 5\n  warmup_steps: 3\n  active_steps: 2\n  num_cycles: 1\n";
+         "  wait_steps: 5\n  warmup_steps: " +
+         (is_dora(config) && is_single(config) ? "5" : "3") + "\n  active_steps: 2\n  num_cycles: 1\n";
 }
 
 }  // namespace

@@ -46,8 +46,8 @@ TEST(TuneConfigs, SayWhatThoseOfTorchtuneSay) {
   size_t compared = 0;
   for (const std::string& name : tune_config_names()) {
     ASSERT_TRUE(golden.contains(name)) << name;
-    nlohmann::json expected = golden.at(name), got;
-    expected.update(golden.at("common"));
+    nlohmann::json expected = golden.at("common"), got;
+    expected.update(golden.at(name));
     flatten(parse_yaml_tree(*tune_config_text(name), name), "", got);
     EXPECT_EQ(nlohmann::json::diff(expected, got).dump(1), "[]") << name;
     ++compared;

@@ -41,7 +41,7 @@ std::string full_problem(const std::vector<std::string>& overrides, int64_t worl
 
 TEST(TuneTranslate, TakesEveryConfigurationThatItLists) {
   for (const std::string& name : tune_config_names()) {
-    const bool is_lora = name.find("lora") != std::string::npos;
+    const bool is_lora = name.find("full") == std::string::npos;
     const bool is_single = name.find("single_device") != std::string::npos;
     const std::string recipe =
         std::string(is_lora ? "lora" : "full") + "_finetune_" + (is_single ? "single_device" : "distributed");
