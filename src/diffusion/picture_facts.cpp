@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "formats/python_json.h"
 #include "formats/quote.h"
 
 namespace millrace {
@@ -120,9 +121,9 @@ TrainingFacts picture_facts(const PictureData& data, int64_t batches_per_step, i
   facts["num_batches_per_epoch"] = batches;
   const int64_t steps_per_epoch = divided_up(batches, batches_per_step);
   facts["num_epochs"] = steps_per_epoch > 0 ? divided_up(max_steps, steps_per_epoch) : 0;
-  facts["datasets"] = datasets.dump();
-  facts["tag_frequency"] = tags.dump();
-  facts["dataset_dirs"] = folders.dump();
+  facts["datasets"] = python_json(datasets);
+  facts["tag_frequency"] = python_json(tags);
+  facts["dataset_dirs"] = python_json(folders);
   return facts;
 }
 

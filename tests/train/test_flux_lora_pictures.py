@@ -332,6 +332,8 @@ def test_the_file_says_what_was_trained_on(train, folder, tmp_path):  # noqa: F8
     assert json.loads(facts["ss_tag_frequency"]) == {"own": {"a cat": 6, "red": 6}}
     assert json.loads(facts["ss_dataset_dirs"]) == {"own": {"n_repeats": 2, "img_count": 6}, "reg": {"n_repeats": 1, "img_count": 2}}
     (described,) = json.loads(facts["ss_datasets"])
+    for name in ("ss_tag_frequency", "ss_dataset_dirs", "ss_datasets"):
+        assert facts[name] == json.dumps(json.loads(facts[name]))  # blanks and all
     assert described["bucket_info"]["buckets"] == {"0": {"resolution": [32, 32], "count": 12}, "1": {"resolution": [64, 16], "count": 12}}
     assert described["batch_size_per_device"] == 5 and described["subsets"][0]["image_dir"] == "own"
     # Samples are counted, whatever training.local_batch_size says: the last batch of a bucket has two.
