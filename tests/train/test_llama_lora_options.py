@@ -64,6 +64,18 @@ def test_a_resumed_run_does_not_need_the_file_it_started_from(millrace, tmp_path
     assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
 
 
+def test_merged_weights_of_a_run_from_one_file(millrace, tmp_path):
+    """Its sizes are beside the file, not in a folder that is named."""
+    base = tied_base(tmp_path / "base")
+    shutil.copy(base / "model.safetensors", base / "other.safetensors")
+    options = SHORT | LORA | {"finetune.save_merged": None, "training.steps": 2}
+    for file in ("", "other.safetensors"):
+        train(millrace, tmp_path / f"run{file}", options | {"checkpoint.initial_load_path": base / file})
+    merged = [load(tmp_path / f"run{file}" / "model" / "model.safetensors") for file in ("", "other.safetensors")]
+    assert merged[0].keys() == merged[1].keys() and all(values.equal(merged[1][name]) for name, values in merged[0].items())
+    assert (tmp_path / "runother.safetensors" / "model" / "config.json").exists()
+
+
 def test_an_adapter_on_a_tied_output_layer_is_not_merged(millrace, tmp_path):
     """Its weights are the embedding's, which the adapter does not change."""
     options = SHORT | LORA | {"checkpoint.initial_load_path": tied_base(tmp_path / "tied"), "lora.targets": "lm_head", "training.steps": 1}
