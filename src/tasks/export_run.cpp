@@ -17,7 +17,6 @@
 #include "formats/json.h"
 #include "tasks/gguf_model.h"
 #include "tasks/language_files.h"
-#include "tasks/llama_finetune/llama_run_config.h"
 #include "tasks/task_table.h"
 
 namespace millrace {
@@ -211,19 +210,13 @@ Naming choose_naming(const std::string& text, const ModelEntry& entry, Naming pr
 
 namespace {
 
-// The sizes that a run of a language model has; weights that are one file have none beside them.
-std::optional<fs::path> sizes_file(const RunConfig& config) {
-  const auto* llama = dynamic_cast<const LlamaRunConfig*>(&config);
-  const fs::path file = llama == nullptr ? fs::path() : fs::path(llama->model.config);
-  return file.empty() || file.extension() == ".gguf" ? std::nullopt : std::optional(file);
-}
-
 // The frozen model with the adapters of a run in it, and with those that were merged before training.
 std::string export_merged(const RunConfig& config, const OpenRunWeights& run, const fs::path& output,
                           const ExportOptions& options) {
   const LoraConfig& lora = *lora_of_task(config);
   const fs::path base = config.checkpoint.initial_load_path;
-  const ModelWeights weights(model_of_task(config), base, sizes_file(config));
+  const fs::path sizes = sizes_of_task(config);  // weights that are one file have none beside them
+  const ModelWeights weights(model_of_task(config), base, sizes.empty() ? std::nullopt : std::optional(sizes));
   const Naming naming = choose_naming(options.naming, model_of_task(config), weights.naming());
   AdapterMerger merger;
   const std::vector<double> multipliers = base_multipliers(lora);

@@ -45,6 +45,7 @@ struct TaskResult {
   WriteAdapters (*adapters)();  // null: no adapters
   std::vector<Companion> (*companions)(const RunConfig& config);
   std::filesystem::path (*tokenizer)(const RunConfig& config);
+  std::filesystem::path (*sizes)(const RunConfig& config);
   std::optional<ExportOptions> (*final_export)(const RunConfig& config);  // what a run writes at its end
   ResultNaming (*result_naming)(const RunConfig& config);                 // of folders for each checkpoint
   std::optional<int64_t> (*last_epoch)(const RunConfig& config);
@@ -79,7 +80,7 @@ std::vector<Companion> no_companions(const RunConfig&) {
   return {};
 }
 
-std::filesystem::path no_tokenizer(const RunConfig&) {
+std::filesystem::path no_file(const RunConfig&) {
   return {};
 }
 
@@ -95,8 +96,9 @@ std::optional<int64_t> no_last_epoch(const RunConfig&) {
   return std::nullopt;
 }
 
-constexpr TaskResult kLlamaResult = {llama_adapter_writer, llama_companions, llama_tokenizer,    llama_final_export,
-                                     llama_result_naming,  llama_last_epoch, make_llama_sampler, summarise_llama_data};
+constexpr TaskResult kLlamaResult = {llama_adapter_writer, llama_companions,   llama_tokenizer,
+                                     llama_sizes,          llama_final_export, llama_result_naming,
+                                     llama_last_epoch,     make_llama_sampler, summarise_llama_data};
 
 constexpr std::array kTasks = std::to_array<TaskEntry>({
     {{"flux_pretrain", "flux", "trains FLUX from captioned pictures, or from their encodings", /*is_lora=*/false,
@@ -107,7 +109,7 @@ constexpr std::array kTasks = std::to_array<TaskEntry>({
      plan_flux,
      no_lora,
      settle_nothing,
-     {nullptr, no_companions, no_tokenizer, no_final_export, no_result_folders, no_last_epoch, nullptr, nullptr}},
+     {nullptr, no_companions, no_file, no_file, no_final_export, no_result_folders, no_last_epoch, nullptr, nullptr}},
     {{"flux_lora", "flux", "trains LoRA adapters on a frozen FLUX", /*is_lora=*/true, make_flux_lora_config},
      make_flux_task,
      describe_flux_model,
@@ -115,7 +117,7 @@ constexpr std::array kTasks = std::to_array<TaskEntry>({
      plan_flux,
      flux_lora_options,
      settle_flux_lora_config,
-     {flux_adapter_writer, no_companions, no_tokenizer, no_final_export, no_result_folders, no_last_epoch, nullptr,
+     {flux_adapter_writer, no_companions, no_file, no_file, no_final_export, no_result_folders, no_last_epoch, nullptr,
       nullptr}},
     {{"llama_finetune", "llama", "trains all weights of a Llama-style language model on your text",
       /*is_lora=*/false, make_llama_finetune_config},
@@ -335,6 +337,10 @@ std::vector<Companion> companions_of_task(const RunConfig& config) {
 
 std::filesystem::path tokenizer_of_task(const RunConfig& config) {
   return find_task(config).result.tokenizer(config);
+}
+
+std::filesystem::path sizes_of_task(const RunConfig& config) {
+  return find_task(config).result.sizes(config);
 }
 
 std::optional<ExportOptions> final_export_of_task(const RunConfig& config) {

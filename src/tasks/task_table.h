@@ -49,6 +49,8 @@ WriteAdapters adapter_writer_of_task(const RunConfig& config);
 // models that have none of their own.
 std::vector<Companion> companions_of_task(const RunConfig& config);
 std::filesystem::path tokenizer_of_task(const RunConfig& config);
+// The config.json that the sizes of a run's initial weights are in; "": beside the weights, or in them.
+std::filesystem::path sizes_of_task(const RunConfig& config);
 // What a run writes at its end into the folder "model"; none: nothing.
 std::optional<ExportOptions> final_export_of_task(const RunConfig& config);
 // The last epoch of the data, from 0, of a run that ends with one.

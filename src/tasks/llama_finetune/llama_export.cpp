@@ -73,6 +73,11 @@ fs::path llama_tokenizer(const RunConfig& run_config) {
   return as_llama(run_config).tokenizer_path();
 }
 
+fs::path llama_sizes(const RunConfig& run_config) {
+  const fs::path file = as_llama(run_config).model.config;
+  return file.extension() == ".gguf" ? fs::path() : file;
+}
+
 std::vector<Companion> llama_companions(const RunConfig& run_config) {
   return language_companions(origin_of(as_llama(run_config)));
 }

@@ -19,6 +19,8 @@ std::unique_ptr<ModelDescription> describe_llama_model(const RunConfig& config, 
 // Files that belong beside the weights (language_files.h).
 std::vector<Companion> llama_companions(const RunConfig& config);
 std::filesystem::path llama_tokenizer(const RunConfig& config);
+// model.config; "" where it is a GGUF file, which the weights are themselves.
+std::filesystem::path llama_sizes(const RunConfig& config);
 
 // What a run writes at its end into the folder "model": the whole model, in the dtype and the files of the initial
 // weights; of adapters the model with them merged in, with finetune.save_merged. Nothing with finetune.no_save_model,
