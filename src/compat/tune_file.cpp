@@ -59,6 +59,7 @@ TuneFile parse_tune_file(const std::string& content, const std::string& name, co
     problems.add(name, "expected a table of keys, got " + describe(file.root));
     problems.throw_if_any();
   }
+  collect_variables(file.root, file.variables);  // of what overrides replace, too
   apply_overrides(overrides, file.root, problems);
   problems.throw_if_any();
   collect_variables(file.root, file.variables);

@@ -17,7 +17,7 @@ namespace millrace {
 struct TuneFile {
   std::string name;                 // for messages
   PlacedValue root;                 // a table
-  std::set<std::string> variables;  // top-level keys that an interpolation uses
+  std::set<std::string> variables;  // top-level keys that an interpolation uses, in the file or in an override
 };
 
 // overrides: key=value and ~key words. Throws ConfigError with file and line, or the override's key.

@@ -162,10 +162,17 @@ void weight_files(TuneTranslator& tune, TuneTable& checkpointer, const std::file
     checkpointer.note(key, Fate::kSameResult, "the files are those that the folder's index names");
     return;
   }
+  std::vector<std::string> missing;
   for (const std::string& name : names) {
-    if (std::filesystem::is_regular_file(folder / name, ignored)) continue;
+    if (!std::filesystem::is_regular_file(folder / name, ignored)) missing.push_back(name);
+  }
+  if (missing.size() == names.size()) {  // a configuration for a model of another size, as it stands
+    return checkpointer.note(key, Fate::kNoEffect,
+                             "none of them is in " + folder.string() + ", whose own files are read");
+  }
+  if (!missing.empty()) {
     return checkpointer.refuse(
-        key, "expected files of " + folder.string() + ", got " + json_escape(name) + ", which is not there");
+        key, "expected files of " + folder.string() + ", got " + json_escape(missing.front()) + ", which is not there");
   }
   const std::set<std::string> ours = read_files(folder), theirs(names.begin(), names.end());
   if (ours.empty() || ours == theirs) {

@@ -338,8 +338,8 @@ def test_what_cannot_lie_beside_the_pictures_is_refused(train, folder, tmp_path,
     assert "[encoder.kohya_caches] expected none with cache_latents or cache_encodings = \"npz\"" in refused(NPZ, "--encoder.kohya_caches=read")
     assert "[encoder.cache_latents] expected memory or disk with encoder.cache_variants" in refused(NPZ, "--encoder.cache_variants=2")
     assert "[encoder.cache_encodings] expected T5 and CLIP from their files" in refused("--encoder.cache_encodings=npz")
-    trained = [*encoders, "--encoder.cache_encodings=npz", "--lora.train_clip_l"]
-    assert "[encoder.cache_encodings] expected memory or disk where one encoder is trained" in refused(*trained)
+    trained = [*encoders, "--encoder.cache_encodings=npz", "--lora.train_clip_l", "--lora.train_t5xxl"]
+    assert "[encoder.cache_encodings] expected auto or none where both encoders are trained" in refused(*trained)
     shards = refused("--training.dataset=webdataset", NPZ)
     assert "[encoder.cache_latents] expected auto or none with shards, got npz" in shards
 
