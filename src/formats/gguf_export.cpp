@@ -170,11 +170,11 @@ void add_gguf_sizes(GgufKeys& keys, const json& config, const std::string& model
 
 void add_gguf_tokenizer(GgufKeys& keys, const json& tokenizer, const json& config, const std::string& chat_template,
                         int64_t vocab_size) {
-  constexpr int32_t kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6;
+  using Type = GgufTokenType;
   const json& model = tokenizer.at("model");
   const bool on_bytes = !model.value("byte_fallback", false);
   std::vector<std::string> tokens(static_cast<size_t>(vocab_size));
-  std::vector<int32_t> types(tokens.size(), kUnused);
+  std::vector<int32_t> types(tokens.size(), Type::kUnused);
   std::map<std::string, uint32_t> ids;
   const auto put = [&](const std::string& token, const json& id, int32_t type) {
     if (!id.is_number_integer() || id < 0 || id >= vocab_size) {
@@ -185,12 +185,13 @@ void add_gguf_tokenizer(GgufKeys& keys, const json& tokenizer, const json& confi
     types[id.get<size_t>()] = type;
     ids[token] = id.get<uint32_t>();
   };
-  for (const auto& [token, id] : model.at("vocab").items()) put(token, id, kNormal);
+  for (const auto& [token, id] : model.at("vocab").items()) put(token, id, Type::kNormal);
   for (const json& added : tokenizer.value("added_tokens", json::array())) {
-    put(added.at("content").get<std::string>(), added.at("id"), added.value("special", true) ? kControl : kUserDefined);
+    put(added.at("content").get<std::string>(), added.at("id"),
+        added.value("special", true) ? Type::kControl : Type::kUserDefined);
   }
   for (size_t id = 0; id < tokens.size(); ++id) {
-    if (types[id] == kUnused) tokens[id] = str("[PAD", id, "]");
+    if (types[id] == Type::kUnused) tokens[id] = str("[PAD", id, "]");
   }
   if (on_bytes) {
     std::vector<std::string> merges;
@@ -203,10 +204,10 @@ void add_gguf_tokenizer(GgufKeys& keys, const json& tokenizer, const json& confi
     keys.add("tokenizer.ggml.merges", merges);
   } else {
     for (size_t id = 0; id < tokens.size(); ++id) {
-      if (is_byte_token(tokens[id])) types[id] = kByte;
+      if (is_byte_token(tokens[id])) types[id] = Type::kByte;
     }
     const auto unknown = ids.find(content_of(model, "unk_token"));
-    if (unknown != ids.end()) types[unknown->second] = kUnknown;
+    if (unknown != ids.end()) types[unknown->second] = Type::kUnknown;
     keys.add("tokenizer.ggml.model", std::string_view("llama"));
     keys.add("tokenizer.ggml.pre", std::string_view("default"));
     keys.add("tokenizer.ggml.scores", scores_of(model.at("merges"), ids, tokens.size()));

@@ -58,9 +58,6 @@ json pre_tokenizer(std::string_view kind, const std::string& place) {
                        got.is_array ? "an array of " : "", gguf_type_name(got.type)));
 }
 
-// Of a token, in tokenizer.ggml.token_type.
-constexpr int64_t kNormal = 1, kControl = 3, kUserDefined = 4;
-
 void check_one_for_each(size_t count, const std::vector<std::string_view>& tokens, const char* key,
                         const std::string& place) {
   if (count == tokens.size()) return;
@@ -116,7 +113,7 @@ std::vector<ScoredPiece> ordinary_pieces(const GgufMetadata& metadata, const std
   for (size_t id = 0; id < tokens.size(); ++id) {
     float score = 0;
     std::memcpy(&score, &value.bytes[id * sizeof(score)], sizeof(score));
-    if (types[id] == kNormal) pieces.push_back({tokens[id], score});
+    if (types[id] == GgufTokenType::kNormal) pieces.push_back({tokens[id], score});
   }
   return pieces;
 }
@@ -125,14 +122,14 @@ std::vector<ScoredPiece> ordinary_pieces(const GgufMetadata& metadata, const std
 json added_tokens(const std::vector<std::string_view>& tokens, const std::vector<int64_t>& types) {
   json added = json::array();
   for (size_t id = 0; id < tokens.size(); ++id) {
-    if (types[id] != kControl && types[id] != kUserDefined) continue;
+    if (types[id] != GgufTokenType::kControl && types[id] != GgufTokenType::kUserDefined) continue;
     added.push_back({{"id", id},
                      {"content", tokens[id]},
                      {"single_word", false},
                      {"lstrip", false},
                      {"rstrip", false},
                      {"normalized", false},
-                     {"special", types[id] == kControl}});
+                     {"special", types[id] == GgufTokenType::kControl}});
   }
   return added;
 }

@@ -1,6 +1,7 @@
 // The tokenizer that a GGUF file carries, in the words of Hugging Face's files.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -9,6 +10,11 @@
 #include "formats/gguf.h"
 
 namespace millrace {
+
+// The values of tokenizer.ggml.token_type.
+struct GgufTokenType {
+  enum : int32_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
+};
 
 struct GgufTokenizer {
   nlohmann::json tokenizer;  // what tokenizer.json would hold
