@@ -236,23 +236,9 @@ TrainingFacts lora_facts(const FluxRunConfig& config, const flux::FluxConfig& si
   return facts;
 }
 
-flux::LoraParts lora_parts(std::vector<AdapterTensors> adapters, const flux::FluxConfig& sizes) {
-  flux::LoraParts parts;
-  for (AdapterTensors& adapter : adapters) {
-    if (const auto layer = flux::parse_run_text_layer(adapter.module)) {
-      adapter.module = flux::diffusers_module(*layer);
-      parts.text_encoders.push_back(std::move(adapter));
-    } else {
-      parts.transformer.push_back(std::move(adapter));
-    }
-  }
-  parts.transformer = flux::placed_parts(std::move(parts.transformer), sizes);
-  return parts;
-}
-
 flux::LoraParts kohya_parts(const std::vector<AdapterTensors>& adapters, const FluxRunConfig& config,
                             const flux::FluxConfig& sizes) {
-  flux::LoraParts parts = lora_parts(adapters, sizes);
+  flux::LoraParts parts = flux::sort_run_adapters(adapters, sizes);
   parts.transformer = flux::whole_adapters(parts.transformer, sizes);
   const FluxAdapterOptions& options = *config.flux_adapters();
   if (options.split_qkv && options.split_qkv_alpha == SplitAlpha::kSdScripts) {

@@ -26,10 +26,8 @@ struct LoraProgress {
 // besides (ss_datasets) are not among them; those that sd-scripts has and this program does not are None.
 TrainingFacts lora_facts(const FluxRunConfig& config, const flux::FluxConfig& sizes, const LoraProgress& progress);
 
-// A run's adapters, as configured_adapters() gives them, sorted by the model that they are of; those of fused layers
-// that were trained apart as rows of their layers.
-flux::LoraParts lora_parts(std::vector<AdapterTensors> adapters, const flux::FluxConfig& sizes);
-// The same with one adapter for each layer, and split_qkv_alpha as the configuration says: as kohya's file has them.
+// flux::sort_run_adapters() with one adapter for each layer, and split_qkv_alpha as the configuration says: as kohya's
+// file has them.
 flux::LoraParts kohya_parts(const std::vector<AdapterTensors>& adapters, const FluxRunConfig& config,
                             const flux::FluxConfig& sizes);
 

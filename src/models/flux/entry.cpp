@@ -6,10 +6,8 @@
 #include "base/log.h"
 #include "models/adapted_model.h"
 #include "models/flux/lora_names.h"
-#include "models/flux/lora_split.h"
 #include "models/flux/model.h"
 #include "models/flux/weight_names.h"
-#include "models/lora_text_names.h"
 
 namespace millrace::flux {
 namespace {
@@ -71,10 +69,11 @@ class Description : public ModelDescription {
     return transformer_adapters(millrace::read_adapters(WeightStore(file)), config_, file.string());
   }
   std::vector<AdapterTensors> adapters_of_run(std::vector<AdapterTensors> adapters) const override {
-    const size_t of_encoders =
-        std::erase_if(adapters, [](const AdapterTensors& each) { return parse_run_text_layer(each.module); });
-    if (of_encoders > 0) log_info("leaves out ", of_encoders, " adapters of text encoders");
-    return placed_parts(std::move(adapters), config_);
+    LoraParts parts = sort_run_adapters(std::move(adapters), config_);
+    if (!parts.text_encoders.empty()) {
+      log_info("leaves out ", parts.text_encoders.size(), " adapters of text encoders");
+    }
+    return std::move(parts.transformer);
   }
   std::vector<ForwardPass> passes() const override {
     using Kind = InputSpec::Kind;

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "models/flux/lora_layout.h"
+#include "models/flux/lora_split.h"
 #include "models/flux/weight_names.h"
 #include "models/lora_text_names.h"
 
@@ -159,6 +160,20 @@ LoraParts sort_adapters(std::vector<AdapterTensors> in_file, const FluxConfig& c
                                     [&](const LinearLayer& one) { return one.module == adapter.module; });
     check_sizes(adapter, *layer, place);
   }
+  return parts;
+}
+
+LoraParts sort_run_adapters(std::vector<AdapterTensors> adapters, const FluxConfig& config) {
+  LoraParts parts;
+  for (AdapterTensors& adapter : adapters) {
+    if (const auto layer = parse_run_text_layer(adapter.module)) {
+      adapter.module = diffusers_module(*layer);
+      parts.text_encoders.push_back(std::move(adapter));
+    } else {
+      parts.transformer.push_back(std::move(adapter));
+    }
+  }
+  parts.transformer = placed_parts(std::move(parts.transformer), config);
   return parts;
 }
 

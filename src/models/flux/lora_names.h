@@ -21,7 +21,12 @@ struct LoraParts {
 LoraParts sort_adapters(std::vector<AdapterTensors> in_file, const FluxConfig& config, const std::string& place,
                         std::vector<std::string>* unknown = nullptr);
 
-// The transformer's alone; a note in the log counts the text encoders'. Throws ModelError also where there are none.
+// A run's adapters, as configured_adapters() gives them; those of fused layers that were trained apart as rows of their
+// layers.
+LoraParts sort_run_adapters(std::vector<AdapterTensors> adapters, const FluxConfig& config);
+
+// A file's, the transformer's alone; a note in the log counts the text encoders'. Throws ModelError also where there
+// are none.
 std::vector<AdapterTensors> transformer_adapters(std::vector<AdapterTensors> in_file, const FluxConfig& config,
                                                  const std::string& place);
 

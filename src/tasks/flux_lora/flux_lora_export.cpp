@@ -28,7 +28,7 @@ std::string write_run_lora(const RunConfig& config, const OpenRunWeights& run, c
   const flux::FluxConfig sizes = flux::config_from_adapters(adapters);
   const flux::LoraParts parts = naming_of(naming) == flux::LoraNaming::kKohya
                                     ? kohya_parts(adapters, as_flux(config), sizes)
-                                    : lora_parts(adapters, sizes);
+                                    : flux::sort_run_adapters(adapters, sizes);
   const size_t tensors = flux::write_lora(parts, sizes, {output, naming_of(naming), dtype, {}});
   return str(output.string(), ": ", tensors, " tensors of a LoRA");
 }
