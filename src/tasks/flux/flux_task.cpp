@@ -380,7 +380,7 @@ class FluxTask : public Task {
             at::linalg_vector_norm(whole, 2, at::OptionalIntArrayRef(), false, torch::kFloat64).item<double>()};
   }
 
-  // Of a run that starts from a file, before the first step; a resumed one has forgotten the file.
+  // Before the first step of a run that starts from a file; a resumed run no longer names the file.
   void remember_start() {
     if (start_ || !trainee_->is_adapter() || config_.lora()->initial_adapter.empty()) return;
     start_ = sums_of(trainee_->parameters().forward_unit(0, /*keep=*/false).compute());
