@@ -22,6 +22,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <utility>
 
 #include "base/error.h"
 #include "kernels/rms_norm/rms_norm.h"
@@ -235,12 +236,13 @@ torch::Tensor Block::backward(const BlockContext& context, Saved& saved, torch::
 // d_UD: the gradient of the block's output, then that of middle_UD.
 void Block::backward_mlp(const BlockContext& context, Saved& saved, SharedGradients& norms, torch::Tensor& d_UD) {
   const torch::Tensor d_TD = context.share.gather(d_UD);
-  // Down projection and activation; gate_TF and up_TF become their own gradients.
-  torch::Tensor dactivated_TF = torch::empty_like(saved.activated_TF);
-  mlp_->down_proj->backward_input(dactivated_TF, d_TD, /*accumulate=*/false, &saved.down_pass);
+  // Down projection and activation, whose gradient takes the memory of activated_TF; gate_TF and up_TF become their own
+  // gradients.
   add_gradients(*mlp_->down_proj, d_TD, saved.activated_TF, saved.down_pass);
+  torch::Tensor dactivated_TF = std::exchange(saved.activated_TF, torch::Tensor());
+  mlp_->down_proj->backward_input(dactivated_TF, d_TD, /*accumulate=*/false, &saved.down_pass);
   swiglu_backward(dactivated_TF, saved.gate_TF, saved.up_TF, saved.gate_TF, saved.up_TF);
-  dactivated_TF = saved.activated_TF = torch::Tensor();
+  dactivated_TF = torch::Tensor();
 
   // Both projections read normed2_TD.
   torch::Tensor dnormed_TD = torch::empty_like(d_TD);
