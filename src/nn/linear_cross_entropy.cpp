@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "kernels/cross_entropy/cross_entropy.h"
+#include "kernels/round_up.h"
 #include "nn/select_rows.h"
 
 namespace millrace {
@@ -69,7 +70,9 @@ TokenLoss run(const Linear& layer, Linear* trained, const torch::Tensor& hidden_
   check_labels(labels_R, vocabulary);
   const int64_t rows = labels_R.size(0);
   const int64_t fitting = kChunkElements / ((vocabulary + ranks - 1) / ranks);  // the same on every rank
-  const int64_t chunk = rows_at_a_time > 0 ? rows_at_a_time : std::max(kMinChunkRows, fitting);
+  // Equal chunks of all tokens, so that a small remainder does not follow large ones.
+  const int64_t tokens = std::max<int64_t>(labels_T.size(0), 1), most = std::max(kMinChunkRows, fitting);
+  const int64_t chunk = rows_at_a_time > 0 ? rows_at_a_time : ceil_div(tokens, ceil_div(tokens, most));
   const torch::Tensor losses_R = torch::empty({rows}, hidden_TD.options().dtype(torch::kFloat32));
   if (dhidden_TD) *dhidden_TD = torch::zeros_like(hidden_TD);
 

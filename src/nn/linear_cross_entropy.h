@@ -29,8 +29,8 @@ struct VocabularyShare {
 };
 
 // The loss of predicting labels_T (int64, [0, V) or kIgnoredLabel, already shifted) from hidden_TD by head, which has
-// no bias. Waits for the device. Throws DataError for other labels. rows: of logits at a time; 0: as many as have 2^26
-// elements, 128 at least.
+// no bias. Waits for the device. Throws DataError for other labels. rows: of logits at a time; 0: so many equal
+// parts of all tokens that each has at most 2^26 elements, or 128 rows.
 TokenLoss linear_cross_entropy(const Linear& head, const torch::Tensor& hidden_TD, const torch::Tensor& labels_T,
                                const VocabularyShare& share = {}, int64_t rows = 0);
 
