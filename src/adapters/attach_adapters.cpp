@@ -21,7 +21,7 @@ Lokr::Factor factor_sizes(const AdapterTensors& tensors, const std::string& role
 
 // Its parameters are named as the roles in a file.
 std::shared_ptr<ModuleAdapter> make_adapter(const AdapterTensors& tensors, const AdapterSizes& sizes,
-                                            const Linear& layer, const std::string& place) {
+                                            const Linear& layer) {
   switch (tensors.kind) {
     case AdapterKind::kLora:
       return std::make_shared<Lora>(sizes.in_features, sizes.out_features, sizes.rank, tensors.scale);
@@ -32,11 +32,7 @@ std::shared_ptr<ModuleAdapter> make_adapter(const AdapterTensors& tensors, const
     case AdapterKind::kDora:
       break;
   }
-  if (sizes.out_features != layer.out_features()) {
-    throw ModelError(str("[", place, ": ", tensors.module, "] expected DoRA on all ", layer.out_features(),
-                         " outputs of the layer, got it on ", sizes.out_features));
-  }
-  return std::make_shared<Dora>(layer.weight(), sizes.rank, tensors.scale);
+  return std::make_shared<Dora>(layer.weight(), tensors.row_begin, sizes.out_features, sizes.rank, tensors.scale);
 }
 
 Linear& find_layer(const LinearLayers& layers, const AdapterTensors& adapter, const std::string& place) {
@@ -70,7 +66,7 @@ std::vector<AdapterParameter> attach_adapters(const LinearLayers& layers, const 
                            rows, " outputs for ", adapter.module, ", got ", sizes.in_features, " and ",
                            sizes.out_features));
     }
-    const std::shared_ptr<ModuleAdapter> made = make_adapter(adapter, sizes, layer, place);
+    const std::shared_ptr<ModuleAdapter> made = make_adapter(adapter, sizes, layer);
     parts_of[adapter.module].push_back({adapter.row_begin, rows, made});
     for (const auto& own : made->named_parameters()) {
       parameters.push_back({adapter.tensors.at(own.key()), own.value()});

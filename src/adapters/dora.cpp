@@ -34,10 +34,22 @@ torch::Tensor roots_of_sums(torch::Tensor squares_N, Group* ranks) {
 }  // namespace
 
 Dora::Dora(const LinearWeight& weight, int64_t rank, double scale, Group* inputs)
-    : Lora(weight.in_features(), weight.out_features(), rank, scale),
-      magnitude_N(register_parameter("magnitude", unplaced_parameter({weight.out_features()}), false)),
+    : Dora(weight, 0, weight.out_features(), rank, scale, inputs) {}
+
+Dora::Dora(const LinearWeight& weight, int64_t row_begin, int64_t rows, int64_t rank, double scale, Group* inputs)
+    : Lora(weight.in_features(), rows, rank, scale),
+      magnitude_N(register_parameter("magnitude", unplaced_parameter({rows}), false)),
       weight_(weight),
-      inputs_(inputs) {}
+      row_begin_(row_begin),
+      inputs_(inputs) {
+  MILLRACE_CHECK(row_begin >= 0 && row_begin + rows <= weight.out_features());
+}
+
+torch::Tensor Dora::own_product(const torch::Tensor& x_MK) const {
+  torch::Tensor product = torch::empty({x_MK.size(0), weight_.out_features()}, x_MK.options());
+  weight_.forward(product, x_MK);
+  return product.narrow(1, row_begin_, magnitude_N.size(0));
+}
 
 torch::Tensor row_norms_of(const LinearWeight& weight, const torch::TensorOptions& options, Group* inputs) {
   const torch::NoGradGuard no_grad;
@@ -46,12 +58,12 @@ torch::Tensor row_norms_of(const LinearWeight& weight, const torch::TensorOption
 
 torch::Tensor Dora::row_norms() const {
   const torch::NoGradGuard no_grad;
-  torch::Tensor products_RN = torch::empty({down_RK.size(0), weight_.out_features()}, down_RK.options());
-  weight_.forward(products_RN, down_RK);
+  const torch::Tensor products_RN = own_product(down_RK);
   const torch::Tensor down = down_RK.to(torch::kFloat32), up = up_NR.to(torch::kFloat32);
   const torch::Tensor crossed_N = (up * products_RN.t().to(torch::kFloat32)).sum(1);
   const torch::Tensor own_N = (up * at::mm(up, at::mm(down, down.t()))).sum(1);
-  const torch::Tensor squares_N = squared_row_norms(weight_, down_RK.options());
+  const torch::Tensor squares_N =
+      squared_row_norms(weight_, down_RK.options()).narrow(0, row_begin_, magnitude_N.size(0));
   return roots_of_sums(squares_N + 2 * scale() * crossed_N + scale() * scale() * own_N, inputs_);
 }
 
@@ -81,8 +93,7 @@ void Dora::add_gradients(const torch::Tensor& dy_MN, const torch::Tensor& x_MK, 
   Lora::add_gradients(base_gradient(dy_MN), x_MK, pass);
   torch::Tensor dmagnitude_N = magnitude_N.grad();
   if (!dmagnitude_N.defined()) return;
-  torch::Tensor product_MN = torch::empty({x_MK.size(0), weight_.out_features()}, x_MK.options());
-  weight_.forward(product_MN, x_MK);
+  torch::Tensor product_MN = own_product(x_MK);
   Lora::complete_forward(product_MN, x_MK, pass);
   const torch::Tensor sums_N = (product_MN.to(torch::kFloat32) * dy_MN.to(torch::kFloat32)).sum(0);
   dmagnitude_N.add_((sums_N / norm_N_).to(dmagnitude_N.scalar_type()));

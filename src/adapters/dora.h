@@ -7,6 +7,8 @@
 // Where ranks share the layer by its outputs, each has its rows' norms. Where they share it by its inputs, a norm is
 // over all ranks: its square is the sum of theirs.
 //
+// One of some of the layer's outputs alone (q of a layer that has q, k and v) takes the norms of their rows.
+//
 // Letters: M rows, N outputs, K inputs of the layer; R rank.
 #pragma once
 
@@ -21,6 +23,9 @@ class Dora : public Lora {
   // weight: of the layer that it will be put on; it must live as long and stay as it is, frozen. scale: alpha / rank.
   // inputs: the ranks that share the layer's inputs; null: this rank has them all.
   Dora(const LinearWeight& weight, int64_t rank, double scale, Group* inputs = nullptr);
+  // Of the outputs [row_begin, row_begin + rows) of that layer.
+  Dora(const LinearWeight& weight, int64_t row_begin, int64_t rows, int64_t rank, double scale,
+       Group* inputs = nullptr);
 
   void complete_forward(torch::Tensor& out_MN, const torch::Tensor& x_MK, LinearPass& pass) const override;
   // These three use the factor of the latest forward pass.
@@ -36,9 +41,11 @@ class Dora : public Lora {
   torch::Tensor magnitude_N;  // named "magnitude"
 
  private:
-  double product_strength() const override { return 1; }  // the strength is that of the whole, length included
+  double product_strength() const override { return 1; }       // the strength is that of the whole, length included
+  torch::Tensor own_product(const torch::Tensor& x_MK) const;  // [M, N] of the layer's weight
 
   const LinearWeight& weight_;
+  int64_t row_begin_;
   Group* inputs_;
   mutable torch::Tensor factor_N_, norm_N_;  // fp32
 };

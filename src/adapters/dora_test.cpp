@@ -72,6 +72,37 @@ TEST(Dora, TurnsRowsAndLearnsTheirLengths) {
   }
 }
 
+// Of q in a layer of q, k and v: whatever the other rows are.
+TEST(Dora, OfSomeOutputsIsThatOfALayerOfTheseAlone) {
+  constexpr int64_t kBegin = 3, kSize = 5;
+  for (const bool hidden : {false, true}) {
+    const AdaptedLayer whole(torch::kFloat32, hidden);
+    Dora part(whole.layer->weight(), kBegin, kSize, kRank, kScale);
+    const auto own_layer = std::make_shared<Linear>(kIn, kSize, /*with_bias=*/false);
+    own_layer->weight().dense().set_data(whole.weight.narrow(0, kBegin, kSize).clone());
+    Dora alone(own_layer->weight(), kRank, kScale);
+    for (Dora* dora : {&part, &alone}) {
+      torch::manual_seed(8);
+      for (torch::Tensor& parameter : dora->parameters()) {
+        parameter.set_data(torch::randn(parameter.sizes()));
+        parameter.mutable_grad() = torch::zeros_like(parameter);
+      }
+    }
+    const torch::NoGradGuard no_grad;
+    EXPECT_LT(relative_error(part.row_norms(), alone.row_norms()), 2e-6);
+    const torch::Tensor x = torch::randn({kRows, kIn}), dy = torch::randn({kRows, kSize});
+    torch::Tensor out = at::linear(x, whole.weight).narrow(1, kBegin, kSize), expected = out.clone();
+    LinearPass pass, expected_pass;
+    part.complete_forward(out, x, pass);
+    alone.complete_forward(expected, x, expected_pass);
+    EXPECT_LT(relative_error(out, expected), 2e-6);
+    part.add_gradients(dy, x, pass);
+    alone.add_gradients(dy, x, expected_pass);
+    EXPECT_LT(relative_error(part.magnitude_N.grad(), alone.magnitude_N.grad()), 2e-6);
+    EXPECT_LT(relative_error(part.down_RK.grad(), alone.down_RK.grad()), 2e-6);
+  }
+}
+
 // The gradient of the magnitudes alone is that of the function: there the norm is a constant.
 TEST(Dora, MagnitudesGradientMatchesFiniteDifferences) {
   const AdaptedLayer adapted(torch::kFloat32);
