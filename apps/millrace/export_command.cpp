@@ -165,8 +165,10 @@ bool read_arguments(ArgumentParser& app, ConvertArguments& arguments, const std:
                  "model a file ending in .gguf")
       ->required();
   app.add_option("--model", arguments.model, "flux, autoencoder, clip, t5 or llama")->capture_default_str();
-  app.add_option("--naming", arguments.naming,
-                 "bfl, diffusers, torchtitan or huggingface; of a LoRA file: kohya, peft (a folder) or diffusers");
+  app.add_option(
+      "--naming", arguments.naming,
+      "bfl, diffusers, torchtitan or huggingface; of a LoRA file, also with DoRA, LoHa or LoKr: kohya, peft (a "
+      "folder) or diffusers (which loads no LoHa or LoKr: they become LoRA that computes the same)");
   app.add_option("--config", arguments.config, "The model's sizes, where the source cannot tell them");
   app.add_option(
          "--dtype", arguments.dtype,

@@ -1,8 +1,8 @@
 #include "diffusion/initial_adapters.h"
 
 #include "adapters/read_adapters.h"
-#include "models/flux/lora_export.h"
 #include "models/flux/lora_names.h"
+#include "models/flux/lora_parts.h"
 #include "models/lora_text_names.h"
 
 namespace millrace {

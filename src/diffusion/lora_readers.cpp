@@ -65,7 +65,10 @@ flux::LoraParts parts_for_diffusers(flux::LoraParts parts) {
 std::string lora_readers(const flux::LoraParts& parts, const std::string& file, const std::string& diffusers_file) {
   std::string text = str(file, " has adapters, ", counts_text(parts), ": ComfyUI and Forge read all of them");
   if (!parts.text_encoders.empty()) text += " (ComfyUI's LoraLoaderModelOnly the transformer's alone)";
-  if (!has_only_lora(parts)) return text + "; diffusers reads LoRA alone, and so not this file";
+  if (!has_only_lora(parts))
+    return text +
+           "; diffusers reads LoRA alone, and so not this file (but what millrace export --naming diffusers makes of "
+           "it)";
   const bool has_t5 = has_adapters_of_t5(parts);
   if (!needs_diffusers_file(parts)) return text + (has_t5 ? "; diffusers takes none of T5" : ", and so does diffusers");
   return text + "; for diffusers there is " + diffusers_file +

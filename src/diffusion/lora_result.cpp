@@ -16,6 +16,7 @@
 #include "formats/python_json.h"
 #include "models/flux/lora_convert.h"
 #include "models/flux/lora_export.h"
+#include "models/flux/lora_parts.h"
 #include "models/flux/lora_split.h"
 #include "models/lora_text_names.h"
 

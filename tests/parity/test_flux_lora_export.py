@@ -7,29 +7,11 @@ import types
 import pytest
 import safetensors.torch
 import torch
-from diffusers import FluxTransformer2DModel
 from diffusers.loaders import lora_conversion_utils
+from flux_peer import DOUBLE, HIDDEN, LAYERS, fresh_peer, our_forward, peer_forward
 from helpers import load, random_tensors, relative_error, save
 from safetensors import safe_open
 
-HIDDEN, HEADS, DOUBLE, SINGLE = 48, 3, 2, 3
-SIZES = dict(
-    patch_size=1, in_channels=16, num_layers=DOUBLE, num_single_layers=SINGLE, attention_head_dim=16, num_attention_heads=HEADS,
-    joint_attention_dim=40, pooled_projection_dim=24, guidance_embeds=True, axes_dims_rope=(4, 6, 6),
-)  # fmt: skip
-LAYERS = {
-    f"double_blocks_{i}_{stream}_{name}": shape
-    for i in range(DOUBLE)
-    for stream in ["img", "txt"]
-    for name, shape in {
-        "mod_lin": (6 * HIDDEN, HIDDEN), "attn_qkv": (3 * HIDDEN, HIDDEN), "attn_proj": (HIDDEN, HIDDEN),
-        "mlp_0": (4 * HIDDEN, HIDDEN), "mlp_2": (HIDDEN, 4 * HIDDEN),
-    }.items()
-} | {
-    f"single_blocks_{i}_{name}": shape
-    for i in range(SINGLE)
-    for name, shape in {"linear1": (7 * HIDDEN, HIDDEN), "linear2": (HIDDEN, 5 * HIDDEN), "modulation_lin": (3 * HIDDEN, HIDDEN)}.items()
-}  # fmt: skip
 CLIP = {
     f"text_model_encoder_layers_{i}_{name}": shape
     for i in range(2)
@@ -73,9 +55,8 @@ def assert_same_changes(got, expected, tolerance=1e-6):
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    torch.manual_seed(5)
     folder = tmp_path_factory.mktemp("base")
-    module = FluxTransformer2DModel(**SIZES).eval()
+    module = fresh_peer()
     module.save_pretrained(folder / "transformer")
     return folder / "transformer", module
 
@@ -83,38 +64,10 @@ def base(tmp_path_factory):
 @pytest.fixture
 def forward(millrace, base, tmp_path):
     def forward(lora=None, weights=None):
-        more = [] if lora is None else ["--lora", lora]
-        config = [] if weights is None else ["--config", base[0] / "config.json"]
-        millrace(
-            "forward", "flux", "--weights", weights or base[0], "--inputs", save(tmp_path / "i.safetensors", inputs()),
-            "--outputs", tmp_path / "o.safetensors", *more, *config,
-        )  # fmt: skip
-        return load(tmp_path / "o.safetensors")["output"]
+        more = [] if weights is None else ["--config", base[0] / "config.json"]
+        return our_forward(millrace, weights or base[0], tmp_path, lora, more)["output"]
 
     return forward
-
-
-def inputs():
-    ids = torch.zeros(6, 3)
-    ids[:, 1], ids[:, 2] = torch.arange(6) // 3, torch.arange(6) % 3
-    return random_tensors({"img": (1, 6, 16), "txt": (1, 5, 40), "y": (1, 24)}) | {
-        "img_ids": ids[None], "txt_ids": torch.zeros(1, 5, 3), "timesteps": torch.tensor([0.4]), "guidance": torch.tensor([2.0]),
-    }  # fmt: skip
-
-
-def peer_forward(module):
-    given = inputs()
-    with torch.no_grad():
-        return module(
-            hidden_states=given["img"], encoder_hidden_states=given["txt"], pooled_projections=given["y"],
-            timestep=given["timesteps"], img_ids=given["img_ids"][0], txt_ids=given["txt_ids"][0], guidance=given["guidance"],
-            return_dict=False,
-        )[0]  # fmt: skip
-
-
-def fresh_peer():
-    torch.manual_seed(5)
-    return FluxTransformer2DModel(**SIZES).eval()
 
 
 @pytest.mark.parametrize("kind", ["plain", "split", "clip"])

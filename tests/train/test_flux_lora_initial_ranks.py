@@ -64,6 +64,25 @@ def test_files_of_other_programs_and_plans(train, millrace, tmp_path):  # noqa: 
     assert parameters(*start(first / "lora.safetensors")) == parameters("--lora.rank=3") != parameters()
 
 
+THROUGH_PEFT = {
+    "dora": KINDS["dora"],
+    "loha": KINDS["loha"],
+    "lokr": ["--lora.kind=lokr", "--lora.rank=2", "--lora.targets=*_attn.proj,*_mlp.*,*.linear2"],
+    "lokr, its factor": ["--lora.kind=lokr", "--lora.rank=2", "--lora.targets=*_mlp.*,*.linear2", "--lora.lokr_factor=4"],
+}
+
+
+@pytest.mark.parametrize("kind", THROUGH_PEFT)
+def test_adapters_of_every_kind_are_as_they_were_before_peft(train, millrace, tmp_path, kind):  # noqa: F811
+    first = train(*THROUGH_PEFT[kind], "--training.steps=2", "--optimizer.lr=1e-2", *QUICK, run="first")
+    millrace("export", first, tmp_path / "peft", "--naming", "peft")
+    again = train(*start(tmp_path / "peft"), *STILL, run="again")
+    ours, theirs = adapters(again, 1), adapters(first, 2)
+    assert ours.keys() == theirs.keys()
+    for name, tensor in theirs.items():
+        assert torch.allclose(ours[name], tensor, rtol=1e-6, atol=0), name
+
+
 def test_a_resumed_run_needs_the_file_no_more(train, tmp_path):  # noqa: F811
     first = train("--lora.rank=3", "--training.steps=2", *QUICK, run="first")
     file = tmp_path / "start.safetensors"

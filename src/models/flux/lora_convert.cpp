@@ -1,7 +1,6 @@
 #include "models/flux/lora_convert.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "adapters/kohya_file.h"
@@ -12,6 +11,7 @@
 #include "base/log.h"
 #include "base/python_float.h"
 #include "base/text.h"
+#include "models/flux/lora_peft.h"
 
 namespace millrace::flux {
 namespace {
@@ -95,9 +95,10 @@ size_t write_lora(const LoraParts& parts, const FluxConfig& config, LoraOutput o
         throw ConfigError("[" + output.path.string() +
                           "] expected a folder for PEFT's two files, got a file (try a name without .safetensors)");
       }
-      const TensorMap tensors = converted(peft_tensors(parts, config), output.dtype);
+      const PeftFolder folder = peft_folder(parts, config);
+      const TensorMap tensors = converted(folder.tensors, output.dtype);
       save_tensors(file_in(output, "adapter_model.safetensors"), tensors, {{"format", "pt"}});
-      write_file_atomically(output.path / "adapter_config.json", peft_config(parts, config).dump(2) + "\n");
+      write_file_atomically(output.path / "adapter_config.json", folder.config.dump(2) + "\n");
       return tensors.size();
     }
   }

@@ -4,6 +4,7 @@
 #include <limits>
 #include <map>
 
+#include "adapters/adapter_rows.h"
 #include "adapters/read_adapters.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -67,14 +68,13 @@ AdapterTensors placed(AdapterTensors adapter, const Place& place, const std::str
   }
   adapter.module = place.module;
   if (!place.swaps_halves) return adapter;
-  if (adapter.kind == AdapterKind::kLokr) {
+  const std::vector<std::string> roles = roles_of_halves(adapter);
+  if (roles.empty()) {
     throw ModelError("[" + file + ": " + adapter.tensors.begin()->second.name +
-                     "] expected no Kronecker product where the two programs order the rows differently");
+                     "] expected an even number of rows in the first matrix of a Kronecker product where the two "
+                     "programs order the halves of the outputs differently, got an odd one");
   }
-  for (const char* role : {"up", "magnitude", "w1_a", "w2_a"}) {
-    const auto found = adapter.tensors.find(role);
-    if (found != adapter.tensors.end()) found->second.swaps_halves = true;
-  }
+  for (const std::string& role : roles) adapter.tensors.at(role).swaps_halves = true;
   return adapter;
 }
 
