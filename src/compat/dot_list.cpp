@@ -53,13 +53,7 @@ void delete_key(const std::string& word, PlacedValue& root, Problems& problems) 
 PlacedValue value_of(const std::string& text, const std::string& key) {
   if (key == "max_filename") return {.kind = Kind::kText, .text = text};
   if (text == "None") return {};
-  const bool has_structure = text.find_first_of("[]{}\"'") != std::string::npos && text.find("${") == std::string::npos;
-  return has_structure ? parse_yaml_tree(text, key) : yaml_scalar(text);
-}
-
-void without_places(PlacedValue& value) {
-  value.place = {};
-  for (PlacedValue& item : value.items) without_places(item);
+  return yaml_value(text, key);
 }
 
 void set_key(const std::string& word, PlacedValue& root, Problems& problems) {
@@ -74,7 +68,6 @@ void set_key(const std::string& word, PlacedValue& root, Problems& problems) {
     problems.add(name, std::string("expected a YAML value: ") + error.what());
     return;
   }
-  without_places(value);
   for (size_t i = 0; i < path.size(); ++i) {
     PlacedValue* found = find_member(*table, path[i]);
     if (table->is(Kind::kList) || path[i].empty()) {

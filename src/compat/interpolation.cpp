@@ -138,25 +138,48 @@ class Resolver {
     const PlacedValue expanded = expand(inner, at, parent, nesting + 1);
     const std::string name(trim(python_str(expanded)));
     const size_t colon = name.find(':');
-    if (colon != std::string::npos) return resolver(name.substr(0, colon), name.substr(colon + 1), at);
-    return node(name, at, parent);
+    if (colon != std::string::npos) return resolver(name.substr(0, colon), name.substr(colon + 1), at, parent);
+    return *node(name, at, parent, /*is_optional=*/false);
   }
 
-  PlacedValue resolver(const std::string& name, const std::string& arguments, const PlacedValue& at) const {
-    if (trim(name) != "oc.env") {
-      fail(at, "expected ${key} or ${oc.env:NAME}, got the resolver " + json_escape(name));
-    }
+  PlacedValue resolver(const std::string& name, const std::string& arguments, const PlacedValue& at,
+                       const Path& parent) {
+    const std::string_view which = trim(name);
+    if (which == "oc.decode") return decoded(std::string(trim(arguments)), at);
     const size_t comma = arguments.find(',');
-    const std::string variable(trim(std::string_view(arguments).substr(0, comma)));
-    if (const std::optional<std::string> value = environment_(variable)) return {.kind = Kind::kText, .text = *value};
-    if (comma == std::string::npos) {
-      fail(at, "expected the environment variable " + json_escape(variable) +
-                   ", which is not set (try ${oc.env:" + json_escape(variable) + ",DEFAULT})");
+    const std::string first(trim(std::string_view(arguments).substr(0, comma)));
+    const bool has_default = comma != std::string::npos;
+    const auto otherwise = [&] {
+      return yaml_scalar(std::string(trim(std::string_view(arguments).substr(comma + 1))));
+    };
+    if (which == "oc.select") {
+      if (const PlacedValue* value = node(first, at, parent, /*is_optional=*/true)) return *value;
+      return has_default ? otherwise() : PlacedValue();
     }
-    return yaml_scalar(std::string(trim(std::string_view(arguments).substr(comma + 1))));
+    if (which != "oc.env") {
+      fail(at, "expected ${key}, ${oc.env:NAME}, ${oc.decode:TEXT} or ${oc.select:KEY,DEFAULT}, got the resolver " +
+                   json_escape(name));
+    }
+    if (const std::optional<std::string> value = environment_(first)) return {.kind = Kind::kText, .text = *value};
+    if (!has_default) {
+      fail(at, "expected the environment variable " + json_escape(first) +
+                   ", which is not set (try ${oc.env:" + json_escape(first) + ",DEFAULT})");
+    }
+    return otherwise();
   }
 
-  PlacedValue node(const std::string& name, const PlacedValue& at, const Path& parent) {
+  // The value that a text, such as that of an environment variable, would have in the file.
+  PlacedValue decoded(const std::string& text, const PlacedValue& at) const {
+    if (text == "None") return {};  // what has been resolved to null
+    try {
+      return yaml_value(text, "oc.decode");
+    } catch (const ConfigError&) {
+      fail(at, "expected a value to decode, got \"" + json_escape(text) + "\"");
+    }
+  }
+
+  // nullptr: there is no such key, which is_optional allows.
+  const PlacedValue* node(const std::string& name, const PlacedValue& at, const Path& parent, bool is_optional) {
     Path path;
     size_t dots = 0;
     while (dots < name.size() && name[dots] == '.') ++dots;
@@ -174,6 +197,7 @@ class Resolver {
     for (size_t i = 0; i < path.size(); ++i) {
       if (found->is(Kind::kText)) resolve(*found, above);  // ${a.b} where a is an interpolation itself
       PlacedValue* next = member(*found, path[i]);
+      if (next == nullptr && is_optional) return nullptr;
       if (next == nullptr) fail(at, unknown(name, *found, path[i]));
       if (i > 0) above.push_back(path[i - 1]);
       found = next;
@@ -184,10 +208,10 @@ class Resolver {
         fail(at, "expected an interpolation that ends, got a table within itself");
       resolve(*found, above);
       in_progress_.erase(found);
-      return *found;
+      return found;
     }
     resolve(*found, above);
-    return *found;
+    return found;
   }
 
   static std::string unknown(const std::string& name, const PlacedValue& table, const std::string& key) {

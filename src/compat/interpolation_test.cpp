@@ -14,7 +14,9 @@ using testing::AllOf;
 using testing::HasSubstr;
 
 std::optional<std::string> environment(const std::string& name) {
-  return name == "HOME" ? std::optional<std::string>("/home/me") : std::nullopt;
+  if (name == "HOME") return "/home/me";
+  if (name == "RANK") return "16";
+  return name == "LAYERS" ? std::optional<std::string>("[q_proj, v_proj]") : std::nullopt;
 }
 
 std::string resolved(const std::string& yaml) {
@@ -44,6 +46,17 @@ TEST(Interpolation, TakesRelativeKeysTheEnvironmentAndEscapes) {
   EXPECT_EQ(resolved("a: {b: 1, c: '${.b}', d: {e: '${..b}'}}\n"), R"({"a":{"b":1,"c":1,"d":{"e":1}}})");
   EXPECT_EQ(resolved("a: ${oc.env:HOME}/x\nb: ${oc.env:NONE,3}\n"), R"({"a":"/home/me/x","b":3})");
   EXPECT_EQ(resolved("a: '\\${x}'\nb: ${a}\n"), R"({"a":"${x}","b":"${x}"})");
+}
+
+TEST(Interpolation, DecodesTextsAndSelectsKeysThatMayBeMissing) {
+  EXPECT_EQ(resolved("a: ${oc.env:RANK}\nb: ${oc.decode:${oc.env:RANK}}\nc: ${oc.decode:${oc.env:LAYERS}}\n"),
+            R"({"a":"16","b":16,"c":["q_proj","v_proj"]})");
+  EXPECT_EQ(resolved("a: ${oc.decode:'2e-5'}\nb: ${oc.decode:word}\nc: ${oc.decode:null}\nd: '${oc.decode:{x: 1}}'\n"),
+            R"({"a":"2e-5","b":"word","c":null,"d":{"x":1}})");
+  EXPECT_EQ(resolved("a: {b: 7, c: null}\nd: ${oc.select:a.b,3}\ne: ${oc.select:a.x,3}\nf: ${oc.select:y}\n"
+                     "g: ${oc.select:a.c,3}\nh: {i: '${oc.select:.j, 4}', j: '${a.b}'}\n"),
+            R"({"a":{"b":7,"c":null},"d":7,"e":3,"f":null,"g":null,"h":{"i":7,"j":7}})");
+  EXPECT_THAT(problem("a: ${oc.decode:[1}\n"), HasSubstr("[f.yaml:1:1] expected a value to decode, got \"[1\""));
 }
 
 TEST(Interpolation, NamesWhatIsWrongByLine) {

@@ -14,8 +14,10 @@ using Kind = PlacedValue::Kind;
 void collect_variables(const PlacedValue& value, std::set<std::string>& variables) {
   if (value.is(Kind::kText)) {
     for (size_t at = value.text.find("${"); at != std::string::npos; at = value.text.find("${", at + 2)) {
-      const std::string rest = value.text.substr(at + 2);
-      variables.insert(rest.substr(0, rest.find_first_of(".[}:")));
+      std::string rest = value.text.substr(at + 2);
+      constexpr std::string_view kSelect = "oc.select:";
+      if (starts_with(rest, kSelect)) rest.erase(0, kSelect.size());
+      variables.insert(rest.substr(0, rest.find_first_of(".[}:,")));
     }
   }
   for (const PlacedValue& item : value.items) collect_variables(item, variables);

@@ -73,6 +73,14 @@ TEST(TuneFile, TakesOverridesInEveryForm) {
   EXPECT_EQ(parsed(yaml, {"log='${out}'"})["log"], "'/a'");
 }
 
+TEST(TuneFile, KnowsTheKeysThatInterpolationsUse) {
+  const auto file =
+      parse_tune_file("a: 1\nb: 2\nc: 3\nd: ['x${a}', '${oc.select:b,4}']\n", "f.yaml", {}, no_environment);
+  EXPECT_TRUE(file.variables.contains("a"));
+  EXPECT_TRUE(file.variables.contains("b"));
+  EXPECT_FALSE(file.variables.contains("c"));
+}
+
 TEST(TuneFile, NamesOverridesThatAreNone) {
   const std::string yaml = "batch_size: 2\nmodel: {_component_: x}\nfiles: [a, b]\n";
   EXPECT_THAT(problem(yaml, {"--batch_size=4"}), HasSubstr("[--batch_size] expected key=value or ~key"));

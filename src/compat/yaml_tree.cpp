@@ -103,6 +103,11 @@ class Converter {
   int64_t count_ = 0;
 };
 
+void without_places(PlacedValue& value) {
+  value.place = {};
+  for (PlacedValue& item : value.items) without_places(item);
+}
+
 }  // namespace
 
 PlacedValue yaml_scalar(const std::string& word) {
@@ -132,6 +137,14 @@ PlacedValue parse_yaml_tree(std::string_view content, const std::string& file_na
   if (documents.empty()) return {.kind = Kind::kTable, .place = {1, 1}};
   Converter converter(file_name);
   return converter.convert(documents[0], "", {1, 1}, 0);
+}
+
+PlacedValue yaml_value(const std::string& text, const std::string& name) {
+  const bool has_structure = text.find_first_of("[]{}\"'") != std::string::npos && text.find("${") == std::string::npos;
+  if (!has_structure) return yaml_scalar(text);
+  PlacedValue value = parse_yaml_tree(text, name);
+  without_places(value);
+  return value;
 }
 
 PlacedValue read_yaml_file(const std::filesystem::path& path) {

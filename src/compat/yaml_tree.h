@@ -19,5 +19,7 @@ PlacedValue read_yaml_file(const std::filesystem::path& path);
 
 // A word without quotes, as YAML reads it: null, true or false, a number, or a text.
 PlacedValue yaml_scalar(const std::string& word);
+// The same where there are no brackets or quotes, else YAML; without places. name: for the ConfigError of what is none.
+PlacedValue yaml_value(const std::string& text, const std::string& name);
 
 }  // namespace millrace
