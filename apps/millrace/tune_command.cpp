@@ -36,7 +36,9 @@ constexpr const char* kHelp =
     "  validate  check a YAML file as `run` would, with the recipe that its model needs, and stop\n"
     "  download  fetch a model from Hugging Face into /tmp/NAME, or --output-dir; the token comes from HF_TOKEN\n\n"
     "options of run:\n"
-    "  --nproc_per_node N  start N ranks on this machine; where srun or torchrun starts every rank it is not needed\n"
+    "  --nproc_per_node N  start N ranks on this machine, or one for each gpu, cpu, or whichever of them there is "
+    "(auto);\n"
+    "                      where srun or torchrun starts every rank it is not needed\n"
     "  --nnodes N          the machines; on each the same command, by srun or with --node_rank and --rdzv_endpoint\n"
     "  --show-config       print the configuration for `millrace train` that it becomes, and stop\n";
 

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <iostream>
 #include <optional>
+#include <thread>
 
 #include <nlohmann/json.hpp>
 
@@ -17,6 +18,7 @@
 #include "compat/tune_translate.h"
 #include "config/number_text.h"
 #include "local_ranks.h"
+#include "nn/device.h"
 #include "start_run.h"
 #include "translated_run.h"
 #include "tune_commands.h"
@@ -53,7 +55,16 @@ std::pair<std::string, std::string> take_option(const std::vector<std::string>& 
 int64_t count_of(const std::string& name, const std::string& value) {
   const auto count = parse_integer(value);
   if (count && *count >= 1 && *count <= 1024) return *count;
-  throw ConfigError("[" + name + "] expected a number of ranks from 1 to 1024, got " + json_escape(value));
+  throw ConfigError("[" + name + "] expected a number from 1 to 1024, got " + json_escape(value));
+}
+
+// torchrun's words for the ranks of a machine: one for each GPU or CPU core; auto: for each GPU where there are some.
+int64_t ranks_of(const std::string& name, const std::string& value) {
+  if (value != "auto" && value != "gpu" && value != "cpu") return count_of(name, value);
+  const int gpus = value == "cpu" ? 0 : gpu_count();
+  if (value == "gpu" && gpus == 0)
+    throw ConfigError("[" + name + "] expected a usable GPU for gpu, got none (try cpu)");
+  return gpus > 0 ? gpus : std::max(1U, std::thread::hardware_concurrency());
 }
 
 // How torchrun watches its processes, which has no counterpart here.
@@ -89,7 +100,7 @@ TuneRunArguments parse_run(const std::vector<std::string>& words) {
       } else if (name == "--nnodes") {
         arguments.nodes = count_of(name, value);
       } else if (name == "--nproc_per_node") {
-        arguments.ranks = count_of(name, value);
+        arguments.ranks = ranks_of(name, value);
       } else if (name == "--node_rank") {
         arguments.node_rank = parse_integer(value).value_or(-1);
       } else if (name == "--rdzv_endpoint") {

@@ -100,11 +100,15 @@ torch::Device resolve_device(std::string_view text) {
     throw ConfigError("[device] expected a usable GPU, got none: " + loaded_gpu().error + " (try cpu)");
   }
   const int index = numbered ? std::stoi(std::string(text.substr(5))) : 0;
-  const int count = static_cast<int>(torch::cuda::device_count());
+  const int count = gpu_count();
   if (index >= count) {
     throw ConfigError("[device] expected a GPU below " + std::to_string(count) + ", got " + std::string(text));
   }
   return torch::Device(torch::kCUDA, static_cast<c10::DeviceIndex>(index));
+}
+
+int gpu_count() {
+  return loaded_gpu().error.empty() ? static_cast<int>(torch::cuda::device_count()) : 0;
 }
 
 std::string device_name(torch::Device device) {

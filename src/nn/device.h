@@ -14,6 +14,9 @@ namespace millrace {
 // used.
 torch::Device resolve_device(std::string_view text);
 
+// How many GPUs there are for "cuda"; 0 where none is usable.
+int gpu_count();
+
 // "NVIDIA H100 80GB HBM3"; "" for a CPU, or if the driver does not tell.
 std::string device_name(torch::Device device);
 

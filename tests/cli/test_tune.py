@@ -1,6 +1,7 @@
 """`millrace tune`: torchtune's recipes and YAML files as configurations, explained, refused, and trained."""
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -67,6 +68,14 @@ def test_a_configuration_by_name(millrace, name):
     assert (config["finetune"]["packing"] == "greedy") == facts["dataset.packed"]
     assert ("lora" in config) == ("lora" in name)
     assert f"batch_size={facts['batch_size']}" in said and "settings of torchtune" in said
+
+
+def test_ranks_as_torchrun_counts_them(millrace):
+    words = (FULL.replace("single_device", "distributed"), "--config", "llama3_3/70B_full_multinode", "tensor_parallel_dim=1", "batch_size=1")
+    config, _ = show(millrace, "--nproc_per_node", "cpu", *words)
+    assert config["training"]["global_batch_size"] == len(os.sched_getaffinity(0))
+    said = millrace("tune", "run", "--nproc-per-node=all", *words, "--show-config", status=2).stderr
+    assert "[--nproc_per_node] expected a number from 1 to 1024, got all" in said.replace('"', "")
 
 
 def test_overrides_beat_the_file(millrace, tmp_path):
