@@ -58,8 +58,9 @@ void adam_options(const TuneTranslator& tune, TuneTable& table, const std::strin
     beta1 = *first;
     beta2 = *second;
   }
-  out.set("optimizer.beta1", beta1, table.from("betas", "[0.9, 0.999]"));
-  out.set("optimizer.beta2", beta2, table.from("betas", "[0.9, 0.999]"));
+  const char* const by_default = rule == "Lion" ? "[0.9, 0.99]" : "[0.9, 0.999]";
+  out.set("optimizer.beta1", beta1, table.from("betas", by_default));
+  out.set("optimizer.beta2", beta2, table.from("betas", by_default));
   if (rule == "Lion") return;
   out.set("optimizer.eps", table.number("eps").value_or(1e-8), table.from("eps", "1e-8"));
   table.refuse_if_true("amsgrad", "expected false, got true: amsgrad is not had");
@@ -89,7 +90,9 @@ void optimizer(TuneTranslator& tune) {
   if (component == nullptr) return;
   const std::string rule = component->here;
   tune.out.set("optimizer.name", rule, table.from("_component_"));
-  tune.out.set("optimizer.lr", table.number("lr").value_or(1e-3), table.from("lr", "0.001"));
+  const bool is_lion = rule == "Lion";
+  tune.out.set("optimizer.lr", table.number("lr").value_or(is_lion ? 1e-4 : 1e-3),
+               table.from("lr", is_lion ? "0.0001" : "0.001"));
   const bool decays = rule == "AdamW" || rule == "AdamW8bit";
   tune.out.set("optimizer.weight_decay", table.number("weight_decay").value_or(decays ? 0.01 : 0.0),
                table.from("weight_decay", decays ? "0.01" : "0"));

@@ -152,6 +152,19 @@ TEST(TuneTranslate, BetasMayBeWholeNumbers) {
 TEST(TuneTranslate, AnInfiniteNormIsNoLimit) {
   for (const char* written : {"inf", "'inf'", ".inf", "null"}) {
     const Translation got = full({std::string("clip_grad_norm=") + written});
+TEST(TuneTranslate, OptimizersHaveTheDefaultsOfTheirPackages) {
+  const auto of = [](const std::string& name) {
+    return full({"optimizer=" + name, "~optimizer.lr", "~optimizer.fused"});
+  };
+  const Translation lion = of("bitsandbytes.optim.Lion"), adam = of("bitsandbytes.optim.PagedAdamW8bit");
+  EXPECT_EQ(setting(lion, "optimizer.lr"), "1e-04");
+  EXPECT_EQ(setting(lion, "optimizer.beta2"), "0.99");
+  EXPECT_EQ(setting(lion, "optimizer.weight_decay"), "0.0");
+  EXPECT_EQ(setting(adam, "optimizer.lr"), "0.001");
+  EXPECT_EQ(setting(adam, "optimizer.weight_decay"), "0.01");
+  EXPECT_EQ(setting(of("torch.optim.Adam"), "optimizer.weight_decay"), "0.0");
+}
+
     EXPECT_EQ(setting(got, "training.max_norm"), setting(full(), "training.max_norm")) << written;
   }
   EXPECT_EQ(setting(full({"clip_grad_norm=2"}), "training.max_norm"), "2.0");
