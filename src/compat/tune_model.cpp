@@ -112,6 +112,20 @@ std::string prompt_template(const PlacedValue& value) {
   return roles.dump();
 }
 
+// Templates are for messages, which texts have none of.
+bool has_texts_alone(TuneTranslator& tune) {
+  const auto is_text = [](const PlacedValue& one) {
+    const PlacedValue* name = one.find("_component_");
+    const auto is = [&](const char* builder) {
+      return name != nullptr && name->text == std::string("torchtune.datasets.") + builder;
+    };
+    return is("text_completion_dataset") || is("cnn_dailymail_articles_dataset") || is("wikitext_dataset");
+  };
+  const PlacedValue* data = tune.root.value("dataset");
+  if (data == nullptr || !data->is(PlacedValue::Kind::kList)) return data != nullptr && is_text(*data);
+  return std::ranges::all_of(data->items, is_text);
+}
+
 // checkpoint_files: a list, or a format with the largest number. Empty after a refusal, and where there are none.
 std::vector<std::string> named_files(TuneTable& checkpointer) {
   const PlacedValue* value = checkpointer.value("checkpoint_files");
@@ -251,6 +265,8 @@ void tokenizer(TuneTranslator& tune) {
                    "expected words before and after the messages of each role, {user: [\"Question: \", \"Answer: \"]}, "
                    "or a template of torchtune.data, got " +
                        table.from("prompt_template").value);
+    } else if (has_texts_alone(tune)) {
+      table.note("prompt_template", Fate::kSameResult, "it is for messages, and the rows are texts");
     } else {
       tune.out.set("finetune.prompt_template", ours, table.from("prompt_template"));
     }

@@ -61,6 +61,9 @@ TEST(TuneTranslate, TakesPromptTemplates) {
   EXPECT_EQ(words("torchtune.data.QuestionAnswerTemplate"), "\"question_answer\"");
   EXPECT_THAT(words("{user: ['Question: ', 'Answer: ']}"), HasSubstr("Question: "));
   EXPECT_EQ(words("null"), "");
+  const Translation of_texts = lora({"tokenizer.prompt_template=torchtune.data.ChatMLTemplate",
+                                     "dataset=torchtune.datasets.text_completion_dataset", "dataset.source=a.txt"});
+  EXPECT_EQ(setting(of_texts, "finetune.prompt_template"), "");
   for (const char* other : {"mine.Template", "{user: Question}", "{user: [1, 2]}", "{}"}) {
     EXPECT_THAT(lora_problem({std::string("tokenizer.prompt_template=") + other}),
                 HasSubstr("tokenizer.prompt_template"))
