@@ -43,6 +43,7 @@ const Builder& builder_of(const TuneComponent& component) {
 struct Rows {
   std::vector<std::string> files;
   std::string split, rows, column, train_on, new_system_prompt, field;
+  std::string format = "auto", separator = ",";
   std::vector<std::string> columns;
   bool packed = false, split_across_pack = false, add_eos = true;
   std::optional<int64_t> max_packs;
@@ -50,7 +51,10 @@ struct Rows {
   // Whether both together are one data set, with more files: each is split and packed by itself.
   bool joins(const Rows& other) const {
     const bool is_whole = split.find('[') == std::string::npos && !packed;
-    return is_whole && has_form_of(other) && split == other.split && field == other.field && !other.packed;
+    return is_whole && has_form_of(other) && split == other.split && has_files_of(other) && !other.packed;
+  }
+  bool has_files_of(const Rows& other) const {
+    return field == other.field && format == other.format && separator == other.separator;
   }
   bool has_form_of(const Rows& other) const {
     return rows == other.rows && column == other.column && columns == other.columns && train_on == other.train_on &&
@@ -102,12 +106,26 @@ std::string folder_in(const TuneTranslator& tune, TuneTable& table, const std::s
   return data_dir ? folder.string() : "";
 }
 
+// Kinds of files that `source` may name, and the names that say so here.
+struct FileKind {
+  const char* source;
+  const char* format;  // of finetune.data_format
+  std::vector<const char*> endings;
+};
+const FileKind kFileKinds[] = {{"json", "json", {".json", ".jsonl", ".ndjson"}},
+                               {"csv", "csv", {".csv"}},
+                               {"text", "text", {".txt"}},
+                               {"parquet", "table", {".parquet"}},
+                               {"arrow", "table", {".arrow"}}};
+const FileKind* file_kind(const std::string& source) {
+  const auto* found = std::ranges::find_if(kFileKinds, [&](const FileKind& kind) { return source == kind.source; });
+  return found == std::end(kFileKinds) ? nullptr : found;
+}
+
 std::vector<std::string> find_files(const TuneTranslator& tune, TuneTable& table, const std::string& source,
                                     const std::string& split, const std::string& subset) {
   std::vector<std::string> files = data_files(table, split);
-  constexpr std::array kKinds = {"json", "csv", "text", "parquet", "arrow"};
-  const bool is_kind = std::find(kKinds.begin(), kKinds.end(), source) != kKinds.end();
-  if (is_kind) {
+  if (file_kind(source) != nullptr) {
     const auto data_dir = table.text("data_dir");
     if (files.empty() && !data_dir) {
       table.refuse("data_files", "expected files for source: " + source + ", got none");
@@ -136,6 +154,30 @@ std::vector<std::string> find_files(const TuneTranslator& tune, TuneTable& table
       from, Fate::kBecame,
       "a data set of Hugging Face is not fetched by a run: `millrace download dataset " + source + "` fetches it");
   return {source};
+}
+
+// How files of the kind `source` are read, where their names do not say it.
+void read_file_form(TuneTable& table, const std::string& source, Rows& rows) {
+  const FileKind* kind = file_kind(source);
+  if (kind == nullptr) return;
+  const auto says_kind = [&](const std::string& file) {
+    return std::ranges::any_of(kind->endings, [&](const char* ending) { return ends_with(to_lower(file), ending); });
+  };
+  if (!std::ranges::all_of(rows.files, says_kind)) rows.format = kind->format;
+  if (source == "text") {
+    const std::string by = table.text("sample_by").value_or("line");
+    if (by != "line" && by != "paragraph" && by != "document") {
+      table.refuse("sample_by", "expected line, paragraph or document, got " + json_escape(by));
+    }
+    if (by != "line") rows.format = by == "paragraph" ? "paragraphs" : "documents";
+  }
+  if (source == "csv") {
+    rows.separator = table.text("delimiter").value_or(table.text("sep").value_or(","));
+    if (rows.separator.size() != 1) {
+      table.refuse(table.has("delimiter") ? "delimiter" : "sep",
+                   "expected one character, got " + json_escape(rows.separator));
+    }
+  }
 }
 
 std::string train_on(TuneTable& table, bool all_by_default) {
@@ -190,6 +232,22 @@ void read_style(TuneTable& table, const Builder& builder, Rows& rows) {
   }
 }
 
+// What `datasets` can do, and a run cannot: put several splits together, and fetch files. True: refused.
+bool is_of_several_splits(TuneTable& table, const std::string& text) {
+  std::vector<std::string> names;
+  for (const std::string& part : split(text, '+')) names.emplace_back(trim(part.substr(0, part.find('['))));
+  if (std::ranges::all_of(names, [&](const std::string& name) { return name == names.front(); })) return false;
+  table.refuse("split",
+               "expected parts of one split, got " + text + " (try a list under dataset, with a member for each)");
+  return true;
+}
+void refuse_urls(TuneTable& table, const std::vector<std::string>& files) {
+  const auto is_url = [](const std::string& file) { return file.find("://") != std::string::npos; };
+  if (const auto found = std::ranges::find_if(files, is_url); found != files.end()) {
+    table.refuse("data_files", "expected files on this machine, got " + *found + ", which a run does not fetch");
+  }
+}
+
 std::optional<Rows> read_rows(const TuneTranslator& tune, TuneTable table) {
   const TuneComponent* component = tune.component(table, TuneRole::kDataset);
   if (component == nullptr) return std::nullopt;
@@ -201,10 +259,12 @@ std::optional<Rows> read_rows(const TuneTranslator& tune, TuneTable table) {
   const std::string subset = (names_subset ? table.text("subset") : std::nullopt).value_or(builder.subset);
   if (source.empty()) {
     table.refuse("source", "expected json, csv, a file or a folder, got none");
-  } else {
+  } else if (!is_of_several_splits(table, rows.split)) {
     rows.files = find_files(tune, table, source, rows.split, subset);
+    refuse_urls(table, rows.files);
   }
   rows.field = table.text("field").value_or("");
+  read_file_form(table, source, rows);
   rows.packed = table.flag("packed").value_or(false);
   rows.split_across_pack =
       rows.packed && table.flag("split_across_pack").value_or(builder.style == std::string("text"));
@@ -249,23 +309,28 @@ std::vector<Rows> read_all(TuneTranslator& tune, const std::string& key) {
   return all;
 }
 
-// Every member of finetune.data_sets says all of its form.
-std::string data_set_json(const Rows& rows, bool packs) {
+// A member of finetune.data_sets says what is not as the section [finetune] says, whose form is that of `section`.
+std::string data_set_json(const Rows& rows, const Rows& section, bool packs) {
   nlohmann::ordered_json set = {{"data", rows.files}, {"split", rows.split}, {"rows", rows.rows}};
-  if (!rows.column.empty()) set["column"] = rows.column;
-  if (!rows.columns.empty()) set["columns"] = rows.columns;
-  if (!rows.field.empty()) set["data_field"] = rows.field;
-  if (!rows.train_on.empty()) set["train_on"] = rows.train_on;
-  if (!rows.new_system_prompt.empty()) set["new_system_prompt"] = rows.new_system_prompt;
-  if (!rows.add_eos) set["add_eos"] = false;
+  const auto add = [&](const char* key, const auto& own, const auto& of_section) {
+    if (own != of_section) set[key] = own;
+  };
+  add("column", rows.column, section.column);
+  add("columns", rows.columns, section.columns);
+  add("data_field", rows.field, section.field);
+  add("data_format", rows.format, section.format);
+  add("csv_separator", rows.separator, section.separator);
+  if (!rows.train_on.empty()) add("train_on", rows.train_on, section.train_on);
+  add("new_system_prompt", rows.new_system_prompt, section.new_system_prompt);
+  add("add_eos", rows.add_eos, section.add_eos);
   if (packs && rows.packed && rows.split_across_pack) set["split_across_packs"] = true;
   if (packs && rows.packed && rows.max_packs) set["max_packs"] = *rows.max_packs;
   return set.dump();
 }
 
-std::vector<std::string> data_set_list(const std::vector<Rows>& all, bool packs) {
+std::vector<std::string> data_set_list(const std::vector<Rows>& all, const Rows& section, bool packs) {
   std::vector<std::string> list;
-  for (const Rows& rows : all) list.push_back(data_set_json(rows, packs));
+  for (const Rows& rows : all) list.push_back(data_set_json(rows, section, packs));
   return list;
 }
 
@@ -273,7 +338,7 @@ std::vector<std::string> data_set_list(const std::vector<Rows>& all, bool packs)
 void set_several(const TuneTranslator& tune, const std::vector<Rows>& all) {
   const TheirSetting from{.name = "dataset", .value = "", .place = tune.root.from("dataset").place};
   const auto chat = std::find_if(all.begin(), all.end(), [](const Rows& rows) { return rows.rows != "text"; });
-  tune.out.set("finetune.data_sets", data_set_list(all, /*packs=*/true), from);
+  tune.out.set("finetune.data_sets", data_set_list(all, Rows(), /*packs=*/true), from);
   tune.out.set("finetune.rows", chat == all.end() ? "text" : chat->rows, from);
   tune.out.set("finetune.packing", all.front().packed ? "greedy" : "none", from);
 }
@@ -287,6 +352,8 @@ void set_rows(const TuneTranslator& tune, const Rows& rows) {
   if (!rows.column.empty()) out.set("finetune.column", rows.column, from);
   if (!rows.columns.empty()) out.set("finetune.columns", rows.columns, from);
   if (!rows.field.empty()) out.set("finetune.data_field", rows.field, from);
+  if (rows.format != "auto") out.set("finetune.data_format", rows.format, from);
+  if (rows.separator != ",") out.set("finetune.csv_separator", rows.separator, from);
   if (!rows.train_on.empty()) out.set("finetune.train_on", rows.train_on, from);
   if (!rows.new_system_prompt.empty()) out.set("finetune.new_system_prompt", rows.new_system_prompt, from);
   if (!rows.add_eos) out.set("finetune.add_eos", false, from);
@@ -336,12 +403,13 @@ void TuneTranslator::data() {
   out.set("validation.enable", true, root.from("run_val_every_n_steps"));
   out.set("validation.freq", *every, root.from("run_val_every_n_steps"));
   const bool is_alike = rows.size() == 1 && held_back.size() == 1 && held_back.front().has_form_of(rows.front()) &&
-                        held_back.front().field == rows.front().field;
+                        held_back.front().has_files_of(rows.front());
   if (is_alike) {
     out.set("finetune.validation_data", held_back.front().files, from);
     out.set("finetune.validation_split", held_back.front().split, from);
   } else {
-    out.set("finetune.validation_sets", data_set_list(held_back, /*packs=*/false), from);
+    const Rows section = rows.size() == 1 ? rows.front() : Rows();
+    out.set("finetune.validation_sets", data_set_list(held_back, section, /*packs=*/false), from);
   }
   const auto size = root.integer("batch_size_val");
   out.set("validation.local_batch_size", size.value_or(root.integer("batch_size").value_or(1)),

@@ -152,9 +152,6 @@ TEST(TuneTranslate, BetasMayBeWholeNumbers) {
   EXPECT_THAT(full_problem({"optimizer=torch.optim.Adagrad"}), HasSubstr("expected an optimizer of"));
 }
 
-TEST(TuneTranslate, AnInfiniteNormIsNoLimit) {
-  for (const char* written : {"inf", "'inf'", ".inf", "null"}) {
-    const Translation got = full({std::string("clip_grad_norm=") + written});
 TEST(TuneTranslate, OptimizersHaveTheDefaultsOfTheirPackages) {
   const auto of = [](const std::string& name) {
     return full({"optimizer=" + name, "~optimizer.lr", "~optimizer.fused"});
@@ -168,6 +165,9 @@ TEST(TuneTranslate, OptimizersHaveTheDefaultsOfTheirPackages) {
   EXPECT_EQ(setting(of("torch.optim.Adam"), "optimizer.weight_decay"), "0.0");
 }
 
+TEST(TuneTranslate, AnInfiniteNormIsNoLimit) {
+  for (const char* written : {"inf", "'inf'", ".inf", "null"}) {
+    const Translation got = full({std::string("clip_grad_norm=") + written});
     EXPECT_EQ(setting(got, "training.max_norm"), setting(full(), "training.max_norm")) << written;
   }
   EXPECT_EQ(setting(full({"clip_grad_norm=2"}), "training.max_norm"), "2.0");
@@ -264,6 +264,41 @@ TEST(TuneTranslate, FindsFilesByFolder) {
   std::filesystem::remove_all(folder);
 }
 
+TEST(TuneTranslate, ReadsFilesAsTheirSourceSays) {
+  const auto with = [](std::vector<std::string> overrides) {
+    overrides.insert(overrides.end(), {"dataset=torchtune.datasets.text_completion_dataset", "dataset.split=train"});
+    return lora(overrides);
+  };
+  EXPECT_EQ(setting(with({"dataset.source=text", "dataset.data_files=[a.txt]"}), "finetune.data_format"), "");
+  EXPECT_EQ(setting(with({"dataset.source=text", "dataset.data_files=[a.txt, b.md]"}), "finetune.data_format"),
+            "\"text\"");
+  EXPECT_EQ(setting(with({"dataset.source=text", "dataset.data_files=a.txt", "dataset.sample_by=paragraph"}),
+                    "finetune.data_format"),
+            "\"paragraphs\"");
+  EXPECT_EQ(setting(with({"dataset.source=parquet", "dataset.data_dir=rows"}), "finetune.data_format"), "\"table\"");
+  EXPECT_EQ(setting(with({"dataset.source=csv", "dataset.data_files=a.csv", "dataset.delimiter=;"}),
+                    "finetune.csv_separator"),
+            "\";\"");
+  EXPECT_THAT(config_problem([&] {
+                with({"dataset.source=csv", "dataset.data_files=a.csv", "dataset.sep=ab"});
+              }),
+              HasSubstr("[dataset.sep] expected one character"));
+  EXPECT_THAT(config_problem([&] {
+                with({"dataset.source=text", "dataset.data_files=a.txt", "dataset.sample_by=word"});
+              }),
+              HasSubstr("[dataset.sample_by] expected line, paragraph or document"));
+  EXPECT_THAT(lora_problem({"dataset.source=json", "dataset.data_files=a.json", "dataset.sep=;"}),
+              HasSubstr("[dataset.sep] expected a known key"));
+}
+
+TEST(TuneTranslate, SaysWhatARunDoesNotGather) {
+  EXPECT_THAT(lora_problem({"dataset.split=train+test"}),
+              HasSubstr("[dataset.split] expected parts of one split, got train+test (try a list under dataset"));
+  EXPECT_EQ(setting(lora({"dataset.split='train[:10]+train[20:]'"}), "finetune.split"), "\"train[:10]+train[20:]\"");
+  EXPECT_THAT(lora_problem({"dataset.source=json", "dataset.data_files=https://a.org/b.json"}),
+              HasSubstr("[dataset.data_files] expected files on this machine, got https://a.org/b.json"));
+}
+
 TEST(TuneTranslate, AListMayHoldUnlikeDataSets) {
   const std::string chat =
       "{_component_: torchtune.datasets.chat_dataset, source: json, data_files: a.json, conversation_style: openai, "
@@ -288,6 +323,11 @@ TEST(TuneTranslate, AListMayHoldUnlikeDataSets) {
   const Translation validated =
       lora({"dataset=" + alpaca + "}", "dataset_val=" + chat + "}", "run_val_every_n_steps=5"});
   EXPECT_THAT(setting(validated, "finetune.validation_sets"), HasSubstr(R"(\"rows\":\"openai\")"));
+  // What the rows to train on have is not taken over by those to validate on.
+  const Translation plain =
+      lora({"dataset=" + chat + ", field: rows}", "dataset_val=" + alpaca + "}", "run_val_every_n_steps=5"});
+  EXPECT_THAT(setting(plain, "finetune.validation_sets"),
+              AllOf(HasSubstr(R"(\"new_system_prompt\":\"\")"), HasSubstr(R"(\"data_field\":\"\")")));
 }
 
 TEST(TuneTranslate, ValidatesWhereItIsAsked) {

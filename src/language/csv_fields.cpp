@@ -5,10 +5,11 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/text.h"
 
 namespace millrace {
 
-size_t end_of_csv_record(std::string_view text, size_t at, int64_t& line) {
+size_t end_of_csv_record(std::string_view text, size_t at, int64_t& line, char separator) {
   bool quoted = false, at_start = true;  // of a field: only there does a quote open one
   for (; at < text.size(); ++at) {
     const char c = text[at];
@@ -21,18 +22,18 @@ size_t end_of_csv_record(std::string_view text, size_t at, int64_t& line) {
       return at + 1;
     } else {
       quoted = c == '"' && at_start;
-      at_start = c == ',';
+      at_start = c == separator;
     }
   }
   return at;
 }
 
-std::vector<std::string> csv_fields(std::string_view record, const std::string& place) {
+std::vector<std::string> csv_fields(std::string_view record, const std::string& place, char separator) {
   while (!record.empty() && (record.back() == '\n' || record.back() == '\r')) record.remove_suffix(1);
   std::vector<std::string> fields(1);
   size_t at = 0;
   while (at < record.size()) {
-    if (record[at] == ',') {
+    if (record[at] == separator) {
       fields.emplace_back();
       ++at;
     } else if (record[at] == '"') {
@@ -46,11 +47,13 @@ std::vector<std::string> csv_fields(std::string_view record, const std::string& 
         }
         fields.back() += record[at];
       }
-      if (++at < record.size() && record[at] != ',') {
-        throw DataError(str("[", place, "] expected a comma behind a quoted field, got \"", record[at], "\""));
+      if (++at < record.size() && record[at] != separator) {
+        const std::string expected =
+            separator == ',' ? "a comma" : "\"" + json_escape(std::string(1, separator)) + "\"";
+        throw DataError(str("[", place, "] expected ", expected, " behind a quoted field, got \"", record[at], "\""));
       }
     } else {
-      for (; at < record.size() && record[at] != ','; ++at) fields.back() += record[at];
+      for (; at < record.size() && record[at] != separator; ++at) fields.back() += record[at];
     }
   }
   return fields;

@@ -10,10 +10,10 @@
 
 namespace millrace {
 
-// Behind the line end of the record that begins at `at`; counts the lines that it passes.
-size_t end_of_csv_record(std::string_view text, size_t at, int64_t& line);
+// Behind the line end of the record that begins at `at`; counts the lines that it passes. separator: of fields.
+size_t end_of_csv_record(std::string_view text, size_t at, int64_t& line, char separator = ',');
 // Throws DataError naming place for a quote that does not end, or text behind one.
-std::vector<std::string> csv_fields(std::string_view record, const std::string& place);
+std::vector<std::string> csv_fields(std::string_view record, const std::string& place, char separator = ',');
 // Fields that `datasets` takes for no value: empty ones, NA, null, None and the like, with quotes or without.
 bool is_csv_null(std::string_view field);
 

@@ -67,6 +67,15 @@ size_t end_of_value(std::string_view text, size_t at, int64_t& line) {
   return text.size();
 }
 
+// Several lines, which end with \n alone.
+nlohmann::ordered_json lines_row(std::string_view text) {
+  std::string lines;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '\r' || i + 1 == text.size() || text[i + 1] != '\n') lines.push_back(text[i]);
+  }
+  return {{"text", lines}};
+}
+
 }  // namespace
 
 std::optional<RowFileKind> find_row_file_kind(const std::filesystem::path& path) {
@@ -85,8 +94,8 @@ RowFileKind row_file_kind(const std::filesystem::path& path) {
                         extension.empty() ? "none" : extension));
 }
 
-RowFile::RowFile(const std::filesystem::path& path, RowFileKind kind, const std::string& field)
-    : file_(path), kind_(kind) {
+RowFile::RowFile(const std::filesystem::path& path, RowFileKind kind, const std::string& field, char separator)
+    : file_(path), kind_(kind), separator_(separator) {
   if (kind == RowFileKind::kTable) {
     table_.emplace(path);
     return;
@@ -97,6 +106,10 @@ RowFile::RowFile(const std::filesystem::path& path, RowFileKind kind, const std:
     cut_csv(text);
   } else if (kind == RowFileKind::kText) {
     cut_lines(text, /*keeps_blank=*/true);
+  } else if (kind == RowFileKind::kParagraphs) {
+    cut_paragraphs(text);
+  } else if (kind == RowFileKind::kDocument) {
+    rows_.push_back({0, text.size(), 1});
   } else if (!field.empty()) {
     cut_array(text, find_list(text, field));
   } else if (first != std::string_view::npos && text[first] == '[') {
@@ -146,6 +159,27 @@ void RowFile::cut_lines(std::string_view text, bool keeps_blank) {
   }
 }
 
+// As `datasets` does: at every two line ends in a row, so that a third one is the start of a paragraph.
+void RowFile::cut_paragraphs(std::string_view text) {
+  PassedPages pages(file_.bytes());
+  Span open = {0, 0, 1};
+  int64_t line = 1;
+  const auto close = [&](size_t end) {
+    open.end = end > open.begin && end < text.size() && text[end - 1] == '\r' ? end - 1 : end;
+    if (open.end > open.begin) rows_.push_back(open);
+  };
+  for (size_t at = 0; (at = text.find('\n', at)) < text.size(); ++at) {
+    pages.passed(at);
+    ++line;
+    const size_t next = starts_with(text.substr(at + 1), "\r\n") ? at + 2 : at + 1;
+    if (next == text.size() || text[next] != '\n') continue;
+    close(at);
+    open = {next + 1, next + 1, ++line};
+    at = next;
+  }
+  close(text.size());
+}
+
 void RowFile::cut_array(std::string_view text, size_t at) {
   int64_t line = 1 + std::count(text.begin(), text.begin() + static_cast<ptrdiff_t>(at), '\n');
   const auto fail = [&](const std::string& expected, const std::string& got) {
@@ -181,7 +215,7 @@ void RowFile::cut_csv(std::string_view text) {
   for (size_t at = 0; at < text.size();) {
     pages.passed(at);
     const int64_t first_line = line;
-    const size_t end = end_of_csv_record(text, at, line);
+    const size_t end = end_of_csv_record(text, at, line, separator_);
     const std::string_view record = text.substr(at, end - at);
     if (!std::all_of(record.begin(), record.end(), is_blank)) rows_.push_back({at, end, first_line});
     at = end;
@@ -189,13 +223,14 @@ void RowFile::cut_csv(std::string_view text) {
   if (rows_.empty())
     throw DataError(str("[", file_.path().string(), "] expected a header of column names, got an empty file"));
   const Span first = rows_.front();
-  header_ = csv_fields(text.substr(first.begin, first.end - first.begin), str(file_.path().string(), ":1"));
+  header_ = csv_fields(text.substr(first.begin, first.end - first.begin), str(file_.path().string(), ":1"), separator_);
   rows_.erase(rows_.begin());
 }
 
 nlohmann::ordered_json RowFile::csv_row(const Span& span) const {
   const std::string here = str(file_.path().string(), ":", span.line);
-  const std::vector<std::string> fields = csv_fields(text_of(file_).substr(span.begin, span.end - span.begin), here);
+  const std::vector<std::string> fields =
+      csv_fields(text_of(file_).substr(span.begin, span.end - span.begin), here, separator_);
   if (fields.size() != header_.size()) {
     throw DataError(
         str("[", here, "] expected ", header_.size(), " fields, as many as the header has, got ", fields.size()));
@@ -228,7 +263,8 @@ uint64_t RowFile::digest(ThreadPool& pool) const {
       return sum;
     }));
   }
-  std::vector<uint64_t> sums = {static_cast<uint64_t>(kind_), static_cast<uint64_t>(size()), bytes.size()};
+  std::vector<uint64_t> sums = {static_cast<uint64_t>(kind_), static_cast<uint64_t>(separator_),
+                                static_cast<uint64_t>(size()), bytes.size()};
   for (std::future<uint64_t>& piece : pieces) sums.push_back(piece.get());
   for (const Span& row : rows_) sums.insert(sums.end(), {row.begin, row.end});
   return checksum64(sums.data(), 8 * sums.size());
@@ -259,6 +295,7 @@ nlohmann::ordered_json RowFile::row(int64_t index) const {
     line["text"] = std::string(ends_with(text, "\r") ? text.substr(0, text.size() - 1) : text);
     return line;
   }
+  if (kind_ == RowFileKind::kParagraphs || kind_ == RowFileKind::kDocument) return lines_row(text);
   return parse_ordered_json<DataError>(text, place(index));
 }
 

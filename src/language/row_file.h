@@ -1,6 +1,6 @@
 // Rows of a data set in one file: JSON lines, a JSON array of objects, CSV with a header, Parquet or Arrow, or plain
-// text, of which every line is a row {"text": line}. Rows are parsed when they are asked for: only where they lie is
-// kept in memory and, of Parquet, the rows that were unpacked last.
+// text, of which every line, every paragraph or all is a row {"text": ...}. Rows are parsed when they are asked for:
+// only where they lie is kept in memory and, of Parquet, the rows that were unpacked last.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +21,15 @@ namespace millrace {
 
 using HeldRows = std::vector<std::shared_ptr<const void>>;
 
-enum class RowFileKind { kJson, kCsv, kTable, kText };
+// kText: lines; kParagraphs: what empty lines are between.
+enum class RowFileKind { kJson, kCsv, kTable, kText, kParagraphs, kDocument };
+
+// How files are read where their names do not say it.
+struct RowFileForm {
+  std::optional<RowFileKind> kind;  // nullopt: as the name says
+  std::string field;                // see RowFile
+  char separator = ',';             // of CSV
+};
 
 // Safe to read from several threads.
 class RowFile {
@@ -29,7 +37,8 @@ class RowFile {
   // kJson tells an array from lines by its first character. field: of an outermost object, the member that holds the
   // array. Throws StorageError when the file cannot be read, DataError naming file and line for what cannot be cut into
   // rows.
-  RowFile(const std::filesystem::path& path, RowFileKind kind, const std::string& field = "");
+  // separator: of the fields of kCsv.
+  RowFile(const std::filesystem::path& path, RowFileKind kind, const std::string& field = "", char separator = ',');
 
   int64_t size() const { return table_ ? table_->size() : static_cast<int64_t>(rows_.size()); }
   // Throws DataError naming file and line for a row that is damaged or not UTF-8.
@@ -58,11 +67,13 @@ class RowFile {
   size_t find_list(std::string_view text, const std::string& field) const;
   void cut_lines(std::string_view text, bool keeps_blank);
   void cut_array(std::string_view text, size_t at);
+  void cut_paragraphs(std::string_view text);
   void cut_csv(std::string_view text);
   nlohmann::ordered_json csv_row(const Span& span) const;
 
   MappedFile file_;
   RowFileKind kind_;
+  char separator_;
   std::vector<Span> rows_;
   std::vector<std::string> header_;    // of CSV
   std::optional<RowTable> table_;      // of Parquet and Arrow

@@ -86,6 +86,34 @@ TEST_F(RowFiles, LinesOfText) {
   EXPECT_EQ(find_row_file_kind("LICENSE.txt"), std::nullopt);
 }
 
+TEST_F(RowFiles, OtherSeparators) {
+  std::ofstream(folder_ / "a.tsv", std::ios::binary) << "a\tb\n1,5\t\"x\ty\"\n\"z\"\t2\n\"q\",3\t4\n";
+  const RowFile rows(folder_ / "a.tsv", RowFileKind::kCsv, "", '\t');
+  ASSERT_EQ(rows.size(), 3);
+  EXPECT_EQ(rows.row(0).dump(), R"({"a":"1,5","b":"x\ty"})");
+  EXPECT_EQ(rows.row(1)["a"], "z");
+  EXPECT_THAT(message_of<DataError>([&] { rows.row(2); }),
+              HasSubstr("a.tsv:4] expected \"\\t\" behind a quoted field"));
+}
+
+TEST_F(RowFiles, ParagraphsAndWholeTexts) {
+  const auto texts = [&](const std::string& content, RowFileKind kind) {
+    std::ofstream(folder_ / "a.md", std::ios::binary) << content;
+    const RowFile rows(folder_ / "a.md", kind);
+    std::vector<std::string> found;
+    for (int64_t i = 0; i < rows.size(); ++i) found.push_back(rows.row(i)["text"].get<std::string>());
+    return found;
+  };
+  using Texts = std::vector<std::string>;
+  EXPECT_EQ(texts("a\nb\n\nc\n\n\n\nd\n", RowFileKind::kParagraphs), (Texts{"a\nb", "c", "d\n"}));
+  EXPECT_EQ(texts("a\r\nb\r\n\r\nc\n\n\nd", RowFileKind::kParagraphs), (Texts{"a\nb", "c", "\nd"}));
+  EXPECT_EQ(texts("\n\n", RowFileKind::kParagraphs), Texts());
+  EXPECT_EQ(texts("a\r\n\r\nb\n", RowFileKind::kDocument), (Texts{"a\n\nb\n"}));
+  std::ofstream(folder_ / "a.md", std::ios::binary) << "a\nb\n\nc\xC3\n";
+  const RowFile rows(folder_ / "a.md", RowFileKind::kParagraphs);
+  EXPECT_THAT(message_of<DataError>([&] { rows.row(1); }), HasSubstr("a.md:4] expected UTF-8"));
+}
+
 TEST_F(RowFiles, RowsOfOneLineAreNumbered) {
   const RowFile rows = open("a.json", "[{\"a\": 1}, {\"a\": 2},\n{\"a\": 3}]");
   EXPECT_THAT(rows.place(1), EndsWith("a.json:1, row 1"));

@@ -10,14 +10,15 @@
 
 namespace millrace {
 
-RowSet::RowSet(const std::vector<std::string>& sources, const std::string& field, const std::string& split,
+RowSet::RowSet(const std::vector<std::string>& sources, const RowFileForm& form, const std::string& split,
                const std::vector<double>& weights) {
   const std::string name = split.empty() ? "" : name_of_split(split);
   int64_t rows = 0;
   std::vector<int64_t> ends;  // of each source
   for (const std::string& source : sources) {
-    for (const std::filesystem::path& path : find_row_files(source, name)) {
-      files_.push_back(std::make_unique<RowFile>(path, row_file_kind(path), field));
+    for (const std::filesystem::path& path : find_row_files(source, name, form.kind)) {
+      const RowFileKind kind = form.kind ? *form.kind : row_file_kind(path);
+      files_.push_back(std::make_unique<RowFile>(path, kind, form.field, form.separator));
       rows += files_.back()->size();
     }
     ends.push_back(rows);

@@ -14,11 +14,11 @@ namespace millrace {
 // Safe to read from several threads.
 class RowSet {
  public:
-  // sources: see find_row_files(). field: see RowFile. split: see parse_split(), of the rows of all sources; "": all
+  // sources: see find_row_files(). form: of all files. split: see parse_split(), of the rows of all sources; "": all
   // rows. weights: how often the rows of each source occur, none: once; with 0.5, every second row occurs. Throws
   // ConfigError for unknown kinds of files and for invalid splits and weights; otherwise as find_row_files() and
   // RowFile.
-  RowSet(const std::vector<std::string>& sources, const std::string& field, const std::string& split,
+  RowSet(const std::vector<std::string>& sources, const RowFileForm& form, const std::string& split,
          const std::vector<double>& weights = {});
   // Several sets as one: the rows of the first, then those of the second.
   explicit RowSet(std::vector<RowSet> parts);

@@ -31,11 +31,17 @@ const std::vector<Split>& known_splits() {
   return kSplits;
 }
 
-bool is_row_file(const fs::path& path) {
+bool is_text(std::optional<RowFileKind> kind) {
+  return kind == RowFileKind::kText || kind == RowFileKind::kParagraphs || kind == RowFileKind::kDocument;
+}
+
+bool is_row_file(const fs::path& path, std::optional<RowFileKind> kind = std::nullopt) {
   const std::string name = path.filename().string();
+  if (is_text(kind)) return to_lower(path.extension().string()) == ".txt" && name.front() != '.';
   constexpr std::array kOthers = {"dataset_info.json", "dataset_infos.json", "state.json", "dataset_dict.json",
                                   "config.json"};
-  return find_row_file_kind(path) && std::find(kOthers.begin(), kOthers.end(), name) == kOthers.end() &&
+  const std::optional<RowFileKind> own = find_row_file_kind(path);
+  return own && (!kind || own == kind) && std::find(kOthers.begin(), kOthers.end(), name) == kOthers.end() &&
          name.front() != '.';
 }
 
@@ -55,12 +61,13 @@ bool is_of(const Split& split, const std::string& path) {
                      [&](std::string_view word) { return has_word(path, word); });
 }
 
-std::vector<fs::path> files_of_split(const fs::path& folder, std::string_view split) {
+std::vector<fs::path> files_of_split(const fs::path& folder, std::string_view split, std::optional<RowFileKind> kind) {
   std::vector<fs::path> all, named;
   bool any_split_named = false;
   for (const auto& entry : fs::recursive_directory_iterator(folder, fs::directory_options::follow_directory_symlink)) {
     const fs::path relative = entry.path().lexically_relative(folder);
-    if (!is_row_file(entry.path()) || !fs::is_regular_file(entry.path()) || relative.begin()->string().front() == '.')
+    if (!is_row_file(entry.path(), kind) || !fs::is_regular_file(entry.path()) ||
+        relative.begin()->string().front() == '.')
       continue;
     all.push_back(entry.path());
     const std::string text = to_lower(relative.string());
@@ -122,7 +129,8 @@ std::vector<fs::path> files_like(const fs::path& pattern) {
 
 }  // namespace
 
-std::vector<fs::path> find_row_files(const std::string& source, std::string_view split) {
+std::vector<fs::path> find_row_files(const std::string& source, std::string_view split,
+                                     std::optional<RowFileKind> kind) {
   if (split.empty()) split = "train";
   fs::path folder = source;
   if (fs::exists(folder) && !fs::is_directory(folder)) return {folder};
@@ -139,10 +147,10 @@ std::vector<fs::path> find_row_files(const std::string& source, std::string_view
   if (!fs::is_directory(folder)) {
     throw DataError(str("[", source, "] expected a file or a folder of rows, got nothing of that name"));
   }
-  std::vector<fs::path> files = files_of_split(folder, split);
+  std::vector<fs::path> files = files_of_split(folder, split, kind);
   if (files.empty()) {
-    throw DataError(str("[", folder.string(),
-                        "] expected files of rows (.json, .jsonl, .csv, .parquet, .arrow) of the split ", split,
+    throw DataError(str("[", folder.string(), "] expected files of rows (",
+                        is_text(kind) ? ".txt" : ".json, .jsonl, .csv, .parquet, .arrow", ") of the split ", split,
                         ", got none"));
   }
   return files;

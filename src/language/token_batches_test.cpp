@@ -28,7 +28,8 @@ class TokenBatchesTest : public testing::Test {
     RowEncoderOptions options;
     options.format.style = RowStyle::kText;
     TokenSource source;
-    source.rows = std::make_shared<RowSet>(std::vector<std::string>{(folder_ / "rows.jsonl").string()}, "", "");
+    source.rows =
+        std::make_shared<RowSet>(std::vector<std::string>{(folder_ / "rows.jsonl").string()}, RowFileForm(), "");
     source.encoder = std::make_shared<RowEncoder>(golden_path("recipes/base/tokenizer.model"), options);
     source.bad_rows = std::make_shared<BadRows>(source.rows->size(), max_bad);
     return source;
@@ -163,7 +164,7 @@ TEST_F(TokenBatchesTest, ASetOfFilesIsReadInTheirOrderAndByParts) {
   write_file_atomically(folder_ / "a.jsonl", texts(3));
   write_file_atomically(folder_ / "b.csv", "text\nfirst\nsecond\n");
   const std::vector<std::string> files = {(folder_ / "a.jsonl").string(), (folder_ / "b.csv").string()};
-  RowSet part(files, "", "train[2:4]");
+  RowSet part(files, RowFileForm(), "train[2:4]");
   ASSERT_EQ(part.size(), 2);
   EXPECT_EQ(part.row(0)["text"], "row number 14");
   EXPECT_EQ(part.row(1)["text"], "first");
@@ -177,7 +178,7 @@ TEST_F(TokenBatchesTest, PartsOfTheRowsHaveTheirOwnForm) {
   write_file_atomically(folder_ / "b.jsonl", "{\"input\": \"stone\", \"output\": \"river\"}\n");
   std::vector<RowSet> parts;
   for (const char* name : {"a.jsonl", "b.jsonl"}) {
-    parts.emplace_back(std::vector<std::string>{(folder_ / name).string()}, "", "");
+    parts.emplace_back(std::vector<std::string>{(folder_ / name).string()}, RowFileForm(), "");
   }
   auto rows = std::make_shared<RowSet>(std::move(parts));
   EXPECT_EQ(rows->part_ends(), (std::vector<int64_t>{3, 4}));

@@ -33,8 +33,8 @@ class TokenCacheTest : public testing::Test {
   TokenSource source(const RowEncoderOptions& options = text(), const std::string& split = "",
                      const std::vector<double>& weights = {}, double max_bad = 0.5) const {
     TokenSource source;
-    source.rows =
-        std::make_shared<RowSet>(std::vector<std::string>{(folder_ / "rows.jsonl").string()}, "", split, weights);
+    source.rows = std::make_shared<RowSet>(std::vector<std::string>{(folder_ / "rows.jsonl").string()}, RowFileForm(),
+                                           split, weights);
     source.encoder = std::make_shared<RowEncoder>(golden_path("recipes/base/tokenizer.model"), options);
     source.bad_rows = std::make_shared<BadRows>(source.rows->size(), max_bad);
     return source;
@@ -96,8 +96,9 @@ TEST_F(TokenCacheTest, KeepsSeveralDataSetsAndAPartOfThem) {
   write_file_atomically(folder_ / "other.jsonl", "{\"text\": \"one\"}\n{\"text\": \"two\"}\n");
   TokenSource both = source();
   std::vector<RowSet> parts;
-  parts.emplace_back(std::vector<std::string>{(folder_ / "other.jsonl").string()}, "", "", std::vector<double>{2});
-  parts.emplace_back(std::vector<std::string>{(folder_ / "rows.jsonl").string()}, "", "");
+  parts.emplace_back(std::vector<std::string>{(folder_ / "other.jsonl").string()}, RowFileForm(), "",
+                     std::vector<double>{2});
+  parts.emplace_back(std::vector<std::string>{(folder_ / "rows.jsonl").string()}, RowFileForm(), "");
   auto rows = std::make_shared<RowSet>(std::move(parts));
   rows->keep_first(10);
   both.rows = rows;

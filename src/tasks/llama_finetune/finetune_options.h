@@ -51,6 +51,18 @@ constexpr std::array<Choice<TokenCaching>, 3> choices_of(TokenCaching) {
   return {{{"auto", TokenCaching::kAuto}, {"none", TokenCaching::kNone}, {"disk", TokenCaching::kDisk}}};
 }
 
+// What the files of rows are; kAuto: what their names say.
+enum class DataFormat { kAuto, kJson, kCsv, kTable, kText, kParagraphs, kDocuments };
+constexpr std::array<Choice<DataFormat>, 7> choices_of(DataFormat) {
+  return {{{"auto", DataFormat::kAuto},
+           {"json", DataFormat::kJson},
+           {"csv", DataFormat::kCsv},
+           {"table", DataFormat::kTable},
+           {"text", DataFormat::kText},
+           {"paragraphs", DataFormat::kParagraphs},
+           {"documents", DataFormat::kDocuments}}};
+}
+
 constexpr std::array<Choice<ResultNaming>, 3> choices_of(ResultNaming) {
   return {{{"none", ResultNaming::kNone}, {"epochs", ResultNaming::kEpochs}, {"steps", ResultNaming::kSteps}}};
 }
@@ -60,6 +72,8 @@ struct FinetuneConfig {
   std::vector<std::string> data_weights;  // numbers
   std::vector<std::string> data_sets;     // objects of JSON
   std::string data_field;
+  DataFormat data_format = DataFormat::kAuto;
+  std::string csv_separator = ",";
   std::string split;
   std::vector<std::string> validation_data;
   std::string validation_split;
@@ -101,15 +115,21 @@ struct FinetuneConfig {
                                     "\"0.5\", every second row; empty: once each"});
     visit(data_sets,
           {.name = "data_sets",
-           .meaning =
-               "instead of data, data sets whose rows differ in form, each as JSON, {\"data\": \"a.jsonl\", "
-               "\"rows\": \"alpaca\"}: data and, where they are others than in this section, data_field, split (of "
-               "its own rows), rows, column, columns, new_system_prompt, train_on, add_eos and weight; with order "
-               "torchtune, which packs each by itself, also split_across_packs and max_packs"});
+           .meaning = "instead of data, data sets whose rows differ in form, each as JSON, {\"data\": \"a.jsonl\", "
+                      "\"rows\": \"alpaca\"}: data and, where they are others than in this section, data_field, "
+                      "data_format, csv_separator, split (of its own rows), rows, column, columns, new_system_prompt, "
+                      "train_on, add_eos and weight; with order "
+                      "torchtune, which packs each by itself, also split_across_packs and max_packs"});
     visit(data_field, {.name = "data_field",
                        .meaning = "of a .json file that is one object, the member that holds the list of rows; empty: "
                                   "the file is the list",
                        .none_is_empty = true});
+    visit(data_format,
+          {.name = "data_format",
+           .meaning = "what the files of data are: json (also lines of it), csv, table (Parquet or Arrow), "
+                      "or text, of which each line, each of the paragraphs that empty lines are between, "
+                      "or all (documents) is a row; auto: what their names say"});
+    visit(csv_separator, {.name = "csv_separator", .meaning = "the character between the fields of CSV"});
     visit(split,
           {.name = "split",
            .meaning = "part of the rows to train on, written like \"train[:95%]\" or \"train[100:]\"; its name says "

@@ -85,6 +85,26 @@ class SetReader {
   std::set<std::string> asked_;
 };
 
+std::optional<RowFileKind> kind_of(DataFormat format) {
+  switch (format) {
+    case DataFormat::kAuto:
+      return std::nullopt;
+    case DataFormat::kJson:
+      return RowFileKind::kJson;
+    case DataFormat::kCsv:
+      return RowFileKind::kCsv;
+    case DataFormat::kTable:
+      return RowFileKind::kTable;
+    case DataFormat::kText:
+      return RowFileKind::kText;
+    case DataFormat::kParagraphs:
+      return RowFileKind::kParagraphs;
+    case DataFormat::kDocuments:
+      return RowFileKind::kDocument;
+  }
+  return std::nullopt;
+}
+
 bool has_no_system(RowStyle style) {
   return style == RowStyle::kAlpaca || style == RowStyle::kText;
 }
@@ -125,7 +145,14 @@ LlamaDataSet read_set(const std::string& text, const LlamaDataSet& defaults, con
   LlamaDataSet set = defaults;
   set.data = reader.texts("data").value_or(std::vector<std::string>{});
   if (set.data.empty()) reader.fail("data", "files of rows, a folder or a data set", "none");
-  reader.text("data_field", set.field);
+  reader.text("data_field", set.form.field);
+  DataFormat format = finetune.data_format;
+  reader.choice("data_format", format);
+  std::string separator(1, set.form.separator);
+  reader.text("csv_separator", separator);
+  if (!is_csv_separator(separator)) reader.fail("csv_separator", "one character", json(separator).dump());
+  set.form.kind = kind_of(format);
+  set.form.separator = separator.front();
   reader.text("split", set.split);
   reader.choice("rows", set.format.style);
   reader.text("column", set.format.column);
@@ -163,10 +190,16 @@ std::vector<LlamaDataSet> read_sets(const std::vector<std::string>& texts, const
 
 }  // namespace
 
+bool is_csv_separator(const std::string& text) {
+  return text.size() == 1 && text != "\"" && text != "\n" && text != "\r";
+}
+
 LlamaDataSet common_set(const LlamaRunConfig& config) {
   const FinetuneConfig& finetune = config.finetune;
   LlamaDataSet set;
-  set.field = finetune.data_field;
+  set.form.field = finetune.data_field;
+  set.form.kind = kind_of(finetune.data_format);
+  if (is_csv_separator(finetune.csv_separator)) set.form.separator = finetune.csv_separator.front();
   set.format.style = finetune.rows;
   set.format.column = finetune.column;
   set.format.columns = column_map(finetune.columns, "finetune.columns");

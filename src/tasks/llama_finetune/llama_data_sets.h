@@ -15,13 +15,17 @@ namespace millrace {
 struct LlamaDataSet {
   std::vector<std::string> data;  // as RowSet takes them
   std::vector<double> weights;
-  std::string field, split;
+  RowFileForm form;
+  std::string split;
   RowFormat format;
   bool add_eos = true;
   PackingOptions packs;  // with finetune.order = "torchtune"
 
-  RowSet rows() const { return {data, field, split, weights}; }
+  RowSet rows() const { return {data, form, split, weights}; }
 };
+
+// Whether a text is one character that may stand between fields.
+bool is_csv_separator(const std::string& text);
 
 // The form of rows that the section says, without data: that of prompts, and of data sets that say no other.
 LlamaDataSet common_set(const LlamaRunConfig& config);

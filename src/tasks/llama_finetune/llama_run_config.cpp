@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "language/prompt_template.h"
 #include "tasks/llama_finetune/llama_data_sets.h"
 
@@ -54,6 +55,10 @@ void check_rows(const FinetuneConfig& finetune, Problems& problems) {
     if (equals == 0 || equals == std::string::npos || equals + 1 == pair.size()) {
       problems.add("finetune.columns", "expected pairs such as \"input=question\", got \"" + pair + "\"");
     }
+  }
+  if (!is_csv_separator(finetune.csv_separator)) {
+    problems.add("finetune.csv_separator", "expected one character, such as \";\" or \"\\t\", got \"" +
+                                               json_escape(finetune.csv_separator) + "\"");
   }
   const size_t weights = finetune.data_weights.size();
   if (weights > 0 && weights != finetune.data.size()) {
