@@ -6,7 +6,8 @@
 #
 #   BASE_MODEL       flux
 #   DATASET_CONFIG   data set file of sd-scripts, .toml or .json
-#   DATASET_NAME     data set of Kaggle, fetched into DATASET_PATH unless that has files; empty: the pictures are there
+#   DATASET_NAME     data set of Kaggle, fetched into DATASET_PATH unless that has files; empty: the pictures are there. What a
+#                    pod that ended fetched in part is fetched anew
 #   DATASET_PATH     /workspace/dataset
 #   SAMPLE_PROMPTS   file of prompts; empty: no sample pictures
 #
@@ -31,13 +32,21 @@ require_file DATASET_CONFIG
 if [[ -n ${SAMPLE_PROMPTS:-} ]]; then require_file SAMPLE_PROMPTS; fi
 
 DATASET_PATH=${DATASET_PATH:-/workspace/dataset}
-if [[ -n ${DATASET_NAME:-} && -z $(ls -A "$DATASET_PATH" 2> /dev/null) ]]; then
+# Files come to their place when all of them are there: what ends before that leaves this folder.
+incoming=$DATASET_PATH/.incoming
+if [[ -n ${DATASET_NAME:-} && (-d $incoming || -z $(ls -A "$DATASET_PATH" 2> /dev/null)) ]]; then
   if ! command -v kaggle > /dev/null; then
     fail "[DATASET_NAME] expected pictures in $DATASET_PATH, or the program kaggle to fetch $DATASET_NAME, got neither"
   fi
   if [[ -z ${DRY_RUN:-} ]]; then
-    mkdir -p "$DATASET_PATH"
-    kaggle datasets download -d "$DATASET_NAME" -p "$DATASET_PATH" --unzip
+    if [[ ! -d $incoming/complete ]]; then
+      rm -rf -- "$incoming"
+      mkdir -p -- "$incoming/part"
+      kaggle datasets download -d "$DATASET_NAME" -p "$incoming/part" --unzip
+      mv -- "$incoming/part" "$incoming/complete"
+    fi
+    find "$incoming/complete" -mindepth 1 -maxdepth 1 -exec mv -t "$DATASET_PATH" -- {} +
+    rm -rf -- "$incoming"
   fi
 fi
 

@@ -76,6 +76,29 @@ def test_a_pod_goes_back_to_a_checkpoint_once(tmp_path):
     assert again and len(steps(output / "checkpoint")) == 2
 
 
+def test_a_pod_that_ends_while_it_fetches_starts_anew(tmp_path):
+    """Pictures of half a download would be trained on as if they were all."""
+    (tmp_path / "bin").mkdir()
+    kaggle, pictures = tmp_path / "bin" / "kaggle", tmp_path / "pictures"
+    started = dict(DRY_RUN="", PATH=f"{tmp_path / 'bin'}:/usr/bin:/bin", DATASET_NAME="a/cats", DATASET_PATH=str(pictures))
+
+    def fetch(*lines, status=0):
+        kaggle.write_text("\n".join(["#!/bin/bash", 'folder=${*: -2:1}', *lines]))
+        kaggle.chmod(0o755)
+        environment = {"HOME": str(tmp_path), "MILLRACE": "/bin/true", "DATASET_CONFIG": str(tmp_path / "set.json"),
+                       "OUTPUT_PATH": str(tmp_path / "output")} | started  # fmt: skip
+        (tmp_path / "set.json").write_text("{}")
+        assert subprocess.run([MAIN], env=environment, capture_output=True, timeout=60).returncode == status
+        return sorted(str(path.relative_to(pictures)) for path in pictures.rglob("*") if path.is_file() and ".incoming" not in path.parts)
+
+    assert fetch('touch "$folder/a.png"', "exit 3", status=3) == []
+    assert fetch('mkdir "$folder/cats"; touch "$folder/a.png" "$folder/cats/b.png"') == ["a.png", "cats/b.png"]
+    assert not (pictures / ".incoming").exists() and fetch("exit 3") == ["a.png", "cats/b.png"]  # nothing is fetched again
+    (pictures / ".incoming" / "complete").mkdir(parents=True)
+    (pictures / "cats" / "b.png").rename(pictures / ".incoming" / "complete" / "b.png")  # it ended between two files
+    assert fetch("exit 3") == ["a.png", "b.png"]
+
+
 def test_every_variable_becomes_its_argument(tmp_path):
     (tmp_path / "prompts.txt").write_text("a cat\n")
     words = run(
