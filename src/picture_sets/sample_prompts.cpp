@@ -12,6 +12,7 @@
 #include "config/number_text.h"
 #include "formats/quote.h"
 #include "picture_sets/read_document.h"
+#include "tokenizers/unicode.h"
 
 namespace millrace {
 namespace {
@@ -76,6 +77,34 @@ void note_unread_keys(SamplePrompt& prompt) {
   }
 }
 
+// The zero of every script but ASCII whose digits Python's \d, int() and float() take (Unicode 14, category Nd); the
+// others follow it.
+constexpr uint32_t kZeros[] = {0x660,   0x6F0,   0x7C0,   0x966,   0x9E6,   0xA66,   0xAE6,   0xB66,   0xBE6,   0xC66,
+                               0xCE6,   0xD66,   0xDE6,   0xE50,   0xED0,   0xF20,   0x1040,  0x1090,  0x17E0,  0x1810,
+                               0x1946,  0x19D0,  0x1A80,  0x1A90,  0x1B50,  0x1BB0,  0x1C40,  0x1C50,  0xA620,  0xA8D0,
+                               0xA900,  0xA9D0,  0xA9F0,  0xAA50,  0xABF0,  0xFF10,  0x104A0, 0x10D30, 0x11066, 0x110F0,
+                               0x11136, 0x111D0, 0x112F0, 0x11450, 0x114D0, 0x11650, 0x116C0, 0x11730, 0x118E0, 0x11950,
+                               0x11C50, 0x11D50, 0x11DA0, 0x16A60, 0x16AC0, 0x16B50, 0x1D7CE, 0x1D7D8, 0x1D7E2, 0x1D7EC,
+                               0x1D7F6, 0x1E140, 0x1E2F0, 0x1E950, 0x1FBF0};
+
+// Digits of all scripts as those of ASCII: "\xEF\xBC\x95" (a full-width 5) is "5".
+std::string with_ascii_digits(std::string_view text) {
+  if (!is_valid_utf8(text)) return std::string(text);
+  std::string ascii;
+  for (size_t at = 0; at < text.size();) {
+    const unicode::CodePoint point = unicode::decode(text, at);
+    const auto* next = std::upper_bound(std::begin(kZeros), std::end(kZeros), point.value);
+    const bool is_digit = next != std::begin(kZeros) && point.value < next[-1] + 10;
+    if (is_digit) {
+      ascii += static_cast<char>('0' + (point.value - next[-1]));
+    } else {
+      ascii += text.substr(at, point.length);
+    }
+    at += point.length;
+  }
+  return ascii;
+}
+
 std::string_view leading(std::string_view text, std::string_view characters) {
   return text.substr(0, std::min(text.find_first_not_of(characters), text.size()));
 }
@@ -92,23 +121,25 @@ Json flag_value(const Flag& flag, std::string_view part) {
   const std::string_view name(flag.name);
   if (part.size() <= name.size() || part[name.size()] != ' ') return nullptr;
   if (to_lower(part.substr(0, name.size())) != name) return nullptr;
-  const std::string_view rest = part.substr(name.size() + 1);
+  std::string_view rest = part.substr(name.size() + 1);
+  rest = rest.substr(0, rest.find('\n'));  // texts of JSON may have several lines
+  const std::string ascii = with_ascii_digits(rest);
   switch (flag.value) {
     case FlagValue::kDigits: {
-      const std::string_view digits = leading(rest, "0123456789");
+      const std::string_view digits = leading(ascii, "0123456789");
       if (digits.empty()) return nullptr;
       const Json value = whole_number(digits);
       return std::string_view(flag.key) != "sample_steps" ? value
                                                           : Json(std::clamp<uint64_t>(value.get<uint64_t>(), 1, 1000));
     }
     case FlagValue::kNumber: {
-      const auto number = parse_floating_point(leading(rest, "0123456789."));
+      const auto number = parse_floating_point(leading(ascii, "0123456789."));
       return number ? Json(*number) : Json(nullptr);
     }
     case FlagValue::kWholeText:
       return rest.empty() ? Json(nullptr) : Json(as_utf8(std::string(rest)));
     case FlagValue::kTextNumber: {
-      const auto number = parse_floating_point(python_strip(rest));
+      const auto number = parse_floating_point(python_strip(ascii));
       return number ? Json(*number) : Json(nullptr);
     }
   }

@@ -31,6 +31,17 @@ TEST(SamplePrompts, SayWhichFlagsTheyLeaveOut) {
   EXPECT_EQ(ignored[1], "--cn x.png: FLUX, which Euler steps draw, does not read it");
 }
 
+// As Python's re and int() do; a line of a longer text ends its value.
+TEST(SamplePrompts, TakeDigitsOfAllScripts) {
+  const auto values =
+      parse_prompt_line("a --w \xEF\xBC\x95\xEF\xBC\x91\xEF\xBC\x92px --g \xD9\xA3.\xD9\xA5 --n bad\nred --s \xC2\xB2")
+          .values;
+  EXPECT_EQ(values["width"], 512);
+  EXPECT_EQ(values["guidance_scale"], 3.5);
+  EXPECT_EQ(values["negative_prompt"], "bad");
+  EXPECT_FALSE(values.contains("sample_steps"));  // a small 2 is no digit
+}
+
 TEST(SamplePrompts, SayWhichKeysTheyDoNotRead) {
   using testing::ElementsAre;
   using testing::EndsWith;
