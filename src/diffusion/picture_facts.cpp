@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 
 #include "formats/python_json.h"
 #include "formats/quote.h"
@@ -11,12 +12,27 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// sd-scripts names folders by their last part.
-std::string name_of(const SubsetOptions& subset) {
-  const std::string& place = subset.image_dir.empty() ? subset.metadata_file : subset.image_dir;
+std::string last_part(const std::string& place) {
   std::filesystem::path path = std::filesystem::path(place).lexically_normal();
   if (!path.has_filename()) path = path.parent_path();  // "folder/"
   return as_utf8(path.filename().string());
+}
+
+bool has_metadata(const PictureSet& set) {
+  return set.options.style == CaptionStyle::kMetadata;
+}
+
+// sd-scripts names subsets by the last part of their folder or, where they have one, of their metadata file.
+std::string name_of(const PictureSet& set, size_t number) {
+  const SubsetOptions& subset = set.options.subsets[number];
+  return last_part(has_metadata(set) ? subset.metadata_file : subset.image_dir);
+}
+
+// Its pictures; of regularisation pictures also those that no epoch reaches.
+int64_t num_pictures(const PictureSet& set, size_t number) {
+  if (set.options.subsets[number].is_reg) return set.num_files[number];
+  return std::count_if(set.train.pictures.begin(), set.train.pictures.end(),
+                       [&](const Picture& picture) { return picture.subset == number; });
 }
 
 Json text_or_null(const std::optional<std::string>& text) {
@@ -40,9 +56,7 @@ Json bucket_info(const PicturePart& part) {
 
 Json subset_json(const PictureSet& set, size_t number) {
   const SubsetOptions& subset = set.options.subsets[number];
-  const auto count = std::count_if(set.train.pictures.begin(), set.train.pictures.end(),
-                                   [&](const Picture& picture) { return picture.subset == number; });
-  Json json = {{"img_count", count},
+  Json json = {{"img_count", num_pictures(set, number)},
                {"num_repeats", subset.num_repeats},
                {"color_aug", subset.color_aug},
                {"flip_aug", subset.flip_aug},
@@ -54,10 +68,10 @@ Json subset_json(const PictureSet& set, size_t number) {
                {"enable_wildcard", subset.enable_wildcard},
                {"caption_prefix", text_or_null(subset.caption_prefix)},
                {"caption_suffix", text_or_null(subset.caption_suffix)},
-               {"resize_interpolation", interpolation_json(subset.resize_interpolation)},
-               {"image_dir", name_of(subset)}};
-  if (set.options.style == CaptionStyle::kMetadata) {
-    json["metadata_file"] = as_utf8(std::filesystem::path(subset.metadata_file).filename().string());
+               {"resize_interpolation", interpolation_json(subset.resize_interpolation)}};
+  if (!subset.image_dir.empty()) json["image_dir"] = last_part(subset.image_dir);
+  if (has_metadata(set)) {
+    json["metadata_file"] = name_of(set, number);
   } else {
     json["class_tokens"] = text_or_null(subset.class_tokens);
     json["is_reg"] = subset.is_reg;
@@ -65,31 +79,61 @@ Json subset_json(const PictureSet& set, size_t number) {
   return json;
 }
 
+// Subsets of one name are counted together; a folder without pictures is there with no tags.
 Json tags_json(const PictureSet& set) {
-  Json tags = Json::object();
+  std::map<std::string, std::map<std::string, int64_t>> tags;
   for (size_t i = 0; i < set.tag_counts.size(); ++i) {
-    const bool is_reg = set.options.subsets[i].is_reg;  // not counted by sd-scripts
-    if (!is_reg && !set.tag_counts[i].empty()) tags[name_of(set.options.subsets[i])] = set.tag_counts[i];
+    const bool is_looked_at = has_metadata(set) ? num_pictures(set, i) > 0 : set.options.subsets[i].num_repeats > 0;
+    if (!is_looked_at) continue;
+    auto& counts = tags[name_of(set, i)];
+    for (const auto& [tag, count] : set.tag_counts[i]) counts[tag] += count;
   }
   return tags;
 }
 
+// "cat", and "cat (2)" where another subset has that name.
+std::string free_name(const Json& taken, const std::string& name) {
+  std::string free = name;
+  for (int number = 2; taken.contains(free); ++number) free = name + " (" + std::to_string(number) + ")";
+  return free;
+}
+
 Json dataset_json(const PictureSet& set) {
   const DatasetOptions& options = set.options;
-  Json json = {{"is_dreambooth", options.style != CaptionStyle::kMetadata},
+  BucketRules rules = options.bucket_rules();
+  adjust_bucket_limits(rules, options.place);  // to whole steps
+  Json json = {{"is_dreambooth", !has_metadata(set)},
                {"batch_size_per_device", options.batch_size},
                {"num_train_images", set.num_train_images},
                {"num_reg_images", set.num_reg_images},
                {"resolution", options.resolution ? Json(*options.resolution) : Json(nullptr)},
                {"enable_bucket", options.enable_bucket},
-               {"min_bucket_reso", options.enable_bucket ? Json(options.min_bucket_reso) : Json(nullptr)},
-               {"max_bucket_reso", options.enable_bucket ? Json(options.max_bucket_reso) : Json(nullptr)},
+               {"min_bucket_reso", options.enable_bucket ? Json(rules.min_bucket_reso) : Json(nullptr)},
+               {"max_bucket_reso", options.enable_bucket ? Json(rules.max_bucket_reso) : Json(nullptr)},
                {"tag_frequency", tags_json(set)},
                {"bucket_info", options.enable_bucket ? bucket_info(set.train) : Json(nullptr)},
                {"resize_interpolation", interpolation_json(options.resize_interpolation)},
                {"subsets", Json::array()}};
-  for (size_t i = 0; i < options.subsets.size(); ++i) json["subsets"].push_back(subset_json(set, i));
+  for (size_t i = 0; i < options.subsets.size(); ++i) {
+    if (num_pictures(set, i) > 0) json["subsets"].push_back(subset_json(set, i));
+  }
   return json;
+}
+
+// Without a data set file there is one data set, of which sd-scripts says this in the place of ss_datasets.
+void add_folder_facts(const PictureSet& set, TrainingFacts& facts) {
+  Json folders = Json::object(), reg_folders = Json::object();
+  for (size_t i = 0; i < set.options.subsets.size(); ++i) {
+    const int64_t count = num_pictures(set, i);
+    if (count == 0) continue;
+    const SubsetOptions& subset = set.options.subsets[i];
+    (subset.is_reg ? reg_folders : folders)[name_of(set, i)] = {{"n_repeats", subset.num_repeats},
+                                                                {"img_count", count}};
+  }
+  facts["dataset_dirs"] = python_json(folders);
+  facts["reg_dataset_dirs"] = python_json(reg_folders);
+  facts["bucket_info"] = python_json(set.options.enable_bucket ? bucket_info(set.train) : Json(nullptr));
+  facts.erase("datasets");
 }
 
 int64_t divided_up(int64_t number, int64_t by) {
@@ -98,7 +142,7 @@ int64_t divided_up(int64_t number, int64_t by) {
 
 }  // namespace
 
-TrainingFacts picture_facts(const PictureData& data, int64_t batches_per_step, int64_t max_steps) {
+TrainingFacts picture_facts(const PictureData& data, const PictureFactsOptions& options) {
   int64_t train = 0, reg = 0, validation = 0, batches = 0;
   Json datasets = Json::array(), tags = Json::object(), folders = Json::object();
   TrainingFacts facts;
@@ -108,10 +152,16 @@ TrainingFacts picture_facts(const PictureData& data, int64_t batches_per_step, i
     validation += set.validation.num_samples();
     batches += set.train.num_batches(set.options.batch_size);
     datasets.push_back(dataset_json(set));
-    tags.update(tags_json(set));
-    for (const auto& subset : datasets.back()["subsets"]) {
-      folders[subset["image_dir"].get<std::string>()] = {{"n_repeats", subset["num_repeats"]},
-                                                         {"img_count", subset["img_count"]}};
+    // A folder that several data sets have is counted as the first has it.
+    const Json of_set = tags_json(set);
+    for (const auto& [name, counts] : of_set.items()) {
+      if (!tags.contains(name)) tags[name] = counts;
+    }
+    for (size_t i = 0; i < set.options.subsets.size(); ++i) {
+      const SubsetOptions& subset = set.options.subsets[i];
+      const int64_t count = num_pictures(set, i);
+      if (count == 0 || subset.is_reg) continue;
+      folders[free_name(folders, name_of(set, i))] = {{"n_repeats", subset.num_repeats}, {"img_count", count}};
     }
     if (set.options.validation_split > 0) facts["validation_split"] = set.options.validation_split;
   }
@@ -119,11 +169,12 @@ TrainingFacts picture_facts(const PictureData& data, int64_t batches_per_step, i
   facts["num_reg_images"] = reg;
   facts["num_validation_images"] = validation;
   facts["num_batches_per_epoch"] = batches;
-  const int64_t steps_per_epoch = divided_up(batches, batches_per_step);
-  facts["num_epochs"] = steps_per_epoch > 0 ? divided_up(max_steps, steps_per_epoch) : 0;
+  const int64_t steps_per_epoch = divided_up(batches, options.batches_per_step);
+  facts["num_epochs"] = steps_per_epoch > 0 ? divided_up(options.max_steps, steps_per_epoch) : 0;
   facts["datasets"] = python_json(datasets);
   facts["tag_frequency"] = python_json(tags);
   facts["dataset_dirs"] = python_json(folders);
+  if (options.has_no_file && data.sets.size() == 1) add_folder_facts(data.sets[0], facts);
   return facts;
 }
 

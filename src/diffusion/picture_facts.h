@@ -8,8 +8,14 @@
 
 namespace millrace {
 
+struct PictureFactsOptions {
+  int64_t batches_per_step = 1;  // that an update sums up
+  int64_t max_steps = 0;
+  bool has_no_file = false;  // the data set is sd-scripts' options on its command line
+};
+
 // ss_datasets, ss_tag_frequency, ss_dataset_dirs, the numbers of pictures, batches and epochs, and the validation
-// split. batches_per_step: that an update sums up.
-TrainingFacts picture_facts(const PictureData& data, int64_t batches_per_step, int64_t max_steps);
+// split. Without a file ss_reg_dataset_dirs and ss_bucket_info in the place of ss_datasets.
+TrainingFacts picture_facts(const PictureData& data, const PictureFactsOptions& options);
 
 }  // namespace millrace

@@ -12,6 +12,7 @@
 #include "base/printable.h"
 #include "base/python_random.h"
 #include "base/text.h"
+#include "picture_sets/caption_files.h"
 #include "picture_sets/picture_headers.h"
 
 namespace millrace {
@@ -239,6 +240,11 @@ PictureSet fill_picture_set(ListedPictureSet listed, const ReadSettings& setting
       }
     }
     for (const size_t i : parts.validation) validation.add(picture_of(i, 1));
+    // Of captions that are trained; metadata files have tags that are counted as they stand there.
+    if (!parts.validation.empty() && options.style != CaptionStyle::kMetadata) {
+      set.tag_counts[number].clear();
+      for (const size_t i : parts.train) count_tags(files[i].caption, set.tag_counts[number]);
+    }
   }
 
   if (set.num_reg_images > set.num_train_images) {

@@ -51,7 +51,7 @@ struct PictureSet {
   PicturePart train, validation;
   int64_t num_train_images = 0;                            // with repeats, without regularisation pictures
   int64_t num_reg_images = 0;                              // with repeats as the file has them
-  std::vector<std::map<std::string, int64_t>> tag_counts;  // of each subset
+  std::vector<std::map<std::string, int64_t>> tag_counts;  // of each subset, as trained
   std::vector<int64_t> num_files;                          // pictures of each subset before the validation split
   Notices notices;
 };

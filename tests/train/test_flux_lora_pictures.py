@@ -329,8 +329,8 @@ def test_the_file_says_what_was_trained_on(train, folder, tmp_path):  # noqa: F8
     expected = {"ss_num_train_images": "12", "ss_num_reg_images": "2", "ss_num_validation_images": "0",
                 "ss_num_batches_per_epoch": "6", "ss_num_epochs": "2", "ss_epoch": "2", "ss_steps": "10"}  # fmt: skip
     assert {key: facts[key] for key in expected} == expected
-    assert json.loads(facts["ss_tag_frequency"]) == {"own": {"a cat": 6, "red": 6}}
-    assert json.loads(facts["ss_dataset_dirs"]) == {"own": {"n_repeats": 2, "img_count": 6}, "reg": {"n_repeats": 1, "img_count": 2}}
+    assert json.loads(facts["ss_tag_frequency"]) == {"own": {"a cat": 6, "red": 6}, "reg": {"a cat": 2}}
+    assert json.loads(facts["ss_dataset_dirs"]) == {"own": {"n_repeats": 2, "img_count": 6}}  # not of regularisation
     (described,) = json.loads(facts["ss_datasets"])
     for name in ("ss_tag_frequency", "ss_dataset_dirs", "ss_datasets"):
         assert facts[name] == json.dumps(json.loads(facts[name]))  # blanks and all
@@ -338,6 +338,39 @@ def test_the_file_says_what_was_trained_on(train, folder, tmp_path):  # noqa: F8
     assert described["batch_size_per_device"] == 5 and described["subsets"][0]["image_dir"] == "own"
     # Samples are counted, whatever training.local_batch_size says: the last batch of a bucket has two.
     assert curve(output, "samples")[-1] < 50 and curve(output, "samples")[0] in (2, 5)
+
+
+def test_the_file_tells_data_sets_of_one_folder_apart(train, folder, tmp_path):  # noqa: F811
+    """sd-scripts counts the tags of what is trained on, of a folder once, and names folders that come again by number."""
+    cats = folder("cats", 4, "cat {}", sizes=[(32, 32)])
+    reg = folder("reg", 30, "a cat", sizes=[(32, 32)])
+    listed = {str(path): {"caption": "by hand", "tags": "a, b"} for path in folder("listed", 2, None, sizes=[(32, 32)]).iterdir()}
+    (tmp_path / "listed.json").write_text(json.dumps(listed))
+    text = """
+[general]
+caption_extension = ".txt"
+resolution = 32
+enable_bucket = true
+bucket_reso_steps = 16
+min_bucket_reso = 20
+max_bucket_reso = 40
+"""
+    for split in (0.25, 0.0):
+        text += f"[[datasets]]\nvalidation_split = {split}\nvalidation_seed = 1\n[[datasets.subsets]]\nimage_dir = '{cats}'\n"
+    text += f"[[datasets.subsets]]\nimage_dir = '{reg}'\nis_reg = true\n[[datasets.subsets]]\nimage_dir = '{tmp_path}'\n"
+    text += f"[[datasets]]\n[[datasets.subsets]]\nmetadata_file = '{tmp_path / 'listed.json'}'\n"
+    (tmp_path / "set.toml").write_text(text)
+    facts = metadata(train(tmp_path / "set.toml", "--training.steps=1") / "lora.safetensors")
+    tags, folders = json.loads(facts["ss_tag_frequency"]), json.loads(facts["ss_dataset_dirs"])
+    assert len(tags.pop("cats")) == 3
+    assert tags == {"reg": {"a cat": 30}, tmp_path.name: {}, "listed.json": {"a": 2, "b": 2}}
+    assert folders == {"cats": {"n_repeats": 1, "img_count": 3}, "cats (2)": {"n_repeats": 1, "img_count": 4},
+                       "listed.json": {"n_repeats": 1, "img_count": 2}}  # fmt: skip
+    first, second, third = json.loads(facts["ss_datasets"])
+    assert (first["min_bucket_reso"], first["max_bucket_reso"]) == (16, 48)  # whole steps
+    assert [subset["image_dir"] for subset in second["subsets"]] == ["cats", "reg"]  # one without pictures is no subset
+    assert second["subsets"][1]["img_count"] == 30 and second["num_reg_images"] == 30  # though four of them are trained on
+    assert "image_dir" not in third["subsets"][0] and third["subsets"][0]["metadata_file"] == "listed.json"
 
 
 def test_tensorboard_has_sd_scripts_tags_of_epochs_and_validations(train, folder, tmp_path):  # noqa: F811

@@ -346,8 +346,15 @@ int64_t FluxTaskData::steps_per_epoch() const {
 
 TrainingFacts FluxTaskData::facts() const {
   if (!training_ || !training_->pictures) return {};
-  const int64_t batches_per_step = microbatches_per_step(config_.training, mesh_.data_size());
-  TrainingFacts facts = picture_facts(*training_->pictures, batches_per_step, config_.training.steps);
+  const LoraConfig* lora = config_.lora();
+  // Of the facts that arguments of sd-scripts become, this one is written without a data set file alone.
+  const bool has_no_file =
+      lora != nullptr && std::any_of(lora->metadata.begin(), lora->metadata.end(),
+                                     [](const auto& text) { return starts_with(text, "ss_total_batch_size="); });
+  TrainingFacts facts = picture_facts(*training_->pictures,
+                                      {.batches_per_step = microbatches_per_step(config_.training, mesh_.data_size()),
+                                       .max_steps = config_.training.steps,
+                                       .has_no_file = has_no_file});
   facts["cache_latents"] = config_.encoder.cache_latents != EncodingCache::kNone;
   if (config_.validation_pictures.split > 0) facts["validation_split"] = config_.validation_pictures.split;
   facts["prior_loss_weight"] = config_.training_pictures.prior_loss_weight;
