@@ -13,26 +13,52 @@
 namespace millrace {
 namespace {
 
-// Arguments that are written as given, and the name of the fact where it is another.
+// Arguments that are written as given, the name of the fact where it is another, and the option of ours that they
+// become: a run that has it says the same by itself.
 struct GivenFact {
   const char* argument;
-  const char* fact;
+  const char* fact = nullptr;
+  const char* option = "";
 };
-constexpr GivenFact kGivenFacts[] = {{"network_dim", "network_dim"},
-                                     {"network_alpha", "network_alpha"},
-                                     {"noise_offset", "noise_offset"},
-                                     {"noise_offset_random_strength", "noise_offset_random_strength"},
-                                     {"adaptive_noise_scale", "adaptive_noise_scale"},
-                                     {"multires_noise_iterations", "multires_noise_iterations"},
-                                     {"multires_noise_discount", "multires_noise_discount"},
-                                     {"min_snr_gamma", "min_snr_gamma"},
-                                     {"zero_terminal_snr", "zero_terminal_snr"},
-                                     {"clip_skip", "clip_skip"},
-                                     {"max_token_length", "max_token_length"},
-                                     {"lowram", "lowram"},
-                                     {"weighting_scheme", "weighting_scheme"},
-                                     {"debiased_estimation_loss", "debiased_estimation"},
-                                     {"unet_lr", "unet_lr"}};
+constexpr GivenFact kGivenFacts[] = {
+    {"noise_offset"},
+    {"noise_offset_random_strength"},
+    {"adaptive_noise_scale"},
+    {"multires_noise_iterations"},
+    {"multires_noise_discount"},
+    {"min_snr_gamma"},
+    {"zero_terminal_snr"},
+    {"clip_skip"},
+    {"max_token_length"},
+    {"lowram"},
+    {"weighting_scheme"},
+    {"debiased_estimation_loss", "debiased_estimation"},
+    {"unet_lr"},
+    {"caption_dropout_rate"},
+    {"caption_dropout_every_n_epochs"},
+    {"caption_tag_dropout_rate"},
+    {"resize_interpolation"},
+    {"validation_seed"},
+    {"validation_split"},
+    {"max_validation_steps"},
+    {"validate_every_n_epochs"},
+    {"validate_every_n_steps"},
+    {"fp8_base_unet"},
+    {"prior_loss_weight", nullptr, "training.prior_loss_weight"},
+    {"max_grad_norm", nullptr, "training.max_norm"},
+    {"network_dropout", nullptr, "lora.dropout"},
+    {"scale_weight_norms", nullptr, "lora.scale_weight_norms"},
+    {"guidance_scale", nullptr, "objective.guidance_scale"},
+    {"sigmoid_scale", nullptr, "objective.sigmoid_scale"},
+    {"discrete_flow_shift", nullptr, "objective.discrete_flow_shift"},
+    {"logit_mean", nullptr, "objective.logit_mean"},
+    {"logit_std", nullptr, "objective.logit_std"},
+    {"mode_scale", nullptr, "objective.mode_scale"},
+    {"huber_schedule", nullptr, "objective.huber_schedule"},
+    {"huber_c", nullptr, "objective.huber_c"},
+    {"huber_scale", nullptr, "objective.huber_scale"},
+    {"ip_noise_gamma", nullptr, "objective.ip_noise_gamma"},
+    {"ip_noise_gamma_random_strength", nullptr, "objective.ip_noise_gamma_random_strength"}};
 
 // "512x768" of "512,768", and "512x512" of "512".
 std::string model_resolution(std::string argument) {
@@ -40,6 +66,13 @@ std::string model_resolution(std::string argument) {
   const size_t comma = argument.find(',');
   if (comma == std::string::npos) return argument + "x" + argument;
   return argument.substr(0, comma) + "x" + argument.substr(comma + 1);
+}
+
+// A file of arguments has "1" where a command line has "1.0".
+bool is_whole_in_file(const KohyaArguments& args, const std::string& name) {
+  const auto found = args.given().find(name);
+  if (found == args.given().end() || starts_with(found->second.place, "--")) return false;
+  return found->second.words.size() == 1 && parse_integer(found->second.words[0]);
 }
 
 // As Python's str() writes what argparse makes of it.
@@ -50,12 +83,24 @@ std::string python_value(const KohyaArguments& args, const std::string& name) {
     case KohyaType::kInteger:
       return std::to_string(args.integer(name).value_or(0));
     case KohyaType::kNumber:
+      if (is_whole_in_file(args, name)) return *args.text(name);
       return python_float(args.number(name).value_or(0));
     case KohyaType::kText:
     case KohyaType::kTexts:
       break;
   }
   return args.text(name).value_or("");
+}
+
+// "(0.5, 2.0)" of "0.5,2"; another text as it is.
+std::string python_pair(const std::string& text) {
+  std::vector<std::string> numbers;
+  for (const std::string& part : split(text, ',')) {
+    const auto number = parse_floating_point(trim(part));
+    if (!number) return text;
+    numbers.push_back(python_float(*number));
+  }
+  return "(" + join(numbers, ", ") + ")";
 }
 
 // "" where no arguments of the network are given, of which sd-scripts then says nothing.
@@ -79,16 +124,29 @@ std::vector<std::string> given_facts(const KohyaTranslator& kohya) {
   const auto add = [&](const std::string& name, const std::string& value) {
     facts.push_back(kAnyFactPrefix + name + "=" + value);
   };
+  add("network_dim", args.has("network_dim") ? python_value(args, "network_dim") : "None");
+  add("network_alpha", args.has("network_alpha") ? python_value(args, "network_alpha") : "1");
   // Adafactor that chooses its rate makes sd-scripts forget both.
   const bool has_rates = kohya.has_own_rate();
-  for (const auto& [argument, fact] : kGivenFacts) {
-    if (args.has(argument) && (has_rates || fact != std::string_view("unet_lr"))) {
-      add(fact, python_value(args, argument));
-    }
+  for (const auto& [argument, fact, option] : kGivenFacts) {
+    const bool is_said = kohya.out.has(option) && !is_whole_in_file(args, argument);
+    if (!args.has(argument) || is_said || (!has_rates && argument == std::string_view("unet_lr"))) continue;
+    add(fact != nullptr ? fact : argument, python_value(args, argument));
+  }
+  if (const auto range = args.text("face_crop_aug_range")) add("face_crop_aug_range", python_pair(*range));
+  if (!kohya.around.model.has_guidance && !args.has("guidance_scale")) {
+    add("guidance_scale", python_value(args, "guidance_scale"));
+  }
+  if (kohya.around.has_validation_split && !args.has("validation_split")) add("validation_split", "0.0");
+  if (args.has("fp8_base_unet") && !args.has("fp8_base")) add("fp8_base", "False");
+  if (kohya.around.world_size > 1) {
+    add("gradient_accumulation_steps", python_value(args, "gradient_accumulation_steps"));
   }
   const double rate = *args.number("learning_rate");
   if (!has_rates) add("learning_rate", "None");
-  if (has_rates && kohya.base_rate() != rate) add("learning_rate", python_float(rate));
+  if (has_rates && (kohya.base_rate() != rate || is_whole_in_file(args, "learning_rate"))) {
+    add("learning_rate", python_value(args, "learning_rate"));
+  }
   if (args.has("text_encoder_lr")) {
     std::vector<std::string> rates;
     for (const std::string& text : args.texts("text_encoder_lr")) {

@@ -241,11 +241,18 @@ double KohyaTranslator::transformer_rate() const {
 }
 
 double KohyaTranslator::base_rate() const {
-  if (transformer_rate() != 0 || args.has("network_train_unet_only")) return transformer_rate();
+  const std::vector<std::string> network_args = args.texts("network_args");
+  const bool some_layers_differ = std::any_of(network_args.begin(), network_args.end(), [](const std::string& word) {
+    return starts_with(word, "network_reg_lrs=");
+  });
+  if (transformer_rate() != 0) return transformer_rate();
+  const double usual = *args.number("learning_rate");
+  if (some_layers_differ) return usual > 0 ? usual : 1;
+  if (args.has("network_train_unet_only")) return 0;
   for (const std::string& text : args.texts("text_encoder_lr")) {
     if (const double rate = parse_floating_point(text).value_or(0); rate > 0) return rate;
   }
-  return *args.number("learning_rate");
+  return usual;
 }
 
 void KohyaTranslator::optimizer() {
@@ -282,7 +289,11 @@ void KohyaTranslator::optimizer() {
     out.note(rate, args.has("learning_rate") || args.has("unet_lr") ? Fate::kNoEffect : Fate::kSameResult,
              "there as here, Adafactor with relative_step chooses the rate itself");
   } else {
-    out.set("optimizer.lr", base_rate(), base_rate() == transformer_rate() ? rate : from("text_encoder_lr"));
+    const TheirSetting other = from(args.has("text_encoder_lr") ? "text_encoder_lr" : "learning_rate");
+    out.set("optimizer.lr", base_rate(), base_rate() == transformer_rate() ? rate : other);
+    if (base_rate() == 0) {
+      out.refuse(rate, "expected a learning rate above 0 for something, got 0 for all: nothing would be trained");
+    }
     if (args.has("unet_lr") && args.has("learning_rate") && !out.mentions(from("learning_rate"))) {
       out.note(from("learning_rate"), Fate::kSameResult, "--unet_lr takes its place");
     }

@@ -20,7 +20,7 @@ struct KohyaTranslator {
   // The learning rate is an argument's, not the optimizer's own.
   bool has_own_rate() const;
   double transformer_rate() const;
-  double base_rate() const;  // the optimizer's: of text encoders where the transformer's is 0
+  double base_rate() const;  // the optimizer's: where the transformer's is 0, of text encoders or layers
   // Optimizer steps of an epoch.
   int64_t steps_per_epoch() const;
 

@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
+#include "base/files.h"
 #include "base/text.h"
 #include "compat/golden_test_support.h"
 #include "compat/kohya_options.h"
@@ -129,24 +132,26 @@ TEST(KohyaTranslate, WritesOptimizerArgumentsAsPythonDoes) {
   EXPECT_EQ(text({"--optimizer_type=SGDNesterov", "--optimizer_args", "momentum=0.8"}),
             "torch.optim.sgd.SGD(momentum=0.8)");
   const Translation more = translated({"--optimizer_args", "weight_decay=0", "--metadata_title=a = b"});
-  EXPECT_EQ(setting(more, "lora.metadata"), "[\"title=a = b\", \"optimizer=torch.optim.adamw.AdamW(weight_decay=0)\"]");
+  EXPECT_EQ(setting(more, "lora.metadata"),
+            "[\"ss_network_dim=None\", \"ss_network_alpha=1\", \"title=a = b\", "
+            "\"optimizer=torch.optim.adamw.AdamW(weight_decay=0)\"]");
 }
 
 // What sd-scripts writes of arguments that a run here has no option for, or another value.
 TEST(KohyaTranslate, HandsFactsOverToTheLoraFile) {
-  const auto facts = [](const Translation& got) {
-    std::vector<std::string> texts;
-    if (const TomlValue* metadata = got.find("lora.metadata")) {
-      for (const TomlValue& item : metadata->items) texts.push_back(item.text);
-    }
-    return texts;
+  // Beside the rank and alpha, which are always there, as they are here where they are not given.
+  const auto facts = [](const Translation& got, const Words& rank = {"ss_network_dim=None", "ss_network_alpha=1"}) {
+    Words texts;
+    for (const TomlValue& item : got.find("lora.metadata")->items) texts.push_back(item.text);
+    EXPECT_EQ(Words(texts.begin(), texts.begin() + 2), rank);
+    return Words(texts.begin() + 2, texts.end());
   };
   using testing::ElementsAre;
   EXPECT_THAT(facts(translated({"--learning_rate=1e-4"})), testing::IsEmpty());
   EXPECT_THAT(facts(translated({"--network_dim=16", "--network_alpha=8", "--network_dropout=0.1", "--network_args",
-                                "train_blocks=single", "verbose=True", "in_dims=[1,2]", "verbose=False"})),
-              ElementsAre("ss_network_dim=16", "ss_network_alpha=8.0",
-                          "ss_network_args={\"train_blocks\": \"single\", \"verbose\": \"False\", \"in_dims\": "
+                                "train_blocks=single", "verbose=True", "in_dims=[1,2]", "verbose=False"}),
+                    {"ss_network_dim=16", "ss_network_alpha=8.0"}),
+              ElementsAre("ss_network_args={\"train_blocks\": \"single\", \"verbose\": \"False\", \"in_dims\": "
                           "\"[1,2]\", \"dropout\": 0.1}"));
   EXPECT_THAT(facts(with_text_encoders({"--learning_rate=1e-4", "--unet_lr=2e-4"})),
               ElementsAre("ss_unet_lr=0.0002", "ss_learning_rate=0.0001", "ss_text_encoder_lr=None"));
@@ -160,6 +165,25 @@ TEST(KohyaTranslate, HandsFactsOverToTheLoraFile) {
                           "ss_multires_noise_iterations=6", "ss_multires_noise_discount=0.4", "ss_min_snr_gamma=5.0",
                           "ss_zero_terminal_snr=True", "ss_clip_skip=2", "ss_weighting_scheme=logit_normal",
                           "ss_debiased_estimation=True"));
+  // Options of the data set, which its file may have in another way, and numbers that count for nothing.
+  EXPECT_THAT(
+      facts(translated({"--caption_dropout_rate=0.1", "--face_crop_aug_range=1,2.5", "--resize_interpolation=box",
+                        "--validate_every_n_epochs=2", "--timestep_sampling=uniform", "--sigmoid_scale=2",
+                        "--huber_c=0.2", "--guidance_scale=2", "--scale_weight_norms=0"})),
+      ElementsAre("ss_caption_dropout_rate=0.1", "ss_resize_interpolation=box", "ss_validate_every_n_epochs=2",
+                  "ss_scale_weight_norms=0.0", "ss_sigmoid_scale=2.0", "ss_huber_c=0.2",
+                  "ss_face_crop_aug_range=(1.0, 2.5)"));
+  EXPECT_THAT(facts(translated({"--mixed_precision=bf16", "--fp8_base_unet"})),
+              ElementsAre("ss_fp8_base_unet=True", "ss_fp8_base=False"));
+}
+
+// In a file of arguments a whole number stays one, also for an option that is a number.
+TEST(KohyaTranslate, WritesNumbersOfAFileAsTheyStandThere) {
+  const std::filesystem::path file = std::filesystem::path(testing::TempDir()) / "kohya_numbers.toml";
+  write_file_atomically(file, "network_alpha = 16\nlearning_rate = 1\nguidance_scale = 1.0\nmax_grad_norm = 1\n");
+  const std::string facts = setting(translated({"--config_file=" + file.string()}), "lora.metadata");
+  EXPECT_EQ(facts,
+            "[\"ss_network_dim=None\", \"ss_network_alpha=16\", \"ss_max_grad_norm=1\", \"ss_learning_rate=1\"]");
 }
 
 // As sd-scripts does where no file lists the data sets.
@@ -252,9 +276,12 @@ TEST(KohyaTranslate, TakesTheLossesOfFlux) {
     const std::string name = item["name"];
     if (name.ends_with("_noop")) {
       EXPECT_EQ(translated(words).warnings().size(), 1u) << name;
-      std::vector<std::string> overrides = translated(words).overrides();
-      std::erase_if(overrides, [](const std::string& text) { return text.starts_with("--lora.metadata="); });
-      EXPECT_EQ(overrides, translated({}).overrides()) << name;
+      const auto without_facts = [](const Words& given) {
+        Words overrides = translated(given).overrides();
+        std::erase_if(overrides, [](const std::string& text) { return text.starts_with("--lora.metadata="); });
+        return overrides;
+      };
+      EXPECT_EQ(without_facts(words), without_facts({})) << name;
     }
   }
   const Translation huber = translated({"--loss_type", "huber", "--huber_schedule", "constant", "--huber_c", "0.15"});
@@ -369,6 +396,11 @@ TEST(KohyaTranslate, TrainsTextEncodersAtTheirRates) {
   const Translation texts_alone = with_text_encoders({"--unet_lr=0", "--text_encoder_lr", "5e-5"});
   EXPECT_EQ(setting(texts_alone, "optimizer.lr"), "5e-05");
   EXPECT_EQ(setting(texts_alone, "lora.text_encoder_lr"), "5e-05");
+  // A rate for some layers alone, and for none.
+  EXPECT_EQ(setting(translated({"--unet_lr=0", "--learning_rate=1e-4", "--network_args", "network_reg_lrs=a=1"}),
+                    "optimizer.lr"),
+            "1e-04");
+  EXPECT_THAT(problem({"--unet_lr=0"}), HasSubstr("[--unet_lr] expected a learning rate above 0 for something"));
   EXPECT_THAT(translated({"--text_encoder_lr=1e-5"}).table("sd-scripts"), HasSubstr("no text encoder is trained"));
   EXPECT_THAT(config_problem([] {
                 with_text_encoders({"--cache_text_encoder_outputs", "--network_args", "train_t5xxl=True"});

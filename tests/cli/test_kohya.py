@@ -425,6 +425,25 @@ def test_a_run_leaves_the_file_that_sd_scripts_would(millrace, arguments, weight
     assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4, 5, 6]
 
 
+def test_a_file_of_folders_says_what_sd_scripts_says_of_them(millrace, arguments, weights, tmp_path):
+    for name, pictures in [("train/2_cat", ("0.png", "1.png")), ("reg/1_animal", ("2.png",))]:
+        (tmp_path / name).mkdir(parents=True)
+        for picture in pictures:
+            (tmp_path / "imgs" / picture).rename(tmp_path / name / picture)
+    place = arguments.index("--dataset_config")
+    words = arguments[:place] + ["--train_data_dir", "train", "--reg_data_dir", "reg"] + arguments[place + 2 :]
+    millrace(*words, *SMALL, "--resolution", "64", "--enable_bucket", "--min_bucket_reso", "64", "--max_train_steps", "1")
+    facts = metadata(tmp_path / "out" / "cat.safetensors")
+    assert "ss_datasets" not in facts
+    expected = {
+        "dataset_dirs": {"2_cat": {"n_repeats": 2, "img_count": 2}}, "reg_dataset_dirs": {"1_animal": {"n_repeats": 1, "img_count": 1}},
+        "tag_frequency": {"2_cat": {"cat": 2}, "1_animal": {"animal": 1}},
+        "bucket_info": {"buckets": {"0": {"resolution": [64, 64], "count": 8}}, "mean_img_ar_error": 0.0},
+    }  # fmt: skip
+    assert {name: json.loads(facts["ss_" + name]) for name in expected} == expected
+    assert facts["ss_network_dim"] == "2" and facts["ss_network_alpha"] == "1" and facts["ss_cache_latents"] == "True"
+
+
 @pytest.mark.parametrize("words, optimizer", [
     (["--optimizer_type", "DAdaptAdam", "--learning_rate", "1", "--optimizer_args", "d0=1e-4", "decouple=True"],
      "dadaptation.dadapt_adam.DAdaptAdam(d0=0.0001,decouple=True)"),
