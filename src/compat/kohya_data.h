@@ -21,7 +21,7 @@ class KohyaData {
   KohyaData(const KohyaArguments& arguments, int64_t world_size);
 
   // What training reads: the data set file itself, or output_dir/dataset.json where options of the command line come to
-  // it, folders stand for it, or there are several ranks.
+  // it or others have no effect and are left out, folders stand for it, or there are several ranks.
   const std::string& path() const { return path_; }
   // Writes path() where it is not there by itself.
   void write() const;

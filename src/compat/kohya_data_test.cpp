@@ -62,6 +62,30 @@ TEST_F(KohyaDataTest, HasABatchOfTheFilesSizeForEveryRank) {
   EXPECT_EQ(written(data)["datasets"][0]["batch_size"], 12);
 }
 
+// Runs here refuse what sd-scripts takes and does not read.
+TEST_F(KohyaDataTest, LeavesOutWhatSdScriptsDoesNotRead) {
+  write_file_atomically(
+      folder_ / "set.toml",
+      "[general]\nface_crop_aug_range = [1.0, 2.0]\ncustom_attributes = { mood = 1 }\n"
+      "[[datasets]]\nresolution = 64\nenable_bucket = true\nmin_bucket_reso = 64\nnetwork_multiplier = 0.5\n"
+      "[[datasets.subsets]]\nimage_dir = 'imgs'\nface_crop_aug_range = [1.0, 3.0]\n"
+      "custom_attributes = { diff_output_preservation = true, mood = 2 }\n"
+      "[[datasets]]\nresolution = 64\n[[datasets.subsets]]\nimage_dir = 'imgs'\n");
+  testing::internal::CaptureStderr();
+  const KohyaData data(arguments({set()}), 1);
+  const std::string said = testing::internal::GetCapturedStderr();
+  for (const char* name : {"network_multiplier", "face_crop_aug_range", "custom_attributes.mood"}) {
+    EXPECT_THAT(said, testing::HasSubstr(std::string(name) + " has no effect on FLUX")) << said;
+  }
+  const nlohmann::json json = written(data);
+  EXPECT_EQ(json["general"], nlohmann::json({{"custom_attributes", nlohmann::json::object()}}));
+  const nlohmann::json &with_buckets = json["datasets"][0], &without = json["datasets"][1];
+  EXPECT_FALSE(with_buckets.contains("network_multiplier"));
+  EXPECT_FALSE(with_buckets["subsets"][0].contains("face_crop_aug_range"));
+  EXPECT_EQ(with_buckets["subsets"][0]["custom_attributes"], nlohmann::json({{"diff_output_preservation", true}}));
+  EXPECT_EQ(without["face_crop_aug_range"], nlohmann::json({1.0, 2.0}));
+}
+
 TEST_F(KohyaDataTest, TakesFoldersWhoseNamesSayTheirRepeats) {
   create_folders(folder_ / "train" / "3_a cat");
   const KohyaData data(arguments({"--train_data_dir=" + (folder_ / "train").string(), "--resolution=64"}), 1);

@@ -57,6 +57,10 @@ Filter trained_filter(const DatasetOptions& dataset, const SubsetOptions& subset
   return to.width <= from.width && to.height <= from.height ? Filter::kArea : Filter::kLanczos;
 }
 
+bool is_custom_attribute(const std::string& key) {
+  return key == kPreservation || key == kTimes;
+}
+
 bool preserves_output(const SubsetOptions& subset) {
   return subset.custom_attributes.is_object() && subset.custom_attributes.value(kPreservation, false);
 }

@@ -1,6 +1,7 @@
 // Options of data sets that can be written and shown, but not trained with.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "images/aspect_buckets.h"
@@ -17,6 +18,9 @@ void check_options_are_trained(const std::vector<DatasetOptions>& datasets);
 // of the picture before and after.
 Filter trained_filter(const DatasetOptions& dataset, const SubsetOptions& subset, const PictureSize& from,
                       const PictureSize& to);
+
+// Whether training knows custom_attributes of this name: one of the two below.
+bool is_custom_attribute(const std::string& key);
 
 // custom_attributes.diff_output_preservation: adapters learn to leave the subset's pictures as the frozen model has
 // them (differential output preservation).
