@@ -25,6 +25,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr int kDryRunRetries = 3;  // four seconds at most
+
 struct Arguments {
   std::string what;
   fs::path output;
@@ -51,7 +53,8 @@ void add_options(ArgumentParser& app, Arguments& arguments) {
   app.add_flag("--dry-run", arguments.dry_run, "Print what would be fetched, and write nothing");
   app.add_flag("--verify", arguments.verify, "Verify the checksum of every existing file");
   app.add_flag("--list", arguments.list, "Print the names, their sizes and licences, and stop");
-  app.add_option("--retries", arguments.retry.retries, "Consecutive retries without progress before giving up")
+  app.add_option("--retries", arguments.retry.retries,
+                 "Consecutive retries without progress before giving up; of --dry-run 3")
       ->check(CLI::Range(0, 1000))
       ->capture_default_str();
   app.add_option("--connect-timeout", arguments.http.connect_seconds, "Seconds to reach a server")
@@ -299,6 +302,8 @@ int run_download(const std::vector<std::string>& args) {
   if (arguments.what.empty()) {
     throw ConfigError("[millrace download] expected a name, hf:OWNER/NAME or the URL of a .uri file (try --list)");
   }
+  // Somebody waits for the list.
+  if (arguments.dry_run && app.count("--retries") == 0) arguments.retry.retries = kDryRunRetries;
   return run(arguments);
 }
 

@@ -28,6 +28,13 @@ def test_a_server_in_trouble_is_asked_again(download, server, tmp_path):
     assert tree(tmp_path / "coco") == files
 
 
+def test_a_list_of_a_server_that_is_not_there_does_not_take_long(download, server):
+    server.close()
+    begin = time.monotonic()
+    said = download("coco", "--dry-run", status=3).stderr
+    assert "coco" in said and time.monotonic() - begin < 30  # with the twelve tries of a download ten minutes
+
+
 def test_retry_after_is_obeyed(download, server):
     """In each of its three forms a second at least; by its own schedule the program would ask again after half a second."""
     date = lambda: time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 2))  # noqa: E731
