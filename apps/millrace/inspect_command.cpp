@@ -56,7 +56,8 @@ int run_inspect(const std::vector<std::string>& args) {
       "whose checksums are verified; a tar shard or a folder of shards; an Arrow file or a folder saved by "
       "`datasets`; a profiler trace; TensorBoard events; an .npy array; a data set file of pictures in folders "
       "(TOML or JSON, as for sd-scripts), whose buckets, batches and captions are listed and whose pictures are "
-      "checked; a file of prompts; the configuration of a language model's run, or a file of its rows, which are "
+      "checked; a folder of folders such as 10_cat, as training takes it; a file of prompts; the configuration of a "
+      "language model's run, or a file of its rows, which are "
       "tokenised. Options of "
       "data sets, such as --train_batch_size 4 or --train_data_dir "
       "FOLDER, are sd-scripts'.",
@@ -98,6 +99,10 @@ int run_inspect(const std::vector<std::string>& args) {
   }
   picture_options.as_json = as_json;
   picture_options.num_threads = options.num_threads;
+  if (dataset.train_data_dir.empty() && has_picture_folders(path)) {
+    inspect_picture_sets("", arguments_of_folder(path, dataset), picture_options);
+    return static_cast<int>(ExitCode::kDone);
+  }
   if (path.empty() || is_picture_set_file(path)) {
     inspect_picture_sets(path, dataset, picture_options);
     return static_cast<int>(ExitCode::kDone);

@@ -11,6 +11,7 @@
 #include "formats/inspect/text_table.h"
 #include "images/encode.h"
 #include "picture_sets/contact_sheet.h"
+#include "picture_sets/open_picture_sets.h"
 #include "picture_sets/pixel_checks.h"
 #include "picture_sets/read_document.h"
 #include "picture_sets/report.h"
@@ -64,6 +65,15 @@ bool is_prompt_file(const std::filesystem::path& path) {
   const std::string json = small_json(path);
   const size_t first = json.find_first_not_of(" \t\r\n");
   return first != std::string::npos && json[first] == '[' && json.find("\"ph\"") == std::string::npos;
+}
+
+DatasetArguments arguments_of_folder(const std::filesystem::path& folder, DatasetArguments arguments) {
+  arguments.train_data_dir = folder.string();
+  PlacedValue& options = arguments.settings.command_line;
+  const PlacedValue* given = options.find("resolution");
+  add_folder_options(options, given == nullptr ? OpenSettings().resolution
+                                               : std::min(given->items[0].integer, given->items[1].integer));
+  return arguments;
 }
 
 void inspect_picture_sets(const std::string& path, const DatasetArguments& arguments,

@@ -26,7 +26,11 @@ struct PictureInspectOptions {
 bool is_picture_set_file(const std::filesystem::path& path);
 bool is_prompt_file(const std::filesystem::path& path);
 
-// Prints the report.
+// As they are trained when training.dataset_path is folder (picture_sets/open_picture_sets.h); its pictures' size is
+// --resolution among arguments, or that of training.
+DatasetArguments arguments_of_folder(const std::filesystem::path& folder, DatasetArguments arguments);
+
+// Prints the report. path: a data set file; empty: arguments say where the pictures are.
 void inspect_picture_sets(const std::string& path, const DatasetArguments& arguments,
                           const PictureInspectOptions& options);
 void inspect_prompts(const std::string& path, bool as_json);

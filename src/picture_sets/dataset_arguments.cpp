@@ -10,6 +10,8 @@
 #include "base/printable.h"
 #include "base/text.h"
 #include "config/number_text.h"
+#include "picture_sets/caption_files.h"
+#include "picture_sets/notices.h"
 #include "picture_sets/option_rows.h"
 
 namespace millrace {
@@ -127,6 +129,11 @@ int64_t repeats_in(std::string_view text) {
   return parse_integer(trim(text)).value_or(0);
 }
 
+// The part in front of the first underscore of a folder's name; below 1: none.
+int64_t repeats_of_folder(const std::string& name) {
+  return repeats_in(std::string_view(name).substr(0, name.find('_')));
+}
+
 void add_folders(const std::filesystem::path& folder, bool is_reg, PlacedValue& subsets,
                  std::vector<std::string>& ignored) {
   if (folder.empty()) return;
@@ -143,7 +150,7 @@ void add_folders(const std::filesystem::path& folder, bool is_reg, PlacedValue& 
   for (const std::filesystem::path& path : folders) {
     const std::string name = path.filename().string();
     const size_t underscore = name.find('_');
-    const int64_t repeats = repeats_in(std::string_view(name).substr(0, underscore));
+    const int64_t repeats = repeats_of_folder(name);
     if (repeats < 1) {
       ignored.push_back(path.string());
       continue;
@@ -231,6 +238,17 @@ PlacedValue folder_document(const std::filesystem::path& train_data_dir, const s
   }
   add_folders(reg_data_dir, true, subsets, ignored);
   return document_of(std::move(subsets));
+}
+
+bool has_picture_folders(const std::filesystem::path& folder) {
+  std::error_code error;
+  Notices unused;
+  for (std::filesystem::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
+    std::error_code of_entry;
+    if (!at->is_directory(of_entry) || repeats_of_folder(at->path().filename().string()) < 1) continue;
+    if (!list_picture_names(at->path(), "", unused).empty()) return true;
+  }
+  return false;
 }
 
 std::string ignored_folder_text(const std::string& folder) {

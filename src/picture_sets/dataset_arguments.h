@@ -29,6 +29,9 @@ std::vector<std::string> dataset_argument_names();
 PlacedValue folder_document(const std::filesystem::path& train_data_dir, const std::filesystem::path& reg_data_dir,
                             std::vector<std::string>& ignored);
 
+// Whether a sub-folder named so has pictures.
+bool has_picture_folders(const std::filesystem::path& folder);
+
 // What is said of an ignored one.
 std::string ignored_folder_text(const std::string& folder);
 

@@ -25,17 +25,6 @@ void set_integer(PlacedValue& table, const char* name, int64_t value) {
   table.items.push_back({.kind = Kind::kInteger, .integer = value, .key = name});
 }
 
-// What a folder is trained with, there being no file that says so.
-void add_folder_options(PlacedValue& table, int64_t resolution) {
-  const int64_t steps = resolution >= 512 ? 64 : 16;
-  set_integer(table, "resolution", resolution);
-  set_integer(table, "bucket_reso_steps", steps);
-  set_integer(table, "min_bucket_reso", std::max(steps, resolution / 2));
-  set_integer(table, "max_bucket_reso", 2 * resolution);
-  table.items.push_back({.kind = Kind::kBool, .boolean = true, .key = "enable_bucket"});
-  table.items.push_back({.kind = Kind::kText, .text = ".txt", .key = "caption_extension"});
-}
-
 PlacedValue read_sets_document(const std::filesystem::path& path, bool is_folder) {
   std::error_code error;
   if (!is_folder && !std::filesystem::exists(path, error)) {
@@ -135,6 +124,16 @@ HeldBack held_back_of(const std::vector<ListedPictureSet>& listed, const std::fi
 }
 
 }  // namespace
+
+void add_folder_options(PlacedValue& table, int64_t resolution) {
+  const int64_t steps = resolution >= 512 ? 64 : 16;
+  set_integer(table, "resolution", resolution);
+  set_integer(table, "bucket_reso_steps", steps);
+  set_integer(table, "min_bucket_reso", std::max(steps, resolution / 2));
+  set_integer(table, "max_bucket_reso", 2 * resolution);
+  table.items.push_back({.kind = Kind::kBool, .boolean = true, .key = "enable_bucket"});
+  table.items.push_back({.kind = Kind::kText, .text = ".txt", .key = "caption_extension"});
+}
 
 std::vector<PictureSet> open_picture_sets(const std::filesystem::path& path, const OpenSettings& settings) {
   std::error_code error;

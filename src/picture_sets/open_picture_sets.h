@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "config/placed_value.h"
 #include "picture_sets/picture_set.h"
 
 namespace millrace {
@@ -34,6 +35,9 @@ struct OpenSettings {
 // one side or stands beside a validation_split; DataError where there is nothing to train on or too much cannot be
 // read.
 std::vector<PictureSet> open_picture_sets(const std::filesystem::path& path, const OpenSettings& settings);
+
+// Those options, behind what table has already.
+void add_folder_options(PlacedValue& table, int64_t resolution);
 
 // Of all data sets: what one batch holds, at most.
 int64_t largest_batch(const std::vector<PictureSet>& sets);

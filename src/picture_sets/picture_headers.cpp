@@ -90,6 +90,9 @@ std::vector<PictureFile> with_sizes(std::vector<PictureFile> files, int num_thre
     } else if (!file.size || is_on_disk(file.path)) {
       notices.add("unreadable_picture", problem + ": left out", file.key);
       continue;
+    } else {
+      notices.add("missing_picture",
+                  "expected every picture that is listed, got no such file: its size is that of the list", file.key);
     }
     sized.push_back(std::move(file));
   }

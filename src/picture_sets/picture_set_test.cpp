@@ -314,7 +314,8 @@ TEST_F(Folder, APicturesOwnSizeCountsBeforeThatOfMetadata) {
   for (const Picture& picture : set.train.pictures) sizes[picture.file.key] = picture.size;
   EXPECT_EQ(sizes, (std::map<std::string, PictureSize>{
                        {"edited.png", {32, 64}}, {"same.png", {64, 64}}, {"gone.png", {16, 16}}}));
-  EXPECT_EQ(notices_of(set), (std::map<std::string, size_t>{{"enlarged", 2}, {"other_size", 1}}));
+  EXPECT_EQ(notices_of(set),
+            (std::map<std::string, size_t>{{"enlarged", 2}, {"missing_picture", 1}, {"other_size", 1}}));
 }
 
 TEST_F(Folder, CaptionsAreKeptWithCacheInfo) {

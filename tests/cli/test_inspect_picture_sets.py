@@ -183,6 +183,30 @@ def test_folders_say_repeats_and_words(millrace, tmp_path):
     assert "noprefix" in result.stderr
 
 
+def test_a_folder_of_folders_is_shown_as_it_is_trained(millrace, tmp_path):
+    for name in ("10_sks dog", "noprefix"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+        noise((96, 64), len(name)).save(tmp_path / "train" / name / "a.png")
+    (tmp_path / "train" / "10_sks dog" / "a.txt").write_text("a dog")
+    result = millrace("inspect", tmp_path / "train", "--json", "--per-image", "--resolution", "64")
+    dataset = json.loads(result.stdout)["datasets"][0]
+    assert dataset["resolution"] == [64, 64] and dataset["bucket_reso_steps"] == 16 and dataset["max_bucket_reso"] == 128
+    assert [image["caption"] for image in dataset["images"]] == ["a dog"] and dataset["buckets"][0]["count"] == 10
+    assert "noprefix" in result.stderr
+    assert json.loads(millrace("inspect", tmp_path / "train", "--json").stdout)["datasets"][0]["resolution"] == [256, 256]
+
+
+def test_a_listed_picture_that_is_not_there_is_named(millrace, tmp_path):
+    write_set(tmp_path, "", {"a.png": (64, 64)})
+    entries = {name: {"caption": "x", "image_size": [64, 64]} for name in ("a.png", "gone.png")}
+    (tmp_path / "meta.json").write_text(json.dumps(entries))
+    path = tmp_path / "listed.toml"
+    path.write_text('[[datasets]]\nresolution = 64\n[[datasets.subsets]]\nimage_dir = "imgs"\nmetadata_file = "meta.json"\n')
+    dataset = report(millrace, path)["datasets"][0]
+    assert dataset["num_train_images"] == 2
+    assert [(w["kind"], w["places"]) for w in dataset["warnings"]] == [("missing_picture", ["gone.png"])]
+
+
 def test_an_ending_of_captions_needs_no_dot(millrace, tmp_path):
     path = write_set(tmp_path, DATASET.replace('".txt"', '"txt"'), {"a.png": (64, 64)})
     dataset = report(millrace, path, "--per-image")["datasets"][0]
