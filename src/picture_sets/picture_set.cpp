@@ -116,14 +116,20 @@ void fill_buckets(const DatasetOptions& options, PicturePart& part, Notices& not
   }
 }
 
-// Regularisation pictures are all trained on.
+bool has_split(const DatasetOptions& options) {
+  return options.validation_split > 0 && options.validation_split <= 1;
+}
+
+// Regularisation pictures are all trained on. Without repeats none are, and what the file's split holds back is
+// validated on all the same, as in sd-scripts.
 ValidationSplit split_subset(const DatasetOptions& options, const SubsetOptions& subset,
                              const std::vector<PictureFile>& files, const ReadSettings& settings,
                              const HeldBack& held_back) {
-  const bool has_split = options.validation_split > 0 && options.validation_split <= 1;
-  if (has_split && !subset.is_reg) {
-    return split_for_validation(files.size(), options.validation_split,
-                                options.validation_seed.value_or(settings.seed));
+  if (has_split(options) && !subset.is_reg) {
+    ValidationSplit parts =
+        split_for_validation(files.size(), options.validation_split, options.validation_seed.value_or(settings.seed));
+    if (subset.num_repeats < 1) parts.train.clear();
+    return parts;
   }
   ValidationSplit parts;
   for (size_t i = 0; i < files.size(); ++i) {
@@ -186,15 +192,17 @@ ListedPictureSet list_picture_set(const DatasetOptions& options, const ReadSetti
     set.tag_counts.emplace_back();
     set.num_files.push_back(0);
     listed.files.emplace_back();
-    if (subset.num_repeats < 1) {
-      set.notices.add(
-          "no_repeats",
-          "expected num_repeats of at least 1, got " + std::to_string(subset.num_repeats) + ": the subset is left out",
-          name);
-      continue;
+    const bool is_trained = subset.num_repeats >= 1,
+               is_validated = has_split(options) && !subset.is_reg && !has_metadata;
+    if (!is_trained) {
+      set.notices.add("no_repeats",
+                      "expected num_repeats of at least 1, got " + std::to_string(subset.num_repeats) +
+                          (is_validated ? ": the subset is not trained on" : ": the subset is left out"),
+                      name);
+      if (!is_validated) continue;
     }
     check_sample_count(subset.num_repeats, options.place);
-    if (!seen.insert(name).second) {
+    if (is_trained && !seen.insert(name).second) {
       set.notices.add(
           "same_subset",
           "expected each folder once in a data set, got it again: the first subset counts (try a second [[datasets]])",
@@ -241,7 +249,7 @@ PictureSet fill_picture_set(ListedPictureSet listed, const ReadSettings& setting
     }
     for (const size_t i : parts.validation) validation.add(picture_of(i, 1));
     // Of captions that are trained; metadata files have tags that are counted as they stand there.
-    if (!parts.validation.empty() && options.style != CaptionStyle::kMetadata) {
+    if (parts.train.size() < files.size() && options.style != CaptionStyle::kMetadata) {
       set.tag_counts[number].clear();
       for (const size_t i : parts.train) count_tags(files[i].caption, set.tag_counts[number]);
     }

@@ -277,6 +277,22 @@ TEST_F(Folder, NotesWhatIsOdd) {
   EXPECT_EQ(notices.at("other_ending"), 1u);
 }
 
+// As sd-scripts does, which repeats no picture of the validation.
+TEST_F(Folder, WithoutRepeatsIsValidatedOnAllTheSame) {
+  for (int i = 0; i < 4; ++i) write_picture(std::to_string(i) + ".png", 64, 64);
+  for (const double split : {0.0, 0.5}) {
+    DatasetOptions options{.resolution = {{64, 64}}, .validation_split = split};
+    options.subsets.emplace_back();
+    options.subsets[0].image_dir = root_.string();
+    options.subsets[0].num_repeats = 0;
+    const PictureSet set = read_picture_set(options, {.root = root_});
+    EXPECT_EQ(set.train.num_samples(), 0);
+    EXPECT_EQ(set.validation.num_samples(), split == 0 ? 0 : 2);
+    EXPECT_EQ(notices_of(set).at("no_repeats"), 1u);
+    EXPECT_TRUE(set.tag_counts[0].empty());
+  }
+}
+
 TEST_F(Folder, RefusesToTrainOnNothing) {
   const PictureSet set = read({});
   EXPECT_EQ(notices_of(set)["no_pictures"], 1u);
