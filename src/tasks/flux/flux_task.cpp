@@ -1,60 +1,35 @@
 #include "tasks/flux/flux_task.h"
 
 #include <algorithm>
-#include <cstdio>
-#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
 
-#include "adapters/background_file_hash.h"
 #include "adapters/configured_adapter.h"
-#include "base/clock.h"
 #include "base/error.h"
-#include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "config/optimizer_rules.h"
 #include "diffusion/flux_batch.h"
-#include "diffusion/flux_drawing.h"
 #include "diffusion/flux_front_end.h"
 #include "diffusion/flux_objective.h"
 #include "diffusion/flux_setup.h"
 #include "diffusion/flux_trainee.h"
-#include "diffusion/kohya_file_names.h"
-#include "diffusion/lora_readers.h"
-#include "diffusion/lora_result.h"
-#include "diffusion/pictures.h"
 #include "formats/weight_fingerprint.h"
 #include "metrics/epoch_average.h"
 #include "models/flux/entry.h"
 #include "models/flux/flops.h"
-#include "models/lora_text_names.h"
 #include "nn/quantised_weight.h"
 #include "parallel/configured_placement.h"
 #include "tasks/earlier_checkpoint.h"
+#include "tasks/flux/flux_previews.h"
 #include "tasks/flux/flux_task_data.h"
 #include "tasks/flux/flux_validation.h"
 #include "tasks/flux_lora/flux_lora_config.h"
+#include "tasks/flux_lora/flux_lora_results.h"
 
 namespace millrace {
 namespace {
-
-std::vector<PromptToDraw> sample_prompts(const SampleConfig& sample, TaskPurpose purpose) {
-  // What only `millrace sample` draws need not be there.
-  if (!sample.draws() || purpose != TaskPurpose::kTrain) return {};
-  return configured_prompts(sample);
-}
-
-std::string grid_name(int64_t step) {
-  char name[32];
-  std::snprintf(name, sizeof name, "step-%08lld", static_cast<long long>(step));
-  return name;
-}
-
-double unix_seconds() {
-  return static_cast<double>(unix_milliseconds()) / 1000;
-}
 
 class FluxTask : public Task {
  public:
@@ -66,10 +41,10 @@ class FluxTask : public Task {
         device_(device),
         dtype_(compute_dtype(config, device_)),
         keep_(keep_of(config.activation_checkpoint.mode, config.activation_checkpoint.offload)),
-        prompts_(sample_prompts(config.sample, purpose)),
+        previews_(as_flux(*owned_config_), mesh, purpose),
         data_(as_flux(*owned_config_), mesh, device, purpose) {
     if (purpose == TaskPurpose::kTrain) forget_start_if_resumed();
-    const bool networks = data_.needs_networks() || (!prompts_.empty() && missing_for_drawing(config_).empty());
+    const bool networks = data_.needs_networks() || previews_.needs_networks();
     if (networks) front_end_.codec = make_picture_codec(config_, dtype_, device_);
     set_latent_scale(front_end_, config_.encoder);
     sizes_ = flux_config(config_, front_end_.codec ? front_end_.codec->channels() : data_.shapes()->latent_channels);
@@ -89,6 +64,9 @@ class FluxTask : public Task {
     trainee_ = make_flux_trainee(config_, sizes_, placement,
                                  placement.training ? std::optional(objective_.seed) : std::nullopt,
                                  networks ? &front_end_.encoders : nullptr);
+    if (trainee_->is_adapter()) {
+      results_.emplace(config_, sizes_, dtype_, *trainee_, mesh_, [this] { return data_.facts(); });
+    }
   }
 
   FlatParameters& parameters() override { return trainee_->parameters(); }
@@ -109,8 +87,7 @@ class FluxTask : public Task {
   }
 
   void next_microbatch() override {
-    remember_start();
-    start_base_hash();
+    if (results_) results_->before_microbatch();
     batch_ = training_->next();
   }
   std::optional<double> arrived_weight() const override { return static_cast<double>(batch_->num_samples); }
@@ -173,48 +150,19 @@ class FluxTask : public Task {
     return validate_flux(*trainee_, *batches, mesh_, options);
   }
 
-  bool previews_due(const PreviewMoment& moment) const override {
-    return prompts_due(moment) || validation_captions_due(moment);
-  }
-  // Grids of pictures, named after the step.
+  bool previews_due(const PreviewMoment& moment) const override { return previews_.due(moment, steps_per_epoch_); }
   void preview(const PreviewMoment& moment, const std::filesystem::path& run_folder) override {
-    if (prompts_due(moment)) draw_samples(moment, run_folder / "samples");
-    if (validation_captions_due(moment)) {
-      draw_validation_captions(moment.step, run_folder / config_.validation_pictures.save_img_folder);
-    }
+    previews_.draw(moment, steps_per_epoch_, {*trainee_, front_end_, sizes_}, data_, run_folder);
   }
 
-  bool writes_result() const override { return trainee_->is_adapter(); }
   // The adapters as other programs read them, in the dtype that the run computes in.
+  bool writes_result() const override { return results_.has_value(); }
   Files write_result(int64_t step, const std::filesystem::path& run_folder) override {
-    const UnitUse whole = trainee_->parameters().forward_unit(0, /*keep=*/false);
-    if (mesh_.world().rank() != 0) return {};
-    const int64_t epoch = epoch_ + (step == config_.training.steps ? 1 : 0);
-    const std::vector<AdapterTensors> adapters = adapters_of(whole.compute());
-    const Files files = write_lora_file(run_folder / "lora.safetensors", {step, epoch}, adapters);
-    warn_if_at_start(adapters, step);
-    warn_if_unchanged(whole.compute(), step);
-    return files;
+    return results_->write(step, epoch_ + (step == config_.training.steps ? 1 : 0), run_folder);
   }
-
-  bool keeps_result(int64_t step, bool last) const override { return !files_to_keep(step, last).due.empty(); }
+  bool keeps_result(int64_t step, bool last) const override { return results_ && results_->keeps(moment(step, last)); }
   Files keep_result(int64_t step, bool last, const std::filesystem::path& run_folder) override {
-    const UnitUse whole = trainee_->parameters().forward_unit(0, /*keep=*/false);
-    if (mesh_.world().rank() != 0) return {};
-    const std::vector<AdapterTensors> adapters = adapters_of(whole.compute());
-    const KohyaFiles files = files_to_keep(step, last);
-    Files written;
-    for (const KohyaFile& file : files.due) {
-      const Files both = write_lora_file(run_folder / file.name, {step, file.epoch}, adapters);
-      written.insert(written.end(), both.begin(), both.end());
-      log_info("wrote ", (run_folder / file.name).string());
-    }
-    std::error_code ignored;
-    for (const std::string& name : files.outdated) {
-      std::filesystem::remove(run_folder / name, ignored);
-      std::filesystem::remove(run_folder / diffusers_file_name(name), ignored);
-    }
-    return written;
+    return results_->keep(moment(step, last), run_folder);
   }
 
   std::string data_position() const override { return training_->position(); }
@@ -293,16 +241,6 @@ class FluxTask : public Task {
     if (has_earlier_checkpoint(config_, mesh_, device_)) config->lora_options.initial_adapter.clear();
   }
 
-  bool prompts_due(const PreviewMoment& moment) const {
-    const auto is_due = [&](int64_t interval) { return interval > 0 && moment.step % interval == 0; };
-    const SampleConfig& sample = config_.sample;
-    return sample.draws() &&
-           (moment.last || is_due(sample.every_steps) || is_due(sample.every_epochs * steps_per_epoch_));
-  }
-  bool validation_captions_due(const PreviewMoment& moment) const {
-    return moment.validated && !config_.validation_pictures.save_img_folder.empty();
-  }
-
   // Those of quantised matrices, too.
   int64_t num_model_parameters() const {
     int64_t count = trainee_->model().flat_parameters().num_parameters();
@@ -325,150 +263,7 @@ class FluxTask : public Task {
     return {*fewest, *most};
   }
 
-  KohyaFiles files_to_keep(int64_t step, bool last) const {
-    if (!trainee_->is_adapter()) return {};
-    return kohya_files(*config_.flux_adapters(), {step, epoch_, steps_per_epoch_, last});
-  }
-
-  // whole: all adapters, one after the other as in their layout.
-  std::vector<AdapterTensors> adapters_of(const torch::Tensor& whole) const {
-    TensorMap ours;
-    for (const ParameterSlice& slice : trainee_->parameters().slices()) {
-      ours[slice.name] = FlatParameters::view(whole, slice);
-    }
-    return configured_adapters(*config_.lora(), ours);
-  }
-
-  struct Trained {
-    int64_t steps = 0, epochs = 0;
-  };
-  // Where metadata that this rank writes have the hash of the base's file.
-  void start_base_hash() {
-    const std::filesystem::path base = config_.checkpoint.initial_load_path;
-    if (base_hash_ || !writes_result() || mesh_.world().rank() != 0 || config_.lora()->no_metadata) return;
-    if (std::filesystem::is_regular_file(base)) base_hash_.emplace(base);
-  }
-  TrainingFacts facts_of_files() {
-    TrainingFacts facts = data_.facts();
-    start_base_hash();  // of a run that trains no step, but writes what a full disk kept it from writing
-    if (!base_hash_) return facts;
-    try {
-      facts["new_sd_model_hash"] = base_hash_->get();
-    } catch (const Error& error) {
-      log_warning("the metadata of the adapters lack ss_new_sd_model_hash: ", error.what());
-    }
-    return facts;
-  }
-
-  Files write_lora_file(const std::filesystem::path& path, const Trained& trained,
-                        const std::vector<AdapterTensors>& adapters) {
-    const Files files = write_lora_result(
-        path, adapters, config_, sizes_, dtype_,
-        {.step = trained.steps, .epoch = trained.epochs, .started_at = started_at_, .now = unix_seconds()},
-        facts_of_files());
-    if (!std::exchange(said_readers_, true)) {
-      log_info(
-          lora_readers(kohya_parts(adapters, config_, sizes_), path.filename().string(), diffusers_file_name(path)));
-    }
-    return files;
-  }
-
-  // Two sums over all adapters: the same before and after where nothing was learnt.
-  using Sums = std::pair<double, double>;
-  static Sums sums_of(const torch::Tensor& whole) {
-    return {whole.sum(torch::kFloat64).item<double>(),
-            at::linalg_vector_norm(whole, 2, at::OptionalIntArrayRef(), false, torch::kFloat64).item<double>()};
-  }
-
-  // Before the first step of a run that starts from a file; a resumed run no longer names the file.
-  void remember_start() {
-    if (start_ || !trainee_->is_adapter() || config_.lora()->initial_adapter.empty()) return;
-    start_ = sums_of(trainee_->parameters().forward_unit(0, /*keep=*/false).compute());
-  }
-
-  void warn_if_unchanged(const torch::Tensor& whole, int64_t step) const {
-    if (!start_ || *start_ != sums_of(whole)) return;
-    log_warning("[lora] expected adapters that have learnt something, got those of lora.initial_adapter after step ",
-                step, " (try a larger optimizer.lr)");
-  }
-
-  // Of each model that has adapters.
-  void warn_if_at_start(const std::vector<AdapterTensors>& adapters, int64_t step) const {
-    std::map<std::string, bool> at_start;
-    for (const AdapterTensors& adapter : adapters) {
-      const auto layer = flux::parse_run_text_layer(adapter.module);
-      const char* model = !layer ? "FLUX" : layer->part == flux::LoraPart::kT5 ? "T5" : "CLIP";
-      bool& is_so = at_start.try_emplace(model, true).first->second;
-      is_so = is_so && is_without_effect(adapter);
-    }
-    std::vector<std::string> models;
-    for (const auto& [model, is_so] : at_start) {
-      if (is_so) models.push_back(model);
-    }
-    if (models.empty()) return;
-    const bool are_all = models.size() == at_start.size();
-    log_warning("[lora] expected up matrices that have learnt something, got zeros alone after step ", step,
-                are_all ? config_.lora()->kind == AdapterKind::kDora
-                              ? ": the adapters change no direction (try a larger optimizer.lr)"
-                              : ": the adapters change nothing (try a larger optimizer.lr)"
-                        : str(": the adapters of ", join(models, " and "), " change nothing (try larger rates)"));
-  }
-
-  // At the end of a run of LoRA also without the adapters, and with half of what they add.
-  void draw_samples(const PreviewMoment& moment, const std::filesystem::path& folder) {
-    if (!can_draw()) return;
-    draw_grid(prompts_, grid_name(moment.step), folder, ForReport::kYes);
-    if (!moment.last || !trainee_->is_adapter()) return;
-    for (const double strength : {0.0, 0.5}) {
-      trainee_->set_strength(strength);
-      draw_grid(prompts_, grid_name(moment.step) + format_double("-strength-%g", strength), folder, ForReport::kYes);
-    }
-    trainee_->set_strength(1);
-  }
-
-  void draw_validation_captions(int64_t step, const std::filesystem::path& folder) {
-    if (!data_.validation_has_captions()) {
-      if (!std::exchange(warned_no_captions_, true)) {
-        log_warning("[validation.save_img_folder] has no effect: encoded validation data has no captions");
-      }
-      return;
-    }
-    if (!can_draw()) return;
-    if (validation_captions_.empty()) {
-      validation_captions_ = data_.validation_captions(config_.validation_pictures.save_img_count);
-    }
-    draw_grid(plain_prompts(validation_captions_), grid_name(step), folder, ForReport::kNo);
-  }
-
-  bool can_draw() {
-    const std::string missing = missing_for_drawing(config_);
-    if (missing.empty()) return true;
-    if (!std::exchange(warned_missing_, true)) {
-      log_info("no sample pictures are drawn: that needs ", missing, ", which is not set");
-    }
-    return false;
-  }
-
-  // The grid, and for the report where each picture lies.
-  enum class ForReport { kNo, kYes };
-  void draw_grid(const std::vector<PromptToDraw>& prompts, const std::string& name, const std::filesystem::path& folder,
-                 ForReport for_report) {
-    if (prompts.empty()) return;
-    MILLRACE_CHECK(front_end_.can_draw());
-    const std::vector<Image> pictures =
-        of_one_size(draw_prompts(*trainee_, front_end_.encoders, *front_end_.codec, prompts,
-                                 draw_options(config_, sizes_), mesh_.data(), /*wants_pictures=*/true));
-    if (mesh_.world().rank() != 0) return;
-    const std::vector<std::string> texts = texts_of(prompts);
-    const Image grid = picture_grid(pictures, texts, config_.sample.grid_columns);
-    create_folders(folder);
-    if (for_report == ForReport::kYes) {
-      write_file_atomically(folder / (name + ".json"),
-                            to_json(grid_places(pictures, texts, config_.sample.grid_columns)));
-    }
-    write_file_atomically(folder / (name + ".png"),
-                          encode_picture(grid, join(texts, "\n"), {config_.model.flavor, ""}));
-  }
+  KohyaMoment moment(int64_t step, bool last) const { return {step, epoch_, steps_per_epoch_, last}; }
 
   std::unique_ptr<RunConfig> owned_config_;
   const FluxRunConfig& config_;
@@ -477,22 +272,18 @@ class FluxTask : public Task {
   torch::Device device_;
   torch::Dtype dtype_;
   Keep keep_;
-  std::vector<PromptToDraw> prompts_;
+  FluxPreviews previews_;
   FluxTaskData data_;
   FluxFrontEnd front_end_;
   flux::FluxConfig sizes_;
   std::unique_ptr<FluxBatchSource> training_;
   std::optional<FluxBatch> batch_;  // the microbatch at hand
-  bool warned_missing_ = false, warned_no_captions_ = false, said_readers_ = false;
-  std::vector<std::string> validation_captions_;  // of its pictures; empty: not read yet
   std::unique_ptr<FluxTrainee> trainee_;
-  int64_t epoch_ = 0;            // of the samples trained on last
-  int64_t steps_per_epoch_ = 0;  // 0: unknown
+  std::optional<FluxLoraResults> results_;  // of adapters
+  int64_t epoch_ = 0;                       // of the samples trained on last
+  int64_t steps_per_epoch_ = 0;             // 0: unknown
   EpochAverage losses_;
   std::optional<double> gradient_norm_;  // of the step, if it is logged
-  std::optional<Sums> start_;            // of a run that starts from a file of adapters
-  double started_at_ = unix_seconds();
-  std::optional<BackgroundFileHash> base_hash_;  // where results are written, from the first microbatch on
 };
 
 }  // namespace
