@@ -100,15 +100,27 @@ void multiply_task(const Product& product, const PackedSide& rows, const PackedS
   }
 }
 
+// How many panels make a group, of which each makes a task with every block of rows: as many as there may be, but
+// equally many tasks for each worker, if that can be had. Of nine tasks, two workers would take the time of ten.
+int64_t panels_in_group(const GemmFp32Kernels& kernels, int64_t panels, int64_t row_blocks) {
+  const int64_t threads = at::get_num_threads(), block_panels = kernels.block_columns / kernels.panel_columns;
+  const int64_t wanted = threads == 1 ? 1 : ceil_div(kTasksPerWorker * threads, row_blocks);
+  const int64_t fewest = std::min(panels, std::max(wanted, ceil_div(panels, block_panels)));
+  for (int64_t groups = fewest; groups <= std::min(panels, fewest + threads); ++groups) {
+    const int64_t size = ceil_div(panels, groups);
+    if (row_blocks * ceil_div(panels, size) % threads == 0) return size;
+  }
+  return ceil_div(panels, fewest);
+}
+
 // Each worker takes the next block of rows by a group of panels until none is left.
 void multiply_packed(const Product& product, const PackedSide& rows, const PackedSide& columns) {
   const GemmFp32Kernels& kernels = product.kernels;
   const int64_t threads = at::get_num_threads(), tiles = rows.count(), panels = columns.count();
   const int64_t row_blocks = ceil_div(tiles, kernels.block_rows / rows.width);
   const int64_t block_tiles = ceil_div(tiles, row_blocks);
-  const int64_t wanted = threads == 1 ? 1 : std::min(panels, ceil_div(kTasksPerWorker * threads, row_blocks));
-  const int64_t groups = std::max(wanted, ceil_div(panels, kernels.block_columns / columns.width));
-  const int64_t group_panels = ceil_div(panels, groups), tasks = row_blocks * ceil_div(panels, group_panels);
+  const int64_t group_panels = panels_in_group(kernels, panels, row_blocks);
+  const int64_t tasks = row_blocks * ceil_div(panels, group_panels);
   const int64_t kept_size = kernels.keeps_sums ? block_tiles * rows.width * group_panels * columns.width : 0;
   std::atomic<int64_t> next = 0;
   at::parallel_for(0, std::min(threads, tasks), 1, [&](int64_t begin, int64_t end) {
