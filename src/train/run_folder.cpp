@@ -1,6 +1,9 @@
 #include "train/run_folder.h"
 
 #include <filesystem>
+#include <string_view>
+#include <system_error>
+#include <vector>
 
 #include "base/files.h"
 #include "base/log.h"
@@ -18,6 +21,32 @@ namespace fs = std::filesystem;
 
 // Separate from the checkpoints' lock, in case checkpoint.folder is this folder or is shared by several runs.
 constexpr const char* kLockName = ".run-lock";
+
+bool is_number(std::string_view text) {
+  return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
+}
+
+// Of the names that files have until they are complete: .NAME.part-1234-5, .NAME.tmp-1234-5.
+bool is_unfinished(std::string_view name) {
+  const size_t last = name.rfind('-');
+  const size_t first = last == std::string_view::npos || last == 0 ? last : name.rfind('-', last - 1);
+  if (first == last || first == std::string_view::npos || !starts_with(name, ".")) return false;
+  const std::string_view stem = name.substr(0, first);
+  return is_number(name.substr(first + 1, last - first - 1)) && is_number(name.substr(last + 1)) &&
+         (ends_with(stem, ".part") || ends_with(stem, ".tmp"));
+}
+
+// Files that a process was killed over, in the folders where a run writes for other programs.
+void remove_unfinished_files(const fs::path& run_folder) {
+  for (const char* name : {"", "adapter", "best", "best/adapter", "samples"}) {
+    std::vector<fs::path> unfinished;
+    std::error_code error;
+    for (fs::directory_iterator entry(run_folder / name, error), end; !error && entry != end; entry.increment(error)) {
+      if (is_unfinished(entry->path().filename().string())) unfinished.push_back(entry->path());
+    }
+    for (const fs::path& path : unfinished) fs::remove(path, error);
+  }
+}
 
 // In the order of checking: the checkpoint that a run resumes from decides what is left to do.
 std::string reason_to_do_nothing(const RunConfig& config, bool writes_results) {
@@ -46,7 +75,9 @@ RunFolder::RunFolder(const RunConfig& config, Communicator& ranks, bool writes_r
     if (ranks.world().rank != 0) return std::string();
     create_folders(config.job.dump_folder);
     lock_.emplace(config.job.dump_folder, kLockName);
-    return reason_to_do_nothing(config, writes_results);
+    std::string reason = reason_to_do_nothing(config, writes_results);
+    if (reason.empty()) remove_unfinished_files(config.job.dump_folder);
+    return reason;
   };
   nothing_to_do_ = first_message(*make_peers(ranks), "open the run's folder", open);
 }

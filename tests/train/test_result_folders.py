@@ -117,6 +117,26 @@ def test_a_folder_that_is_missing_is_written_by_the_same_command(millrace, tmp_p
     assert largest_difference(weights(run / "epoch_0"), before["epoch_0"]) == 0
 
 
+def test_what_a_killed_process_left_unfinished_is_deleted(millrace, tmp_path):
+    recorded_run(tmp_path, "lora_packed")
+    command = ["tune", "run", LORA, "--config", "run.yaml"]
+    millrace(*command, "epochs=1")
+    run = tmp_path / "out"
+    for name in ("adapter/.adapter_model.safetensors.part-29022-428", ".results.json.tmp-29022-3"):
+        (run / name).write_text("half")
+    others = [run / "adapter" / name for name in (".notes.part-1", "notes.part-1-2", ".notes.part-1-b")]
+    for other in others:
+        other.write_text("of the user's")
+    millrace(*command, "epochs=1")  # nothing is left to do
+    assert (run / "adapter" / ".adapter_model.safetensors.part-29022-428").exists()
+    millrace(*command)
+    assert all(other.exists() for other in others)
+    for other in others:
+        other.unlink()
+    assert is_tidy(run)
+    assert ".part-29022" not in (run / "results.json").read_text()
+
+
 def test_what_another_program_left_under_the_name_is_replaced(millrace, tmp_path):
     recorded_run(tmp_path, "full")
     (tmp_path / "out" / "epoch_0").mkdir(parents=True)
