@@ -7,10 +7,12 @@
 #include <string_view>
 #include <system_error>
 
+#include "base/files.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "compat/tune_parts.h"
 #include "formats/weight_store.h"
+#include "tokenizers/byte_level_vocabulary.h"
 
 namespace millrace {
 namespace {
@@ -237,6 +239,21 @@ void resuming(TuneTranslator& tune, const std::string& output_dir) {
   }
 }
 
+// A tokenizer.model beside a tokenizer.json: whether one is another model's. What cannot be read is for training to
+// name.
+bool are_unlike(const std::string& model, const std::string& json) {
+  try {
+    if (!is_tiktoken_model(model)) return false;
+    const std::vector<std::string> theirs = read_tiktoken_model(model).tokens;
+    const std::vector<std::string> ours = read_byte_level_json(nlohmann::json::parse(read_file(json)), json).tokens;
+    const auto known = [](const std::string& token) { return !token.empty(); };
+    return std::ranges::count_if(theirs, known) != std::ranges::count_if(ours, known) ||
+           !std::equal(theirs.begin(), theirs.begin() + std::min(theirs.size(), ours.size()), ours.begin());
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
 void tokenizer(TuneTranslator& tune) {
   TuneTable table = tune.root.table("tokenizer");
   if (tune.component(table, TuneRole::kTokenizer) == nullptr) return;
@@ -246,6 +263,8 @@ void tokenizer(TuneTranslator& tune) {
     std::error_code ignored;
     if (path && std::filesystem::exists(*special, ignored) && !std::filesystem::exists(*path, ignored)) {
       table.refuse("path", "expected the vocabulary beside " + *special + ", got nothing of the name " + *path);
+    } else if (path && are_unlike(*path, *special)) {
+      table.refuse("path", "expected the vocabulary of " + *special + ", got another one in " + *path);
     } else {
       table.note("path", Fate::kSameResult, "special_tokens_path has the same vocabulary");
     }

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 from helpers import load, save
-from llama_runs import BASE, LORA, RECIPES, SHORT, train
+from llama_runs import BASE, LORA, RECIPES, SHORT, recorded_run, train
 
 
 @pytest.fixture
@@ -91,3 +91,17 @@ def test_adapters_of_another_rank_or_model(millrace, tmp_path):
     assert "layers.7" in error({})
     file.unlink()
     assert "adapter_model.safetensors" in error({})
+
+
+def test_a_recipe_with_the_vocabularies_of_two_models(millrace, tmp_path):
+    """tokenizer.path of another model than tokenizer.special_tokens_path."""
+    run = recorded_run(tmp_path, "lora", epochs=1, max_steps_per_epoch=1)
+    command = ["tune", "run", "lora_finetune_single_device", "--config", run]
+    millrace(*command, "--show-config")
+    path = tmp_path / "base" / "tokenizer.model"
+    lines = path.read_text().splitlines(keepends=True)
+    swapped = [f"{lines[1 - at].split()[0]} {at}\n" for at in (0, 1)]
+    for others in (lines[:-1], [*swapped, *lines[2:]]):
+        path.write_text("".join(others))
+        said = millrace(*command, status=2).stderr
+        assert "expected the vocabulary of base/tokenizer.json, got another one in base/tokenizer.model" in said
