@@ -23,7 +23,7 @@ class Dora : public Lora {
   // weight: of the layer that it will be put on; it must live as long and stay as it is, frozen. scale: alpha / rank.
   // inputs: the ranks that share the layer's inputs; null: this rank has them all.
   Dora(const LinearWeight& weight, int64_t rank, double scale, Group* inputs = nullptr);
-  // Of the outputs [row_begin, row_begin + rows) of that layer.
+  // Adapts only the layer's outputs [row_begin, row_begin + rows).
   Dora(const LinearWeight& weight, int64_t row_begin, int64_t rows, int64_t rank, double scale,
        Group* inputs = nullptr);
 

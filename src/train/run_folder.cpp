@@ -26,7 +26,7 @@ bool is_number(std::string_view text) {
   return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
 }
 
-// Of the names that files have until they are complete: .NAME.part-1234-5, .NAME.tmp-1234-5.
+// Whether this is the name of a file that is still being written: .NAME.part-1234-5 or .NAME.tmp-1234-5.
 bool is_unfinished(std::string_view name) {
   const size_t last = name.rfind('-');
   const size_t first = last == std::string_view::npos || last == 0 ? last : name.rfind('-', last - 1);

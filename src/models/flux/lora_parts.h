@@ -23,9 +23,9 @@ using AdaptersByLayer = std::map<std::string, AdapterTensors>;
 std::optional<AdaptersByLayer> by_diffusers_layer(const std::vector<AdapterTensors>& transformer,
                                                   const FluxConfig& config, std::vector<std::string>& whole);
 
-// All of them as LoRA (adapters/as_lora.h), with a note in the log of the ranks that LoHa and LoKr take. Throws
-// ModelError naming the layers where that is no smaller than the layer, and for DoRA beside other kinds. reader: the
-// program that takes no other, and why, for messages.
+// Converts all of them to LoRA (adapters/as_lora.h) and logs a warning with the ranks that LoHa and LoKr need. Throws
+// ModelError, which names the layers, if a LoRA would be no smaller than the weight, or if an adapter is DoRA. reader:
+// for messages, which program takes only LoRA and why.
 std::vector<AdapterTensors> all_as_lora(const std::vector<AdapterTensors>& adapters, const std::string& reader);
 
 }  // namespace millrace::flux

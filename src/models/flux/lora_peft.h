@@ -14,10 +14,11 @@ struct PeftFolder {
   nlohmann::ordered_json config;
 };
 
-// Of the transformer alone; a note counts the adapters of text encoders. The kind stays where all layers have one and
-// PEFT can hold it: LoKr whose parts of fused layers, or whose sizes, PEFT does not make becomes LoRA that computes the
-// same, with a note, and so does LoHa or LoKr beside other kinds. Throws ModelError, naming layers, where that would be
-// no smaller than the layer, and for DoRA beside other kinds.
+// The transformer's adapters only; a warning says how many adapters of text encoders are left out. The kind stays if
+// all layers share it and PEFT can hold it. Otherwise LoHa and LoKr become LoRA that computes the same, with a warning:
+// LoKr of fused layers that cannot be split, LoKr of sizes that PEFT does not make, and mixtures of kinds. Throws
+// ModelError, which names the layers, if a LoRA would be no smaller than the weight, or if DoRA is mixed with other
+// kinds.
 PeftFolder peft_folder(const LoraParts& parts, const FluxConfig& config);
 
 }  // namespace millrace::flux

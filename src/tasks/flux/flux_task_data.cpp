@@ -347,7 +347,7 @@ int64_t FluxTaskData::steps_per_epoch() const {
 TrainingFacts FluxTaskData::facts() const {
   if (!training_ || !training_->pictures) return {};
   const LoraConfig* lora = config_.lora();
-  // Of the facts that arguments of sd-scripts become, this one is written without a data set file alone.
+  // sd-scripts writes this fact only when it is run without a data set file.
   const bool has_no_file =
       lora != nullptr && std::any_of(lora->metadata.begin(), lora->metadata.end(),
                                      [](const auto& text) { return starts_with(text, "ss_total_batch_size="); });

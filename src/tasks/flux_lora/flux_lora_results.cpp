@@ -121,7 +121,7 @@ void FluxLoraResults::warn_if_unchanged(const torch::Tensor& whole, int64_t step
               step, " (try a larger optimizer.lr)");
 }
 
-// Of each model that has adapters.
+// Checks each model that has adapters separately.
 void FluxLoraResults::warn_if_at_start(const std::vector<AdapterTensors>& adapters, int64_t step) const {
   std::map<std::string, bool> at_start;
   for (const AdapterTensors& adapter : adapters) {
