@@ -29,4 +29,8 @@ const torch::Tensor& values_of(const AdapterTensors& adapter, const std::string&
   return adapter.tensors.at(role).values;
 }
 
+torch::Tensor times(const torch::Tensor& tensor, double factor) {
+  return factor == 1 ? tensor : (tensor.to(torch::kFloat32) * factor).to(tensor.scalar_type());
+}
+
 }  // namespace millrace

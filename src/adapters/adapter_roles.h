@@ -23,4 +23,7 @@ int64_t factor_rows(const AdapterTensors& lokr, const std::string& factor);
 torch::Tensor& values_of(AdapterTensors& adapter, const std::string& role);
 const torch::Tensor& values_of(const AdapterTensors& adapter, const std::string& role);
 
+// tensor x factor, computed in fp32 and rounded to the tensor's dtype.
+torch::Tensor times(const torch::Tensor& tensor, double factor);
+
 }  // namespace millrace

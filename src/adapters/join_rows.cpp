@@ -15,10 +15,6 @@ namespace {
 
 using Parts = std::vector<AdapterTensors>;
 
-torch::Tensor times_scale(const torch::Tensor& tensor, double scale) {
-  return scale == 1 ? tensor : (tensor.to(torch::kFloat32) * scale).to(tensor.scalar_type());
-}
-
 bool are_equal(const Parts& parts, const std::string& role) {
   const AdapterTensors& first = parts.front();
   return std::all_of(parts.begin(), parts.end(), [&](const AdapterTensors& part) {
@@ -125,7 +121,7 @@ void make_scales_equal(Parts& parts) {
   for (AdapterTensors& part : parts) {
     const std::string role =
         part.kind == AdapterKind::kLokr ? factor_row_role(part, "w1") : output_roles(part.kind).front();
-    values_of(part, role) = times_scale(values_of(part, role), part.scale);
+    values_of(part, role) = times(values_of(part, role), part.scale);
     part.scale = 1;
   }
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "adapters/adapter_roles.h"
 #include "adapters/read_adapters.h"
 #include "adapters/tensor_names.h"
 #include "base/error.h"
@@ -13,10 +14,6 @@
 
 namespace millrace::flux {
 namespace {
-
-torch::Tensor times(const torch::Tensor& tensor, double factor) {
-  return factor == 1 ? tensor : (tensor.to(torch::kFloat32) * factor).to(tensor.scalar_type());
-}
 
 // The scale goes into the down projection, and by powers of two into the up projection, so that the two stay of a size.
 AdapterTensors without_scale(AdapterTensors adapter) {
