@@ -9,6 +9,7 @@
 #include <csignal>
 #include <cstdio>
 
+#include "base/lost_mapping.h"
 #include "base/temporary_files.h"
 
 namespace millrace {
@@ -38,6 +39,7 @@ void prepare_process() {
   std::signal(SIGXFSZ, SIG_IGN);
   raise_file_limit();
   remove_temporary_files_on_signals();
+  report_lost_mappings();
 }
 
 void leave(int status) {

@@ -1,0 +1,10 @@
+// A mapped file that becomes unusable: shortened by another program, or on a disk that fails.
+#pragma once
+
+namespace millrace {
+
+// From then on reading bytes of a mapped file that are gone ends the process with a message that names the file and the
+// status of StorageError, instead of death by SIGBUS. Nothing can be thrown there: any instruction may be the reader.
+void report_lost_mappings();
+
+}  // namespace millrace
