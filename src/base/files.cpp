@@ -37,6 +37,14 @@ fs::path temporary_name(const fs::path& path) {
          ("." + path.filename().string() + ".tmp-" + std::to_string(::getpid()) + "-" + std::to_string(counter++));
 }
 
+// Only the pages that lie in bytes as a whole.
+void advise_whole_pages(std::span<const std::byte> bytes, int advice) {
+  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = (reinterpret_cast<uintptr_t>(bytes.data()) + page - 1) / page * page;
+  const auto end = (reinterpret_cast<uintptr_t>(bytes.data()) + bytes.size()) / page * page;
+  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, advice);
+}
+
 uint64_t rotate_left(uint64_t value, int bits) {
   return value << bits | value >> (64 - bits);
 }
@@ -176,11 +184,12 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   return *this;
 }
 
+void expect_mapped(std::span<const std::byte> bytes) {
+  advise_whole_pages(bytes, MADV_WILLNEED);
+}
+
 void release_mapped(std::span<const std::byte> bytes) {
-  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const auto begin = (reinterpret_cast<uintptr_t>(bytes.data()) + page - 1) / page * page;
-  const auto end = (reinterpret_cast<uintptr_t>(bytes.data()) + bytes.size()) / page * page;
-  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+  advise_whole_pages(bytes, MADV_DONTNEED);
 }
 
 void fsync_folder(const fs::path& folder) {

@@ -58,6 +58,8 @@ class MappedFile {
   size_t size_ = 0;
 };
 
+// Asks the system to bring mapped bytes into its cache, ahead of their use.
+void expect_mapped(std::span<const std::byte> bytes);
 // Drops mapped bytes from this process's memory until they are read again: a file may be larger than memory.
 void release_mapped(std::span<const std::byte> bytes);
 

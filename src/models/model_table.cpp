@@ -131,6 +131,10 @@ void ModelWeights::load_into(torch::nn::Module& module, const FlatParametersOpti
     if (!flat.owns(slice)) continue;
     const torch::Tensor values = change.changed(slice.name, import(slice.name));
     const bool rounds = placement.base_storage == BaseStorage::kFp8Unscaled;
+    if (placement.maps_weights && !rounds && flat.adopt(slice, values)) {
+      expect(slice.name);
+      continue;
+    }
     flat.assign(slice, rounds ? rounded_to_fp8(values) : values);
     release(slice.name);  // two copies of an encoder should not count as this process's memory
   }
@@ -159,6 +163,10 @@ TensorMap ModelWeights::import_shapes() const {
 
 torch::Tensor ModelWeights::import(const std::string& ours) const {
   return import_tensor(store_, rules_of_.at(ours));
+}
+
+void ModelWeights::expect(const std::string& ours) const {
+  for (const WeightRule& rule : rules_of_.at(ours)) expect_mapped(store_.find(rule.theirs)->bytes);
 }
 
 void ModelWeights::release(const std::string& ours) const {

@@ -137,6 +137,7 @@ class ModelWeights {
   // The same one at a time, for models larger than memory: first shapes and dtypes, as meta tensors.
   TensorMap import_shapes() const;
   torch::Tensor import(const std::string& ours) const;
+  void expect(const std::string& ours) const;   // its bytes will soon be read
   void release(const std::string& ours) const;  // takes its bytes out of memory until they are wanted again
 
  private:

@@ -35,6 +35,7 @@ FlatLayout::FlatLayout(const std::vector<UnitSpec>& units, int shard_size, int s
     size_ = align(size_, kAlignment * shard_size_);
     unit.size = size_ - unit.begin;
     unit.end_slice = slices_.size();
+    unit.packed = spec.packed;
     units_.push_back(std::move(unit));
   }
 }

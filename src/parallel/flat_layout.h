@@ -45,6 +45,7 @@ struct ParameterUnit {
   int64_t begin = 0;
   int64_t size = 0;  // with padding
   size_t first_slice = 0, end_slice = 0;
+  bool packed = false;
 };
 
 // Elements [begin, end) of one parameter, stored at `local` in this rank's flat buffers. Empty: begin == end.

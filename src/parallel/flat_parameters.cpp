@@ -169,6 +169,19 @@ void FlatParameters::assign(const ParameterSlice& slice, const torch::Tensor& wh
   }
 }
 
+bool FlatParameters::adopt(const ParameterSlice& slice, const torch::Tensor& whole) {
+  const bool in_place = !are_trained() && !gatherer_ && slice.part.is_whole() && !units()[slice.unit].packed &&
+                        !(offloaded_ && offloaded_->has(slice.unit));
+  const bool fits = whole.is_contiguous() && whole.scalar_type() == compute_.scalar_type() &&
+                    whole.device().type() == compute_.device().type();
+  if (!in_place || !fits) return false;
+  MILLRACE_CHECK(whole.sizes() == c10::IntArrayRef(slice.shape));
+  const torch::NoGradGuard no_grad;
+  const auto index = static_cast<size_t>(&slice - slices().data());
+  parameters_.at(index).set_data(whole);
+  return true;
+}
+
 void FlatParameters::refresh_compute() {
   const torch::NoGradGuard no_grad;
   if (gatherer_) gatherer_->release_all();

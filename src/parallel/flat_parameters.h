@@ -54,6 +54,10 @@ struct FlatParametersOptions {
   // How a frozen model's large matrices are stored. Unless dense, they are not parameters: ModelWeights::load() brings
   // their values. Over the shard axis their bytes are divided like parameters (sharded_matrices.h).
   BaseStorage base_storage = BaseStorage::kDense;
+  // A frozen model on the CPU: ModelWeights::load() leaves the values of parameters in the mapped file where it can
+  // (FlatParameters::adopt()), so that starting copies nothing. The file must not change meanwhile. For training: its
+  // pages are small, so that reading all weights for a single token takes a fifth longer.
+  bool maps_weights = false;
   // How many blocks of a frozen model lie in host memory and are fetched for their use; the model chooses which.
   int64_t offload_blocks = 0;
 };
@@ -103,7 +107,7 @@ class FlatParameters {
   std::map<std::string, std::vector<int64_t>> shapes() const;          // of the whole model
   const FlatLayout& layout() const { return layout_; }
 
-  // This rank's part: everything on one rank, but for offloaded units.
+  // This rank's part: everything on one rank, but for offloaded units and adopted parameters.
   const torch::Tensor& compute() const { return compute_; }  // compute_dtype, 1-D; viewed by the modules, or gathered
   // fp32, 1-D; in fp32 training and without masters, compute() itself.
   const torch::Tensor& master() const { return master_; }
@@ -150,6 +154,10 @@ class FlatParameters {
   void assign(const std::map<std::string, torch::Tensor>& tensors);
   // One parameter, without refresh_compute(), so that a model larger than memory can be filled.
   void assign(const ParameterSlice& slice, const torch::Tensor& whole);
+  // Instead of assign(): makes a frozen parameter a view of `whole`, whose memory is not written to and lives as long
+  // as the parameter; its part of compute() stays untouched, and so takes no memory. False if the values must be
+  // copied: those of trained, sharded, split, offloaded or packed parameters, of another type or device.
+  bool adopt(const ParameterSlice& slice, const torch::Tensor& whole);
   // False if assign() would copy nothing on this rank, so that its values need not be made.
   bool owns(const ParameterSlice& slice) const;
   // compute() = master(), rounded.

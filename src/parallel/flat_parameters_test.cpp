@@ -47,6 +47,30 @@ TEST(FlatParameters, WeightsOfFilesInFp8AreWidened) {
   EXPECT_TRUE(at::equal(a.plain_weight(), weight.to(torch::kBFloat16)));
 }
 
+TEST(FlatParameters, FrozenValuesStayWhereTheyAre) {
+  Linear a(3, 5), b(3, 2);
+  FlatParameters flat(
+      {{"unit", {{"w", a.plain_weight()}, {"b", a.bias()}}}, {"packed", {{"v", b.plain_weight()}}, /*packed=*/true}},
+      {});
+  flat.compute().fill_(2);
+  const torch::Tensor weight = torch::randn({5, 3});
+  EXPECT_TRUE(flat.adopt(flat.slices()[0], weight));
+  EXPECT_EQ(a.plain_weight().const_data_ptr(), weight.const_data_ptr());
+  EXPECT_EQ(a.bias().sum().item<float>(), 10);
+  EXPECT_EQ(flat.compute().sum().item<float>(), 2 * static_cast<float>(flat.compute().numel()));
+
+  EXPECT_FALSE(flat.adopt(flat.slices()[0], weight.to(torch::kFloat64)));
+  EXPECT_FALSE(flat.adopt(flat.slices()[0], torch::randn({3, 5}).t()));
+  EXPECT_FALSE(flat.adopt(flat.slices()[2], torch::randn({2, 3})));
+  EXPECT_EQ(a.plain_weight().const_data_ptr(), weight.const_data_ptr());
+}
+
+TEST(FlatParameters, TrainedValuesAreCopied) {
+  Linear a(3, 5);
+  FlatParameters flat({{"unit", {{"w", a.plain_weight()}}}}, {.training = true});
+  EXPECT_FALSE(flat.adopt(flat.slices()[0], torch::randn({5, 3})));
+}
+
 TEST(FlatParameters, OnTheMetaDeviceThereAreShapesAlone) {
   Linear a(1 << 20, 1 << 20);  // four TiB, were it placed
   FlatParameters flat({{"unit", {{"w", a.plain_weight()}}}}, {.device = torch::kMeta});

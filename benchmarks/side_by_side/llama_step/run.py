@@ -8,7 +8,8 @@ take turns, run by run. Prints a Markdown table: medians of the steps' times, th
 from the start of the process to the beginning of the first step and to its end. `--lengths alpaca` has short rows of unequal
 lengths, which the peers pad to the longest of a batch and this program packs: compare trained tokens/s there.
 
-torchtune is not among the tests' wheels: where it cannot be imported, its rows are missing. (`pip install torchtune==0.6.1 torchao`)
+torchtune is not among the tests' wheels: where it cannot be imported, its rows are missing. (`pip install torchtune==0.6.1 torchao==0.17.0`:
+other versions of torchao do not suit both torchtune and peft.)
 """
 
 import argparse

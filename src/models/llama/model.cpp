@@ -23,6 +23,7 @@ struct InnerNode : torch::nn::Module {};
 UnitSpec unit_of(const LlamaConfig& config, const std::string& name, const std::string& prefix,
                  const torch::nn::Module& module) {
   UnitSpec unit = packed_unit(name, prefix, module);
+  unit.packed = false;  // no two layers are used as one matrix, so that each weight may stay in its file
   for (const auto& parameter : unit.parameters) unit.splits.push_back(tensor_split(config, parameter.first));
   return unit;
 }
