@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -28,13 +27,6 @@ WriteHook& write_hook() {
 
 [[noreturn]] void fail(const fs::path& path, const std::string& expected, int error) {
   throw StorageError("[" + path.string() + "] expected " + expected + ", got: " + std::strerror(error));
-}
-
-// The temporary name is unique per process and call, so two writers never share one.
-fs::path temporary_name(const fs::path& path) {
-  static std::atomic<uint64_t> counter{0};
-  return path.parent_path() /
-         ("." + path.filename().string() + ".tmp-" + std::to_string(::getpid()) + "-" + std::to_string(counter++));
 }
 
 // Only the pages that lie in bytes as a whole.

@@ -6,10 +6,20 @@
 
 #include <array>
 #include <atomic>
+#include <cstdint>
 #include <cstring>
+#include <string>
+
+#include "base/text.h"
 
 namespace millrace {
 namespace {
+
+constexpr std::string_view kMark = ".tmp-";
+
+bool is_number(std::string_view text) {
+  return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
+}
 
 // A signal handler may neither lock nor allocate, so the names are in a fixed array.
 enum SlotState : int { kFree, kBeingWritten, kInUse };
@@ -35,6 +45,20 @@ void on_signal(int signal) {
 }
 
 }  // namespace
+
+std::filesystem::path temporary_name(const std::filesystem::path& path) {
+  static std::atomic<uint64_t> counter{0};
+  return path.parent_path() / ("." + path.filename().string() + std::string(kMark) + std::to_string(::getpid()) + "-" +
+                               std::to_string(counter++));
+}
+
+bool is_temporary_name(std::string_view name) {
+  const size_t mark = name.rfind(kMark);
+  if (mark == std::string_view::npos || !starts_with(name, ".")) return false;
+  const std::string_view numbers = name.substr(mark + kMark.size());
+  const size_t dash = numbers.find('-');
+  return dash != std::string_view::npos && is_number(numbers.substr(0, dash)) && is_number(numbers.substr(dash + 1));
+}
 
 TemporaryFile::TemporaryFile(const std::filesystem::path& path) : slot_(-1) {
   const std::string& name = path.native();

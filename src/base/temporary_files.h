@@ -1,10 +1,17 @@
-// Removes half-written files even when a signal ends the program: Ctrl-C during an export of 24 GB leaves nothing
-// behind.
+// Half-written files: their names, and their removal even when a signal ends the program, so that Ctrl-C during an
+// export of 24 GB leaves nothing behind.
 #pragma once
 
 #include <filesystem>
+#include <string_view>
 
 namespace millrace {
+
+// For what will become path: .NAME.tmp-1234-5 beside it, with the process and a number, so that no two writers share a
+// name.
+std::filesystem::path temporary_name(const std::filesystem::path& path);
+// Whether this is such a name, of any process: a killed one leaves its files.
+bool is_temporary_name(std::string_view name);
 
 // Names a file that is not complete yet, for as long as the object lives. Any thread may make one.
 class TemporaryFile {

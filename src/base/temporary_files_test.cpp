@@ -42,6 +42,18 @@ class TemporaryFiles : public ::testing::Test {
   fs::path folder_;
 };
 
+TEST_F(TemporaryFiles, HaveNamesThatAreKnown) {
+  const std::string name = temporary_name("folder/weights.bin").filename().string();
+  EXPECT_TRUE(name.starts_with(".weights.bin.tmp-")) << name;
+  EXPECT_NE(temporary_name("folder/weights.bin").filename(), name);
+  EXPECT_TRUE(is_temporary_name(name));
+  EXPECT_TRUE(is_temporary_name(".a-1.tmp-29022-428"));
+  for (const char* other :
+       {".notes.tmp-1", "notes.tmp-1-2", ".notes.tmp-1-b", ".notes.tmp--1", ".notes.part-1-2", ""}) {
+    EXPECT_FALSE(is_temporary_name(other)) << other;
+  }
+}
+
 TEST_F(TemporaryFiles, GoWithASignalAndOthersStay) {
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
     const fs::path half = file("half"), complete = file("complete"), other = file("other");

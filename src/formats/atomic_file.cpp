@@ -1,22 +1,11 @@
 #include "formats/atomic_file.h"
 
-#include <unistd.h>
-
-#include <atomic>
 #include <system_error>
 
 #include "base/error.h"
 #include "base/log.h"
 
 namespace millrace {
-namespace {
-
-std::filesystem::path temporary_name(const std::filesystem::path& path) {
-  static std::atomic<uint64_t> counter{0};
-  return path.parent_path() / str(".", path.filename().string(), ".part-", ::getpid(), "-", counter++);
-}
-
-}  // namespace
 
 AtomicFile::AtomicFile(const std::filesystem::path& path) : path_(path), temporary_(temporary_name(path)) {
   writer_.emplace(temporary_);

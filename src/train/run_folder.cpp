@@ -7,7 +7,7 @@
 
 #include "base/files.h"
 #include "base/log.h"
-#include "base/text.h"
+#include "base/temporary_files.h"
 #include "checkpoint/checkpoint_folder.h"
 #include "checkpoint/loaded_checkpoint.h"
 #include "train/rank_peers.h"
@@ -22,27 +22,13 @@ namespace fs = std::filesystem;
 // Separate from the checkpoints' lock, in case checkpoint.folder is this folder or is shared by several runs.
 constexpr const char* kLockName = ".run-lock";
 
-bool is_number(std::string_view text) {
-  return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
-}
-
-// Whether this is the name of a file that is still being written: .NAME.part-1234-5 or .NAME.tmp-1234-5.
-bool is_unfinished(std::string_view name) {
-  const size_t last = name.rfind('-');
-  const size_t first = last == std::string_view::npos || last == 0 ? last : name.rfind('-', last - 1);
-  if (first == last || first == std::string_view::npos || !starts_with(name, ".")) return false;
-  const std::string_view stem = name.substr(0, first);
-  return is_number(name.substr(first + 1, last - first - 1)) && is_number(name.substr(last + 1)) &&
-         (ends_with(stem, ".part") || ends_with(stem, ".tmp"));
-}
-
 // Files that a process was killed over, in the folders where a run writes for other programs.
 void remove_unfinished_files(const fs::path& run_folder) {
   for (const char* name : {"", "adapter", "best", "best/adapter", "samples"}) {
     std::vector<fs::path> unfinished;
     std::error_code error;
     for (fs::directory_iterator entry(run_folder / name, error), end; !error && entry != end; entry.increment(error)) {
-      if (is_unfinished(entry->path().filename().string())) unfinished.push_back(entry->path());
+      if (is_temporary_name(entry->path().filename().string())) unfinished.push_back(entry->path());
     }
     for (const fs::path& path : unfinished) fs::remove(path, error);
   }

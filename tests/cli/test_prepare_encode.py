@@ -196,7 +196,7 @@ def test_killed_it_goes_on_where_it_was(encode, program, setting, whole, tmp_pat
         process.wait()
     before = finished()
     assert before and not any((output / name).read_bytes() != (whole / name).read_bytes() for name in before)
-    (output / ".data-00005-of-00006.arrow.part-1-0").write_bytes(b"cut short")
+    (output / ".data-00005-of-00006.arrow.tmp-1-0").write_bytes(b"cut short")
     encode(output, "--rows-per-file=4")
     assert {name: time_ for name, time_ in finished().items() if name in before} == before
     assert contents(output) == contents(whole)

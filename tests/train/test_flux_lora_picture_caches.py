@@ -372,7 +372,7 @@ def test_a_full_disk_ends_a_run_that_resumes_with_room(program, train, folder, t
     assert full.returncode == 5, full.stderr
     assert str(cached) in (line := full.stderr.splitlines()[-1]) and "expected room for" in line, full.stderr
     assert kept() == {file: content for file, content in before.items() if file != lost}
-    assert not list(tmp_path.rglob("*.part-*"))
+    assert not list(tmp_path.rglob("*.tmp-*"))
     again = train(data, *options, "--training.steps=8", weights=coded)
     assert kept() == before
     assert len(curve(again)) == 8

@@ -122,19 +122,19 @@ def test_what_a_killed_process_left_unfinished_is_deleted(millrace, tmp_path):
     command = ["tune", "run", LORA, "--config", "run.yaml"]
     millrace(*command, "epochs=1")
     run = tmp_path / "out"
-    for name in ("adapter/.adapter_model.safetensors.part-29022-428", ".results.json.tmp-29022-3"):
+    for name in ("adapter/.adapter_model.safetensors.tmp-29022-428", ".results.json.tmp-29022-3"):
         (run / name).write_text("half")
-    others = [run / "adapter" / name for name in (".notes.part-1", "notes.part-1-2", ".notes.part-1-b")]
+    others = [run / "adapter" / name for name in (".notes.tmp-1", "notes.tmp-1-2", ".notes.tmp-1-b")]
     for other in others:
         other.write_text("of the user's")
     millrace(*command, "epochs=1")  # nothing is left to do
-    assert (run / "adapter" / ".adapter_model.safetensors.part-29022-428").exists()
+    assert (run / "adapter" / ".adapter_model.safetensors.tmp-29022-428").exists()
     millrace(*command)
     assert all(other.exists() for other in others)
     for other in others:
         other.unlink()
     assert is_tidy(run)
-    assert ".part-29022" not in (run / "results.json").read_text()
+    assert ".tmp-29022" not in (run / "results.json").read_text()
 
 
 def test_what_another_program_left_under_the_name_is_replaced(millrace, tmp_path):

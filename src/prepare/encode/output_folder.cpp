@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "base/log.h"
-#include "base/text.h"
+#include "base/temporary_files.h"
 #include "data/hf_dataset.h"
 #include "diffusion/encoder_identity.h"
 #include "formats/json.h"
@@ -29,11 +29,6 @@ UnitReport from_json(const nlohmann::ordered_json& json, const fs::path& file) {
   } catch (const nlohmann::json::exception& error) {
     throw StorageError(str("[", file.string(), "] expected what became of a file's samples, got: ", error.what()));
   }
-}
-
-// Leftovers of this program's writers when they are killed (formats/atomic_file.h, base/files.h).
-bool is_temporary(const std::string& name) {
-  return starts_with(name, ".") && (name.find(".part-") != std::string::npos || name.find(".tmp") != std::string::npos);
 }
 
 }  // namespace
@@ -81,7 +76,7 @@ void EncodingsFolder::claim(const nlohmann::ordered_json& manifest) const {
     write_file_atomically(file, manifest.dump(2) + "\n");
   }
   for (const fs::directory_entry& entry : fs::directory_iterator(folder_)) {
-    if (entry.is_regular_file() && is_temporary(entry.path().filename().string())) fs::remove(entry.path());
+    if (entry.is_regular_file() && is_temporary_name(entry.path().filename().string())) fs::remove(entry.path());
   }
   if (is_complete()) {
     fs::remove_all(folder_ / kNotes);
