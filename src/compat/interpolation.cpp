@@ -91,7 +91,10 @@ class Resolver {
 
  private:
   [[noreturn]] void fail(const PlacedValue& at, const std::string& message) const {
-    throw ConfigError(str("[", file_name_, ":", at.place.line, ":", at.place.column, "] ", message));
+    const bool is_in_file = at.place.line > 0;
+    const std::string place =
+        is_in_file ? str(file_name_, ":", at.place.line, ":", at.place.column) : str("an override of ", file_name_);
+    throw ConfigError(str("[", place, "] ", message));
   }
 
   // A literal ${ in it stays.

@@ -7,6 +7,7 @@
 
 #include "base/text.h"
 #include "compat/tune_parts.h"
+#include "formats/split_slices.h"
 
 namespace millrace {
 namespace {
@@ -195,6 +196,14 @@ std::string train_on(TuneTable& table, bool all_by_default) {
 
 void read_columns(TuneTable& table, const Builder& builder, Rows& rows) {
   const PlacedValue* map = table.value("column_map");
+  const std::vector<std::string> needed = rows.rows == "instruct"   ? std::vector<std::string>{"input", "output"}
+                                          : rows.rows == "sharegpt" ? std::vector<std::string>{"conversations"}
+                                                                    : std::vector<std::string>{};
+  for (const std::string& key : needed) {
+    const bool is_there =
+        map == nullptr || std::ranges::any_of(map->items, [&](const PlacedValue& item) { return item.key == key; });
+    if (!is_there) table.refuse("column_map", "expected the column of " + key + ", too, got a map without it");
+  }
   for (size_t i = 0; map != nullptr && i < map->items.size(); ++i) {
     rows.columns.push_back(map->items[i].key + "=" + map->items[i].text);
   }
@@ -241,6 +250,10 @@ bool is_of_several_splits(TuneTable& table, const std::string& text) {
                "expected parts of one split, got " + text + " (try a list under dataset, with a member for each)");
   return true;
 }
+// Before the rows are counted: what no data set can be cut by.
+void check_split(const TuneTable& table, const std::string& text) {
+  parse_split(text, 0, table.from("split").place);
+}
 void refuse_urls(TuneTable& table, const std::vector<std::string>& files) {
   const auto is_url = [](const std::string& file) { return file.find("://") != std::string::npos; };
   if (const auto found = std::ranges::find_if(files, is_url); found != files.end()) {
@@ -260,6 +273,7 @@ std::optional<Rows> read_rows(const TuneTranslator& tune, TuneTable table) {
   if (source.empty()) {
     table.refuse("source", "expected json, csv, a file or a folder, got none");
   } else if (!is_of_several_splits(table, rows.split)) {
+    if (table.has("split")) check_split(table, rows.split);
     rows.files = find_files(tune, table, source, rows.split, subset);
     refuse_urls(table, rows.files);
   }

@@ -81,6 +81,15 @@ TEST(TuneData, ReadsTheDataSetsThatHaveBuildersOfTheirOwn) {
   EXPECT_EQ(setting(of("alpaca_cleaned_dataset"), "finetune.data"), "[\"yahma/alpaca-cleaned\"]");
 }
 
+TEST(TuneData, SplitsAndColumnsAreCheckedBeforeARun) {
+  EXPECT_THAT(lora_problem({"dataset.split='train[5:30'"}),
+              HasSubstr("[dataset.split] expected a slice [from:to], got \"train[5:30\""));
+  EXPECT_THAT(lora_problem({"dataset.split='train[:101%]'"}), HasSubstr("[dataset.split] expected percents from -100"));
+  EXPECT_THAT(lora_problem({"dataset=torchtune.datasets.instruct_dataset", "dataset.source=a.json",
+                            "dataset.column_map={input: question}"}),
+              HasSubstr("[dataset.column_map] expected the column of output, too"));
+}
+
 TEST(TuneData, FindsFilesByFolder) {
   const auto with = [](const std::vector<std::string>& more) {
     std::vector<std::string> overrides = {"dataset=torchtune.datasets.text_completion_dataset"};

@@ -107,5 +107,9 @@ TEST(TuneFile, SaysWhichKeyHasTheWrongTypeAndWhere) {
                     HasSubstr("[d] expected a number for d, got true")));
 }
 
+TEST(TuneFile, OverridesThatReferToNothingAreOverrides) {
+  EXPECT_THAT(problem("a: 1\n", {"b=${root}/x"}), testing::HasSubstr("[an override of f.yaml] expected a key"));
+}
+
 }  // namespace
 }  // namespace millrace

@@ -196,11 +196,12 @@ void set_in_backward(const TuneTranslator& tune, bool in_backward) {
 }  // namespace
 
 void TuneTranslator::batches() {
-  const int64_t batch = root.integer("batch_size").value_or(0);
+  const std::optional<int64_t> given = root.integer("batch_size");
+  const int64_t batch = given.value_or(0);
   const int64_t accumulation = root.integer("gradient_accumulation_steps").value_or(1);
-  if (batch < 1)
-    root.refuse("batch_size",
-                "expected at least 1, got " + (root.has("batch_size") ? root.from("batch_size").value : "none"));
+  if (batch < 1 && (given || !root.has("batch_size"))) {  // another type is refused already
+    root.refuse("batch_size", "expected at least 1, got " + (given ? std::to_string(*given) : "none"));
+  }
   if (accumulation < 1) root.refuse("gradient_accumulation_steps", str("expected at least 1, got ", accumulation));
   if (batch >= 1 && accumulation >= 1) {
     if (const auto sizes = batch_sizes(*this, batch, accumulation)) {
@@ -210,8 +211,8 @@ void TuneTranslator::batches() {
   }
   if (const auto epochs = root.integer("epochs"); epochs && *epochs >= 1) {
     out.set("finetune.epochs", *epochs, root.from("epochs"));
-  } else {
-    root.refuse("epochs", "expected at least 1, got " + (root.has("epochs") ? root.from("epochs").value : "none"));
+  } else if (epochs || !root.has("epochs")) {  // another type is refused already
+    root.refuse("epochs", "expected at least 1, got " + (epochs ? std::to_string(*epochs) : "none"));
   }
   if (const auto most = root.integer("max_steps_per_epoch")) {
     out.set("finetune.max_steps_per_epoch", *most, root.from("max_steps_per_epoch"));

@@ -140,6 +140,14 @@ TEST(TuneTranslate, AnInfiniteNormIsNoLimit) {
   EXPECT_THAT(full_problem({"clip_grad_norm=infinite"}, 1), HasSubstr("expected a number for clip_grad_norm"));
 }
 
+TEST(TuneTranslate, AValueOfAnotherTypeIsOneProblem) {
+  for (const char* override : {"epochs=2.5", "epochs='3'", "batch_size=two", "epochs=0", "~epochs"}) {
+    const std::string problem = full_problem({override});
+    EXPECT_THAT(problem, HasSubstr("] expected ")) << override;
+    EXPECT_THAT(problem, Not(HasSubstr("\n"))) << override;
+  }
+}
+
 TEST(TuneTranslate, RanksOfTensorParallelismShareABatch) {
   const Translation got = full({"tensor_parallel_dim=8", "batch_size=3"}, 16);
   EXPECT_EQ(setting(got, "parallelism.tensor_parallel_degree"), "8");

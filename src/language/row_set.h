@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "formats/split_slices.h"
 #include "language/row_file.h"
-#include "language/split_slices.h"
 
 namespace millrace {
 

@@ -3,10 +3,10 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "formats/split_slices.h"
 #include "language/packing.h"
 #include "language/row_tokens.h"
 #include "language/sample_order.h"
-#include "language/split_slices.h"
 #include "language/test_support.h"
 
 namespace millrace {
@@ -229,11 +229,14 @@ TEST(Splits, RoundAsDatasetsDoes) {
   EXPECT_THAT(ranges("train[:200]", 23), ElementsAre(RowRange{0, 23}));
   EXPECT_THAT(ranges("train[30:]", 23), ElementsAre(RowRange{23, 23}));
   EXPECT_THAT(ranges("train[10%:20%](closest)", 23), ElementsAre(RowRange{2, 5}));
+  EXPECT_THAT(ranges("train[:1_0]", 23), ElementsAre(RowRange{0, 10}));
+  EXPECT_THAT(ranges("train[-1_0:]", 23), ElementsAre(RowRange{13, 23}));
 }
 
 TEST(Splits, RefuseOtherTexts) {
   for (const char* text :
-       {"", "train[", "train[5]", "train[a:b]", "train[:101%]", "train[101:5%]", "train+test", "[:5]"}) {
+       {"", "train[", "train[5]", "train[a:b]", "train[:101%]", "train[101:5%]", "train+test", "[:5]", "train[:_5]",
+        "train[:5_]", "train[:1__0]", "train[:5](closest)", "train[:95%](pct1_dropremainder)"}) {
     EXPECT_THAT(message_of<ConfigError>([&] { parse_split(text, 7); }), HasSubstr("[split] expected")) << text;
   }
 }

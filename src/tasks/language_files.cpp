@@ -23,7 +23,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr uint64_t kMaxConfigBytes = uint64_t{16} << 20;
-constexpr const char* kOriginal = "original";  // where Meta's own files are in a folder of Llama
+constexpr const char* kRepositoryFile = "original_repo_id.json";  // torchtune's, and ours: `tune download`
+constexpr const char* kOriginal = "original";                     // where Meta's own files are in a folder of Llama
 
 constexpr std::array kTokenizerFiles = {"tokenizer.json",
                                         "tokenizer.model",
@@ -35,7 +36,10 @@ constexpr std::array kTokenizerFiles = {"tokenizer.json",
                                         "chat_template.json",
                                         "special_tokens_map.json",
                                         "original/tokenizer.model"};
-constexpr std::array kModelFiles = {"LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", "NOTICE.txt", "USE_POLICY.md"};
+constexpr std::array kModelFiles = {
+    "LICENSE",       "LICENSE.txt", "LICENSE.md",           "NOTICE",        "NOTICE.txt",
+    "USE_POLICY.md", "params.json", "original/params.json", kRepositoryFile,
+};
 constexpr std::array kSpecialIds = {"bos_token_id", "eos_token_id", "pad_token_id"};
 
 bool is_file(const fs::path& path) {
@@ -138,6 +142,17 @@ std::string language_config_json(const LanguageOrigin& origin, const std::string
     }
   }
   return json.dump(2) + "\n";
+}
+
+std::string repository_of(const fs::path& weights) {
+  const fs::path file = folder_of(weights) / kRepositoryFile;
+  if (weights.empty() || !is_file(file)) return "";
+  const auto json = parse_ordered_json<ModelError>(read_file(file, kMaxConfigBytes), file.string());
+  const auto found = json.is_object() ? json.find("repo_id") : json.end();
+  if (!json.is_object() || found == json.end() || !found->is_string()) {
+    throw ModelError("[" + file.string() + "] expected {\"repo_id\": \"OWNER/NAME\"}, got another");
+  }
+  return found->get<std::string>();
 }
 
 std::vector<Companion> language_companions(const LanguageOrigin& origin) {

@@ -25,8 +25,12 @@ bool is_language_model(const ModelEntry& entry);
 // itself, with the special tokens' ids that a GGUF file has.
 std::string language_config_json(const LanguageOrigin& origin, const std::string& sizes);
 
-// The tokenizer's files, all of one folder, and what else belongs to the model beside the weights: how to generate, and
-// its licence. Of a GGUF file, what it carries.
+// The repository that `tune download` brought the weights from, OWNER/NAME, as original_repo_id.json beside them says;
+// "" without that file.
+std::string repository_of(const std::filesystem::path& weights);
+
+// The tokenizer's files, all of one folder, and what else belongs to the model beside the weights: how to generate, its
+// licence, where it came from. Of a GGUF file, what it carries.
 std::vector<Companion> language_companions(const LanguageOrigin& origin);
 
 // Both, for weights that are not a run's.

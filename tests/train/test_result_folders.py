@@ -81,6 +81,24 @@ def test_each_epoch_of_adapters(millrace, tmp_path, name):
             assert (got[tensor] - values).abs().max() <= 1e-5
 
 
+def test_adapters_name_the_repository_of_their_base(millrace, tmp_path):
+    """As torchtune's do where its download left a note; without one the folder is named."""
+    recorded_run(tmp_path, "lora_packed")
+    for repository in (None, "meta-llama/Llama-3.3-70B-Instruct"):
+        if repository:
+            (tmp_path / "base" / "original_repo_id.json").write_text(json.dumps({"repo_id": repository}))
+        run = tmp_path / ("noted" if repository else "plain")
+        places = [f"{key}={run}" for key in ("output_dir", "checkpointer.output_dir")]
+        millrace("tune", "run", LORA, "--config", "run.yaml", *places, "epochs=1")
+        for folder in (run / "epoch_0", run / "adapter"):
+            named = json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
+            assert named == repository or (not repository and (tmp_path / named).samefile(tmp_path / "base"))
+        assert (run / "epoch_0" / "original_repo_id.json").exists() == bool(repository)
+    (tmp_path / "base" / "original_repo_id.json").write_text('{"repo_id": 3}')
+    error = millrace("tune", "run", LORA, "--config", "run.yaml", "output_dir=third", "checkpointer.output_dir=third", status=4).stderr
+    assert 'original_repo_id.json] expected {"repo_id": "OWNER/NAME"}' in error
+
+
 def test_steps_and_how_many_are_kept(millrace, tmp_path):
     recorded_run(tmp_path, "full", **{"checkpointer.keep_last_n_checkpoints": 2, "save_every_n_steps": 3})
     for options in ([], ["enable_async_checkpointing=true", "output_dir=other", "checkpointer.output_dir=other"]):

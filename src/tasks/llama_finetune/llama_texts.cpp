@@ -3,6 +3,7 @@
 #include "adapters/lokr_sizes.h"
 #include "base/log.h"
 #include "base/text_lines.h"
+#include "tasks/language_files.h"
 #include "tasks/llama_finetune/llama_adapters.h"
 
 namespace millrace {
@@ -77,7 +78,9 @@ PeftFacts peft_facts(const LlamaRunConfig& config, const llama::LlamaConfig& siz
   facts.alpha_is_rank = !lora.alpha.has_value();
   facts.rank_stabilised = lora.rank_stabilised;
   facts.kind = lora.kind;
-  facts.base_model = config.checkpoint.initial_load_path;
+  const std::string& base = config.checkpoint.initial_load_path;
+  const std::string repository = repository_of(base);
+  facts.base_model = repository.empty() ? base : repository;
   const llama::Llama model(sizes, {.device = torch::kMeta});
   const LayerNumbers ranks(lora.rank_patterns, "lora.rank_patterns");
   const LayerNumbers alphas(lora.alpha_patterns, "lora.alpha_patterns");

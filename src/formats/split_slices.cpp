@@ -1,4 +1,4 @@
-#include "language/split_slices.h"
+#include "formats/split_slices.h"
 
 #include <algorithm>
 #include <charconv>
@@ -12,9 +12,21 @@
 namespace millrace {
 namespace {
 
+// As Python reads it: 10_000 is 10000.
+std::optional<int64_t> whole_number(std::string_view text) {
+  if (text.empty() || text.front() == '_' || text.back() == '_' || text.find("__") != std::string_view::npos) return {};
+  std::string digits(text);
+  std::erase(digits, '_');
+  int64_t value = 0;
+  const char* const end = digits.data() + digits.size();
+  const auto [rest, error] = std::from_chars(digits.data(), end, value);
+  return error == std::errc() && rest == end ? std::optional(value) : std::nullopt;
+}
+
 class SliceParser {
  public:
-  SliceParser(std::string_view whole, int64_t num_rows) : whole_(whole), num_rows_(num_rows) {}
+  SliceParser(std::string_view whole, int64_t num_rows, const std::string& place)
+      : whole_(whole), num_rows_(num_rows), place_(place) {}
 
   void add(std::string_view part, SplitSlice& slice) const {
     part = trim(part);
@@ -28,12 +40,17 @@ class SliceParser {
       return;
     }
     constexpr std::string_view kClosest = "(closest)";  // how percents are rounded in any case
-    if (part.ends_with(kClosest)) part.remove_suffix(kClosest.size());
+    const bool has_rounding = part.ends_with(kClosest);
+    if (has_rounding) part.remove_suffix(kClosest.size());
+    if (part.back() == ')' && part.find(']') != std::string_view::npos) {
+      fail("percents rounded to the closest row, and no other rounding");
+    }
     const size_t colon = part.find(':', bracket);
     if (part.back() != ']' || colon == std::string_view::npos) fail("a slice [from:to]");
     Bound from = bound(part.substr(bracket + 1, colon - bracket - 1));
     Bound to = bound(part.substr(colon + 1, part.size() - colon - 2));
     from.percent = to.percent = from.percent || to.percent;  // one sign is of both numbers
+    if (has_rounding && !from.percent) fail("percents before (closest)");
     for (const Bound& each : {from, to}) {
       if (each.percent && std::abs(each.value.value_or(0)) > 100) fail("percents from -100 to 100");
     }
@@ -47,7 +64,7 @@ class SliceParser {
   };
 
   [[noreturn]] void fail(const std::string& expected) const {
-    throw ConfigError(str("[split] expected ", expected, ", got \"", whole_, "\" (try train[:95%])"));
+    throw ConfigError(str("[", place_, "] expected ", expected, ", got \"", whole_, "\" (try train[:95%])"));
   }
 
   Bound bound(std::string_view text) const {
@@ -56,10 +73,8 @@ class SliceParser {
     Bound bound;
     bound.percent = text.back() == '%';
     if (bound.percent) text.remove_suffix(1);
-    int64_t value = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error != std::errc() || end != text.data() + text.size()) fail("whole rows or percents");
-    bound.value = value;
+    bound.value = whole_number(text);
+    if (!bound.value) fail("whole rows or percents");
     return bound;
   }
 
@@ -80,6 +95,7 @@ class SliceParser {
 
   std::string_view whole_;
   int64_t num_rows_;
+  const std::string& place_;
 };
 
 }  // namespace
@@ -88,9 +104,9 @@ std::string name_of_split(std::string_view text) {
   return std::string(trim(text.substr(0, text.find_first_of("[+"))));
 }
 
-SplitSlice parse_split(std::string_view text, int64_t num_rows) {
+SplitSlice parse_split(std::string_view text, int64_t num_rows, const std::string& place) {
   SplitSlice slice;
-  const SliceParser parser(text, num_rows);
+  const SliceParser parser(text, num_rows, place);
   for (const std::string& part : split(text, '+')) parser.add(part, slice);
   return slice;
 }
