@@ -5,7 +5,8 @@ namespace millrace {
 
 // Descriptors 0 to 2 are open, so that no file of ours gets the number of a closed standard output and its lines; a
 // file that grows beyond a limit (ulimit -f, a quota) is a failed write instead of death by SIGXFSZ; one that becomes
-// shorter while it is mapped is named instead of death by SIGBUS; as many files may be open as the system allows.
+// shorter while it is mapped ends the process with a message that names it; as many files may be open as the
+// system allows.
 void prepare_process();
 
 // Whether a descriptor's output has no reader: a pipe whose other end was closed, a terminal that is gone, or

@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/temporary_files.h"
 
 // The handler runs between any two instructions, so it neither allocates nor locks: it reads /proc/self/maps, whose
 // lines are "begin-end rwxp offset device inode    path", through buffers on its stack.
@@ -80,14 +81,16 @@ void on_bus_error(int signal, siginfo_t* info, void* /*context*/) {
   LineReader lines(maps);
   const char* path = is_mapping ? file_at(lines, reinterpret_cast<uintptr_t>(info->si_addr)) : nullptr;
   if (path == nullptr) {  // the usual death, with a core
+    if (maps >= 0) ::close(maps);
     ::signal(signal, SIG_DFL);
     ::raise(signal);  // takes effect when this returns
     return;
   }
+  remove_temporary_files();
   const auto part = [](const char* text) { return iovec{const_cast<char*>(text), std::strlen(text)}; };
   const iovec parts[] = {part("\nmillrace: ["), part(path),
                          part("] expected a file that stays as it is while this program uses it, got one that was "
-                              "shortened or whose disk has failed\n")};
+                              "shortened, or whose disk has failed or has no room\n")};
   [[maybe_unused]] const auto written = ::writev(STDERR_FILENO, parts, 3);
   ::_exit(static_cast<int>(ExitCode::kStorage));
 }

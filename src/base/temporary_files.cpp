@@ -15,7 +15,7 @@
 namespace millrace {
 namespace {
 
-constexpr std::string_view kMark = ".tmp-";
+constexpr std::string_view kMark = ".tmp-", kFormerMark = ".part-";
 
 bool is_number(std::string_view text) {
   return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
@@ -32,9 +32,7 @@ static_assert(std::atomic<int>::is_always_lock_free);
 
 // Only async-signal-safe calls here.
 void on_signal(int signal) {
-  for (Slot& slot : slots) {
-    if (slot.state.load() == kInUse) ::unlink(slot.path);
-  }
+  remove_temporary_files();
   const char* name = signal == SIGINT ? "SIGINT" : signal == SIGTERM ? "SIGTERM" : "SIGHUP";
   const auto part = [](const char* text) { return iovec{const_cast<char*>(text), std::strlen(text)}; };
   const iovec parts[] = {part("\nmillrace: ["), part(name),
@@ -53,9 +51,10 @@ std::filesystem::path temporary_name(const std::filesystem::path& path) {
 }
 
 bool is_temporary_name(std::string_view name) {
-  const size_t mark = name.rfind(kMark);
+  const std::string_view used = name.find(kMark) == std::string_view::npos ? kFormerMark : kMark;
+  const size_t mark = name.rfind(used);
   if (mark == std::string_view::npos || !starts_with(name, ".")) return false;
-  const std::string_view numbers = name.substr(mark + kMark.size());
+  const std::string_view numbers = name.substr(mark + used.size());
   const size_t dash = numbers.find('-');
   return dash != std::string_view::npos && is_number(numbers.substr(0, dash)) && is_number(numbers.substr(dash + 1));
 }
@@ -75,6 +74,12 @@ TemporaryFile::TemporaryFile(const std::filesystem::path& path) : slot_(-1) {
 
 TemporaryFile::~TemporaryFile() {
   if (slot_ >= 0) slots[static_cast<size_t>(slot_)].state = kFree;
+}
+
+void remove_temporary_files() noexcept {
+  for (Slot& slot : slots) {
+    if (slot.state.load() == kInUse) ::unlink(slot.path);
+  }
 }
 
 void remove_temporary_files_on_signals() {

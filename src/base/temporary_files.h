@@ -25,6 +25,9 @@ class TemporaryFile {
   int slot_;  // -1: no slot was free, or the name is too long for one
 };
 
+// Deletes the files named at this moment; safe in signal handlers.
+void remove_temporary_files() noexcept;
+
 // From now on SIGINT, SIGTERM and SIGHUP, unless ignored, delete the files named at that moment, report this on stderr
 // and end the program as they would have. Code that installs other handlers replaces this behaviour.
 void remove_temporary_files_on_signals();
