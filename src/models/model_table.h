@@ -137,10 +137,12 @@ class ModelWeights {
   // The same one at a time, for models larger than memory: first shapes and dtypes, as meta tensors.
   TensorMap import_shapes() const;
   torch::Tensor import(const std::string& ours) const;
-  void expect(const std::string& ours) const;   // its bytes will soon be read
   void release(const std::string& ours) const;  // takes its bytes out of memory until they are wanted again
 
  private:
+  // Whether these are the bytes themselves of a parameter in one piece, and not numbers made of them.
+  bool lies_in_file(const std::string& ours, const torch::Tensor& values) const;
+
   const ModelEntry& entry_;
   WeightStore store_;
   ShapeMap theirs_;

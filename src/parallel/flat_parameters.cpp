@@ -60,6 +60,7 @@ FlatParameters::~FlatParameters() = default;
 
 void FlatParameters::allocate_gradients() {
   if (are_trained()) return;
+  MILLRACE_CHECK(adopted_.empty());
   Mesh* mesh = options_.mesh;
   if (options_.hands_over_gradients) {
     MILLRACE_CHECK(!mesh || mesh->world().size() == 1);
@@ -156,6 +157,7 @@ bool FlatParameters::owns(const ParameterSlice& slice) const {
 void FlatParameters::assign(const ParameterSlice& slice, const torch::Tensor& whole) {
   const torch::NoGradGuard no_grad;
   MILLRACE_CHECK(whole.sizes() == c10::IntArrayRef(slice.part.global_shape(slice.shape)));
+  MILLRACE_CHECK(!adopted_.contains(slice.begin));
   const OwnRange own = layout_.own_range(slice);
   if (own.begin == own.end) return;
   const torch::Tensor& target = master_.defined() ? master_ : compute_;
@@ -179,6 +181,7 @@ bool FlatParameters::adopt(const ParameterSlice& slice, const torch::Tensor& who
   const torch::NoGradGuard no_grad;
   const auto index = static_cast<size_t>(&slice - slices().data());
   parameters_.at(index).set_data(whole);
+  adopted_.insert(slice.begin);
   return true;
 }
 

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -180,6 +181,7 @@ class FlatParameters {
   std::vector<torch::Tensor> parameters_;  // the modules' tensors, one per slice
   std::vector<torch::Tensor> absent_;      // sharded: their values between uses, shapes without memory
   torch::Tensor compute_, master_, grad_;
+  std::set<int64_t> adopted_;                          // slices, by their begin
   std::unique_ptr<OffloadedUnits> offloaded_;          // if any units are
   std::unique_ptr<UnitGatherer> gatherer_;             // with more than one rank on the shard axis
   std::unique_ptr<ShardedMatrices> sharded_matrices_;  // the same, if any units have quantised matrices

@@ -59,6 +59,15 @@ TEST_F(Sharding, ModulesHaveMemoryWhileTheirUnitIsInUse) {
   EXPECT_FALSE(layers_.b.plain_weight().grad().defined());
 }
 
+TEST_F(Sharding, FrozenValuesAreCopiedWhereRanksShareThem) {
+  for (const MeshShape& shape : {MeshShape{.dp_shard = 2}, MeshShape{.dp_replicate = 2}}) {
+    Layers layers;
+    ranks_ = fake(shape.size(), 0, {.shape = shape});
+    FlatParameters flat(layers.units(), {.mesh = &ranks_->mesh()});
+    EXPECT_EQ(flat.adopt(flat.slices()[0], torch::randn({5, 3})), shape.dp_shard == 1);
+  }
+}
+
 TEST_F(Sharding, TheNextUnitIsGatheredAheadAndTheLastIsKept) {
   make({.dp_shard = 2});
   flat_->forward_unit(0, true);

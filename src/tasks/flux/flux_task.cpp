@@ -61,7 +61,7 @@ class FluxTask : public Task {
     FlatParametersOptions placement = configured_placement(config_, device_);
     placement.training = purpose == TaskPurpose::kTrain;
     placement.mesh = &mesh_;
-    placement.maps_weights = true;
+    placement.maps_weights = config_.lora() != nullptr;
     trainee_ = make_flux_trainee(config_, sizes_, placement,
                                  placement.training ? std::optional(objective_.seed) : std::nullopt,
                                  networks ? &front_end_.encoders : nullptr);

@@ -86,7 +86,7 @@ class LlamaTask : public Task {
     FlatParametersOptions placement = configured_placement(config_, device_);
     placement.training = purpose == TaskPurpose::kTrain;
     placement.mesh = &mesh_;
-    placement.maps_weights = true;
+    placement.maps_weights = config_.lora() != nullptr;
     const auto seed = static_cast<uint64_t>(config_.training.seed.value_or(0));
     trainee_ = make_llama_trainee(config_, sizes_, placement, placement.training ? std::optional(seed) : std::nullopt);
   }
