@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <system_error>
 
+#include "base/error.h"
 #include "base/text.h"
 #include "compat/tune_parts.h"
 #include "formats/split_slices.h"
@@ -196,13 +197,14 @@ std::string train_on(TuneTable& table, bool all_by_default) {
 
 void read_columns(TuneTable& table, const Builder& builder, Rows& rows) {
   const PlacedValue* map = table.value("column_map");
-  const std::vector<std::string> needed = rows.rows == "instruct"   ? std::vector<std::string>{"input", "output"}
-                                          : rows.rows == "sharegpt" ? std::vector<std::string>{"conversations"}
-                                                                    : std::vector<std::string>{};
+  if (map != nullptr && map->items.empty() && rows.rows == "sharegpt") map = nullptr;  // torchtune's own columns
+  std::vector<std::string> needed;
+  if (rows.rows == "instruct") needed = {"input", "output"};
+  if (rows.rows == "sharegpt") needed = {"conversations"};
   for (const std::string& key : needed) {
     const bool is_there =
         map == nullptr || std::ranges::any_of(map->items, [&](const PlacedValue& item) { return item.key == key; });
-    if (!is_there) table.refuse("column_map", "expected the column of " + key + ", too, got a map without it");
+    if (!is_there) table.refuse("column_map", "expected a column for " + key + ", too, got a map without one");
   }
   for (size_t i = 0; map != nullptr && i < map->items.size(); ++i) {
     rows.columns.push_back(map->items[i].key + "=" + map->items[i].text);
@@ -251,8 +253,12 @@ bool is_of_several_splits(TuneTable& table, const std::string& text) {
   return true;
 }
 // Before the rows are counted: what no data set can be cut by.
-void check_split(const TuneTable& table, const std::string& text) {
-  parse_split(text, 0, table.from("split").place);
+void check_split(TuneTranslator& tune, const TuneTable& table, const std::string& text) {
+  try {
+    parse_split(text, 0, table.from("split").place);
+  } catch (const ConfigError& error) {
+    tune.out.problems().add_line(error.what());
+  }
 }
 void refuse_urls(TuneTable& table, const std::vector<std::string>& files) {
   const auto is_url = [](const std::string& file) { return file.find("://") != std::string::npos; };
@@ -261,7 +267,7 @@ void refuse_urls(TuneTable& table, const std::vector<std::string>& files) {
   }
 }
 
-std::optional<Rows> read_rows(const TuneTranslator& tune, TuneTable table) {
+std::optional<Rows> read_rows(TuneTranslator& tune, TuneTable table) {
   const TuneComponent* component = tune.component(table, TuneRole::kDataset);
   if (component == nullptr) return std::nullopt;
   const Builder& builder = builder_of(*component);
@@ -273,7 +279,7 @@ std::optional<Rows> read_rows(const TuneTranslator& tune, TuneTable table) {
   if (source.empty()) {
     table.refuse("source", "expected json, csv, a file or a folder, got none");
   } else if (!is_of_several_splits(table, rows.split)) {
-    if (table.has("split")) check_split(table, rows.split);
+    if (table.has("split")) check_split(tune, table, rows.split);
     rows.files = find_files(tune, table, source, rows.split, subset);
     refuse_urls(table, rows.files);
   }

@@ -85,9 +85,13 @@ TEST(TuneData, SplitsAndColumnsAreCheckedBeforeARun) {
   EXPECT_THAT(lora_problem({"dataset.split='train[5:30'"}),
               HasSubstr("[dataset.split] expected a slice [from:to], got \"train[5:30\""));
   EXPECT_THAT(lora_problem({"dataset.split='train[:101%]'"}), HasSubstr("[dataset.split] expected percents from -100"));
+  EXPECT_THAT(lora_problem({"dataset.split='train[5:30'", "dataset.pack=true"}),
+              AllOf(HasSubstr("[dataset.split]"), HasSubstr("[dataset.pack]")));
+  EXPECT_NE(setting(lora({"dataset=torchtune.datasets.slimorca_dataset", "dataset.column_map={}"}), "finetune.data"),
+            "");
   EXPECT_THAT(lora_problem({"dataset=torchtune.datasets.instruct_dataset", "dataset.source=a.json",
                             "dataset.column_map={input: question}"}),
-              HasSubstr("[dataset.column_map] expected the column of output, too"));
+              HasSubstr("[dataset.column_map] expected a column for output, too"));
 }
 
 TEST(TuneData, FindsFilesByFolder) {

@@ -199,7 +199,7 @@ void TuneTranslator::batches() {
   const std::optional<int64_t> given = root.integer("batch_size");
   const int64_t batch = given.value_or(0);
   const int64_t accumulation = root.integer("gradient_accumulation_steps").value_or(1);
-  if (batch < 1 && (given || !root.has("batch_size"))) {  // another type is refused already
+  if (batch < 1 && (given || root.value("batch_size") == nullptr)) {  // another type is refused already
     root.refuse("batch_size", "expected at least 1, got " + (given ? std::to_string(*given) : "none"));
   }
   if (accumulation < 1) root.refuse("gradient_accumulation_steps", str("expected at least 1, got ", accumulation));
@@ -211,7 +211,7 @@ void TuneTranslator::batches() {
   }
   if (const auto epochs = root.integer("epochs"); epochs && *epochs >= 1) {
     out.set("finetune.epochs", *epochs, root.from("epochs"));
-  } else if (epochs || !root.has("epochs")) {  // another type is refused already
+  } else if (epochs || root.value("epochs") == nullptr) {  // another type is refused already
     root.refuse("epochs", "expected at least 1, got " + (epochs ? std::to_string(*epochs) : "none"));
   }
   if (const auto most = root.integer("max_steps_per_epoch")) {

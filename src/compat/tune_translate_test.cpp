@@ -141,7 +141,8 @@ TEST(TuneTranslate, AnInfiniteNormIsNoLimit) {
 }
 
 TEST(TuneTranslate, AValueOfAnotherTypeIsOneProblem) {
-  for (const char* override : {"epochs=2.5", "epochs='3'", "batch_size=two", "epochs=0", "~epochs"}) {
+  for (const char* override :
+       {"epochs=2.5", "epochs='3'", "batch_size=two", "epochs=0", "~epochs", "epochs=null", "batch_size=null"}) {
     const std::string problem = full_problem({override});
     EXPECT_THAT(problem, HasSubstr("] expected ")) << override;
     EXPECT_THAT(problem, Not(HasSubstr("\n"))) << override;

@@ -14,7 +14,8 @@ namespace {
 
 // As Python reads it: 10_000 is 10000.
 std::optional<int64_t> whole_number(std::string_view text) {
-  if (text.empty() || text.front() == '_' || text.back() == '_' || text.find("__") != std::string_view::npos) return {};
+  const std::string_view without_sign = text.substr(text.starts_with('-') ? 1 : 0);
+  if (without_sign.starts_with('_') || text.ends_with('_') || text.find("__") != std::string_view::npos) return {};
   std::string digits(text);
   std::erase(digits, '_');
   int64_t value = 0;

@@ -236,7 +236,7 @@ TEST(Splits, RoundAsDatasetsDoes) {
 TEST(Splits, RefuseOtherTexts) {
   for (const char* text :
        {"", "train[", "train[5]", "train[a:b]", "train[:101%]", "train[101:5%]", "train+test", "[:5]", "train[:_5]",
-        "train[:5_]", "train[:1__0]", "train[:5](closest)", "train[:95%](pct1_dropremainder)"}) {
+        "train[-_5:]", "train[:5_]", "train[:1__0]", "train[:5](closest)", "train[:95%](pct1_dropremainder)"}) {
     EXPECT_THAT(message_of<ConfigError>([&] { parse_split(text, 7); }), HasSubstr("[split] expected")) << text;
   }
 }

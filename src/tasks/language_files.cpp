@@ -36,10 +36,8 @@ constexpr std::array kTokenizerFiles = {"tokenizer.json",
                                         "chat_template.json",
                                         "special_tokens_map.json",
                                         "original/tokenizer.model"};
-constexpr std::array kModelFiles = {
-    "LICENSE",       "LICENSE.txt", "LICENSE.md",           "NOTICE",        "NOTICE.txt",
-    "USE_POLICY.md", "params.json", "original/params.json", kRepositoryFile,
-};
+constexpr std::array kModelFiles = {"LICENSE",    "LICENSE.txt",   "LICENSE.md",  "NOTICE",
+                                    "NOTICE.txt", "USE_POLICY.md", "params.json", "original/params.json"};
 constexpr std::array kSpecialIds = {"bos_token_id", "eos_token_id", "pad_token_id"};
 
 bool is_file(const fs::path& path) {
@@ -149,8 +147,9 @@ std::string repository_of(const fs::path& weights) {
   if (weights.empty() || !is_file(file)) return "";
   const auto json = parse_ordered_json<ModelError>(read_file(file, kMaxConfigBytes), file.string());
   const auto found = json.is_object() ? json.find("repo_id") : json.end();
-  if (!json.is_object() || found == json.end() || !found->is_string()) {
-    throw ModelError("[" + file.string() + "] expected {\"repo_id\": \"OWNER/NAME\"}, got another");
+  if (json.is_object() && (found == json.end() || found->is_null())) return "";
+  if (!json.is_object() || !found->is_string()) {
+    throw ModelError("[" + file.string() + "] expected {\"repo_id\": \"OWNER/NAME\"}, got another value");
   }
   return found->get<std::string>();
 }

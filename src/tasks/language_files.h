@@ -26,11 +26,11 @@ bool is_language_model(const ModelEntry& entry);
 std::string language_config_json(const LanguageOrigin& origin, const std::string& sizes);
 
 // The repository that `tune download` brought the weights from, OWNER/NAME, as original_repo_id.json beside them says;
-// "" without that file.
+// "" without that note.
 std::string repository_of(const std::filesystem::path& weights);
 
 // The tokenizer's files, all of one folder, and what else belongs to the model beside the weights: how to generate, its
-// licence, where it came from. Of a GGUF file, what it carries.
+// licence, Meta's own sizes. Of a GGUF file, what it carries.
 std::vector<Companion> language_companions(const LanguageOrigin& origin);
 
 // Both, for weights that are not a run's.

@@ -93,10 +93,12 @@ def test_adapters_name_the_repository_of_their_base(millrace, tmp_path):
         for folder in (run / "epoch_0", run / "adapter"):
             named = json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
             assert named == repository or (not repository and (tmp_path / named).samefile(tmp_path / "base"))
-        assert (run / "epoch_0" / "original_repo_id.json").exists() == bool(repository)
+        assert not (run / "epoch_0" / "original_repo_id.json").exists()  # its weights are not the repository's
     (tmp_path / "base" / "original_repo_id.json").write_text('{"repo_id": 3}')
     error = millrace("tune", "run", LORA, "--config", "run.yaml", "output_dir=third", "checkpointer.output_dir=third", status=4).stderr
     assert 'original_repo_id.json] expected {"repo_id": "OWNER/NAME"}' in error
+    metrics = tmp_path / "third" / "metrics.jsonl"
+    assert not metrics.exists() or '"loss"' not in metrics.read_text()
 
 
 def test_steps_and_how_many_are_kept(millrace, tmp_path):

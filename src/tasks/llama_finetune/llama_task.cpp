@@ -21,6 +21,7 @@
 #include "parallel/configured_placement.h"
 #include "parallel/partial_gradients.h"
 #include "tasks/earlier_checkpoint.h"
+#include "tasks/language_files.h"
 #include "tasks/llama_finetune/llama_adapters.h"
 #include "tasks/llama_finetune/llama_data.h"
 #include "tasks/llama_finetune/llama_texts.h"
@@ -63,6 +64,7 @@ class LlamaTask : public Task {
     check_tokenizer_fits(config_, *encoder_, sizes_.vocab_size, /*warns=*/mesh.world().rank() == 0);
     if (purpose == TaskPurpose::kTrain) {
       check_can_be_merged(config_, sizes_);
+      if (config_.lora() != nullptr) repository_of(config_.checkpoint.initial_load_path);  // a broken note ends it now
       forget_start_if_resumed();
       TokenSource source = training_source(config_, encoder_);
       if (config_.finetune.keeps_tokens()) keep_tokens(config_, source, "train");
