@@ -7,8 +7,6 @@
 #include <optional>
 #include <thread>
 
-#include <nlohmann/json.hpp>
-
 #include "base/error.h"
 #include "base/files.h"
 #include "base/log.h"
@@ -20,6 +18,7 @@
 #include "local_ranks.h"
 #include "nn/device.h"
 #include "start_run.h"
+#include "tasks/language_files.h"
 #include "translated_run.h"
 #include "tune_commands.h"
 
@@ -256,9 +255,7 @@ int run_tune_download(const std::vector<std::string>& words) {
   if (folder.empty()) folder = fs::path("/tmp") / repository.substr(repository.rfind('/') + 1);
   command.insert(command.begin(), {"hf:" + repository, "--output", folder.string()});
   const int status = run_download(command);
-  if (status == 0) {
-    write_file_atomically(folder / "original_repo_id.json", nlohmann::json{{"repo_id", repository}}.dump() + "\n");
-  }
+  if (status == 0) note_repository(folder, repository);
   return status;
 }
 

@@ -29,7 +29,7 @@ WriteHook& write_hook() {
   throw StorageError("[" + path.string() + "] expected " + expected + ", got: " + std::strerror(error));
 }
 
-// Of the pages that lie wholly within bytes.
+// Advises the system on the pages that lie wholly within bytes.
 void advise_whole_pages(std::span<const std::byte> bytes, int advice) {
   const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
   const auto begin = (reinterpret_cast<uintptr_t>(bytes.data()) + page - 1) / page * page;

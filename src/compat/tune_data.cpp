@@ -279,7 +279,7 @@ std::optional<Rows> read_rows(TuneTranslator& tune, TuneTable table) {
   if (source.empty()) {
     table.refuse("source", "expected json, csv, a file or a folder, got none");
   } else if (!is_of_several_splits(table, rows.split)) {
-    if (table.has("split")) check_split(tune, table, rows.split);
+    check_split(tune, table, rows.split);
     rows.files = find_files(tune, table, source, rows.split, subset);
     refuse_urls(table, rows.files);
   }

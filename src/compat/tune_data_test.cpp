@@ -12,6 +12,11 @@ namespace {
 using testing::AllOf;
 using testing::HasSubstr;
 
+Translation lora_with(std::vector<std::string> overrides, const std::vector<std::string>& more) {
+  overrides.insert(overrides.end(), more.begin(), more.end());
+  return lora(overrides);
+}
+
 TEST(TuneData, TakesPromptTemplates) {
   const auto words = [](const std::string& value) {
     return setting(lora({"tokenizer.prompt_template=" + value}), "finetune.prompt_template");
@@ -32,10 +37,9 @@ TEST(TuneData, TakesPromptTemplates) {
 
 TEST(TuneData, ReadsDataSetsOfEveryBuilder) {
   const auto with = [](const std::vector<std::string>& more) {
-    std::vector<std::string> overrides = {"~dataset.packed", "dataset=torchtune.datasets.chat_dataset",
-                                          "dataset.source=json", "dataset.data_files=[a.json, b.json]"};
-    overrides.insert(overrides.end(), more.begin(), more.end());
-    return lora(overrides);
+    return lora_with({"~dataset.packed", "dataset=torchtune.datasets.chat_dataset", "dataset.source=json",
+                      "dataset.data_files=[a.json, b.json]"},
+                     more);
   };
   const Translation chat = with({"dataset.conversation_style=sharegpt", "dataset.conversation_column=conversations",
                                  "dataset.split='train[:95%]'", "dataset.new_system_prompt=Be brief."});
@@ -59,9 +63,7 @@ TEST(TuneData, ReadsDataSetsOfEveryBuilder) {
 
 TEST(TuneData, ReadsTheDataSetsThatHaveBuildersOfTheirOwn) {
   const auto of = [](const std::string& builder, const std::vector<std::string>& more = {}) {
-    std::vector<std::string> overrides = {"dataset=torchtune.datasets." + builder};
-    overrides.insert(overrides.end(), more.begin(), more.end());
-    return lora(overrides);
+    return lora_with({"dataset=torchtune.datasets." + builder}, more);
   };
   const Translation samsum = of("samsum_dataset");
   EXPECT_EQ(setting(samsum, "finetune.data"), "[\"Samsung/samsum\"]");
@@ -96,9 +98,7 @@ TEST(TuneData, SplitsAndColumnsAreCheckedBeforeARun) {
 
 TEST(TuneData, FindsFilesByFolder) {
   const auto with = [](const std::vector<std::string>& more) {
-    std::vector<std::string> overrides = {"dataset=torchtune.datasets.text_completion_dataset"};
-    overrides.insert(overrides.end(), more.begin(), more.end());
-    return lora(overrides);
+    return lora_with({"dataset=torchtune.datasets.text_completion_dataset"}, more);
   };
   EXPECT_EQ(setting(with({"dataset.source=text", "dataset.data_files=[a.txt]"}), "finetune.data"), "[\"a.txt\"]");
   EXPECT_EQ(setting(with({"dataset.source=parquet", "dataset.data_dir=rows"}), "finetune.data"), "[\"rows\"]");
@@ -124,9 +124,8 @@ TEST(TuneData, FindsFilesByFolder) {
 }
 
 TEST(TuneData, ReadsFilesAsTheirSourceSays) {
-  const auto with = [](std::vector<std::string> overrides) {
-    overrides.insert(overrides.end(), {"dataset=torchtune.datasets.text_completion_dataset", "dataset.split=train"});
-    return lora(overrides);
+  const auto with = [](const std::vector<std::string>& overrides) {
+    return lora_with(overrides, {"dataset=torchtune.datasets.text_completion_dataset", "dataset.split=train"});
   };
   EXPECT_EQ(setting(with({"dataset.source=text", "dataset.data_files=[a.txt]"}), "finetune.data_format"), "");
   EXPECT_EQ(setting(with({"dataset.source=text", "dataset.data_files=[a.txt, b.md]"}), "finetune.data_format"),

@@ -193,27 +193,28 @@ void set_in_backward(const TuneTranslator& tune, bool in_backward) {
   tune.out.note(from, Fate::kSameResult, why);
 }
 
+// A whole number of at least 1. Without one the key is refused: once, as integer() has refused another type.
+std::optional<int64_t> required_count(TuneTable& root, const std::string& key) {
+  const std::optional<int64_t> count = root.integer(key);
+  if (count && *count >= 1) return count;
+  const bool is_of_another_type = !count && root.value(key) != nullptr;
+  if (!is_of_another_type) root.refuse(key, "expected at least 1, got " + (count ? std::to_string(*count) : "none"));
+  return std::nullopt;
+}
+
 }  // namespace
 
 void TuneTranslator::batches() {
-  const std::optional<int64_t> given = root.integer("batch_size");
-  const int64_t batch = given.value_or(0);
+  const std::optional<int64_t> batch = required_count(root, "batch_size");
   const int64_t accumulation = root.integer("gradient_accumulation_steps").value_or(1);
-  if (batch < 1 && (given || root.value("batch_size") == nullptr)) {  // another type is refused already
-    root.refuse("batch_size", "expected at least 1, got " + (given ? std::to_string(*given) : "none"));
-  }
   if (accumulation < 1) root.refuse("gradient_accumulation_steps", str("expected at least 1, got ", accumulation));
-  if (batch >= 1 && accumulation >= 1) {
-    if (const auto sizes = batch_sizes(*this, batch, accumulation)) {
+  if (batch && accumulation >= 1) {
+    if (const auto sizes = batch_sizes(*this, *batch, accumulation)) {
       out.set("training.local_batch_size", sizes->local, root.from("batch_size"));
       out.set("training.global_batch_size", sizes->global, root.from("gradient_accumulation_steps", "1"));
     }
   }
-  if (const auto epochs = root.integer("epochs"); epochs && *epochs >= 1) {
-    out.set("finetune.epochs", *epochs, root.from("epochs"));
-  } else if (epochs || root.value("epochs") == nullptr) {  // another type is refused already
-    root.refuse("epochs", "expected at least 1, got " + (epochs ? std::to_string(*epochs) : "none"));
-  }
+  if (const auto epochs = required_count(root, "epochs")) out.set("finetune.epochs", *epochs, root.from("epochs"));
   if (const auto most = root.integer("max_steps_per_epoch")) {
     out.set("finetune.max_steps_per_epoch", *most, root.from("max_steps_per_epoch"));
   }

@@ -23,7 +23,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr uint64_t kMaxConfigBytes = uint64_t{16} << 20;
-constexpr const char* kRepositoryFile = "original_repo_id.json";  // torchtune's, and ours: `tune download`
+constexpr const char* kRepositoryFile = "original_repo_id.json";  // torchtune's name
 constexpr const char* kOriginal = "original";                     // where Meta's own files are in a folder of Llama
 
 constexpr std::array kTokenizerFiles = {"tokenizer.json",
@@ -140,6 +140,10 @@ std::string language_config_json(const LanguageOrigin& origin, const std::string
     }
   }
   return json.dump(2) + "\n";
+}
+
+void note_repository(const fs::path& folder, const std::string& repository) {
+  write_file_atomically(folder / kRepositoryFile, nlohmann::json{{"repo_id", repository}}.dump() + "\n");
 }
 
 std::string repository_of(const fs::path& weights) {

@@ -25,8 +25,10 @@ bool is_language_model(const ModelEntry& entry);
 // itself, with the special tokens' ids that a GGUF file has.
 std::string language_config_json(const LanguageOrigin& origin, const std::string& sizes);
 
-// The repository that `tune download` brought the weights from, OWNER/NAME, as original_repo_id.json beside them says;
+// Where weights were downloaded from: original_repo_id.json beside them, as torchtune leaves it. repository:
+// OWNER/NAME;
 // "" without that note.
+void note_repository(const std::filesystem::path& folder, const std::string& repository);
 std::string repository_of(const std::filesystem::path& weights);
 
 // The tokenizer's files, all of one folder, and what else belongs to the model beside the weights: how to generate, its

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <utility>
 
 #include "adapters/configured_adapter.h"
@@ -21,7 +22,6 @@
 #include "parallel/configured_placement.h"
 #include "parallel/partial_gradients.h"
 #include "tasks/earlier_checkpoint.h"
-#include "tasks/language_files.h"
 #include "tasks/llama_finetune/llama_adapters.h"
 #include "tasks/llama_finetune/llama_data.h"
 #include "tasks/llama_finetune/llama_texts.h"
@@ -64,7 +64,7 @@ class LlamaTask : public Task {
     check_tokenizer_fits(config_, *encoder_, sizes_.vocab_size, /*warns=*/mesh.world().rank() == 0);
     if (purpose == TaskPurpose::kTrain) {
       check_can_be_merged(config_, sizes_);
-      if (config_.lora() != nullptr) repository_of(config_.checkpoint.initial_load_path);  // a broken note ends it now
+      if (config_.lora() != nullptr) adapter_facts_ = peft_facts(config_, sizes_);
       forget_start_if_resumed();
       TokenSource source = training_source(config_, encoder_);
       if (config_.finetune.keeps_tokens()) keep_tokens(config_, source, "train");
@@ -181,7 +181,7 @@ class LlamaTask : public Task {
       ours[slice.name] = whole_of_parts(&mesh_.tp(), slice.part, FlatParameters::view(unit.compute(), slice));
     }
     if (mesh_.world().rank() != 0) return {};
-    write_peft_folder(run_folder / "adapter", ours, peft_facts(config_, sizes_));
+    write_peft_folder(run_folder / "adapter", ours, *adapter_facts_);
     return {run_folder / "adapter"};
   }
 
@@ -283,6 +283,7 @@ class LlamaTask : public Task {
   torch::Device device_;
   Keep keep_;
   llama::LlamaConfig sizes_;
+  std::optional<PeftFacts> adapter_facts_;  // of training under LoRA
   std::shared_ptr<const RowEncoder> encoder_;
   ThreadPool pool_;
   std::unique_ptr<TokenBatches> batches_;
